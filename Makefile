@@ -1,0 +1,109 @@
+# make report                       the default study: sets up .venv, then results/golf/report.html and verdict.json
+# make report STUDY=weldon          a study under config/studies/
+# make report STUDY=my/study.yaml   any study file
+# make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
+# make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md)
+
+STUDY =
+CORES = all
+ARGS =
+
+.DELETE_ON_ERROR:
+.PHONY: report test lint format lock clean
+
+IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+# ---- studies
+
+studies = $(patsubst config/studies/%/study.yaml,%,$(wildcard config/studies/*/study.yaml))
+named = $(wildcard config/studies/$(STUDY)/study.yaml)
+is_file = $(shell test -f "$(STUDY)" && echo yes)
+
+ifneq ($(STUDY),)
+ifneq ($(named),)
+configfile = --configfile "$(named)"
+else ifeq ($(is_file),yes)
+configfile = --configfile "$(STUDY)"
+else
+$(error no study "$(STUDY)": neither a file nor one of config/studies/, which holds: $(studies))
+endif
+endif
+
+# Snakemake schedules GPUs only when it is told how many there are; without one its default stands.
+gpus := $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU ')
+ifneq ($(gpus),0)
+resources = --resources gpu=$(gpus)
+endif
+
+report: .venv/.installed
+	$(IN_VENV) snakemake --rerun-incomplete $(resources) $(configfile) --cores $(CORES) $(ARGS)
+
+# ---- development
+
+test: .venv/.installed
+	$(IN_VENV) pytest $(ARGS)
+
+# Without GLOBAL_NODE=off pyright would run on whatever node the machine has, instead of the locked one.
+lint: .venv/.installed
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) PYRIGHT_PYTHON_GLOBAL_NODE=off PYRIGHT_PYTHON_IGNORE_WARNINGS=on pyright
+	$(IN_VENV) snakefmt --check Snakefile workflow
+	$(IN_VENV) snakemake --lint
+
+format: .venv/.installed
+	$(IN_VENV) ruff check --fix .
+	$(IN_VENV) ruff format .
+	$(IN_VENV) snakefmt Snakefile workflow
+
+# Versions that stand in the lock are kept where they still fit: ARGS=--upgrade renews them all.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.12 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links -o requirements.lock --quiet $(ARGS)
+
+clean:
+	rm -rf .venv
+
+# ---- the environment
+
+# Any Python of the right age will do, but the default one is often too old, and a version manager's shim exists without
+# answering: so each is run before it is believed. 3.13 first: the tests run on it. `~$(id -un)` is the home of the
+# account, where HOME may be another place. Prints the interpreter below a virtual environment, which could be .venv.
+define find_python
+find_python() { \
+  home=$$(eval echo "~$$(id -un)"); \
+  for name in "$(PYTHON)" 3.13 3.12 3.14 3; do \
+    for python in "$$name" "python$$name" "$${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$name".*/bin/python \
+      "$$home/.pyenv/versions/$$name".*/bin/python "$$home"/.local/share/uv/python/*/bin/"python$$name" \
+      "$$home"/*conda*/bin/"python$$name" "$$home"/*forge*/bin/"python$$name" /opt/*/bin/"python$$name" \
+      /opt/*/*/bin/"python$$name"; do \
+      "$$python" -c 'import sys, venv, ensurepip; assert (3, 12) <= sys.version_info < (3, 15); print(sys._base_executable)' \
+        2>/dev/null && return; \
+    done; \
+  done; \
+  false; \
+}
+endef
+
+# The stamp is the last thing written, and an older one goes first: what was interrupted is built again from nothing.
+.venv/.locked: requirements.lock
+	@rm -rf .venv
+	@$(find_python); python=$$(find_python) || python=; \
+	if uv --version >/dev/null 2>&1; then set -ex; \
+	  uv venv --quiet --seed --python "$${python:->=3.12,<3.15}" .venv; \
+	  uv pip install --quiet --python .venv --require-hashes -r requirements.lock; \
+	elif [ -n "$$python" ]; then set -ex; \
+	  "$$python" -m venv .venv; \
+	  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+	else \
+	  echo "scalecheck needs Python 3.12, 3.13 or 3.14 with its venv module (or uv, which fetches one): install one, or name it with PYTHON=/path/to/python" >&2; \
+	  exit 1; \
+	fi
+	@touch $@
+
+# Programs are copied when they are installed, so an edited one is installed again; the library is read in place.
+# Without build isolation: the build backend is the locked one.
+.venv/.installed: .venv/.locked pyproject.toml $(wildcard scripts/*.py)
+	@rm -f $@
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
