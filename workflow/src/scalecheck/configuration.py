@@ -1,0 +1,199 @@
+"""From the files and options that a user gives to validated studies."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scalecheck import schema
+from scalecheck.errors import StudyError
+from scalecheck.study import Study, section_of
+
+# Keys that the schema has from the start and that later work will honour: value -> what to do meanwhile.
+_LATER: tuple[tuple[str, str, Any, str], ...] = (
+    ("sampler", "engine", ("lanes",), "the lane engine is not built yet: use numpyro"),
+    ("sampler", "start", ("previous", "pathfinder", "variational"), "only prior and uniform starts are built yet"),
+    ("sampler", "on_stall", ("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
+    ("increments", "warm", (True,), "warm starts are not built yet: use false"),
+    ("verdict", "simulate", None, "exact calibration is not built yet: use 0"),
+    ("budget", "seconds", None, "the forecast that a budget needs is not built yet: use null"),
+    ("budget", "price_per_hour", None, "the forecast that a price needs is not built yet: use null"),
+    ("sampler", "reparam", None, "reparameterisation by key is not built yet: use {} and write it into the model"),
+)  # fmt: skip
+_LATER_PLAIN = (
+    ("approximation", "always", "the variational approximation is not built yet: use auto or never"),
+    ("remedies", "auto", "the search for remedies is not built yet: use never"),
+)  # fmt: skip
+
+
+def build(given: Mapping[str, Any], file: str) -> Study:
+    """Validate settings as given, fill in the defaults and freeze them.
+
+    Parameters
+    ----------
+    given
+        The study as read, nested dictionaries.
+    file
+        Name of the file that messages should give.
+
+    Raises
+    ------
+    StudyError
+        One line that names the file, the key, the rule and the value.
+    """
+    settings = schema.validate(dict(given), file)
+    _refuse_later(settings, file)
+    folder = Path(file).parent
+    for section in ("data", "model"):
+        key = f"{section}.file"
+        settings[section]["file"] = _find(settings[section]["file"], folder, file, key)
+    values = {name: section_of(name, value) for name, value in settings.items()}
+    return Study(**values)
+
+
+def _refuse_later(settings: dict[str, Any], file: str) -> None:
+    for section, key, values, reason in _LATER:
+        value = settings[section][key]
+        if value in values if values is not None else value:
+            raise StudyError(f"{file}: {section}.{key} is {json.dumps(value)}, but {reason}")
+    for key, refused, reason in _LATER_PLAIN:
+        if settings[key] == refused:
+            raise StudyError(f"{file}: {key} is {refused}, but {reason}")
+
+
+def _find(name: str, folder: Path, file: str, key: str) -> str:
+    """From the working directory, as Snakemake's paths; else beside the study file."""
+    for candidate in (Path(name), folder / name):
+        if candidate.is_file():
+            return str(candidate)
+    raise StudyError(f"{file}: {key} must be an existing file, got {name}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, which PyYAML would silently overwrite."""
+
+
+def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if isinstance(key, dict | list):
+            raise _BadYaml("a key must be text", key_node.start_mark.line)
+        if key in seen:
+            raise _BadYaml(f"the key {key} is given twice", key_node.start_mark.line)
+        seen.add(key)
+    loader.flatten_mapping(node)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+class _BadYaml(Exception):
+    def __init__(self, rule: str, line: int) -> None:
+        super().__init__(f"line {line + 1}: {rule}")
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _strict_mapping)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping, refusing keys given twice.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing, is no YAML mapping, or has a duplicate key.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a subclass of SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise StudyError(f"{path}: cannot be read: {reason}") from None
+    except _BadYaml as error:
+        raise StudyError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise StudyError(f"{path}: {where}not valid YAML: {problem}") from None
+    if not isinstance(content, dict):
+        raise StudyError(
+            f"{path}: a study file must be a mapping of keys, got {type(content).__name__}"
+        )
+    return content
+
+
+def select(config: Mapping[str, Any], configfiles: Iterable[str | Path]) -> dict[str, Study]:
+    """Choose what to run from Snakemake's configuration: one study, or several.
+
+    A configuration with the key `study` is itself the study; else `studies` lists study files, else
+    `study_file` names one. Other keys (from `--config`) override the study files'.
+
+    Parameters
+    ----------
+    config
+        Snakemake's merged configuration.
+    configfiles
+        The files it was merged from; read again, because merging hides keys given twice.
+
+    Returns
+    -------
+    dict
+        Studies by name, in the order given.
+
+    Raises
+    ------
+    StudyError
+        When a file or a key is wrong, or when two studies would be merged into one.
+    """
+    whole = [str(path) for path in configfiles if "study" in read_yaml(path)]
+    if len(whole) > 1:
+        raise StudyError(
+            f"{whole[1]}: would be merged into {whole[0]}: run several studies by"
+            f" --config 'studies=[{', '.join(whole)}]'"
+        )
+    overrides = {
+        key: _parse_override(value)
+        for key, value in config.items()
+        if key not in ("study_file", "studies")
+    }
+    if "study" in config:
+        return _by_name([build(overrides, whole[0] if whole else "--config")])
+    files = _parse_override(config["studies"]) if "studies" in config else config.get("study_file")
+    names = [files] if isinstance(files, str) else files
+    if not names or not all(isinstance(name, str) for name in names):
+        raise StudyError(
+            "the configuration must have the key study, study_file or studies=[a.yaml, b.yaml]"
+        )
+    return _by_name([build(_merge(read_yaml(name), overrides), name) for name in names])
+
+
+def _by_name(studies: list[Study]) -> dict[str, Study]:
+    names = [study.study for study in studies]
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"two of the studies to run have the same name, study: {name}")
+    if len({study.results for study in studies}) > 1:
+        raise StudyError(
+            "studies that run together must share one folder: give --config results=FOLDER"
+        )
+    return dict(zip(names, studies, strict=True))
+
+
+def _parse_override(value: Any) -> Any:
+    """`--config 'subsets={count: 4}'` reaches us as text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return yaml.load(value, Loader=_StrictLoader)  # noqa: S506  (a subclass of SafeLoader)
+        except (yaml.YAMLError, _BadYaml):
+            raise StudyError(f"--config: not valid YAML: {value}") from None
+    return value
+
+
+def _merge(study: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(study)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged

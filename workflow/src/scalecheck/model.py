@@ -1,0 +1,294 @@
+"""A user's model, bound by argument name to the columns of a study.
+
+No JAX here: what only prepares data starts fast.
+"""
+
+import ast
+import dataclasses
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scalecheck.errors import StudyError
+from scalecheck.names import closest
+from scalecheck.study import ModelSettings
+
+NDArray = np.ndarray[Any, Any]
+
+
+class Argument(NamedTuple):
+    """What a model argument takes.
+
+    Attributes
+    ----------
+    columns
+        Columns of the table.
+    matrix
+        Whether the columns form a matrix `(rows, k)`; else one column is a vector `(rows,)`.
+    """
+
+    columns: tuple[str, ...]
+    matrix: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model function and how its arguments are filled.
+
+    Attributes
+    ----------
+    function
+        The user's.
+    file
+        Where it is defined, for messages.
+    outcome
+        The argument that is observed.
+    arguments
+        Arguments that take columns, the outcome among them.
+    counts
+        Arguments `n_<column>` that take the number of levels: argument -> column.
+    n_rows
+        Whether the model takes the argument `n_rows`.
+    """
+
+    function: Callable[..., Any]
+    file: str
+    outcome: str
+    arguments: Mapping[str, Argument]
+    counts: Mapping[str, str]
+    n_rows: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that the model takes."""
+        used = [c for argument in self.arguments.values() for c in argument.columns]
+        return tuple(dict.fromkeys([*used, *self.counts.values()]))
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Columns that the model takes apart from the outcome."""
+        outcome = self.arguments[self.outcome].columns
+        return tuple(column for column in self.columns if column not in outcome)
+
+
+def load(settings: ModelSettings) -> Callable[..., Any]:
+    """Load the model function from its file.
+
+    Raises
+    ------
+    StudyError
+        When the file cannot be imported or lacks the function.
+    """
+    path = Path(settings.file)
+    spec = importlib.util.spec_from_file_location(f"scalecheck_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise StudyError(f"{path}: model.file must be a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(path.parent))  # a model may import what lies beside it
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise StudyError(
+            f"{path}{line_of(error, path)}: cannot be imported: {first_line(error)}"
+        ) from error
+    finally:
+        sys.path.remove(str(path.parent))
+    function = getattr(module, settings.function, None)
+    if not callable(function):
+        known = [name for name, value in vars(module).items() if inspect.isfunction(value)]
+        raise StudyError(
+            f"{path}: model.function must be a function of this file, got {settings.function}"
+            f"{closest(settings.function, known)}"
+        )
+    return function
+
+
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an error."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def line_of(error: BaseException, path: Path) -> str:
+    """`, line N`: the last line of the user's file that an error passed through; else nothing."""
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        if Path(
+            trace.tb_frame.f_code.co_filename
+        ) == path.resolve() or trace.tb_frame.f_code.co_filename == str(path):
+            line = f", line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return line
+
+
+def bind(
+    function: Callable[..., Any],
+    settings: ModelSettings,
+    outcome: str,
+    labels: Mapping[str, Sequence[str] | None],
+) -> Model:
+    """Bind the arguments of a model function to columns.
+
+    Parameters
+    ----------
+    labels
+        Labels of each categorical column, None for numbers; its keys are the columns that exist.
+
+    Raises
+    ------
+    StudyError
+        When an argument has no column, or a setting names no argument.
+    """
+    parameters = inspect.signature(function).parameters
+    named = f"{settings.file}: the function {settings.function}"
+    for argument, key in [
+        *((name, "model.arguments") for name in settings.arguments),
+        (outcome, "data.outcome"),
+    ]:
+        if argument not in parameters:
+            raise StudyError(
+                f"{named} has no argument {argument}, which {key} names{closest(argument, parameters)}"
+            )
+    arguments: dict[str, Argument] = {}
+    counts: dict[str, str] = {}
+    for name, parameter in parameters.items():
+        chosen = settings.arguments.get(name, name)
+        columns = (chosen,) if isinstance(chosen, str) else tuple(chosen)
+        if all(column in labels for column in columns):
+            arguments[name] = Argument(columns, matrix=not isinstance(chosen, str))
+        elif name.startswith("n_") and labels.get(name[2:]) is not None:
+            counts[name] = name[2:]
+        elif name.startswith("n_") and name[2:] in labels:
+            raise StudyError(
+                f"{named}: argument {name} counts the levels of {name[2:]}, which holds numbers (data.categories makes them labels)"
+            )
+        elif (
+            name != "n_rows"
+            and parameter.default is parameter.empty
+            and parameter.kind not in _VARIADIC
+        ):
+            raise StudyError(
+                f"{named}: argument {name} has no column; model.arguments can name one of {', '.join(labels)}"
+            )
+    if outcome not in arguments:
+        raise StudyError(
+            f"{named}: the outcome {outcome} has no column; model.arguments can name one of {', '.join(labels)}"
+        )
+    for name, argument in arguments.items():
+        if argument.matrix and any(labels[column] is not None for column in argument.columns):
+            raise StudyError(
+                f"{named}: argument {name} takes several columns, which must all hold numbers"
+            )
+    return Model(
+        function,
+        settings.file,
+        outcome,
+        arguments,
+        counts,
+        "n_rows" in parameters and "n_rows" not in arguments,
+    )
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def parameter_names(settings: ModelSettings) -> tuple[str, ...]:
+    """Names of the model's arguments, read from its source where that suffices: importing JAX takes seconds.
+
+    Raises
+    ------
+    StudyError
+        When the file is no Python or lacks the function.
+    """
+    try:
+        tree = ast.parse(Path(settings.file).read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise StudyError(f"{settings.file}{line}: not valid Python: {first_line(error)}") from None
+    for node in tree.body:
+        if (
+            isinstance(node, ast.FunctionDef)
+            and node.name == settings.function
+            and not node.decorator_list
+        ):
+            every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            return tuple(argument.arg for argument in every)
+    return tuple(inspect.signature(load(settings)).parameters)
+
+
+class Rows(NamedTuple):
+    """The data of a fit as its model takes them.
+
+    Attributes
+    ----------
+    arrays
+        Model argument -> `(rows,)` or `(rows, k)`; numbers as floats, labels as int32 codes.
+    counts
+        Model argument -> integer, which the program is compiled for.
+    mask
+        `(rows,)` False where a row only pads the batch; None where none does.
+    """
+
+    arrays: dict[str, NDArray]
+    counts: dict[str, int]
+    mask: NDArray | None
+
+
+def make_rows(
+    model: Model,
+    values: Mapping[str, NDArray],
+    labels: Mapping[str, Sequence[str] | None],
+    *,
+    precision: str = "float32",
+    unit: str | None = None,
+) -> Rows:
+    """Arrange the columns of a slice as the model takes them.
+
+    Parameters
+    ----------
+    values
+        `(rows,)` by column.
+    unit
+        Column whose codes become local to the slice, 0, 1, ... in order of appearance.
+    """
+    values = dict(values)
+    n_levels = {column: len(names) for column, names in labels.items() if names is not None}
+    if unit is not None and unit in values:
+        values[unit] = local_codes(values[unit])[0]
+        n_levels[unit] = int(values[unit].max()) + 1
+    arrays: dict[str, NDArray] = {}
+    for name, argument in model.arguments.items():
+        parts = [
+            values[column].astype("int32" if labels[column] is not None else precision)
+            for column in argument.columns
+        ]
+        arrays[name] = np.stack(parts, axis=1) if argument.matrix else parts[0]
+    counts = {name: n_levels[column] for name, column in model.counts.items()}
+    if model.n_rows:
+        counts["n_rows"] = len(next(iter(values.values())))
+    return Rows(arrays, counts, None)
+
+
+def local_codes(codes: NDArray) -> tuple[NDArray, NDArray]:
+    """Number the codes of a slice 0, 1, ... by first appearance: local codes `(rows,)`, and the global code of each."""
+    known, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(known), "int32")
+    rank[order] = np.arange(len(known), dtype="int32")
+    return rank[inverse], known[order]
+
+
+def pad(rows: Rows, n_rows: int, counts: Mapping[str, int]) -> Rows:
+    """Pad a slice to a batch's shape by repeating its last row, and mask what was added."""
+    n_own = len(next(iter(rows.arrays.values())))
+    arrays = {
+        name: np.concatenate([values, np.repeat(values[-1:], n_rows - n_own, axis=0)])
+        for name, values in rows.arrays.items()
+    }
+    return Rows(arrays, dict(counts), np.arange(n_rows) < n_own)

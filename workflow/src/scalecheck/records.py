@@ -1,0 +1,248 @@
+"""Every file of a study: where it lies and how it is written, whole or not at all."""
+
+import contextlib
+import csv
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from scalecheck.errors import StudyError
+
+if TYPE_CHECKING:
+    import netCDF4
+    import pandas as pd
+    import xarray as xr
+
+PLAN_COLUMNS = ("fit", "kind", "axis", "level", "rows", "new_rows")
+
+
+class StudyFolder:
+    """The results of one study.
+
+    Parameters
+    ----------
+    path
+        `results/<study>`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def data(self) -> Path:
+        """The store: checked data in plan order."""
+        return self.path / "data.nc"
+
+    @property
+    def model(self) -> Path:
+        """What `check_study` learned about the model on these data."""
+        return self.path / "model.json"
+
+    @property
+    def plan(self) -> Path:
+        """One row per fit."""
+        return self.path / "plan.csv"
+
+    @property
+    def verdict(self) -> Path:
+        """The verdict."""
+        return self.path / "verdict.json"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    @property
+    def cache(self) -> Path:
+        """Compiled programs, shared by all studies of a results folder."""
+        return self.path.parent / ".jax"
+
+    def record(self, fit: str) -> Path:
+        """Settings, versions, timings and gradients of a fit; written last, so that it exists only when the fit does."""
+        return self.path / "fits" / fit / "record.json"
+
+    def posterior(self, fit: str) -> Path:
+        """Draws and sampler statistics of a fit."""
+        return self.path / "fits" / fit / "posterior.nc"
+
+    def table(self, name: str) -> Path:
+        """A tidy table of the checks."""
+        return self.path / "checks" / f"{name}.csv"
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its name when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only their owner can read; results are to be shared.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically; NaN and infinities become null, which is all that JSON knows."""
+    write_text(path, json.dumps(_finite(content), indent=1) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_finite(part) for part in value]
+        case _:
+            return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read JSON that this program wrote.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise StudyError(f"{path}: damaged ({error}): delete it and run again") from None
+
+
+def write_plan(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Write plan.csv, its rows in the order of `PLAN_COLUMNS`."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PLAN_COLUMNS)
+        writer.writerows(rows)
+
+
+def read_plan(path: Path) -> list[dict[str, Any]]:
+    """Read plan.csv: a dictionary per fit, counts as integers."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])}
+            for row in csv.DictReader(file)
+        ]
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Write a tidy table atomically; floats round-trip."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Read a tidy table; empty text stays text."""
+    import pandas as pd  # here, because the programs that only fit do without
+
+    texts = ("fit", "kind", "axis", "level", "parameter", "status", "reason", "family", "message")
+    try:
+        table = pd.read_csv(path, dtype={}, keep_default_na=True)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    return table.assign(
+        **{name: table[name].astype(object).fillna("") for name in texts if name in table}
+    )
+
+
+class Group(NamedTuple):
+    """A group of an ArviZ DataTree.
+
+    Attributes
+    ----------
+    variables
+        Name -> dims and values.
+    coords
+        Dim -> labels or numbers.
+    attributes
+        Of the group.
+    """
+
+    variables: Mapping[str, tuple[Sequence[str], "np.ndarray[Any, Any]"]]
+    coords: Mapping[str, Sequence[Any]]
+    attributes: Mapping[str, Any]
+
+
+def write_posterior(path: Path, groups: Mapping[str, Group]) -> None:
+    """Write an ArviZ DataTree as netCDF, atomically.
+
+    By netCDF4 and not by xarray, whose import would cost every fit a second.
+    """
+    import netCDF4
+
+    with atomic(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
+        for name, group in groups.items():
+            _write_group(file.createGroup(name), group)
+
+
+def _write_group(target: "netCDF4.Group", group: Group) -> None:
+    target.setncatts({name: value for name, value in group.attributes.items()})
+    sizes = {
+        dim: size
+        for dims, values in group.variables.values()
+        for dim, size in zip(dims, values.shape, strict=True)
+    }
+    for dim, size in sizes.items():
+        target.createDimension(dim, size)
+    for dim, labels in group.coords.items():
+        text = isinstance(labels[0], str) if len(labels) else True
+        variable = target.createVariable(dim, str if text else "i8", (dim,))
+        variable[:] = np.array(labels, dtype=object if text else "i8")
+    for name, (dims, values) in group.variables.items():
+        flag = values.dtype == bool
+        variable = target.createVariable(
+            name, "i1" if flag else values.dtype, tuple(dims), fill_value=False
+        )
+        if flag:
+            variable.setncattr("dtype", "bool")  # as xarray encodes it
+        variable[...] = values
+
+
+def read_posterior(path: Path) -> "xr.DataTree":
+    """Read the DataTree of a fit into memory.
+
+    Raises
+    ------
+    StudyError
+        When it is missing or damaged.
+    """
+    import xarray as xr
+
+    try:
+        with xr.open_datatree(path, engine="netcdf4") as tree:
+            return tree.load()
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StudyError(
+            f"{path}: cannot be read ({reason}): delete {path.parent} and run again"
+        ) from None

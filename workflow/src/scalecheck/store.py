@@ -1,0 +1,191 @@
+"""The store of a study's data: every order in which fits read, so that each reads only its slice."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import netCDF4
+import numpy as np
+
+from scalecheck.names import slug
+from scalecheck.orders import Axis, random_order
+from scalecheck.plan import Levels, Order, Slice
+from scalecheck.records import atomic
+
+if TYPE_CHECKING:  # pandas, which reads tables, would cost every fit a second
+    from scalecheck.data import Table
+
+NDArray = np.ndarray[Any, Any]
+
+# Of every row beside its columns: which observation it is, and the row of the file it stands in.
+OBSERVATION, FILE_ROW = "__observation", "__row"
+
+
+class Meta(NamedTuple):
+    """What the store knows besides the rows.
+
+    Attributes
+    ----------
+    file
+        The table that was read.
+    n_rows
+        Observations.
+    labels
+        Labels of each categorical column; None for numbers.
+    axes
+        Labels and rows of each level, by axis.
+    dropped
+        Rows left out, by reason.
+    unit
+        The column of units, if any.
+    """
+
+    file: str
+    n_rows: int
+    labels: dict[str, list[str] | None]
+    axes: dict[str, dict[str, list[Any]]]
+    dropped: dict[str, int]
+    unit: str | None
+
+
+def write(
+    path: Path,
+    table: "Table",
+    axes: Mapping[str, Axis],
+    arrival: NDArray,
+    unit: str | None,
+    seed: int,
+) -> Meta:
+    """Write a table in all its orders.
+
+    Parameters
+    ----------
+    arrival
+        `(rows,)` the order of arrival.
+    seed
+        Determines the random orders.
+    """
+    units = table.columns[unit].values if unit else None
+    columns = {name: _compact(column.values) for name, column in table.columns.items()}
+    columns[OBSERVATION] = _compact(np.arange(table.n_rows))
+    columns[FILE_ROW] = _compact(table.row)
+    meta = Meta(
+        table.file,
+        table.n_rows,
+        {
+            name: list(c.labels) if c.labels is not None else None
+            for name, c in table.columns.items()
+        },
+        {},
+        dict(table.dropped),
+        unit,
+    )
+    with atomic(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
+        _write_order(file, "arrival", columns, arrival, _unit_ends(units, arrival))
+        rows = random_order(units, table.n_rows, np.random.default_rng([seed, 2]))
+        _write_order(file, "random", columns, rows, _unit_ends(units, rows))
+        for number, (name, axis) in enumerate(axes.items()):
+            rng = np.random.default_rng([seed, 3, number])
+            parts = [_level_rows(axis, level, units, rng) for level in range(len(axis.labels))]
+            ends = [ends for part in parts if (ends := _unit_ends(units, part)) is not None]
+            _write_order(
+                file,
+                f"axis/{slug(name)}",
+                columns,
+                np.concatenate(parts),
+                np.concatenate(ends) if ends else None,
+            )
+            meta.axes[name] = {
+                "labels": list(axis.labels),
+                "rows": [len(part) for part in parts],
+                "units": [len(end) for end in ends],
+            }
+        file.setncattr("meta", json.dumps(meta._asdict()))
+    return meta
+
+
+def _level_rows(axis: Axis, level: int, units: NDArray | None, rng: np.random.Generator) -> NDArray:
+    rows = np.flatnonzero(axis.level == level)
+    return rows[random_order(None if units is None else units[rows], len(rows), rng)]
+
+
+def _unit_ends(units: NDArray | None, rows: NDArray) -> NDArray | None:
+    if units is None:
+        return None
+    changes = np.flatnonzero(np.diff(units[rows]))
+    return np.append(changes + 1, len(rows))
+
+
+def _compact(values: NDArray) -> NDArray:
+    """The smallest type that holds the same values."""
+    if values.dtype.kind in "iu":
+        low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+        return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+    with np.errstate(over="ignore"):
+        single = values.astype("float32")
+    return single if (single == values).all() else values
+
+
+def _write_order(
+    file: netCDF4.Dataset,
+    name: str,
+    columns: Mapping[str, NDArray],
+    rows: NDArray,
+    unit_ends: NDArray | None,
+) -> None:
+    group = file.createGroup(name)
+    group.createDimension("row", len(rows))
+    for column, values in columns.items():
+        variable = group.createVariable(_escape(column), values.dtype, ("row",))
+        variable[:] = values[rows]
+    if unit_ends is not None:
+        group.createDimension("unit", len(unit_ends))
+        group.createVariable("__unit_end", "i8", ("unit",))[:] = unit_ends
+
+
+def _escape(column: str) -> str:
+    """NetCDF refuses a slash in a name."""
+    return column.replace("/", "\u2215")
+
+
+def read_meta(path: Path) -> Meta:
+    """Read what the store knows besides the rows."""
+    with netCDF4.Dataset(path) as file:
+        return Meta(**json.loads(file.getncattr("meta")))
+
+
+def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
+    """Read what the plan needs: the orders by arrival and at random, and the levels of each axis."""
+    meta = read_meta(path)
+    with netCDF4.Dataset(path) as file:
+        ends = {name: _read_ends(file[name]) for name in ("arrival", "random")}
+        axes: dict[str, Levels] = {}
+        for name, axis in meta.axes.items():
+            unit_ends = _read_ends(file[f"axis/{slug(name)}"])
+            cuts = np.cumsum(axis["units"])[:-1]
+            parts = (
+                np.split(unit_ends, cuts) if unit_ends is not None else [None] * len(axis["rows"])
+            )
+            orders = [Order(rows, part) for rows, part in zip(axis["rows"], parts, strict=True)]
+            axes[name] = Levels(axis["labels"], orders)
+    return Order(meta.n_rows, ends["arrival"]), Order(meta.n_rows, ends["random"]), axes
+
+
+def _read_ends(group: netCDF4.Group) -> NDArray | None:
+    return np.asarray(group["__unit_end"][:]) if "__unit_end" in group.variables else None
+
+
+def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
+    """Read only these slices of these columns, one after the other. Values `(rows,)` by column."""
+    with netCDF4.Dataset(path) as file:
+        file.set_auto_mask(False)
+        return {
+            column: np.concatenate([_read_slice(file, part, column) for part in slices])
+            for column in columns
+        }
+
+
+def _read_slice(file: netCDF4.Dataset, part: Slice, column: str) -> NDArray:
+    order = part.order if not part.order.startswith("axis/") else f"axis/{slug(part.order[5:])}"
+    return np.asarray(file[order][_escape(column)][part.start : part.stop])

@@ -1,0 +1,156 @@
+"""The settings of a study, frozen, spelled as in the study file."""
+
+import dataclasses
+import json
+from typing import Any, Literal, get_type_hints
+
+from scalecheck.errors import StudyError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """The table, what is observed in it, and how its rows are grouped and ordered."""
+
+    file: str
+    outcome: str
+    expand: dict[str, str] | None
+    order: str | None
+    unit: str | None
+    categories: tuple[str, ...]
+    axes: tuple[str, ...]
+    missing: Literal["error", "drop"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """Where the NumPyro model is and which columns its arguments take."""
+
+    file: str
+    function: str
+    arguments: dict[str, str | list[str]]
+    compare: tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class SubsetSettings:
+    """Small fits that should agree; sizes in rows."""
+
+    count: int
+    size: int
+    levels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class IncrementSettings:
+    """Nested fits that grow; `start` and `end` in rows."""
+
+    start: int
+    factor: float
+    end: int | Literal["all"] | None
+    order: Literal["arrival", "random"]
+    stop: Literal["misfit", "never"]
+    warm: bool
+    cold_audit: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerSettings:
+    """How each fit is sampled; `warmup` and `draws` are iterations per chain."""
+
+    engine: Literal["lanes", "numpyro"]
+    chains: int
+    warmup: int
+    draws: int
+    target_accept: float
+    max_tree_depth: int
+    metric: str | list[list[str]]
+    precision: Literal["float32", "float64"]
+    keep: tuple[str, ...] | None
+    start: str
+    on_stall: str
+    reparam: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class BudgetSettings:
+    """What the full fit may cost: seconds, and the price of an hour."""
+
+    seconds: float | None
+    price_per_hour: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class VerdictSettings:
+    """Family-wise error rate, and data sets simulated for an exact calibration."""
+
+    alpha: float
+    simulate: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """All settings of a study, spelled as in the study file."""
+
+    study: str
+    seed: int
+    results: str
+    data: DataSettings
+    model: ModelSettings
+    subsets: SubsetSettings
+    increments: IncrementSettings
+    sampler: SamplerSettings
+    budget: BudgetSettings
+    verdict: VerdictSettings
+    approximation: str
+    remedies: str
+    batches: int
+
+    def sections(self, *names: str) -> str:
+        """Give these sections as one line of JSON with sorted keys, equal for equal settings.
+
+        A rule's parameters hold only what its program depends on, so that a change elsewhere in the
+        study file reruns nothing. `section.key` names a single key; without names, all sections.
+        """
+        whole = dataclasses.asdict(self)
+        names = names or tuple(whole)
+        chosen: dict[str, Any] = {}
+        for name in names:
+            section, _, key = name.partition(".")
+            if key:
+                chosen.setdefault(section, {})[key] = whole[section][key]
+            else:
+                chosen[section] = whole[section]
+        return json.dumps(chosen, sort_keys=True)
+
+
+SECTIONS = {
+    name: hint for name, hint in get_type_hints(Study).items() if dataclasses.is_dataclass(hint)
+}
+
+
+def parse_sections(text: str) -> dict[str, Any]:
+    """Read back what `Study.sections` wrote: a settings object per whole section, else the value.
+
+    Raises
+    ------
+    StudyError
+        When the text is no JSON object.
+    """
+    try:
+        given = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise StudyError(f"--settings must be JSON as Study.sections writes it: {error}") from None
+    return {name: section_of(name, value) for name, value in given.items()}
+
+
+def section_of(name: str, value: Any) -> Any:
+    """Freeze a section as its settings object; other values, and parts of a section, stay."""
+    kind: Any = SECTIONS.get(name)
+    if kind is None:
+        return value
+    fields = {field.name for field in dataclasses.fields(kind)}
+    frozen = {key: tuple(v) if key in _TUPLES and v is not None else v for key, v in value.items()}
+    return kind(**frozen) if set(frozen) == fields else frozen
+
+
+_TUPLES = {"categories", "axes", "compare", "keep"}
