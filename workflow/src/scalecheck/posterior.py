@@ -1,0 +1,227 @@
+"""A sampled batch as what is stored of each fit: an ArviZ DataTree and a record."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from scalecheck import density
+from scalecheck.fit import ENGINE_VERSION, Batch, Fitted
+from scalecheck.model import local_codes
+from scalecheck.plan import PlannedFit
+from scalecheck.records import Group
+from scalecheck.sampler import Elapsed
+from scalecheck.sites import Site
+from scalecheck.study import SamplerSettings
+
+NDArray = np.ndarray[Any, Any]
+
+# A metric of more dimensions is recorded by its quantiles: two million numbers per window are no record.
+_LONGEST_METRIC = 64
+
+
+def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
+    """Sites that are stored as draws: those asked for, by default all that rows do not index, and the compared ones."""
+    chosen = set(batch.vector.shapes) | set(keep or ())
+    return tuple(
+        site
+        for site in batch.sites
+        if site.kind in ("latent", "deterministic")
+        and (site.name in chosen or (keep is None and "row" not in site.dims))
+    )
+
+
+def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[str, Group]:
+    """Give the groups of one fit: posterior, unconstrained_posterior, sample_stats, warmup_sample_stats.
+
+    The unconstrained group holds the compared sites as the vector `z` with dims `(chain, draw,
+    parameter)`: the scale on which posteriors are compared.
+    """
+    batch, draws = fitted.batch, fitted.draws
+    z = {name: values[number] for name, values in draws.z.items()}
+    n_draws = next(iter(z.values())).shape[1]
+    n_warmup = draws.iterations.n_steps.shape[2] - n_draws
+    return {
+        "posterior": _posterior(batch, number, z, kept_sites(batch, keep)),
+        "unconstrained_posterior": _dataset(
+            {"z": (("chain", "draw", "parameter"), np.asarray(batch.vector.pack(z, 2)))},
+            {"parameter": list(batch.vector.names)},
+        ),
+        "sample_stats": _statistics(fitted, number, slice(n_warmup, None)),
+        "warmup_sample_stats": _statistics(fitted, number, slice(None, n_warmup)),
+    }
+
+
+def _posterior(batch: Batch, number: int, z: Mapping[str, NDArray], kept: Sequence[Site]) -> Group:
+    arrays = {name: values[number] for name, values in batch.arrays.items()}
+    names = [site.name for site in kept]
+
+    @jax.jit
+    def constrain(z: dict[str, jax.Array], arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        values = density.constrain(batch.function, z, arrays, deterministic=True)
+        return {name: values[name] for name in names}
+
+    # One chain at a time bounds the memory that the deterministic sites take on the way.
+    chains = [
+        jax.tree.map(np.asarray, jax.vmap(constrain, (0, None))(part, arrays))
+        for part in _by_chain(z)
+    ]
+    variables: dict[str, Any] = {}
+    coords: dict[str, list[str]] = {}
+    for site in kept:
+        values = np.stack([chain[site.name] for chain in chains])
+        for axis, dim in enumerate(site.dims):
+            labels = _labels(batch, number, dim)
+            if labels is not None:
+                coords[dim] = labels
+                values = values.take(range(len(labels)), axis=axis + 2)
+        variables[site.name] = (("chain", "draw", *site.dims), values)
+    return _dataset(variables, coords)
+
+
+def _by_chain(z: Mapping[str, NDArray]) -> list[dict[str, NDArray]]:
+    n_chains = len(next(iter(z.values())))
+    return [{name: values[chain] for name, values in z.items()} for chain in range(n_chains)]
+
+
+def _labels(batch: Batch, number: int, dim: str) -> list[str] | None:
+    """Labels of a dimension that a column indexes; of the fit's own units, not those that pad the batch."""
+    labels = batch.labels.get(dim)
+    if labels is None:
+        return None
+    if dim == batch.unit:
+        own = local_codes(batch.values[number][dim])[1]
+        return [str(labels[code]) for code in own]
+    return [str(label) for label in labels]
+
+
+def _statistics(fitted: Fitted, number: int, part: slice) -> Group:
+    seen = {
+        name: values[number, :, part]
+        for name, values in fitted.draws.iterations._asdict().items()
+        if values is not None
+    }
+    seen["tree_depth"] = np.floor(np.log2(np.maximum(seen["n_steps"], 1))).astype("int64") + 1
+    seen["lp"] = -seen.pop("potential_energy")
+    return _dataset({name: (("chain", "draw"), values) for name, values in seen.items()}, {})
+
+
+def _dataset(variables: Mapping[str, Any], coords: Mapping[str, Any]) -> Group:
+    shape = next(iter(variables.values()))[1].shape
+    counted = {"chain": range(shape[0]), "draw": range(shape[1])}
+    attributes = {
+        "creation_library": "scalecheck",
+        "inference_library": "numpyro",
+        "inference_library_version": importlib.metadata.version("numpyro"),
+        "sample_dims": ["chain", "draw"],
+    }
+    return Group(variables, {**counted, **coords}, attributes)
+
+
+def record(
+    fitted: Fitted,
+    number: int,
+    settings: SamplerSettings,
+    sections: Mapping[str, Any],
+    device: Mapping[str, Any],
+    importing: tuple[float, float],
+) -> dict[str, Any]:
+    """Give the record of one fit: what was run, on what, and what it took.
+
+    Seconds of warmup and sampling are the batch's, shared out by leapfrogs; those of import and
+    compilation are shared evenly.
+
+    Parameters
+    ----------
+    sections
+        The settings that the fit depends on, as given to the program.
+    device
+        From `device.confirm`.
+    importing
+        Wall and processor seconds until everything was imported.
+    """
+    batch, draws = fitted.batch, fitted.draws
+    task = batch.tasks[number]
+    n_steps = draws.iterations.n_steps
+    warmup = settings.warmup
+    share = {
+        "warmup": _share(n_steps[:, :, :warmup], number),
+        "sampling": _share(n_steps[:, :, warmup:], number),
+        "compile": 1 / len(batch.tasks),
+    }
+    saturated = n_steps[number, :, warmup:] >= 2**settings.max_tree_depth - 1
+    return {
+        "fit": task.fit,
+        "kind": task.kind,
+        "axis": task.axis,
+        "level": task.level,
+        "rows": task.rows,
+        "new_rows": task.new_rows,
+        "status": "done",
+        "reason": "",
+        "settings": sections,
+        "engine_version": ENGINE_VERSION,
+        "versions": versions(),
+        **device,
+        "dtype": settings.precision,
+        "batch": [other.fit for other in batch.tasks],
+        "padded_rows": len(next(iter(batch.arrays.values()))[number]),
+        "seconds": _seconds(draws.seconds, share, importing[0]),
+        "cpu_seconds": _seconds(draws.cpu_seconds, share, importing[1]),
+        "seconds_per_gradient": float(fitted.seconds_per_gradient[number]),
+        "gradients": {
+            "warmup": n_steps[number, :, :warmup].sum(axis=1).tolist(),
+            "sampling": n_steps[number, :, warmup:].sum(axis=1).tolist(),
+        },
+        "step_size": draws.iterations.step_size[number, :, -1].tolist(),
+        "divergences": draws.iterations.diverging[number, :, warmup:].sum(axis=1).tolist(),
+        "depth_saturated": float(saturated.mean()),
+        "windows": [
+            {
+                "stop": window.stop,
+                "step_size": window.step_size[number].tolist(),
+                "acceptance_rate": window.acceptance_rate[number].tolist(),
+                "inverse_mass_matrix": _metric(window.inverse_mass_matrix[number]),
+            }
+            for window in draws.windows
+        ],
+        "parameters": list(batch.vector.names),
+    }
+
+
+def _share(n_steps: NDArray, number: int) -> float:
+    return float(n_steps[number].sum() / n_steps.sum())
+
+
+def _seconds(elapsed: Elapsed, share: Mapping[str, float], importing: float) -> dict[str, float]:
+    spent = {name: seconds * share[name] for name, seconds in elapsed._asdict().items()}
+    return {"import": importing * share["compile"], **spent}
+
+
+def _metric(diagonal: NDArray) -> list[list[float]]:
+    if diagonal.shape[1] > _LONGEST_METRIC:
+        diagonal = np.quantile(diagonal, [0, 0.25, 0.5, 0.75, 1], axis=1).T
+    return diagonal.tolist()
+
+
+def skipped_record(task: PlannedFit, sections: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Give the record of an increment that was not fitted."""
+    return {
+        **{name: value for name, value in task._asdict().items() if name != "slices"},
+        "status": "skipped",
+        "reason": reason,
+        "settings": sections,
+        "engine_version": ENGINE_VERSION,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    packages = ("scalecheck", "jax", "jaxlib", "numpyro", "numpy", "xarray")
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in packages
+    }

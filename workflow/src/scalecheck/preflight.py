@@ -1,0 +1,270 @@
+"""What would make a fit fail or lie, found before it starts: names the site, the column and the row."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro import handlers
+
+from scalecheck import density, model, sites, store
+from scalecheck.errors import StudyError
+from scalecheck.names import closest
+from scalecheck.plan import Slice
+from scalecheck.records import StudyFolder
+from scalecheck.study import ModelSettings, SamplerSettings
+
+if TYPE_CHECKING:
+    from scalecheck.fit import Batch
+
+NDArray = np.ndarray[Any, Any]
+
+# Rounding to float32 may add this share of a column's standard deviation, root mean square.
+_COARSEST = 1e-3
+# A row's log likelihood in float32 may be off by this share of its size (at least of 1).
+_ROW_TOLERANCE = 1e-2
+_CHUNK = 65_536
+_STARTS = 4
+
+
+def check_study(
+    folder: StudyFolder, outcome: str, settings: ModelSettings, sampler: SamplerSettings, seed: int
+) -> dict[str, Any]:
+    """Check a model against all rows of its data.
+
+    Every row: is the outcome in the support of the observed site, and does float32 give its log
+    likelihood as float64 does? Asked at several draws from the prior, and answered with no only
+    where it is no at every one of them.
+
+    Returns
+    -------
+    dict
+        The sites of the model and what is compared, for the record.
+
+    Raises
+    ------
+    StudyError
+        One line that names the file, the site or column, and the row.
+    """
+    meta = store.read_meta(folder.data)
+    bound = model.bind(model.load(settings), settings, outcome, meta.labels)
+    first = _read(folder, bound, meta, slice(0, min(meta.n_rows, _CHUNK)))
+    found = sites.describe(bound, first)
+    observed = sites.observed_site(bound, found)
+    compared = sites.compared_sites(bound, found, settings.compare)
+    if isinstance(sampler.metric, list):
+        check_metric(sampler.metric, [site.name for site in found if site.kind == "latent"])
+    _check_kept(sampler, settings.file, found)
+    if not compared:
+        raise StudyError(
+            f"{settings.file}: no latent site can be compared across fits: all are indexed by a group or by rows"
+        )
+    if sampler.precision == "float32":
+        _check_columns(folder, bound, meta)
+    function = sites.function_of_arrays(bound, first.counts)
+    by_row = density.has_row_likelihood(function, observed.name, first.arrays)
+    if by_row and not bound.n_rows:
+        _check_rows(folder, bound, meta, found, observed, sampler.precision, seed)
+    return {
+        "sites": [site._asdict() for site in found],
+        "compared": [site.name for site in compared],
+        "covariates": list(bound.covariates),
+        "by_row": by_row,
+    }
+
+
+def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]) -> None:
+    known = [site.name for site in found if site.kind in ("latent", "deterministic")]
+    for name in sampler.keep or ():
+        if name not in known:
+            raise StudyError(
+                f"sampler.keep names {name}, which is no site of {file}{closest(name, known)}"
+            )
+
+
+def _read(
+    folder: StudyFolder,
+    bound: model.Model,
+    meta: store.Meta,
+    rows: slice,
+    precision: str = "float32",
+) -> model.Rows:
+    part = Slice("arrival", rows.start, min(rows.stop, meta.n_rows))
+    values = store.read_rows(folder.data, [part], bound.columns)
+    return model.make_rows(bound, values, meta.labels, precision=precision)
+
+
+def _check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> None:
+    """A column such as `y + 1e8` loses in float32 what the model is about, without any error."""
+    whole = [Slice("arrival", 0, meta.n_rows)]
+    for column in bound.columns:
+        if meta.labels[column] is not None:
+            continue
+        values = store.read_rows(folder.data, whole, [column])[column].astype("float64")
+        with np.errstate(over="ignore"):
+            rounded = values.astype("float32")
+        if np.isinf(rounded).any():
+            row = int(np.flatnonzero(np.isinf(rounded))[0])
+            raise StudyError(
+                f"{meta.file}: column {column} holds {values[row]:g}, too large for sampler.precision float32: rescale it, or use float64"
+            )
+        lost, spread = np.sqrt(np.mean((rounded - values) ** 2)), values.std()
+        if lost > _COARSEST * spread > 0:
+            raise StudyError(
+                f"{meta.file}: column {column} loses its precision in float32: rounding moves its values by {lost:.2g},"
+                f" their standard deviation is {spread:.2g}: subtract {values.mean():.6g}, or use sampler.precision float64"
+            )
+
+
+def _check_rows(
+    folder: StudyFolder,
+    bound: model.Model,
+    meta: store.Meta,
+    found: Sequence[sites.Site],
+    observed: sites.Site,
+    precision: str,
+    seed: int,
+) -> None:
+    latent = [site.name for site in found if site.kind == "latent"]
+    keys = jax.random.split(jax.random.PRNGKey(seed), _STARTS)
+    size = min(_CHUNK, meta.n_rows)
+    function = sites.function_of_arrays(bound, _read(folder, bound, meta, slice(0, 1)).counts)
+    at_rows = jax.jit(lambda values, arrays: _rows_at(function, observed.name, values, arrays))
+    drawn: dict[str, jax.Array] | None = None
+    for start in range(0, meta.n_rows, size):
+        # The last chunk overlaps the one before, so that all have one shape.
+        rows = slice(max(0, min(start, meta.n_rows - size)), meta.n_rows)
+        rows = slice(rows.start, rows.start + size)
+        arrays = {
+            name: jnp.asarray(v) for name, v in _read(folder, bound, meta, rows).arrays.items()
+        }
+        if drawn is None:
+            drawn = density.prior_draws(function, latent, arrays, keys)
+        fine, log_likelihood = at_rows(drawn, arrays)
+        _refuse(~np.asarray(fine).any(axis=0), folder, bound, meta, rows.start, observed)
+        if precision == "float64":
+            continue
+        double = _in_float64(at_rows, drawn, _read(folder, bound, meta, rows, "float64").arrays)
+        _compare_precisions(np.asarray(log_likelihood), double, folder, meta, rows.start, observed)
+
+
+def _rows_at(
+    function: Callable[..., Any], site: str, values: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> tuple[jax.Array, jax.Array]:
+    """Whether each row is in the support, and its log likelihood, at each of some latent values: `(start, rows)`."""
+
+    def at(one: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        trace = sites.traced(handlers.substitute(function, data=one), arrays, jax.random.key(0))[
+            site
+        ]
+        # Support and density are asked apart: a distribution gives numbers outside its support, too.
+        supported = trace["fn"].support(trace["value"])
+        log_prob = trace["fn"].log_prob(trace["value"])
+        n_rows = log_prob.shape[0]
+        return supported.reshape(n_rows, -1).all(axis=1), log_prob.reshape(n_rows, -1).sum(axis=1)
+
+    return jax.vmap(at)(dict(values))
+
+
+def _in_float64(
+    at_rows: Callable[..., Any], drawn: Mapping[str, Any], arrays: Mapping[str, NDArray]
+) -> NDArray:
+    with jax.enable_x64(True):
+        values = {name: jnp.asarray(np.asarray(value, "float64")) for name, value in drawn.items()}
+        return np.asarray(
+            at_rows(values, {name: jnp.asarray(array) for name, array in arrays.items()})[1]
+        )
+
+
+def _refuse(
+    outside: NDArray,
+    folder: StudyFolder,
+    bound: model.Model,
+    meta: store.Meta,
+    start: int,
+    observed: sites.Site,
+) -> None:
+    if not outside.any():
+        return
+    at = start + int(np.flatnonzero(outside)[0])
+    columns = bound.arguments[bound.outcome].columns
+    values = store.read_rows(
+        folder.data, [Slice("arrival", at, at + 1)], [*columns, store.FILE_ROW]
+    )
+    value = ", ".join(f"{values[column][0]:g}" for column in columns)
+    raise StudyError(
+        f"{meta.file}: row {values[store.FILE_ROW][0]} has {bound.outcome} = {value}, which is outside the support of the"
+        f" observed site {observed.name} ({bound.file})"
+    )
+
+
+def _compare_precisions(
+    single: NDArray,
+    double: NDArray,
+    folder: StudyFolder,
+    meta: store.Meta,
+    start: int,
+    observed: sites.Site,
+) -> None:
+    with np.errstate(invalid="ignore"):
+        off = np.abs(single - double) > _ROW_TOLERANCE * np.maximum(1, np.abs(double))
+    lost = (off | (np.isfinite(double) & ~np.isfinite(single))).all(axis=0)
+    if lost.any():
+        at = int(np.flatnonzero(lost)[0])
+        row = store.read_rows(
+            folder.data, [Slice("arrival", start + at, start + at + 1)], [store.FILE_ROW]
+        )
+        raise StudyError(
+            f"{meta.file}: row {row[store.FILE_ROW][0]}: float32 loses the log likelihood of the site {observed.name}:"
+            f" {single[0, at]:.6g} where float64 gives {double[0, at]:.6g}: rewrite the model in logs, or use sampler.precision float64"
+        )
+
+
+def bad_start(batch: "Batch", number: int, z: Mapping[str, jax.Array]) -> StudyError:
+    """Say which site, and which row of the observed one, makes a fit's density or gradient not finite."""
+    arrays = {name: jnp.asarray(values[number]) for name, values in batch.arrays.items()}
+    fit = batch.tasks[number].fit
+    constrained = density.constrain(batch.function, dict(z), arrays)
+    trace = sites.traced(
+        handlers.substitute(batch.function, data=constrained), arrays, jax.random.key(0)
+    )
+    observed = next(site.name for site in batch.sites if site.kind == "observed")
+    latent = [site.name for site in batch.sites if site.kind == "latent"]
+    for name in [*latent, observed]:
+        log_prob = trace[name]["fn"].log_prob(trace[name]["value"])
+        if not bool(jnp.isfinite(log_prob).all()):
+            where = _bad_row(batch, number, ~jnp.isfinite(log_prob)) if name == observed else ""
+            return StudyError(
+                f"{fit}: no start has a finite log density: the site {name} is to blame{where}"
+            )
+    by_row = jax.jacobian(
+        lambda u: density.row_log_likelihood(batch.function, observed, u, arrays)
+    )(dict(z))
+    for name, gradient in by_row.items():
+        bad = ~jnp.isfinite(gradient.reshape(gradient.shape[0], -1)).all(axis=1)
+        if bool(bad.any()):
+            where = _bad_row(batch, number, bad)
+            return StudyError(
+                f"{fit}: no start has a finite gradient: the site {observed} is to blame{where}, in the direction of {name}"
+            )
+    return StudyError(
+        f"{fit}: no start has a finite log density and gradient: the prior of {', '.join(latent)} may be too wide"
+    )
+
+
+def _bad_row(batch: "Batch", number: int, bad: jax.Array) -> str:
+    rows = np.flatnonzero(np.asarray(bad).reshape(len(bad), -1).any(axis=1))
+    own = batch.values[number][store.FILE_ROW]
+    named = [str(own[row]) for row in rows[:3] if row < len(own)]
+    return f" at row {', '.join(named)}" if named else ""
+
+
+def check_metric(blocks: Iterable[Sequence[str]], known: Iterable[str]) -> None:
+    """Refuse a block metric that names a site the model lacks."""
+    for block in blocks:
+        for name in block:
+            if name not in known:
+                raise StudyError(
+                    f"sampler.metric names {name}, which is no latent site{closest(name, known)}"
+                )

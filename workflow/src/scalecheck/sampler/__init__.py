@@ -1,0 +1,6 @@
+"""Many chains of many same-shaped fits at once, in blocks."""
+
+from scalecheck.sampler.nuts import Settings
+from scalecheck.sampler.run import Draws, Elapsed, Progress, Window, sample
+
+__all__ = ["Draws", "Elapsed", "Progress", "Settings", "Window", "sample"]

@@ -1,0 +1,193 @@
+"""The sites of a bound model: which there are, what indexes them, and which are compared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from numpyro import handlers
+
+from scalecheck.errors import StudyError
+from scalecheck.model import Model, Rows, first_line, line_of
+from scalecheck.names import closest
+
+# Rows of the abstract data on which shapes are found.
+_PROBE_ROWS = 1013
+
+
+class Site(NamedTuple):
+    """A site of a model's trace.
+
+    Attributes
+    ----------
+    name
+        As the model has it.
+    kind
+        `latent`, `deterministic`, `observed` or `factor`.
+    shape
+        Shape of its value on the data that were traced.
+    dims
+        Name of each dimension: a column (one entry per level), `row`, or `<site>_dim_<i>`.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+
+
+class mask_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
+    """Leave rows out of the log likelihood of the observed site.
+
+    `numpyro.handlers.mask` would mask the prior too, and `handlers.scale` refuses 0.
+    """
+
+    def __init__(self, row_mask: jax.Array) -> None:
+        self.row_mask = row_mask
+        super().__init__(lambda: None)
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Mask what is observed."""
+        if msg["type"] == "sample" and msg["is_observed"] and not isinstance(msg["fn"], dist.Unit):
+            n_trailing = len(msg["fn"].batch_shape) - 1
+            msg["fn"] = msg["fn"].mask(self.row_mask.reshape(-1, *(1,) * n_trailing))
+
+
+def function_of_arrays(model: Model, counts: Mapping[str, int]) -> Callable[..., Any]:
+    """Give the model as a function of its arrays alone, plus `row_mask` where rows only pad."""
+
+    def bound(row_mask: jax.Array | None = None, **arrays: jax.Array) -> Any:
+        if row_mask is None:
+            return model.function(**arrays, **counts)
+        with mask_rows(row_mask):
+            return model.function(**arrays, **counts)
+
+    return bound
+
+
+def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
+    """Find every site of a model, and which column or row indexes each of its dimensions.
+
+    The model is traced without computing, on abstract data; a dimension that grows when a column
+    gets one level more is indexed by that column.
+
+    Raises
+    ------
+    StudyError
+        When the model raises, or has no observed site.
+    """
+    base = _shapes(model, rows, _PROBE_ROWS, rows.counts)
+    grown = {
+        column: _shapes(model, rows, _PROBE_ROWS, rows.counts | {name: rows.counts[name] + 1})
+        for name, column in model.counts.items()
+    }
+    grown["row"] = _shapes(model, rows, _PROBE_ROWS + 1, rows.counts)
+    if not any(kind == "observed" for kind, _ in base.values()):
+        raise StudyError(
+            f"{model.file}: no site is observed: give numpyro.sample(..., obs={model.outcome}) when {model.outcome} is not None"
+        )
+    sites: list[Site] = []
+    for name, (kind, shape) in base.items():
+        dims = [f"{name}_dim_{i}" for i in range(len(shape))]
+        for column, other in grown.items():
+            for i, (small, large) in enumerate(zip(shape, other[name][1], strict=True)):
+                if small != large:
+                    dims[i] = column
+        n_rows = len(next(iter(rows.arrays.values())))
+        actual = tuple(n_rows if d == "row" else n for d, n in zip(dims, shape, strict=True))
+        sites.append(Site(name, kind, actual, tuple(dims)))
+    return tuple(sites)
+
+
+def _shapes(
+    model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    abstract = {
+        name: jax.ShapeDtypeStruct((n_rows, *values.shape[1:]), jnp.asarray(values[:1]).dtype)
+        for name, values in rows.arrays.items()
+    }
+    counts = dict(counts) | ({"n_rows": n_rows} if model.n_rows else {})
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+
+    def record(arrays: dict[str, jax.Array]) -> None:
+        trace = traced(function_of_arrays(model, counts), arrays, jax.random.key(0))
+        for name, site in trace.items():
+            if site["type"] == "deterministic":
+                found[name] = ("deterministic", jnp.shape(site["value"]))
+            elif site["type"] == "sample":
+                found[name] = (_kind(site, model), jnp.shape(site["value"]))
+
+    try:
+        jax.eval_shape(record, abstract)
+    except StudyError:
+        raise
+    except Exception as error:
+        path = Path(model.file)
+        raise StudyError(
+            f"{path}{line_of(error, path)}: the model raises {first_line(error)}"
+        ) from error
+    return found
+
+
+def _kind(site: dict[str, Any], model: Model) -> str:
+    if isinstance(site["fn"], dist.Unit):
+        return "factor"
+    if site["is_observed"]:
+        return "observed"
+    if site["fn"].support.is_discrete:
+        raise StudyError(
+            f"{model.file}: the latent site {site['name']} is discrete, which NUTS cannot sample: sum it out"
+        )
+    return "latent"
+
+
+def traced(
+    function: Callable[..., Any], arrays: Mapping[str, Any], key: jax.Array
+) -> dict[str, Any]:
+    """Trace a model once with a seed: its sites by name."""
+    return handlers.trace(handlers.seed(function, key)).get_trace(**arrays)
+
+
+def observed_site(model: Model, sites: Sequence[Site]) -> Site:
+    """Give the site that the outcome is observed at.
+
+    Raises
+    ------
+    StudyError
+        When there are several, which no check could tell apart.
+    """
+    observed = [site for site in sites if site.kind == "observed"]
+    if len(observed) > 1:
+        names = ", ".join(site.name for site in observed)
+        raise StudyError(f"{model.file}: exactly one site must be observed, got {names}")
+    return observed[0]
+
+
+def compared_sites(
+    model: Model, sites: Sequence[Site], compare: Sequence[str] | None
+) -> tuple[Site, ...]:
+    """Choose the latent sites whose posteriors are compared across fits.
+
+    Raises
+    ------
+    StudyError
+        When `compare` names no latent site, or one that is indexed by a group or by rows.
+    """
+    latent = {site.name: site for site in sites if site.kind == "latent"}
+    groups = {*model.counts.values(), "row"}
+    shared = [site for site in latent.values() if not groups & set(site.dims)]
+    if compare is None:
+        return tuple(shared)
+    for name in compare:
+        if name not in latent:
+            raise StudyError(
+                f"{model.file}: model.compare names {name}, which is no latent site{closest(name, latent)}"
+            )
+        if latent[name] not in shared:
+            raise StudyError(
+                f"{model.file}: model.compare names {name}, which is indexed by {', '.join(latent[name].dims)}"
+            )
+    return tuple(latent[name] for name in compare)
