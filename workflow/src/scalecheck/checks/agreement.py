@@ -1,0 +1,263 @@
+"""Whether random subsets agree.
+
+Random subsets are exchangeable by construction, so what this tests is the variance that the model
+claims: where they differ by more than their posteriors say, the likelihood is wrong; where they
+differ by less, they share something. Cochran's Q (Cochran 1954) is computed twice, and only what
+both computations see counts: each alone rejects true models (by natural parameters rare events, by
+pooled variance small logistic regressions).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+
+from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.moments import (
+    IDENTIFIED,
+    Moments,
+    Prior,
+    directions_of,
+    in_double,
+    not_identified,
+    problem,
+    whiten,
+)
+
+LARGE, SMALL = 1.25, 0.8
+INTERVAL = 0.89
+
+
+class Spread(NamedTuple):
+    """The spread of the subsets as a chi-square statistic.
+
+    Attributes
+    ----------
+    half
+        natural or pooled.
+    statistic
+        Cochran's Q.
+    df
+        Its degrees of freedom.
+    n_dropped
+        Directions not identified by a subset; for the natural half, by the subset that identifies
+        fewest.
+    """
+
+    half: str
+    statistic: float
+    df: int
+    n_dropped: int
+
+    @property
+    def upper(self) -> float:
+        """Probability of a larger spread."""
+        return float(chi2.sf(self.statistic, self.df))
+
+    @property
+    def lower(self) -> float:
+        """Probability of a smaller spread."""
+        return float(chi2.cdf(self.statistic, self.df))
+
+    @property
+    def dispersion(self) -> Effect:
+        """Between-subset variance over what the posteriors say, with its chi-square interval."""
+        high, low = chi2.ppf([(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], self.df)
+        quotients = (self.statistic / x for x in (self.df, low, high))
+        return Effect("dispersion", *(float(quotient) for quotient in quotients))
+
+
+def check(
+    subsets: Moments, prior: Prior, *, names: Sequence[str], fits: Sequence[str]
+) -> tuple[Finding, pd.DataFrame]:
+    """Compare the posteriors of random subsets of equal size.
+
+    Parameters
+    ----------
+    subsets
+        Posterior moments, unconstrained scale; `fit` runs over `fits`, `d` over `names`.
+    prior
+        Prior moments of the same parameters.
+    names
+        `(d,)` names of the parameters.
+    fits
+        Names of the subsets.
+
+    Returns
+    -------
+    finding
+        Its effect is the dispersion with an 89 % interval, taken from the half that speaks less
+        loudly.
+    table
+        One row per half (parameter "") and per parameter: half, parameter, statistic, df, p_upper,
+        p_lower, p_holm. A parameter that the subsets do not identify has no p-value.
+    """
+    subsets, prior = in_double(subsets), in_double(prior)
+    reason = problem(subsets, prior)
+    if len(fits) < 3:
+        reason = f"agreement needs at least 3 usable subsets, got {len(fits)}"
+    if reason:
+        return _not_run(reason, fits)
+    white = whiten(subsets, prior)
+    halves = [_natural(white), _pooled(white)]
+    if min(half.df for half in halves) < 1:
+        return _not_run("a subset identifies no direction beyond the prior: use larger ones", fits)
+    parameters = _parameters(subsets, prior, names)
+    return _finding(halves, parameters, fits), _table(halves, parameters)
+
+
+def _not_run(reason: str, fits: Sequence[str]) -> tuple[Finding, pd.DataFrame]:
+    return not_run("agreement", reason, fits=tuple(fits)), _table([], _no_parameters())
+
+
+def _natural(white: Moments) -> Spread:
+    """Compare likelihood-only estimates: natural parameters without the prior."""
+    ess = white.ess[:, None]
+    variance, directions = directions_of(white.covariance)
+    precision = _unbiased(ess, white.mean.shape[1]) / variance
+    keep = precision > 1 / IDENTIFIED
+    information = np.where(keep, precision - 1, 1.0)
+    along = np.einsum("kij,ki->kj", directions, white.mean)
+    estimate = precision * along / information
+    # The second term: Monte Carlo error of the mean, blown up by taking the prior out.
+    weight = np.where(keep, 1 / (1 / information + precision / information**2 / ess), 0.0)
+    centre, rank = _weighted_mean(directions, weight, estimate)
+    residual = estimate - np.einsum("kij,i->kj", directions, centre)
+    n_dropped = int((~keep).sum(axis=1).max())
+    return Spread("natural", float((weight * residual**2).sum()), int(keep.sum()) - rank, n_dropped)
+
+
+def _unbiased(ess: np.ndarray, n_parameters: int) -> np.ndarray:
+    """Return what makes the inverse of a sample covariance unbiased (Hartlap et al. 2007)."""
+    return np.clip((ess - n_parameters - 2) / np.maximum(ess - 1, 1), 0.05, 1.0)
+
+
+def _weighted_mean(
+    directions: np.ndarray, weight: np.ndarray, estimate: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Return the mean `(d,)` weighted by singular matrices, and the rank of their sum."""
+    total = np.einsum("kij,kj,klj->il", directions, weight, directions)
+    moment = np.einsum("kij,kj->i", directions, weight * estimate)
+    # To a unit diagonal first: the rank must not depend on how unequally parameters are known.
+    diagonal = np.diag(total)
+    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
+    values, vectors = np.linalg.eigh(total * np.outer(scale, scale))
+    root = scale[:, None] * vectors[:, values > 1e-10] / np.sqrt(values[values > 1e-10])
+    return root @ (root.T @ moment), root.shape[1]
+
+
+def _pooled(white: Moments) -> Spread:
+    """Compare posterior means by the one sampling covariance that subsets of equal size share."""
+    ratio, variance, directions = _sampling_variance(white)
+    keep = ratio < IDENTIFIED
+    deviation = (white.mean - white.mean.mean(axis=0)) @ directions
+    statistic = (deviation[:, keep] ** 2 / variance[keep]).sum()
+    n_kept = int(keep.sum())
+    return Spread("pooled", float(statistic), n_kept * (len(white.mean) - 1), len(keep) - n_kept)
+
+
+def _sampling_variance(white: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how the posterior means of subsets vary around a fixed truth.
+
+    In a normal model that is by `V - V V0^-1 V`, less than their posteriors, and by Monte Carlo
+    error.
+
+    Returns
+    -------
+    ratio
+        `(d,)` posterior over prior variance, along each direction.
+    variance
+        `(d,)` variance of the posterior means, in units of the prior variance.
+    directions
+        `(d, d)`, columns.
+    """
+    ratio, directions = directions_of(white.covariance.mean(axis=0))
+    shrunk = ratio * np.clip(1 - ratio, 1e-3, None)
+    return ratio, shrunk + ratio * np.mean(1 / white.ess), directions
+
+
+def _parameters(subsets: Moments, prior: Prior, names: Sequence[str]) -> pd.DataFrame:
+    """Test each parameter's spread by the pooled half, with Holm's correction of the upper tail."""
+    _, variance, directions = _sampling_variance(whiten(subsets, prior))
+    loading = np.linalg.cholesky(prior.covariance) @ directions
+    deviation = subsets.mean - subsets.mean.mean(axis=0)
+    statistic = (deviation**2).sum(axis=0) / (loading**2 @ variance)
+    df = len(subsets.mean) - 1
+    ratio = np.diag(subsets.covariance.mean(axis=0)) / np.diag(prior.covariance)
+    table = pd.DataFrame({"parameter": list(names), "statistic": statistic, "df": df})
+    table["p_upper"] = np.where(ratio < IDENTIFIED, chi2.sf(statistic, df), np.nan)
+    table["p_lower"] = np.where(ratio < IDENTIFIED, chi2.cdf(statistic, df), np.nan)
+    table["p_holm"] = _holm(table["p_upper"].to_numpy())
+    return table
+
+
+def _no_parameters() -> pd.DataFrame:
+    return pd.DataFrame(columns=["parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"])
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    """Adjust p-values for their number (Holm 1979); NaN stays and is not counted."""
+    order = np.argsort(p)  # NaN last
+    n_tests = int(np.isfinite(p).sum())
+    steps = p[order] * np.maximum(n_tests - np.arange(len(p)), 1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def _finding(halves: list[Spread], parameters: pd.DataFrame, fits: Sequence[str]) -> Finding:
+    wide = max(halves, key=lambda half: half.upper)
+    narrow = max(halves, key=lambda half: half.lower)
+    p = min(1.0, 2 * min(wide.upper, narrow.lower))
+    too_wide = wide.upper <= narrow.lower
+    spread = wide if too_wide else narrow
+    dispersion = spread.dispersion
+    parameter = _leading(parameters, "p_upper" if too_wide else "p_lower")
+    return Finding(
+        family="agreement",
+        p=p,
+        weight=1.0,
+        large=dispersion.low > LARGE if too_wide else dispersion.high < SMALL,
+        effect=dispersion,
+        parameter=parameter,
+        kind="misfit",
+        fits=tuple(fits),
+        message=_message(dispersion, parameter, len(fits), too_wide, notable(p, 1.0))
+        + not_identified(max(half.n_dropped for half in halves), len(parameters)),
+    )
+
+
+def _leading(parameters: pd.DataFrame, tail: str) -> str | None:
+    """Return the parameter with the smallest p-value, None where no single one is identified."""
+    p = parameters[tail]
+    return None if p.isna().all() else str(parameters["parameter"][p.idxmin()])
+
+
+def _message(
+    dispersion: Effect, parameter: str | None, n_subsets: int, too_wide: bool, seen: bool
+) -> str:
+    value, low, high = (rounded(number) for number in dispersion[1:])
+    excess = rounded(100 * max(0.0, 1 - 1 / dispersion.value))
+    numbers = f"dispersion {value}, 89 % interval {low} to {high}, I2 {excess} %"
+    chiefly = f", chiefly in {parameter}" if parameter else ""
+    if not seen:
+        return f"the {n_subsets} subsets differ as much as the posteriors say ({numbers})"
+    if too_wide:
+        return (
+            "the subsets differ by more than the posteriors say: the model claims too little "
+            f"variance ({numbers}){chiefly}: allow for overdispersion, heavier tails or "
+            "dependence between rows"
+        )
+    return (
+        f"the subsets differ by less than the posteriors say ({numbers}){chiefly}: they share "
+        "something, such as latents or duplicated rows: split by whole units"
+    )
+
+
+def _table(halves: list[Spread], parameters: pd.DataFrame) -> pd.DataFrame:
+    rows = [(h.half, "", h.statistic, h.df, h.upper, h.lower, np.nan) for h in halves]
+    rows += [("pooled", *row) for row in parameters.itertuples(index=False)]
+    columns = ["half", "parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,261 @@
+"""Whether nested increments move more than they should.
+
+Each step from n to g n rows is judged twice (`step`), and what both say counts; looking after every
+increment is paid for by dividing the error rate among the steps. Half of it is kept for their sum,
+which sees small shifts that add up.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+
+from scalecheck.checks.finding import NOTABLE, Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.moments import (
+    Moments,
+    Prior,
+    in_double,
+    not_identified,
+    problem,
+)
+from scalecheck.checks.step import Step, measure
+
+LARGE = 1.0
+# Below this growth the difference V - V' is mostly noise (STATISTICS.md: 11 % false alarms at
+# 1.25).
+SMALLEST_GROWTH = 1.5
+
+
+def check(
+    increments: Moments,
+    rows: Sequence[int],
+    prior: Prior,
+    *,
+    names: Sequence[str],
+    fits: Sequence[str],
+    dispersion: float = 1.0,
+    looks: int,
+) -> tuple[list[Finding], pd.DataFrame]:
+    """Judge every step between successive increments, and all of them together.
+
+    Parameters
+    ----------
+    increments
+        Posterior moments, unconstrained scale; `fit` runs over `fits` in growing order, `d` over
+        `names`.
+    rows
+        `(fit,)` rows of each increment.
+    prior
+        Prior moments of the same parameters.
+    names
+        `(d,)` names of the parameters.
+    fits
+        Names of the increments.
+    dispersion
+        From `agreement`: a shift that it explains is a misfit, one that it does not is
+        heterogeneous.
+    looks
+        Planned number of steps, among which half of the error rate is divided; the sum has the
+        other half.
+
+    Returns
+    -------
+    findings
+        One per step, with the later increment as `fit`, and from two steps on one for the sum.
+    table
+        One row per step and parameter: fit, rows_before, rows_after, parameter, shift and usual
+        (posterior sds of the earlier increment), then what belongs to the whole step: hausman,
+        predicted, df, p, contraction, contraction_expected, contraction_sd.
+    """
+    pairs = list(zip(range(len(fits)), range(1, len(fits)), strict=False))
+    if not pairs:
+        reason = f"drift needs at least two usable increments, got {len(fits)}"
+        return [not_run("drift", reason, fits=tuple(fits))], _table([], [], rows, names, fits)
+    weight = step_weight(looks)
+    judged = [
+        _judge(
+            increments.only(before),
+            increments.only(after),
+            (rows[before], rows[after]),
+            prior,
+            names=names,
+            fits=(fits[before], fits[after]),
+            dispersion=dispersion,
+            weight=weight,
+        )
+        for before, after in pairs
+    ]
+    findings = [finding for finding, _ in judged]
+    run = [(step, pair) for (_, step), pair in zip(judged, pairs, strict=True) if step is not None]
+    steps, pairs = [step for step, _ in run], [pair for _, pair in run]
+    if len(steps) > 1:
+        findings.append(_sum(steps, pairs, rows, names, fits, dispersion))
+    return findings, _table(steps, pairs, rows, names, fits)
+
+
+def step_weight(looks: int) -> float:
+    """Share of the error rate for each of `looks` steps; several leave half of it for their sum."""
+    return 1.0 if looks == 1 else 1 / (2 * looks)
+
+
+def check_step(
+    before: Moments,
+    after: Moments,
+    rows_before: int,
+    rows_after: int,
+    prior: Prior,
+    *,
+    names: Sequence[str],
+    fits: Sequence[str],
+    dispersion: float,
+    weight: float,
+) -> Finding:
+    """Judge one step; `check` says the same of it.
+
+    Parameters
+    ----------
+    before, after
+        Posterior moments of one fit each, `(1, d)`, `(1, d, d)` and `(1,)`: `Moments.only`.
+    rows_before, rows_after
+        Their rows.
+    prior, names, dispersion
+        As in `check`.
+    fits
+        The names of the two fits.
+    weight
+        Share of the family's error rate: `1 / (2 * looks)`, or 1 where one step is planned.
+    """
+    finding, _ = _judge(
+        before,
+        after,
+        (rows_before, rows_after),
+        prior,
+        names=names,
+        fits=fits,
+        dispersion=dispersion,
+        weight=weight,
+    )
+    return finding
+
+
+def _judge(
+    before: Moments,
+    after: Moments,
+    rows: tuple[int, int],
+    prior: Prior,
+    *,
+    names: Sequence[str],
+    fits: Sequence[str],
+    dispersion: float,
+    weight: float,
+) -> tuple[Finding, Step | None]:
+    """Return the finding of one step and what it was judged by, None where it was not run."""
+    before, after, prior = in_double(before), in_double(after), in_double(prior)
+    step = None
+    reason = problem(before, prior) or problem(after, prior)
+    if rows[1] <= rows[0]:
+        reason = f"an increment must grow, got {rows[0]} and then {rows[1]} rows"
+    if reason is None:
+        step = measure(before, after, rows[1] / rows[0], prior)
+        reason = "" if step.df else f"{rows[1]} rows identify no direction beyond the prior"
+    if step is None or reason:
+        where = {"fit": fits[-1], "fits": tuple(fits)}
+        return not_run("drift", str(reason), weight=weight, **where), None
+    where = f"from {rows[0]} to {rows[1]} rows"
+    return _finding([step], 0, where, fits[-1], names, tuple(fits), dispersion, weight), step
+
+
+def _sum(
+    steps: list[Step],
+    pairs: list[tuple[int, int]],
+    rows: Sequence[int],
+    names: Sequence[str],
+    fits: Sequence[str],
+    dispersion: float,
+) -> Finding:
+    """Judge all steps together: small shifts that add up."""
+    largest = int(np.argmax([np.abs(step.shift).max() for step in steps]))
+    before, after = pairs[largest]
+    where = f"over {len(steps)} steps, most from {rows[before]} to {rows[after]} rows,"
+    return _finding(steps, largest, where, None, names, tuple(fits), dispersion, 0.5)
+
+
+def _p(steps: list[Step], dispersion: float) -> float:
+    """Return the p-value of the sum over steps: both variances have to reject."""
+    statistics = [sum(s.hausman for s in steps), sum(s.predicted for s in steps)]
+    return float(chi2.sf(min(statistics) / dispersion, sum(s.df for s in steps)))
+
+
+def _finding(
+    steps: list[Step],
+    leading: int,
+    where: str,
+    fit: str | None,
+    names: Sequence[str],
+    fits: tuple[str, ...],
+    dispersion: float,
+    weight: float,
+) -> Finding:
+    """Return the finding of some steps; the leading one gives the effect and the parameter."""
+    step = steps[leading]
+    j = int(np.argmax(np.abs(step.shift)))
+    size, usual = float(abs(step.shift[j])), float(step.usual[j])
+    p = _p(steps, 1.0)
+    unexplained = _p(steps, max(1.0, dispersion)) / weight < NOTABLE
+    growth = min(s.growth for s in steps)
+    return Finding(
+        family="drift",
+        p=p,
+        weight=weight,
+        large=size > LARGE,
+        effect=Effect("shift in posterior sds", size, size - 1.96 * usual, size + 1.96 * usual),
+        parameter=names[j],
+        fit=fit,
+        kind="heterogeneous" if unexplained else "misfit",
+        fits=fits,
+        message=_message(names[j], where, size, usual, notable(p, weight), unexplained, dispersion)
+        + ("; indicative: let increments grow by a factor of 2" if growth < SMALLEST_GROWTH else "")
+        + not_identified(step.n_dropped, len(names), "these rows"),
+    )
+
+
+def _message(
+    name: str,
+    where: str,
+    size: float,
+    usual: float,
+    seen: bool,
+    unexplained: bool,
+    dispersion: float,
+) -> str:
+    numbers = f"{rounded(size)} posterior sds where {rounded(usual)} is usual"
+    if not seen:
+        return f"{where} the posterior moved as expected: {name} by {numbers}"
+    if unexplained:
+        return (
+            f"{where} {name} moved by {numbers}: the parameters change as data arrive: "
+            "let them depend on time or on what arrived later"
+        )
+    return (
+        f"{where} {name} moved by {numbers}, which the dispersion {rounded(dispersion)} "
+        "of the subsets explains: the model claims too little variance"
+    )
+
+
+def _table(
+    steps: list[Step],
+    pairs: list[tuple[int, int]],
+    rows: Sequence[int],
+    names: Sequence[str],
+    fits: Sequence[str],
+) -> pd.DataFrame:
+    columns = ["fit", "rows_before", "rows_after", "parameter", "shift", "usual", "hausman"]
+    columns += ["predicted", "df", "p", "contraction", "contraction_expected", "contraction_sd"]
+    lines = [
+        (fits[b], rows[a], rows[b], name, s.shift[j], s.usual[j], s.hausman, s.predicted, s.df)
+        + (_p([s], 1.0), s.contraction, s.contraction_expected, s.contraction_sd)
+        for s, (a, b) in zip(steps, pairs, strict=True)
+        for j, name in enumerate(names)
+    ]
+    return pd.DataFrame(lines, columns=columns)

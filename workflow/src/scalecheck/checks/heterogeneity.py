@@ -1,0 +1,259 @@
+"""Whether a parameter changes along an axis.
+
+The verdict comes from the scores of one pooled fit (`fluctuation`), the picture from the posteriors
+of the levels: compared by their covariances, those reject true parameters wherever the dispersion
+is wrong.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.fluctuation import Fluctuation, Scores, fluctuation, p_value
+from scalecheck.checks.moments import Moments
+
+LARGE = 1.0
+INDICATIVE = 5
+
+
+class Shifts(NamedTuple):
+    """How far each level lies from the pooled posterior; `(level, d)` each.
+
+    Attributes
+    ----------
+    one_step, one_step_sd
+        `J_k^-1 u_k` and its sd, from the scores alone.
+    mean, sd
+        Moments of the posterior of the level; NaN where it was not fitted.
+    in_sds
+        Signed shift in sds of the level: by its own posterior, or by one step where there is none.
+    moved
+        Share that a level has in `t_j`, the fluctuation of a parameter; not normalised.
+    """
+
+    one_step: np.ndarray
+    one_step_sd: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    in_sds: np.ndarray
+    moved: np.ndarray
+
+
+def check(
+    axis: str,
+    labels: Sequence[str],
+    scores: Scores,
+    pooled: Moments,
+    levels: Moments | None,
+    *,
+    names: Sequence[str],
+    fits: Sequence[str],
+    weight: float,
+    kind: str,
+    ordered: bool,
+    rng: np.random.Generator,
+    causes: str = "",
+) -> tuple[Finding, pd.DataFrame]:
+    """Test whether any parameter differs between the levels of an axis.
+
+    Parameters
+    ----------
+    axis
+        Name of the column.
+    labels
+        Names of the levels, in the order of their codes.
+    scores
+        At the pooled estimate.
+    pooled
+        Posterior moments of the pooled fit, unconstrained scale, `fit` of length one.
+    levels
+        Posterior moments of the levels, one per label; NaN for a level without a usable fit. None:
+        none was fitted.
+    names
+        `(d,)` names of the parameters.
+    fits
+        The pooled fit, then those of the levels.
+    weight
+        Share of the family's error rate.
+    kind
+        misfit where the model uses this column, else heterogeneous.
+    ordered
+        Test for a change-point, too. For time only: along a covariate it rejects true models.
+    rng
+        Flips the signs.
+    causes
+        A sentence that is added where something was seen.
+
+    Returns
+    -------
+    finding
+        Its effect is the largest distance of a level from the pooled posterior, over levels and
+        parameters, in sds of the level; plus and minus 1.96, the error of that one level, not
+        corrected for its being the largest.
+    table
+        One row per level and parameter: axis, level, parameter, rows, level_mean, level_sd,
+        pooled_mean, one_step (shift from the pooled posterior, estimated from the scores),
+        one_step_sd, share (of the test statistic, per level).
+    """
+    labels, scores, levels = _occupied(labels, scores, levels)
+    reason = _problem(axis, labels, scores, pooled)
+    flow = None if reason else fluctuation(scores)
+    if flow is None:
+        reason = reason or f"the pooled information of the fit along {axis} is singular"
+        where = {"axis": axis, "fit": fits[0], "fits": tuple(fits), "kind": kind}
+        return not_run("heterogeneity", reason, weight=weight, **where), pd.DataFrame(
+            columns=_COLUMNS
+        )
+    p = p_value(flow, ordered, rng)
+    shifts = _shifts(scores, pooled, levels)
+    parameter = int(np.argmax(shifts.moved.sum(axis=0)))
+    seen = notable(p, weight)
+    message = _message(axis, labels, names[parameter], shifts, parameter, seen)
+    if seen:
+        message += f": {_advice(axis, kind, ordered)}"
+    size = float(np.abs(shifts.in_sds).max())
+    name = "largest level shift in level-posterior sds"
+    finding = Finding(
+        family="heterogeneity",
+        p=p,
+        weight=weight,
+        large=size > LARGE,
+        effect=Effect(name, size, size - 1.96, size + 1.96),
+        axis=axis,
+        level=labels[int(np.argmax(shifts.moved[:, parameter]))],
+        parameter=names[parameter],
+        fit=fits[0],
+        kind=kind,
+        fits=tuple(fits),
+        message=message + _remarks(scores, flow) + (f". {causes}" if causes and seen else ""),
+    )
+    return finding, _table(axis, labels, names, scores, pooled, shifts, flow)
+
+
+_COLUMNS = ["axis", "level", "parameter", "rows", "level_mean", "level_sd", "pooled_mean"]
+_COLUMNS += ["one_step", "one_step_sd", "share"]
+
+
+def _problem(axis: str, labels: Sequence[str], scores: Scores, pooled: Moments) -> str | None:
+    """Return why the scores cannot be compared, or None where they can."""
+    if len(labels) < 2:
+        return f"{axis} has fewer than two levels with rows"
+    parts = (scores.score, scores.information, pooled.mean, pooled.covariance)
+    if not all(np.isfinite(part).all() for part in parts):
+        return f"a score of the fit along {axis} is not a number"
+    return None
+
+
+def _occupied(
+    labels: Sequence[str], scores: Scores, levels: Moments | None
+) -> tuple[list[str], Scores, Moments | None]:
+    """Drop the levels that have no rows."""
+    present, level = np.unique(scores.level, return_inverse=True)
+    scores = Scores(
+        score=np.asarray(scores.score, dtype=float),
+        information=np.asarray(scores.information, dtype=float)[present],
+        level=level,
+        unit=scores.unit,
+    )
+    if levels is not None:
+        levels = Moments(*(part[present] for part in levels))
+    return [str(labels[code]) for code in present], scores, levels
+
+
+def _shifts(scores: Scores, pooled: Moments, levels: Moments | None) -> Shifts:
+    information, covariance = scores.information, pooled.covariance[0]
+    share = np.bincount(scores.level) / len(scores.level)
+    total = np.stack(
+        [np.bincount(scores.level, weights=column) for column in scores.score.T], axis=1
+    )
+    step = np.linalg.pinv(information.sum(axis=0), hermitian=True) @ total.sum(axis=0)
+    u = total - information @ step
+    one_step, sd = _one_step(information, u, covariance, share)
+    mean = np.full_like(u, np.nan) if levels is None else levels.mean
+    level_sd = mean if levels is None else np.sqrt(np.diagonal(levels.covariance, axis1=1, axis2=2))
+    by_posterior = (mean - pooled.mean[0]) / level_sd
+    outer = covariance @ (scores.score.T @ scores.score) @ covariance
+    spread = np.diag(outer)
+    moved = (u @ covariance) ** 2 / share[:, None] / np.where(spread > 0, spread, np.inf)
+    in_sds = np.where(np.isfinite(by_posterior), by_posterior, one_step / sd)
+    return Shifts(one_step, sd, mean, level_sd, in_sds, moved)
+
+
+def _one_step(
+    information: np.ndarray, u: np.ndarray, covariance: np.ndarray, share: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `J_k^-1 u_k` and its sds.
+
+    A level that cannot tell the parameters apart borrows the pooled covariance.
+    """
+    inverse = covariance / share[:, None, None]
+    diagonal = np.diagonal(information, axis1=1, axis2=2)
+    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, np.inf))
+    values = np.linalg.eigvalsh(information * scale[:, :, None] * scale[:, None, :])
+    own = values[:, 0] > 1e-6
+    inverse[own] = np.linalg.inv(information[own])
+    return np.einsum("kij,kj->ki", inverse, u), np.sqrt(np.diagonal(inverse, axis1=1, axis2=2))
+
+
+def _message(
+    axis: str, labels: Sequence[str], name: str, shifts: Shifts, parameter: int, seen: bool
+) -> str:
+    """Say where a parameter is lowest and highest, or where one step moves it most."""
+    shift, mean = np.abs(shifts.in_sds[:, parameter]), shifts.mean[:, parameter]
+    size = f"{rounded(shift.max())} level sds from the pooled value"
+    if not seen:
+        return (
+            f"no parameter differs along {axis} by more than chance would have it among "
+            f"{len(labels)} levels (most: {name}, {size})"
+        )
+    place = f"most at {labels[int(shift.argmax())]}"
+    if np.isfinite(mean).all():
+        place = f"lowest at {labels[int(mean.argmin())]}, highest at {labels[int(mean.argmax())]}"
+    return f"{name} differs along {axis}: {place} ({size})"
+
+
+def _advice(axis: str, kind: str, ordered: bool) -> str:
+    if kind == "misfit":
+        return f"the model's dependence on {axis} has the wrong form"
+    return f"let it change with {axis}" if ordered else f"model it per {axis}"
+
+
+def _remarks(scores: Scores, flow: Fluctuation) -> str:
+    """Return clauses on what limits the test."""
+    n_parameters, rank = flow.root.shape
+    smallest = int(np.bincount(scores.level).min())
+    remarks = ""
+    if rank < n_parameters:
+        remarks += f"; the rows move {rank} of {n_parameters} directions"
+    if smallest < INDICATIVE:
+        remarks += f"; indicative: a level has only {smallest} rows"
+    return remarks
+
+
+def _table(
+    axis: str,
+    labels: Sequence[str],
+    names: Sequence[str],
+    scores: Scores,
+    pooled: Moments,
+    shifts: Shifts,
+    flow: Fluctuation,
+) -> pd.DataFrame:
+    n_levels, n_parameters = shifts.mean.shape
+    by_level = flow.by_level(flow.observed())[1][0]
+    per_level = {"rows": np.bincount(scores.level), "share": by_level / by_level.sum()}
+    columns = {
+        "axis": axis,
+        "level": np.repeat(labels, n_parameters),
+        "parameter": np.tile(names, n_levels),
+        **{key: np.repeat(value, n_parameters) for key, value in per_level.items()},
+        "level_mean": shifts.mean.ravel(),
+        "level_sd": shifts.sd.ravel(),
+        "pooled_mean": np.tile(pooled.mean[0], n_levels),
+        "one_step": shifts.one_step.ravel(),
+        "one_step_sd": shifts.one_step_sd.ravel(),
+    }
+    return pd.DataFrame(columns)[_COLUMNS]
