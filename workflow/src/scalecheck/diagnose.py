@@ -1,0 +1,118 @@
+"""The health of a fit: R-hat, ESS, MCSE, E-BFMI, from ArviZ; and whether its posterior can be used."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+
+NDArray = np.ndarray[Any, Any]
+
+HIGHEST_RHAT = 1.01  # Vehtari et al., doi:10.1214/20-BA1221
+INTERVAL = 0.89  # probability of the equal-tailed intervals that are shown
+
+
+class Health(NamedTuple):
+    """The worst of a fit's compared parameters.
+
+    Attributes
+    ----------
+    rhat
+        Highest rank-normalised split R-hat; NaN where a chain never moved.
+    ess
+        Lowest bulk ESS.
+    e_bfmi
+        Lowest energy Bayesian fraction of missing information over chains (arXiv:1604.00695).
+    reason
+        Why the posterior cannot be used, and what to change; empty when it can.
+    """
+
+    rhat: float
+    ess: float
+    e_bfmi: float
+    reason: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether checks may rest on this fit."""
+        return not self.reason
+
+
+def lowest_ess(n_parameters: int) -> int:
+    """Effective draws that the checks need: each carries a Monte Carlo error, which this keeps small."""
+    return max(400, 10 * n_parameters)
+
+
+def assess(z: NDArray, energy: NDArray, names: Sequence[str]) -> Health:
+    """Judge a fit by its compared parameters.
+
+    Parameters
+    ----------
+    z
+        `(chain, draw, d)` unconstrained.
+    energy
+        `(chain, draw)`.
+    names
+        `(d,)`.
+    """
+    by_parameter = np.moveaxis(z, -1, 0).astype("float64")
+    rhat = np.asarray(array_stats.rhat(by_parameter, chain_axis=1, draw_axis=2))
+    ess = np.asarray(array_stats.ess(by_parameter, chain_axis=1, draw_axis=2, method="bulk"))
+    e_bfmi = np.asarray(array_stats.bfmi(energy.astype("float64"), chain_axis=0, draw_axis=1))
+    needed = lowest_ess(len(names))
+    worst, fewest = (
+        int(np.argmax(np.nan_to_num(rhat, nan=np.inf))),
+        int(np.argmin(np.nan_to_num(ess))),
+    )
+    reason = ""
+    if not rhat[worst] <= HIGHEST_RHAT:
+        reason = f"R-hat of {names[worst]} is {rhat[worst]:.3f} (over {HIGHEST_RHAT}): raise sampler.warmup and sampler.draws"
+    elif not ess[fewest] >= needed:
+        reason = (
+            f"ESS of {names[fewest]} is {ess[fewest]:.0f} (under {needed}): raise sampler.draws"
+        )
+    return Health(float(rhat[worst]), float(ess[fewest]), float(e_bfmi.min()), reason)
+
+
+def estimates(posterior: xr.Dataset, sites: Sequence[str]) -> pd.DataFrame:
+    """Summarise the scalars of some sites, on the scale of the model.
+
+    Returns
+    -------
+    DataFrame
+        One row per scalar: parameter, mean, mcse, sd, low, high (equal-tailed), ess_bulk, ess_tail,
+        rhat.
+    """
+    rows = [
+        {"parameter": name, **_summary(values)}
+        for site in sites
+        for name, values in _scalars(posterior[site])
+    ]
+    return pd.DataFrame(rows)
+
+
+def _scalars(variable: xr.DataArray) -> Iterator[tuple[str, NDArray]]:
+    values = variable.transpose("chain", "draw", ...).to_numpy()
+    shape = values.shape[2:]
+    labels = [[str(label) for label in variable[dim].to_numpy()] for dim in variable.dims[2:]]
+    for index in np.ndindex(*shape):
+        where = ",".join(names[i] for names, i in zip(labels, index, strict=True))
+        yield f"{variable.name}[{where}]" if shape else str(variable.name), values[(..., *index)]
+
+
+def _summary(values: NDArray) -> Mapping[str, float]:
+    values = values.astype("float64")
+    axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
+    low, high = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    return {
+        "mean": float(values.mean()),
+        "mcse": float(array_stats.mcse(values, **axes)),
+        "sd": float(values.std(ddof=1)),
+        "low": float(low),
+        "high": float(high),
+        "ess_bulk": float(array_stats.ess(values, method="bulk", **axes)),
+        "ess_tail": float(array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)),
+        "rhat": float(array_stats.rhat(values, **axes)),
+    }

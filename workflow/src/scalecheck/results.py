@@ -1,0 +1,150 @@
+"""The fits of a study as they ended, and their tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from scalecheck import diagnose, plan, records, store
+from scalecheck.checks.moments import Moments
+from scalecheck.plan import PlannedFit
+from scalecheck.records import StudyFolder
+
+NDArray = np.ndarray[Any, Any]
+
+
+class FitResult(NamedTuple):
+    """A fit that was done.
+
+    Attributes
+    ----------
+    task
+        As planned.
+    record
+        Its record.
+    tree
+        Its posterior.
+    health
+        Whether it can be used.
+    """
+
+    task: PlannedFit
+    record: dict[str, Any]
+    tree: xr.DataTree
+    health: diagnose.Health
+
+    @property
+    def z(self) -> NDArray:
+        """Compared parameters, unconstrained, `(chain, draw, d)`."""
+        return self.tree["unconstrained_posterior"]["z"].to_numpy().astype("float64")
+
+
+def read_fit(folder: StudyFolder, task: PlannedFit, record: dict[str, Any]) -> FitResult:
+    """Read a fit that was done, and assess it."""
+    tree = records.read_posterior(folder.posterior(task.fit))
+    z = tree["unconstrained_posterior"]["z"].to_numpy()
+    energy = tree["sample_stats"]["energy"].to_numpy()
+    return FitResult(task, record, tree, diagnose.assess(z, energy, record["parameters"]))
+
+
+def moments(fits: Sequence[FitResult]) -> Moments:
+    """Posterior moments of some fits."""
+    flat = [fit.z.reshape(-1, fit.z.shape[-1]) for fit in fits]
+    return Moments(
+        np.stack([draws.mean(axis=0) for draws in flat]),
+        np.stack([np.cov(draws, rowvar=False).reshape(draws.shape[1], -1) for draws in flat]),
+        np.array([fit.health.ess for fit in fits]),
+    )
+
+
+class Study(NamedTuple):
+    """The fits of a study as they ended.
+
+    Attributes
+    ----------
+    tasks
+        Every planned fit.
+    recorded
+        The record of each, by fit.
+    done
+        Those that were fitted, by fit.
+    """
+
+    tasks: list[PlannedFit]
+    recorded: dict[str, dict[str, Any]]
+    done: dict[str, FitResult]
+
+    def usable(self, kind: str, axis: str = "") -> list[FitResult]:
+        """Fits of a kind whose posterior can be used, in plan order."""
+        return [
+            fit
+            for fit in self.done.values()
+            if (fit.task.kind, fit.task.axis) == (kind, axis) and fit.health.usable
+        ]
+
+
+def read_study(folder: StudyFolder, order: str) -> Study:
+    """Read the plan and every fit."""
+    rows = records.read_plan(folder.plan)
+    meta = store.read_meta(folder.data)
+    levels = {axis: part["rows"] for axis, part in meta.axes.items()}
+    tasks = [plan.locate(rows, row["fit"], levels, order) for row in rows]
+    recorded = {task.fit: records.read_json(folder.record(task.fit)) for task in tasks}
+    done = {
+        task.fit: read_fit(folder, task, recorded[task.fit])
+        for task in tasks
+        if recorded[task.fit]["status"] == "done"
+    }
+    return Study(tasks, recorded, done)
+
+
+def fits_table(study: Study) -> pd.DataFrame:
+    """Cost decomposition and health, one row per planned fit."""
+    return pd.DataFrame([_fit_row(study, task) for task in study.tasks])
+
+
+def _fit_row(study: Study, task: PlannedFit) -> Mapping[str, Any]:
+    record = study.recorded[task.fit]
+    planned = {name: getattr(task, name) for name in records.PLAN_COLUMNS}
+    if record["status"] != "done":
+        return {**planned, "status": record["status"], "usable": False, "reason": record["reason"]}
+    health = study.done[task.fit].health
+    gradients = record["gradients"]
+    statistics = study.done[task.fit].tree
+    n_chains, n_draws = statistics["sample_stats"]["n_steps"].shape
+    n_warmup = statistics["warmup_sample_stats"]["n_steps"].shape[1]
+    return {
+        **planned,
+        "status": "done",
+        "usable": health.usable,
+        "reason": health.reason,
+        "iterations": n_chains * (n_warmup + n_draws),
+        "leapfrogs_per_iteration": sum(gradients["sampling"]) / (n_chains * n_draws),
+        "gradients_warmup": sum(gradients["warmup"]),
+        "gradients_sampling": sum(gradients["sampling"]),
+        "seconds_per_gradient": record["seconds_per_gradient"],
+        **{
+            f"seconds_{name}": record["seconds"][name] for name in ("compile", "warmup", "sampling")
+        },
+        "step_size": float(np.mean(record["step_size"])),
+        "divergences": sum(record["divergences"]),
+        "depth_saturated": record["depth_saturated"],
+        "rhat_max": health.rhat,
+        "ess_min": health.ess,
+        "e_bfmi_min": health.e_bfmi,
+    }
+
+
+def estimates_table(study: Study, sites: Sequence[str]) -> pd.DataFrame:
+    """Every compared scalar of every fit, on the model's scale."""
+    parts = [
+        diagnose.estimates(fit.tree["posterior"].to_dataset(), sites).assign(
+            **{name: getattr(fit.task, name) for name in ("fit", "kind", "axis", "level", "rows")}
+        )
+        for fit in study.done.values()
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    first = ["fit", "kind", "axis", "level", "rows", "parameter"]
+    return table[first + [name for name in table.columns if name not in first]]
