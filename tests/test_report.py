@@ -1,0 +1,294 @@
+"""The page as a document: what stands in it, whatever the results."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_results
+
+from scalecheck.report import ReportInputs, numbers, words
+from scalecheck.report.forest import chosen_parameters
+from scalecheck.report.labels import shorten
+from scalecheck.report.page import render
+
+FIGURES = ("figure-forest", "figure-contraction", "figure-cost")
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Elements(HTMLParser):
+    """Collect the tags, ids, links and visible texts of a page, and check that tags close."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag with its id and whatever it would fetch."""
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            self.ids += [value or ""] if name == "id" else []
+            self.links += [value or ""] if name in {"href", "src", "srcset"} else []
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag that closes itself."""
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close the tag that is open."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Note a text that a reader sees."""
+        if "style" not in self.open:
+            self.texts.append(data)
+
+
+@pytest.fixture(scope="module", params=["golf", "panel"])
+def inputs(request: pytest.FixtureRequest) -> ReportInputs:
+    return getattr(synthetic_results, request.param)()
+
+
+@pytest.fixture(scope="module")
+def html(inputs: ReportInputs) -> str:
+    return render(inputs)
+
+
+@pytest.fixture(scope="module")
+def golf() -> ReportInputs:
+    return synthetic_results.golf()
+
+
+@pytest.fixture(scope="module")
+def golf_html(golf: ReportInputs) -> str:
+    return render(golf)
+
+
+@pytest.fixture(scope="module")
+def panel_html(panel: ReportInputs) -> str:
+    return render(panel)
+
+
+@pytest.fixture(scope="module")
+def panel() -> ReportInputs:
+    return synthetic_results.panel()
+
+
+def texts(html: str) -> str:
+    return " ".join(Elements(html).texts)
+
+
+def test_page_is_well_formed_small_and_complete(html: str) -> None:
+    page = Elements(html)
+    assert not page.open
+    assert len(html.encode()) < 5_000_000
+    assert set(FIGURES) <= set(page.ids)
+    assert "script" not in page.tags
+
+
+def test_page_fetches_nothing(html: str) -> None:
+    page = Elements(html)
+    assert all(link.startswith(("#", "data:,")) for link in page.links)
+    assert not re.search(r"https?://|@import|url\((?!#)", html)
+
+
+def test_ids_are_unique_and_every_reference_is_met(html: str) -> None:
+    page = Elements(html)
+    assert len(set(page.ids)) == len(page.ids)
+    inside = {link[1:] for link in page.links if link.startswith("#")}
+    inside |= set(re.findall(r"url\(#([^)]*)\)", html))
+    assert inside <= set(page.ids)
+
+
+def test_same_inputs_give_the_same_bytes(inputs: ReportInputs, html: str) -> None:
+    assert render(inputs) == html
+
+
+def test_missing_numbers_are_never_printed_as_nan(html: str) -> None:
+    # "none recorded" and "none: signs of trouble" are meant.
+    assert not re.search(r"\b(nan|None|NaT)\b|<NA>", texts(html))
+
+
+def test_labels_of_users_are_escaped(panel_html: str) -> None:
+    assert "<b>& east" not in panel_html
+    assert "&lt;b&gt;&amp; east" in panel_html
+
+
+@pytest.mark.parametrize("label", ["<script>alert(1)</script>", "日本 $x_1$ & \"'", "a\nb" * 40])
+def test_any_label_can_be_drawn(golf: ReportInputs, label: str) -> None:
+    renamed = {"broadie2018": label, "sigma": label}
+    changed = dataclasses.replace(
+        golf, fits=golf.fits.replace(renamed), estimates=golf.estimates.replace(renamed)
+    )
+    page = Elements(render(changed))
+    assert "script" not in page.tags
+    assert not page.open
+
+
+def test_verdict_comes_first_and_strong_findings_before_suspect_ones(golf_html: str) -> None:
+    headline = "<h1>The model breaks along source and distance_ft.</h1>"
+    assert golf_html.index(headline) < golf_html.index("<h2>")
+    assert 'class="badge misfit"' in golf_html
+    statuses = re.findall(r'<li class="card (\w+)">', golf_html)
+    assert statuses == ["strong", "strong", "strong", "suspect"]
+    assert "1,000 of 1,259,184 rows were enough to see it" in golf_html
+
+
+def test_what_was_skipped_dropped_or_unusable_is_named(golf_html: str, panel_html: str) -> None:
+    assert "increment 6 (16,000 rows), skipped" in golf_html
+    assert "Rows dropped for missing values" in panel_html
+    assert panel_html.count("R-hat is 1.083 (slope): sample longer or reparametrise") >= 2
+
+
+@pytest.mark.parametrize(
+    ("verdict", "headline"),
+    [
+        ("adequate", "The model holds on the rows that were tried."),
+        ("suspect", "The model may break along source and distance_ft."),
+        ("misfit", "The model breaks along source and distance_ft."),
+        ("inconclusive", "No verdict yet: some fits cannot be trusted."),
+    ],
+)
+def test_every_verdict_has_a_sentence_and_a_next_step(
+    golf: ReportInputs, verdict: str, headline: str
+) -> None:
+    changed = {**golf.verdict, "verdict": verdict}
+    assert words.headline(changed, golf.fits) == headline
+    assert words.next_step(changed, golf.fits).endswith(".")
+
+
+def test_an_inconclusive_page_names_what_to_repair(panel: ReportInputs) -> None:
+    verdict = {**panel.verdict, "verdict": "inconclusive"}
+    assert words.headline(verdict, panel.fits) == "No verdict yet: 1 of 18 fits cannot be trusted."
+    assert "Repair subset 5: R-hat is 1.083" in words.next_step(verdict, panel.fits)
+
+
+@pytest.mark.parametrize(("label", "most"), [("beta[region, 12]", 12), ("x" * 99, 8), ("ab", 2)])
+def test_a_shortened_label_keeps_its_end(label: str, most: int) -> None:
+    short = shorten(label, most)
+    assert len(short) <= most
+    assert short[-2:] == label[-2:]
+
+
+def test_blind_spots_follow_from_what_ran(golf: ReportInputs) -> None:
+    spots = words.blind_spots(golf.verdict)
+    assert any("along distance_ft and source only" in spot for spot in spots)
+    assert any("effort did not run" in spot for spot in spots)
+    silent = {**golf.verdict, "findings": []}
+    assert not any("is blind" in spot for spot in words.blind_spots(silent))
+
+
+def test_parameters_that_findings_name_are_drawn_first() -> None:
+    names = ["a", *(f"beta[{i}]" for i in range(8)), "z"]
+    findings = [
+        {"status": "pass", "where": {"parameter": "a"}},
+        {"status": "suspect", "where": {"parameter": "beta"}},
+        {"status": "strong", "where": {"parameter": "z"}},
+    ]
+    assert chosen_parameters(names, findings) == ["z", *(f"beta[{i}]" for i in range(5))]
+
+
+def test_forty_parameters_are_six_drawn_and_the_rest_in_a_table(panel: ReportInputs) -> None:
+    few = panel.estimates[panel.estimates["parameter"] == "slope"]
+    many = pd.concat([few.assign(parameter=f"theta[{i}]") for i in range(40)])
+    html = render(dataclasses.replace(panel, estimates=many))
+    assert "34 more parameters" in html
+    assert len(html) < 1_500_000
+
+
+def _without_increments(golf: ReportInputs) -> ReportInputs:
+    gone = golf.fits["kind"] == "increment"
+    fits = golf.fits.assign(usable=golf.fits["usable"].where(~gone, False))
+    return dataclasses.replace(golf, fits=fits)
+
+
+def _without_numbers(golf: ReportInputs) -> ReportInputs:
+    fits, estimates = golf.fits.copy(), golf.estimates.copy()
+    numeric = fits.select_dtypes("number").columns.drop("rows")
+    fits[numeric] = np.nan
+    estimates[["mean", "sd", "low", "high"]] = np.nan
+    return dataclasses.replace(golf, fits=fits, estimates=estimates)
+
+
+def _without_fits(golf: ReportInputs) -> ReportInputs:
+    verdict = {**golf.verdict, "verdict": "inconclusive", "findings": [], "gradients": None}
+    empty = {name: table.head(0) for name, table in golf.tables.items()}
+    return ReportInputs(verdict, golf.fits.head(0), golf.estimates.head(0), empty)
+
+
+def _all_skipped(golf: ReportInputs) -> ReportInputs:
+    fits = golf.fits.assign(status="skipped", usable=None)
+    return dataclasses.replace(golf, fits=fits, estimates=golf.estimates.head(0))
+
+
+def _one_fit(golf: ReportInputs) -> ReportInputs:
+    fits = golf.fits[golf.fits["fit"] == "increment-01"]
+    estimates = golf.estimates[golf.estimates["fit"] == "increment-01"]
+    return dataclasses.replace(golf, fits=fits, estimates=estimates)
+
+
+@pytest.mark.parametrize(
+    "change", [_without_increments, _without_numbers, _without_fits, _all_skipped, _one_fit]
+)
+def test_poor_results_still_give_a_page(golf: ReportInputs, change) -> None:
+    html = render(change(golf))
+    assert not Elements(html).open
+    assert not re.search(r"\bnan\b", texts(html), re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (numbers.p_value(2e-5), "p < 0.001"),
+        (numbers.p_value(0.0124), "p = 0.012"),
+        (numbers.p_value(float("nan")), "–"),
+        (numbers.count(1259184.0), "1,259,184"),
+        (numbers.large_count(32_112_345), "32.1 million"),
+        (numbers.percent(0.0063), "0.6 %"),
+        (numbers.percent(0.0001), "< 0.1 %"),
+        (numbers.duration(1.16e-4), "116 µs"),
+        (numbers.duration(412), "6.9 min"),
+        (numbers.number(3.2e-6), "3.20×10⁻⁶"),
+        (numbers.tick(-0.25), "−0.25"),
+        (numbers.estimate(0.020312, 0.01971, 0.02089), "0.0203 [0.0197, 0.0209]"),
+        (numbers.text(np.float64(4000)), "4,000"),
+        (numbers.text(None), "–"),
+    ],
+)
+def test_numbers_are_written_for_people(written: str, expected: str) -> None:
+    assert written.replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_program_says_how_it_is_called() -> None:
+    program = Path(__file__).parents[1] / "scripts" / "report.py"
+    shown = subprocess.run(
+        [sys.executable, program, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--results" in shown.stdout
+    assert len(program.read_text().splitlines()) <= 40
+    assert program.stat().st_mode & 0o111
+
+
+def test_results_read_back_from_files_give_the_same_page(
+    tmp_path: Path, golf: ReportInputs, golf_html: str
+) -> None:
+    synthetic_results.write_results(tmp_path / "golf", golf)
+    fits = pd.read_csv(tmp_path / "golf" / "checks" / "fits.csv")
+    assert list(fits["fit"]) == list(golf.fits["fit"])
+    # What comes back from a file gives the same page: only types of missing values differ.
+    estimates = pd.read_csv(tmp_path / "golf" / "checks" / "estimates.csv")
+    assert render(dataclasses.replace(golf, fits=fits, estimates=estimates)) == golf_html

@@ -1,0 +1,80 @@
+"""One sentence below each figure, with this study's numbers."""
+
+import numpy as np
+import pandas as pd
+
+from scalecheck.report.labels import full_label, shorten
+from scalecheck.report.numbers import count, duration, number, span
+
+
+def forest(fits: pd.DataFrame, estimates: pd.DataFrame, name: str) -> str:
+    """Say how far the means of a parameter range over subsets, levels and increments."""
+    usable = estimates[estimates["fit"].isin(fits[fits["usable"]]["fit"])]
+    of_name = usable[(usable["parameter"] == name) & usable["mean"].notna()]
+    subsets = of_name[of_name["kind"] == "subset"]["mean"]
+    parts = []
+    if len(subsets) > 1:
+        parts.append(f"{span(subsets.min(), subsets.max())} over random subsets")
+    levels = of_name[of_name["kind"] == "level"]
+    if len(levels) > 1:
+        by_mean = levels.sort_values("mean").to_dict("records")
+        low, high = by_mean[0], by_mean[-1]
+        parts.append(
+            f"from {number(low['mean'])} ({shorten(full_label(low), 40)}) "
+            f"to {number(high['mean'])} ({shorten(full_label(high), 40)}) over levels"
+        )
+    read = f"{shorten(name, 40)} is {' and '.join(parts)}; " if parts else ""
+    line = "the vertical line is the mean of the random subsets" if len(subsets) else ""
+    unusable = "" if fits["usable"].all() else "; ✕ marks fits that are not usable"
+    tail = f"bars are 89 % intervals{f' and {line}' if line else ''}{unusable}."
+    return f"{read}{tail}" if read else tail[0].upper() + tail[1:]
+
+
+def contraction(increments: pd.DataFrame, name: str) -> str:
+    """Compare the fall of the posterior sd with the square root of the growth."""
+    rows = increments[(increments["parameter"] == name) & (increments["sd"] > 0)]
+    rows = rows.sort_values("rows")
+    if len(rows) < 2:
+        return "A single usable increment shows no contraction."
+    first, last = rows.iloc[0], rows.iloc[-1]
+    promised = np.sqrt(last["rows"] / first["rows"])
+    return (
+        f"From {count(first['rows'])} to {count(last['rows'])} rows the posterior sd of "
+        f"{shorten(name, 40)} shrank by a factor of "
+        f"{number(first['sd'] / last['sd'], 2)}, where 1/√n promises {number(promised, 2)}."
+    )
+
+
+def cost(fits: pd.DataFrame) -> str:
+    """Give the ranges of leapfrogs and of the time per gradient."""
+    leapfrogs, seconds = fits["leapfrogs_per_iteration"], fits["seconds_per_gradient"]
+    if not (leapfrogs.notna().any() and seconds.notna().any()):
+        return "No cost was recorded."
+    few, many = fits.loc[seconds.idxmin()], fits.loc[seconds.idxmax()]
+    return (
+        f"A fit takes {span(leapfrogs.min(), leapfrogs.max())} leapfrogs per iteration; a gradient "
+        f"takes {duration(few['seconds_per_gradient'])} at {count(few['rows'])} rows and "
+        f"{duration(many['seconds_per_gradient'])} at {count(many['rows'])}; "
+        "points of the same number of rows are spread sideways."
+    )
+
+
+def health(fits: pd.DataFrame) -> str:
+    """Give the worst of every measure of health."""
+    done = fits[fits["status"] == "done"]
+    if done.empty:
+        return "No fit was done."
+    usable = int(done["usable"].sum())
+    sentence = f"{usable} of {len(done)} fits are usable"
+    if done["divergences"].notna().any():
+        total = int(done["divergences"].sum())
+        sentence += f"; {count(total) if total else 'no'} divergence{'' if total == 1 else 's'}"
+    if done["rhat_max"].notna().any():
+        worst = done.loc[done["rhat_max"].idxmax()].to_dict()
+        sentence += f"; the largest R-hat is {number(worst['rhat_max'], 4)} ({full_label(worst)})"
+    if done["ess_min"].notna().any():
+        worst = done.loc[done["ess_min"].idxmin()].to_dict()
+        sentence += (
+            f", the smallest effective sample {count(worst['ess_min'])} ({full_label(worst)})"
+        )
+    return f"{sentence}."

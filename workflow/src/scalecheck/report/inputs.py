@@ -1,0 +1,74 @@
+"""What the page is made of."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any
+
+import pandas as pd
+
+from scalecheck import records, store
+from scalecheck.records import StudyFolder
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """The results of one study, as read from its folder.
+
+    Attributes
+    ----------
+    verdict
+        `verdict.json`.
+    fits
+        `checks/fits.csv`: one row per fit in plan order, with its cost and its health.
+    estimates
+        `checks/estimates.csv`: one row per fit and scalar parameter, on the constrained scale.
+    tables
+        The tidy tables of the families: agreement, heterogeneity, drift, surprise.
+    settings
+        The resolved study.
+    versions
+        What computed the fits: packages, python, device, dtype.
+    dropped
+        Counts of what was left out before the fits, by a phrase that says what it is.
+    """
+
+    verdict: Mapping[str, Any]
+    fits: pd.DataFrame
+    estimates: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+_FAMILIES = ("agreement", "heterogeneity", "drift", "surprise")
+
+
+def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInputs:
+    """Read everything that the page shows.
+
+    Parameters
+    ----------
+    settings
+        The whole study, as `study.parse_sections` gives it.
+    """
+    fits = records.read_table(folder.table("fits"))
+    done = fits[fits.status == "done"]
+    last = records.read_json(folder.record(done.fit.iloc[-1])) if len(done) else {}
+    device = {name: last[name] for name in ("device", "platform", "dtype") if name in last}
+    plain = {
+        name: asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
+        for name, part in settings.items()
+    }
+    return ReportInputs(
+        verdict=records.read_json(folder.verdict),
+        fits=fits,
+        estimates=records.read_table(folder.table("estimates")),
+        tables={name: records.read_table(folder.table(name)) for name in _FAMILIES},
+        settings=plain,
+        versions={**last.get("versions", {}), **device},
+        dropped={
+            f"rows left out: {reason}": count
+            for reason, count in store.read_meta(folder.data).dropped.items()
+        },
+    )

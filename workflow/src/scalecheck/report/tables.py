@@ -1,0 +1,243 @@
+"""The tables of the page, as texts ready to print."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from scalecheck.report import numbers
+from scalecheck.report.labels import KIND_NAMES, KINDS, full_label, shorten
+from scalecheck.report.numbers import count, duration, is_missing, large_count, number, text
+
+MOST_ROWS = 200
+_HEALTH = ("Divergences", "R-hat, largest", "ESS, smallest", "E-BFMI, smallest", "Capped trees")
+
+
+class Row(NamedTuple):
+    """Cells of one row; `marked` rows stand out, with a sign beside the colour."""
+
+    cells: tuple[str, ...]
+    marked: bool = False
+
+
+class Table(NamedTuple):
+    """A table of texts.
+
+    Attributes
+    ----------
+    title
+        What it shows; also the label of its scrolling container.
+    header
+        Names of the columns.
+    rows
+        Texts of the cells.
+    words
+        Indices of the columns that hold words; the others hold numbers and are set to the right.
+    note
+        A sentence below.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[Row, ...]
+    words: frozenset[int] = frozenset({0})
+    note: str = ""
+
+
+def cost_by_kind(fits: pd.DataFrame) -> Table:
+    """Sum the cost of the done fits by kind."""
+    done = _done(fits)
+    rows = []
+    for kind in KINDS:
+        of_kind = done[done["kind"] == kind]
+        if len(of_kind):
+            rows.append(Row((KIND_NAMES[kind], *_cost_cells(of_kind))))
+    if len(rows) > 1:
+        rows.append(Row(("All fits", *_cost_cells(done))))
+    header = ("", "Fits", "Leapfrogs per iteration", "Time per gradient", "Gradients", "Time")
+    note = "Leapfrogs and time per gradient are medians; time is of warmup and sampling."
+    return Table("Cost by kind of fit", header, tuple(rows), note=note)
+
+
+def cost_per_fit(fits: pd.DataFrame) -> Table:
+    """Decompose the cost of each fit: iterations x leapfrogs x seconds per gradient."""
+    header = (
+        "Fit", "Rows", "Iterations", "×\N{NO-BREAK SPACE}leapfrogs",
+        "×\N{NO-BREAK SPACE}time per gradient", "=\N{NO-BREAK SPACE}predicted", "Measured",
+        "Compile", "Gradients, with warmup",
+    )  # fmt: skip
+    rows = []
+    for fit in _done(fits).to_dict("records"):
+        leapfrogs, seconds = fit["leapfrogs_per_iteration"], fit["seconds_per_gradient"]
+        cells = (
+            full_label(fit), count(fit["rows"]), count(fit["iterations"]),
+            number(leapfrogs), duration(seconds),
+            duration(_product(fit["iterations"], leapfrogs, seconds)),
+            duration(_sum(fit["seconds_warmup"], fit["seconds_sampling"])),
+            duration(fit["seconds_compile"]),
+            count(_sum(fit["gradients_warmup"], fit["gradients_sampling"])),
+        )  # fmt: skip
+        rows.append(Row(cells, not _usable(fit)))
+    note = (
+        "Leapfrogs are per iteration of sampling; warmup often needs more, so measured can exceed "
+        "predicted."
+    )
+    return Table("Cost of each fit", header, tuple(rows), note=note)
+
+
+def health(fits: pd.DataFrame) -> Table:
+    """List the health of each done fit; unusable ones are marked."""
+    header = ("Fit", "Usable", *_HEALTH, "Step size")
+    rows = []
+    for fit in _done(fits).to_dict("records"):
+        usable = "yes" if _usable(fit) else "✕ no"
+        cells = (full_label(fit), usable, *_health_cells(fit), number(fit["step_size"]))
+        rows.append(Row(cells, not _usable(fit)))
+    return Table("Health of each fit", header, tuple(rows))
+
+
+def unhealthy(fits: pd.DataFrame) -> Table:
+    """List the unusable fits, each with its reason."""
+    rows = [
+        Row((f"✕ {full_label(fit)}", text(fit["reason"]), *_health_cells(fit)), marked=True)
+        for fit in _done(fits).to_dict("records")
+        if not _usable(fit)
+    ]
+    header = ("Not usable", "Reason", *_HEALTH)
+    return Table("Fits that are not usable", header, tuple(rows), frozenset({0, 1}))
+
+
+def left_out(fits: pd.DataFrame, dropped: Mapping[str, Any], rows_in: Mapping[str, Any]) -> Table:
+    """List what was dropped, skipped, restarted or could not be used, each with its count."""
+    rows = [
+        (name.capitalize() if name.islower() else name, count(n), "") for name, n in dropped.items()
+    ]
+    skipped = fits[fits["status"] == "skipped"]
+    rows += [(f"{full_label(fit)}, skipped", f"{count(fit['rows'])} rows", text(fit["reason"]))
+             for fit in skipped.to_dict("records")]  # fmt: skip
+    unusable = [fit for fit in _done(fits).to_dict("records") if not _usable(fit)]
+    rows += [(f"{full_label(fit)}, not usable", "1 fit", text(fit["reason"])) for fit in unusable]
+    rows.append(("Chains restarted", _restarts(fits), ""))
+    total, used = rows_in.get("total"), rows_in.get("used")
+    if total is not None and used is not None:
+        rows.append(("Rows in no fit, by design", count(total - used), "the plan samples the data"))
+    header = ("What", "How many", "Why")
+    body = tuple(Row((a, b, c if c != numbers.MISSING else "")) for a, b, c in rows)
+    return Table("Dropped, skipped or restarted", header, body, frozenset({0, 2}))
+
+
+def parameters(estimates: pd.DataFrame, names: Sequence[str]) -> Table:
+    """Summarise parameters that are not drawn: ranges of means and the last increment."""
+    rows = []
+    for name in names:
+        of_name = estimates[estimates["parameter"] == name]
+        means = [_range(of_name[of_name["kind"] == kind]["mean"]) for kind in ("subset", "level")]
+        last = of_name[of_name["kind"] == "increment"].sort_values("rows").tail(1)
+        final = [numbers.estimate(r.mean_, r.low, r.high) for r in _renamed(last).itertuples()]
+        rows.append(Row((text(name), *means, *(final or [numbers.MISSING]))))
+    header = ("Parameter", "Means over subsets", "Means over levels", "Largest increment [89 %]")
+    return Table("Parameters that are not drawn", header, tuple(rows))
+
+
+def raw(name: str, frame: pd.DataFrame) -> Table:
+    """Print the table of a family as it is, cut after 200 rows."""
+    words = frozenset(
+        i for i, column in enumerate(frame) if not pd.api.types.is_numeric_dtype(frame[column])
+    )
+    rows = tuple(
+        Row(tuple(_cell(column, value) for column, value in zip(frame, row, strict=True)))
+        for row in frame.head(MOST_ROWS).itertuples(index=False)
+    )
+    more = len(frame) - len(rows)
+    note = f"{more:,} more rows are in checks/{name}.csv." if more else ""
+    return Table(name, tuple(spelled(column) for column in frame), rows, words, note)
+
+
+def settings(mapping: Mapping[str, Any], title: str) -> Table:
+    """Flatten nested settings into dotted keys and values."""
+    rows = tuple(Row((key, value)) for key, value in _flat(mapping))
+    return Table(title, ("Key", "Value"), rows, frozenset({0, 1}))
+
+
+def spelled(name: Any) -> str:
+    """Write the name of a column as words."""
+    return str(name).replace("_", " ")
+
+
+def _cell(column: Any, value: Any) -> str:
+    is_p = str(column) == "p" or str(column).startswith("p_")
+    return numbers.bare_p(value) if is_p else shorten(value, 60)
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    pairs = []
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", _setting(value)))
+    return pairs
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_setting(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return "{}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if is_missing(value) else str(value)
+
+
+def _cost_cells(fits: pd.DataFrame) -> tuple[str, ...]:
+    seconds = fits["seconds_warmup"].sum() + fits["seconds_sampling"].sum()
+    return (
+        count(len(fits)),
+        number(fits["leapfrogs_per_iteration"].median()),
+        duration(fits["seconds_per_gradient"].median()),
+        large_count(fits["gradients_warmup"].sum() + fits["gradients_sampling"].sum()),
+        duration(seconds),
+    )
+
+
+def _health_cells(fit: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        count(fit["divergences"]),
+        number(fit["rhat_max"], 4),
+        count(fit["ess_min"]),
+        number(fit["e_bfmi_min"], 2),
+        numbers.percent(fit["depth_saturated"]),
+    )
+
+
+def _done(fits: pd.DataFrame) -> pd.DataFrame:
+    return fits[fits["status"] == "done"]
+
+
+def _usable(fit: Mapping[str, Any]) -> bool:
+    return not is_missing(fit["usable"]) and bool(fit["usable"])
+
+
+def _restarts(fits: pd.DataFrame) -> str:
+    return count(fits["restarts"].sum()) if "restarts" in fits else "none recorded"
+
+
+def _product(*factors: Any) -> float | None:
+    result = 1.0
+    for factor in factors:
+        if is_missing(factor):
+            return None
+        result *= float(factor)
+    return result
+
+
+def _sum(*terms: Any) -> float | None:
+    return None if any(is_missing(term) for term in terms) else sum(float(t) for t in terms)
+
+
+def _range(values: pd.Series) -> str:
+    return numbers.span(values.min(), values.max()) if values.notna().any() else numbers.MISSING
+
+
+def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.rename(columns={"mean": "mean_"})
