@@ -1,0 +1,41 @@
+"""scalecheck: will this Bayesian model survive all of its data?"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=RESULTS,
+    logs="logs",
+
+
+wildcard_constraints:
+    study="|".join(map(re.escape, STUDIES)),
+    fit=r"[A-Za-z0-9_.\-]+",
+    axis=r"[A-Za-z0-9_.\-]+",
+    increment=r"increment-\d+",
+    part=r"\d+-of-\d+",
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        expand("<results>/{study}/report.html", study=STUDIES),
+        expand("<results>/{study}/verdict.json", study=STUDIES),
+    default_target: True
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/fit.smk"
+include: "workflow/rules/check.smk"
+include: "workflow/rules/report.smk"

@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Compare the fits of a study: findings, and a table for every family of checks."""
+
+from argparse import Namespace
+
+from scalecheck import program, records, study
+
+
+def run(options: Namespace, log: program.Log) -> None:
+    """Check the fits."""
+    sections = study.parse_sections(options.settings)
+    folder = records.StudyFolder(options.folder)
+    from scalecheck import device
+
+    device.choose(0, "float64", folder.cache)
+    from scalecheck import conclude, evidence, examine
+
+    data, seed = sections["data"], sections["seed"]
+    asked = evidence.Evidence(folder, sections["model"], data.outcome, seed)
+    found = examine.examine(asked, data, sections["increments"], log)
+    for name, table in found.tables.items():
+        records.write_table(folder.table(name), table)
+    records.write_table(folder.table("findings"), conclude.findings_table(found.findings))
+
+
+if __name__ == "__main__":
+    program.main("scalecheck-check", __doc__, run)

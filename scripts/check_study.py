@@ -1,0 +1,25 @@
+#!/usr/bin/env python
+"""Check a model against all rows of its data, before any fit."""
+
+from argparse import Namespace
+
+from scalecheck import program, records, study
+
+
+def run(options: Namespace, log: program.Log) -> None:
+    """Check the study."""
+    sections = study.parse_sections(options.settings)
+    folder = records.StudyFolder(options.folder)
+    from scalecheck import device
+
+    device.choose(0, "float32", folder.cache)
+    from scalecheck import preflight
+
+    outcome, seed = sections["data"]["outcome"], sections["seed"]
+    found = preflight.check_study(folder, outcome, sections["model"], sections["sampler"], seed)
+    records.write_json(folder.model, found)
+    log(f"compared across fits: {', '.join(found['compared'])}")
+
+
+if __name__ == "__main__":
+    program.main("scalecheck-check-study", __doc__, run)

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Fit the model to slices of the data: a batch of one shape, or one increment of the chain."""
+
+import json
+import time
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from scalecheck import program, records, study
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add what only this program needs."""
+    parser.add_argument("--fits", nargs="+", required=True, help="names from plan.csv")
+    parser.add_argument("--increment", action="store_true", help="look at the fit as it ends")
+    parser.add_argument("--after", help="the increment before this one")
+    parser.add_argument("--manifest", type=Path, help="written when the whole batch is done")
+    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+
+
+def run(options: Namespace, log: program.Log) -> None:
+    """Choose the device, then fit."""
+    from scalecheck import device
+
+    sections = study.parse_sections(options.settings)
+    folder = records.StudyFolder(options.folder)
+    device.choose(options.gpu, sections["sampler"].precision, folder.cache)
+    from scalecheck import chain
+
+    found = device.confirm(options.gpu)
+    importing = (time.perf_counter() - program.BEGAN, time.process_time())
+    job = chain.Job(folder, sections, json.loads(options.settings), found, importing, log)
+    if options.increment:
+        chain.write_increment(job, options.fits[0], options.after)
+    else:
+        chain.write_batch(job, options.fits, options.manifest)
+
+
+if __name__ == "__main__":
+    program.main("scalecheck-fit", __doc__, run, add_options)

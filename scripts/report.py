@@ -1,0 +1,23 @@
+#!/usr/bin/env python
+"""Write the page of a study: everything that its checks found, in one HTML file."""
+
+from argparse import Namespace
+
+from scalecheck import program, records, study
+
+
+def run(options: Namespace, log: program.Log) -> None:
+    """Render the page."""
+    sections = study.parse_sections(options.settings)
+    folder = records.StudyFolder(options.folder)
+    from scalecheck.report.inputs import read_inputs
+    from scalecheck.report.page import render
+
+    records.write_text(folder.report, render(read_inputs(folder, sections)))
+    line = f"report: {folder.report}"
+    log(line)
+    print(line)
+
+
+if __name__ == "__main__":
+    program.main("scalecheck-report", __doc__, run)

@@ -1,0 +1,23 @@
+#!/usr/bin/env python
+"""Decide the verdict of a study from what its checks found."""
+
+from argparse import Namespace
+
+from scalecheck import program, records, study
+
+
+def run(options: Namespace, log: program.Log) -> None:
+    """Decide, and say so."""
+    sections = study.parse_sections(options.settings)
+    folder = records.StudyFolder(options.folder)
+    from scalecheck import conclude
+
+    order, alpha = sections["increments"]["order"], sections["verdict"]["alpha"]
+    content = conclude.conclude(folder, sections["study"], order, alpha)
+    line = f"verdict: {content['verdict']} ({folder.verdict})"
+    log(line)
+    print(line)
+
+
+if __name__ == "__main__":
+    program.main("scalecheck-verdict", __doc__, run)

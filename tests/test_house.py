@@ -1,0 +1,98 @@
+"""Facts about the checkout: programs, lock file, environments, licence."""
+
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).parents[1]
+SCRIPTS = sorted((CHECKOUT / "scripts").glob("*.py"))
+PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+PROGRAMS = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-scripts"]
+LOCK = (CHECKOUT / "requirements.lock").read_text()
+LOCKED = set(re.findall(r"^(\S+==\S+)", LOCK, flags=re.MULTILINE))
+
+
+def test_every_script_is_installed_under_its_name():
+    names = [path.stem.replace("_", "-") for path in SCRIPTS]
+    assert [PROGRAMS.get(f"scripts/{path.name}") for path in SCRIPTS] == [
+        f"scalecheck-{name}" for name in names
+    ]
+    assert len(PROGRAMS) == len(SCRIPTS)
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values())
+def test_a_program_explains_itself(program):
+    installed = Path(sys.executable).parent / program
+    result = subprocess.run([installed, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"usage: {program}")
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_thin_and_can_be_run(script):
+    lines = script.read_text().splitlines()
+    assert lines[0] == "#!/usr/bin/env python"  # the line that installers rewrite
+    assert len(lines) <= 40
+    assert script.stat().st_mode & stat.S_IXUSR
+
+
+def test_lock_names_no_index():
+    # Clusters sit behind mirrors: an address in the lock would overrule theirs.
+    assert "://" not in LOCK
+    assert "--index-url" not in LOCK
+    assert "--find-links" not in LOCK
+
+
+def test_lock_has_a_hash_for_every_requirement():
+    pinned = re.split(r"^(?=[^\s#])", LOCK, flags=re.MULTILINE)[1:]
+    assert len(pinned) > 50
+    assert [block for block in pinned if "--hash=sha256:" not in block] == []
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
+def test_conda_environment_pins_what_the_library_needs_as_the_lock_does(name):
+    environment = yaml.safe_load((CHECKOUT / f"envs/{name}.yaml").read_text())
+    *requirements, library = environment["dependencies"][-1]["pip"]
+    without_extras = {re.sub(r"\[.*\]", "", requirement) for requirement in requirements}
+    needed = {re.split(r"[^\w-]", text)[0] for text in PYPROJECT["project"]["dependencies"]}
+    assert library == "../"
+    assert without_extras <= LOCKED
+    assert {requirement.split("==")[0] for requirement in without_extras} == needed
+
+
+def test_version_is_one_everywhere():
+    version = PYPROJECT["project"]["version"]
+    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text())
+    assert citation["version"] == version
+    assert f"\n## {version}" in (CHECKOUT / "CHANGELOG.md").read_text()
+
+
+def test_licence_is_the_one_declared():
+    licence = (CHECKOUT / "LICENSE").read_text()
+    assert licence.startswith("BSD 3-Clause License")
+    assert PYPROJECT["project"]["license"] == "BSD-3-Clause"
+    assert yaml.safe_load((CHECKOUT / "CITATION.cff").read_text())["license"] == "BSD-3-Clause"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "Snakefile",
+        "workflow/Snakefile",
+        "config/README.md",
+        ".snakemake-workflow-catalog.yml",
+    ],
+)
+def test_what_the_catalog_and_readers_look_for_is_there(path):
+    assert (CHECKOUT / path).read_text().strip()

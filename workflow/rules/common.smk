@@ -1,0 +1,67 @@
+"""Studies to run, and what rules ask of them."""
+
+import csv
+import re
+from pathlib import Path
+
+from scalecheck.configuration import select
+from scalecheck.errors import StudyError
+from scalecheck.names import slug
+
+# Whoever runs one study wants to see its mistakes in one line, not in a traceback.
+try:
+    STUDIES = select(config, workflow.configfiles)
+except StudyError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = next(iter(STUDIES.values())).results
+
+
+def settings(*names):
+    """Sections of a study as JSON: what a rule depends on, and nothing else."""
+    return lambda wildcards: STUDIES[wildcards.study].sections(*names)
+
+
+def file_of(section):
+    """The data or the model file of a study."""
+    return lambda wildcards: getattr(STUDIES[wildcards.study], section).file
+
+
+def planned(study, *kinds):
+    """Names of the planned fits of some kinds, in plan order."""
+    plan = checkpoints.plan_fits.get(study=study).output.plan
+    with open(plan, newline="", encoding="utf-8") as file:
+        return [row["fit"] for row in csv.DictReader(file) if row["kind"] in kinds]
+
+
+def parts(study):
+    """Names of the jobs among which the fits of one shape are divided."""
+    fits = planned(study, "subset", "level")
+    n_parts = min(STUDIES[study].batches, len(fits))
+    return [f"{number}-of-{n_parts}" for number in range(1, n_parts + 1)]
+
+
+def fits_of_part(wildcards):
+    """Subsets and levels of one job."""
+    number, n_parts = map(int, wildcards.part.split("-of-"))
+    return planned(wildcards.study, "subset", "level")[number - 1 :: n_parts]
+
+
+def before(wildcards):
+    """The increment before this one, or nothing."""
+    increments = planned(wildcards.study, "increment")
+    index = increments.index(wildcards.increment)
+    return increments[index - 1 : index] if index else []
+
+
+def record_before(wildcards):
+    """Record of the increment before this one."""
+    return [f"{RESULTS}/{wildcards.study}/fits/{fit}/record.json" for fit in before(wildcards)]
+
+
+def every_fit(wildcards):
+    """What the jobs of all fits write last."""
+    folder = f"{RESULTS}/{wildcards.study}/fits"
+    batches = [f"{folder}/subsets-{part}.json" for part in parts(wildcards.study)]
+    singles = planned(wildcards.study, "axis", "increment")
+    return batches + [f"{folder}/{fit}/record.json" for fit in singles]

@@ -1,0 +1,55 @@
+"""From the user's files to checked data and a plan."""
+
+
+rule prepare_data:
+    """Read, check and encode the data; store them in the orders in which fits read."""
+    input:
+        data=file_of("data"),
+        model=file_of("model"),
+    output:
+        data="<results>/{study}/data.nc",
+    params:
+        settings=settings("seed", "data", "model", "subsets.levels"),
+        folder=subpath(output.data, parent=True),
+    log:
+        "<logs>/{study}/prepare_data.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "scalecheck-prepare --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"
+
+
+rule check_study:
+    """Check the model against all rows, before any fit."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=file_of("model"),
+    output:
+        model="<results>/{study}/model.json",
+    params:
+        settings=settings("seed", "data.outcome", "model", "sampler"),
+        folder=subpath(output.model, parent=True),
+    log:
+        "<logs>/{study}/check_study.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "scalecheck-check-study --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"
+
+
+checkpoint plan_fits:
+    """Plan which rows belong to which fit."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=rules.check_study.output.model,
+    output:
+        plan="<results>/{study}/plan.csv",
+    params:
+        settings=settings("subsets", "increments"),
+        folder=subpath(output.plan, parent=True),
+    log:
+        "<logs>/{study}/plan_fits.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "scalecheck-plan --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

@@ -1,0 +1,79 @@
+"""Fits: all of one shape in one job (a GPU wants them together), increments in a chain."""
+
+# plan.csv is `ancient` here: a fit depends on its own rows, which the settings fix, and not on what
+# else is planned.
+
+
+rule fit_subsets:
+    """Fit random subsets and levels of axes."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=file_of("model"),
+        plan=ancient("<results>/{study}/plan.csv"),
+    output:
+        manifest="<results>/{study}/fits/subsets-{part}.json",
+    params:
+        settings=settings(
+            "seed", "data.outcome", "model", "sampler", "subsets.size", "subsets.levels"
+        ),
+        fits=fits_of_part,
+        folder=subpath(output.manifest, ancestor=2),
+    log:
+        "<logs>/{study}/fits/subsets-{part}.log",
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {params.fits:q}"
+        " --manifest {output.manifest:q} --gpu {resources.gpu} --log {log:q}"
+
+
+rule fit_axis:
+    """Fit all levels of an axis together."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=file_of("model"),
+        plan=ancient("<results>/{study}/plan.csv"),
+    output:
+        record="<results>/{study}/fits/axis-{axis}/record.json",
+    params:
+        settings=settings(
+            "seed", "data.outcome", "model", "sampler", "subsets.size", "subsets.levels"
+        ),
+        folder=subpath(output.record, ancestor=3),
+    log:
+        "<logs>/{study}/fits/axis-{axis}.log",
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits axis-{wildcards.axis:q}"
+        " --gpu {resources.gpu} --log {log:q}"
+
+
+rule fit_increment:
+    """Fit an increment and look at it, unless the one before said stop."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=file_of("model"),
+        plan=ancient("<results>/{study}/plan.csv"),
+        before=record_before,
+    output:
+        record="<results>/{study}/fits/{increment}/record.json",
+    params:
+        settings=settings(
+            "seed", "data.outcome", "model", "sampler", "increments", "verdict.alpha"
+        ),
+        after=lambda wildcards: [f"--after {fit}" for fit in before(wildcards)],
+        folder=subpath(output.record, ancestor=3),
+    log:
+        "<logs>/{study}/fits/{increment}.log",
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {wildcards.increment:q}"
+        " --increment {params.after} --gpu {resources.gpu} --log {log:q}"

@@ -1,0 +1,23 @@
+"""The page."""
+
+
+rule write_report:
+    """Write the page that a person takes into a meeting."""
+    input:
+        verdict=rules.decide_verdict.output.verdict,
+        tables=[path for path in rules.check_fits.output],
+    output:
+        page=report(
+            "<results>/{study}/report.html",
+            caption="../report/page.rst",
+            category="Verdict",
+        ),
+    params:
+        settings=lambda wildcards: STUDIES[wildcards.study].sections(),
+        folder=subpath(output.page, parent=True),
+    log:
+        "<logs>/{study}/write_report.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "scalecheck-report --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"
