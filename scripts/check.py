@@ -12,7 +12,7 @@ def run(options: Namespace, log: program.Log) -> None:
     folder = records.StudyFolder(options.folder)
     from scalecheck import device
 
-    device.choose(0, "float64", folder.cache)
+    device.choose(0, "float32", folder.cache)
     from scalecheck import conclude, evidence, examine
 
     data, seed = sections["data"], sections["seed"]

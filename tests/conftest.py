@@ -1,6 +1,29 @@
 """Options and fixtures that all tests share."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Before anything imports jax: tests state facts about the CPU, whatever the machine has.
 os.environ.setdefault("SCALECHECK_PLATFORM", "cpu")
+# Compiling takes most of the time of the tests that fit; the same programs serve the next run.
+_CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+
+@pytest.fixture(scope="session")
+def conjugate(tmp_path_factory):
+    """A study of one normal mean whose posteriors are known exactly, all its fits done."""
+    import small_studies  # not above: what a conftest imports is not type-checked
+
+    return small_studies.conjugate(tmp_path_factory.mktemp("conjugate"))
+
+
+@pytest.fixture(scope="session")
+def rich(tmp_path_factory):
+    """A study whose model has everything, with the batch of its subsets and levels sampled."""
+    import small_studies
+
+    return small_studies.rich(tmp_path_factory.mktemp("rich"))

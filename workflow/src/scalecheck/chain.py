@@ -48,19 +48,26 @@ def tasks(job: Job, fits: list[str]) -> list[PlannedFit]:
 def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:
     """Sample fits of one shape and write their posteriors; give their records, which the caller writes last."""
     sampler = job.sections["sampler"]
-    batch = fit.read_batch(
+    batches = fit.read_batches(
         job.folder,
         tasks(job, fits),
         job.sections["data"]["outcome"],
         job.sections["model"],
         sampler.precision,
     )
+    return [record for batch in batches for record in _run_shape(job, batch, len(fits))]
+
+
+def _run_shape(job: Job, batch: fit.Batch, n_fits: int) -> list[dict[str, Any]]:
+    sampler = job.sections["sampler"]
     fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log)
+    # Each fit's share; all of a job import together.
+    importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
     found: list[dict[str, Any]] = []
     for number, task in enumerate(batch.tasks):
         groups = posterior.datasets(fitted, number, sampler.keep)
         records.write_posterior(job.folder.posterior(task.fit), groups)
-        found.append(posterior.record(fitted, number, sampler, job.raw, job.device, job.importing))
+        found.append(posterior.record(fitted, number, sampler, job.raw, job.device, importing))
     return found
 
 

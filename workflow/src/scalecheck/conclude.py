@@ -79,7 +79,11 @@ def conclude(folder: StudyFolder, study: str, order: str, alpha: float) -> dict[
     fits = records.read_table(folder.table("fits"))
     judged = verdict.judge(findings_of(records.read_table(folder.table("findings"))), alpha)
     done = fits[fits.status == "done"]
-    unusable = {fit: reason for fit, reason in zip(done.fit, done.reason, strict=True) if reason}
+    # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
+    needed = done[done.kind != "level"]
+    unusable = {
+        fit: reason for fit, reason in zip(needed.fit, needed.reason, strict=True) if reason
+    }
     name, why = verdict.decide(judged, unusable)
     attribution = verdict.attribute(judged)
     recorded = [records.read_json(folder.record(fit)) for fit in done.fit]
@@ -92,6 +96,7 @@ def conclude(folder: StudyFolder, study: str, order: str, alpha: float) -> dict[
         "heterogeneous": attribution.heterogeneous,
         "alpha": alpha,
         "reason": why,
+        "unusable": list(unusable),
         "rows": {
             "total": store.read_meta(folder.data).n_rows,
             "used": rows_used(folder, list(done.fit), order),

@@ -1,7 +1,7 @@
 """From the files and options that a user gives to validated studies."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,20 @@ from scalecheck import schema
 from scalecheck.errors import StudyError
 from scalecheck.study import Study, section_of
 
-# Keys that the schema has from the start and that later work will honour: value -> what to do meanwhile.
-_LATER: tuple[tuple[str, str, Any, str], ...] = (
-    ("sampler", "engine", ("lanes",), "the lane engine is not built yet: use numpyro"),
-    ("sampler", "start", ("previous", "pathfinder", "variational"), "only prior and uniform starts are built yet"),
-    ("sampler", "on_stall", ("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
-    ("increments", "warm", (True,), "warm starts are not built yet: use false"),
-    ("verdict", "simulate", None, "exact calibration is not built yet: use 0"),
-    ("budget", "seconds", None, "the forecast that a budget needs is not built yet: use null"),
-    ("budget", "price_per_hour", None, "the forecast that a price needs is not built yet: use null"),
-    ("sampler", "reparam", None, "reparameterisation by key is not built yet: use {} and write it into the model"),
-)  # fmt: skip
-_LATER_PLAIN = (
-    ("approximation", "always", "the variational approximation is not built yet: use auto or never"),
-    ("remedies", "auto", "the search for remedies is not built yet: use never"),
-)  # fmt: skip
+# Keys that the schema has from the start and that later work will honour: the values refused until
+# then (None: all but the default), and what to do meanwhile.
+_LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
+    "sampler.engine": (("lanes",), "the lane engine is not built yet: use numpyro"),
+    "sampler.start": (("previous", "pathfinder", "variational"), "only prior and uniform starts are built yet"),
+    "sampler.on_stall": (("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
+    "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
+    "increments.warm": (None, "warm starts are not built yet: use false"),
+    "verdict.simulate": (None, "exact calibration is not built yet: use 0"),
+    "budget.seconds": (None, "the forecast that a budget needs is not built yet: use null"),
+    "budget.price_per_hour": (None, "the forecast that a price needs is not built yet: use null"),
+    "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
+    "remedies": (("auto",), "the search for remedies is not built yet: use never"),
+}  # fmt: skip
 
 
 def build(given: Mapping[str, Any], file: str) -> Study:
@@ -54,13 +53,12 @@ def build(given: Mapping[str, Any], file: str) -> Study:
 
 
 def _refuse_later(settings: dict[str, Any], file: str) -> None:
-    for section, key, values, reason in _LATER:
-        value = settings[section][key]
-        if value in values if values is not None else value:
-            raise StudyError(f"{file}: {section}.{key} is {json.dumps(value)}, but {reason}")
-    for key, refused, reason in _LATER_PLAIN:
-        if settings[key] == refused:
-            raise StudyError(f"{file}: {key} is {refused}, but {reason}")
+    known = schema.keys()
+    for key, (refused, reason) in _LATER.items():
+        section, _, name = key.rpartition(".")
+        value = settings[section][name] if section else settings[name]
+        if value != known[key]["default"] and (refused is None or value in refused):
+            raise StudyError(f"{file}: {key} is {json.dumps(value)}, but {reason}")
 
 
 def _find(name: str, folder: Path, file: str, key: str) -> str:
@@ -76,11 +74,15 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
+    seen: set[str] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
         key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-        if isinstance(key, dict | list):
-            raise _BadYaml("a key must be text", key_node.start_mark.line)
+        if not isinstance(key, str):
+            written = getattr(key_node, "value", None)
+            quoted = f", got {written} (write '{written}')" if isinstance(written, str) else ""
+            raise _BadYaml(f"a key must be text{quoted}", key_node.start_mark.line)
         if key in seen:
             raise _BadYaml(f"the key {key} is given twice", key_node.start_mark.line)
         seen.add(key)
@@ -112,23 +114,25 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise StudyError(f"{path}: cannot be read: {reason}") from None
     except _BadYaml as error:
         raise StudyError(f"{path}: {error}") from None
+    except ValueError as error:  # 2026-02-30 looks like a date
+        raise StudyError(f"{path}: not valid YAML: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise StudyError(f"{path}: {where}not valid YAML: {problem}") from None
     if not isinstance(content, dict):
-        raise StudyError(
-            f"{path}: a study file must be a mapping of keys, got {type(content).__name__}"
-        )
+        kind = {"list": "a list", "NoneType": "an empty file"}.get(type(content).__name__, "text")
+        raise StudyError(f"{path}: a study file must be a mapping of keys, got {kind}")
     return content
 
 
 def select(config: Mapping[str, Any], configfiles: Iterable[str | Path]) -> dict[str, Study]:
     """Choose what to run from Snakemake's configuration: one study, or several.
 
-    A configuration with the key `study` is itself the study; else `studies` lists study files, else
-    `study_file` names one. Other keys (from `--config`) override the study files'.
+    A configfile with the key `study` is itself the study; else `studies` lists study files, else
+    `study_file` names one. Other keys (from `--config`) override the study files'. A configuration
+    without configfiles, as a module gets it, is a study when it has that key.
 
     Parameters
     ----------
@@ -147,26 +151,76 @@ def select(config: Mapping[str, Any], configfiles: Iterable[str | Path]) -> dict
     StudyError
         When a file or a key is wrong, or when two studies would be merged into one.
     """
-    whole = [str(path) for path in configfiles if "study" in read_yaml(path)]
-    if len(whole) > 1:
-        raise StudyError(
-            f"{whole[1]}: would be merged into {whole[0]}: run several studies by"
-            f" --config 'studies=[{', '.join(whole)}]'"
-        )
-    overrides = {
-        key: _parse_override(value)
-        for key, value in config.items()
-        if key not in ("study_file", "studies")
-    }
-    if "study" in config:
-        return _by_name([build(overrides, whole[0] if whole else "--config")])
-    files = _parse_override(config["studies"]) if "studies" in config else config.get("study_file")
-    names = [files] if isinstance(files, str) else files
-    if not names or not all(isinstance(name, str) for name in names):
+    files = {str(path): read_yaml(path) for path in configfiles}
+    whole = [name for name, content in files.items() if "study" in content]
+    given = _typed(config, list(files.values()))
+    overrides = {key: part for key, part in given.items() if key not in ("study_file", "studies")}
+    if whole:
+        _refuse_merging(whole[0], files, given)
+        return _by_name([build(overrides, whole[0])])
+    names = given.get("studies", given.get("study_file"))
+    if names is None and "study" in config:
+        return _by_name([build(dict(config), "the configuration")])
+    names = [names] if isinstance(names, str) else names
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise StudyError(
             "the configuration must have the key study, study_file or studies=[a.yaml, b.yaml]"
         )
     return _by_name([build(_merge(read_yaml(name), overrides), name) for name in names])
+
+
+def _refuse_merging(
+    whole: str, files: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]
+) -> None:
+    """Snakemake merges all configfiles into one: what stands in another one would leak into the study."""
+    for name, content in files.items():
+        if name != whole and "study" in content:
+            raise StudyError(
+                f"{name}: would be merged into {whole}: run several studies by --config 'studies=[{whole}, {name}]'"
+            )
+        for key in content:
+            if name != whole and key in given and key not in ("study_file", "studies"):
+                raise StudyError(
+                    f"{name}: the key {key} would leak into {whole}: write it into a study file, or give it by --config"
+                )
+    if "studies" in given:
+        raise StudyError(
+            f"{whole}: has the key study, so that it is what runs: studies cannot be given with it"
+        )
+
+
+def _typed(value: Any, written: Sequence[Any]) -> Any:
+    """Read what `--config` gives as text: it leaves `{count: 4}` as text, or the 4 in it.
+
+    What stands in a file, `written`, has its type already.
+    """
+    if any(value == other and type(value) is type(other) for other in written):
+        return value
+    match value:
+        case Mapping():
+            inside = [other for other in written if isinstance(other, Mapping)]
+            return {
+                key: _typed(part, [other[key] for other in inside if key in other])
+                for key, part in value.items()
+            }
+        case list():
+            return [_typed(part, []) for part in value]
+        case str():
+            return _read_override(value)
+        case _:
+            return value
+
+
+def _read_override(text: str) -> Any:
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a subclass of SafeLoader)
+    except (yaml.YAMLError, _BadYaml, ValueError):
+        if text.lstrip()[:1] in ("{", "["):
+            raise StudyError(f"--config: not valid YAML: {text}") from None
+        return text
+    # Other YAML is text to us: a date, `a: b`.
+    collection = text.lstrip()[:1] in ("{", "[")
+    return value if collection or isinstance(value, int | float | None) else text
 
 
 def _by_name(studies: list[Study]) -> dict[str, Study]:
@@ -179,16 +233,6 @@ def _by_name(studies: list[Study]) -> dict[str, Study]:
             "studies that run together must share one folder: give --config results=FOLDER"
         )
     return dict(zip(names, studies, strict=True))
-
-
-def _parse_override(value: Any) -> Any:
-    """`--config 'subsets={count: 4}'` reaches us as text."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return yaml.load(value, Loader=_StrictLoader)  # noqa: S506  (a subclass of SafeLoader)
-        except (yaml.YAMLError, _BadYaml):
-            raise StudyError(f"--config: not valid YAML: {value}") from None
-    return value
 
 
 def _merge(study: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from scalecheck.checks.moments import Moments
 from scalecheck.evidence import Evidence
 from scalecheck.results import FitResult
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 # Rows are named only where few of them do most of it: this share of the rows, for half of the pull.
 _FEW, _MOST = 0.02, 0.5

@@ -1,17 +1,21 @@
 """Read a table, check it, encode it: one row per observation."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from scalecheck.errors import StudyError
+from scalecheck.frame import read_frame
 from scalecheck.names import closest
 from scalecheck.study import DataSettings
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
+
+# Dates, with a time or without, quarters and weeks: what sorts by time when it is sorted as text.
+_ISO_DATE = r"\d{4}(-(\d\d|Q[1-4]|W\d\d)(-\d\d?)?([T ]\S+)?)?"
 
 
 class Column(NamedTuple):
@@ -56,7 +60,9 @@ class Table:
         return len(self.row)
 
 
-def read_table(settings: DataSettings, named: Sequence[str], possible: Sequence[str] = ()) -> Table:
+def read_table(
+    settings: DataSettings, named: Mapping[str, str], possible: Sequence[str] = ()
+) -> Table:
     """Read the columns that the study uses; check, expand and encode them.
 
     Parameters
@@ -64,123 +70,109 @@ def read_table(settings: DataSettings, named: Sequence[str], possible: Sequence[
     settings
         The section `data` of the study.
     named
-        Columns that `model.arguments` names, which must exist.
+        Columns that the model needs, which must exist: column -> who asks for it, for messages.
     possible
-        Names of model arguments, which are columns where the table has such a one.
+        Columns that the model takes where the table has them.
 
     Raises
     ------
     StudyError
         One line that names the file, the column and the row.
     """
-    file = settings.file
-    raw = read_frame(file)
-    expand = settings.expand or {}
-    made = {settings.outcome} if "successes" in expand else set()
-    wanted = dict.fromkeys([*named, *(c for c in possible if c in raw.columns)])
-    keyed = {c: "model.arguments" for c in wanted if c not in made}
-    keyed |= {c: f"data.expand.{key}" for key, c in expand.items()}
-    keyed |= {c: "data.categories" for c in settings.categories}
-    keyed |= {c: "data.axes" for c in settings.axes if c not in made}
-    keyed |= {c: f"data.{key}" for key in ("order", "unit") if (c := getattr(settings, key))}
-    for column, key in keyed.items():
-        if column not in raw.columns:
-            hint = (
-                closest(column, map(str, raw.columns))
-                or f"; it has {', '.join(map(str, raw.columns))}"
-            )
-            raise StudyError(f"{file}: no column {column}, which {key} names{hint}")
-    if made & set(raw.columns):
-        raise StudyError(
-            f"{file}: data.expand makes the outcome {settings.outcome}, which must not be a column too"
-        )
-    raw = raw[list(keyed)]
-    labels = set(settings.categories) | ({settings.unit} if settings.unit else set())
-    numbers = {name: _numeric(raw[name], name, file) for name in raw if name not in labels}
-    text_allowed = {settings.order, *settings.axes, *wanted} - set(expand.values())
-    for name, values in numbers.items():
-        if values is None and name not in text_allowed:
-            raise StudyError(
-                f"{file}: column {name} must hold numbers, row 1 is {raw[name].iloc[0]!r}"
-            )
+    raw = read_frame(settings.file)
+    for_model = {*named, *(column for column in possible if column in raw.columns)}
+    raw = _choose(raw, settings, named, for_model)
+    labels = {*settings.categories, settings.unit}
+    numbers = {name: _numeric(raw[name], settings.file) for name in raw if name not in labels}
+    _refuse_text(raw, numbers, settings, for_model)
     missing, dropped = _missing(raw, numbers, settings)
     keep = np.flatnonzero(~missing)
     if not len(keep):
-        raise StudyError(f"{file}: every row has a missing value, so that none is left")
+        raise StudyError(f"{settings.file}: no row is left, because each lacks a value")
     encoded = {
         name: Column(number[keep], None)
         if (number := numbers.get(name)) is not None
         else _encode(raw[name].iloc[keep])
         for name in raw
     }
-    return _expand(Table(file, encoded, keep + 1, dropped), settings)
+    return _expand(Table(settings.file, encoded, keep + 1, dropped), settings)
 
 
-def read_frame(file: str) -> pd.DataFrame:
-    """Read a file by its ending.
-
-    Raises
-    ------
-    StudyError
-        When it cannot be read, is empty, or names a column twice.
-    """
-    name = file.lower()
-    try:
-        if name.endswith((".csv", ".csv.gz")):
-            header = pd.read_csv(file, header=None, nrows=1, dtype=str).iloc[0]
-            for column in header[header.duplicated()]:
-                raise StudyError(f"{file}: the column {column} is given twice")
-            frame = pd.read_csv(file, low_memory=False)
-        elif name.endswith(".parquet"):
-            frame = pd.read_parquet(file)
-        elif name.endswith(".nc"):
-            frame = _read_netcdf(file)
-        else:
-            raise StudyError(f"{file}: data.file must end in .csv, .csv.gz, .parquet or .nc")
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StudyError(f"{file}: cannot be read: {reason}") from None
-    if frame.empty:
-        raise StudyError(f"{file}: the table has no rows")
-    return frame
-
-
-def _read_netcdf(file: str) -> pd.DataFrame:
-    import xarray as xr  # here, because only this format needs it
-
-    with xr.open_dataset(file) as dataset:
-        if len(dataset.dims) != 1:
-            raise StudyError(
-                f"{file}: must be a Dataset with one dimension, got {', '.join(map(str, dataset.dims))}"
-            )
-        return dataset.to_dataframe().reset_index()
-
-
-def _numeric(values: pd.Series, name: str, file: str) -> NDArray | None:
-    """Numbers of a column, or None where it holds labels."""
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return values.to_numpy("datetime64[ns]").astype("int64") / 86_400e9
-    if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
-        numbers = (
-            values.to_numpy(
-                dtype=None if values.dtype.kind in "iub" else "float64", na_value=np.nan
-            )
-            if values.isna().any()
-            else values.to_numpy()
+def _choose(
+    raw: pd.DataFrame, settings: DataSettings, named: Mapping[str, str], for_model: Iterable[str]
+) -> pd.DataFrame:
+    """Only the columns that the study uses, all of which must be there."""
+    expand = settings.expand or {}
+    made = {settings.outcome} if "successes" in expand else set()
+    if made & set(raw.columns):
+        raise StudyError(
+            f"{settings.file}: data.expand makes the outcome {settings.outcome}, which must not be a column too"
         )
-        return np.asarray(numbers.astype("int8") if numbers.dtype == bool else numbers)
+    wanted = {column: named.get(column, "the model takes") for column in for_model}
+    wanted |= {column: "data.categories names" for column in settings.categories}
+    wanted |= {column: "data.axes names" for column in settings.axes}
+    wanted |= {column: f"data.expand.{key} names" for key, column in expand.items()}
+    for key, column in (("order", settings.order), ("unit", settings.unit)):
+        if column is not None:
+            wanted[column] = f"data.{key} names"
+    known = list(map(str, raw.columns))
+    for column, who in wanted.items():
+        if column not in known and column not in made:
+            hint = closest(column, known) or f"; it has {', '.join(known)}"
+            raise StudyError(f"{settings.file}: no column {column}, which {who}{hint}")
+    return raw[[column for column in wanted if column not in made]]
+
+
+def _numeric(values: pd.Series, file: str) -> NDArray | None:
+    """Numbers of a column, dates as days since 1970; None where it holds labels."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        days = values.to_numpy("datetime64[us]").astype("int64") / 86_400e6
+        return np.where(values.isna(), np.nan, days)
     if isinstance(values.dtype, pd.CategoricalDtype):
         return None
+    if pd.api.types.is_numeric_dtype(values):  # truth values, too
+        if values.dtype.kind not in "iub" or values.isna().any():
+            return values.to_numpy("float64", na_value=np.nan)
+        return values.to_numpy("int8" if values.dtype.kind == "b" else None)
     parsed = pd.to_numeric(values, errors="coerce").to_numpy("float64", na_value=np.nan)
     present = values.notna().to_numpy()
     text = present & np.isnan(parsed)
     if text.sum() < present.sum():
-        row = int(np.flatnonzero(text)[0])
+        row, n_numbers = int(np.flatnonzero(text)[0]), int((present & ~text).sum())
         raise StudyError(
-            f"{file}: column {name}, row {row + 1} is {values.iloc[row]!r} where {int((present & ~text).sum())} rows"
-            " hold numbers (labels are named under data.categories)"
+            f"{file}: column {values.name}, row {row + 1} is {values.iloc[row]!r} where {n_numbers} rows"
+            " hold numbers (data.categories names columns of labels)"
         )
     return None
+
+
+def _refuse_text(
+    raw: pd.DataFrame,
+    numbers: Mapping[str, NDArray | None],
+    settings: DataSettings,
+    for_model: Iterable[str],
+) -> None:
+    """Text is for models, axes and orders, never for counts; an order must sort as it is written."""
+    counts = set((settings.expand or {}).values())
+    allowed = {settings.order, *settings.axes, *for_model} - counts
+    for name, values in numbers.items():
+        if values is None and name not in allowed:
+            raise StudyError(
+                f"{settings.file}: column {name} must hold numbers, row 1 is {raw[name].iloc[0]!r}"
+            )
+    dates = raw[settings.order] if settings.order in numbers else None
+    if dates is not None and numbers[dates.name] is None and not _is_ordered(dates):
+        texts = dates.dropna().drop_duplicates().astype(str)
+        unsorted = texts[~texts.str.fullmatch(_ISO_DATE)]
+        if len(unsorted):
+            raise StudyError(
+                f"{settings.file}: column {settings.order}, row {unsorted.index[0] + 1} is {unsorted.iloc[0]!r}:"
+                " data.order must be a column of numbers or of dates such as 2026-02-19"
+            )
+
+
+def _is_ordered(values: pd.Series) -> bool:
+    return isinstance(values.dtype, pd.CategoricalDtype) and bool(values.cat.ordered)
 
 
 def _missing(
@@ -190,25 +182,14 @@ def _missing(
     leave_out = np.zeros(len(raw), bool)
     dropped: dict[str, int] = {}
     for name in raw:
-        values = numbers.get(name)
-        nan = (
-            raw[name].isna().to_numpy()
-            if values is None or values.dtype.kind != "f"
-            else np.isnan(values)
-        )
-        infinite = (
-            np.isinf(values)
-            if values is not None and values.dtype.kind == "f"
-            else np.zeros(len(raw), bool)
-        )
-        for reason, bad in (("missing", nan), ("infinite", infinite)):
+        for reason, bad in _gaps(raw[name], numbers.get(name)).items():
             if not bad.any():
                 continue
             if settings.missing == "error":
                 rows = ", ".join(str(row + 1) for row in np.flatnonzero(bad)[:5])
                 more = f" and {int(bad.sum()) - 5} more" if bad.sum() > 5 else ""
                 raise StudyError(
-                    f"{settings.file}: column {name} is {reason} in row {rows}{more}"
+                    f"{settings.file}: column {name} {_GAPS[reason]} in row {rows}{more}"
                     " (data.missing: drop leaves such rows out)"
                 )
             dropped[f"{name} {reason}"] = int((bad & ~leave_out).sum())
@@ -216,7 +197,25 @@ def _missing(
     return leave_out, dropped
 
 
+_GAPS = {"missing": "has no value (empty or NaN)", "infinite": "is infinite"}
+
+
+def _gaps(raw: pd.Series, values: NDArray | None) -> dict[str, NDArray]:
+    """Rows without a value, and rows with an infinity. `(rows,)` each."""
+    if values is None and pd.api.types.is_float_dtype(raw):
+        values = raw.to_numpy("float64", na_value=np.nan)  # labels that are written as numbers
+    if values is None:  # netCDF writes a missing text as an empty one, as CSV does
+        return {"missing": (raw.isna() | (raw == "")).to_numpy(bool)}
+    if values.dtype.kind != "f":
+        return {"missing": np.zeros(len(raw), bool)}
+    return {"missing": np.isnan(values), "infinite": np.isinf(values)}
+
+
 def _encode(values: pd.Series) -> Column:
+    if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
+        values = values.astype("int64")  # a gap elsewhere in the column has made floats of integers
+    elif isinstance(values.dtype, pd.CategoricalDtype) and not _is_ordered(values):
+        values = values.astype(values.cat.categories.dtype)  # other formats know no order of these
     codes, labels = pd.factorize(values, sort=True)
     return Column(codes.astype("int32"), tuple(str(label) for label in labels))
 

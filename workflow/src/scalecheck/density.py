@@ -16,9 +16,15 @@ Arrays = Mapping[str, Any]
 Sites = dict[str, jax.Array]
 Function = Callable[..., Any]
 
+# The checks need the prior's scale, not its last digit: a standard deviation is known to half a percent.
+PRIOR_DRAWS = 20_000
+
 
 def potential(function: Function) -> Callable[..., Callable[[Sites], jax.Array]]:
-    """Give `arrays -> (unconstrained sites -> potential energy)`, the data as arguments and not baked in."""
+    """Give `arrays -> (unconstrained sites -> potential energy)`, the data as arguments, not baked in.
+
+    Arrays are `(rows, ...)` by model argument, the energy is a scalar.
+    """
 
     def of_arrays(**arrays: Any) -> Callable[[Sites], jax.Array]:
         return functools.partial(potential_energy, function, (), arrays)
@@ -52,11 +58,12 @@ def has_row_likelihood(function: Function, site: str, arrays: Arrays) -> bool:
     """
     n_rows = len(next(iter(arrays.values())))
 
-    def shape() -> jax.Array:
+    def log_prob(arrays: Arrays) -> jax.Array:
         found = traced(function, arrays, jax.random.key(0))[site]
         return found["fn"].log_prob(found["value"])
 
-    return jax.eval_shape(shape).shape[:1] == (n_rows,)
+    # Arrays are arguments: of values that it can see NumPyro warns where they are out of support.
+    return jax.eval_shape(log_prob, dict(arrays)).shape[:1] == (n_rows,)
 
 
 def prior_draws(function: Function, names: Sequence[str], arrays: Arrays, keys: jax.Array) -> Sites:
@@ -69,6 +76,21 @@ def prior_draws(function: Function, names: Sequence[str], arrays: Arrays, keys: 
     return jax.vmap(draw)(keys)
 
 
+def prior_moments(
+    function: Function, latent: Sequence[str], vector: "Vector", arrays: Arrays, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `(d,)` and covariance `(d, d)` of the prior of some sites, unconstrained, by simulation."""
+    keys = jax.random.split(jax.random.PRNGKey(seed), PRIOR_DRAWS)
+
+    @jax.jit
+    def draw(keys: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
+        values = prior_draws(function, latent, arrays, keys)
+        return vector.pack(jax.vmap(lambda one: unconstrain(function, one, arrays))(values), 1)
+
+    draws = np.asarray(draw(keys, dict(arrays)), "float64")
+    return draws.mean(axis=0), np.cov(draws, rowvar=False).reshape(draws.shape[1], -1)
+
+
 def unconstrain(function: Function, values: Sites, arrays: Arrays) -> Sites:
     """Map one value of every latent site from its support to the unconstrained space."""
     return unconstrain_fn(function, (), dict(arrays), values)
@@ -78,7 +100,7 @@ def predict(
     function: Function, site: str, outcome: str, values: Sites, arrays: Arrays, key: jax.Array
 ) -> jax.Array:
     """Draw the observed site given latent sites; those not given come from their conditional prior. `(rows,)`."""
-    unobserved = {name: array for name, array in arrays.items() if name != outcome}
+    unobserved = {**arrays, outcome: None}
     trace = traced(handlers.substitute(function, data=values), unobserved, key)
     return trace[site]["value"]
 

@@ -1,14 +1,16 @@
 """The health of a fit: R-hat, ESS, MCSE, E-BFMI, from ArviZ; and whether its posterior can be used."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from arviz_stats.base import array_stats
 
-NDArray = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+NDArray = np.ndarray
 
 HIGHEST_RHAT = 1.01  # Vehtari et al., doi:10.1214/20-BA1221
 INTERVAL = 0.89  # probability of the equal-tailed intervals that are shown
@@ -20,7 +22,7 @@ class Health(NamedTuple):
     Attributes
     ----------
     rhat
-        Highest rank-normalised split R-hat; NaN where a chain never moved.
+        Highest rank-normalised split R-hat; infinite where a parameter never moved.
     ess
         Lowest bulk ESS.
     e_bfmi
@@ -57,26 +59,38 @@ def assess(z: NDArray, energy: NDArray, names: Sequence[str]) -> Health:
     names
         `(d,)`.
     """
-    by_parameter = np.moveaxis(z, -1, 0).astype("float64")
-    rhat = np.asarray(array_stats.rhat(by_parameter, chain_axis=1, draw_axis=2))
-    ess = np.asarray(array_stats.ess(by_parameter, chain_axis=1, draw_axis=2, method="bulk"))
+    rhat, ess = _rhat_and_ess(z)
     e_bfmi = np.asarray(array_stats.bfmi(energy.astype("float64"), chain_axis=0, draw_axis=1))
-    needed = lowest_ess(len(names))
-    worst, fewest = (
-        int(np.argmax(np.nan_to_num(rhat, nan=np.inf))),
-        int(np.argmin(np.nan_to_num(ess))),
-    )
-    reason = ""
-    if not rhat[worst] <= HIGHEST_RHAT:
-        reason = f"R-hat of {names[worst]} is {rhat[worst]:.3f} (over {HIGHEST_RHAT}): raise sampler.warmup and sampler.draws"
-    elif not ess[fewest] >= needed:
+    worst, fewest = int(np.argmax(rhat)), int(np.argmin(ess))
+    needed, reason = lowest_ess(len(names)), ""
+    if rhat[worst] > HIGHEST_RHAT:
+        reason = (
+            f"R-hat of {names[worst]} is {rhat[worst]:.3f} (over {HIGHEST_RHAT}):"
+            " raise sampler.warmup and sampler.draws"
+        )
+    elif ess[fewest] < needed:
         reason = (
             f"ESS of {names[fewest]} is {ess[fewest]:.0f} (under {needed}): raise sampler.draws"
         )
     return Health(float(rhat[worst]), float(ess[fewest]), float(e_bfmi.min()), reason)
 
 
-def estimates(posterior: xr.Dataset, sites: Sequence[str]) -> pd.DataFrame:
+def usable(z: NDArray) -> bool:
+    """Whether draws `(chain, draw, d)` suffice for the checks."""
+    rhat, ess = _rhat_and_ess(z)
+    return bool((rhat <= HIGHEST_RHAT).all() and (ess >= lowest_ess(z.shape[-1])).all())
+
+
+def _rhat_and_ess(z: NDArray) -> tuple[NDArray, NDArray]:
+    """Both `(d,)`; a parameter that never moved has an infinite R-hat and no effective draw."""
+    by_parameter = np.moveaxis(z, -1, 0).astype("float64")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rhat = array_stats.rhat(by_parameter, chain_axis=1, draw_axis=2)
+        ess = array_stats.ess(by_parameter, chain_axis=1, draw_axis=2, method="bulk")
+    return np.nan_to_num(np.asarray(rhat), nan=np.inf), np.nan_to_num(np.asarray(ess))
+
+
+def estimates(posterior: "xr.Dataset", sites: Sequence[str]) -> "pd.DataFrame":
     """Summarise the scalars of some sites, on the scale of the model.
 
     Returns
@@ -85,6 +99,8 @@ def estimates(posterior: xr.Dataset, sites: Sequence[str]) -> pd.DataFrame:
         One row per scalar: parameter, mean, mcse, sd, low, high (equal-tailed), ess_bulk, ess_tail,
         rhat.
     """
+    import pandas as pd  # here, because a fit only asks whether its draws suffice
+
     rows = [
         {"parameter": name, **_summary(values)}
         for site in sites
@@ -93,7 +109,7 @@ def estimates(posterior: xr.Dataset, sites: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _scalars(variable: xr.DataArray) -> Iterator[tuple[str, NDArray]]:
+def _scalars(variable: "xr.DataArray") -> Iterator[tuple[str, NDArray]]:
     values = variable.transpose("chain", "draw", ...).to_numpy()
     shape = values.shape[2:]
     labels = [[str(label) for label in variable[dim].to_numpy()] for dim in variable.dims[2:]]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import density, model, sites, store
+from scalecheck import density, model, records, sites, store
 from scalecheck.checks.fluctuation import Scores
 from scalecheck.checks.moments import Prior
 from scalecheck.plan import Slice
@@ -17,16 +17,15 @@ from scalecheck.records import StudyFolder
 from scalecheck.results import FitResult
 from scalecheck.study import ModelSettings
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
-_PRIOR_DRAWS = 20_000
 REPLICATES = 999
 # More new rows than this are thinned at random before they are predicted, or memory would be S x rows.
 MOST_PREDICTED = 20_000
 
 
 class Evidence:
-    """The model and the store of a study, asked for arrays; in double precision.
+    """The model and the store of a study, asked for arrays; to be asked under `jax.enable_x64(True)`.
 
     Parameters
     ----------
@@ -54,13 +53,13 @@ class Evidence:
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
     def columns(self, slices: Sequence[Slice], extra: Sequence[str] = ()) -> dict[str, NDArray]:
-        """Read the model's columns of some rows, and others by name."""
+        """Read the model's columns of some rows, and others by name: `(rows,)` each."""
         unit = (self.meta.unit,) if self.meta.unit else ()
         wanted = dict.fromkeys([*self.model.columns, *unit, *extra])
         return store.read_rows(self.folder.data, slices, tuple(wanted))
 
     def rows(self, values: Mapping[str, NDArray]) -> model.Rows:
-        """Arrange columns as the model takes them."""
+        """Arrange columns `(rows,)` as the model takes them."""
         return model.make_rows(
             self.model, values, self.meta.labels, precision="float64", unit=self.meta.unit
         )
@@ -101,20 +100,9 @@ class Evidence:
         return None
 
     def prior(self) -> Prior:
-        """Prior moments of the compared parameters, by simulation."""
-        rows = self.rows(self.columns([Slice("arrival", 0, 2)]))
-        function = self._function(rows)
-        latent = [site.name for site in self.sites if site.kind == "latent"]
-        keys = jax.random.split(jax.random.PRNGKey(self.seed), _PRIOR_DRAWS)
-
-        @jax.jit
-        def draw(keys: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
-            values = density.prior_draws(function, latent, arrays, keys)
-            z = jax.vmap(lambda one: density.unconstrain(function, one, arrays))(values)
-            return self.vector.pack(z, 1)
-
-        draws = np.asarray(draw(keys, {name: jnp.asarray(v) for name, v in rows.arrays.items()}))
-        return Prior(draws.mean(axis=0), np.cov(draws, rowvar=False).reshape(draws.shape[1], -1))
+        """Prior moments of the compared parameters, as `check_study` found them."""
+        prior = records.read_json(self.folder.model)["prior"]
+        return Prior(np.array(prior["mean"]), np.array(prior["covariance"]))
 
     def scores(self, values: Mapping[str, NDArray], level: NDArray, theta: NDArray) -> Scores:
         """Score of each row and information of each level at `theta` `(d,)`, unconstrained.

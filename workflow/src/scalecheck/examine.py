@@ -1,8 +1,9 @@
 """Run the families of checks over the fits of a study, and look at each increment as it ends."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -17,7 +18,7 @@ from scalecheck.results import FitResult, Study, estimates_table, fits_table, mo
 from scalecheck.study import DataSettings, IncrementSettings
 from scalecheck.verdict import is_strong_alone
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 FAMILIES = ("agreement", "heterogeneity", "drift", "surprise")
 TIME_BLOCKS = 8
@@ -34,6 +35,13 @@ def examine(
     evidence: Evidence, data: DataSettings, increments: IncrementSettings, log: Log
 ) -> Examined:
     """Run every family of checks on a study whose fits are done."""
+    with jax.enable_x64(True):
+        return _examine(evidence, data, increments, log)
+
+
+def _examine(
+    evidence: Evidence, data: DataSettings, increments: IncrementSettings, log: Log
+) -> Examined:
     study = read_study(evidence.folder, increments.order)
     for fit in study.done.values():
         if not fit.health.usable:
@@ -236,6 +244,15 @@ def look(evidence: Evidence, before: FitResult, after: FitResult, looks: int, al
     """
     if not (before.health.usable and after.health.usable):
         return ""
+    with jax.enable_x64(True):
+        findings = _step_findings(evidence, before, after, looks)
+    strong = [finding for finding in findings if is_strong_alone(finding, len(FAMILIES), alpha)]
+    return strong[0].message if strong else ""
+
+
+def _step_findings(
+    evidence: Evidence, before: FitResult, after: FitResult, looks: int
+) -> list[Finding]:
     step = drift.check_step(
         moments([before]),
         moments([after]),
@@ -247,8 +264,6 @@ def look(evidence: Evidence, before: FitResult, after: FitResult, looks: int, al
         dispersion=1.0,
         weight=drift.step_weight(looks),
     )
-    findings = [step]
-    if not evidence.no_row_checks():
-        findings.append(surprise_step(evidence, before, after, 1 / looks)[0])
-    strong = [finding for finding in findings if is_strong_alone(finding, len(FAMILIES), alpha)]
-    return strong[0].message if strong else ""
+    if evidence.no_row_checks():
+        return [step]
+    return [step, surprise_step(evidence, before, after, 1 / looks)[0]]

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import density, model, preflight, sampler, sites, store
+from scalecheck import density, diagnose, model, preflight, sampler, sites, store
 from scalecheck.plan import PlannedFit
 from scalecheck.records import StudyFolder
+from scalecheck.starts import find_starts
 from scalecheck.study import ModelSettings, SamplerSettings
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 # What a fit computes; raised when the same settings give other draws, so that old fits are redone.
 ENGINE_VERSION = 1
@@ -23,7 +24,9 @@ ENGINE_VERSION = 1
 # Below so many rows a fit is padded to this: compiling for another shape takes longer than sampling does.
 SMALL = 2048
 
-_TRIES = 10  # batches of candidate starts
+# A fit whose posterior is not usable yet goes on, to so many times `sampler.draws`: over the fits of a
+# study, R-hat would pass 1.01 by chance in one or another.
+MOST_TIMES = 4
 
 
 class Batch(NamedTuple):
@@ -62,14 +65,14 @@ class Batch(NamedTuple):
     unit: str | None
 
 
-def read_batch(
+def read_batches(
     folder: StudyFolder,
     tasks: Sequence[PlannedFit],
     outcome: str,
     settings: ModelSettings,
     precision: str,
-) -> Batch:
-    """Read each fit's own slice and bring all to one shape."""
+) -> list[Batch]:
+    """Read each fit's own slice and bring all to one shape; several, where the model cannot be padded."""
     meta = store.read_meta(folder.data)
     bound = model.bind(model.load(settings), settings, outcome, meta.labels)
     extra = (store.OBSERVATION, store.FILE_ROW)
@@ -82,118 +85,62 @@ def read_batch(
     ]
     counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
     found = sites.describe(bound, rows[0]._replace(counts=counts))
-    sites.observed_site(bound, found)
-    n_rows, function = _shape(bound, rows, found, counts)
-    if n_rows is None:
-        own = [dict(part.arrays) for part in rows]
-    else:
-        own = [
-            _with_mask(model.pad(part, max(task.rows for task in tasks), counts)) for part in rows
-        ]
-        rows = [model.pad(part, n_rows, counts) for part in rows]
-    whole = [_with_mask(part) for part in rows]
-    arrays = {name: np.stack([part[name] for part in whole]) for name in whole[0]}
     compared = sites.compared_sites(bound, found, settings.compare)
-    vector = density.vector_of(function, compared, whole[0])
-    return Batch(
-        tuple(tasks),
-        function,
-        arrays,
-        own,
-        values,
-        found,
-        vector,
-        meta.labels,
-        meta.unit if meta.unit in bound.columns else None,
-    )
+    can_pad = _can_pad(bound, rows[0]._replace(counts=counts), found)
+    sizes = [0 if can_pad else task.rows for task in tasks]
+    batches: list[Batch] = []
+    for size in dict.fromkeys(sizes):
+        members = [i for i, other in enumerate(sizes) if other == size]
+        whole, own = _bring_to_one_shape([rows[i] for i in members], counts, can_pad)
+        function = sites.function_of_arrays(bound, counts | _row_count(bound, size))
+        batches.append(
+            Batch(
+                tuple(tasks[i] for i in members),
+                function,
+                {name: np.stack([part[name] for part in whole]) for name in whole[0]},
+                own,
+                [values[i] for i in members],
+                found,
+                density.vector_of(function, compared, whole[0]),
+                meta.labels,
+                meta.unit if meta.unit in bound.columns else None,
+            )
+        )
+    return batches
+
+
+def _row_count(bound: model.Model, n_rows: int) -> dict[str, int]:
+    return {"n_rows": n_rows} if bound.n_rows else {}
+
+
+def _bring_to_one_shape(
+    rows: Sequence[model.Rows], counts: Mapping[str, int], can_pad: bool
+) -> tuple[list[dict[str, NDArray]], list[dict[str, NDArray]]]:
+    """Arrays of each fit as they are sampled; and without the padding that only shares a program."""
+    sizes = {part.n_rows for part in rows}
+    largest = max(sizes)
+    target = SMALL if len(rows) == 1 and can_pad and largest < SMALL else largest
+    if sizes == {target}:
+        return [part.arrays for part in rows], [part.arrays for part in rows]
+    whole = [_with_mask(model.pad(part, target, counts)) for part in rows]
+    return whole, [_with_mask(model.pad(part, largest, counts)) for part in rows]
 
 
 def _with_mask(rows: model.Rows) -> dict[str, NDArray]:
     return rows.arrays if rows.mask is None else {**rows.arrays, "row_mask": rows.mask}
 
 
-def _shape(
-    bound: model.Model,
-    rows: Sequence[model.Rows],
-    found: Sequence[sites.Site],
-    counts: Mapping[str, int],
-) -> tuple[int | None, Callable[..., Any]]:
-    """Rows to pad to, None for no padding; and the model for that shape."""
-    sizes = {len(next(iter(part.arrays.values()))) for part in rows}
+def _can_pad(bound: model.Model, rows: model.Rows, found: Sequence[sites.Site]) -> bool:
+    """Whether rows that are masked leave no trace in the model's density."""
     observed = sites.observed_site(bound, found).name
-    latent_rows = any(site.kind == "latent" and "row" in site.dims for site in found)
-    can_pad = (
-        not bound.n_rows
-        and not latent_rows
-        and density.has_row_likelihood(
-            sites.function_of_arrays(bound, counts), observed, rows[0].arrays
-        )
-    )
-    if len(rows) == 1 and can_pad and max(sizes) < SMALL:
-        return SMALL, sites.function_of_arrays(bound, counts)
-    if len(sizes) == 1:
-        return None, sites.function_of_arrays(bound, counts)
-    if bound.n_rows:
-        counts = {**counts, "n_rows": max(sizes)}
-    return max(sizes), sites.function_of_arrays(bound, counts)
-
-
-def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dict[str, jax.Array]:
-    """Find a start with finite density and gradient for every chain of every fit: `(fit, chain, ...)`.
-
-    Raises
-    ------
-    StudyError
-        When a fit has none: names the site and the row that are to blame.
-    """
-    latent = [site.name for site in batch.sites if site.kind == "latent"]
-    n_candidates = 2 * settings.chains
-
-    @jax.jit
-    def candidates(key: jax.Array, arrays: dict[str, jax.Array]) -> tuple[Any, jax.Array]:
-        draw_keys = jax.random.split(key, n_candidates)
-        drawn = density.prior_draws(batch.function, latent, arrays, draw_keys)
-        z = jax.vmap(lambda values: density.unconstrain(batch.function, values, arrays))(drawn)
-        if settings.start == "uniform":
-            z = {
-                name: jax.random.uniform(
-                    jax.random.fold_in(key, i), values.shape, values.dtype, -2, 2
-                )
-                for i, (name, values) in enumerate(sorted(z.items()))
-            }
-        energy = density.potential(batch.function)(**arrays)
-        value, gradient = jax.vmap(jax.value_and_grad(energy))(z)
-        flat = [
-            jnp.isfinite(part).reshape(n_candidates, -1).all(1)
-            for part in jax.tree.leaves(gradient)
-        ]
-        return z, jnp.isfinite(value) & jnp.stack(flat).all(0)
-
-    found = [
-        _starts_of_fit(batch, i, candidates, key, settings.chains) for i, key in enumerate(keys)
-    ]
-    return {name: jnp.stack([start[name] for start in found]) for name in latent}
-
-
-def _starts_of_fit(
-    batch: Batch, number: int, candidates: Callable[..., Any], key: jax.Array, n_chains: int
-) -> dict[str, jax.Array]:
-    arrays = {name: values[number] for name, values in batch.arrays.items()}
-    good: list[Any] = []
-    for attempt in range(_TRIES):
-        z, valid = candidates(jax.random.fold_in(key, attempt), arrays)
-        good.append(_take(z, np.flatnonzero(valid)))
-        if sum(len(next(iter(part.values()))) for part in good) >= n_chains:
-            return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:n_chains], *good)
-    raise preflight.bad_start(batch, number, {name: values[0] for name, values in z.items()})
-
-
-def _take(z: dict[str, jax.Array], which: NDArray) -> dict[str, jax.Array]:
-    return {name: values[which] for name, values in z.items()}
+    if bound.n_rows or any(site.kind == "latent" and "row" in site.dims for site in found):
+        return False
+    function = sites.function_of_arrays(bound, rows.counts)
+    return density.has_row_likelihood(function, observed, rows.arrays)
 
 
 def fit_key(seed: int, fit: str) -> jax.Array:
-    """Key of a fit: from the seed and its name alone, so that no other fit changes its draws."""
+    """Key `(2,)` of a fit: from the seed and its name alone, so that no other fit changes its draws."""
     return jax.random.fold_in(jax.random.PRNGKey(seed), zlib.crc32(fit.encode()) % 2**31)
 
 
@@ -221,7 +168,9 @@ def fit_batch(
     """Find starts, sample, and time the gradient."""
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
     pairs = jax.vmap(jax.random.split)(keys)
+    began = time.perf_counter(), time.process_time()
     starts = find_starts(batch, settings, pairs[:, 0])
+    starting = time.perf_counter() - began[0], time.process_time() - began[1]
     name = batch.tasks[0].fit if len(batch.tasks) == 1 else f"{len(batch.tasks)} fits"
     log(f"{name}: compiling for {_shape_in_words(batch)}")
     draws = sampler.sample(
@@ -231,13 +180,24 @@ def fit_batch(
         nuts_settings(settings, starts),
         key=pairs[:, 1],
         draws=settings.draws,
+        most_draws=MOST_TIMES * settings.draws,
+        enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
         # On a processor a batch gains nothing from advancing together and waits for its longest trees.
         fits_at_once=1 if jax.default_backend() == "cpu" else None,
-        on_block=lambda progress: log(progress_line(name, progress)),
+        on_block=lambda progress: log(progress_line(batch, progress)),
+    )
+    # Finding starts is a compilation with next to nothing to compute.
+    draws = draws._replace(
+        seconds=_add_compile(draws.seconds, starting[0]),
+        cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
     )
     return Fitted(
         batch, draws, np.array([time_gradient(batch, i, draws) for i in range(len(batch.tasks))])
     )
+
+
+def _add_compile(elapsed: sampler.Elapsed, seconds: float) -> sampler.Elapsed:
+    return elapsed._replace(compile=elapsed.compile + seconds)
 
 
 def nuts_settings(settings: SamplerSettings, sites_at_start: Mapping[str, Any]) -> sampler.Settings:
@@ -264,8 +224,10 @@ def _shape_in_words(batch: Batch) -> str:
     return f"{len(batch.tasks)} x {first.shape[1]} rows"
 
 
-def progress_line(name: str, progress: sampler.Progress) -> str:
+def progress_line(batch: Batch, progress: sampler.Progress) -> str:
     """One line about a block, good for a cluster's log."""
+    running = len(progress.fits)
+    name = batch.tasks[progress.fits[0]].fit if running == 1 else f"{running} fits"
     phase = "warmup" if progress.block.warmup else "sampling"
     return (
         f"{name}: {phase} {progress.block.stop}/{progress.total}, step size {progress.step_size:.3g}, "
@@ -283,7 +245,7 @@ def time_gradient(batch: Batch, number: int, draws: sampler.Draws, least: float 
         Seconds that a timed run takes at least: a single call would measure the dispatch.
     """
     arrays = {name: jnp.asarray(values) for name, values in batch.own[number].items()}
-    z = {name: jnp.asarray(values[number, :, -1]) for name, values in draws.z.items()}
+    z = {name: jnp.asarray(values[:, -1]) for name, values in draws.z[number].items()}
     n_chains = len(next(iter(z.values())))
     repeat = _repeat_gradient(batch.function)
     n_times, seconds = 8, 0.0
@@ -304,7 +266,7 @@ def time_gradient(batch: Batch, number: int, draws: sampler.Draws, least: float 
 def _repeat_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     if function not in _repeaters:
 
-        def repeat(z: Any, arrays: dict[str, jax.Array], n_times: int) -> Any:
+        def repeat(z: Any, arrays: dict[str, jax.Array], n_times: jax.Array) -> Any:
             gradient = jax.vmap(jax.grad(density.potential(function)(**arrays)))
             # Each gradient needs the one before, or the loop would be hoisted; the step is too small to move.
             step = lambda _, z: jax.tree.map(lambda x, g: x - 1e-30 * g, z, gradient(z))  # noqa: E731

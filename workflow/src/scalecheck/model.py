@@ -8,7 +8,7 @@ import dataclasses
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from scalecheck.errors import StudyError
 from scalecheck.names import closest
 from scalecheck.study import ModelSettings
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 
 class Argument(NamedTuple):
@@ -93,7 +93,7 @@ def load(settings: ModelSettings) -> Callable[..., Any]:
     sys.path.insert(0, str(path.parent))  # a model may import what lies beside it
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StudyError(
             f"{path}{line_of(error, path)}: cannot be imported: {first_line(error)}"
         ) from error
@@ -147,14 +147,7 @@ def bind(
     """
     parameters = inspect.signature(function).parameters
     named = f"{settings.file}: the function {settings.function}"
-    for argument, key in [
-        *((name, "model.arguments") for name in settings.arguments),
-        (outcome, "data.outcome"),
-    ]:
-        if argument not in parameters:
-            raise StudyError(
-                f"{named} has no argument {argument}, which {key} names{closest(argument, parameters)}"
-            )
+    refuse_unknown(parameters, settings, outcome)
     arguments: dict[str, Argument] = {}
     counts: dict[str, str] = {}
     for name, parameter in parameters.items():
@@ -166,16 +159,18 @@ def bind(
             counts[name] = name[2:]
         elif name.startswith("n_") and name[2:] in labels:
             raise StudyError(
-                f"{named}: argument {name} counts the levels of {name[2:]}, which holds numbers (data.categories makes them labels)"
+                f"{named}: argument {name} counts the levels of {name[2:]}, which holds numbers"
+                " (data.categories makes them labels)"
             )
         elif (
             name != "n_rows"
             and parameter.default is parameter.empty
             and parameter.kind not in _VARIADIC
         ):
-            raise StudyError(
-                f"{named}: argument {name} has no column; model.arguments can name one of {', '.join(labels)}"
-            )
+            counted = [f"n_{column}" for column, texts in labels.items() if texts is not None]
+            hint = closest(name, counted) if name.startswith("n_") else ""
+            hint = hint or f"; model.arguments can name one of {', '.join(labels)}"
+            raise StudyError(f"{named}: argument {name} has no column{hint}")
     if outcome not in arguments:
         raise StudyError(
             f"{named}: the outcome {outcome} has no column; model.arguments can name one of {', '.join(labels)}"
@@ -198,8 +193,8 @@ def bind(
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def parameter_names(settings: ModelSettings) -> tuple[str, ...]:
-    """Names of the model's arguments, read from its source where that suffices: importing JAX takes seconds.
+def parameters_of(settings: ModelSettings) -> dict[str, bool]:
+    """Arguments of the model, and whether each must be given; from its source where that suffices: JAX takes seconds.
 
     Raises
     ------
@@ -210,16 +205,45 @@ def parameter_names(settings: ModelSettings) -> tuple[str, ...]:
         tree = ast.parse(Path(settings.file).read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise StudyError(f"{settings.file}{line}: not valid Python: {first_line(error)}") from None
+        reason = error.msg if isinstance(error, SyntaxError) else "not UTF-8 text"
+        raise StudyError(f"{settings.file}{line}: not valid Python: {reason}") from None
     for node in tree.body:
         if (
             isinstance(node, ast.FunctionDef)
             and node.name == settings.function
             and not node.decorator_list
         ):
-            every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            return tuple(argument.arg for argument in every)
-    return tuple(inspect.signature(load(settings)).parameters)
+            return _required(node.args)
+    return {
+        name: parameter.default is parameter.empty
+        for name, parameter in inspect.signature(load(settings)).parameters.items()
+        if parameter.kind not in _VARIADIC
+    }
+
+
+def _required(arguments: ast.arguments) -> dict[str, bool]:
+    plain = [*arguments.posonlyargs, *arguments.args]
+    n_required = len(plain) - len(arguments.defaults)
+    required = {argument.arg: index < n_required for index, argument in enumerate(plain)}
+    by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return required | {argument.arg: default is None for argument, default in by_name}
+
+
+def refuse_unknown(parameters: Iterable[str], settings: ModelSettings, outcome: str) -> None:
+    """Refuse a setting that names an argument which the model lacks.
+
+    Raises
+    ------
+    StudyError
+        The file, the setting and the argument.
+    """
+    asked = [*((name, "model.arguments") for name in settings.arguments), (outcome, "data.outcome")]
+    for argument, key in asked:
+        if argument not in parameters:
+            raise StudyError(
+                f"{settings.file}: the function {settings.function} has no argument {argument}, which {key} names"
+                f"{closest(argument, parameters)}"
+            )
 
 
 class Rows(NamedTuple):
@@ -238,6 +262,11 @@ class Rows(NamedTuple):
     arrays: dict[str, NDArray]
     counts: dict[str, int]
     mask: NDArray | None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows, padding included."""
+        return len(next(iter(self.arrays.values())))
 
 
 def make_rows(
@@ -286,9 +315,8 @@ def local_codes(codes: NDArray) -> tuple[NDArray, NDArray]:
 
 def pad(rows: Rows, n_rows: int, counts: Mapping[str, int]) -> Rows:
     """Pad a slice to a batch's shape by repeating its last row, and mask what was added."""
-    n_own = len(next(iter(rows.arrays.values())))
     arrays = {
-        name: np.concatenate([values, np.repeat(values[-1:], n_rows - n_own, axis=0)])
+        name: np.concatenate([values, np.repeat(values[-1:], n_rows - rows.n_rows, axis=0)])
         for name, values in rows.arrays.items()
     }
-    return Rows(arrays, dict(counts), np.arange(n_rows) < n_own)
+    return Rows(arrays, dict(counts), np.arange(n_rows) < rows.n_rows)

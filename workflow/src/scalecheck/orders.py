@@ -1,6 +1,6 @@
 """The orders in which fits read the rows of a table: by arrival, at random, along an axis."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from scalecheck.study import DataSettings
 if TYPE_CHECKING:  # pandas, which reads tables, would cost every fit a second
     from scalecheck.data import Table
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 
 class Axis(NamedTuple):
@@ -50,21 +50,36 @@ def cut_axis(table: "Table", name: str, levels: int) -> Axis:
     if len(distinct) < 2:
         raise _constant(table, name)
     if len(distinct) <= levels:
-        return Axis(
-            tuple(f"{value:g}" for value in distinct), np.searchsorted(distinct, column.values)
-        )
+        return Axis(tuple(_written(distinct)), np.searchsorted(distinct, column.values))
     inner = np.quantile(column.values, np.arange(1, levels) / levels, method="inverted_cdf")
     # A value with much mass can be several quantiles at once: then there are fewer bins. The last
     # value closes the last bin, so it is no inner edge.
     inner = np.unique(inner[inner < distinct[-1]])
+    if not len(inner):  # the last value has nearly all the mass
+        inner = distinct[-2:-1]
     level = np.searchsorted(inner, column.values, side="left")
     return Axis(_bin_labels(distinct, inner), level)
 
 
 def _bin_labels(distinct: NDArray, inner: NDArray) -> tuple[str, ...]:
     bins = np.searchsorted(inner, distinct, side="left")
-    ends = [(distinct[bins == k][0], distinct[bins == k][-1]) for k in range(len(inner) + 1)]
-    return tuple(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in ends)
+    first = np.flatnonzero(np.diff(bins, prepend=-1))
+    last = np.append(first[1:] - 1, len(distinct) - 1)
+    # All at once, so that the ends of all bins are told apart; a bin of one value has it twice.
+    ends, where = np.unique(distinct[np.stack([first, last])], return_inverse=True)
+    written = _written(ends)
+    return tuple(
+        written[low] if low == high else f"{written[low]} to {written[high]}"
+        for low, high in where.reshape(2, -1).T
+    )
+
+
+def _written(values: NDArray) -> list[str]:
+    """Six digits where these tell the values apart: not for dates written as numbers."""
+    short = [f"{value:g}" for value in values]
+    if len(set(short)) == len(short) and values.dtype.kind == "f":
+        return short
+    return [str(value) for value in values.tolist()]
 
 
 def _constant(table: "Table", name: str) -> StudyError:

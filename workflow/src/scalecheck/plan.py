@@ -9,7 +9,7 @@ from scalecheck.errors import StudyError
 from scalecheck.names import closest, slug
 from scalecheck.study import IncrementSettings, SubsetSettings
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 # With a step below the square root of the factor the drift test loses its level (STATISTICS: 38 % at
 # a ratio of 1.05): such a last increment takes the place of the one before it.
@@ -25,10 +25,13 @@ class Order(NamedTuple):
         `(units,)` number of rows up to the end of each unit; None where rows are exchangeable.
     n_rows
         Rows in the order.
+    file
+        The table that they come from, for messages.
     """
 
     n_rows: int
     unit_ends: NDArray | None
+    file: str
 
 
 class Levels(NamedTuple):
@@ -90,10 +93,9 @@ def make_plan(
     Raises
     ------
     StudyError
-        When the data are too small for the plan, or a unit is larger than a subset.
+        When the data are too small for the plan, or a unit is larger than a subset: the key, the
+        rule, the table and the value.
     """
-    if len({slug(axis) for axis in axes}) < len(axes):
-        raise StudyError(f"data.axes must differ in more than punctuation, got {', '.join(axes)}")
     plan = _plan_subsets(random, subsets)
     for axis, levels in axes.items():
         plan += _plan_axis(axis, levels, subsets)
@@ -102,9 +104,11 @@ def make_plan(
 
 
 def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedFit]:
+    if not settings.count:
+        return []
     if settings.size > order.n_rows:
         raise StudyError(
-            f"subsets.size must be at most the {order.n_rows} rows of the data, got {settings.size}"
+            f"subsets.size must be at most the {order.n_rows} rows of {order.file}, got {settings.size}"
         )
     _refuse_large_units(order, settings.size)
     plan: list[PlannedFit] = []
@@ -115,7 +119,7 @@ def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedFit]:
             whole = "whole units with " if order.unit_ends is not None else ""
             raise StudyError(
                 f"subsets.count must be at most {number - 1} disjoint subsets of {whole}subsets.size"
-                f" {settings.size} in {order.n_rows} rows, got {settings.count}"
+                f" {settings.size} in the {order.n_rows} rows of {order.file}, got {settings.count}"
             )
         rows = stop - start
         plan.append(
@@ -150,7 +154,7 @@ def _plan_axis(axis: str, levels: Levels, settings: SubsetSettings) -> list[Plan
 def _plan_increments(name: str, order: Order, settings: IncrementSettings) -> list[PlannedFit]:
     plan: list[PlannedFit] = []
     before = 0
-    for number, size in enumerate(increment_sizes(order.n_rows, settings), 1):
+    for number, size in enumerate(increment_sizes(order, settings), 1):
         rows = _at_unit_end(order, size)
         if rows <= before:
             continue  # one large unit filled two increments
@@ -188,8 +192,8 @@ def locate(
         case "increment":
             slices = [Slice(order, 0, row["rows"])]
         case "subset":
-            before = [other for other in plan if other["kind"] == "subset" and other["fit"] < fit]
-            start = sum(other["rows"] for other in before)
+            subsets = [other for other in plan if other["kind"] == "subset"]
+            start = sum(other["rows"] for other in subsets[: subsets.index(row)])
             slices = [Slice("random", start, start + row["rows"])]
         case _:
             levels = [
@@ -201,10 +205,11 @@ def locate(
                 for start, level in zip(starts, levels, strict=False)
                 if row["kind"] == "axis" or level["fit"] == fit
             ]
-    return PlannedFit(*(row[name] for name in PlannedFit._fields[:-1]), tuple(slices))
+    planned = {name: row[name] for name in PlannedFit._fields if name != "slices"}
+    return PlannedFit(**planned, slices=tuple(slices))
 
 
-def increment_sizes(n_rows: int, settings: IncrementSettings) -> list[int]:
+def increment_sizes(order: Order, settings: IncrementSettings) -> list[int]:
     """Rows of the increments: growing by the factor from `start`, the last one exactly at `end`.
 
     Raises
@@ -212,7 +217,7 @@ def increment_sizes(n_rows: int, settings: IncrementSettings) -> list[int]:
     StudyError
         When `start` or `end` does not fit the data.
     """
-    start, factor = settings.start, settings.factor
+    start, factor, n_rows = settings.start, settings.factor, order.n_rows
     match settings.end:
         case None:
             end = min(32 * start, n_rows)
@@ -222,11 +227,11 @@ def increment_sizes(n_rows: int, settings: IncrementSettings) -> list[int]:
             end = rows
     if start > n_rows:
         raise StudyError(
-            f"increments.start must be at most the {n_rows} rows of the data, got {start}"
+            f"increments.start must be at most the {n_rows} rows of {order.file}, got {start}"
         )
     if not start <= end <= n_rows:
         raise StudyError(
-            f"increments.end must be between increments.start {start} and the {n_rows} rows of the data, got {end}"
+            f"increments.end must be between increments.start {start} and the {n_rows} rows of {order.file}, got {end}"
         )
     sizes = [start]
     while (following := round(sizes[-1] * factor)) < end:
@@ -257,5 +262,5 @@ def _refuse_large_units(order: Order, size: int) -> None:
     sizes = np.diff(order.unit_ends, prepend=0)
     if sizes.max() > size:
         raise StudyError(
-            f"subsets.size must be at least the {sizes.max()} rows of the largest unit, got {size}"
+            f"subsets.size must be at least the {sizes.max()} rows of the largest unit in {order.file}, got {size}"
         )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from scalecheck import density
+from scalecheck import density, store
 from scalecheck.fit import ENGINE_VERSION, Batch, Fitted
 from scalecheck.model import local_codes
 from scalecheck.plan import PlannedFit
@@ -17,7 +17,7 @@ from scalecheck.sampler import Elapsed
 from scalecheck.sites import Site
 from scalecheck.study import SamplerSettings
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 # A metric of more dimensions is recorded by its quantiles: two million numbers per window are no record.
 _LONGEST_METRIC = 64
@@ -41,9 +41,9 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
     parameter)`: the scale on which posteriors are compared.
     """
     batch, draws = fitted.batch, fitted.draws
-    z = {name: values[number] for name, values in draws.z.items()}
+    z = draws.z[number]
     n_draws = next(iter(z.values())).shape[1]
-    n_warmup = draws.iterations.n_steps.shape[2] - n_draws
+    n_warmup = draws.iterations[number].n_steps.shape[1] - n_draws
     return {
         "posterior": _posterior(batch, number, z, kept_sites(batch, keep)),
         "unconstrained_posterior": _dataset(
@@ -70,12 +70,12 @@ def _posterior(batch: Batch, number: int, z: Mapping[str, NDArray], kept: Sequen
         for part in _by_chain(z)
     ]
     variables: dict[str, Any] = {}
-    coords: dict[str, list[str]] = {}
+    coords: dict[str, Sequence[str | int]] = {}
     for site in kept:
         values = np.stack([chain[site.name] for chain in chains])
         for axis, dim in enumerate(site.dims):
             labels = _labels(batch, number, dim)
-            if labels is not None:
+            if labels:
                 coords[dim] = labels
                 values = values.take(range(len(labels)), axis=axis + 2)
         variables[site.name] = (("chain", "draw", *site.dims), values)
@@ -87,11 +87,16 @@ def _by_chain(z: Mapping[str, NDArray]) -> list[dict[str, NDArray]]:
     return [{name: values[chain] for name, values in z.items()} for chain in range(n_chains)]
 
 
-def _labels(batch: Batch, number: int, dim: str) -> list[str] | None:
-    """Labels of a dimension that a column indexes; of the fit's own units, not those that pad the batch."""
+def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
+    """Labels along a dimension, empty where it has none; of the fit's own units and rows, not of what pads the batch.
+
+    Rows are labelled by their number in the file.
+    """
+    if dim == "row":
+        return batch.values[number][store.FILE_ROW].tolist()
     labels = batch.labels.get(dim)
     if labels is None:
-        return None
+        return []
     if dim == batch.unit:
         own = local_codes(batch.values[number][dim])[1]
         return [str(labels[code]) for code in own]
@@ -100,8 +105,8 @@ def _labels(batch: Batch, number: int, dim: str) -> list[str] | None:
 
 def _statistics(fitted: Fitted, number: int, part: slice) -> Group:
     seen = {
-        name: values[number, :, part]
-        for name, values in fitted.draws.iterations._asdict().items()
+        name: values[:, part]
+        for name, values in fitted.draws.iterations[number]._asdict().items()
         if values is not None
     }
     seen["tree_depth"] = np.floor(np.log2(np.maximum(seen["n_steps"], 1))).astype("int64") + 1
@@ -141,18 +146,18 @@ def record(
     device
         From `device.confirm`.
     importing
-        Wall and processor seconds until everything was imported.
+        Wall and processor seconds until everything was imported, this fit's share.
     """
     batch, draws = fitted.batch, fitted.draws
     task = batch.tasks[number]
-    n_steps = draws.iterations.n_steps
     warmup = settings.warmup
+    own = draws.iterations[number]
     share = {
-        "warmup": _share(n_steps[:, :, :warmup], number),
-        "sampling": _share(n_steps[:, :, warmup:], number),
+        "warmup": _share([one.n_steps[:, :warmup] for one in draws.iterations], number),
+        "sampling": _share([one.n_steps[:, warmup:] for one in draws.iterations], number),
         "compile": 1 / len(batch.tasks),
     }
-    saturated = n_steps[number, :, warmup:] >= 2**settings.max_tree_depth - 1
+    saturated = own.n_steps[:, warmup:] >= 2**settings.max_tree_depth - 1
     return {
         "fit": task.fit,
         "kind": task.kind,
@@ -173,11 +178,11 @@ def record(
         "cpu_seconds": _seconds(draws.cpu_seconds, share, importing[1]),
         "seconds_per_gradient": float(fitted.seconds_per_gradient[number]),
         "gradients": {
-            "warmup": n_steps[number, :, :warmup].sum(axis=1).tolist(),
-            "sampling": n_steps[number, :, warmup:].sum(axis=1).tolist(),
+            "warmup": own.n_steps[:, :warmup].sum(axis=1).tolist(),
+            "sampling": own.n_steps[:, warmup:].sum(axis=1).tolist(),
         },
-        "step_size": draws.iterations.step_size[number, :, -1].tolist(),
-        "divergences": draws.iterations.diverging[number, :, warmup:].sum(axis=1).tolist(),
+        "step_size": own.step_size[:, -1].tolist(),
+        "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
         "depth_saturated": float(saturated.mean()),
         "windows": [
             {
@@ -192,13 +197,13 @@ def record(
     }
 
 
-def _share(n_steps: NDArray, number: int) -> float:
-    return float(n_steps[number].sum() / n_steps.sum())
+def _share(n_steps: Sequence[NDArray], number: int) -> float:
+    return float(n_steps[number].sum() / sum(part.sum() for part in n_steps))
 
 
 def _seconds(elapsed: Elapsed, share: Mapping[str, float], importing: float) -> dict[str, float]:
     spent = {name: seconds * share[name] for name, seconds in elapsed._asdict().items()}
-    return {"import": importing * share["compile"], **spent}
+    return {"import": importing, **spent}
 
 
 def _metric(diagonal: NDArray) -> list[list[float]]:

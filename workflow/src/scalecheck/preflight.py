@@ -1,7 +1,8 @@
 """What would make a fit fail or lie, found before it starts: names the site, the column and the row."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,7 @@ from scalecheck.plan import Slice
 from scalecheck.records import StudyFolder
 from scalecheck.study import ModelSettings, SamplerSettings
 
-if TYPE_CHECKING:
-    from scalecheck.fit import Batch
-
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 # Rounding to float32 may add this share of a column's standard deviation, root mean square.
 _COARSEST = 1e-3
@@ -49,26 +47,30 @@ def check_study(
     """
     meta = store.read_meta(folder.data)
     bound = model.bind(model.load(settings), settings, outcome, meta.labels)
+    if sampler.precision == "float32":
+        _check_columns(folder, bound, meta)
     first = _read(folder, bound, meta, slice(0, min(meta.n_rows, _CHUNK)))
     found = sites.describe(bound, first)
     observed = sites.observed_site(bound, found)
     compared = sites.compared_sites(bound, found, settings.compare)
     if isinstance(sampler.metric, list):
-        check_metric(sampler.metric, [site.name for site in found if site.kind == "latent"])
+        names = [site.name for site in found if site.kind == "latent"]
+        check_metric(sampler.metric, names, settings.file)
     _check_kept(sampler, settings.file, found)
     if not compared:
         raise StudyError(
             f"{settings.file}: no latent site can be compared across fits: all are indexed by a group or by rows"
         )
-    if sampler.precision == "float32":
-        _check_columns(folder, bound, meta)
     function = sites.function_of_arrays(bound, first.counts)
     by_row = density.has_row_likelihood(function, observed.name, first.arrays)
-    if by_row and not bound.n_rows:
-        _check_rows(folder, bound, meta, found, observed, sampler.precision, seed)
+    if by_row:
+        _check_prediction(bound, function, observed, first)
+        _check_rows(folder, bound, meta, function, found, observed, sampler.precision, seed)
+    mean, covariance = _prior(folder, bound, meta, found, compared, seed)
     return {
         "sites": [site._asdict() for site in found],
         "compared": [site.name for site in compared],
+        "prior": {"mean": mean.tolist(), "covariance": covariance.tolist()},
         "covariates": list(bound.covariates),
         "by_row": by_row,
     }
@@ -95,6 +97,47 @@ def _read(
     return model.make_rows(bound, values, meta.labels, precision=precision)
 
 
+def _check_prediction(
+    bound: model.Model, function: Callable[..., Any], observed: sites.Site, rows: model.Rows
+) -> None:
+    """The outcome arrives as None when the model is to predict: it must then draw one value per row."""
+    arrays = {**rows.arrays, bound.outcome: None}
+    try:
+        drawn = jax.eval_shape(
+            lambda: sites.traced(function, arrays, jax.random.key(0))[observed.name]["value"]
+        )
+    except Exception as error:
+        path = Path(bound.file)
+        raise StudyError(
+            f"{path}{model.line_of(error, path)}: the model raises {model.first_line(error)} when {bound.outcome}"
+            " is None, as it is when it predicts: n_rows and the covariates tell the number of rows"
+        ) from error
+    if drawn.shape[:1] != (rows.n_rows,):
+        raise StudyError(
+            f"{bound.file}: the site {observed.name} must have one value per row when {bound.outcome} is None, as it is"
+            f" when it predicts, but it has the shape {drawn.shape}: put it into a numpyro.plate of n_rows"
+        )
+
+
+def _prior(
+    folder: StudyFolder,
+    bound: model.Model,
+    meta: store.Meta,
+    found: Sequence[sites.Site],
+    compared: Sequence[sites.Site],
+    seed: int,
+) -> tuple[NDArray, NDArray]:
+    # Few rows, with few units: the prior of what is compared does not look at them.
+    part = Slice("arrival", 0, min(meta.n_rows, 2))
+    unit = (meta.unit,) if meta.unit else ()
+    values = store.read_rows(folder.data, [part], tuple(dict.fromkeys([*bound.columns, *unit])))
+    few = model.make_rows(bound, values, meta.labels, unit=meta.unit)
+    function = sites.function_of_arrays(bound, few.counts)
+    vector = density.vector_of(function, compared, few.arrays)
+    latent = [site.name for site in found if site.kind == "latent"]
+    return density.prior_moments(function, latent, vector, few.arrays, seed)
+
+
 def _check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> None:
     """A column such as `y + 1e8` loses in float32 what the model is about, without any error."""
     whole = [Slice("arrival", 0, meta.n_rows)]
@@ -107,13 +150,15 @@ def _check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) ->
         if np.isinf(rounded).any():
             row = int(np.flatnonzero(np.isinf(rounded))[0])
             raise StudyError(
-                f"{meta.file}: column {column} holds {values[row]:g}, too large for sampler.precision float32: rescale it, or use float64"
+                f"{meta.file}: column {column} holds {values[row]:g}, too large for sampler.precision float32:"
+                " rescale it, or use float64"
             )
         lost, spread = np.sqrt(np.mean((rounded - values) ** 2)), values.std()
         if lost > _COARSEST * spread > 0:
             raise StudyError(
-                f"{meta.file}: column {column} loses its precision in float32: rounding moves its values by {lost:.2g},"
-                f" their standard deviation is {spread:.2g}: subtract {values.mean():.6g}, or use sampler.precision float64"
+                f"{meta.file}: column {column} loses its precision in float32: rounding moves its values by"
+                f" {lost:.2g}, their standard deviation is {spread:.2g}: subtract {values.mean():.6g}, or use"
+                " sampler.precision float64"
             )
 
 
@@ -121,6 +166,7 @@ def _check_rows(
     folder: StudyFolder,
     bound: model.Model,
     meta: store.Meta,
+    function: Callable[..., Any],
     found: Sequence[sites.Site],
     observed: sites.Site,
     precision: str,
@@ -129,7 +175,6 @@ def _check_rows(
     latent = [site.name for site in found if site.kind == "latent"]
     keys = jax.random.split(jax.random.PRNGKey(seed), _STARTS)
     size = min(_CHUNK, meta.n_rows)
-    function = sites.function_of_arrays(bound, _read(folder, bound, meta, slice(0, 1)).counts)
     at_rows = jax.jit(lambda values, arrays: _rows_at(function, observed.name, values, arrays))
     drawn: dict[str, jax.Array] | None = None
     for start in range(0, meta.n_rows, size):
@@ -194,8 +239,8 @@ def _refuse(
     )
     value = ", ".join(f"{values[column][0]:g}" for column in columns)
     raise StudyError(
-        f"{meta.file}: row {values[store.FILE_ROW][0]} has {bound.outcome} = {value}, which is outside the support of the"
-        f" observed site {observed.name} ({bound.file})"
+        f"{meta.file}: row {values[store.FILE_ROW][0]} has {bound.outcome} = {value}, which is outside the support"
+        f" of the observed site {observed.name} ({bound.file})"
     )
 
 
@@ -217,54 +262,24 @@ def _compare_precisions(
         )
         raise StudyError(
             f"{meta.file}: row {row[store.FILE_ROW][0]}: float32 loses the log likelihood of the site {observed.name}:"
-            f" {single[0, at]:.6g} where float64 gives {double[0, at]:.6g}: rewrite the model in logs, or use sampler.precision float64"
+            f" {single[0, at]:.6g} where float64 gives {double[0, at]:.6g}: rewrite the model in logs, or use"
+            " sampler.precision float64"
         )
 
 
-def bad_start(batch: "Batch", number: int, z: Mapping[str, jax.Array]) -> StudyError:
-    """Say which site, and which row of the observed one, makes a fit's density or gradient not finite."""
-    arrays = {name: jnp.asarray(values[number]) for name, values in batch.arrays.items()}
-    fit = batch.tasks[number].fit
-    constrained = density.constrain(batch.function, dict(z), arrays)
-    trace = sites.traced(
-        handlers.substitute(batch.function, data=constrained), arrays, jax.random.key(0)
-    )
-    observed = next(site.name for site in batch.sites if site.kind == "observed")
-    latent = [site.name for site in batch.sites if site.kind == "latent"]
-    for name in [*latent, observed]:
-        log_prob = trace[name]["fn"].log_prob(trace[name]["value"])
-        if not bool(jnp.isfinite(log_prob).all()):
-            where = _bad_row(batch, number, ~jnp.isfinite(log_prob)) if name == observed else ""
-            return StudyError(
-                f"{fit}: no start has a finite log density: the site {name} is to blame{where}"
-            )
-    by_row = jax.jacobian(
-        lambda u: density.row_log_likelihood(batch.function, observed, u, arrays)
-    )(dict(z))
-    for name, gradient in by_row.items():
-        bad = ~jnp.isfinite(gradient.reshape(gradient.shape[0], -1)).all(axis=1)
-        if bool(bad.any()):
-            where = _bad_row(batch, number, bad)
-            return StudyError(
-                f"{fit}: no start has a finite gradient: the site {observed} is to blame{where}, in the direction of {name}"
-            )
-    return StudyError(
-        f"{fit}: no start has a finite log density and gradient: the prior of {', '.join(latent)} may be too wide"
-    )
+def check_metric(
+    blocks: Iterable[Sequence[str]], known: Iterable[str], file: str = "the model"
+) -> None:
+    """Refuse a block metric that names a site the model lacks.
 
-
-def _bad_row(batch: "Batch", number: int, bad: jax.Array) -> str:
-    rows = np.flatnonzero(np.asarray(bad).reshape(len(bad), -1).any(axis=1))
-    own = batch.values[number][store.FILE_ROW]
-    named = [str(own[row]) for row in rows[:3] if row < len(own)]
-    return f" at row {', '.join(named)}" if named else ""
-
-
-def check_metric(blocks: Iterable[Sequence[str]], known: Iterable[str]) -> None:
-    """Refuse a block metric that names a site the model lacks."""
+    Raises
+    ------
+    StudyError
+        Names the site.
+    """
     for block in blocks:
         for name in block:
             if name not in known:
                 raise StudyError(
-                    f"sampler.metric names {name}, which is no latent site{closest(name, known)}"
+                    f"sampler.metric names {name}, which is no latent site of {file}{closest(name, known)}"
                 )

@@ -1,7 +1,9 @@
 """From the file of a study to its store."""
 
 from scalecheck import data, orders, store
-from scalecheck.model import parameter_names
+from scalecheck.errors import StudyError
+from scalecheck.model import parameters_of, refuse_unknown
+from scalecheck.names import slug
 from scalecheck.records import StudyFolder
 from scalecheck.study import DataSettings, ModelSettings
 
@@ -23,14 +25,40 @@ def prepare(
     StudyError
         One line that names the file, the column and the row.
     """
-    named = [
-        column
-        for value in model.arguments.values()
-        for column in ([value] if isinstance(value, str) else value)
-    ]
-    parameters = [name for name in parameter_names(model) if name not in model.arguments]
-    counted = [name[2:] for name in parameters if name.startswith("n_")]
-    table = data.read_table(settings, named, [*parameters, *counted])
+    if len({slug(axis) for axis in settings.axes}) < len(settings.axes):
+        raise StudyError(
+            f"{settings.file}: data.axes must differ in more than punctuation, got {', '.join(settings.axes)}"
+        )
+    named, possible = columns_of(settings, model)
+    table = data.read_table(settings, named, possible)
     axes = {name: orders.cut_axis(table, name, levels) for name in settings.axes}
     arrival = orders.arrival_order(table, settings, seed)
     return store.write(folder.data, table, axes, arrival, settings.unit, seed)
+
+
+def columns_of(settings: DataSettings, model: ModelSettings) -> tuple[dict[str, str], list[str]]:
+    """Columns that the model needs (and who says so, for messages), and columns that it takes if they are there.
+
+    Raises
+    ------
+    StudyError
+        When a setting names an argument that the model lacks.
+    """
+    parameters = parameters_of(model)
+    refuse_unknown(parameters, model, settings.outcome)
+    named: dict[str, str] = {}
+    possible: list[str] = []
+    for name, required in parameters.items():
+        chosen = model.arguments.get(name, name)
+        columns = [chosen] if isinstance(chosen, str) else chosen
+        if name == settings.outcome:
+            named |= dict.fromkeys(columns, "data.outcome names")
+        elif name in model.arguments:
+            named |= dict.fromkeys(columns, f"model.arguments.{name} names")
+        elif required and not name.startswith("n_"):
+            named[name] = f"the function {model.function} of {model.file} takes"
+        else:
+            possible.append(name)
+            if name.startswith("n_") and name != "n_rows":
+                possible.append(name.removeprefix("n_"))
+    return named, possible

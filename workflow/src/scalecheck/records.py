@@ -51,12 +51,12 @@ class StudyFolder:
 
     @property
     def verdict(self) -> Path:
-        """The verdict."""
+        """verdict.json, the contract that other programs read."""
         return self.path / "verdict.json"
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """report.html, one file that needs no network."""
         return self.path / "report.html"
 
     @property
@@ -65,7 +65,7 @@ class StudyFolder:
         return self.path.parent / ".jax"
 
     def record(self, fit: str) -> Path:
-        """Settings, versions, timings and gradients of a fit; written last, so that it exists only when the fit does."""
+        """Settings, versions, timings and gradients of a fit; written last: it exists only when the fit does."""
         return self.path / "fits" / fit / "record.json"
 
     def posterior(self, fit: str) -> Path:
@@ -165,14 +165,26 @@ def read_table(path: Path) -> "pd.DataFrame":
     """Read a tidy table; empty text stays text."""
     import pandas as pd  # here, because the programs that only fit do without
 
-    texts = ("fit", "kind", "axis", "level", "parameter", "status", "reason", "family", "message")
+    texts = (
+        "fit",
+        "kind",
+        "axis",
+        "level",
+        "parameter",
+        "status",
+        "reason",
+        "family",
+        "message",
+        "fits",
+    )
     try:
-        table = pd.read_csv(path, dtype={}, keep_default_na=True)
+        names = pd.read_csv(path, nrows=0).columns
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
-    return table.assign(
-        **{name: table[name].astype(object).fillna("") for name in texts if name in table}
-    )
+    # Else a level called 2018 would come back as a number, and one called NA as none.
+    kept = {name: object for name in texts if name in names}
+    empty = {name: [""] for name in names if name not in texts}
+    return pd.read_csv(path, dtype=kept, na_values=empty, keep_default_na=False)
 
 
 class Group(NamedTuple):
@@ -188,7 +200,7 @@ class Group(NamedTuple):
         Of the group.
     """
 
-    variables: Mapping[str, tuple[Sequence[str], "np.ndarray[Any, Any]"]]
+    variables: Mapping[str, tuple[Sequence[str], "np.ndarray"]]
     coords: Mapping[str, Sequence[Any]]
     attributes: Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from scalecheck.checks.moments import Moments
 from scalecheck.plan import PlannedFit
 from scalecheck.records import StudyFolder
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 
 class FitResult(NamedTuple):

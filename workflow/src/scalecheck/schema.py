@@ -3,11 +3,13 @@
 import copy
 import functools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
+from jsonschema import validators
 
 from scalecheck.errors import StudyError
 from scalecheck.names import closest
@@ -42,8 +44,9 @@ def validate(settings: dict[str, Any], file: str) -> dict[str, Any]:
         For the first broken rule: the file, the key, the rule and the value.
     """
     filled = _with_defaults(load(), copy.deepcopy(settings))
-    validator = jsonschema.Draft202012Validator(load())
-    errors = sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.path)))
+    errors = sorted(
+        _Validator(load()).iter_errors(filled), key=lambda error: list(map(str, error.path))
+    )
     if errors:
         raise StudyError(f"{file}: {_message(errors[0])}")
     return filled
@@ -63,23 +66,45 @@ def _with_defaults(schema: dict[str, Any], value: Any) -> Any:
     return value
 
 
+def _is_integer(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker: Any, value: Any) -> bool:
+    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+# Stricter than JSON's types: NaN would pass every bound, and 1000.0 rows would not slice an array.
+_Validator = validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_integer, "number": _is_number}
+    ),
+)
+
+# As YAML's users call them.
+_KINDS = {"object": "mapping", "array": "list", "string": "text", "boolean": "true or false"}
+
+
 def _message(error: jsonschema.ValidationError) -> str:
     key = ".".join(str(part) for part in error.absolute_path)
-    value = json.dumps(error.instance, default=str)
+    instance: Any = error.instance
+    value = json.dumps(instance, default=str)
     rule = error.validator
     part: dict[str, Any] = dict(error.schema) if isinstance(error.schema, dict) else {}
     match rule:
         case "additionalProperties":
             known = part.get("properties", {})
-            unknown = next(name for name in error.instance if name not in known)
+            unknown = next(name for name in instance if name not in known)
             inside = f"{key}." if key else ""
             return f"unknown key {inside}{unknown}{closest(unknown, known)}"
         case "required":
-            missing = next(name for name in part["required"] if name not in error.instance)
+            missing = next(name for name in part["required"] if name not in instance)
             return f"the key {key + '.' if key else ''}{missing} is missing"
         case "type":
             kinds = [part["type"]] if isinstance(part["type"], str) else part["type"]
-            return f"{key or 'the study'} must be of type {' or '.join(kinds)}, got {value}"
+            kind = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
+            return f"{key or 'the study'} must be of type {kind}, got {value}"
         case "enum":
             return f"{key} must be one of {', '.join(map(str, part['enum']))}, got {value}"
         case "minimum":
@@ -90,5 +115,11 @@ def _message(error: jsonschema.ValidationError) -> str:
             return f"{key} must be greater than {part['exclusiveMinimum']}, got {value}"
         case "exclusiveMaximum":
             return f"{key} must be less than {part['exclusiveMaximum']}, got {value}"
+        case "uniqueItems":
+            return f"{key} must not name anything twice, got {value}"
+        case "minItems" | "minLength":
+            return f"{key} must not be empty"
+        case "pattern":
+            return f"{key} must begin with a letter or digit and hold only letters, digits, _ . and -, got {value}"
         case _:
             return f"{key} is not what it should be ({part.get('description', rule)}), got {value}"

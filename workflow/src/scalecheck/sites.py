@@ -45,21 +45,22 @@ class mask_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro'
     `numpyro.handlers.mask` would mask the prior too, and `handlers.scale` refuses 0.
     """
 
-    def __init__(self, row_mask: jax.Array) -> None:
+    def __init__(self, row_mask: Any) -> None:
         self.row_mask = row_mask
         super().__init__(lambda: None)
 
     def process_message(self, msg: dict[str, Any]) -> None:
         """Mask what is observed."""
         if msg["type"] == "sample" and msg["is_observed"] and not isinstance(msg["fn"], dist.Unit):
-            n_trailing = len(msg["fn"].batch_shape) - 1
+            # By the value: without a plate the distribution itself need not know of the rows.
+            n_trailing = jnp.ndim(msg["value"]) - msg["fn"].event_dim - 1
             msg["fn"] = msg["fn"].mask(self.row_mask.reshape(-1, *(1,) * n_trailing))
 
 
 def function_of_arrays(model: Model, counts: Mapping[str, int]) -> Callable[..., Any]:
     """Give the model as a function of its arrays alone, plus `row_mask` where rows only pad."""
 
-    def bound(row_mask: jax.Array | None = None, **arrays: jax.Array) -> Any:
+    def bound(row_mask: Any = None, **arrays: Any) -> Any:
         if row_mask is None:
             return model.function(**arrays, **counts)
         with mask_rows(row_mask):
@@ -77,7 +78,7 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
     Raises
     ------
     StudyError
-        When the model raises, or has no observed site.
+        When the model raises, has no observed site, or a latent one that is discrete.
     """
     base = _shapes(model, rows, _PROBE_ROWS, rows.counts)
     grown = {
@@ -87,8 +88,13 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
     grown["row"] = _shapes(model, rows, _PROBE_ROWS + 1, rows.counts)
     if not any(kind == "observed" for kind, _ in base.values()):
         raise StudyError(
-            f"{model.file}: no site is observed: give numpyro.sample(..., obs={model.outcome}) when {model.outcome} is not None"
+            f"{model.file}: no site is observed: give numpyro.sample(..., obs={model.outcome})"
         )
+    for name, (kind, _) in base.items():
+        if kind == "discrete":
+            raise StudyError(
+                f"{model.file}: the latent site {name} is discrete, which NUTS cannot sample: sum it out"
+            )
     sites: list[Site] = []
     for name, (kind, shape) in base.items():
         dims = [f"{name}_dim_{i}" for i in range(len(shape))]
@@ -118,7 +124,7 @@ def _shapes(
             if site["type"] == "deterministic":
                 found[name] = ("deterministic", jnp.shape(site["value"]))
             elif site["type"] == "sample":
-                found[name] = (_kind(site, model), jnp.shape(site["value"]))
+                found[name] = (_kind(site), jnp.shape(site["value"]))
 
     try:
         jax.eval_shape(record, abstract)
@@ -132,22 +138,18 @@ def _shapes(
     return found
 
 
-def _kind(site: dict[str, Any], model: Model) -> str:
+def _kind(site: dict[str, Any]) -> str:
     if isinstance(site["fn"], dist.Unit):
         return "factor"
     if site["is_observed"]:
         return "observed"
-    if site["fn"].support.is_discrete:
-        raise StudyError(
-            f"{model.file}: the latent site {site['name']} is discrete, which NUTS cannot sample: sum it out"
-        )
-    return "latent"
+    return "discrete" if site["fn"].support.is_discrete else "latent"
 
 
 def traced(
     function: Callable[..., Any], arrays: Mapping[str, Any], key: jax.Array
 ) -> dict[str, Any]:
-    """Trace a model once with a seed: its sites by name."""
+    """Trace a model once with a seed: its sites by name, for arrays `(rows, ...)`."""
     return handlers.trace(handlers.seed(function, key)).get_trace(**arrays)
 
 

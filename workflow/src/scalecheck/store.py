@@ -1,6 +1,7 @@
 """The store of a study's data: every order in which fits read, so that each reads only its slice."""
 
 import json
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ from scalecheck.records import atomic
 if TYPE_CHECKING:  # pandas, which reads tables, would cost every fit a second
     from scalecheck.data import Table
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 # Of every row beside its columns: which observation it is, and the row of the file it stands in.
 OBSERVATION, FILE_ROW = "__observation", "__row"
@@ -121,7 +122,8 @@ def _compact(values: NDArray) -> NDArray:
     """The smallest type that holds the same values."""
     if values.dtype.kind in "iu":
         low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-        return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+        small = np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))
+        return values.astype(small) if small.kind in "iu" else values
     with np.errstate(over="ignore"):
         single = values.astype("float32")
     return single if (single == values).all() else values
@@ -145,8 +147,8 @@ def _write_order(
 
 
 def _escape(column: str) -> str:
-    """NetCDF refuses a slash in a name."""
-    return column.replace("/", "\u2215")
+    """NetCDF refuses many names that tables have: with a slash, with a space at an end, with a sign in front."""
+    return "_" + urllib.parse.quote(column, safe="")
 
 
 def read_meta(path: Path) -> Meta:
@@ -167,9 +169,12 @@ def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
             parts = (
                 np.split(unit_ends, cuts) if unit_ends is not None else [None] * len(axis["rows"])
             )
-            orders = [Order(rows, part) for rows, part in zip(axis["rows"], parts, strict=True)]
+            orders = [
+                Order(rows, part, meta.file) for rows, part in zip(axis["rows"], parts, strict=True)
+            ]
             axes[name] = Levels(axis["labels"], orders)
-    return Order(meta.n_rows, ends["arrival"]), Order(meta.n_rows, ends["random"]), axes
+    arrival, random = (Order(meta.n_rows, ends[name], meta.file) for name in ("arrival", "random"))
+    return arrival, random, axes
 
 
 def _read_ends(group: netCDF4.Group) -> NDArray | None:

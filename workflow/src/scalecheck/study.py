@@ -149,8 +149,16 @@ def section_of(name: str, value: Any) -> Any:
     if kind is None:
         return value
     fields = {field.name for field in dataclasses.fields(kind)}
-    frozen = {key: tuple(v) if key in _TUPLES and v is not None else v for key, v in value.items()}
+    frozen = {key: _frozen(key, part) for key, part in value.items()}
     return kind(**frozen) if set(frozen) == fields else frozen
 
 
 _TUPLES = {"categories", "axes", "compare", "keep"}
+_FLOATS = {"factor", "target_accept", "seconds", "price_per_hour", "alpha"}
+
+
+def _frozen(key: str, value: Any) -> Any:
+    """Make lists tuples, and `factor: 2` equal to `factor: 2.0`."""
+    if value is not None and key in _TUPLES:
+        return tuple(value)
+    return float(value) if value is not None and key in _FLOATS else value

@@ -44,40 +44,41 @@ class Judged(NamedTuple):
 def judge(findings: Sequence[Finding], alpha: float) -> list[Judged]:
     """Adjust the p-values of all findings together.
 
-    Across families Holm's procedure; within a family the weighted one, under the multiplier that
-    its family has (a gatekeeper: no finding is rejected unless its family is). The probability of
-    any false alarm is at most alpha, whatever the dependence.
+    Holm's procedure across families, the weighted one within each: families share the error rate
+    equally, findings share that of their family by weight; what a rejected finding had goes to the
+    rest of its family, and to the other families only when the whole family is rejected: spent in
+    both places, it would allow false alarms beside a real defect. The probability of any false
+    alarm is at most alpha, whatever the dependence and whatever else is wrong.
 
     References
     ----------
-    Holm (1979); weights: Benjamini and Hochberg, doi:10.1111/1467-9469.00072.
+    Holm (1979); weights: Benjamini and Hochberg, doi:10.1111/1467-9469.00072; that shares passed on
+    like this control the error: Goeman and Solari, doi:10.1214/10-AOS829.
     """
-    families = dict.fromkeys(finding.family for finding in findings if finding.p is not None)
-    within = {
-        family: _weighted_holm([f for f in findings if f.family == family and f.p is not None])
-        for family in families
-    }
-    smallest = {family: min(adjusted.values()) for family, adjusted in within.items()}
-    adjusted: dict[int, float] = {}
-    floor = 0.0
-    for rank, family in enumerate(sorted(smallest, key=lambda name: smallest[name])):
-        multiplier = len(smallest) - rank
-        scaled = {key: max(floor, min(1.0, multiplier * p)) for key, p in within[family].items()}
-        floor = min(scaled.values())
-        adjusted |= scaled
+    adjusted = _adjust([finding for finding in findings if finding.p is not None])
     return [_judge(finding, adjusted.get(id(finding)), alpha) for finding in findings]
 
 
-def _weighted_holm(findings: Sequence[Finding]) -> dict[int, float]:
-    """Adjusted p of each finding of a family, by identity; weights are shares of one error rate."""
-    ordered = sorted(findings, key=lambda finding: (finding.p or 0.0) / finding.weight)
-    # The smallest p pays for the whole family (its planned findings too); the next for what is left.
-    left, floor = max(1.0, sum(finding.weight for finding in findings)), 0.0
+def _adjust(findings: Sequence[Finding]) -> dict[int, float]:
+    """Adjusted p of each finding that was run, by identity."""
+    waiting = {id(finding): finding for finding in findings}
+    # The first rejection in a family pays for all that was planned in it, run or not.
+    unspent = dict.fromkeys((finding.family for finding in findings), 0.0)
+    for finding in findings:
+        unspent[finding.family] += finding.weight
+    unspent = {family: max(1.0, weight) for family, weight in unspent.items()}
     adjusted: dict[int, float] = {}
-    for finding in ordered:
-        floor = max(floor, min(1.0, (finding.p or 0.0) * left / finding.weight))
-        adjusted[id(finding)] = floor
-        left -= finding.weight
+    floor = 0.0
+    while waiting:
+        n_families = len({finding.family for finding in waiting.values()})
+        scaled = {
+            key: (finding.p or 0.0) * n_families * unspent[finding.family] / finding.weight
+            for key, finding in waiting.items()
+        }
+        key = min(scaled, key=lambda one: scaled[one])
+        floor = adjusted[key] = max(floor, min(1.0, scaled[key]))
+        unspent[waiting[key].family] -= waiting[key].weight
+        del waiting[key]
     return adjusted
 
 

@@ -123,7 +123,7 @@ def check(
         large=size > LARGE,
         effect=Effect(name, size, size - 1.96, size + 1.96),
         axis=axis,
-        level=labels[int(np.argmax(shifts.moved[:, parameter]))],
+        level=labels[int(np.argmax(np.abs(shifts.in_sds[:, parameter])))],
         parameter=names[parameter],
         fit=fits[0],
         kind=kind,
@@ -210,8 +210,9 @@ def _message(
             f"{len(labels)} levels (most: {name}, {size})"
         )
     place = f"most at {labels[int(shift.argmax())]}"
-    if np.isfinite(mean).all():
-        place = f"lowest at {labels[int(mean.argmin())]}, highest at {labels[int(mean.argmax())]}"
+    if np.isfinite(mean).any():
+        low, high = labels[int(np.nanargmin(mean))], labels[int(np.nanargmax(mean))]
+        place = f"lowest at {low}, highest at {high}"
     return f"{name} differs along {axis}: {place} ({size})"
 
 

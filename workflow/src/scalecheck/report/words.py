@@ -140,7 +140,7 @@ def key_numbers(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
         (count(seen), "rows when trouble was first seen") if not is_missing(seen)
         else ("none", "signs of trouble"),
         (large_count(verdict.get("gradients")), "gradients"),
-        (duration(verdict.get("seconds")), "of warmup and sampling"),
+        (duration(verdict.get("seconds")), "of fitting, compilation included"),
     ]  # fmt: skip
     return pairs + _forecast(verdict.get("forecast"))
 

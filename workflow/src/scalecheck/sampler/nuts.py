@@ -68,7 +68,7 @@ class Program(NamedTuple):
     init
         `(keys (fit, chain), starts (fit, chain, ...), arrays (fit, ...)) -> state`.
     advance
-        `(state, arrays, n) -> state, Iterations`, of which the first n are filled.
+        `(state, arrays, n (fit,)) -> state, Iterations`, of which the first n of each fit are filled.
     """
 
     init: Callable[..., Any]
@@ -132,10 +132,10 @@ def build(
         state: HMCState, arrays: Any, n_iterations: jax.Array
     ) -> tuple[HMCState, Iterations]:
         if fits_at_once is None:
-            return jax.vmap(lambda s, a: advance_fit(s, a, n_iterations))(state, arrays)
-        one = lambda fit: advance_fit(fit[0], fit[1], n_iterations)  # noqa: E731
+            return jax.vmap(advance_fit)(state, arrays, n_iterations)
         batch_size = None if fits_at_once == 1 else fits_at_once
-        return lax.map(one, (state, arrays), batch_size=batch_size)
+        one = lambda fit: advance_fit(*fit)  # noqa: E731
+        return lax.map(one, (state, arrays, n_iterations), batch_size=batch_size)
 
     return init, advance
 
@@ -166,6 +166,6 @@ def compile_program(
     init, advance = build(potential, settings, block, fits_at_once)
     compiled_init = jax.jit(init).lower(keys, starts, arrays).compile()
     state = jax.eval_shape(init, keys, starts, arrays)
-    n_iterations = jax.ShapeDtypeStruct((), jnp.int32)
+    n_iterations = jax.ShapeDtypeStruct((len(keys),), jnp.int32)
     # The state is not donated: the next block starts from the very arrays that a checkpoint keeps.
     return Program(compiled_init, jax.jit(advance).lower(state, arrays, n_iterations).compile())

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalecheck.sampler.nuts import Iterations, Potential, Settings, compile_program
-from scalecheck.sampler.schedule import Block, blocks
+from scalecheck.sampler.schedule import Block, blocks, continue_blocks
 
-NDArray = np.ndarray[Any, Any]
+NDArray = np.ndarray
 
 
 class Window(NamedTuple):
@@ -49,27 +49,30 @@ class Draws(NamedTuple):
     Attributes
     ----------
     z
-        Unconstrained sites after warmup, `(fit, chain, draw, ...)`.
+        By fit: unconstrained sites after warmup, `(chain, draw, ...)`.
     iterations
-        Sampler statistics of every iteration, warmup included, `(fit, chain, iteration)`; `z` None.
+        By fit: sampler statistics of every iteration, warmup included, `(chain, iteration)`; `z`
+        None.
     windows
         One per warmup window.
     seconds, cpu_seconds
         Wall and processor seconds by phase.
     """
 
-    z: dict[str, NDArray]
-    iterations: Iterations
+    z: list[dict[str, NDArray]]
+    iterations: list[Iterations]
     windows: list[Window]
     seconds: Elapsed
     cpu_seconds: Elapsed
 
 
 class Progress(NamedTuple):
-    """The batch after a block; means are over its fits and chains.
+    """The batch after a block; means are over the fits that still run, and their chains.
 
     Attributes
     ----------
+    fits
+        Numbers of the fits that still run.
     block
         The block that ended.
     total
@@ -82,6 +85,7 @@ class Progress(NamedTuple):
         At the pace of this block.
     """
 
+    fits: list[int]
     block: Block
     total: int
     step_size: float
@@ -98,6 +102,8 @@ def sample(
     *,
     key: jax.Array,
     draws: int,
+    most_draws: int = 0,
+    enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     block: int = 50,
     fits_at_once: int | None = None,
     on_block: Callable[[Progress], None] = lambda progress: None,
@@ -116,6 +122,10 @@ def sample(
         `(fit, 2)` one key per fit, split among its chains as `MCMC.run` does.
     draws
         Draws per chain.
+    most_draws
+        Draws per chain that a fit gets at most, where `enough` asks for more: `draws` at a time.
+    enough
+        Fit and its draws `(chain, draw, ...)` -> whether they suffice.
     block
         Iterations between two looks of the host.
     fits_at_once
@@ -132,19 +142,35 @@ def sample(
     )
     clock.lap("compile")
     state = program.init(keys, dict(starts), arrays)
-    seen: list[Iterations] = []
+    seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
-    plan = blocks(settings.warmup, draws, block)
-    for part in plan:
-        began = time.perf_counter()
-        state, found = program.advance(state, arrays, jnp.int32(part.stop - part.start))
-        seen.append(_to_host(found, part))
-        if part.window is not None:
-            windows.append(_window(state, seen, part, windows))
-        clock.lap("warmup" if part.warmup else "sampling")
-        on_block(_progress(part, plan[-1].stop, seen, settings.warmup, time.perf_counter() - began))
-    z, iterations = _join(seen, settings.warmup)
-    return Draws(z, iterations, windows, Elapsed(**clock.wall), Elapsed(**clock.cpu))
+    active, plan = list(range(len(key))), blocks(settings.warmup, draws, block)
+    while active:
+        for part in plan:
+            began = time.perf_counter()
+            n_iterations = np.zeros(len(key), "int32")
+            n_iterations[active] = part.stop - part.start
+            state, found = program.advance(state, arrays, n_iterations)
+            for fit in active:
+                seen[fit].append(_to_host(found, fit, part))
+            if part.window is not None:
+                windows.append(_window(state, seen, part, windows))
+            clock.lap("warmup" if part.warmup else "sampling")
+            latest = [seen[fit] for fit in active]
+            on_block(_progress(active, part, plan[-1].stop, latest, time.perf_counter() - began))
+        done = plan[-1].stop
+        if done - settings.warmup + draws > most_draws:
+            break
+        active = [fit for fit in active if not enough(fit, _join(seen[fit])[0])]
+        plan = continue_blocks(done, draws, block)
+    joined = [_join(part) for part in seen]
+    return Draws(
+        [z for z, _ in joined],
+        [iterations for _, iterations in joined],
+        windows,
+        Elapsed(**clock.wall),
+        Elapsed(**clock.cpu),
+    )
 
 
 class _Clock:
@@ -162,20 +188,20 @@ class _Clock:
         self.last = now
 
 
-def _to_host(found: Iterations, part: Block) -> Iterations:
-    """The filled part of the buffers; the sites only where they are draws."""
+def _to_host(found: Iterations, fit: int, part: Block) -> Iterations:
+    """The filled part of one fit's buffers `(iteration, chain)`; the sites only where they are draws."""
     n_iterations = part.stop - part.start
     kept = found._replace(z=None) if part.warmup else found
-    return jax.tree.map(lambda buffer: np.asarray(buffer[:, :n_iterations]), kept)
+    return jax.tree.map(lambda buffer: np.asarray(buffer[fit, :n_iterations]), kept)
 
 
-def _window(state: Any, seen: list[Iterations], part: Block, before: list[Window]) -> Window:
+def _window(state: Any, seen: list[list[Iterations]], part: Block, before: list[Window]) -> Window:
     start = before[-1].stop if before else 0
-    rates = np.concatenate([found.acceptance_rate for found in seen], axis=1)[:, start:]
+    rates = [np.concatenate([found.acceptance_rate for found in fit])[start:] for fit in seen]
     return Window(
         part.stop,
         np.asarray(state.adapt_state.step_size),
-        rates.mean(axis=1),
+        np.stack([rate.mean(axis=0) for rate in rates]),
         _diagonal(state.adapt_state.inverse_mass_matrix),
     )
 
@@ -190,23 +216,23 @@ def _diagonal(metric: Any) -> NDArray:
 
 
 def _progress(
-    part: Block, total: int, seen: list[Iterations], warmup: int, seconds: float
+    fits: list[int], part: Block, total: int, seen: list[list[Iterations]], seconds: float
 ) -> Progress:
-    done = part.stop - part.start
-    diverged = sum(int(found.diverging.sum()) for found in seen if found.z is not None)
+    """Progress of the fits that are still running."""
+    diverged = sum(int(f.diverging.sum()) for fit in seen for f in fit if f.z is not None)
     return Progress(
+        fits,
         part,
         total,
-        float(seen[-1].step_size[:, -1].mean()),
-        float(seen[-1].n_steps.mean()),
+        float(np.mean([fit[-1].step_size[-1] for fit in seen])),
+        float(np.mean([fit[-1].n_steps for fit in seen])),
         diverged,
-        seconds / done * (total - part.stop),
+        seconds / (part.stop - part.start) * (total - part.stop),
     )
 
 
-def _join(seen: list[Iterations], warmup: int) -> tuple[dict[str, NDArray], Iterations]:
-    swap = lambda parts: np.swapaxes(np.concatenate(parts, axis=1), 1, 2)  # noqa: E731
-    statistics = [found._replace(z=None) for found in seen]
+def _join(seen: list[Iterations]) -> tuple[dict[str, NDArray], Iterations]:
+    """All blocks of one fit: draws `(chain, draw, ...)`, statistics `(chain, iteration)`."""
+    join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)  # noqa: E731
     draws = [found.z for found in seen if found.z is not None]
-    iterations = jax.tree.map(lambda *parts: swap(parts), *statistics)
-    return jax.tree.map(lambda *parts: swap(parts), *draws), iterations
+    return jax.tree.map(join, *draws), jax.tree.map(join, *(f._replace(z=None) for f in seen))

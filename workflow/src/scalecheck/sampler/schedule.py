@@ -40,3 +40,12 @@ def blocks(warmup: int, draws: int, size: int) -> list[Block]:
             found.append(Block(start, stop, number if closes else None, stop <= warmup))
             start = stop
     return found
+
+
+def continue_blocks(start: int, draws: int, size: int) -> list[Block]:
+    """Cut `draws` more iterations after `start` into blocks."""
+    stops = [min(start + first + size, start + draws) for first in range(0, draws, size)]
+    return [
+        Block(first, stop, None, False)
+        for first, stop in zip([start, *stops[:-1]], stops, strict=True)
+    ]

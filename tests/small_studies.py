@@ -1,0 +1,180 @@
+"""Studies of a few hundred rows, prepared and planned as the programs do it, in a folder of their own."""
+
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from scalecheck import chain, configuration, fit, plan, preflight, prepare, records, results, store
+from scalecheck.evidence import Evidence
+from scalecheck.records import StudyFolder
+from scalecheck.study import Study, parse_sections
+
+FIT_SECTIONS = (
+    "seed",
+    "data.outcome",
+    "model",
+    "sampler",
+    "subsets.size",
+    "increments",
+    "verdict.alpha",
+)
+DEVICE = {"platform": "cpu", "device": "cpu", "note": ""}
+
+IMPORTS = """
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+"""
+# Takes a covariate, which it does not use, so that its rows can be padded.
+CONJUGATE = """
+def model(x, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+"""
+COUNTED = """
+def model(n_rows, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("rows", n_rows):
+        numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+"""
+EVERYTHING = """
+def model(x, group, n_group, patient, n_patient, y=None, width=2.0):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    rate = numpyro.sample("rate", dist.Uniform(0, 3))
+    share = numpyro.sample("share", dist.Dirichlet(jnp.ones(3)))
+    beta = numpyro.sample("beta", dist.Normal(0, 1).expand([x.shape[1]]).to_event(1))
+    effect = numpyro.sample("effect", dist.Normal(0, 0.5).expand([n_group]).to_event(1))
+    with numpyro.plate("patients", n_patient):
+        base = numpyro.sample("base", dist.Normal(0, 0.5))
+    numpyro.deterministic("scale", width * rate)
+    mean = mu + x @ beta + effect[group] + base[patient] + share @ jnp.arange(3.0)
+    numpyro.deterministic("mean", mean)
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mean, 0.5 + rate), obs=y)
+"""
+
+
+class Small(NamedTuple):
+    """A planned study."""
+
+    study: Study
+    folder: StudyFolder
+
+    def job(self, log=lambda line: None):
+        raw = self.study.sections(*FIT_SECTIONS)
+        return chain.Job(self.folder, parse_sections(raw), {}, DEVICE, (0.3, 0.2), log)
+
+    def evidence(self):
+        return Evidence(self.folder, self.study.model, self.study.data.outcome, self.study.seed)
+
+    def tasks(self, *names):
+        return chain.tasks(self.job(), list(names))
+
+    def fit(self, *names):
+        """Fit these together; give their results by name."""
+        chain.write_batch(self.job(), list(names), None)
+        return [self.read(name) for name in names]
+
+    def read(self, name):
+        (task,) = self.tasks(name)
+        record = records.read_json(self.folder.record(name))
+        return results.read_fit(self.folder, task, record)
+
+    def values(self, name, *columns):
+        (task,) = self.tasks(name)
+        return store.read_rows(self.folder.data, task.slices, columns)
+
+
+def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
+    """Prepare and plan a study of a pandas table; `settings` are its other sections."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path / "data.csv", index=False)
+    (path / "model.py").write_text(IMPORTS + textwrap.dedent(source), encoding="utf-8")
+    given = {
+        "study": "small",
+        "seed": 1,
+        "subsets": {"count": 2, "size": 50},
+        "increments": {"start": 50, "end": 50},
+        **settings,
+        "data": {"file": "data.csv", "outcome": outcome} | settings.get("data", {}),
+        "model": {"file": "model.py"} | settings.get("model", {}),
+        "sampler": {"chains": 2, "warmup": 150, "draws": 150} | settings.get("sampler", {}),
+    }
+    study = configuration.build(given, str(path / "study.yaml"))
+    folder = StudyFolder(path / "results" / "small")
+    prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed)
+    fits = plan.make_plan(*store.read_orders(folder.data), study.subsets, study.increments)
+    found = preflight.check_study(
+        folder, study.data.outcome, study.model, study.sampler, study.seed
+    )
+    records.write_json(folder.model, found)
+    records.write_plan(folder.plan, [fit[: len(records.PLAN_COLUMNS)] for fit in fits])
+    return Small(study, folder)
+
+
+def conjugate(path) -> Small:
+    """Fit everything of a study of a normal mean with unit variances, in three groups of unequal size."""
+    rng = np.random.default_rng(3)
+    group = np.repeat(["south", "north", "east"], [100, 90, 24])
+    table = pd.DataFrame({"y": 0.4 + rng.standard_normal(214), "x": 1.0, "group": group})
+    study = make(
+        path,
+        table.sample(frac=1, random_state=1),
+        data={"axes": ["group"]},
+        subsets={"count": 3, "size": 40},
+        increments={"start": 8, "factor": 8, "end": "all"},
+        sampler={"chains": 4, "warmup": 200, "draws": 300},
+    )
+    names = [row["fit"] for row in records.read_plan(study.folder.plan)]
+    together = [name for name in names if name.startswith(("subset", "level"))]
+    chain.write_batch(study.job(), together, study.folder.path / "fits" / "subsets.json")
+    chain.write_batch(study.job(), ["axis-group"], None)
+    before = None
+    for name in names:
+        if name.startswith("increment"):
+            chain.write_increment(study.job(), name, before)
+            before = name
+    return study
+
+
+class Rich(NamedTuple):
+    """A sampled batch of a study."""
+
+    small: Small
+    fitted: fit.Fitted
+
+
+def rich(path) -> Rich:
+    """Sample the subsets and levels of a model with bounds, a simplex, groups, units, a matrix and deterministic sites."""
+    rng = np.random.default_rng(4)
+    n_rows = 240
+    table = pd.DataFrame(
+        {
+            "y": rng.standard_normal(n_rows),
+            "x1": rng.standard_normal(n_rows),
+            "x2": rng.standard_normal(n_rows),
+            "group": rng.choice(["b", "a", "c"], n_rows, p=[0.6, 0.3, 0.1]),
+            "patient": [f"p{code:02d}" for code in rng.integers(30, size=n_rows)],
+        }
+    )
+    small = make(
+        path,
+        table,
+        EVERYTHING,
+        data={"unit": "patient", "axes": ["group"]},
+        model={"arguments": {"x": ["x1", "x2"]}},
+        increments={"start": 100, "end": 100},
+        sampler={"chains": 2, "warmup": 100, "draws": 50},
+    )
+    names = [row["fit"] for row in records.read_plan(small.folder.plan)]
+    together = [name for name in names if name.startswith(("subset", "level"))]
+    (batch,) = fit.read_batches(
+        small.folder, small.tasks(*together), "y", small.study.model, "float32"
+    )
+    fitted = fit.fit_batch(batch, small.study.sampler, small.study.seed, lambda line: None)
+    return Rich(small, fitted)

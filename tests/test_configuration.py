@@ -1,0 +1,404 @@
+"""Facts about study files: defaults, overrides, and what is refused before anything is read."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from scalecheck import schema
+from scalecheck.configuration import build, read_yaml, select
+from scalecheck.errors import StudyError
+from scalecheck.study import IncrementSettings, parse_sections
+
+PARTS = {"data": {"file": "data.csv", "outcome": "y"}, "model": {"file": "model.py"}}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return an empty working directory with a data file and a model file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.csv").write_text("y\n1\n")
+    (tmp_path / "model.py").write_text("def model(y=None): ...\n")
+    return tmp_path
+
+
+def write(path, **settings):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"study": path.stem, **PARTS, **settings}))
+    return str(path)
+
+
+def from_command_line(folder, *, configfiles=(), overrides=(), default=None):
+    """Select as the Snakefile does, with Snakemake's own merging and reading of `--config`."""
+    from snakemake.cli import parse_config
+    from snakemake.common.configfile import load_configfile
+    from snakemake.utils import update_config
+
+    config, files = {}, [*configfiles]
+    if default is not None:
+        (folder / "config.yaml").write_text(default)
+        files.append("config.yaml")  # Snakemake appends it, although it merges it first
+        update_config(config, load_configfile("config.yaml"))
+    for file in configfiles:
+        update_config(config, load_configfile(file))
+    update_config(config, parse_config(list(overrides)))
+    return select(config, files)
+
+
+# ---- defaults
+
+
+def test_defaults_are_those_of_the_schema(folder):
+    study = build({"study": "a", **PARTS}, "a.yaml")
+    settings = json.loads(study.sections())
+    for name, part in schema.keys().items():
+        section, _, key = name.partition(".")
+        if "default" in part and part.get("type") != "object":
+            value = settings[section][key] if key else settings[section]
+            assert value == part["default"], name
+
+
+@pytest.mark.parametrize("given", [{}, {"subsets": None}, {"subsets": {}}])
+def test_an_empty_section_is_all_defaults(folder, given):
+    study = build({"study": "a", **PARTS, **given}, "a.yaml")
+    assert (study.subsets.count, study.subsets.size, study.subsets.levels) == (8, 1000, 8)
+
+
+def test_defaults_of_one_study_are_not_shared_with_another(folder):
+    first = build({"study": "a", **PARTS}, "a.yaml")
+    first.model.arguments["y"] = "other"
+    assert build({"study": "b", **PARTS}, "b.yaml").model.arguments == {}
+
+
+def test_the_default_study_of_the_checkout_is_valid(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    studies = select(read_yaml("config/config.yaml"), ["config/config.yaml"])
+    assert list(studies) == ["golf"]
+
+
+def test_files_are_found_from_the_working_directory_then_beside_the_study_file(folder):
+    study = build({"study": "a", **PARTS}, "a.yaml")
+    assert study.data.file == "data.csv"
+    beside = folder / "elsewhere" / "data.csv"
+    beside.parent.mkdir()
+    beside.write_text("y\n1\n")
+    (folder / "data.csv").unlink()
+    assert build({"study": "a", **PARTS}, "elsewhere/a.yaml").data.file == "elsewhere/data.csv"
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"subset": {}}, "unknown key subset, did you mean subsets?"),
+        ({"subsets": {"sizes": 5}}, "unknown key subsets.sizes, did you mean size?"),
+        ({"zzz": 1}, "unknown key zzz"),
+        ({"data": {"file": "data.csv"}}, "the key data.outcome is missing"),
+        ({"model": None}, "the key model.file is missing"),
+        ({"subsets": {"size": "5"}}, 'subsets.size must be of type integer, got "5"'),
+        ({"subsets": {"size": 5.0}}, "subsets.size must be of type integer, got 5.0"),
+        ({"subsets": {"size": True}}, "subsets.size must be of type integer, got true"),
+        ({"subsets": {"size": -5}}, "subsets.size must be at least 1, got -5"),
+        ({"subsets": {"count": -1}}, "subsets.count must be at least 0, got -1"),
+        ({"increments": {"start": 0}}, "increments.start must be at least 1, got 0"),
+        ({"increments": {"factor": 1}}, "increments.factor must be greater than 1, got 1"),
+        (
+            {"increments": {"factor": float("inf")}},
+            "increments.factor must be of type number, got Infinity",
+        ),
+        ({"increments": {"end": -3}}, "increments.end is not what it should be"),
+        ({"verdict": {"alpha": float("nan")}}, "verdict.alpha must be of type number, got NaN"),
+        ({"sampler": {"target_accept": 1.0}}, "sampler.target_accept must be less than 1, got 1.0"),
+        ({"sampler": {"max_tree_depth": 21}}, "sampler.max_tree_depth must be at most 20, got 21"),
+        ({"sampler": {"metric": "dens"}}, "sampler.metric is not what it should be"),
+        (
+            {"sampler": {"precision": "float16"}},
+            "sampler.precision must be one of float32, float64, got",
+        ),
+        ({"sampler": {"keep": []}}, "sampler.keep must not be empty"),
+        ({"data": {**PARTS["data"], "axes": "x"}}, 'data.axes must be of type list, got "x"'),
+        ({"data": {**PARTS["data"], "axes": ["x", "x"]}}, "data.axes must not name anything twice"),
+        (
+            {"data": {**PARTS["data"], "expand": {"trials": "n"}}},
+            "data.expand is not what it should be",
+        ),
+        ({"data": {**PARTS["data"], "unit": 3}}, "data.unit must be of type text or null, got 3"),
+        ({"study": "a b"}, "study must begin with a letter or digit and hold only"),
+        ({"study": 5}, "study must be of type text, got 5"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        (
+            {"data": {**PARTS["data"], "file": "none.csv"}},
+            "data.file must be an existing file, got none.csv",
+        ),
+        (
+            {"model": {"file": "none.py"}},
+            "model.file must be an existing file, got none.py",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, words):
+    with pytest.raises(StudyError) as caught:
+        build({"study": "a", **PARTS, **settings}, "a.yaml")
+    message = str(caught.value)
+    assert message.startswith(f"a.yaml: {words}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"sampler": {"engine": "lanes"}}, 'sampler.engine is "lanes", but'),
+        ({"sampler": {"start": "pathfinder"}}, 'sampler.start is "pathfinder", but'),
+        ({"sampler": {"on_stall": "stop"}}, 'sampler.on_stall is "stop", but'),
+        ({"sampler": {"reparam": {"b": 0}}}, 'sampler.reparam is {"b": 0}, but'),
+        ({"increments": {"warm": True}}, "increments.warm is true, but"),
+        ({"verdict": {"simulate": 10}}, "verdict.simulate is 10, but"),
+        ({"budget": {"seconds": 60}}, "budget.seconds is 60, but"),
+        ({"budget": {"price_per_hour": 2.5}}, "budget.price_per_hour is 2.5, but"),
+        ({"approximation": "always"}, 'approximation is "always", but'),
+        ({"remedies": "auto"}, 'remedies is "auto", but'),
+    ],
+)
+def test_a_key_that_is_not_honoured_yet_is_refused_with_the_reason(folder, settings, words):
+    with pytest.raises(StudyError, match=re.escape(f"a.yaml: {words}") + ".* yet"):
+        build({"study": "a", **PARTS, **settings}, "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("study: a\nstudy: b\n", "line 2: the key study is given twice"),
+        (
+            "study: a\ndata:\n  file: x\n  outcome: y\n  file: z\n",
+            "line 5: the key file is given twice",
+        ),
+        ("data: {file: x, file: y}\n", "line 1: the key file is given twice"),
+        ("data: [1\n", "line 2: not valid YAML"),
+        ("study: a\n\tdata: b\n", "line 2: not valid YAML"),
+        ("study: 2026-02-30\n", "not valid YAML"),
+        ("- study\n", "a study file must be a mapping of keys, got a list"),
+        ("golf\n", "a study file must be a mapping of keys, got text"),
+        ("# nothing\n", "a study file must be a mapping of keys, got an empty file"),
+        ("study: a\non: 5\n", "line 2: a key must be text, got on (write 'on')"),
+        ("{a: 1}: 5\n", "line 1: a key must be text"),
+        ("a: *b\n", "line 1: not valid YAML"),
+    ],
+)
+def test_what_is_no_study_file_is_refused_with_file_and_line(tmp_path, text, words):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), (b"\xff\xfe:", "UTF-8")])
+def test_a_study_file_that_cannot_be_read_is_named(tmp_path, content, words):
+    path = tmp_path / "study.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(StudyError, match=f"{path}: cannot be read: .*{words}"):
+        read_yaml(path)
+
+
+def test_yaml_merge_keys_work(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("a: &base {x: 1, y: 2}\nb:\n  <<: *base\n  y: 3\n")
+    assert read_yaml(path)["b"] == {"x": 1, "y": 3}
+
+
+# ---- which study runs
+
+
+DEFAULT = "study_file: mine.yaml\n"
+
+
+def test_the_study_file_of_the_default_configuration_runs(folder):
+    write(folder / "mine.yaml", seed=5)
+    studies = from_command_line(folder, default=DEFAULT)
+    assert {name: study.seed for name, study in studies.items()} == {"mine": 5}
+
+
+def test_a_configfile_that_is_a_study_is_the_study(folder):
+    write(folder / "mine.yaml", seed=5, batches=3)
+    other = write(folder / "other.yaml")
+    studies = from_command_line(folder, default=DEFAULT, configfiles=[other])
+    assert {name: (study.seed, study.batches) for name, study in studies.items()} == {
+        "other": (0, 1)
+    }
+
+
+def test_two_configfiles_that_are_studies_are_refused(folder):
+    files = [write(folder / "a.yaml"), write(folder / "b.yaml")]
+    with pytest.raises(StudyError, match=r"b.yaml: would be merged into .*a.yaml: .*studies=\["):
+        from_command_line(folder, default=DEFAULT, configfiles=files)
+
+
+def test_several_studies_run_by_a_list(folder):
+    a, b = write(folder / "a.yaml", seed=1), write(folder / "b.yaml", seed=2)
+    studies = from_command_line(folder, default=DEFAULT, overrides=[f"studies=[{a}, {b}]"])
+    assert {name: study.seed for name, study in studies.items()} == {"a": 1, "b": 2}
+
+
+def test_keys_of_a_default_study_never_leak_into_another(folder):
+    default = yaml.safe_dump({"study": "golf", **PARTS, "subsets": {"count": 3}})
+    other = write(folder / "other.yaml")
+    with pytest.raises(StudyError, match=r"config.yaml: would be merged into .*other.yaml"):
+        from_command_line(folder, default=default, configfiles=[other])
+
+
+@pytest.mark.parametrize("extra", ["subsets: {count: 3}", "data: {axes: [y]}", "seed: 3"])
+def test_a_key_beside_study_file_never_leaks_into_another_study(folder, extra):
+    other = write(folder / "other.yaml")
+    key = extra.split(":")[0]
+    with pytest.raises(StudyError, match=rf"config.yaml: the key {key} would leak into .*other"):
+        from_command_line(folder, default=f"{DEFAULT}{extra}\n", configfiles=[other])
+
+
+def test_a_configuration_that_is_a_study_cannot_have_a_list_of_studies(folder):
+    other = write(folder / "other.yaml")
+    default = yaml.safe_dump({"study": "golf", **PARTS})
+    with pytest.raises(StudyError, match=r"config.yaml: has the key study"):
+        from_command_line(folder, default=default, overrides=[f"studies=[{other}]"])
+
+
+def test_a_module_gives_its_study_as_configuration(folder):
+    config = {"study": "a", "data": {**PARTS["data"], "order": "no"}, "model": PARTS["model"]}
+    assert select(config, [])["a"].data.order == "no"
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"studies": []}, {"studies": 5}, {"studies": [5]}, {"study_file": None}]
+)
+def test_a_configuration_without_a_study_is_refused(config):
+    with pytest.raises(StudyError, match="must have the key study, study_file or studies="):
+        select(config, [])
+
+
+def test_studies_that_run_together_have_different_names_and_one_folder(folder):
+    a = write(folder / "a.yaml")
+    with pytest.raises(StudyError, match="the same name, study: a"):
+        select({"studies": [a, a]}, [])
+    b = write(folder / "b.yaml", results="other")
+    with pytest.raises(StudyError, match="one folder.*--config results=FOLDER"):
+        select({"studies": [a, b]}, [])
+    assert set(select({"studies": [a, b], "results": "c"}, [])) == {"a", "b"}
+
+
+# ---- overrides
+
+
+@pytest.mark.parametrize("is_study", [False, True], ids=["study_file", "configfile"])
+@pytest.mark.parametrize(
+    ("override", "section", "values"),
+    [
+        ("subsets={count: 4}", "subsets", {"count": 4, "size": 70}),
+        ("subsets={count: 4, size: 9}", "subsets", {"count": 4, "size": 9}),
+        ("increments={factor: 1.5, end: all}", "increments", {"factor": 1.5, "end": "all"}),
+        ("increments={end: null, stop: never}", "increments", {"end": None, "stop": "never"}),
+        ("sampler={keep: [mu, sigma]}", "sampler", {"keep": ["mu", "sigma"]}),
+        ("sampler={metric: [[mu, sigma]]}", "sampler", {"metric": [["mu", "sigma"]]}),
+        ("data={order: null}", "data", {"order": None, "outcome": "y"}),
+        ("data={expand: {repeat: n}}", "data", {"expand": {"repeat": "n"}}),
+        ("data={unit: 2018-02}", "data", {"unit": "2018-02"}),
+        ("model={compare: [mu]}", "model", {"compare": ["mu"]}),
+    ],
+)
+def test_config_overrides_a_part_of_a_section(folder, is_study, override, section, values):
+    mine = write(
+        folder / "mine.yaml",
+        subsets={"size": 70},
+        data={**PARTS["data"], "order": "no", "axes": ["1"]},
+    )
+    study = from_command_line(
+        folder,
+        default=DEFAULT,
+        configfiles=[mine] if is_study else [],
+        overrides=[override],
+    )["mine"]
+    settings = json.loads(study.sections())[section]
+    assert {key: settings[key] for key in values} == values
+    assert study.data.axes == ("1",)  # text in the file stays text
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("seed=7", "seed", 7),
+        ("results=elsewhere", "results", "elsewhere"),
+        ("batches=2", "batches", 2),
+        ("study=again", "study", "again"),
+        ("approximation=never", "approximation", "never"),
+    ],
+)
+@pytest.mark.parametrize("is_study", [False, True], ids=["study_file", "configfile"])
+def test_config_overrides_a_flat_key(folder, is_study, override, key, value):
+    mine = write(folder / "mine.yaml", seed=5)
+    studies = from_command_line(
+        folder,
+        default=DEFAULT,
+        configfiles=[mine] if is_study else [],
+        overrides=[override],
+    )
+    (study,) = studies.values()
+    assert getattr(study, key) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("subsets={cuont: 4}", "unknown key subsets.cuont, did you mean count?"),
+        ("subsets={count: many}", 'subsets.count must be of type integer, got "many"'),
+        ("subsets={count: 4", "--config: not valid YAML: {count: 4"),
+        ("subset={count: 4}", "unknown key subset, did you mean subsets?"),
+        ("subsets=4", "subsets must be of type mapping, got 4"),
+    ],
+)
+def test_a_wrong_override_is_refused(folder, override, words):
+    write(folder / "mine.yaml")
+    with pytest.raises(StudyError, match=re.escape(words)):
+        from_command_line(folder, default=DEFAULT, overrides=[override])
+
+
+# ---- what rules receive
+
+
+def test_sections_are_equal_for_equal_settings_in_any_spelling(folder):
+    subsets, increments = {"size": 5, "count": 2}, {"factor": 2}
+    one = build({"study": "a", **PARTS, "subsets": subsets, "increments": increments}, "a.yaml")
+    subsets, increments = {"count": 2, "size": 5}, {"factor": 2.0, "end": None}
+    two = build({"increments": increments, "subsets": subsets, **PARTS, "study": "a"}, "b.yaml")
+    assert one.sections() == two.sections()
+
+
+def test_sections_hold_only_what_is_asked_for(folder):
+    study = build({"study": "a", **PARTS}, "a.yaml")
+    text = study.sections("seed", "data.outcome", "subsets.size", "subsets.levels")
+    assert json.loads(text) == {
+        "data": {"outcome": "y"},
+        "seed": 0,
+        "subsets": {"levels": 8, "size": 1000},
+    }
+    other = build({"study": "b", **PARTS, "subsets": {"count": 3}}, "b.yaml")
+    asked = ("seed", "data", "model", "increments", "subsets.size")
+    assert study.sections(*asked) == other.sections(*asked)
+
+
+def test_sections_come_back_as_settings(folder):
+    study = build({"study": "a", **PARTS, "sampler": {"keep": ["mu"]}}, "a.yaml")
+    sections = parse_sections(study.sections())
+    assert {name: sections[name] for name in sections} == {
+        name: getattr(study, name) for name in sections
+    }
+    part = parse_sections(study.sections("increments", "data.outcome"))
+    assert isinstance(part["increments"], IncrementSettings)
+    assert part["data"] == {"outcome": "y"}
+
+
+def test_settings_that_are_no_json_are_refused():
+    with pytest.raises(StudyError, match="--settings must be JSON"):
+        parse_sections("{")

@@ -1,0 +1,124 @@
+"""The workflow as a user meets it: real Snakemake runs of a small study."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import xarray as xr
+from clinics import MODEL, rules_run, snakemake
+
+
+FITS = {"fit_subsets", "fit_axis", "fit_increment"}
+
+
+def later(path: Path) -> None:
+    """Give a file a newer modification time, as a git checkout does."""
+    os.utime(path, (time.time() + 5, time.time() + 5))
+
+
+def test_a_killed_run_resumes_and_ends_with_a_verdict_and_a_page(killed_and_finished: Path) -> None:
+    results = killed_and_finished / "results" / "clinics"
+    verdict = json.loads((results / "verdict.json").read_text())
+    assert verdict["study"] == "clinics"
+    assert verdict["rows"]["total"] == 400
+    assert (results / "report.html").read_text().startswith("<!DOCTYPE html>")
+    plan = pd.read_csv(results / "plan.csv")
+    assert list(plan.columns) == ["fit", "kind", "axis", "level", "rows", "new_rows"]
+    assert plan.kind.value_counts().to_dict() == {
+        "subset": 3,
+        "level": 2,
+        "axis": 1,
+        "increment": 2,
+    }
+    assert sorted(p.parent.name for p in results.glob("fits/*/record.json")) == sorted(plan.fit)
+    assert not list(results.rglob("*.part"))
+
+
+def test_a_site_indexed_by_a_category_has_its_labels(killed_and_finished: Path) -> None:
+    path = killed_and_finished / "results/clinics/fits/increment-02/posterior.nc"
+    with xr.open_datatree(path) as tree:
+        shift = tree["posterior"]["shift"]
+        assert shift.dims == ("chain", "draw", "clinic")
+        assert list(shift["clinic"].to_numpy()) == ["north", "south", "west"]
+
+
+def test_a_fit_says_where_it_is(killed_and_finished: Path) -> None:
+    log = (killed_and_finished / "logs/clinics/fits/increment-02.log").read_text().splitlines()
+    line = re.compile(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d increment-02: (warmup|sampling) \d+/\d+, step size [\d.]+, "
+        r"[\d.]+ leapfrogs per iteration, \d+ divergences, \d+:\d\d:\d\d left"
+    )
+    assert sum(bool(line.fullmatch(text)) for text in log) >= 4
+
+
+def test_a_rerun_does_nothing(copy_of_finished: Path) -> None:
+    run = snakemake(copy_of_finished)
+    assert run.returncode == 0
+    assert rules_run(run) == []
+
+
+def test_a_checkout_of_the_same_content_runs_nothing(copy_of_finished: Path) -> None:
+    for name in ("visits.csv", "model.py", "study.yaml"):
+        later(copy_of_finished / name)
+    assert rules_run(snakemake(copy_of_finished, "--dry-run")) == []
+
+
+def test_a_changed_model_refits(copy_of_finished: Path) -> None:
+    (copy_of_finished / "model.py").write_text(MODEL.replace("1.5", "1.4"))
+    # Up to the checkpoint, after which Snakemake knows the fits.
+    run = snakemake(copy_of_finished, "--until", "plan_fits")
+    assert run.returncode == 0, run.stderr
+    assert set(rules_run(snakemake(copy_of_finished, "--dry-run"))) >= FITS
+
+
+def test_a_changed_number_of_subsets_refits_no_increment(copy_of_finished: Path) -> None:
+    records = {
+        path: path.read_bytes()
+        for path in copy_of_finished.glob("results/clinics/fits/[ai]*/record.json")
+    }
+    run = snakemake(copy_of_finished, "--config", "subsets={count: 4, size: 60, levels: 2}")
+    assert run.returncode == 0, run.stderr
+    ran = rules_run(run)
+    assert "fit_subsets" in ran
+    assert not {"fit_increment", "fit_axis", "prepare_data"} & set(ran)
+    assert all(path.read_bytes() == content for path, content in records.items())
+    assert (copy_of_finished / "results/clinics/fits/subset-04/record.json").exists()
+
+
+def test_what_only_the_verdict_uses_refits_nothing(copy_of_finished: Path) -> None:
+    page = Path(copy_of_finished / "results/clinics/report.html")
+    page.unlink()
+    ran = rules_run(snakemake(copy_of_finished, "--dry-run"))
+    assert set(ran) == {"write_report", "all"}
+
+
+def test_results_move_by_config(copy_of_finished: Path) -> None:
+    ran = snakemake(copy_of_finished, "--config", "results=elsewhere", "--until", "plan_fits")
+    assert ran.returncode == 0, ran.stderr
+    assert (copy_of_finished / "elsewhere/clinics/plan.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"size: 60": "size: 6000"}, "subsets.size must be at most the 400 rows"),
+        ({"outcome: recovered": "outcome: recoverd"}, "has no argument recoverd"),
+    ],
+)
+def test_a_broken_setting_is_one_line_and_no_fit(
+    copy_of_finished: Path, change: dict[str, str], expected: str
+) -> None:
+    study = (copy_of_finished / "study.yaml").read_text()
+    for old, new in change.items():
+        study = study.replace(old, new)
+    (copy_of_finished / "study.yaml").write_text(study)
+    run = snakemake(copy_of_finished)
+    assert run.returncode == 1
+    ours = [line for line in run.stderr.splitlines() if expected in line and line[0] != " "]
+    assert len(ours) == 1
+    assert "Traceback" not in run.stderr
+    assert not FITS & set(rules_run(run))
