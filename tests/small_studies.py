@@ -150,7 +150,7 @@ class Rich(NamedTuple):
 
 
 def rich(path) -> Rich:
-    """Sample the subsets and levels of a model with bounds, a simplex, groups, units, a matrix and deterministic sites."""
+    """Sample subsets and levels of a model with bounds, a simplex, groups, units, a matrix, deterministic sites."""
     rng = np.random.default_rng(4)
     n_rows = 240
     table = pd.DataFrame(

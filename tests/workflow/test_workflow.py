@@ -11,7 +11,6 @@ import pytest
 import xarray as xr
 from clinics import MODEL, rules_run, snakemake
 
-
 FITS = {"fit_subsets", "fit_axis", "fit_increment"}
 
 

@@ -53,7 +53,7 @@ def _heaviest(pull: NDArray) -> NDArray | None:
 
 def _range(column: str, values: NDArray, labels: Sequence[str] | None) -> str:
     if labels is not None:
-        names = sorted({labels[code] for code in values})
+        names = sorted({labels[int(code)] for code in values})
         return f"{column} {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}"
     low, high = values.min(), values.max()
     return f"{column} {low:g}" if low == high else f"{column} {low:g} to {high:g}"

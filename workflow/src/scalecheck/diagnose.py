@@ -4,13 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from arviz_stats.base import array_stats
+from arviz_stats.base import array
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
 NDArray = np.ndarray
+
+# ArviZ's types allow every statistic to be a tuple.
+array_stats: Any = array.array_stats
 
 HIGHEST_RHAT = 1.01  # Vehtari et al., doi:10.1214/20-BA1221
 INTERVAL = 0.89  # probability of the equal-tailed intervals that are shown

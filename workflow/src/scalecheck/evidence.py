@@ -12,6 +12,7 @@ import numpy as np
 from scalecheck import density, model, records, sites, store
 from scalecheck.checks.fluctuation import Scores
 from scalecheck.checks.moments import Prior
+from scalecheck.columns import Rows, make_rows
 from scalecheck.plan import Slice
 from scalecheck.records import StudyFolder
 from scalecheck.results import FitResult
@@ -58,9 +59,9 @@ class Evidence:
         wanted = dict.fromkeys([*self.model.columns, *unit, *extra])
         return store.read_rows(self.folder.data, slices, tuple(wanted))
 
-    def rows(self, values: Mapping[str, NDArray]) -> model.Rows:
+    def rows(self, values: Mapping[str, NDArray]) -> Rows:
         """Arrange columns `(rows,)` as the model takes them."""
-        return model.make_rows(
+        return make_rows(
             self.model, values, self.meta.labels, precision="float64", unit=self.meta.unit
         )
 
@@ -81,7 +82,7 @@ class Evidence:
         compared = sites.compared_sites(self.model, self.sites, self.compare)
         return density.vector_of(self._function(rows), compared, rows.arrays)
 
-    def _function(self, rows: model.Rows) -> Callable[..., Any]:
+    def _function(self, rows: Rows) -> Callable[..., Any]:
         return sites.function_of_arrays(self.model, rows.counts)
 
     def no_row_checks(self) -> str | None:
@@ -93,7 +94,10 @@ class Evidence:
             s.name for s in self.sites if s.kind == "latent" and s.name not in self.vector.shapes
         ]
         if others:
-            return f"the model has latent sites that are not compared across fits ({', '.join(others)}), which this version cannot integrate out"
+            return (
+                f"the model has latent sites that are not compared across fits ({', '.join(others)}),"
+                " which this version cannot integrate out"
+            )
         factors = [site.name for site in self.sites if site.kind == "factor"]
         if factors:
             return f"the model adds to its density by numpyro.factor ({', '.join(factors)})"

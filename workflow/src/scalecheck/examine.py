@@ -149,9 +149,9 @@ def _along_time(
 ) -> tuple[Finding, pd.DataFrame]:
     """Equal blocks of the largest increment, in order of arrival."""
     usable = study.usable("increment")
-    if not usable or (reason := evidence.no_row_checks()):
-        reason = "no increment has a usable posterior" if not usable else reason
-        return not_run("heterogeneity", reason or "", axis=name, weight=weight), pd.DataFrame()
+    reason = evidence.no_row_checks() if usable else "no increment has a usable posterior"
+    if reason:
+        return not_run("heterogeneity", reason, axis=name, weight=weight), pd.DataFrame()
     pooled = usable[-1]
     n_rows = pooled.task.rows
     blocks = np.arange(n_rows) * TIME_BLOCKS // n_rows

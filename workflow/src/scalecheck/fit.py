@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalecheck import density, diagnose, model, preflight, sampler, sites, store
+from scalecheck.columns import Rows, make_rows, pad
 from scalecheck.plan import PlannedFit
 from scalecheck.records import StudyFolder
 from scalecheck.starts import find_starts
@@ -80,8 +81,7 @@ def read_batches(
     wanted = tuple(dict.fromkeys([*bound.columns, *unit, *extra]))
     values = [store.read_rows(folder.data, task.slices, wanted) for task in tasks]
     rows = [
-        model.make_rows(bound, part, meta.labels, precision=precision, unit=meta.unit)
-        for part in values
+        make_rows(bound, part, meta.labels, precision=precision, unit=meta.unit) for part in values
     ]
     counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
     found = sites.describe(bound, rows[0]._replace(counts=counts))
@@ -114,7 +114,7 @@ def _row_count(bound: model.Model, n_rows: int) -> dict[str, int]:
 
 
 def _bring_to_one_shape(
-    rows: Sequence[model.Rows], counts: Mapping[str, int], can_pad: bool
+    rows: Sequence[Rows], counts: Mapping[str, int], can_pad: bool
 ) -> tuple[list[dict[str, NDArray]], list[dict[str, NDArray]]]:
     """Arrays of each fit as they are sampled; and without the padding that only shares a program."""
     sizes = {part.n_rows for part in rows}
@@ -122,15 +122,15 @@ def _bring_to_one_shape(
     target = SMALL if len(rows) == 1 and can_pad and largest < SMALL else largest
     if sizes == {target}:
         return [part.arrays for part in rows], [part.arrays for part in rows]
-    whole = [_with_mask(model.pad(part, target, counts)) for part in rows]
-    return whole, [_with_mask(model.pad(part, largest, counts)) for part in rows]
+    whole = [_with_mask(pad(part, target, counts)) for part in rows]
+    return whole, [_with_mask(pad(part, largest, counts)) for part in rows]
 
 
-def _with_mask(rows: model.Rows) -> dict[str, NDArray]:
+def _with_mask(rows: Rows) -> dict[str, NDArray]:
     return rows.arrays if rows.mask is None else {**rows.arrays, "row_mask": rows.mask}
 
 
-def _can_pad(bound: model.Model, rows: model.Rows, found: Sequence[sites.Site]) -> bool:
+def _can_pad(bound: model.Model, rows: Rows, found: Sequence[sites.Site]) -> bool:
     """Whether rows that are masked leave no trace in the model's density."""
     observed = sites.observed_site(bound, found).name
     if bound.n_rows or any(site.kind == "latent" and "row" in site.dims for site in found):

@@ -10,6 +10,7 @@ import numpy as np
 from numpyro import handlers
 
 from scalecheck import density, model, sites, store
+from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
 from scalecheck.names import closest
 from scalecheck.plan import Slice
@@ -91,14 +92,14 @@ def _read(
     meta: store.Meta,
     rows: slice,
     precision: str = "float32",
-) -> model.Rows:
+) -> Rows:
     part = Slice("arrival", rows.start, min(rows.stop, meta.n_rows))
     values = store.read_rows(folder.data, [part], bound.columns)
-    return model.make_rows(bound, values, meta.labels, precision=precision)
+    return make_rows(bound, values, meta.labels, precision=precision)
 
 
 def _check_prediction(
-    bound: model.Model, function: Callable[..., Any], observed: sites.Site, rows: model.Rows
+    bound: model.Model, function: Callable[..., Any], observed: sites.Site, rows: Rows
 ) -> None:
     """The outcome arrives as None when the model is to predict: it must then draw one value per row."""
     arrays = {**rows.arrays, bound.outcome: None}
@@ -131,7 +132,7 @@ def _prior(
     part = Slice("arrival", 0, min(meta.n_rows, 2))
     unit = (meta.unit,) if meta.unit else ()
     values = store.read_rows(folder.data, [part], tuple(dict.fromkeys([*bound.columns, *unit])))
-    few = model.make_rows(bound, values, meta.labels, unit=meta.unit)
+    few = make_rows(bound, values, meta.labels, unit=meta.unit)
     function = sites.function_of_arrays(bound, few.counts)
     vector = density.vector_of(function, compared, few.arrays)
     latent = [site.name for site in found if site.kind == "latent"]

@@ -10,8 +10,9 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 
+from scalecheck.columns import Rows
 from scalecheck.errors import StudyError
-from scalecheck.model import Model, Rows, first_line, line_of
+from scalecheck.model import Model, first_line, line_of
 from scalecheck.names import closest
 
 # Rows of the abstract data on which shapes are found.

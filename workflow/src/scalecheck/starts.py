@@ -63,16 +63,17 @@ def _starts_of_fit(
 ) -> dict[str, jax.Array]:
     arrays = {name: values[number] for name, values in batch.arrays.items()}
     good: list[Any] = []
+    worst: dict[str, jax.Array] = {}
     for attempt in range(_TRIES):
         z, valid = candidates(jax.random.fold_in(key, attempt), arrays)
+        worst = _take(z, int(np.argmin(valid)))
         good.append(_take(z, np.flatnonzero(valid)))
         if sum(len(next(iter(part.values()))) for part in good) >= n_chains:
             return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:n_chains], *good)
-    worst = int(np.argmin(valid))
-    raise _blame(batch, number, {name: values[worst] for name, values in z.items()})
+    raise _blame(batch, number, worst)
 
 
-def _take(z: dict[str, jax.Array], which: NDArray) -> dict[str, jax.Array]:
+def _take(z: dict[str, jax.Array], which: NDArray | int) -> dict[str, jax.Array]:
     return {name: values[which] for name, values in z.items()}
 
 

@@ -14,8 +14,9 @@ LATER = {
     "adaptation": "the watch over warmup comes with a later version",
 }
 
-# An axis whose p is no smaller than this does not outweigh a surprise that speaks of misfit.
-_WEAK_AXIS = 1e-4
+# An axis whose p is larger than this does not outweigh a surprise that speaks of misfit. No p is smaller than 1 in
+# 10,000; where two or three statistics are ranked together, 2 or 3 in 10,000 can be the smallest.
+_WEAK_AXIS = 3e-4
 
 
 class Judged(NamedTuple):

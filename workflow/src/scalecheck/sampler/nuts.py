@@ -1,7 +1,8 @@
 """NumPyro's own NUTS transition, compiled once per shape and driven in blocks.
 
 The draws of a fit are those of `MCMC.run` with the same key and starts, bit for bit: `hmc()` gives
-the two functions that `NUTS.init` and `NUTS.sample` call. What differs is that the data are
+the two functions that `NUTS.init` and `NUTS.sample` call. (Starts with their potential: `MCMC`
+computes that op by op, and one compiled program can differ from it in the last bit.) What differs is that the data are
 arguments of the program, so that every data set of a shape runs in the same one, and that the host
 sees the chains between blocks.
 """

@@ -1,0 +1,64 @@
+"""The same fits as a study made, the plain way: a loop of fresh `numpyro.infer.MCMC` objects.
+
+    .venv/bin/python tests/benchmarks/naive.py results/golf --out naive.json
+
+Reads which rows each fit of the golf study had, fits each with MCMC(NUTS(model)) as NumPyro's
+documentation shows it (chains vectorised, the fastest way on one processor), and writes the CPU
+seconds that each took, compilation included, imports not.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer import MCMC, NUTS, init_to_sample
+
+from scalecheck import model, plan, records, store, study
+from scalecheck.records import StudyFolder
+
+
+def main() -> None:
+    """Fit every fit that was done."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    folder = StudyFolder(options.folder)
+    rows = records.read_plan(folder.plan)
+    levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
+    seconds: dict[str, float] = {}
+    for number, row in enumerate(rows):
+        record = records.read_json(folder.record(row["fit"]))
+        if record["status"] != "done":
+            continue
+        sections = study.parse_sections(json.dumps(record["settings"]))
+        user_model = model.load(sections["model"])
+        slices = plan.locate(rows, row["fit"], levels, "arrival").slices
+        columns = store.read_rows(folder.data, slices, ["distance_ft", "holed"])
+        distance, holed = (
+            jnp.asarray(columns[c].astype(np.float32)) for c in ("distance_ft", "holed")
+        )
+        sampler = sections["sampler"]
+        began = time.process_time()
+        mcmc = MCMC(
+            NUTS(user_model, init_strategy=init_to_sample()),
+            num_warmup=sampler.warmup,
+            num_samples=sampler.draws,
+            num_chains=sampler.chains,
+            chain_method="vectorized",
+            progress_bar=False,
+        )
+        mcmc.run(jax.random.PRNGKey(number), distance, holed)
+        jax.block_until_ready(mcmc.get_samples())
+        seconds[row["fit"]] = time.process_time() - began
+    records.write_json(options.out, seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""The families of checks on whole studies, and the verdict that they end in."""
+
+import importlib.metadata
+import shutil
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import small_studies
+
+from scalecheck import chain, conclude, examine, records, results, store
+
+VERDICT = {
+    "study",
+    "version",
+    "verdict",
+    "misfit",
+    "heterogeneous",
+    "alpha",
+    "rows",
+    "gradients",
+    "seconds",
+    "findings",
+    "forecast",
+    "reason",  # beyond the contract: why it is inconclusive
+    "unusable",
+}
+
+
+def judge(small):
+    """Check and conclude as the programs do: the findings, and the content of verdict.json."""
+    study, folder = small.study, small.folder
+    found = examine.examine(small.evidence(), study.data, study.increments, lambda line: None)
+    for name, table in found.tables.items():
+        records.write_table(folder.table(name), table)
+    records.write_table(folder.table("findings"), conclude.findings_table(found.findings))
+    conclude.conclude(folder, study.study, study.increments.order, study.verdict.alpha)
+    return found, records.read_json(folder.verdict)
+
+
+@pytest.fixture(scope="module")
+def examined(conjugate):
+    return judge(conjugate)
+
+
+def test_verdict_json_has_exactly_the_keys_of_the_contract(conjugate, examined):
+    _, content = examined
+    assert set(content) == VERDICT
+    assert set(content["rows"]) == {"total", "used", "first_seen"}
+    assert content["version"] == importlib.metadata.version("scalecheck")
+    assert content["forecast"] is None
+    for finding in content["findings"]:
+        assert set(finding) == {"family", "status", "p", "p_adjusted", "effect", "where", "message"}
+        assert set(finding["where"]) == {"axis", "level", "parameter", "fit"}
+        assert (finding["effect"] is None) == (finding["status"] == "not run")
+        if finding["effect"]:
+            assert set(finding["effect"]) == {"name", "value", "low", "high"}
+    later = [f["family"] for f in content["findings"] if f["status"] == "not run"]
+    assert later == ["effort", "scaling", "adaptation"]
+
+
+def test_a_true_model_is_adequate_and_every_row_is_counted_once(conjugate, examined):
+    _, content = examined
+    assert content["verdict"] == "adequate"
+    assert not content["misfit"]
+    assert not content["heterogeneous"]
+    # The last increment is all rows, so that subsets and levels add none.
+    assert content["rows"] == {"total": 214, "used": 214, "first_seen": None}
+
+
+def test_gradients_and_seconds_are_those_of_all_records(conjugate, examined):
+    _, content = examined
+    plan = records.read_plan(conjugate.folder.plan)
+    found = [records.read_json(conjugate.folder.record(row["fit"])) for row in plan]
+    assert content["gradients"] == sum(
+        sum(one["gradients"]["warmup"]) + sum(one["gradients"]["sampling"]) for one in found
+    )
+    assert content["seconds"] == pytest.approx(sum(sum(one["seconds"].values()) for one in found))
+
+
+def test_every_family_ran_once_per_axis_and_step(examined):
+    found, _ = examined
+    places = [(f.family, f.axis, f.fit) for f in found.findings]
+    assert places == [
+        ("agreement", None, None),
+        ("heterogeneity", "group", "axis-group"),
+        ("heterogeneity", "arrival", "increment-03"),
+        ("drift", None, "increment-02"),
+        ("drift", None, "increment-03"),
+        ("drift", None, None),
+        ("surprise", None, "increment-02"),
+        ("surprise", None, "increment-03"),
+    ]
+    for family in {f.family for f in found.findings}:
+        weights = [f.weight for f in found.findings if f.family == family]
+        assert sum(weights) == pytest.approx(1)
+
+
+def test_tables_have_a_row_for_every_fit_and_parameter(conjugate, examined):
+    found, _ = examined
+    plan = [row["fit"] for row in records.read_plan(conjugate.folder.plan)]
+    fits = found.tables["fits"].set_index("fit")
+    assert fits.index.tolist() == plan
+    assert fits["usable"].all()
+    cost = fits["iterations"] * fits["leapfrogs_per_iteration"]
+    record = records.read_json(conjugate.folder.record("subset-01"))
+    n_draws = conjugate.read("subset-01").z.shape[1]
+    assert fits.loc["subset-01", "iterations"] == 4 * (200 + n_draws)
+    assert cost["subset-01"] * n_draws / (200 + n_draws) == pytest.approx(
+        sum(record["gradients"]["sampling"])
+    )
+    assert found.tables["estimates"]["fit"].tolist() == plan
+    estimate = found.tables["estimates"].set_index("fit").loc["axis-group"]
+    y = conjugate.values("axis-group", "y")["y"]
+    assert estimate["mean"] == pytest.approx(y.sum() / (len(y) + 1), abs=4 * estimate["mcse"])
+
+
+def test_a_look_at_an_increment_finds_what_the_check_of_the_study_finds(conjugate, examined):
+    """Or the chain would stop for a finding that the verdict does not have."""
+    found, _ = examined
+    steps = [("increment-01", "increment-02"), ("increment-02", "increment-03")]
+    for before, after in steps:
+        with jax.enable_x64(True):
+            looked = examine._step_findings(
+                conjugate.evidence(), conjugate.read(before), conjugate.read(after), looks=2
+            )
+        checked = [
+            f for f in found.findings if f.fit == after and f.family in ("drift", "surprise")
+        ]
+        assert [(f.family, f.p, f.weight, f.large) for f in looked] == [
+            (f.family, f.p, f.weight, f.large) for f in checked
+        ]
+
+
+def test_increments_that_are_fine_say_nothing(conjugate):
+    for name in ("increment-02", "increment-03"):
+        assert records.read_json(conjugate.folder.record(name))["stop"] == ""
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """The same model, and data that jump after 64 of 1024 rows: the chain as the workflow runs it."""
+    rng = np.random.default_rng(6)
+    y = rng.standard_normal(1024) + 1.5 * (np.arange(1024) >= 64)
+    table = pd.DataFrame({"y": y, "x": 1.0, "year": 1.0 + np.arange(1024) // 64})
+    small = small_studies.make(
+        tmp_path_factory.mktemp("broken"),
+        table,
+        data={"order": "year"},
+        subsets={"count": 3, "size": 40},
+        increments={"start": 64, "factor": 2, "end": 512},
+        sampler={"chains": 4, "warmup": 200, "draws": 300},
+    )
+    small.fit("subset-01", "subset-02", "subset-03")
+    before = None
+    for name in ("increment-01", "increment-02", "increment-03", "increment-04"):
+        chain.write_increment(small.job(), name, before)
+        before = name
+    return small
+
+
+def test_the_chain_stops_where_the_model_breaks_and_the_rest_says_why(broken):
+    found = [records.read_json(broken.folder.record(f"increment-0{n}")) for n in range(1, 5)]
+    assert [one["status"] for one in found] == ["done", "done", "skipped", "skipped"]
+    assert "stop" not in found[0]  # the first has nothing before it to look at
+    assert found[1]["stop"].startswith("increment-02 (128 rows) was found to break: ")
+    assert found[2]["reason"] == found[3]["reason"] == found[1]["stop"]
+    assert not broken.folder.posterior("increment-03").exists()
+
+
+def test_a_break_over_time_is_strong_heterogeneous_and_dated(broken):
+    found, content = judge(broken)
+    assert content["verdict"] == "misfit"
+    assert content["heterogeneous"]
+    assert content["rows"]["first_seen"] == 128
+    strong = {f["family"] for f in content["findings"] if f["status"] == "strong"}
+    assert "drift" in strong
+    fits = found.tables["fits"].set_index("fit")
+    assert fits.loc["increment-04", "status"] == "skipped"
+    assert fits.loc["increment-04", "reason"].startswith("increment-02 (128 rows)")
+    assert not fits.loc["increment-04", "usable"]
+    # Rows of skipped fits are not used.
+    used = [observations(broken, fit) for fit in fits.index[fits["status"] == "done"]]
+    assert content["rows"]["used"] == len(np.unique(np.concatenate(used)))
+
+
+def observations(small, fit):
+    return small.values(fit, store.OBSERVATION)[store.OBSERVATION]
+
+
+def test_a_fit_that_cannot_be_used_makes_the_study_inconclusive(conjugate, examined, tmp_path):
+    fits = records.read_table(conjugate.folder.table("fits"))
+    fits.loc[fits["fit"] == "subset-02", ["usable", "reason"]] = [False, "R-hat of mu is 1.2"]
+    small = copy(conjugate, tmp_path)
+    records.write_table(small.folder.table("fits"), fits)
+    content = conclude.conclude(small.folder, "small", "arrival", 0.05)
+    assert (content["verdict"], content["reason"]) == (
+        "inconclusive",
+        "subset-02: R-hat of mu is 1.2",
+    )
+
+
+def copy(small, path):
+    shutil.copytree(small.folder.path, path / "small")
+    return small._replace(folder=records.StudyFolder(path / "small"))
+
+
+def test_families_whose_fits_cannot_be_used_are_not_run_and_say_so(conjugate):
+    study = results.read_study(conjugate.folder, "arrival")
+    bad = {
+        name: fit._replace(health=fit.health._replace(reason="R-hat of mu is 1.2"))
+        for name, fit in study.done.items()
+    }
+    study = study._replace(done=bad)
+    evidence, settings = conjugate.evidence(), conjugate.study
+    parts = [
+        examine.check_agreement(evidence, study, evidence.prior()),
+        examine.check_heterogeneity(evidence, study, settings.data, settings.increments),
+        examine.check_drift(evidence, study, evidence.prior(), 1.0),
+        examine.check_surprise(evidence, study),
+    ]
+    findings = [finding for part in parts for finding in part.findings]
+    for finding in findings:
+        assert finding.p is None
+        assert "usable" in finding.message or "cannot be used" in finding.message
+    assert [finding.family for finding in findings].count("heterogeneity") == 2

@@ -1,0 +1,256 @@
+"""Fits against posteriors that are known exactly, padded and not, alone and in a batch."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import small_studies
+from arviz_stats.base import array_stats
+
+from scalecheck import chain, density, fit, records, sampler
+from scalecheck.errors import StudyError
+from scalecheck.sampler.schedule import Block
+
+FITS = ("subset-01", "level-group-01", "axis-group", "increment-01", "increment-02", "increment-03")
+
+
+def mcse(draws, method="mean"):
+    return float(array_stats.mcse(draws, method=method, chain_axis=0, draw_axis=1))
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_conjugate_posterior_is_exact_to_mcse(conjugate, name):
+    """From 8 rows to 214; in a batch with others, and alone padded to the common shape."""
+    result, y = conjugate.read(name), conjugate.values(name, "y")["y"]
+    mu = result.z[..., 0]
+    assert abs(mu.mean() - y.sum() / (len(y) + 1)) < 4 * mcse(mu)
+    assert abs(mu.std() - (len(y) + 1) ** -0.5) < 4 * mcse(mu, "sd")
+    assert len(y) == result.task.rows
+
+
+def test_small_fits_share_one_shape_and_masked_rows_leave_the_density_alone(conjugate):
+    (task,) = conjugate.tasks("increment-01")
+    (batch,) = read(conjugate, task)
+    assert batch.arrays["y"].shape == (1, fit.SMALL)
+    own = {name: values[0][:8] for name, values in batch.arrays.items() if name != "row_mask"}
+    for mu in (-1.0, 0.4):
+        energies = [
+            float(density.potential(batch.function)(**arrays)({"mu": np.float32(mu)}))
+            for arrays in (own, batch.own[0], {n: v[0] for n, v in batch.arrays.items()})
+        ]
+        assert energies == pytest.approx([energies[0]] * 3, rel=3e-7)
+
+
+def read(small, *tasks):
+    return fit.read_batches(small.folder, tasks, "y", small.study.model, "float32")
+
+
+def test_the_key_of_a_fit_depends_on_the_seed_and_its_name_alone():
+    keys = [
+        tuple(map(int, fit.fit_key(seed, name)))
+        for seed in (1, 2)
+        for name in ("subset-01", "subset-02")
+    ]
+    assert len(set(keys)) == 4
+    assert tuple(map(int, fit.fit_key(1, "subset-01"))) == keys[0]
+
+
+ROW_LATENTS = """
+def model(x, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    with numpyro.plate("rows", x.shape[0]):
+        z = numpyro.sample("z", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Normal(mu + z, 1), obs=y)
+"""
+PROCESS = """
+def model(x, y=None):
+    scale = numpyro.sample("scale", dist.HalfNormal(1))
+    gap = x[:, None] - x[None]
+    kernel = scale * jnp.exp(-gap**2) + 0.1 * jnp.eye(x.shape[0])
+    numpyro.sample("y", dist.MultivariateNormal(jnp.zeros(x.shape[0]), kernel), obs=y)
+"""
+
+
+def table(n_rows=60):
+    rng = np.random.default_rng(5)
+    x = rng.uniform(-3, 3, n_rows)
+    group = np.repeat(["a", "b", "c"], [30, 20, n_rows - 50])
+    return pd.DataFrame(
+        {"x": x, "y": np.sin(x) + 0.3 * rng.standard_normal(n_rows), "group": group}
+    )
+
+
+@pytest.mark.parametrize("source", [small_studies.COUNTED, ROW_LATENTS, PROCESS])
+def test_a_model_that_padding_would_change_is_fitted_shape_by_shape(tmp_path, source):
+    small = small_studies.make(
+        tmp_path,
+        table(),
+        source,
+        data={"axes": ["group"]},
+        subsets={"count": 2, "size": 25},
+        increments={"start": 20, "end": 20},
+    )
+    names = ["subset-01", "level-group-01", "level-group-02", "subset-02", "level-group-03"]
+    batches = read(small, *small.tasks(*names))
+    found = [([task.fit for task in b.tasks], b.arrays["y"].shape) for b in batches]
+    assert found == [
+        (["subset-01", "level-group-01", "subset-02"], (3, 25)),
+        (["level-group-02"], (1, 20)),
+        (["level-group-03"], (1, 10)),
+    ]
+    for batch in batches:
+        assert "row_mask" not in batch.arrays
+        assert all(
+            len(own["y"]) == task.rows for own, task in zip(batch.own, batch.tasks, strict=True)
+        )
+
+
+def test_a_process_over_rows_is_fitted_and_its_row_checks_say_why_they_do_not_run(tmp_path):
+    small = small_studies.make(
+        tmp_path,
+        table(),
+        PROCESS,
+        data={"axes": ["group"]},
+        subsets={"count": 2, "size": 20},
+        increments={"start": 20, "end": 20},
+        sampler={"chains": 2, "warmup": 50, "draws": 30},
+    )
+    (result,) = small.fit("increment-01")
+    assert np.isfinite(result.z).all()
+    assert result.record["padded_rows"] == 20
+    assert "no log likelihood one by one" in small.evidence().no_row_checks()
+
+
+@pytest.mark.parametrize(
+    ("metric", "dense"),
+    [
+        ("diagonal", ()),
+        ("dense", (("a", "b", "c"),)),
+        ([["c", "a"]], (("c", "a"),)),
+    ],
+)
+def test_the_metric_of_the_study_is_that_of_the_sampler(conjugate, metric, dense):
+    settings = dataclasses.replace(conjugate.study.sampler, metric=metric)
+    found = fit.nuts_settings(settings, {"b": 0, "a": 0, "c": 0})
+    assert found == (settings.warmup, 0.8, 10, dense)
+
+
+def test_a_metric_of_unknown_sites_is_refused(conjugate):
+    settings = dataclasses.replace(conjugate.study.sampler, metric=[["mu", "tua"]])
+    with pytest.raises(StudyError, match="sampler.metric names tua, .* did you mean tau?"):
+        fit.nuts_settings(settings, {"mu": 0, "tau": 0})
+
+
+def test_the_log_has_a_line_per_block_with_what_one_wants_to_know(rich):
+    progress = sampler.Progress([1], Block(50, 100, 2, True), 600, 0.1234567, 7.0, 3, 61.2)
+    assert fit.progress_line(rich.fitted.batch, progress) == (
+        "subset-02: warmup 100/600, step size 0.123, 7.0 leapfrogs per iteration, 3 divergences, 0:01:01 left"
+    )
+
+
+# ---- the chain of increments
+
+
+def test_after_a_stop_the_rest_is_skipped_with_the_reason(conjugate, tmp_path):
+    folder = tmp_path / "small"
+    shutil.copytree(conjugate.folder.path, folder)
+    small = conjugate._replace(folder=records.StudyFolder(folder))
+    first = records.read_json(small.folder.record("increment-01"))
+    records.write_json(
+        small.folder.record("increment-01"), {**first, "stop": "it was found to break"}
+    )
+    log = []
+    for before, name in (("increment-01", "increment-02"), ("increment-02", "increment-03")):
+        small.folder.posterior(name).unlink()
+        chain.write_increment(small.job(log.append), name, before)
+        record = records.read_json(small.folder.record(name))
+        assert record["status"] == "skipped"
+        assert record["reason"] == "it was found to break"
+        assert (record["kind"], record["fit"]) == ("increment", name)
+        assert not small.folder.posterior(name).exists()
+    assert log == [f"increment-0{n}: skipped: it was found to break" for n in (2, 3)]
+
+
+def test_the_manifest_of_a_batch_names_its_fits(conjugate):
+    manifest = records.read_json(conjugate.folder.path / "fits" / "subsets.json")
+    names = ["subset-01", "subset-02", "subset-03"] + [f"level-group-0{n}" for n in (1, 2, 3)]
+    assert manifest == {"fits": names}
+
+
+# ---- processes
+
+
+@pytest.fixture(scope="module")
+def processes(conjugate, tmp_path_factory):
+    """Fit two data sets in fresh processes, one after the other: folder, cached programs and log of each."""
+    cache = tmp_path_factory.mktemp("cache")
+    found = {}
+    for name in ("increment-01", "increment-02"):
+        folder = tmp_path_factory.mktemp(name) / "small"
+        folder.mkdir()
+        for path in (conjugate.folder.data, conjugate.folder.plan, conjugate.folder.model):
+            shutil.copy(path, folder)
+        found[name] = (records.StudyFolder(folder), *run_fit(conjugate, folder, name, cache))
+    return found
+
+
+def run_fit(small, folder, name, cache):
+    program = Path(__file__).parents[1] / "scripts" / "fit.py"
+    options = ["--settings", small.study.sections(*small_studies.FIT_SECTIONS)]
+    options += [
+        "--folder",
+        str(folder),
+        "--fits",
+        name,
+        "--increment",
+        "--log",
+        str(folder / "log"),
+    ]
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    subprocess.run([sys.executable, str(program), *options], env=environment, check=True)
+    ours = ("jit_advance-", "jit_init-")
+    cached = {path.name for path in cache.glob("*-cache") if path.name.startswith(ours)}
+    return cached, (folder / "log").read_text(encoding="utf-8")
+
+
+def draws_of(folder, name):
+    tree = records.read_posterior(folder.posterior(name))
+    return {group: tree[group].to_dataset() for group in tree.children}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["increment-01", "increment-02"])
+def test_a_rerun_in_another_process_has_the_same_bits(conjugate, processes, name):
+    one, other = draws_of(conjugate.folder, name), draws_of(processes[name][0], name)
+    assert set(one) == set(other)
+    for group in one:
+        assert one[group].equals(other[group]), group
+
+
+@pytest.mark.slow
+def test_another_process_with_other_data_of_the_shape_compiles_nothing(processes):
+    (_, first, _), (_, second, _) = processes.values()
+    assert len(first) == 2  # the start and the blocks
+    assert first == second
+
+
+@pytest.mark.slow
+def test_a_process_records_its_device_and_says_where_it_is(processes):
+    folder, _, log = processes["increment-01"]
+    record = json.loads(folder.record("increment-01").read_text(encoding="utf-8"))
+    assert (record["platform"], record["device"]) == ("cpu", "cpu")
+    assert record["settings"]["sampler"]["warmup"] == 200
+    lines = log.splitlines()
+    assert all(line[:4].isdigit() and line[19] == " " for line in lines)
+    assert any("increment-01: compiling for 1 x 2048 rows" in line for line in lines)
+    assert any("increment-01: warmup 200/500" in line for line in lines)
+    assert any(
+        "increment-01: sampling 500/500" in line and "0:00:00 left" in line for line in lines
+    )

@@ -1,0 +1,255 @@
+"""What would make a fit fail or lie is found before it, and named."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import small_studies
+
+from scalecheck import fit, preflight, starts, store
+from scalecheck.errors import StudyError
+from scalecheck.records import read_json
+
+N_ROWS = 40
+
+
+def table(**columns):
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"x": rng.standard_normal(N_ROWS), "y": rng.standard_normal(N_ROWS)})
+    return frame.assign(**columns)
+
+
+def make(path, frame, source=small_studies.CONJUGATE, **settings):
+    settings = {
+        "subsets": {"count": 1, "size": 20},
+        "increments": {"start": 20, "end": 20},
+    } | settings
+    return small_studies.make(path, frame, source, **settings)
+
+
+COUNTS = """
+def model(x, y=None):
+    rate = numpyro.sample("rate", dist.Gamma(2.0, 1.0))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Poisson(rate), obs=y)
+"""
+COUNTED = COUNTS.replace("model(x,", "model(n_rows,").replace("x.shape[0]", "n_rows")
+BINARY = COUNTS.replace("dist.Poisson(rate)", "dist.Bernoulli(logits=rate * x)")
+
+
+@pytest.mark.parametrize(
+    ("source", "value"), [(COUNTS, -1.0), (COUNTS, 0.5), (COUNTED, -1.0), (BINARY, 2.0)]
+)
+def test_an_outcome_out_of_support_is_named_with_its_row(tmp_path, source, value):
+    y = np.arange(N_ROWS) % 2.0
+    y[16] = value
+    words = (
+        f"data.csv: row 17 has y = {value:g}, which is outside the support of the observed site y"
+    )
+    with pytest.raises(StudyError, match=words):
+        make(tmp_path, table(y=y), source)
+
+
+def test_what_was_learned_about_the_model_is_recorded(tmp_path):
+    small = make(tmp_path, table(y=np.arange(N_ROWS) % 2.0), BINARY)
+    found = read_json(small.folder.model)
+    assert found["compared"] == ["rate"]
+    assert found["by_row"]
+    assert found["covariates"] == ["x"]
+    assert [(site["name"], site["kind"]) for site in found["sites"]] == [
+        ("rate", "latent"),
+        ("y", "observed"),
+    ]
+    # log Gamma(2, 1) has the mean digamma(2) and the variance trigamma(2).
+    assert found["prior"]["mean"][0] == pytest.approx(1 - np.euler_gamma, abs=0.03)
+    assert found["prior"]["covariance"][0][0] == pytest.approx(np.pi**2 / 6 - 1, abs=0.05)
+
+
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_a_column_that_float32_flattens_is_refused(tmp_path, column):
+    frame = table()
+    frame[column] += 1e8
+    words = f"column {column} loses its precision in float32: .*: subtract 1e\\+08, or use"
+    with pytest.raises(StudyError, match=words):
+        make(tmp_path, frame)
+
+
+def test_float64_takes_such_a_column(tmp_path):
+    make(tmp_path, table(y=table()["y"] + 1e8), sampler={"precision": "float64"})
+
+
+def test_a_value_too_large_for_float32_is_refused(tmp_path):
+    with pytest.raises(StudyError, match="column y holds 1e\\+39, too large for sampler.precision"):
+        make(tmp_path, table(y=[1e39] + [0.0] * (N_ROWS - 1)))
+
+
+UNDERFLOW = """
+from jax.scipy.special import ndtr
+
+def model(x, y=None):
+    scale = numpyro.sample("scale", dist.Uniform(0.9, 1.1))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Bernoulli(probs=2 * ndtr(x / scale) - 1), obs=y)
+"""
+
+
+def test_a_likelihood_that_only_float64_can_hold_is_refused_with_its_row(tmp_path):
+    """A miss at 6 sds has a probability of 2e-9; in float32 it is that of the clipped one, 1e-7."""
+    x, y = np.full(N_ROWS, 0.5), np.ones(N_ROWS)
+    x[7], y[7] = 6.0, 0.0
+    words = (
+        "row 8: float32 loses the log likelihood of the site y: -1[0-9.]+ where float64 gives -[12]"
+    )
+    with pytest.raises(StudyError, match=words):
+        make(tmp_path, table(x=x, y=y), UNDERFLOW)
+    y[7] = 1.0
+    make(tmp_path / "fine", table(x=x, y=y), UNDERFLOW)
+
+
+UNPLATED = """
+def model(n_rows, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+"""
+SHAPE_OF_OUTCOME = """
+def model(x, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    with numpyro.plate("rows", len(y)):
+        numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (
+            UNPLATED,
+            r"the site y must have one value per row when y is None.* the shape \(\): put it",
+        ),
+        (
+            SHAPE_OF_OUTCOME,
+            "line 8: the model raises TypeError: .* when y is None, as it is when it",
+        ),
+    ],
+)
+def test_a_model_that_cannot_predict_is_refused(tmp_path, source, words):
+    with pytest.raises(StudyError, match=words):
+        make(tmp_path, table(), source)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"metric": [["mu", "mus"]]},
+            "sampler.metric names mus, which is no latent site of .*model.py, did you",
+        ),
+        (
+            {"keep": ["mus"]},
+            "sampler.keep names mus, which is no site of .*model.py, did you mean mu",
+        ),
+    ],
+)
+def test_settings_that_name_no_site_are_refused(tmp_path, settings, words):
+    with pytest.raises(StudyError, match=words):
+        make(tmp_path, table(), sampler=settings)
+
+
+def test_a_model_with_nothing_to_compare_is_refused(tmp_path):
+    source = """
+    def model(x, y=None):
+        with numpyro.plate("rows", x.shape[0]):
+            z = numpyro.sample("z", dist.Normal(0, 1))
+            numpyro.sample("y", dist.Normal(z, 1), obs=y)
+    """
+    with pytest.raises(StudyError, match="no latent site can be compared across fits"):
+        make(tmp_path, table(), source)
+
+
+def test_units_beyond_count_do_not_enter_the_prior(tmp_path):
+    """The prior is drawn 20,000 times: with every unit of the data it would fill the memory."""
+    source = """
+    def model(patient, n_patient, y=None):
+        if n_patient > 2 and patient.shape[0] == 2:
+            raise ValueError("all units are here")
+        mu = numpyro.sample("mu", dist.Normal(0, 1))
+        with numpyro.plate("patients", n_patient):
+            z = numpyro.sample("z", dist.Normal(0, 1))
+        with numpyro.plate("rows", patient.shape[0]):
+            numpyro.sample("y", dist.Normal(mu + z[patient], 1), obs=y)
+    """
+    frame = table(patient=[f"p{i // 2}" for i in range(N_ROWS)])
+    make(tmp_path, frame, source, data={"unit": "patient"})
+
+
+# ---- starts
+
+
+def starts_of(small, settings=None):
+    batch = fit.read_batches(
+        small.folder, small.tasks("subset-01"), "y", small.study.model, "float32"
+    )[0]
+    keys = fit.fit_key(1, "subset-01")[None]
+    return batch, starts.find_starts(batch, settings or small.study.sampler, keys)
+
+
+def test_starts_are_finite_draws_from_the_prior(tmp_path):
+    small = make(tmp_path, table(y=np.arange(N_ROWS) % 2.0), BINARY)
+    batch, starts = starts_of(small)
+    assert starts["rate"].shape == (1, 2)
+    uniform = dataclasses.replace(small.study.sampler, start="uniform", chains=50)
+    _, starts = starts_of(small, uniform)
+    assert starts["rate"].shape == (1, 50)
+    assert (np.abs(starts["rate"]) < 2).all()
+
+
+BROKEN = """
+def model(x, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal({mean}, 1), obs=y)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mean", "words"),
+    [
+        (
+            "mu + jnp.log(x)",
+            "no start has a finite log density: the site y is to blame at row {row}$",
+        ),
+        (
+            "jnp.sqrt((mu * (x > 0)) ** 2)",
+            "no start has a finite gradient: the site y is to blame at row {row}, in the direction of mu$",
+        ),
+    ],
+)
+def test_a_row_without_a_finite_density_or_gradient_is_named(tmp_path, mean, words, monkeypatch):
+    """Every row of the file passes the preflight at other values, so that only a start shows it."""
+    x = np.full(N_ROWS, 1.0)
+    x[::3] = -1.0  # so that one lies in the subset
+    monkeypatch.setattr(preflight, "_check_rows", lambda *arguments: None)
+    small = make(tmp_path, table(x=x), BROKEN.replace("{mean}", mean))
+    (task,) = small.tasks("subset-01")
+    rows = store.read_rows(small.folder.data, task.slices, ["x", store.FILE_ROW])
+    bad = rows[store.FILE_ROW][rows["x"] < 0][:3]
+    with pytest.raises(
+        StudyError, match="subset-01: " + words.format(row=", ".join(map(str, bad)))
+    ):
+        starts_of(small)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("numpyro.factor('penalty', jnp.log(-jnp.abs(mu)))", "the site penalty is to blame"),
+        ("numpyro.sample('s', dist.Normal(mu, mu - 9.0))", "the site s is to blame"),
+    ],
+)
+def test_a_site_without_a_finite_density_is_named(tmp_path, line, words, monkeypatch):
+    monkeypatch.setattr(preflight, "_check_rows", lambda *arguments: None)
+    source = small_studies.CONJUGATE.replace("    with", f"    {line}\n    with")
+    small = make(tmp_path, table(), source)
+    with pytest.raises(StudyError, match=f"no start has a finite log density: {words}"):
+        starts_of(small)

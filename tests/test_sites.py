@@ -1,0 +1,167 @@
+"""The sites of a model: found without computing, indexed by columns or rows, compared or not."""
+
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+from scalecheck import model, sites
+from scalecheck.columns import make_rows, pad
+from scalecheck.errors import StudyError
+from scalecheck.sites import Site
+from scalecheck.study import ModelSettings
+
+LABELS = {"y": None, "x": None, "group": ["a", "b", "c"], "year": ["2018", "2019"]}
+N_ROWS = 7
+IMPORTS = """
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+"""
+
+
+def bound_rows(tmp_path, source, outcome="y"):
+    path = tmp_path / "model.py"
+    path.write_text(IMPORTS + textwrap.dedent(source), encoding="utf-8")
+    settings = ModelSettings(str(path), "model", {}, None)
+    bound = model.bind(model.load(settings), settings, outcome, LABELS)
+    rng = np.random.default_rng(1)
+    values = {
+        "y": rng.standard_normal(N_ROWS),
+        "x": rng.standard_normal(N_ROWS),
+        "group": rng.integers(3, size=N_ROWS),
+        "year": rng.integers(2, size=N_ROWS),
+    }
+    return bound, make_rows(bound, values, LABELS)
+
+
+def describe(tmp_path, source):
+    bound, rows = bound_rows(tmp_path, source)
+    return bound, {site.name: site for site in sites.describe(bound, rows)}
+
+
+EVERYTHING = """
+def model(x, group, n_group, n_year, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1).expand([2]))
+    share = numpyro.sample("share", dist.Dirichlet(jnp.ones(4)))
+    effect = numpyro.sample("effect", dist.Normal(0, 1).expand([n_group, 3]).to_event(1))
+    crossed = numpyro.sample("crossed", dist.Normal(0, 1).expand([n_year, n_group]).to_event(2))
+    noise = numpyro.sample("noise", dist.Normal(0, 1).expand([x.shape[0]]))
+    mean = numpyro.deterministic("mean", mu[0] + effect[group, 0] + noise)
+    numpyro.factor("penalty", -jnp.sum(crossed**2))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mean, 1), obs=y)
+"""
+
+
+def test_every_dimension_is_named_by_the_column_or_the_rows_that_index_it(tmp_path):
+    _, found = describe(tmp_path, EVERYTHING)
+    assert found == {
+        "mu": Site("mu", "latent", (2,), ("mu_dim_0",)),
+        "share": Site("share", "latent", (4,), ("share_dim_0",)),
+        "effect": Site("effect", "latent", (3, 3), ("group", "effect_dim_1")),
+        "crossed": Site("crossed", "latent", (2, 3), ("year", "group")),
+        "noise": Site("noise", "latent", (N_ROWS,), ("row",)),
+        "mean": Site("mean", "deterministic", (N_ROWS,), ("row",)),
+        "penalty": Site("penalty", "factor", (0,), ("penalty_dim_0",)),
+        "y": Site("y", "observed", (N_ROWS,), ("row",)),
+    }
+
+
+def test_sites_indexed_by_a_group_or_by_rows_are_not_compared_unless_all_are(tmp_path):
+    bound, found = describe(tmp_path, EVERYTHING)
+    every = list(found.values())
+    assert [site.name for site in sites.compared_sites(bound, every, None)] == ["mu", "share"]
+    assert [site.name for site in sites.compared_sites(bound, every, ("share",))] == ["share"]
+    with pytest.raises(StudyError, match="names effect, which is indexed by group"):
+        sites.compared_sites(bound, every, ("effect",))
+    with pytest.raises(StudyError, match="no latent site, did you mean share"):
+        sites.compared_sites(bound, every, ("shares",))
+    with pytest.raises(StudyError, match="names mean, which is no latent site"):
+        sites.compared_sites(bound, every, ("mean",))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("    raise ValueError('why')", r"line 6: the model raises ValueError: why"),
+        ("    jnp.ones(3) + x", r"line 6: the model raises TypeError"),
+        ("    numpyro.sample('a', dist.Normal(0, 1))", "no site is observed: give numpyro.sample"),
+        (
+            "    k = numpyro.sample('k', dist.Poisson(3))\n    numpyro.sample('y', dist.Normal(k, 1), obs=y)",
+            "the latent site k is discrete, which NUTS cannot sample",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_fitted_is_refused(tmp_path, body, words):
+    bound, rows = bound_rows(tmp_path, f"def model(x, y=None):\n{body}\n")
+    with pytest.raises(StudyError, match=words):
+        sites.describe(bound, rows)
+
+
+def test_two_observed_sites_are_refused(tmp_path):
+    source = """
+    def model(x, y=None):
+        numpyro.sample("x", dist.Normal(0, 1), obs=x)
+        numpyro.sample("y", dist.Normal(0, 1), obs=y)
+    """
+    bound, found = describe(tmp_path, source)
+    with pytest.raises(StudyError, match="exactly one site must be observed, got x, y"):
+        sites.observed_site(bound, list(found.values()))
+
+
+PLATED = """
+def model(x, y=None):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(b * x, 1), obs=y)
+"""
+UNPLATED = """
+def model(y=None):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    numpyro.sample("y", dist.Normal(b, 1), obs=y)
+"""
+
+
+@pytest.mark.parametrize("source", [PLATED, UNPLATED])
+@pytest.mark.parametrize("b", [-1.5, 0.3])
+def test_masked_rows_change_neither_density_nor_gradient(tmp_path, source, b):
+    bound, rows = bound_rows(tmp_path, source)
+    padded = pad(rows, 2 * N_ROWS, rows.counts)
+    function = sites.function_of_arrays(bound, {})
+
+    def energy(b, arrays):
+        return -density_of(function, b, arrays)
+
+    own = jax.value_and_grad(energy)(b, rows.arrays)
+    whole = jax.value_and_grad(energy)(b, {**padded.arrays, "row_mask": padded.mask})
+    np.testing.assert_allclose(whole, own, rtol=2e-6)
+
+
+def density_of(function, b, arrays):
+    from numpyro.infer.util import log_density
+
+    return log_density(function, (), dict(arrays), {"b": b})[0]
+
+
+def test_the_mask_spares_the_prior(tmp_path):
+    bound, rows = bound_rows(tmp_path, PLATED)
+    none = {**rows.arrays, "row_mask": np.zeros(N_ROWS, bool)}
+    found = density_of(sites.function_of_arrays(bound, {}), 0.7, none)
+    assert float(found) == pytest.approx(-0.5 * 0.7**2 - 0.5 * np.log(2 * np.pi), rel=1e-6)
+
+
+def test_the_mask_takes_whole_rows_of_a_matrix(tmp_path):
+    source = """
+    def model(x, y=None):
+        b = numpyro.sample("b", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Normal(b * jnp.ones(3), 1.0), obs=y)
+    """
+    bound, rows = bound_rows(tmp_path, source)
+    y = np.random.default_rng(2).standard_normal((N_ROWS, 3)).astype("float32")
+    function = sites.function_of_arrays(bound, {})
+    mask = np.arange(N_ROWS) < 4
+    masked = density_of(function, 0.3, {"x": rows.arrays["x"], "y": y, "row_mask": mask})
+    own = density_of(function, 0.3, {"x": rows.arrays["x"][:4], "y": y[:4]})
+    assert float(masked) == pytest.approx(float(own), rel=1e-6)
