@@ -145,7 +145,8 @@ def test_a_level_holds_rows_of_that_level_alone(prepared):
             assert set(own.site) == {fit.level}
         else:
             low, high = map(float, fit.level.split(" to "))
-            assert own.age.between(low - 0.001, high + 0.001).all()
+            rounding = 0.005  # of four digits, for ages from 10 to 99
+            assert own.age.between(low - rounding, high + rounding).all()
 
 
 def test_levels_of_an_axis_are_disjoint_and_the_axis_is_their_union(prepared):

@@ -50,7 +50,7 @@ def cut_axis(table: "Table", name: str, levels: int) -> Axis:
     if len(distinct) < 2:
         raise _constant(table, name)
     if len(distinct) <= levels:
-        return Axis(tuple(_written(distinct)), np.searchsorted(distinct, column.values))
+        return Axis(_labels(distinct, distinct), np.searchsorted(distinct, column.values))
     inner = np.quantile(column.values, np.arange(1, levels) / levels, method="inverted_cdf")
     # A value with much mass can be several quantiles at once: then there are fewer bins. The last
     # value closes the last bin, so it is no inner edge.
@@ -58,28 +58,30 @@ def cut_axis(table: "Table", name: str, levels: int) -> Axis:
     if not len(inner):  # the last value has nearly all the mass
         inner = distinct[-2:-1]
     level = np.searchsorted(inner, column.values, side="left")
-    return Axis(_bin_labels(distinct, inner), level)
-
-
-def _bin_labels(distinct: NDArray, inner: NDArray) -> tuple[str, ...]:
-    bins = np.searchsorted(inner, distinct, side="left")
-    first = np.flatnonzero(np.diff(bins, prepend=-1))
+    first = np.flatnonzero(np.diff(np.searchsorted(inner, distinct, side="left"), prepend=-1))
     last = np.append(first[1:] - 1, len(distinct) - 1)
-    # All at once, so that the ends of all bins are told apart; a bin of one value has it twice.
-    ends, where = np.unique(distinct[np.stack([first, last])], return_inverse=True)
-    written = _written(ends)
-    return tuple(
-        written[low] if low == high else f"{written[low]} to {written[high]}"
-        for low, high in where.reshape(2, -1).T
-    )
+    return Axis(_labels(distinct[first], distinct[last]), level)
 
 
-def _written(values: NDArray) -> list[str]:
-    """Six digits where these tell the values apart: not for dates written as numbers."""
-    short = [f"{value:g}" for value in values]
-    if len(set(short)) == len(short) and values.dtype.kind == "f":
-        return short
-    return [str(value) for value in values.tolist()]
+def _labels(low: NDArray, high: NDArray) -> tuple[str, ...]:
+    """First and last value of each level, with as few digits as tell the levels apart."""
+    ends = list(zip(low.tolist(), high.tolist(), strict=True))
+    if low.dtype.kind != "f":
+        return tuple(f"{a}" if a == b else f"{a} to {b}" for a, b in ends)
+    labels: tuple[str, ...] = ()
+    for digits in (4, 6, 10, 17):
+        labels = tuple(_range(a, b, digits) for a, b in ends)
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def _range(low: float, high: float, digits: int) -> str:
+    """Both ends with so many digits, or with all they have where they would read the same."""
+    if low == high:
+        return f"{low:.{digits}g}"
+    written = f"{low:.{digits}g}", f"{high:.{digits}g}"
+    return " to ".join(written if written[0] != written[1] else (repr(low), repr(high)))
 
 
 def _constant(table: "Table", name: str) -> StudyError:
