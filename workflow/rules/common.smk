@@ -2,11 +2,9 @@
 
 import csv
 import re
-from pathlib import Path
 
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
-from scalecheck.names import slug
 
 # Whoever runs one study wants to see its mistakes in one line, not in a traceback.
 try:

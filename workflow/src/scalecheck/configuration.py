@@ -48,6 +48,7 @@ def build(given: Mapping[str, Any], file: str) -> Study:
     for section in ("data", "model"):
         key = f"{section}.file"
         settings[section]["file"] = _find(settings[section]["file"], folder, file, key)
+    settings["results"] = str(Path(settings["results"]))  # `results/` would double the slash
     values = {name: section_of(name, value) for name, value in settings.items()}
     return Study(**values)
 

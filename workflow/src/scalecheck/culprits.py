@@ -39,7 +39,8 @@ def name(
     columns = evidence.model.arguments[evidence.model.outcome].columns + evidence.model.covariates
     labels = evidence.meta.labels
     where = ", ".join(_range(column, values[column][few], labels[column]) for column in columns)
-    sentence = f"; {len(few)} of the {len(pull)} rows of {subsets[deviant].task.fit} do most of it: rows with {where}"
+    fit, share = subsets[deviant].task.fit, f"{len(few)} of its {len(pull)} rows"
+    sentence = f"; most of what moves {fit} comes from {share} ({where})"
     return dataclasses.replace(finding, message=finding.message + sentence)
 
 

@@ -154,8 +154,9 @@ def _along_time(
         return not_run("heterogeneity", reason, axis=name, weight=weight), pd.DataFrame()
     pooled = usable[-1]
     n_rows = pooled.task.rows
-    blocks = np.arange(n_rows) * TIME_BLOCKS // n_rows
-    edges = np.flatnonzero(np.diff(blocks, prepend=-1, append=TIME_BLOCKS))
+    n_blocks = min(TIME_BLOCKS, n_rows)
+    blocks = np.arange(n_rows) * n_blocks // n_rows
+    edges = np.flatnonzero(np.diff(blocks, prepend=-1, append=n_blocks))
     labels = [f"rows {a + 1} to {b}" for a, b in zip(edges[:-1], edges[1:], strict=True)]
     theta = moments([pooled])
     return heterogeneity.check(

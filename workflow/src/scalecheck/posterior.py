@@ -30,7 +30,7 @@ def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
         site
         for site in batch.sites
         if site.kind in ("latent", "deterministic")
-        and (site.name in chosen or (keep is None and "row" not in site.dims))
+        and (site.name in chosen or (keep is None and "row" not in site.indexed_by))
     )
 
 

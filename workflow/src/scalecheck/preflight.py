@@ -48,6 +48,10 @@ def check_study(
     """
     meta = store.read_meta(folder.data)
     bound = model.bind(model.load(settings), settings, outcome, meta.labels)
+    if jax.config.read("jax_enable_x64") and sampler.precision == "float32":
+        raise StudyError(
+            f"{settings.file}: turns on float64 (enable_x64), but sampler.precision is float32: say float64 there"
+        )
     if sampler.precision == "float32":
         _check_columns(folder, bound, meta)
     first = _read(folder, bound, meta, slice(0, min(meta.n_rows, _CHUNK)))
@@ -58,6 +62,7 @@ def check_study(
         names = [site.name for site in found if site.kind == "latent"]
         check_metric(sampler.metric, names, settings.file)
     _check_kept(sampler, settings.file, found)
+    _check_names(settings.file, found)
     if not compared:
         raise StudyError(
             f"{settings.file}: no latent site can be compared across fits: all are indexed by a group or by rows"
@@ -75,6 +80,15 @@ def check_study(
         "covariates": list(bound.covariates),
         "by_row": by_row,
     }
+
+
+def _check_names(file: str, found: Sequence[sites.Site]) -> None:
+    for site in found:
+        if "/" in site.name or site.name in ("chain", "draw"):
+            raise StudyError(
+                f"{file}: the site {site.name} cannot be stored under this name: rename it"
+                " (numpyro.handlers.scope takes a divider)"
+            )
 
 
 def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]) -> None:
@@ -271,16 +285,19 @@ def _compare_precisions(
 def check_metric(
     blocks: Iterable[Sequence[str]], known: Iterable[str], file: str = "the model"
 ) -> None:
-    """Refuse a block metric that names a site the model lacks.
+    """Refuse a block metric that names a site the model lacks, or one twice.
 
     Raises
     ------
     StudyError
         Names the site.
     """
-    for block in blocks:
-        for name in block:
-            if name not in known:
-                raise StudyError(
-                    f"sampler.metric names {name}, which is no latent site of {file}{closest(name, known)}"
-                )
+    named: set[str] = set()
+    for name in (name for block in blocks for name in block):
+        if name not in known:
+            raise StudyError(
+                f"sampler.metric names {name}, which is no latent site of {file}{closest(name, known)}"
+            )
+        if name in named:
+            raise StudyError(f"sampler.metric must name a site once, got {name} twice")
+        named.add(name)

@@ -7,6 +7,8 @@ from scalecheck.names import slug
 from scalecheck.records import StudyFolder
 from scalecheck.study import DataSettings, ModelSettings
 
+_OUTCOME = "data.outcome names"
+
 
 def prepare(
     folder: StudyFolder, settings: DataSettings, model: ModelSettings, levels: int, seed: int
@@ -30,10 +32,20 @@ def prepare(
             f"{settings.file}: data.axes must differ in more than punctuation, got {', '.join(settings.axes)}"
         )
     named, possible = columns_of(settings, model)
+    _refuse_outcome(settings, named)
     table = data.read_table(settings, named, possible)
     axes = {name: orders.cut_axis(table, name, levels) for name in settings.axes}
     arrival = orders.arrival_order(table, settings, seed)
     return store.write(folder.data, table, axes, arrival, settings.unit, seed)
+
+
+def _refuse_outcome(settings: DataSettings, named: dict[str, str]) -> None:
+    """Rows chosen by what they observed differ in it, however right the model is."""
+    used = {"axes": settings.axes, "order": (settings.order,), "unit": (settings.unit,)}
+    for key, columns in used.items():
+        for column in columns:
+            if column is not None and named.get(column) == _OUTCOME:
+                raise StudyError(f"{settings.file}: data.{key} must not name the outcome, got {column}")
 
 
 def columns_of(settings: DataSettings, model: ModelSettings) -> tuple[dict[str, str], list[str]]:
@@ -52,7 +64,7 @@ def columns_of(settings: DataSettings, model: ModelSettings) -> tuple[dict[str, 
         chosen = model.arguments.get(name, name)
         columns = [chosen] if isinstance(chosen, str) else chosen
         if name == settings.outcome:
-            named |= dict.fromkeys(columns, "data.outcome names")
+            named |= dict.fromkeys(columns, _OUTCOME)
         elif name in model.arguments:
             named |= dict.fromkeys(columns, f"model.arguments.{name} names")
         elif required and not name.startswith("n_"):

@@ -256,5 +256,5 @@ def read_posterior(path: Path) -> "xr.DataTree":
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StudyError(
-            f"{path}: cannot be read ({reason}): delete {path.parent} and run again"
+            f"{path}: cannot be read ({reason}): delete {path.parents[1]} and run again"
         ) from None

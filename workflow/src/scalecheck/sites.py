@@ -32,12 +32,15 @@ class Site(NamedTuple):
         Shape of its value on the data that were traced.
     dims
         Name of each dimension: a column (one entry per level), `row`, or `<site>_dim_<i>`.
+    indexed_by
+        Columns and `row` that the shape follows, also where it has not one entry for each level.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     dims: tuple[str, ...]
+    indexed_by: tuple[str, ...] = ()
 
 
 class mask_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
@@ -96,16 +99,24 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
             raise StudyError(
                 f"{model.file}: the latent site {name} is discrete, which NUTS cannot sample: sum it out"
             )
+    entries = {column: rows.counts[name] for name, column in model.counts.items()}
+    entries["row"] = _PROBE_ROWS
     sites: list[Site] = []
     for name, (kind, shape) in base.items():
         dims = [f"{name}_dim_{i}" for i in range(len(shape))]
+        indexed_by: list[str] = []
         for column, other in grown.items():
             for i, (small, large) in enumerate(zip(shape, other[name][1], strict=True)):
-                if small != large:
+                if small == large:
+                    continue
+                indexed_by.append(column)
+                # Labels need one entry per level (contrasts have one less), a dim of their own (correlations
+                # have two), and a name that no site has.
+                if small == entries[column] and column not in (*dims, *base):
                     dims[i] = column
         n_rows = len(next(iter(rows.arrays.values())))
         actual = tuple(n_rows if d == "row" else n for d, n in zip(dims, shape, strict=True))
-        sites.append(Site(name, kind, actual, tuple(dims)))
+        sites.append(Site(name, kind, actual, tuple(dims), tuple(dict.fromkeys(indexed_by))))
     return tuple(sites)
 
 
@@ -181,7 +192,7 @@ def compared_sites(
     """
     latent = {site.name: site for site in sites if site.kind == "latent"}
     groups = {*model.counts.values(), "row"}
-    shared = [site for site in latent.values() if not groups & set(site.dims)]
+    shared = [site for site in latent.values() if not groups & set(site.indexed_by)]
     if compare is None:
         return tuple(shared)
     for name in compare:
@@ -191,6 +202,6 @@ def compared_sites(
             )
         if latent[name] not in shared:
             raise StudyError(
-                f"{model.file}: model.compare names {name}, which is indexed by {', '.join(latent[name].dims)}"
+                f"{model.file}: model.compare names {name}, which is indexed by {', '.join(latent[name].indexed_by)}"
             )
     return tuple(latent[name] for name in compare)
