@@ -18,7 +18,6 @@ pathvars:
 
 wildcard_constraints:
     study="|".join(map(re.escape, STUDIES)),
-    fit=r"[A-Za-z0-9_.\-]+",
     axis=r"[A-Za-z0-9_.\-]+",
     increment=r"increment-\d+",
     part=r"\d+-of-\d+",
@@ -29,10 +28,10 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         expand("<results>/{study}/report.html", study=STUDIES),
         expand("<results>/{study}/verdict.json", study=STUDIES),
-    default_target: True
 
 
 include: "workflow/rules/data.smk"

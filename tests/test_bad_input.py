@@ -287,6 +287,11 @@ CASES = {
         "prepare",
         "data.csv: data.axes must differ in more than punctuation, got a b, a-b",
     ),
+    "the outcome as an axis": (
+        {"settings": {"data": {"axes": ["site", "y"]}}},
+        "prepare",
+        "data.csv: data.axes must not name the outcome, got y",
+    ),
     # values
     "string in a numeric column": (
         {"data": at("x", 7, "n.a.")},
@@ -389,6 +394,11 @@ CASES = {
         {"settings": {"sampler": {"keep": ["bta"]}}},
         "check_study",
         "sampler.keep names bta, which is no site of model.py, did you mean beta?",
+    ),
+    "metric names a site twice": (
+        {"settings": {"sampler": {"metric": [["beta"], ["beta"]]}}},
+        "check_study",
+        "sampler.metric must name a site once, got beta twice",
     ),
     "metric names no site": (
         {"settings": {"sampler": {"metric": [["bta"]]}}},

@@ -87,7 +87,20 @@ def table(n_rows=60):
     )
 
 
-@pytest.mark.parametrize("source", [small_studies.COUNTED, ROW_LATENTS, PROCESS])
+MEAN = """
+def model(x, y=None):
+    slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(slope * (x - x.mean()), 1.0), obs=y)
+"""
+FACTOR = """
+def model(x, y=None):
+    slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+    numpyro.factor("selection", -jnp.sum((slope * x) ** 2))
+    numpyro.sample("y", dist.Normal(slope * x, 1.0), obs=y)
+"""
+
+
+@pytest.mark.parametrize("source", [small_studies.COUNTED, ROW_LATENTS, PROCESS, MEAN, FACTOR])
 def test_a_model_that_padding_would_change_is_fitted_shape_by_shape(tmp_path, source):
     small = small_studies.make(
         tmp_path,

@@ -177,10 +177,12 @@ def test_a_posterior_comes_back_with_dims_coordinates_and_types(tmp_path):
     "damage", [lambda whole: whole[:600], lambda whole: b"", lambda whole: b"x"]
 )
 def test_a_damaged_posterior_is_named(tmp_path, damage):
-    path = tmp_path / "posterior.nc"
+    path = tmp_path / "fits" / "subset-01" / "posterior.nc"
     records.write_posterior(path, GROUPS)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(StudyError, match=f"{path}: cannot be read .*: delete {tmp_path} and run"):
+    with pytest.raises(
+        StudyError, match=f"{path}: cannot be read .*: delete {tmp_path}/fits and run"
+    ):
         records.read_posterior(path)
 
 

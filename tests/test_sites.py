@@ -60,13 +60,30 @@ def test_every_dimension_is_named_by_the_column_or_the_rows_that_index_it(tmp_pa
     assert found == {
         "mu": Site("mu", "latent", (2,), ("mu_dim_0",)),
         "share": Site("share", "latent", (4,), ("share_dim_0",)),
-        "effect": Site("effect", "latent", (3, 3), ("group", "effect_dim_1")),
-        "crossed": Site("crossed", "latent", (2, 3), ("year", "group")),
-        "noise": Site("noise", "latent", (N_ROWS,), ("row",)),
-        "mean": Site("mean", "deterministic", (N_ROWS,), ("row",)),
+        "effect": Site("effect", "latent", (3, 3), ("group", "effect_dim_1"), ("group",)),
+        "crossed": Site("crossed", "latent", (2, 3), ("year", "group"), ("group", "year")),
+        "noise": Site("noise", "latent", (N_ROWS,), ("row",), ("row",)),
+        "mean": Site("mean", "deterministic", (N_ROWS,), ("row",), ("row",)),
         "penalty": Site("penalty", "factor", (0,), ("penalty_dim_0",)),
-        "y": Site("y", "observed", (N_ROWS,), ("row",)),
+        "y": Site("y", "observed", (N_ROWS,), ("row",), ("row",)),
     }
+
+
+CONTRASTS = """
+def model(x, group, n_group, y=None):
+    contrast = numpyro.sample("contrast", dist.Normal(0, 1).expand([n_group - 1]))
+    correlation = numpyro.sample("correlation", dist.LKJCholesky(n_group))
+    effect = numpyro.sample("group", dist.Normal(0, 1).expand([n_group]))
+    numpyro.sample("y", dist.Normal(effect[group] + x, 1), obs=y)
+"""
+
+
+def test_labels_are_given_only_where_each_level_has_one_entry_and_the_name_is_free(tmp_path):
+    bound, found = describe(tmp_path, CONTRASTS)
+    assert found["contrast"] == Site("contrast", "latent", (2,), ("contrast_dim_0",), ("group",))
+    assert found["correlation"].dims == ("correlation_dim_0", "correlation_dim_1")
+    assert found["group"].dims == ("group_dim_0",)
+    assert sites.compared_sites(bound, list(found.values()), None) == ()
 
 
 def test_sites_indexed_by_a_group_or_by_rows_are_not_compared_unless_all_are(tmp_path):

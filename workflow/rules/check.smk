@@ -15,13 +15,13 @@ rule check_fits:
         drift="<results>/{study}/checks/drift.csv",
         surprise="<results>/{study}/checks/surprise.csv",
         findings="<results>/{study}/checks/findings.csv",
-    params:
-        settings=settings("seed", "data", "model", "increments"),
-        folder=subpath(output.fits, ancestor=2),
     log:
         "<logs>/{study}/check_fits.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        settings=settings("seed", "data", "model", "increments"),
+        folder=subpath(output.fits, ancestor=2),
     shell:
         "scalecheck-check --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"
 
@@ -34,12 +34,12 @@ rule decide_verdict:
         findings=rules.check_fits.output.findings,
     output:
         verdict="<results>/{study}/verdict.json",
-    params:
-        settings=settings("study", "increments.order", "verdict.alpha"),
-        folder=subpath(output.verdict, parent=True),
     log:
         "<logs>/{study}/decide_verdict.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        settings=settings("study", "increments.order", "verdict.alpha"),
+        folder=subpath(output.verdict, parent=True),
     shell:
         "scalecheck-verdict --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

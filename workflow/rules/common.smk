@@ -3,6 +3,7 @@
 import csv
 import re
 
+from scalecheck import ENGINE_VERSION
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
 

@@ -8,13 +8,13 @@ rule prepare_data:
         model=file_of("model"),
     output:
         data="<results>/{study}/data.nc",
-    params:
-        settings=settings("seed", "data", "model", "subsets.levels"),
-        folder=subpath(output.data, parent=True),
     log:
         "<logs>/{study}/prepare_data.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        settings=settings("seed", "data", "model", "subsets.levels"),
+        folder=subpath(output.data, parent=True),
     shell:
         "scalecheck-prepare --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"
 
@@ -26,13 +26,13 @@ rule check_study:
         model=file_of("model"),
     output:
         model="<results>/{study}/model.json",
-    params:
-        settings=settings("seed", "data.outcome", "model", "sampler"),
-        folder=subpath(output.model, parent=True),
     log:
         "<logs>/{study}/check_study.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        settings=settings("seed", "data.outcome", "model", "sampler"),
+        folder=subpath(output.model, parent=True),
     shell:
         "scalecheck-check-study --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"
 
@@ -44,12 +44,12 @@ checkpoint plan_fits:
         model=rules.check_study.output.model,
     output:
         plan="<results>/{study}/plan.csv",
-    params:
-        settings=settings("subsets", "increments"),
-        folder=subpath(output.plan, parent=True),
     log:
         "<logs>/{study}/plan_fits.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        settings=settings("subsets", "increments"),
+        folder=subpath(output.plan, parent=True),
     shell:
         "scalecheck-plan --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

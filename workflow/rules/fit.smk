@@ -12,18 +12,19 @@ rule fit_subsets:
         plan=ancient("<results>/{study}/plan.csv"),
     output:
         manifest="<results>/{study}/fits/subsets-{part}.json",
+    log:
+        "<logs>/{study}/fits/subsets-{part}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=1,
     params:
+        engine=ENGINE_VERSION,
         settings=settings(
             "seed", "data.outcome", "model", "sampler", "subsets.size", "subsets.levels"
         ),
         fits=fits_of_part,
         folder=subpath(output.manifest, ancestor=2),
-    log:
-        "<logs>/{study}/fits/subsets-{part}.log",
-    resources:
-        gpu=1,
-    conda:
-        "../../envs/cpu.yaml"
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {params.fits:q}"
         " --manifest {output.manifest:q} --gpu {resources.gpu} --log {log:q}"
@@ -37,17 +38,18 @@ rule fit_axis:
         plan=ancient("<results>/{study}/plan.csv"),
     output:
         record="<results>/{study}/fits/axis-{axis}/record.json",
+    log:
+        "<logs>/{study}/fits/axis-{axis}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=1,
     params:
+        engine=ENGINE_VERSION,
         settings=settings(
             "seed", "data.outcome", "model", "sampler", "subsets.size", "subsets.levels"
         ),
         folder=subpath(output.record, ancestor=3),
-    log:
-        "<logs>/{study}/fits/axis-{axis}.log",
-    resources:
-        gpu=1,
-    conda:
-        "../../envs/cpu.yaml"
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits axis-{wildcards.axis:q}"
         " --gpu {resources.gpu} --log {log:q}"
@@ -62,18 +64,17 @@ rule fit_increment:
         before=record_before,
     output:
         record="<results>/{study}/fits/{increment}/record.json",
-    params:
-        settings=settings(
-            "seed", "data.outcome", "model", "sampler", "increments", "verdict.alpha"
-        ),
-        after=lambda wildcards: [f"--after {fit}" for fit in before(wildcards)],
-        folder=subpath(output.record, ancestor=3),
     log:
         "<logs>/{study}/fits/{increment}.log",
-    resources:
-        gpu=1,
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        gpu=1,
+    params:
+        engine=ENGINE_VERSION,
+        settings=settings("seed", "data.outcome", "model", "sampler", "increments", "verdict.alpha"),
+        after=lambda wildcards: [f"--after {fit}" for fit in before(wildcards)],
+        folder=subpath(output.record, ancestor=3),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {wildcards.increment:q}"
         " --increment {params.after} --gpu {resources.gpu} --log {log:q}"

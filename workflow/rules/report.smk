@@ -12,12 +12,12 @@ rule write_report:
             caption="../report/page.rst",
             category="Verdict",
         ),
-    params:
-        settings=lambda wildcards: STUDIES[wildcards.study].sections(),
-        folder=subpath(output.page, parent=True),
     log:
         "<logs>/{study}/write_report.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        settings=lambda wildcards: STUDIES[wildcards.study].sections(),
+        folder=subpath(output.page, parent=True),
     shell:
         "scalecheck-report --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

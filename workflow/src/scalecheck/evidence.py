@@ -103,6 +103,12 @@ class Evidence:
             return f"the model adds to its density by numpyro.factor ({', '.join(factors)})"
         return None
 
+    def no_predictions(self) -> str | None:
+        """Say why new rows cannot be compared with predictions of them, or None."""
+        if self.model.arguments[self.model.outcome].matrix:
+            return "the outcome has several columns, and this version ranks one number per row"
+        return self.no_row_checks()
+
     def prior(self) -> Prior:
         """Prior moments of the compared parameters, as `check_study` found them."""
         prior = records.read_json(self.folder.model)["prior"]

@@ -199,7 +199,7 @@ def check_surprise(evidence: Evidence, study: Study) -> Examined:
     """Is each new block of rows surprising under the posterior before it?"""
     fits = study.usable("increment")
     looks = sum(task.kind == "increment" for task in study.tasks) - 1
-    reason = evidence.no_row_checks() or (
+    reason = evidence.no_predictions() or (
         "" if len(fits) > 1 else "fewer than 2 increments have a usable posterior"
     )
     if reason:
@@ -265,6 +265,6 @@ def _step_findings(
         dispersion=1.0,
         weight=drift.step_weight(looks),
     )
-    if evidence.no_row_checks():
+    if evidence.no_predictions():
         return [step]
     return [step, surprise_step(evidence, before, after, 1 / looks)[0]]

@@ -19,9 +19,6 @@ from scalecheck.study import ModelSettings, SamplerSettings
 
 NDArray = np.ndarray
 
-# What a fit computes; raised when the same settings give other draws, so that old fits are redone.
-ENGINE_VERSION = 1
-
 # Below so many rows a fit is padded to this: compiling for another shape takes longer than sampling does.
 SMALL = 2048
 
@@ -89,7 +86,7 @@ def read_batches(
     counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
     found = sites.describe(bound, rows[0]._replace(counts=counts))
     compared = sites.compared_sites(bound, found, settings.compare)
-    can_pad = _can_pad(bound, rows[0]._replace(counts=counts), found)
+    can_pad = _can_pad(bound, [part._replace(counts=counts) for part in rows], found)
     sizes = [0 if can_pad else task.rows for task in tasks]
     batches: list[Batch] = []
     for size in dict.fromkeys(sizes):
@@ -133,9 +130,9 @@ def _with_mask(rows: Rows) -> dict[str, NDArray]:
     return rows.arrays if rows.mask is None else {**rows.arrays, "row_mask": rows.mask}
 
 
-def _can_pad(bound: model.Model, rows: Rows, found: Sequence[sites.Site]) -> bool:
+def _can_pad(bound: model.Model, fits: Sequence[Rows], found: Sequence[sites.Site]) -> bool:
     """Whether rows that are masked leave no trace in the model's density."""
-    observed = sites.observed_site(bound, found).name
+    rows, observed = fits[0], sites.observed_site(bound, found).name
     if bound.n_rows or any(site.kind == "factor" for site in found):
         return False  # a factor may be a sum over rows, and is not masked
     if any(site.kind == "latent" and "row" in site.indexed_by for site in found):
@@ -143,6 +140,8 @@ def _can_pad(bound: model.Model, rows: Rows, found: Sequence[sites.Site]) -> boo
     function = sites.function_of_arrays(bound, rows.counts)
     if not density.has_row_likelihood(function, observed, rows.arrays):
         return False
+    if len({part.n_rows for part in fits}) == 1 and (len(fits) > 1 or rows.n_rows >= SMALL):
+        return True  # nothing is to be padded
     few = Rows({name: values[:_FEW] for name, values in rows.arrays.items()}, rows.counts, None)
     latent = [site.name for site in found if site.kind == "latent"]
     padded = _with_mask(pad(few, 2 * _FEW, rows.counts))

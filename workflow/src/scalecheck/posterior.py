@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from scalecheck import density, store
+from scalecheck import ENGINE_VERSION, density, store
 from scalecheck.columns import local_codes
-from scalecheck.fit import ENGINE_VERSION, Batch, Fitted
+from scalecheck.fit import Batch, Fitted
 from scalecheck.plan import PlannedFit
 from scalecheck.records import Group
 from scalecheck.sampler import Elapsed

@@ -45,7 +45,9 @@ def _refuse_outcome(settings: DataSettings, named: dict[str, str]) -> None:
     for key, columns in used.items():
         for column in columns:
             if column is not None and named.get(column) == _OUTCOME:
-                raise StudyError(f"{settings.file}: data.{key} must not name the outcome, got {column}")
+                raise StudyError(
+                    f"{settings.file}: data.{key} must not name the outcome, got {column}"
+                )
 
 
 def columns_of(settings: DataSettings, model: ModelSettings) -> tuple[dict[str, str], list[str]]:
