@@ -104,3 +104,14 @@ def test_a_vector_packs_and_unpacks_what_it_lists():
     assert packed.shape == (5, 6)
     for name, value in vector.unpack(packed[3]).items():
         np.testing.assert_array_equal(value, z[name][3])
+
+
+def test_a_scaled_likelihood_is_scaled_in_every_row_too():
+    def scaled(y):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        with numpyro.handlers.scale(scale=3.0):
+            numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    y = jnp.array([0.5, -1.0])
+    by_row = density.row_log_likelihood(scaled, "y", {"mu": jnp.array(0.2)}, {"y": y})
+    np.testing.assert_allclose(by_row, 3 * stats.norm.logpdf(y, 0.2, 1.0), rtol=1e-5)

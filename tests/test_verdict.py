@@ -239,3 +239,11 @@ def test_families_of_later_versions_are_not_run_and_say_why():
     later = verdict.later_findings()
     assert [one.family for one in later] == ["effort", "scaling", "adaptation"]
     assert all(one.p is None and "later version" in one.message for one in later)
+
+
+def test_a_study_that_checked_nothing_is_inconclusive():
+    name, why = verdict.decide(
+        [verdict.Judged(finding, None, "not run") for finding in verdict.later_findings()], {}
+    )
+    assert name == "inconclusive"
+    assert why.startswith("no check could be made")

@@ -43,7 +43,10 @@ def row_log_likelihood(function: Function, site: str, z: Sites, arrays: Arrays) 
     """Log likelihood of each row at unconstrained `z`, `(rows,)`."""
     constrained = constrain(function, z, arrays)
     trace = traced(handlers.substitute(function, data=constrained), arrays, jax.random.key(0))
-    return _by_row(trace[site]["fn"].log_prob(trace[site]["value"]))
+    values = trace[site]["fn"].log_prob(trace[site]["value"])
+    # A handler or a subsampling plate may scale the likelihood, and then it does so in the posterior.
+    scale = trace[site].get("scale")
+    return _by_row(values if scale is None else scale * values)
 
 
 def _by_row(values: jax.Array) -> jax.Array:
@@ -88,6 +91,8 @@ def prior_moments(
         return vector.pack(jax.vmap(lambda one: unconstrain(function, one, arrays))(values), 1)
 
     draws = np.asarray(draw(keys, dict(arrays)), "float64")
+    # A prior such as Gamma(0.001, 0.001) draws numbers that underflow, and their logarithm is no number.
+    draws = draws[np.isfinite(draws).all(axis=1)]
     return draws.mean(axis=0), np.cov(draws, rowvar=False).reshape(draws.shape[1], -1)
 
 

@@ -116,14 +116,14 @@ def _row_count(bound: model.Model, n_rows: int) -> dict[str, int]:
 def _bring_to_one_shape(
     rows: Sequence[Rows], counts: Mapping[str, int], can_pad: bool
 ) -> tuple[list[dict[str, NDArray]], list[dict[str, NDArray]]]:
-    """Arrays of each fit as they are sampled; and without the padding that only shares a program."""
+    """Arrays of each fit as they are sampled; and its own, without padding."""
     sizes = {part.n_rows for part in rows}
     largest = max(sizes)
     target = SMALL if len(rows) == 1 and can_pad and largest < SMALL else largest
     if sizes == {target}:
         return [part.arrays for part in rows], [part.arrays for part in rows]
     whole = [_with_mask(pad(part, target, counts)) for part in rows]
-    return whole, [_with_mask(pad(part, largest, counts)) for part in rows]
+    return whole, [part.arrays for part in rows]
 
 
 def _with_mask(rows: Rows) -> dict[str, NDArray]:

@@ -201,12 +201,13 @@ def _check_rows(
         }
         if drawn is None:
             drawn = density.prior_draws(function, latent, arrays, keys)
-        fine, log_likelihood = at_rows(drawn, arrays)
-        _refuse(~np.asarray(fine).any(axis=0), folder, bound, meta, rows.start, observed)
-        if precision == "float64":
-            continue
-        double = _in_float64(at_rows, drawn, _read(folder, bound, meta, rows, "float64").arrays)
-        _compare_precisions(np.asarray(log_likelihood), double, folder, meta, rows.start, observed)
+        exact = _read(folder, bound, meta, rows, "float64").arrays
+        in_double = _in_float64(at_rows, drawn, exact)
+        in_single = tuple(np.asarray(part) for part in at_rows(drawn, arrays))
+        fine = in_single[0] if precision == "float32" else in_double[0]
+        _refuse(~fine.any(axis=0), folder, bound, meta, rows.start, observed)
+        if precision == "float32":
+            _compare_precisions(in_single[1], in_double[1], folder, meta, rows.start, observed)
 
 
 def _rows_at(
@@ -229,12 +230,12 @@ def _rows_at(
 
 def _in_float64(
     at_rows: Callable[..., Any], drawn: Mapping[str, Any], arrays: Mapping[str, NDArray]
-) -> NDArray:
+) -> tuple[NDArray, NDArray]:
     with jax.enable_x64(True):
         values = {name: jnp.asarray(np.asarray(value, "float64")) for name, value in drawn.items()}
-        return np.asarray(
-            at_rows(values, {name: jnp.asarray(array) for name, array in arrays.items()})[1]
-        )
+        double = {name: jnp.asarray(array) for name, array in arrays.items()}
+        fine, log_likelihood = at_rows(values, double)
+        return np.asarray(fine), np.asarray(log_likelihood)
 
 
 def _refuse(

@@ -133,7 +133,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
+        raise StudyError(
+            f"{path}: cannot be read: {error.strerror} (was it deleted? delete the folder fits and run again)"
+        ) from None
     except json.JSONDecodeError as error:
         raise StudyError(f"{path}: damaged ({error}): delete it and run again") from None
 

@@ -121,7 +121,7 @@ def _fit_row(study: Study, task: PlannedFit) -> Mapping[str, Any]:
         "usable": health.usable,
         "reason": health.reason,
         "iterations": n_chains * (n_warmup + n_draws),
-        "leapfrogs_per_iteration": sum(gradients["sampling"]) / (n_chains * n_draws),
+        "leapfrogs_per_iteration": _all(gradients) / (n_chains * (n_warmup + n_draws)),
         "gradients_warmup": sum(gradients["warmup"]),
         "gradients_sampling": sum(gradients["sampling"]),
         "seconds_per_gradient": record["seconds_per_gradient"],
@@ -135,6 +135,10 @@ def _fit_row(study: Study, task: PlannedFit) -> Mapping[str, Any]:
         "ess_min": health.ess,
         "e_bfmi_min": health.e_bfmi,
     }
+
+
+def _all(gradients: Mapping[str, Sequence[int]]) -> int:
+    return sum(sum(part) for part in gradients.values())
 
 
 def estimates_table(study: Study, sites: Sequence[str]) -> pd.DataFrame:

@@ -155,6 +155,11 @@ def decide(judged: Sequence[Judged], unusable: Mapping[str, str]) -> tuple[str, 
     statuses = {one.status for one in judged}
     if "strong" in statuses:
         return "misfit", ""
+    if statuses <= {"not run"}:
+        return (
+            "inconclusive",
+            "no check could be made: plan at least 3 subsets, an axis or 2 increments",
+        )
     if unusable:
         return "inconclusive", "; ".join(f"{fit}: {reason}" for fit, reason in unusable.items())
     if "suspect" in statuses:

@@ -26,7 +26,7 @@ class Window(NamedTuple):
     acceptance_rate
         `(fit, chain)` mean over the window.
     inverse_mass_matrix
-        `(fit, chain, d)` its diagonal, sites in alphabetical order.
+        `(fit, chain, d)` its diagonal, in the order of NumPyro's blocks.
     """
 
     stop: int
