@@ -16,14 +16,18 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 @pytest.fixture(scope="session")
 def conjugate(tmp_path_factory):
     """A study of one normal mean whose posteriors are known exactly, all its fits done."""
-    import small_studies  # not above: what a conftest imports is not type-checked
+    import jax  # not above: what a conftest imports is not type-checked
+    import small_studies
 
-    return small_studies.conjugate(tmp_path_factory.mktemp("conjugate"))
+    with jax.enable_x64(False):  # whatever the first test to ask for it works in
+        return small_studies.conjugate(tmp_path_factory.mktemp("conjugate"))
 
 
 @pytest.fixture(scope="session")
 def rich(tmp_path_factory):
     """A study whose model has everything, with the batch of its subsets and levels sampled."""
+    import jax
     import small_studies
 
-    return small_studies.rich(tmp_path_factory.mktemp("rich"))
+    with jax.enable_x64(False):
+        return small_studies.rich(tmp_path_factory.mktemp("rich"))

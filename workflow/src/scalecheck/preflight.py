@@ -47,8 +47,9 @@ def check_study(
         One line that names the file, the site or column, and the row.
     """
     meta = store.read_meta(folder.data)
+    before = jax.config.read("jax_enable_x64")
     bound = model.bind(model.load(settings), settings, outcome, meta.labels)
-    if jax.config.read("jax_enable_x64") and sampler.precision == "float32":
+    if jax.config.read("jax_enable_x64") and not before and sampler.precision == "float32":
         raise StudyError(
             f"{settings.file}: turns on float64 (enable_x64), but sampler.precision is float32: say float64 there"
         )
