@@ -2,8 +2,6 @@
 
 import dataclasses
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -271,16 +269,6 @@ def test_poor_results_still_give_a_page(golf: ReportInputs, change) -> None:
 )
 def test_numbers_are_written_for_people(written: str, expected: str) -> None:
     assert written.replace("\N{NO-BREAK SPACE}", " ") == expected
-
-
-def test_program_says_how_it_is_called() -> None:
-    program = Path(__file__).parents[1] / "scripts" / "report.py"
-    shown = subprocess.run(
-        [sys.executable, program, "--help"], capture_output=True, text=True, check=True
-    )
-    assert "--results" in shown.stdout
-    assert len(program.read_text().splitlines()) <= 40
-    assert program.stat().st_mode & 0o111
 
 
 def test_results_read_back_from_files_give_the_same_page(
