@@ -9,7 +9,7 @@ import pandas as pd
 
 from scalecheck import culprits
 from scalecheck.checks import agreement, drift, heterogeneity, surprise
-from scalecheck.checks.finding import Finding, not_run
+from scalecheck.checks.finding import NOTABLE, Finding, not_run
 from scalecheck.checks.moments import Moments, Prior
 from scalecheck.evidence import MOST_PREDICTED, Evidence
 from scalecheck.plan import PlannedFit, Slice
@@ -78,7 +78,7 @@ def check_agreement(evidence: Evidence, study: Study, prior: Prior) -> Examined:
         return Examined([not_run("agreement", reason, weight=1.0)], {"agreement": pd.DataFrame()})
     pooled = moments(subsets)
     finding, table = agreement.check(pooled, prior, names=_names(evidence), fits=names)
-    if finding.p is not None and finding.p < 0.05:
+    if finding.p is not None and finding.p < NOTABLE:
         finding = culprits.name(finding, evidence, subsets, pooled)
     return Examined([finding], {"agreement": table})
 
