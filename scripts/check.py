@@ -13,14 +13,9 @@ def run(options: Namespace, log: program.Log) -> None:
     from scalecheck import device
 
     device.choose(0, "float32", folder.cache)
-    from scalecheck import conclude, evidence, examine
+    from scalecheck import checkup
 
-    data, seed = sections["data"], sections["seed"]
-    asked = evidence.Evidence(folder, sections["model"], data.outcome, seed)
-    found = examine.examine(asked, data, sections["increments"], log)
-    for name, table in found.tables.items():
-        records.write_table(folder.table(name), table)
-    records.write_table(folder.table("findings"), conclude.findings_table(found.findings))
+    checkup.check_up(folder, sections, log)
 
 
 if __name__ == "__main__":

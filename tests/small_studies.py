@@ -1,5 +1,6 @@
 """Studies of a few hundred rows, prepared and planned as the programs do it, in a folder of their own."""
 
+import json
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
@@ -8,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from scalecheck import chain, configuration, fit, plan, preflight, prepare, records, results, store
-from scalecheck.evidence import Evidence
+from scalecheck.evidence import open_evidence
 from scalecheck.records import StudyFolder
 from scalecheck.study import Study, parse_sections
 
 FIT_SECTIONS = (
     "seed",
-    "data.outcome",
+    "data",
     "model",
     "sampler",
     "subsets.size",
@@ -66,10 +67,11 @@ class Small(NamedTuple):
 
     def job(self, log=lambda line: None):
         raw = self.study.sections(*FIT_SECTIONS)
-        return chain.Job(self.folder, parse_sections(raw), {}, DEVICE, (0.3, 0.2), log)
+        return chain.Job(self.folder, parse_sections(raw), json.loads(raw), DEVICE, (0.3, 0.2), log)
 
     def evidence(self):
-        return Evidence(self.folder, self.study.model, self.study.data.outcome, self.study.seed)
+        study = self.study
+        return open_evidence(self.folder, study.model, study.data.outcome, study.seed)
 
     def tasks(self, *names):
         return chain.tasks(self.job(), list(names))

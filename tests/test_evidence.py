@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_studies
-from scipy import stats
 
 from scalecheck import density
-from scalecheck.evidence import REPLICATES
 from scalecheck.plan import Slice
 
 N_ROWS = 60
@@ -48,7 +46,7 @@ def test_scores_and_information_of_a_logistic_regression(logistic):
     evidence = logistic.evidence()
     values = evidence.columns([Slice("arrival", 0, N_ROWS)])
     theta = np.array([0.3, -0.8, 0.4])
-    scores = evidence.scores(values, LEVEL, theta)
+    scores = evidence.likelihood.scores(values, LEVEL, theta)
     x, y, s = values["x"].astype(float), values["y"], np.exp(theta[2])
     p = 1 / (1 + np.exp(-theta[0] - theta[1] * x * s))
     first = np.stack([np.ones(N_ROWS), x * s, theta[1] * x * s], axis=1)
@@ -57,7 +55,7 @@ def test_scores_and_information_of_a_logistic_regression(logistic):
     second[:, 2, 2] = theta[1] * x * s
     hessian = -(p * (1 - p))[:, None, None] * first[:, :, None] * first[:, None]
     hessian += (y - p)[:, None, None] * second
-    assert evidence.vector.names == ("b[0]", "b[1]", "s")
+    assert evidence.likelihood.vector.names == ("b[0]", "b[1]", "s")
     np.testing.assert_allclose(scores.score, (y - p)[:, None] * first, rtol=1e-9, atol=1e-12)
     information = [-hessian[LEVEL == k].sum(axis=0) for k in range(3)]
     np.testing.assert_allclose(scores.information, information, rtol=1e-9, atol=1e-12)
@@ -69,14 +67,14 @@ def test_scores_sum_to_the_gradient_of_the_log_density_less_that_of_the_prior(lo
     evidence = logistic.evidence()
     values = evidence.columns([Slice("arrival", 0, N_ROWS)])
     rows, theta = evidence.rows(values), np.array([0.3, -0.8, 0.4])
-    energy = density.potential(evidence._function(rows))
+    energy = density.potential(evidence.likelihood.function(rows.counts))
 
     def log_density(theta, weight):
         arrays = {**rows.arrays, "row_mask": np.full(N_ROWS, weight)}
-        return -energy(**arrays)(evidence.vector.unpack(theta))
+        return -energy(**arrays)(evidence.likelihood.vector.unpack(theta))
 
     gradient = [jax.grad(log_density)(theta, weight) for weight in (True, False)]
-    found = evidence.scores(values, LEVEL, theta).score.sum(axis=0)
+    found = evidence.likelihood.scores(values, LEVEL, theta).score.sum(axis=0)
     np.testing.assert_allclose(found, gradient[0] - gradient[1], rtol=1e-9)
 
 
@@ -84,36 +82,16 @@ def test_scores_of_a_normal_mean(conjugate):
     evidence = conjugate.evidence()
     values = conjugate.values("axis-group", "x", "y")
     level = np.zeros(len(values["y"]), int)
-    scores = evidence.scores(values, level, np.array([0.7]))
+    scores = evidence.likelihood.scores(values, level, np.array([0.7]))
     np.testing.assert_allclose(scores.score[:, 0], values["y"] - 0.7, rtol=1e-12)
     np.testing.assert_allclose(scores.information, [[[len(level)]]], rtol=1e-12)
 
 
-def test_predictions_have_the_predictive_distribution(conjugate):
-    """A draw of the posterior and then a row: normal, with variance 1 + 1 / (n + 1), rows correlated by the draw."""
-    evidence, before = conjugate.evidence(), conjugate.read("increment-02")
-    n_before, y = before.task.rows, conjugate.values("increment-02", "y")["y"]
-    values = evidence.columns([Slice("arrival", n_before, n_before + 40)])
-    outcome, replicates, log_scores = evidence.predictions(before, values, np.random.default_rng(1))
-    np.testing.assert_array_equal(outcome, values["y"])
-    assert replicates.shape == (REPLICATES, 40)
-    assert log_scores.shape == (REPLICATES + 1, 40)
-    mean, variance = y.sum() / (n_before + 1), 1 / (n_before + 1)
-    predictive = stats.norm(mean, np.sqrt(1 + variance))
-    p = [stats.kstest(replicates[:, row], predictive.cdf).pvalue for row in range(40)]
-    assert min(p) > 0.05 / 40 / 10
-    of_rows = stats.norm(mean, np.sqrt(variance + 1 / 40))
-    assert stats.kstest(replicates.mean(axis=1), of_rows.cdf).pvalue > 1e-3
-    both = np.concatenate([outcome[None], replicates])
-    expected = stats.norm.logpdf(both, before.z.mean(), 1)
-    np.testing.assert_allclose(log_scores, expected, rtol=1e-9)
-
-
 def test_the_prior_is_that_of_the_preflight(conjugate, logistic):
-    prior = conjugate.evidence().prior()
+    prior = conjugate.evidence().prior
     assert prior.mean[0] == pytest.approx(0, abs=4 / density.PRIOR_DRAWS**0.5)
     assert prior.covariance[0, 0] == pytest.approx(1, abs=4 * (2 / density.PRIOR_DRAWS) ** 0.5)
-    assert logistic.evidence().prior().covariance.shape == (3, 3)
+    assert logistic.evidence().prior.covariance.shape == (3, 3)
 
 
 def test_random_numbers_depend_on_the_seed_and_the_purpose(conjugate):
@@ -161,9 +139,9 @@ def test_a_model_whose_rows_cannot_be_checked_says_why(tmp_path, source, words):
     table = pd.DataFrame({"x": rng.standard_normal(N_ROWS), "y": rng.standard_normal(N_ROWS)})
     with jax.enable_x64(False):
         small = small_studies.make(tmp_path, table, source, **PLAN)
-    assert re.search(words, small.evidence().no_row_checks() or "")
+    assert re.search(words, small.evidence().likelihood.no_row_checks() or "")
 
 
 def test_a_model_of_independent_rows_can_be_checked(conjugate, logistic):
-    assert conjugate.evidence().no_row_checks() is None
-    assert logistic.evidence().no_row_checks() is None
+    assert conjugate.evidence().likelihood.no_row_checks() is None
+    assert logistic.evidence().likelihood.no_row_checks() is None

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import chain, conclude, examine, records, results, store
+from scalecheck import chain, checkup, conclude, records, results, store
+from scalecheck.examine import axes, blocks, posteriors, run
+from scalecheck.study import parse_sections
 
 VERDICT = {
     "study",
@@ -25,17 +27,17 @@ VERDICT = {
     "forecast",
     "reason",  # beyond the contract: why it is inconclusive
     "unusable",
+    "attribution",  # which family and axis decided what it means
+    "p_simulated",
 }
 
 
 def judge(small):
     """Check and conclude as the programs do: the findings, and the content of verdict.json."""
     study, folder = small.study, small.folder
-    found = examine.examine(small.evidence(), study.data, study.increments, lambda line: None)
-    for name, table in found.tables.items():
-        records.write_table(folder.table(name), table)
-    records.write_table(folder.table("findings"), conclude.findings_table(found.findings))
-    conclude.conclude(folder, study.study, study.increments.order, study.verdict.alpha)
+    sections = parse_sections(study.sections("seed", "data", "model", "increments"))
+    found = checkup.check_up(folder, sections, lambda line: None)
+    conclude.conclude(folder, study.study, study.increments.order, study.verdict)
     return found, records.read_json(folder.verdict)
 
 
@@ -51,13 +53,14 @@ def test_verdict_json_has_exactly_the_keys_of_the_contract(conjugate, examined):
     assert content["version"] == importlib.metadata.version("scalecheck")
     assert content["forecast"] is None
     for finding in content["findings"]:
-        assert set(finding) == {"family", "status", "p", "p_adjusted", "effect", "where", "message"}
+        assert set(finding) == {
+            "family", "status", "p", "p_adjusted", "p_simulated", "effect", "where", "message",
+        }  # fmt: skip
         assert set(finding["where"]) == {"axis", "level", "parameter", "fit"}
         assert (finding["effect"] is None) == (finding["status"] == "not run")
         if finding["effect"]:
             assert set(finding["effect"]) == {"name", "value", "low", "high"}
-    later = [f["family"] for f in content["findings"] if f["status"] == "not run"]
-    assert later == ["effort", "scaling", "adaptation"]
+    assert all(f["status"] != "not run" for f in content["findings"])
 
 
 def test_a_true_model_is_adequate_and_every_row_is_counted_once(conjugate, examined):
@@ -81,7 +84,12 @@ def test_gradients_and_seconds_are_those_of_all_records(conjugate, examined):
 
 def test_every_family_ran_once_per_axis_and_step(examined):
     found, _ = examined
-    places = [(f.family, f.axis, f.fit) for f in found.findings]
+    # Surprise has the axis of its leading statistic, effort the subset that took most.
+    places = [
+        (f.family, f.axis if f.family != "surprise" else None, f.fit)
+        for f in found.findings
+        if f.family != "effort"
+    ]
     assert places == [
         ("agreement", None, None),
         ("heterogeneity", "group", "axis-group"),
@@ -91,7 +99,12 @@ def test_every_family_ran_once_per_axis_and_step(examined):
         ("drift", None, None),
         ("surprise", None, "increment-02"),
         ("surprise", None, "increment-03"),
+        ("scaling", None, "increment-03"),
+        ("adaptation", None, "increment-01"),
+        ("adaptation", None, "increment-02"),
+        ("adaptation", None, "increment-03"),
     ]
+    assert [f.family for f in found.findings].count("effort") == 1
     for family in {f.family for f in found.findings}:
         weights = [f.weight for f in found.findings if f.family == family]
         assert sum(weights) == pytest.approx(1)
@@ -118,15 +131,15 @@ def test_tables_have_a_row_for_every_fit_and_parameter(conjugate, examined):
 def test_a_look_at_an_increment_finds_what_the_check_of_the_study_finds(conjugate, examined):
     """Or the chain would stop for a finding that the verdict does not have."""
     found, _ = examined
-    steps = [("increment-01", "increment-02"), ("increment-02", "increment-03")]
-    for before, after in steps:
+    fits = [conjugate.read(f"increment-0{number}") for number in (1, 2, 3)]
+    for n_so_far in (2, 3):
         with jax.enable_x64(True):
-            looked = examine._step_findings(
-                conjugate.evidence(), conjugate.read(before), conjugate.read(after), looks=2
+            looked = run.step_findings(
+                conjugate.evidence(), fits[:n_so_far], conjugate.study.data, planned=3
             )
-        checked = [
-            f for f in found.findings if f.fit == after and f.family in ("drift", "surprise")
-        ]
+        name = fits[n_so_far - 1].task.fit
+        families = ("drift", "surprise", "scaling", "adaptation")
+        checked = [f for f in found.findings if f.fit == name and f.family in families]
         assert [(f.family, f.p, f.weight, f.large) for f in looked] == [
             (f.family, f.p, f.weight, f.large) for f in checked
         ]
@@ -193,7 +206,7 @@ def test_a_fit_that_cannot_be_used_makes_the_study_inconclusive(conjugate, exami
     fits.loc[fits["fit"] == "subset-02", ["usable", "reason"]] = [False, "R-hat of mu is 1.2"]
     small = copy(conjugate, tmp_path)
     records.write_table(small.folder.table("fits"), fits)
-    content = conclude.conclude(small.folder, "small", "arrival", 0.05)
+    content = conclude.conclude(small.folder, "small", "arrival", small.study.verdict)
     assert (content["verdict"], content["reason"]) == (
         "inconclusive",
         "subset-02: R-hat of mu is 1.2",
@@ -214,10 +227,10 @@ def test_families_whose_fits_cannot_be_used_are_not_run_and_say_so(conjugate):
     study = study._replace(done=bad)
     evidence, settings = conjugate.evidence(), conjugate.study
     parts = [
-        examine.check_agreement(evidence, study, evidence.prior()),
-        examine.check_heterogeneity(evidence, study, settings.data, settings.increments),
-        examine.check_drift(evidence, study, evidence.prior(), 1.0),
-        examine.check_surprise(evidence, study),
+        posteriors.check_agreement(evidence, study),
+        axes.check_heterogeneity(evidence, study, settings.data, settings.increments),
+        posteriors.check_drift(evidence, study, 1.0),
+        blocks.check_surprise(evidence, study, settings.data),
     ]
     findings = [finding for part in parts for finding in part.findings]
     for finding in findings:

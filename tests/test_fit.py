@@ -138,7 +138,7 @@ def test_a_process_over_rows_is_fitted_and_its_row_checks_say_why_they_do_not_ru
     (result,) = small.fit("increment-01")
     assert np.isfinite(result.z).all()
     assert result.record["padded_rows"] == 20
-    assert "no log likelihood one by one" in small.evidence().no_row_checks()
+    assert "no log likelihood one by one" in small.evidence().likelihood.no_row_checks()
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scalecheck import chain, conclude, examine, plan, preflight, prepare, records, store, study
-from scalecheck.evidence import Evidence
+from scalecheck import chain, checkup, conclude, plan, preflight, prepare, records, store, study
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
 from scalecheck.study import Study
 
-FITS = ("seed", "data.outcome", "model", "sampler", "increments", "verdict.alpha")
+FITS = ("seed", "data", "model", "sampler", "increments", "verdict.alpha")
+CHECKS = ("seed", "data", "model", "increments")
 
 
 def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict[str, Any]:
@@ -35,11 +35,5 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     increments = [fit.fit for fit in fits if fit.kind == "increment"]
     for before, name in zip([None, *increments[:-1]], increments, strict=True):
         chain.write_increment(job, name, before)
-    evidence = Evidence(folder, settings.model, settings.data.outcome, settings.seed)
-    examined = examine.examine(evidence, settings.data, settings.increments, log)
-    for name, table in examined.tables.items():
-        records.write_table(folder.table(name), table)
-    records.write_table(folder.table("findings"), conclude.findings_table(examined.findings))
-    return conclude.conclude(
-        folder, settings.study, settings.increments.order, settings.verdict.alpha
-    )
+    checkup.check_up(folder, study.parse_sections(settings.sections(*CHECKS)), log)
+    return conclude.conclude(folder, settings.study, settings.increments.order, settings.verdict)

@@ -51,7 +51,7 @@ def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:
     batches = fit.read_batches(
         job.folder,
         tasks(job, fits),
-        job.sections["data"]["outcome"],
+        job.sections["data"].outcome,
         job.sections["model"],
         sampler.precision,
     )
@@ -95,28 +95,27 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
         records.write_json(job.folder.record(name), posterior.skipped_record(task, job.raw, reason))
         return
     (record,) = run_batch(job, [name])
-    if before and previous and job.sections["increments"].stop == "misfit":
-        record["stop"] = _look(job, before, previous, record)
+    if before and job.sections["increments"].stop == "misfit":
+        record["stop"] = _look(job, record)
     records.write_json(job.folder.record(name), record)
 
 
-def _look(job: Job, before: str, previous: dict[str, Any], record: dict[str, Any]) -> str:
+def _look(job: Job, record: dict[str, Any]) -> str:
     """Why to stop after this increment; empty to go on."""
     # Only here: a job that does not look saves two seconds of importing what looks.
     from scalecheck import examine
-    from scalecheck.evidence import Evidence
+    from scalecheck.evidence import open_evidence
     from scalecheck.results import read_fit
 
-    data = job.sections["data"]
-    evidence = Evidence(job.folder, job.sections["model"], data["outcome"], job.sections["seed"])
+    data, name = job.sections["data"], record["fit"]
+    evidence = open_evidence(job.folder, job.sections["model"], data.outcome, job.sections["seed"])
     rows = records.read_plan(job.folder.plan)
-    looks = sum(row["kind"] == "increment" for row in rows) - 1
-    fits = [
-        read_fit(job.folder, task, one)
-        for task, one in zip(tasks(job, [before, record["fit"]]), (previous, record), strict=True)
-    ]
-    found = examine.look(evidence, fits[0], fits[1], looks, job.sections["verdict"]["alpha"])
+    planned = [row["fit"] for row in rows if row["kind"] == "increment"]
+    so_far = tasks(job, planned[: planned.index(name) + 1])
+    known = [records.read_json(job.folder.record(task.fit)) for task in so_far[:-1]] + [record]
+    fits = [read_fit(job.folder, *pair) for pair in zip(so_far, known, strict=True)]
+    found = examine.look(evidence, fits, data, len(planned), job.sections["verdict"]["alpha"])
     if not found:
         return ""
-    job.log(f"{record['fit']}: stop after this increment: {found}")
-    return f"{record['fit']} ({record['rows']} rows) was found to break: {found}"
+    job.log(f"{name}: stop after this increment: {found}")
+    return f"{name} ({record['rows']} rows) was found to break: {found}"

@@ -24,20 +24,23 @@ def name(
     The pull of a row on parameter j is `(V s_i)_j`: its score at the mean over subsets, in the
     metric of the posterior covariance (one step of an infinitesimal jackknife).
     """
-    if evidence.no_row_checks() or finding.parameter not in evidence.vector.names:
+    if evidence.likelihood.no_row_checks() or finding.parameter not in evidence.names:
         return finding
-    j = evidence.vector.names.index(finding.parameter)
+    j = evidence.names.index(finding.parameter)
     shift = pooled.mean[:, j] - pooled.mean[:, j].mean()
     deviant = int(np.argmax(np.abs(shift) / np.sqrt(pooled.covariance[:, j, j])))
     values = evidence.columns(subsets[deviant].task.slices)
     level = np.zeros(subsets[deviant].task.rows, int)
-    scores = evidence.scores(values, level, pooled.mean.mean(axis=0))
+    scores = evidence.likelihood.scores(values, level, pooled.mean.mean(axis=0))
     pull = (scores.score @ pooled.covariance[deviant])[:, j] * np.sign(shift[deviant])
     few = _heaviest(pull)
     if few is None:
         return finding
-    columns = evidence.model.arguments[evidence.model.outcome].columns + evidence.model.covariates
-    labels = evidence.meta.labels
+    columns = (
+        evidence.likelihood.model.arguments[evidence.likelihood.model.outcome].columns
+        + evidence.likelihood.model.covariates
+    )
+    labels = evidence.likelihood.labels
     where = ", ".join(_range(column, values[column][few], labels[column]) for column in columns)
     fit, share = subsets[deviant].task.fit, f"{len(few)} of its {len(pull)} rows"
     sentence = f"; most of what moves {fit} comes from {share} ({where})"

@@ -83,6 +83,8 @@ def prior_moments(
     function: Function, latent: Sequence[str], vector: "Vector", arrays: Arrays, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean `(d,)` and covariance `(d, d)` of the prior of some sites, unconstrained, by simulation."""
+    if not vector.names:
+        return np.zeros(0), np.zeros((0, 0))
     keys = jax.random.split(jax.random.PRNGKey(seed), PRIOR_DRAWS)
 
     @jax.jit
@@ -134,7 +136,8 @@ class Vector(NamedTuple):
     def unpack(self, vector: jax.Array) -> Sites:
         """Split a vector `(d,)` into sites."""
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
-        parts = jnp.split(vector, np.cumsum(sizes)[:-1].tolist())
+        # Also after the last one, so that no site is no part.
+        parts = jnp.split(vector, np.cumsum(sizes, dtype=int).tolist())[:-1]
         return {n: part.reshape(s) for part, (n, s) in zip(parts, self.shapes.items(), strict=True)}
 
 

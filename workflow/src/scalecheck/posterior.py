@@ -1,19 +1,19 @@
 """A sampled batch as what is stored of each fit: an ArviZ DataTree and a record."""
 
+import functools
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from scalecheck import ENGINE_VERSION, density, store
+from scalecheck import ENGINE_VERSION, density, sampler, store
 from scalecheck.columns import local_codes
 from scalecheck.fit import Batch, Fitted
 from scalecheck.plan import PlannedFit
 from scalecheck.records import Group
-from scalecheck.sampler import Elapsed
 from scalecheck.sites import Site
 from scalecheck.study import SamplerSettings
 
@@ -41,34 +41,42 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
     parameter)`: the scale on which posteriors are compared.
     """
     batch, draws = fitted.batch, fitted.draws
-    z = draws.z[number]
-    n_draws = next(iter(z.values())).shape[1]
-    n_warmup = draws.iterations[number].n_steps.shape[1] - n_draws
+    n_warmup = draws.windows[-1].stop
     return {
-        "posterior": _posterior(batch, number, z, kept_sites(batch, keep)),
+        "posterior": _posterior(fitted, number, kept_sites(batch, keep)),
         "unconstrained_posterior": _dataset(
-            {"z": (("chain", "draw", "parameter"), np.asarray(batch.vector.pack(z, 2)))},
+            {"z": (("chain", "draw", "parameter"), _packed(fitted, number))},
             {"parameter": list(batch.vector.names)},
+            _n_draws(draws, number),
         ),
         "sample_stats": _statistics(fitted, number, slice(n_warmup, None)),
         "warmup_sample_stats": _statistics(fitted, number, slice(None, n_warmup)),
     }
 
 
-def _posterior(batch: Batch, number: int, z: Mapping[str, NDArray], kept: Sequence[Site]) -> Group:
+def _n_draws(draws: sampler.Draws, number: int) -> tuple[int, int]:
+    """Chains of a fit, and draws of each."""
+    n_chains, n_iterations = draws.iterations[number].n_steps.shape
+    return n_chains, n_iterations - draws.windows[-1].stop
+
+
+def _packed(fitted: Fitted, number: int) -> NDArray:
+    z = fitted.draws.z[number]
+    if not z:
+        return np.zeros((*_n_draws(fitted.draws, number), 0))
+    return np.asarray(fitted.batch.vector.pack(z, 2))
+
+
+def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
+    batch, draws = fitted.batch, fitted.draws
+    n_chains, n_draws = _n_draws(draws, number)
     arrays = {name: values[number] for name, values in batch.arrays.items()}
-    names = [site.name for site in kept]
-
-    @jax.jit
-    def constrain(z: dict[str, jax.Array], arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        values = density.constrain(batch.function, z, arrays, deterministic=True)
-        return {name: values[name] for name in names}
-
+    constrain = _constrainer(batch.function, tuple(site.name for site in kept), n_draws)
     # One chain at a time bounds the memory that the deterministic sites take on the way.
-    chains = [
-        jax.tree.map(np.asarray, jax.vmap(constrain, (0, None))(part, arrays))
-        for part in _by_chain(z)
+    by_chain = [
+        {name: z[chain] for name, z in draws.z[number].items()} for chain in range(n_chains)
     ]
+    chains = [jax.tree.map(np.asarray, constrain(part, arrays)) for part in by_chain]
     variables: dict[str, Any] = {}
     coords: dict[str, Sequence[str | int]] = {}
     for site in kept:
@@ -79,12 +87,21 @@ def _posterior(batch: Batch, number: int, z: Mapping[str, NDArray], kept: Sequen
                 coords[dim] = labels
                 values = values.take(range(len(labels)), axis=axis + 2)
         variables[site.name] = (("chain", "draw", *site.dims), values)
-    return _dataset(variables, coords)
+    return _dataset(variables, coords, (n_chains, n_draws))
 
 
-def _by_chain(z: Mapping[str, NDArray]) -> list[dict[str, NDArray]]:
-    n_chains = len(next(iter(z.values())))
-    return [{name: values[chain] for name, values in z.items()} for chain in range(n_chains)]
+@functools.lru_cache(maxsize=8)
+def _constrainer(
+    function: Callable[..., Any], names: tuple[str, ...], n_draws: int
+) -> Callable[..., Any]:
+    """Compile draws of one chain `(draw, ...)` to their supports, with deterministic sites."""
+
+    def constrain(z: dict[str, jax.Array], arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        values = density.constrain(function, z, arrays, deterministic=True)
+        return {name: values[name] for name in names}
+
+    # Given their number, because a model without parameters has no sites to count them by.
+    return jax.jit(jax.vmap(constrain, (0, None), axis_size=n_draws))
 
 
 def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
@@ -109,13 +126,15 @@ def _statistics(fitted: Fitted, number: int, part: slice) -> Group:
         for name, values in fitted.draws.iterations[number]._asdict().items()
         if values is not None
     }
-    seen["tree_depth"] = np.floor(np.log2(np.maximum(seen["n_steps"], 1))).astype("int64") + 1
+    seen["tree_depth"] = np.ceil(np.log2(seen["n_steps"] + 1)).astype("int64")
     seen["lp"] = -seen.pop("potential_energy")
-    return _dataset({name: (("chain", "draw"), values) for name, values in seen.items()}, {})
+    variables = {name: (("chain", "draw"), values) for name, values in seen.items()}
+    return _dataset(variables, {}, seen["n_steps"].shape)
 
 
-def _dataset(variables: Mapping[str, Any], coords: Mapping[str, Any]) -> Group:
-    shape = next(iter(variables.values()))[1].shape
+def _dataset(
+    variables: Mapping[str, Any], coords: Mapping[str, Any], shape: tuple[int, int]
+) -> Group:
     counted = {"chain": range(shape[0]), "draw": range(shape[1])}
     attributes = {
         "creation_library": "scalecheck",
@@ -198,10 +217,13 @@ def record(
 
 
 def _share(n_steps: Sequence[NDArray], number: int) -> float:
-    return float(n_steps[number].sum() / sum(part.sum() for part in n_steps))
+    whole = sum(part.sum() for part in n_steps)
+    return float(n_steps[number].sum() / whole) if whole else 1 / len(n_steps)
 
 
-def _seconds(elapsed: Elapsed, share: Mapping[str, float], importing: float) -> dict[str, float]:
+def _seconds(
+    elapsed: sampler.Elapsed, share: Mapping[str, float], importing: float
+) -> dict[str, float]:
     spent = {name: seconds * share[name] for name, seconds in elapsed._asdict().items()}
     return {"import": importing, **spent}
 
@@ -224,6 +246,7 @@ def skipped_record(task: PlannedFit, sections: Mapping[str, Any], reason: str) -
     }
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what computes."""
     packages = ("scalecheck", "jax", "jaxlib", "numpyro", "numpy", "xarray")

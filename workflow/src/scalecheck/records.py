@@ -72,6 +72,11 @@ class StudyFolder:
         """Draws and sampler statistics of a fit."""
         return self.path / "fits" / fit / "posterior.nc"
 
+    @property
+    def confirmation(self) -> Path:
+        """The second fit of the subset that took most leapfrogs, or why there is none."""
+        return self.path / "fits" / "confirmation.json"
+
     def table(self, name: str) -> Path:
         """A tidy table of the checks."""
         return self.path / "checks" / f"{name}.csv"
@@ -221,7 +226,7 @@ def write_posterior(path: Path, groups: Mapping[str, Group]) -> None:
 
 def _write_group(target: "netCDF4.Group", group: Group) -> None:
     target.setncatts({name: value for name, value in group.attributes.items()})
-    sizes = {
+    sizes = {dim: len(labels) for dim, labels in group.coords.items()} | {
         dim: size
         for dims, values in group.variables.values()
         for dim, size in zip(dims, values.shape, strict=True)
@@ -260,3 +265,17 @@ def read_posterior(path: Path) -> "xr.DataTree":
         raise StudyError(
             f"{path}: cannot be read ({reason}): delete {path.parents[1]} and run again"
         ) from None
+
+
+def as_tree(groups: Mapping[str, Group]) -> "xr.DataTree":
+    """Give the DataTree that `read_posterior` would read, without a file."""
+    import xarray as xr
+
+    datasets = {
+        name: xr.Dataset(
+            {key: (list(dims), values) for key, (dims, values) in group.variables.items()},
+            coords={dim: list(labels) for dim, labels in group.coords.items()},
+        )
+        for name, group in groups.items()
+    }
+    return xr.DataTree.from_dict(datasets)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import netCDF4
 import numpy as np
 
+from scalecheck.arrangement import arrange, plan_orders
 from scalecheck.names import slug
-from scalecheck.orders import Axis, random_order
+from scalecheck.orders import Axis
 from scalecheck.plan import Levels, Order, Slice
 from scalecheck.records import atomic
 
@@ -68,54 +69,25 @@ def write(
         Determines the random orders.
     """
     units = table.columns[unit].values if unit else None
+    arranged = arrange(table.n_rows, units, axes, arrival, seed)
     columns = {name: _compact(column.values) for name, column in table.columns.items()}
     columns[OBSERVATION] = _compact(np.arange(table.n_rows))
     columns[FILE_ROW] = _compact(table.row)
-    meta = Meta(
-        table.file,
-        table.n_rows,
-        {
-            name: list(c.labels) if c.labels is not None else None
-            for name, c in table.columns.items()
-        },
-        {},
-        dict(table.dropped),
-        unit,
-    )
+    labels = {
+        name: list(column.labels) if column.labels is not None else None
+        for name, column in table.columns.items()
+    }
+    meta = Meta(table.file, table.n_rows, labels, arranged.axes, dict(table.dropped), unit)
     with atomic(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
-        _write_order(file, "arrival", columns, arrival, _unit_ends(units, arrival))
-        rows = random_order(units, table.n_rows, np.random.default_rng([seed, 2]))
-        _write_order(file, "random", columns, rows, _unit_ends(units, rows))
-        for number, (name, axis) in enumerate(axes.items()):
-            rng = np.random.default_rng([seed, 3, number])
-            parts = [_level_rows(axis, level, units, rng) for level in range(len(axis.labels))]
-            ends = [ends for part in parts if (ends := _unit_ends(units, part)) is not None]
-            _write_order(
-                file,
-                f"axis/{slug(name)}",
-                columns,
-                np.concatenate(parts),
-                np.concatenate(ends) if ends else None,
-            )
-            meta.axes[name] = {
-                "labels": list(axis.labels),
-                "rows": [len(part) for part in parts],
-                "units": [len(end) for end in ends],
-            }
+        for name, rows in arranged.rows.items():
+            _write_order(file, _group(name), columns, rows, arranged.unit_ends[name])
         file.setncattr("meta", json.dumps(meta._asdict()))
     return meta
 
 
-def _level_rows(axis: Axis, level: int, units: NDArray | None, rng: np.random.Generator) -> NDArray:
-    rows = np.flatnonzero(axis.level == level)
-    return rows[random_order(None if units is None else units[rows], len(rows), rng)]
-
-
-def _unit_ends(units: NDArray | None, rows: NDArray) -> NDArray | None:
-    if units is None:
-        return None
-    changes = np.flatnonzero(np.diff(units[rows]))
-    return np.append(changes + 1, len(rows))
+def _group(order: str) -> str:
+    """Name of an order's group: an axis may be called what netCDF refuses."""
+    return f"axis/{slug(order[5:])}" if order.startswith("axis/") else order
 
 
 def _compact(values: NDArray) -> NDArray:
@@ -160,21 +132,10 @@ def read_meta(path: Path) -> Meta:
 def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
     """Read what the plan needs: the orders by arrival and at random, and the levels of each axis."""
     meta = read_meta(path)
+    names = ["arrival", "random", *(f"axis/{axis}" for axis in meta.axes)]
     with netCDF4.Dataset(path) as file:
-        ends = {name: _read_ends(file[name]) for name in ("arrival", "random")}
-        axes: dict[str, Levels] = {}
-        for name, axis in meta.axes.items():
-            unit_ends = _read_ends(file[f"axis/{slug(name)}"])
-            cuts = np.cumsum(axis["units"])[:-1]
-            parts = (
-                np.split(unit_ends, cuts) if unit_ends is not None else [None] * len(axis["rows"])
-            )
-            orders = [
-                Order(rows, part, meta.file) for rows, part in zip(axis["rows"], parts, strict=True)
-            ]
-            axes[name] = Levels(axis["labels"], orders)
-    arrival, random = (Order(meta.n_rows, ends[name], meta.file) for name in ("arrival", "random"))
-    return arrival, random, axes
+        ends = {name: _read_ends(file[_group(name)]) for name in names}
+    return plan_orders(meta.n_rows, ends, meta.axes, meta.file)
 
 
 def _read_ends(group: netCDF4.Group) -> NDArray | None:
@@ -192,5 +153,4 @@ def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> di
 
 
 def _read_slice(file: netCDF4.Dataset, part: Slice, column: str) -> NDArray:
-    order = part.order if not part.order.startswith("axis/") else f"axis/{slug(part.order[5:])}"
-    return np.asarray(file[order][_escape(column)][part.start : part.stop])
+    return np.asarray(file[_group(part.order)][_escape(column)][part.start : part.stop])

@@ -1,0 +1,46 @@
+"""Compare posteriors: of random subsets, and of nested increments."""
+
+import pandas as pd
+
+from scalecheck import culprits
+from scalecheck.checks import agreement, drift
+from scalecheck.checks.finding import NOTABLE, not_run
+from scalecheck.evidence import Evidence
+from scalecheck.examine.examined import Examined
+from scalecheck.results import Study, moments
+
+
+def check_agreement(evidence: Evidence, study: Study) -> Examined:
+    """Do random subsets agree?"""
+    subsets = study.usable("subset")
+    planned = [task for task in study.tasks if task.kind == "subset"]
+    names = [fit.task.fit for fit in subsets]
+    if len(subsets) < 3:
+        reason = f"fewer than 3 of {len(planned)} random subsets have a usable posterior"
+        return Examined([not_run("agreement", reason, weight=1.0)], {"agreement": pd.DataFrame()})
+    pooled = moments(subsets)
+    finding, table = agreement.check(pooled, evidence.prior, names=evidence.names, fits=names)
+    if finding.p is not None and finding.p < NOTABLE:
+        finding = culprits.name(finding, evidence, subsets, pooled)
+    return Examined([finding], {"agreement": table})
+
+
+def check_drift(evidence: Evidence, study: Study, dispersion: float) -> Examined:
+    """Do nested increments move more than they should?"""
+    fits = study.usable("increment")
+    looks = sum(task.kind == "increment" for task in study.tasks) - 1
+    if len(fits) < 2:
+        return Examined(
+            [not_run("drift", "fewer than 2 increments have a usable posterior", weight=1.0)],
+            {"drift": pd.DataFrame()},
+        )
+    findings, table = drift.check(
+        moments(fits),
+        [fit.task.rows for fit in fits],
+        evidence.prior,
+        names=evidence.names,
+        fits=[fit.task.fit for fit in fits],
+        dispersion=dispersion,
+        looks=looks,
+    )
+    return Examined(findings, {"drift": table})
