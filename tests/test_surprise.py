@@ -1,152 +1,280 @@
 """Surprise of new rows whose predictive distribution is known exactly."""
 
+import jax
 import numpy as np
 import pytest
-from scipy.stats import kstest, norm, rankdata
+from scipy.stats import binom, kstest, norm, poisson
 
-from scalecheck.checks import surprise
+from scalecheck.checks import battery, design, meanings, surprise
+from scalecheck.checks.battery import N_REFERENCE, Member
+from scalecheck.checks.design import Column, Design, Statistic
+from scalecheck.checks.meanings import Meaning, Setting
+from scalecheck.checks.surprise import Step
 
-N_REPLICATES = 199
-
-
-def members(rng, *, n_rows=60, n_before=60, outcome="normal"):
-    """The observed rows and replicates `(S + 1, n)`, and their log scores, all exchangeable."""
-    if outcome == "binary":
-        rate = rng.beta(20, 40, N_REPLICATES + 1)[:, None]
-        y = (rng.random((N_REPLICATES + 1, n_rows)) < rate).astype(np.float32)
-        return y, np.where(y == 1, np.log(1 / 3), np.log(2 / 3))
-    mean = rng.standard_normal((N_REPLICATES + 1, 1)) / np.sqrt(n_before)
-    y = mean + rng.standard_normal((N_REPLICATES + 1, n_rows))
-    return y, log_score(y)
-
-
-def log_score(y, n_before=60):
-    return norm.logpdf(y, scale=np.sqrt(1 + 1 / n_before))
+N, REPLICATES = 300, 499
+STEP = Step("increment-02", 501, 800, 500, ("increment-01", "increment-02"), 1.0)
+SETTING = Setting("arrival", learned=True)
+X = np.random.default_rng(0).standard_normal(N)
+SITE = np.random.default_rng(1).integers(12, size=N)
+BLOCK = Design((Column("x", X, True),), (Column("site", SITE, False),), True, np.ones(N, bool), N)
+NORMAL = norm(0.5 * X, 1)
+COUNTS = poisson(np.exp(1 + 0.3 * X))
 
 
-def check(rng, y, log_scores):
-    return surprise.check(
-        y[0],
-        y[1:],
-        log_scores,
-        fit="increment-02",
-        rows_before=500,
-        rows_after=1000,
-        fits=("increment-01", "increment-02"),
-        weight=1.0,
-        rng=rng,
-    )
+@pytest.fixture(scope="module", autouse=True)
+def double():
+    """As `examine` asks."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def measure():
+    """Measure outcomes `(member, n)` of known distribution, all programs compiled once."""
+    program = jax.jit(battery.measure)
+
+    def of(distribution, outcome, values=()):
+        rng = np.random.default_rng(2)
+        reference = distribution.rvs((N_REFERENCE, N), random_state=rng).astype(float)
+        log_density = getattr(distribution, "logpdf", None) or distribution.logpmf
+        statistics, weights = design.lay_out(BLOCK, reference.mean(axis=0), values, scored=False)
+        member = Member(outcome.T, log_density(outcome).T, None, None)
+        return statistics, np.asarray(program(weights, np.sort(reference.T, axis=1), member))
+
+    return of
+
+
+def with_replicates(distribution, observed, rng):
+    replicates = distribution.rvs((REPLICATES, N), random_state=rng).astype(float)
+    return np.concatenate([np.asarray(observed, float)[None], replicates])
+
+
+def check(statistics, values, rng, more=lambda: iter([])):
+    return surprise.check(statistics, values, more, step=STEP, setting=SETTING, rng=rng)
 
 
 def leading(table):
     return table.loc[table["leading"], "statistic"].item()
 
 
-@pytest.mark.parametrize("outcome", ["normal", "binary"])
-def test_p_values_of_a_true_model_are_uniform_for_the_family_and_for_each_statistic(outcome):
-    rng = np.random.default_rng(1)
+@pytest.mark.parametrize(
+    "distribution", [NORMAL, COUNTS, binom(1, 0.1)], ids=["normal", "counts", "binary"]
+)
+def test_p_values_of_a_true_model_are_uniform_for_the_family_and_for_each_statistic(
+    measure, distribution
+):
+    """Every member is as good an observed one as any, and ties among their statistics are many."""
+    rng = np.random.default_rng(3)
+    outcomes = distribution.rvs((600, N), random_state=rng).astype(float)
+    statistics, values = measure(distribution, outcomes, (0.0,))
     p, single = [], []
-    for _ in range(400):
-        finding, table = check(rng, *members(rng, outcome=outcome))
+    for member in range(300):
+        others = rng.permutation(np.delete(np.arange(600), member))
+        further = [values[others[199:]]]
+        finding, table = check(
+            statistics, values[[member, *others[:199]]], rng, lambda further=further: further
+        )
         p.append(finding.p)
         single.append(table.set_index("statistic")["p"])
     assert kstest(p, "uniform").pvalue > 0.01
-    for statistic in single[0].index:
-        assert kstest([row[statistic] for row in single], "uniform").pvalue > 0.001, statistic
+    for name in single[0].index:
+        assert kstest([one[name] for one in single], "uniform").pvalue > 0.001, name
 
 
-def test_contamination_is_called_next_to_impossible():
-    rng = np.random.default_rng(2)
-    for _ in range(20):
-        y, _ = members(rng, n_rows=300)
-        y[0] += 6 * rng.standard_normal(300) * (rng.random(300) < 0.03)
-        finding, table = check(rng, y, log_score(y))
-        assert finding.p <= 0.01
-        assert leading(table) in ("lowest log scores", "kurtosis")
-    assert finding.large
-    assert finding.message.startswith("rows 501 to 1000 contain outcomes that the model calls next")
+def clustered(rng):
+    return 0.5 * X + 0.6 * rng.standard_normal(12)[SITE] + rng.standard_normal(N)
 
 
-@pytest.mark.parametrize(
-    ("change", "statistic", "words"),
-    [
-        (lambda y: y + 1.5, "mean", "lie above what the model predicts"),
-        (lambda y: y - 1.5, "mean", "lie below what the model predicts"),
-        (lambda y: 0.5 * y, "variance", "vary less than the model predicts"),
-        (lambda y: 1.6 * y, "variance", "vary more than the model predicts"),
-        (lambda y: np.exp(y) - 1, "skewness", "have a longer upper tail"),
-        (lambda y: np.sign(y) + 0.1 * y, "kurtosis", "have lighter tails"),
-    ],
-)
-def test_each_defect_leads_with_its_statistic(change, statistic, words):
-    """Log scores stay those of the truth: they would see most defects, too."""
-    rng = np.random.default_rng(3)
-    y, scores = members(rng, n_rows=300)
-    y[0] = change(y[0])
-    finding, table = check(rng, y, scores)
-    by_name = table.set_index("statistic")
-    assert by_name["p"][statistic] == 1 / (N_REPLICATES + 1)
-    below, above = surprise.MEANINGS[statistic]
-    assert words in (above if by_name["studentised"][statistic] > 0 else below)
-    if statistic in ("mean", "variance"):
-        assert words in finding.message
+def autoregressive(rng):
+    noise = rng.standard_normal(N)
+    for i in range(1, N):
+        noise[i] = 0.5 * noise[i - 1] + np.sqrt(0.75) * noise[i]
+    return 0.5 * X + noise
 
 
-def test_too_few_improbable_outcomes_are_no_low_tail():
+def contaminated(rng):
+    return NORMAL.rvs(random_state=rng) + 6 * rng.standard_normal(N) * (rng.random(N) < 0.03)
+
+
+DEFECTS = {
+    "shift": (NORMAL, lambda rng: NORMAL.rvs(random_state=rng) + 0.6, {"mean"}),
+    "narrow": (NORMAL, lambda rng: norm.rvs(0.5 * X, 0.6, random_state=rng),
+               {"variance", "log score"}),
+    "square": (NORMAL, lambda rng: NORMAL.rvs(random_state=rng) + 0.4 * (X**2 - 1), {"z ~ x^2"}),
+    "spread": (NORMAL, lambda rng: norm.rvs(0.5 * X, np.exp(0.4 * X), random_state=rng),
+               {"z^2 ~ x", "lowest log scores"}),
+    "sites": (NORMAL, clustered, {"z by site"}),
+    "memory": (NORMAL, autoregressive, {"lag 1"}),
+    "outliers": (NORMAL, contaminated, {"kurtosis", "lowest log scores"}),
+    "slope over time": (NORMAL, lambda rng: NORMAL.rvs(random_state=rng)
+                        + 1.5 * (np.arange(N) / N - 0.5) * X, {"z x ~ time"}),
+    "trend": (NORMAL, lambda rng: NORMAL.rvs(random_state=rng) + 2 * (np.arange(N) / N - 0.5),
+              {"z ~ time"}),
+    "overdispersion": (COUNTS, lambda rng: rng.poisson(COUNTS.mean() * rng.gamma(2, size=N) / 2),
+                       {"variance", "lowest log scores", "log score"}),
+    "zeros": (COUNTS, lambda rng: COUNTS.rvs(random_state=rng) * (rng.random(N) > 0.15),
+              {"share of 0", "variance"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_leads_with_its_statistic(measure, defect):
     rng = np.random.default_rng(4)
-    y, scores = members(rng)
-    scores[0] = scores[0].max()
-    _, table = check(rng, y, scores)
-    assert table.set_index("statistic")["p"]["lowest log scores"] > 0.9
-    assert leading(table) == "log score"
+    distribution, draw, accepted = DEFECTS[defect]
+    found = []
+    for _ in range(10):
+        members = with_replicates(distribution, draw(rng), rng)
+        finding, table = check(*measure(distribution, members, (0.0,)), rng)
+        found.append(leading(table))
+        # Without further replicates, the p of the second comparison is 1.
+        assert finding.p == 1
+        assert table["p"].min() == 1 / (REPLICATES + 1)
+        assert finding.large
+    assert sum(name in accepted for name in found) >= 9, found
 
 
-def test_the_order_of_members_is_exact_and_ties_fall_at_random():
+def test_a_finding_says_what_was_seen_and_what_to_do(measure):
     rng = np.random.default_rng(5)
-    values = rng.standard_normal((50, 200)) * 10.0 ** rng.integers(-30, 30, (50, 200))
-    order = surprise._order(values, rng)
-    assert (np.argsort(order, axis=1) == rankdata(values, axis=1) - 1).all()
-    zeros = np.tile([0.0, -0.0, 1.0, -1.0], (4000, 1))
-    rank = np.argsort(surprise._order(zeros, rng), axis=1)
-    assert (rank[:, 3] == 0).all()
-    assert (rank[:, 2] == 3).all()
-    assert abs(np.mean(rank[:, 0] == 1) - 0.5) < 4 * np.sqrt(0.25 / 4000)
+    shifted = with_replicates(NORMAL, NORMAL.rvs(random_state=rng) + 0.4, rng)
+    statistics, values = measure(NORMAL, shifted)
+    finding, table = check(statistics, values, rng, more=lambda: [values[1:]])
+    assert finding.message.startswith("rows 501 to 800 lie above what the model predicts: ")
+    assert finding.message.endswith("sds from the prediction after 500 rows)")
+    assert (finding.kind, finding.axis) == ("heterogeneous", "arrival")
+    (row,) = table[table["leading"]].itertuples()
+    assert finding.effect.name == "studentised mean"
+    assert finding.effect.value == pytest.approx(row.studentised)
+    assert finding.effect.high - finding.effect.low == pytest.approx(2 * 1.96)
 
 
-def test_chunks_of_rows_do_not_change_the_statistics(monkeypatch):
-    y, _ = members(np.random.default_rng(6))
-    whole = surprise._shape(y[0], y[1:], np.random.default_rng(0))
-    monkeypatch.setattr(surprise, "CHUNK", 7 * len(y))
-    assert np.allclose(whole, surprise._shape(y[0], y[1:], np.random.default_rng(0)))
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_only_the_two_most_extreme_are_compared_with_more(rank):
+    rng = np.random.default_rng(6)
+    values = np.linspace(-1, 1, 1000)[:, None]
+    values[0] = [2.0, 0.9989, 0.9969][rank - 1]
+    values[-1] = -1.1 if rank == 1 else 1.0
+    asked = []
+
+    def more():
+        for _ in range(20):
+            asked.append(1)
+            yield rng.uniform(-1, 1, (1000, 1))
+
+    finding, _ = check([Statistic(design.LINEAR, "x")], values, rng, more)
+    assert bool(asked) == (rank <= 2) or finding.p > 0.002
 
 
-def test_the_shape_statistics_are_moments_of_normal_scores_of_ranks():
-    y, _ = members(np.random.default_rng(7))
-    z = norm.ppf((rankdata(y, axis=0) - 0.5) / len(y))
-    deviation = z - z.mean(axis=1, keepdims=True)
-    variance = (deviation**2).mean(axis=1)
-    standard = deviation / np.sqrt(variance)[:, None]
-    by_hand = [z.mean(axis=1), variance, (standard**3).mean(axis=1), (standard**4).mean(axis=1)]
-    assert np.allclose(surprise._shape(y[0], y[1:], np.random.default_rng(0)), by_hand)
+def test_the_longer_comparison_is_valid_and_ends_early_where_p_is_clear():
+    rng = np.random.default_rng(7)
+    chunks_read = []
+
+    def chunks(n):
+        for _ in range(n):
+            chunks_read.append(1)
+            yield rng.random(100)
+
+    p = np.array([surprise._sequential(rng.random(), chunks(5)) for _ in range(4000)])
+    for level in (0.01, 0.05, 0.2):
+        assert np.mean(p <= level) <= level + 3 * np.sqrt(level / 4000)
+    assert len(chunks_read) < 4000 * 2.5
+    assert surprise._sequential(2.0, chunks(5)) == 1 / 501
 
 
-def test_one_impossible_outcome_is_found_and_stays_finite():
+def test_what_no_replicate_does_has_the_smallest_p():
+    """Where all replicates agree, they have no sd."""
     rng = np.random.default_rng(8)
-    y, scores = members(rng)
-    scores[0, 0] = -np.inf
-    finding, _ = check(rng, y, scores)
-    assert finding.p == 1 / (N_REPLICATES + 1)
-    assert np.isfinite(finding.effect.value)
-
-
-@pytest.mark.parametrize(
-    ("n_rows", "score", "reason"), [(1, 0.0, "at least 2 new rows, got 1"), (60, np.nan, "number")]
-)
-def test_what_cannot_be_judged_is_not_run_and_says_why(n_rows, score, reason):
-    rng = np.random.default_rng(9)
-    y, scores = members(rng, n_rows=n_rows)
-    finding, table = check(rng, y, scores + score)
-    assert finding.p is None
-    assert finding.fit == "increment-02"
-    assert reason in finding.message
+    values = np.zeros((1000, 1))
+    values[0] = 1e-3
+    more = np.zeros((1000, 1))
+    statistic = [Statistic(design.VALUE, "3")]
+    finding, _ = check(statistic, values, rng, lambda: [more] * 19)
+    assert finding.p == 1 / 19_001
+    finding, table = check(statistic, more, rng)
+    assert finding.p > 0.002 or finding.p == 1
     assert table.empty
+
+
+def test_a_sum_of_scores_leads_where_it_is_furthest_out_on_its_own_scale():
+    """What changed says more than the covariate along which it shows most."""
+    rng = np.random.default_rng(9)
+    values = np.stack([rng.standard_normal(1000), rng.chisquare(3, 1000)], axis=1)
+    values[0] = 6, 40
+    statistics = [Statistic(design.LINEAR, "x"), Statistic(design.SCORE)]
+    finding, table = check(statistics, values, rng)
+    assert leading(table) == design.SCORE
+    assert finding.kind == "heterogeneous"
+    assert table["studentised"].idxmax() == 0
+    values[0] = 12, 12
+    assert leading(check(statistics, values, rng)[1]) == "z ~ x"
+
+
+def test_a_long_tail_does_not_crowd_out_other_statistics():
+    """Of 20,000 members under the model, no statistic is the most extreme much more often than others."""
+    rng = np.random.default_rng(11)
+    values = np.stack(
+        [rng.standard_normal(20_000), rng.chisquare(3, 20_000), -rng.chisquare(2, 20_000)], axis=1
+    )
+    statistics = [Statistic(what) for what in (design.MEAN, design.SCORE, design.LOW_TAIL)]
+    evidence = surprise._Scale.of(statistics, values[:1000]).evidence(values)
+    extreme = np.argsort(-evidence.max(axis=1))[:200]
+    shares = np.bincount(evidence[extreme].argmax(axis=1), minlength=3) / 200
+    assert (shares > 0.1).all()
+
+
+USED, OTHER = {"used": True}, {"used": False}
+MEANINGS = [
+    (Statistic(design.MEAN), "heterogeneous", "arrival"),
+    (Statistic(design.SCORE), "heterogeneous", "arrival"),
+    (Statistic(design.TIME), "heterogeneous", "arrival"),
+    (Statistic(design.SLOPE_TIME, "x"), "heterogeneous", "arrival"),
+    (Statistic(design.LINEAR, "x", **USED), "misfit", "x"),
+    (Statistic(design.SQUARE, "x", **USED), "misfit", "x"),
+    (Statistic(design.SPREAD, "x", **USED), "misfit", "x"),
+    (Statistic(design.LINEAR, "x", **OTHER), "heterogeneous", "x"),
+    (Statistic(design.GROUP, None, "g", **USED), "misfit", "g"),
+    (Statistic(design.GROUP, None, "g", **OTHER), "heterogeneous", "g"),
+    (Statistic(design.GROUP_SLOPE, "x", "g", **OTHER), "heterogeneous", "g"),
+    (Statistic(design.GROUP_SPREAD, None, "g", **OTHER), "heterogeneous", "g"),
+    (Statistic(design.LOG_SCORE), "misfit", None),
+    (Statistic(design.LOW_TAIL), "misfit", None),
+    (Statistic(design.VARIANCE), "misfit", None),
+    (Statistic(design.SKEWNESS), "misfit", None),
+    (Statistic(design.KURTOSIS), "misfit", None),
+    (Statistic(design.DISPERSION), "misfit", None),
+    (Statistic(design.VALUE, "0"), "misfit", None),
+    (Statistic(design.SPREAD_FIT), "misfit", None),
+    (Statistic(design.SQUARE_FIT), "misfit", None),
+    (Statistic(design.LAG), "misfit", None),
+]
+
+
+@pytest.mark.parametrize(("statistic", "kind", "axis"), MEANINGS)
+def test_a_statistic_means_a_kind_and_an_axis_and_says_what_to_do(statistic, kind, axis):
+    assert meanings.meaning(statistic, SETTING) == Meaning(kind, axis)
+    for above in (False, True):
+        words = meanings.sentence(statistic, above=above)
+        assert "{" not in words
+        assert "None" not in words
+
+
+def test_every_statistic_has_a_meaning():
+    assert {statistic.what for statistic, _, _ in MEANINGS} == set(meanings._SENTENCES)
+
+
+def test_rows_in_random_order_or_without_parameters_cannot_show_a_change_over_time():
+    for setting in (Setting(None, learned=True), Setting("arrival", learned=False)):
+        assert meanings.meaning(Statistic(design.MEAN), setting) == Meaning("misfit", None)
+
+
+def test_a_message_names_all_rows_where_nothing_was_learned():
+    rng = np.random.default_rng(10)
+    step = STEP._replace(first=1, before=0)
+    values = rng.standard_normal((1000, 1))
+    for observed, end in ((0.0, "0 sds)"), (9.0, "sds from the prediction of the model)")):
+        values[0] = observed
+        finding, _ = surprise.check(
+            [Statistic(design.VARIANCE)], values, lambda: [values[1:]],
+            step=step, setting=SETTING, rng=rng,
+        )  # fmt: skip
+        assert finding.message.startswith("rows 1 to 800 ")
+        assert finding.message.endswith(end) or observed == 0

@@ -6,199 +6,222 @@ without asymptotics (posterior SBC, arXiv:2502.03279). The family's statistic is
 several studentised ones: the smallest of their ranks ties.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks import design, meanings
+from scalecheck.checks.design import Statistic
+from scalecheck.checks.finding import Effect, Finding, notable, rounded
+from scalecheck.checks.meanings import Setting
 
 LARGE = 4.0
-TAIL = 0.02
-CHUNK = 1_000_000
 
-LOG_SCORE, LOW_TAIL, MEAN, VARIANCE, SKEWNESS, KURTOSIS = STATISTICS = (
-    "log score",
-    "lowest log scores",
-    "mean",
-    "variance",
-    "skewness",
-    "kurtosis",
-)
+# Replicates, and how many more where the observed is among the first two: its p could otherwise not
+# pass a correction for several looks and families.
+REPLICATES, MORE = 999, 19_999
 
-# What a statistic below and above its median says of the new rows, and what to do.
-MEANINGS = {
-    LOG_SCORE: (
-        "are less probable than the model's own predictions: it is too sure of them",
-        "are more probable than the model's own predictions: it is too vague about them",
-    ),
-    LOW_TAIL: (
-        "contain outcomes that the model calls next to impossible: look for outliers, heavier "
-        "tails or a missing component",
-        "contain fewer improbable outcomes than the model predicts",
-    ),
-    MEAN: (
-        "lie below what the model predicts: something shifted, or the mean has the wrong form",
-        "lie above what the model predicts: something shifted, or the mean has the wrong form",
-    ),
-    VARIANCE: (
-        "vary less than the model predicts: its outcomes need a smaller dispersion",
-        "vary more than the model predicts: allow for overdispersion",
-    ),
-    SKEWNESS: (
-        "have a longer lower tail than the model predicts: let the likelihood be skewed",
-        "have a longer upper tail than the model predicts: let the likelihood be skewed",
-    ),
-    KURTOSIS: (
-        "have lighter tails than the model predicts: look for bounds or mixed groups",
-        "have heavier tails than the model predicts: look for outliers",
-    ),
-}
+# The longer comparison ends early when so many replicates were more extreme (Besag & Clifford 1991):
+# p is then above 0.001 and known to a quarter.
+ENOUGH = 20
+
+# What the last hundredth of a normal distribution is beyond, in sds.
+_LAST = float(ndtri(0.99))
+
+COLUMNS = ["fit", "statistic", "observed", "median", "sd", "studentised", "p", "leading"]
+
+
+class Step(NamedTuple):
+    """Which rows are new.
+
+    Attributes
+    ----------
+    fit
+        The increment that they belong to.
+    first, last
+        Numbers of the first and the last new row, from 1.
+    before
+        Rows of the increment that predicts.
+    fits
+        Fits that the comparison rests on.
+    weight
+        Share of the family's error rate.
+    """
+
+    fit: str
+    first: int
+    last: int
+    before: int
+    fits: tuple[str, ...]
+    weight: float
 
 
 def check(
-    outcome: np.ndarray,
-    replicates: np.ndarray,
-    log_scores: np.ndarray,
+    statistics: Sequence[Statistic],
+    values: np.ndarray,
+    more: Callable[[], Iterable[np.ndarray]],
     *,
-    fit: str,
-    rows_before: int,
-    rows_after: int,
-    fits: Sequence[str],
-    weight: float,
+    step: Step,
+    setting: Setting,
     rng: np.random.Generator,
 ) -> tuple[Finding, pd.DataFrame]:
     """Rank the new rows among replicates of them.
 
     Parameters
     ----------
-    outcome
-        `(n,)` observed outcomes of the new rows.
-    replicates
-        `(S, n)` predictions of them, one posterior draw each, compared in float32; S of 999 or
-        more, for p cannot be below 1 / (S + 1).
-    log_scores
-        `(S + 1, n)` log predictive density of the outcome (row 0) and of each replicate, all under
-        the same predictive distribution. Minus infinity is allowed.
-    fit
-        The increment that the new rows belong to.
-    rows_before, rows_after
-        Rows of the increment that predicts, and of this one.
-    fits
-        Both increments.
-    weight
-        Share of the family's error rate.
+    statistics
+        What was measured.
+    values
+        `(S + 1, q)` of the observed rows, then of S replicates.
+    more
+        Gives the statistics `(chunk, q)` of further replicates, a chunk at a time; asked only where
+        the observed rows are among the two most extreme.
+    step
+        The new rows.
+    setting
+        What meanings depend on.
     rng
-        Breaks ties: among equal outcomes, and among equal statistics.
+        Breaks ties among equal statistics.
 
     Returns
     -------
     finding
-        Its effect is the largest studentised statistic, plus and minus 1.96 of its own sds under
+        Its effect is the leading statistic, studentised, plus and minus 1.96 of its own sds under
         the model.
     table
-        One row per statistic: fit, statistic, observed, median, sd (of the observed and all
-        replicates), studentised (signed), p (its own rank), leading.
+        One row per statistic that varies: fit, statistic, observed, median, sd (of the observed and
+        all replicates), studentised (signed), p (its own rank), leading.
     """
-    reason = _problem(outcome, log_scores)
-    if reason:
-        where = {"fit": fit, "fits": tuple(fits), "weight": weight}
-        return not_run("surprise", reason, **where), pd.DataFrame(columns=_COLUMNS)
-    values = np.column_stack([*_scores(log_scores), *_shape(outcome, replicates, rng)])
-    evidence = _evidence(values)
-    p = _rank(evidence.max(axis=1), rng)
-    leading = int(evidence[0].argmax())
-    signed = float(_studentised(values)[0, leading])
-    statistic, size = STATISTICS[leading], abs(signed)
+    scale = _Scale.of(statistics, values)
+    p = _p_value(values, scale, more, _Scale.of(statistics, values[1:]), rng)
+    leading = _leading(statistics, values, scale)
+    signed = float(scale.studentised(values[:1])[0, leading])
+    size = abs(signed)
+    means = meanings.meaning(statistics[leading], setting)
     finding = Finding(
         family="surprise",
         p=p,
-        weight=weight,
+        weight=step.weight,
         large=size > LARGE,
-        effect=Effect(f"studentised {statistic}", size, size - 1.96, size + 1.96),
-        fit=fit,
-        kind="misfit",
-        fits=tuple(fits),
-        message=_message(statistic, signed, rows_before, rows_after, notable(p, weight)),
+        effect=Effect(f"studentised {statistics[leading].name}", size, size - 1.96, size + 1.96),
+        axis=means.axis,
+        fit=step.fit,
+        kind=means.kind,
+        fits=step.fits,
+        message=_message(statistics[leading], signed, step, notable(p, step.weight)),
     )
-    return finding, _table(fit, values, rng)
+    return finding, _table(step.fit, statistics, values, scale, leading, rng)
 
 
-def _problem(outcome: np.ndarray, log_scores: np.ndarray) -> str | None:
-    """Return why the new rows cannot be judged, or None where they can."""
-    if len(outcome) < 2:
-        return f"surprise needs at least 2 new rows, got {len(outcome)}"
-    if not np.isfinite(outcome).all() or not (log_scores < np.inf).all():
-        return "an outcome or a log score of the new rows is not a number"
-    return None
+class _Scale(NamedTuple):
+    """What statistics are studentised by, each on a scale on which it is nearly symmetric.
 
-
-def _scores(log_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean log score and the mean of the lowest 2 % of them, `(S + 1,)` each."""
-    n_lowest = max(1, int(np.ceil(TAIL * log_scores.shape[1])))
-    # An impossible outcome must stay finite, or no sd could be taken.
-    finite = np.maximum(log_scores, -1e6)
-    lowest = np.partition(finite, n_lowest - 1, axis=1)[:, :n_lowest]
-    return finite.mean(axis=1, dtype=float), lowest.mean(axis=1, dtype=float)
-
-
-def _shape(
-    outcome: np.ndarray, replicates: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, variance, skewness and kurtosis over rows, `(S + 1,)` each, of PIT z-scores."""
-    n_members, n_rows = len(replicates) + 1, len(outcome)
-    score = ndtri((np.arange(n_members) + 0.5) / n_members)
-    powers = score[:, None] ** np.arange(1, 5)
-    moments = np.zeros((n_members, 4))
-    width = max(1, CHUNK // n_members)
-    for start in range(0, n_rows, width):
-        columns = slice(start, start + width)
-        order = _order(np.vstack([outcome[None, columns], replicates[:, columns]]).T, rng)
-        for power in range(4):
-            weights = np.broadcast_to(powers[:, power], order.shape).ravel()
-            moments[:, power] += np.bincount(order.ravel(), weights=weights, minlength=n_members)
-    return _standardised(*(moments / n_rows).T)
-
-
-def _order(members: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return, for each row of `(row, S + 1)`, the members in increasing order, ties at random.
-
-    The bits of a positive float32 sort as an integer, those of a negative one in reverse; random
-    bits below them break the ties. One sort of integers is several times as fast as sorting by two
-    keys.
+    Attributes
+    ----------
+    side
+        `(q,)` which deviations count, as `meanings.sides` says.
+    what
+        `(q,)` names of the statistics.
+    median
+        `(q,)`.
+    below, above
+        `(q,)` sd, or more where the tail on that side is longer than a normal one.
     """
-    bits = (np.ascontiguousarray(members, dtype=np.float32) + np.float32(0)).view(np.int32)
-    bits = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)
-    keys = bits.astype(np.int64) << 32
-    keys |= rng.integers(2**32, size=members.shape, dtype=np.uint32)
-    return np.argsort(keys, axis=1)
+
+    side: np.ndarray
+    what: np.ndarray
+    median: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
+
+    @classmethod
+    def of(cls, statistics: Sequence[Statistic], members: np.ndarray) -> "_Scale":
+        """Take the scale of members `(m, q)`: a rank is exact if none of those ranked is special among them."""
+        side = np.array([meanings.sides(statistic) for statistic in statistics])
+        what = np.array([statistic.what for statistic in statistics])
+        return cls(side, what, *_spread(_symmetric(what, members)))
+
+    def studentised(self, values: np.ndarray) -> np.ndarray:
+        """Return values `(k, q)` as sds from the median."""
+        deviation = _symmetric(self.what, values) - self.median
+        return np.clip(deviation / np.where(deviation < 0, self.below, self.above), -1e6, 1e6)
+
+    def evidence(self, values: np.ndarray) -> np.ndarray:
+        """Return how far values `(k, q)` are out on the side that counts."""
+        signed = self.studentised(values)
+        return np.where(self.side == 0, np.abs(signed), self.side * signed)
 
 
-def _standardised(
-    first: np.ndarray, second: np.ndarray, third: np.ndarray, fourth: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, variance, skewness and kurtosis from raw moments."""
-    variance = np.maximum(second - first**2, np.finfo(float).tiny)
-    skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
-    kurtosis = (fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4) / variance**2
-    return first, variance, skewness, kurtosis
+def _symmetric(what: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return values `(k, q)` with a long tail drawn in: it would crowd out others where the largest is looked for.
 
-
-def _studentised(values: np.ndarray) -> np.ndarray:
-    """Return statistics `(S + 1, 6)` as sds from their median.
-
-    Both are taken over the observed and all replicates, so that no member is special: a rank is
-    exact only then.
+    Cube roots of sums of squares are nearly normal (Wilson & Hilferty 1931).
     """
-    sd = values.std(axis=0)
-    return (values - np.median(values, axis=0)) / np.where(sd > 0, sd, 1.0)
+    values = np.where(np.isin(what, list(design.SUMS_OF_SQUARES)), np.cbrt(values), values)
+    kurtosis = what == design.KURTOSIS
+    return np.where(kurtosis, np.log(np.where(kurtosis, np.maximum(values, 1.0), 1.0)), values)
 
 
-def _evidence(values: np.ndarray) -> np.ndarray:
-    """Return how far each statistic is out, `(S + 1, 6)`; the low tail counts downwards only."""
-    signed = _studentised(values)
-    return np.where(np.array(STATISTICS) == LOW_TAIL, -signed, np.abs(signed))
+def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the median and the sd below and above it, of values `(m, q)`.
+
+    A tail longer than a normal one, seen at its last hundredth, counts as a larger sd.
+    """
+    low, median, high = np.quantile(values, [0.01, 0.5, 0.99], axis=0)
+    # Where all members agree, as replicates of what never happens do, any deviation is one of many sds.
+    sd = np.maximum(values.std(axis=0), 1e-9 * np.abs(median) + 1e-30)
+    return median, np.maximum(sd, (median - low) / _LAST), np.maximum(sd, (high - median) / _LAST)
+
+
+def _leading(statistics: Sequence[Statistic], values: np.ndarray, scale: _Scale) -> int:
+    """Return the statistic that says what the deviation means.
+
+    It is the one that is furthest out; but the sum of scores in its own sds, without the cube
+    root. For that sum stays near zero whatever is wrong with a model that was wrong before, too: if
+    it is large, then something changed, and says more than what it changed first.
+    """
+    evidence = scale.evidence(values[:1])[0]
+    for j, statistic in enumerate(statistics):
+        if statistic.what == design.SCORE:
+            own = values[:, j]
+            evidence[j] = (own[0] - np.median(own)) / max(float(own.std()), 1e-30)
+    return int(evidence.argmax())
+
+
+def _p_value(
+    values: np.ndarray,
+    scale: _Scale,
+    more: Callable[[], Iterable[np.ndarray]],
+    scale_of_replicates: _Scale,
+    rng: np.random.Generator,
+) -> float:
+    """Return the rank of the largest among S + 1 or, if it is one of the first two, among more.
+
+    The second comparison stands alone: its p is at most a with probability a. So p is at most a <
+    3 / (S + 1) no more often; and a larger a allows the two most extreme of S + 1 anyhow.
+    """
+    largest = scale.evidence(values).max(axis=1)
+    p = _rank(largest, rng)
+    if p * len(largest) > 2.5:
+        return p
+    # Studentised without the observed, which is exchangeable with the further replicates only then.
+    observed = float(scale_of_replicates.evidence(values[:1]).max())
+    further = (scale_of_replicates.evidence(chunk).max(axis=1) for chunk in more())
+    return _sequential(observed, further)
+
+
+def _sequential(observed: float, chunks: Iterable[np.ndarray]) -> float:
+    """Return the p of a sequential comparison with replicates, of which chunks `(chunk,)` follow."""
+    n_seen = n_greater = 0
+    for chunk in chunks:
+        counted = n_greater + np.cumsum(chunk >= observed)
+        if counted[-1] >= ENOUGH:
+            return ENOUGH / (n_seen + int(np.argmax(counted >= ENOUGH)) + 1)
+        n_seen, n_greater = n_seen + len(chunk), int(counted[-1])
+    return (n_greater + 1) / (n_seen + 1)
 
 
 def _rank(evidence: np.ndarray, rng: np.random.Generator) -> float:
@@ -208,26 +231,33 @@ def _rank(evidence: np.ndarray, rng: np.random.Generator) -> float:
     return float(n_greater + rng.integers(1, n_equal + 1)) / len(evidence)
 
 
-def _message(statistic: str, signed: float, rows_before: int, rows_after: int, seen: bool) -> str:
-    sds = f"{statistic}: {rounded(abs(signed))} sds"
-    rows, before = f"rows {rows_before + 1} to {rows_after}", f"after {rows_before} rows"
+def _message(statistic: Statistic, signed: float, step: Step, seen: bool) -> str:
+    sds = f"{statistic.name}: {rounded(abs(signed))} sds"
+    rows = f"rows {step.first} to {step.last}"
+    before = f"after {step.before} rows" if step.before else "of the model"
     if not seen:
-        return f"{rows} look like what the model predicts {before} (largest deviation, {sds})"
-    return f"{rows} {MEANINGS[statistic][int(signed > 0)]} ({sds} from the prediction {before})"
+        predicts = f"the model predicts {before}" if step.before else "the model predicts"
+        return f"{rows} look like what {predicts} (largest deviation, {sds})"
+    said = meanings.sentence(statistic, above=signed > 0)
+    return f"{rows} {said} ({sds} from the prediction {before})"
 
 
-def _table(fit: str, values: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
-    evidence = _evidence(values)
+def _table(
+    fit: str,
+    statistics: Sequence[Statistic],
+    values: np.ndarray,
+    scale: _Scale,
+    leading: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
     columns = {
-        "statistic": STATISTICS,
+        "statistic": [statistic.name for statistic in statistics],
         "observed": values[0],
         "median": np.median(values, axis=0),
         "sd": values.std(axis=0),
-        "studentised": _studentised(values)[0],
-        "p": [_rank(column, rng) for column in evidence.T],
-        "leading": np.arange(len(STATISTICS)) == evidence[0].argmax(),
+        "studentised": scale.studentised(values[:1])[0],
+        "p": [_rank(column, rng) for column in scale.evidence(values).T],
+        "leading": np.arange(len(statistics)) == leading,
     }
-    return pd.DataFrame({"fit": fit, **columns})[_COLUMNS]
-
-
-_COLUMNS = ["fit", "statistic", "observed", "median", "sd", "studentised", "p", "leading"]
+    table = pd.DataFrame({"fit": fit, **columns})[COLUMNS]
+    return table[table["sd"] > 0].reset_index(drop=True)

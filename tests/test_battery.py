@@ -1,0 +1,187 @@
+"""The statistics of a block against the same computed by hand, one member at a time."""
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import norm, rankdata
+
+from scalecheck.checks import battery, design
+from scalecheck.checks.battery import N_REFERENCE, Member
+from scalecheck.checks.design import Column, Design
+
+N, MEMBERS = 60, 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def double():
+    """As `examine` asks."""
+    with jax.enable_x64(True):
+        yield
+
+
+def block(rng, n_rows=N, *, ordered=True):
+    covariates = (
+        Column("x", rng.gamma(2, size=N), True),
+        Column("treated", rng.integers(2, size=N), True),
+        Column("year", np.arange(N) // 9, False),
+    )
+    groups = (Column("site", rng.integers(5, size=N), False),)
+    follows = np.ones(N, bool)
+    follows[[0, 20]] = False
+    return Design(covariates, groups, ordered, follows, n_rows)
+
+
+def measured(rng, a_block, outcome, reference, fitted, values=()):
+    """Measure outcomes `(n, member)`; scores are arbitrary numbers."""
+    statistics, weights = design.lay_out(a_block, fitted, values, scored=True)
+    log_score = norm.logpdf(outcome)
+    forms = rng.random((2, outcome.shape[1]))
+    found = measure(weights, np.sort(reference, 1), Member(outcome, log_score, *forms))
+    return dict(zip([s.name for s in statistics], found.T, strict=True)), forms
+
+
+def measure(weights, reference, member):
+    return np.asarray(jax.jit(battery.measure)(weights, reference, member))
+
+
+def between(values, codes, squares=None):
+    """Mean over levels of (sum of values) ** 2 / (sum of squares)."""
+    squares = np.ones(len(values)) if squares is None else squares
+    levels = np.unique(codes)
+    return np.mean([values[codes == k].sum() ** 2 / squares[codes == k].sum() for k in levels])
+
+
+def standard(values):
+    return (values - values.mean()) / values.std()
+
+
+def test_every_statistic_is_what_its_name_says():
+    rng = np.random.default_rng(1)
+    a_block = block(rng)
+    reference = rng.standard_normal((N, N_REFERENCE))
+    outcome = np.round(rng.standard_normal((N, MEMBERS)) * 2) / 2
+    fitted = rng.standard_normal(N)
+    found, forms = measured(rng, a_block, outcome, reference, fitted, (0.0, 1.0))
+    x, treated, year = (standard(c.values) for c in a_block.covariates)
+    site, time, fit = a_block.groups[0].values, standard(np.arange(N)), standard(fitted)
+    for m in range(MEMBERS):
+        below = (reference < outcome[:, [m]]).sum(1)
+        z = norm.ppf((below + 0.5) / (N_REFERENCE + 1))
+        dev, spread = z - z.mean(), z**2 - (z**2).mean()
+        slope = (dev * x) @ np.ones(N) / (x**2).sum()
+        lowest = np.sort(norm.logpdf(outcome[:, m]))[:2]
+        by_hand = {
+            "log score": norm.logpdf(outcome[:, m]).mean(),
+            "lowest log scores": lowest.mean(),
+            "mean": z.mean(),
+            "variance": z.var(),
+            "skewness": (dev**3).mean() / z.std() ** 3,
+            "kurtosis": (dev**4).mean() / z.var() ** 2,
+            "score dispersion": forms[0, m],
+            "sum of scores": forms[1, m],
+            "share of 0": (outcome[:, m] == 0).mean(),
+            "share of 1": (outcome[:, m] == 1).mean(),
+            "z ~ x": (z * x).mean(),
+            "z ~ treated": (z * treated).mean(),
+            "z ~ year": (z * year).mean(),
+            "z ~ x^2": (z * standard(x**2)).mean(),
+            "z ~ year^2": (z * standard(year**2)).mean(),
+            "z ~ fit^2": (z * standard(fit**2)).mean(),
+            "z ~ time": (z * time).mean(),
+            "z x ~ time": (z * standard(x * time)).mean(),
+            "z treated ~ time": (z * standard(treated * time)).mean(),
+            "z^2 ~ x": (z**2 * x).mean(),
+            "z^2 ~ treated": (z**2 * treated).mean(),
+            "z^2 ~ year": (z**2 * year).mean(),
+            "z^2 ~ fit": (z**2 * fit).mean(),
+            "lag 1": sum(dev[i] * dev[i - 1] for i in range(1, N) if i != 20) / N,
+            "z by site": between(dev, site),
+            "z^2 by site": between(spread, site),
+            "z x by site": between(dev * x - slope * x**2, site, x**2),
+        }
+        assert set(found) == {*by_hand, "z treated by site"}
+        for name, value in by_hand.items():
+            assert found[name][m] == pytest.approx(value, rel=1e-5, abs=1e-9), name
+
+
+def test_ties_share_the_middle_rank():
+    rng = np.random.default_rng(2)
+    reference = np.sort(rng.poisson(2, (N, N_REFERENCE)).astype(float), axis=1)
+    outcome = rng.poisson(2, (N, MEMBERS)).astype(float)
+    found = jax.jit(battery.z_scores)(reference, outcome)
+    for m in range(MEMBERS):
+        both = np.concatenate([outcome[:, [m]], reference], axis=1)
+        rank = rankdata(both, axis=1)[:, 0]
+        np.testing.assert_allclose(found[:, m], norm.ppf((rank - 0.5) / (N_REFERENCE + 1)))
+
+
+def test_outcomes_beyond_the_reference_stay_finite():
+    reference = np.tile(np.arange(N_REFERENCE, dtype=float), (3, 1))
+    found = jax.jit(battery.z_scores)(reference, np.array([[-np.inf], [np.inf], [1e300]]))
+    extreme = norm.ppf(0.5 / (N_REFERENCE + 1))
+    np.testing.assert_allclose(found[:, 0], [extreme, -extreme, -extreme])
+
+
+def test_rows_that_only_pad_change_nothing():
+    rng = np.random.default_rng(3)
+    whole, n_rows = block(rng), 47
+    reference, outcome = rng.standard_normal((N, N_REFERENCE)), rng.standard_normal((N, MEMBERS))
+    fitted = rng.standard_normal(N)
+
+    def cut(c):
+        return c._replace(values=c.values[:n_rows])
+
+    short = Design(
+        tuple(map(cut, whole.covariates)),
+        tuple(map(cut, whole.groups)),
+        True,
+        whole.follows[:n_rows],
+        n_rows,
+    )
+    padded = measured(
+        np.random.default_rng(0), whole._replace(n_rows=n_rows), outcome, reference, fitted
+    )[0]
+    alone = measured(
+        np.random.default_rng(0), short, outcome[:n_rows], reference[:n_rows], fitted[:n_rows]
+    )[0]
+    assert padded.keys() == alone.keys()
+    for name in padded:
+        np.testing.assert_allclose(padded[name], alone[name], atol=1e-6, err_msg=name)
+
+
+def test_what_says_nothing_is_no_statistic():
+    rng = np.random.default_rng(4)
+    a_block = Design(
+        (Column("one", np.ones(N), True),),
+        (Column("all", np.zeros(N, int), True), Column("row", np.arange(N), True)),
+        False,
+        np.ones(N, bool),
+        N,
+    )
+    statistics, weights = design.lay_out(a_block, rng.random(N), (), scored=False)
+    assert [s.name for s in statistics[6:]] == ["z ~ fit^2", "z^2 ~ fit"]
+    assert weights.pairs is None
+    assert weights.levels == ()
+
+
+def test_many_covariates_are_not_all_used():
+    rng = np.random.default_rng(5)
+    columns = tuple(Column(f"x{j}", rng.random(N), True) for j in range(40))
+    a_block = Design(columns, (), True, np.ones(N, bool), N)
+    statistics, _ = design.lay_out(a_block, rng.random(N), (), scored=True)
+    counts = [s.what for s in statistics]
+    assert counts.count(design.LINEAR) == design.MOST_COVARIATES
+    assert counts.count(design.SLOPE_TIME) == design.MOST_SLOPES
+
+
+def test_an_impossible_outcome_has_a_finite_score():
+    rng = np.random.default_rng(6)
+    statistics, weights = design.lay_out(block(rng), rng.random(N), (), scored=False)
+    outcome = rng.standard_normal((N, 2))
+    log_score = norm.logpdf(outcome)
+    log_score[0] = -np.inf, np.nan
+    reference = np.sort(rng.standard_normal((N, N_REFERENCE)), axis=1)
+    found = measure(weights, reference, Member(outcome, log_score, None, None))
+    assert found.shape == (2, len(statistics))
+    assert np.isfinite(found).all()
+    assert (found[:, 1] < -1e5).all()
