@@ -7,6 +7,7 @@ rule check_fits:
         data=rules.prepare_data.output.data,
         plan=rules.plan_fits.output.plan,
         fits=every_fit,
+        confirmation=rules.confirm_effort.output.confirmation,
     output:
         fits="<results>/{study}/checks/fits.csv",
         estimates="<results>/{study}/checks/estimates.csv",
@@ -14,6 +15,10 @@ rule check_fits:
         heterogeneity="<results>/{study}/checks/heterogeneity.csv",
         drift="<results>/{study}/checks/drift.csv",
         surprise="<results>/{study}/checks/surprise.csv",
+        effort="<results>/{study}/checks/effort.csv",
+        scaling="<results>/{study}/checks/scaling.csv",
+        adaptation="<results>/{study}/checks/adaptation.csv",
+        units="<results>/{study}/checks/units.csv",
         findings="<results>/{study}/checks/findings.csv",
     log:
         "<logs>/{study}/check_fits.log",
@@ -26,12 +31,37 @@ rule check_fits:
         "scalecheck-check --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"
 
 
+rule simulate_studies:
+    """Run the whole plan on data sets simulated from the posterior, and rank the study among them."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=file_of("model"),
+        plan=rules.plan_fits.output.plan,
+        findings=rules.check_fits.output.findings,
+    output:
+        simulated="<results>/{study}/checks/simulated.csv",
+    log:
+        "<logs>/{study}/simulate_studies.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=1,
+    params:
+        engine=ENGINE_VERSION,
+        settings=settings(),
+        folder=subpath(output.simulated, ancestor=2),
+    shell:
+        "scalecheck-simulate --settings {params.settings:q} --folder {params.folder:q}"
+        " --gpu {resources.gpu} --log {log:q}"
+
+
 rule decide_verdict:
     """Judge all findings together."""
     input:
         plan=rules.plan_fits.output.plan,
         fits=rules.check_fits.output.fits,
         findings=rules.check_fits.output.findings,
+        simulated=simulated,
     output:
         verdict="<results>/{study}/verdict.json",
     log:
@@ -39,7 +69,7 @@ rule decide_verdict:
     conda:
         "../../envs/cpu.yaml"
     params:
-        settings=settings("study", "increments.order", "verdict.alpha"),
+        settings=settings("study", "increments.order", "verdict"),
         folder=subpath(output.verdict, parent=True),
     shell:
         "scalecheck-verdict --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

@@ -20,14 +20,36 @@ rule fit_subsets:
         gpu=1,
     params:
         engine=ENGINE_VERSION,
-        settings=settings(
-            "seed", "data.outcome", "model", "sampler", "subsets.size", "subsets.levels"
-        ),
+        settings=settings("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
         fits=fits_of_part,
         folder=subpath(output.manifest, ancestor=2),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {params.fits:q}"
         " --manifest {output.manifest:q} --gpu {resources.gpu} --log {log:q}"
+
+
+rule confirm_effort:
+    """Fit the subset that took anomalously many leapfrogs again, or say that none did."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=file_of("model"),
+        plan=ancient("<results>/{study}/plan.csv"),
+        batches=batches,
+    output:
+        confirmation="<results>/{study}/fits/confirmation.json",
+    log:
+        "<logs>/{study}/fits/confirmation.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=1,
+    params:
+        engine=ENGINE_VERSION,
+        settings=settings("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha"),
+        folder=subpath(output.confirmation, ancestor=2),
+    shell:
+        "scalecheck-confirm --settings {params.settings:q} --folder {params.folder:q}"
+        " --gpu {resources.gpu} --log {log:q}"
 
 
 rule fit_axis:
@@ -46,9 +68,7 @@ rule fit_axis:
         gpu=1,
     params:
         engine=ENGINE_VERSION,
-        settings=settings(
-            "seed", "data.outcome", "model", "sampler", "subsets.size", "subsets.levels"
-        ),
+        settings=settings("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
         folder=subpath(output.record, ancestor=3),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits axis-{wildcards.axis:q}"
@@ -72,7 +92,7 @@ rule fit_increment:
         gpu=1,
     params:
         engine=ENGINE_VERSION,
-        settings=settings("seed", "data.outcome", "model", "sampler", "increments", "verdict.alpha"),
+        settings=settings("seed", "data", "model", "sampler", "increments", "verdict.alpha"),
         after=lambda wildcards: [f"--after {fit}" for fit in before(wildcards)],
         folder=subpath(output.record, ancestor=3),
     shell:

@@ -1,0 +1,37 @@
+#!/usr/bin/env python
+"""Fit the subset that took anomalously many leapfrogs again with a fresh seed, if one did."""
+
+import json
+import time
+from argparse import ArgumentParser, Namespace
+
+from scalecheck import program, records, study
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add what only this program needs."""
+    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+
+
+def run(options: Namespace, log: program.Log) -> None:
+    """Look for something to confirm before a device is taken."""
+    from scalecheck import confirm, device
+
+    sections = study.parse_sections(options.settings)
+    folder = records.StudyFolder(options.folder)
+    found = confirm.candidate(confirm.read_subsets(folder), sections["verdict"]["alpha"])
+    if found.task is None:
+        log(found.reason)
+        records.write_json(folder.confirmation, confirm.nothing(found.reason))
+        return
+    device.choose(options.gpu, sections["sampler"].precision, folder.cache)
+    from scalecheck import chain
+
+    used = device.confirm(options.gpu)
+    importing = (time.perf_counter() - program.BEGAN, time.process_time())
+    job = chain.Job(folder, sections, json.loads(options.settings), used, importing, log)
+    records.write_json(folder.confirmation, confirm.refit(job, found.task))
+
+
+if __name__ == "__main__":
+    program.main("scalecheck-confirm", __doc__, run, add_options)

@@ -1,0 +1,110 @@
+"""The second fit of a subset whose leapfrogs stand out."""
+
+import importlib.util
+import json
+import shutil
+from argparse import Namespace
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+
+from scalecheck import confirm, records, results
+from scalecheck.examine import costs
+
+SECTIONS = ("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha")
+
+
+@pytest.fixture(scope="module")
+def program():
+    """The program `scalecheck-confirm`, as a module."""
+    path = Path(__file__).parents[1] / "scripts/confirm.py"
+    spec = importlib.util.spec_from_file_location("confirm_program", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def study(conjugate, tmp_path):
+    """A copy of the small study, to be doctored."""
+    shutil.copytree(conjugate.folder.path, tmp_path / "small")
+    return conjugate._replace(folder=records.StudyFolder(tmp_path / "small"))
+
+
+@pytest.fixture
+def slow(study):
+    """The same, and subset-02 took three times the leapfrogs."""
+    with netCDF4.Dataset(study.folder.posterior("subset-02"), "a") as file:
+        n_steps = file["sample_stats"]["n_steps"]
+        n_steps[:] = 3 * n_steps[:]
+    return study
+
+
+def run(program, study, log=lambda line: None):
+    options = Namespace(settings=study.study.sections(*SECTIONS), folder=study.folder.path, gpu=0)
+    program.run(options, log)
+    return records.read_json(study.folder.confirmation)
+
+
+def test_where_no_subset_stands_out_there_is_nothing_to_confirm(program, study):
+    content = run(program, study)
+    assert content["fit"] is None
+    assert content["reason"].startswith("nothing to confirm: no subset takes anomalously many")
+    assert confirm.read(study.folder) is None
+
+
+def test_what_one_seed_took_by_luck_is_fitted_again_and_refuted(program, slow):
+    lines = []
+    content = run(program, slow, lines.append)
+    first = slow.read("subset-02")
+    assert content["fit"] == "subset-02"
+    assert content["rows"] == first.record["rows"]
+    assert lines[0].startswith("subset-02 takes many leapfrogs: fitting it again")
+    again = confirm.read(slow.folder)
+    n_chains, n_draws = first.z.shape[:2]
+    assert again.leapfrogs.shape == (n_chains,)
+    assert content["step_size"] != first.record["step_size"]  # another seed
+    found = results.read_study(slow.folder, "arrival")
+    (alone,) = costs.check_effort(found, []).findings
+    (both,) = costs.check_effort(found, [], again).findings
+    assert alone.p < 0.05
+    assert both.p == 1
+    assert not both.large
+    assert "a refit with another seed did not repeat it" in both.message
+
+
+def test_a_second_fit_is_the_same_every_time(slow):
+    (task,) = slow.tasks("subset-02")
+    one, other = (confirm.refit(slow.job(), task) for _ in range(2))
+    assert one["leapfrogs"] == other["leapfrogs"]
+    assert one["step_size"] == other["step_size"]
+    assert len(one["leapfrogs"]) == slow.study.sampler.chains
+    gradients = np.array(one["gradients"]["sampling"])
+    n_draws = gradients / np.array(one["leapfrogs"])
+    assert np.allclose(n_draws, n_draws.round())
+    json.dumps(one)
+
+
+def test_a_subset_that_cannot_be_used_is_not_fitted_again(slow):
+    subsets = confirm.read_subsets(slow.folder)
+    chosen = confirm.candidate(subsets, 0.05)
+    assert chosen.task is not None
+    assert chosen.task.fit == "subset-02"
+    bad = [fit._replace(health=fit.health._replace(reason="R-hat of mu is 1.2")) for fit in subsets]
+    refused = confirm.candidate(bad, 0.05)
+    assert refused.task is None
+    assert refused.reason == "nothing to confirm: subset-02 cannot be used: R-hat of mu is 1.2"
+
+
+@pytest.mark.parametrize("n_fits", [0, 2])
+def test_too_few_subsets_have_nothing_to_confirm(study, n_fits):
+    chosen = confirm.candidate(confirm.read_subsets(study.folder)[:n_fits], 0.05)
+    assert chosen.task is None
+    assert chosen.reason.startswith("nothing to confirm: effort needs at least 3")
+
+
+def test_only_subsets_are_read(study):
+    names = [fit.task.fit for fit in confirm.read_subsets(study.folder)]
+    assert names == ["subset-01", "subset-02", "subset-03"]

@@ -1,0 +1,222 @@
+"""Whether warmup worked: do all chains of an increment sample at the same potential energy?
+
+The chain means of the potential are compared by an F test whose error comes from batch means within
+chains. What else was seen of step sizes, trees and metrics names the cause. Fits whose posterior
+cannot be used are judged, too: this is the family that says why.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import f as fisher
+from scipy.stats import t as student
+
+from scalecheck.checks import chains
+from scalecheck.checks.chains import Chains
+from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+
+NDArray = np.ndarray
+
+INTERVAL = 0.89
+# A chain whose typical potential is a whole sd off is elsewhere than the others.
+LARGEST_GAP = 1.0
+# Trees that were cut this often: their chain hardly moves, however many leapfrogs it takes.
+MOST_SATURATED = 0.05
+# Few, so that they are long: AR(1) with rho .8 and 250 draws rejects 6.2/1.6 % at 5/1 % by 5 batches,
+# 8.8/2.3 % by 10 and 15.8/5.7 % by 20 (4 chains; at rho .5 5.1/0.9, 5.9/1.1 and 7.3/1.6).
+BATCHES = 5
+COLLAPSED = 0.25  # of the median step size of the other chains
+LOW_ACCEPTANCE = 0.15  # below the target
+LARGEST_METRIC_RATIO = 4.0  # between the variances that two chains adapted to
+
+
+class Gap(NamedTuple):
+    """The chain whose mean potential is farthest from the others'.
+
+    Attributes
+    ----------
+    chain
+        Its number.
+    value, scale
+        Difference and its standard error, in sds of the potential.
+    df
+        Degrees of freedom of the error.
+    p
+        Of the F test over all chains.
+    """
+
+    chain: int
+    value: float
+    scale: float
+    df: int
+    p: float
+
+    @property
+    def effect(self) -> Effect:
+        """The absolute difference with an 89 % interval."""
+        width = float(student.ppf((1 + INTERVAL) / 2, self.df)) * self.scale
+        size = abs(self.value)
+        return Effect("gap of a chain in sds of the potential", size, size - width, size + width)
+
+
+def gap(potential: NDArray, energy: NDArray) -> Gap:
+    """Compare the chains' mean potentials.
+
+    The unit is the sd of the potential of a normal posterior, sqrt(d / 2): the root of the mean
+    kinetic energy, whatever number of parameters the model has.
+
+    Parameters
+    ----------
+    potential, energy
+        `(chain, draw)`, at least two chains.
+    """
+    n_chains, n_draws = potential.shape
+    potential = potential.astype("float64")
+    size = n_draws // BATCHES
+    batches = potential[:, n_draws - BATCHES * size :].reshape(n_chains, BATCHES, size).mean(axis=2)
+    error = batches.var(axis=1, ddof=1).mean() / BATCHES
+    means = batches.mean(axis=1)
+    df = n_chains * (BATCHES - 1)
+    spread = float(means.var(ddof=1))
+    # Chains that never move leave no error to compare with.
+    p = float(fisher.sf(spread / error, n_chains - 1, df)) if error > 0 else float(spread == 0)
+    unit = np.sqrt(np.median((energy.astype("float64") - potential).mean(axis=1)))
+    others = (means.sum() - means) / (n_chains - 1)
+    worst = int(np.argmax(np.abs(means - np.median(means))))
+    scale = np.sqrt(error * n_chains / (n_chains - 1)) / unit
+    return Gap(worst, float((means - others)[worst] / unit), float(scale), df, p)
+
+
+def check(
+    increments: Sequence[Chains], weight: float, others: Sequence[Chains] = ()
+) -> tuple[list[Finding], pd.DataFrame]:
+    """Judge the chains of every increment; tabulate all fits.
+
+    Parameters
+    ----------
+    increments
+        Every increment that was fitted.
+    weight
+        Share of the error rate of each: 1 / planned increments.
+    others
+        Further fits, for the table only.
+
+    Returns
+    -------
+    findings
+        One per increment; the effect is the gap of the chain that is farthest off.
+    table
+        As `chains.table` gives it, of all these fits.
+    """
+    table = chains.table([*increments, *others])
+    if not increments:
+        return [not_run("adaptation", "no increment was fitted", weight=1.0)], table
+    return [step(fit, weight) for fit in increments], table
+
+
+def step(fit: Chains, weight: float) -> Finding:
+    """Judge the chains of one increment.
+
+    Parameters
+    ----------
+    fit
+        The increment.
+    weight
+        Share of the error rate: 1 / planned increments.
+    """
+    reason = _problem(fit)
+    if reason:
+        return not_run("adaptation", reason, weight=weight, fit=fit.fit)
+    seen = gap(fit.sampling.potential, fit.sampling.energy)
+    saturated = fit.saturated(fit.sampling.n_steps)[seen.chain]
+    return Finding(
+        family="adaptation",
+        p=seen.p,
+        weight=weight,
+        large=bool(abs(seen.value) > LARGEST_GAP or saturated > MOST_SATURATED),
+        effect=seen.effect,
+        fit=fit.fit,
+        fits=(fit.fit,),
+        message=_alarm(fit, seen) if notable(seen.p, weight) else _calm(fit, seen),
+    )
+
+
+def _problem(fit: Chains) -> str:
+    n_chains, n_draws = fit.sampling.potential.shape
+    if n_chains < 2:
+        return "one chain has no others to be compared with: set sampler.chains to 4"
+    if n_draws < 2 * BATCHES:
+        return f"adaptation needs at least {2 * BATCHES} draws per chain, got {n_draws}"
+    if not np.isfinite(fit.sampling.potential).all():
+        return f"the potential energy of {fit.fit} is not finite"
+    kinetic = (fit.sampling.energy - fit.sampling.potential).mean(axis=1)
+    return "" if np.median(kinetic) > 0 else "nothing moves: the model has no parameters"
+
+
+def _alarm(fit: Chains, seen: Gap) -> str:
+    """Name the chain that is off, and the likeliest cause."""
+    side = "above" if seen.value > 0 else "below"
+    numbers = (
+        f"{fit.fit}: the potential of chain {seen.chain} lies {rounded(abs(seen.value))} sds {side}"
+        " that of the others"
+    )
+    return f"{numbers}: {_cause(fit, seen.chain)}"
+
+
+def _cause(fit: Chains, chain: int) -> str:
+    sampling = fit.sampling
+    share = fit.saturated(sampling.n_steps)[chain]
+    others = float(np.median(np.delete(sampling.step_size, chain)))
+    if share > MOST_SATURATED:
+        return (
+            f"its trees are cut at sampler.max_tree_depth in {share:.0%} of the iterations: raise"
+            " sampler.warmup or max_tree_depth, or change the parametrisation"
+        )
+    if sampling.step_size[chain] < COLLAPSED * others:
+        return (
+            f"its step size collapsed to {rounded(sampling.step_size[chain])} where the others take"
+            f" {rounded(others)}: raise sampler.warmup, or change the parametrisation"
+        )
+    if sampling.diverging[chain].any():
+        return (
+            f"{sampling.diverging[chain].sum()} of its iterations diverge: raise sampler.target_accept,"
+            " or change the parametrisation"
+        )
+    return (
+        "it is stuck in another mode or not there yet: raise sampler.warmup; if it stays, look for"
+        " parameters that can trade places"
+    )
+
+
+def _calm(fit: Chains, seen: Gap) -> str:
+    """Say that chains agree, and what else there is to know."""
+    agree = f"{fit.fit}: the chains agree on the potential within {rounded(abs(seen.value))} sds"
+    return "; ".join([agree, *_notes(fit)])
+
+
+def _notes(fit: Chains) -> list[str]:
+    sampling = fit.sampling
+    saturated = fit.saturated(sampling.n_steps).mean()
+    low = fit.target_accept - sampling.acceptance_rate.mean(axis=1)
+    spread = float(chains.spread(fit.windows[-1]).max()) if fit.windows else 1.0
+    notes = [
+        (
+            saturated > MOST_SATURATED,
+            f"{saturated:.0%} of the trees are cut: raise sampler.max_tree_depth",
+        ),
+        (
+            sampling.diverging.any(),
+            f"{sampling.diverging.sum()} divergences: raise sampler.target_accept",
+        ),
+        (
+            low.max() > LOW_ACCEPTANCE,
+            f"chain {np.argmax(low)} accepts {rounded(float(low.max()))} less than its target",
+        ),
+        (
+            spread > LARGEST_METRIC_RATIO,
+            f"the chains' metrics differ {rounded(spread)} times: raise sampler.warmup",
+        ),
+    ]
+    return [note for seen, note in notes if seen]

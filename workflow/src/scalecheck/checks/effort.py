@@ -1,0 +1,274 @@
+"""Whether one random subset needs anomalously many leapfrogs.
+
+Random subsets are exchangeable, so that what one of them takes beyond the others is chance, most of
+it the luck of its chains' adaptation, or the geometry of its posterior: rows that the model does not
+fit. Leapfrogs are compared, never seconds, which belong to the machine. One side only: a subset that
+takes few troubles nobody. Levels of an axis are not exchangeable: they are described, not tested.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from scalecheck.checks.finding import NOTABLE, Effect, Finding, not_run, rounded
+
+NDArray = np.ndarray
+
+LARGE = 1.5
+LARGE_SECONDS = 2.0  # what levels take is timed once, beside whatever else the machine does
+INTERVAL = 0.89
+FEWEST = 3
+# Sd of log2 leapfrogs by adaptation alone: 0.11 over 16 seeds of one fit. The prior of the spread of
+# subsets counts as much as `PRIOR_DF` of them, or three that happen to agree would accuse a fourth.
+SPREAD = 0.15
+PRIOR_DF = 4
+
+
+class Effort(NamedTuple):
+    """What some fits of one kind took after warmup.
+
+    Attributes
+    ----------
+    fits, levels
+        `(fit,)` names; the level of each, "" for random subsets.
+    leapfrogs
+        `(fit, chain)` mean per iteration.
+    step_size, seconds_per_gradient
+        `(fit,)`.
+    """
+
+    fits: Sequence[str]
+    levels: Sequence[str]
+    leapfrogs: NDArray
+    step_size: NDArray
+    seconds_per_gradient: NDArray
+
+    @property
+    def log2(self) -> NDArray:
+        """`(fit, chain)` binary logarithm of the leapfrogs: a doubling is 1."""
+        return np.log2(self.leapfrogs)
+
+
+class Confirmation(NamedTuple):
+    """A second fit of the same rows, with another seed.
+
+    Attributes
+    ----------
+    fit
+        The subset that was fitted again.
+    leapfrogs
+        `(chain,)` mean per iteration after warmup.
+    """
+
+    fit: str
+    leapfrogs: NDArray
+
+
+class Comparison(NamedTuple):
+    """Each subset against all others.
+
+    Attributes
+    ----------
+    others
+        `(fit,)` mean log2 leapfrogs of the other subsets.
+    ratio
+        `(fit,)` leapfrogs over those of the others.
+    scale, df
+        `(fit,)` standard error of log2 ratio; degrees of freedom of its t distribution.
+    p
+        `(fit,)` one-sided, not yet corrected for looking at every subset; 1 where the ratio is
+        below `LARGE`.
+    """
+
+    others: NDArray
+    ratio: NDArray
+    scale: NDArray
+    df: int
+    p: NDArray
+
+    @property
+    def worst(self) -> int:
+        """Number of the most anomalous subset."""
+        return int(np.lexsort((-self.ratio, self.p))[0])
+
+    @property
+    def p_worst(self) -> float:
+        """Its p-value, corrected."""
+        return min(1.0, len(self.p) * float(self.p[self.worst]))
+
+    def effect(self, number: int) -> Effect:
+        """Ratio of a subset with its interval."""
+        width = float(student.ppf((1 + INTERVAL) / 2, self.df) * self.scale[number])
+        ratio = float(self.ratio[number])
+        return Effect("leapfrogs over others'", ratio, ratio * 2**-width, ratio * 2**width)
+
+
+def compare(log2: NDArray) -> Comparison:
+    """Compare each subset with all others.
+
+    The spread of the others is shrunk towards a prior, which the noise of the chains raises. A chain
+    that is stuck raises it, too: that is the affair of adaptation.
+
+    Parameters
+    ----------
+    log2
+        `(fit, chain)` log2 of mean leapfrogs per iteration, at least three fits.
+    """
+    n_fits, n_chains = log2.shape
+    each = log2.mean(axis=1)
+    others = (each.sum() - each) / (n_fits - 1)
+    squares = ((each - each.mean()) ** 2).sum()
+    # Sum of squares of the others about their own mean.
+    spread = np.maximum(squares - (each - others) ** 2 * (n_fits - 1) / n_fits, 0.0)
+    chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
+    least = max(SPREAD**2, chains)
+    df = PRIOR_DF + n_fits - 2
+    variance = np.maximum((PRIOR_DF * least + spread) / df, least)
+    scale = np.sqrt(variance * n_fits / (n_fits - 1))
+    return Comparison(others, 2 ** (each - others), scale, df, _p(each - others, scale, df))
+
+
+def _p(difference: NDArray | float, scale: NDArray | float, df: int) -> NDArray:
+    return np.where(difference >= np.log2(LARGE), student.sf(difference / scale, df), 1.0)
+
+
+def check(
+    subsets: Effort, axes: Mapping[str, Effort], confirmation: Confirmation | None = None
+) -> tuple[Finding, pd.DataFrame]:
+    """Find the subset that takes anomalously many leapfrogs; describe levels.
+
+    Subsets are judged whether their posterior can be used or not: what is slow is often unusable.
+
+    Parameters
+    ----------
+    subsets
+        The random subsets, all that were fitted.
+    axes
+        By axis, its level subsets.
+    confirmation
+        Another fit of the worst subset, with a fresh seed: both have to say so, and without one the
+        finding is never large.
+
+    Returns
+    -------
+    finding
+        Of the worst subset; its effect is the ratio to the others with an 89 % interval.
+    table
+        One row per subset and level: fit, kind, axis, level, leapfrogs (mean per iteration),
+        log2_leapfrogs and log2_sd (over chains), step_size, seconds_per_gradient, ratio and
+        seconds_ratio (subsets: to the geometric mean of the others; levels: to the median of their
+        axis), p (subsets; not yet corrected for looking at each).
+    """
+    reason = _problem(subsets)
+    compared = None if reason else compare(subsets.log2)
+    # Without leapfrogs, of a model without parameters, ratios are NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [_levels_table(axis, levels) for axis, levels in axes.items()]
+        table = pd.concat([_subsets_table(subsets, compared), *parts], ignore_index=True)
+    if compared is None:
+        return not_run("effort", reason, weight=1.0, fits=tuple(subsets.fits)), table
+    return _finding(subsets, compared, confirmation, _of_levels(table)), table
+
+
+def _problem(subsets: Effort) -> str:
+    if len(subsets.fits) < FEWEST:
+        return f"effort needs at least {FEWEST} fitted subsets, got {len(subsets.fits)}"
+    return "" if (subsets.leapfrogs > 0).all() else "no leapfrogs are taken: nothing is sampled"
+
+
+def _finding(
+    subsets: Effort, compared: Comparison, confirmation: Confirmation | None, aside: str
+) -> Finding:
+    worst = compared.worst
+    name = subsets.fits[worst]
+    again = confirmation if confirmation and confirmation.fit == name else None
+    p, repeated = compared.p_worst, None
+    if again is not None:
+        difference = float(np.log2(again.leapfrogs).mean() - compared.others[worst])
+        repeated = 2**difference
+        # Both seeds have to say so; the second was not chosen among K.
+        p = max(p, float(_p(difference, float(compared.scale[worst]), compared.df)))
+    return Finding(
+        family="effort",
+        p=p,
+        weight=1.0,
+        large=repeated is not None and repeated >= LARGE and bool(compared.ratio[worst] >= LARGE),
+        effect=compared.effect(worst),
+        fit=name,
+        kind="heterogeneous",
+        fits=tuple(subsets.fits),
+        message=_message(subsets, compared, repeated, p) + aside,
+    )
+
+
+def _message(subsets: Effort, compared: Comparison, repeated: float | None, p: float) -> str:
+    worst = compared.worst
+    name = subsets.fits[worst]
+    numbers = (
+        f"{rounded(compared.ratio[worst])} times the leapfrogs of the other subsets"
+        f" ({rounded(2 ** subsets.log2[worst].mean())} per iteration)"
+    )
+    look = "see what its rows have that others lack, or change the parametrisation"
+    if p < NOTABLE and repeated is not None:
+        return f"{name} takes {numbers}, and {rounded(repeated)} times with another seed: {look}"
+    if p < NOTABLE:
+        return f"{name} takes {numbers}, not yet confirmed with another seed: {look}"
+    if repeated is not None:
+        return (
+            f"{name} took {numbers}, but a refit with another seed did not repeat it"
+            f" ({rounded(repeated)} times): luck of the adaptation, raise sampler.warmup"
+        )
+    return f"no subset takes anomalously many leapfrogs: {name} most, {numbers}"
+
+
+def _of_levels(table: pd.DataFrame) -> str:
+    """Name the level that stands out along its axis most, where one does."""
+    levels = table[table["kind"] == "level"]
+    levels = levels[(levels["ratio"] >= LARGE) | (levels["seconds_ratio"] >= LARGE_SECONDS)]
+    if not len(levels):
+        return ""
+    worst = levels.loc[levels[["ratio", "seconds_ratio"]].max(axis=1).idxmax()]
+    return (
+        f"; along {worst['axis']}, {worst['level']} takes {rounded(worst['ratio'])} times the median leapfrogs"
+        f" and {rounded(worst['seconds_ratio'])} times the median seconds per gradient"
+    )
+
+
+def _subsets_table(subsets: Effort, compared: Comparison | None) -> pd.DataFrame:
+    nan = np.full(len(subsets.fits), np.nan)
+    ratio, p = (nan, nan) if compared is None else (compared.ratio, compared.p)
+    seconds = np.log(subsets.seconds_per_gradient)
+    n_others = max(1, len(seconds) - 1)
+    relative = np.exp(seconds - (seconds.sum() - seconds) / n_others)
+    return _table(subsets, "subset", "", ratio, relative if len(seconds) > 1 else nan, p)
+
+
+def _levels_table(axis: str, levels: Effort) -> pd.DataFrame:
+    each, seconds = 2 ** levels.log2.mean(axis=1), levels.seconds_per_gradient
+    nan = np.full(len(levels.fits), np.nan)
+    return _table(levels, "level", axis, each / np.median(each), seconds / np.median(seconds), nan)
+
+
+def _table(
+    part: Effort, kind: str, axis: str, ratio: NDArray, seconds_ratio: NDArray, p: NDArray
+) -> pd.DataFrame:
+    several = part.leapfrogs.shape[1] > 1
+    return pd.DataFrame(
+        {
+            "fit": list(part.fits),
+            "kind": kind,
+            "axis": axis,
+            "level": list(part.levels),
+            "leapfrogs": part.leapfrogs.mean(axis=1),
+            "log2_leapfrogs": part.log2.mean(axis=1),
+            "log2_sd": part.log2.std(axis=1, ddof=1) if several else np.nan,
+            "step_size": part.step_size,
+            "seconds_per_gradient": part.seconds_per_gradient,
+            "ratio": ratio,
+            "seconds_ratio": seconds_ratio,
+            "p": p,
+        }
+    )

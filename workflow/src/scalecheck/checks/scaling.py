@@ -1,0 +1,243 @@
+"""Whether cost grows consistently with the rows.
+
+Leapfrogs: log2 of them is regressed on log2 of the rows, and each increment from the third on is
+compared with what the ones before it predict. A smooth trend is no misfit, whatever its slope: a
+jump is. Seconds per gradient belong to the machine: they are described (`cost`), not judged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from scalecheck.checks.cost import Cost, cost_per_gradient
+from scalecheck.checks.effort import INTERVAL, LARGE, PRIOR_DF, SPREAD
+from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+
+NDArray = np.ndarray
+
+FEWEST_BEFORE = 2
+# Prior of log2 leapfrogs at the first increment, 1 to 1023 well within, and of its slope on log2 rows.
+PRIOR_MEAN = np.array([5.0, 0.0])
+PRIOR_SD = np.array([10.0, 0.3])
+
+
+class Growth(NamedTuple):
+    """What the increments cost, in growing order.
+
+    Attributes
+    ----------
+    fits
+        `(increment,)` names.
+    rows
+        `(increment,)`.
+    leapfrogs
+        `(increment, chain)` mean per iteration after warmup.
+    usable
+        `(increment,)` whether the posterior can be used.
+    """
+
+    fits: Sequence[str]
+    rows: NDArray
+    leapfrogs: NDArray
+    usable: NDArray
+
+
+class Prediction(NamedTuple):
+    """Log2 leapfrogs of an increment, as the ones before it predict them: a t distribution.
+
+    Attributes
+    ----------
+    observed, mean, scale, df
+        Scalars.
+    """
+
+    observed: float
+    mean: float
+    scale: float
+    df: int
+
+    @property
+    def p(self) -> float:
+        """Probability of as many leapfrogs."""
+        return float(student.sf((self.observed - self.mean) / self.scale, self.df))
+
+    @property
+    def effect(self) -> Effect:
+        """Observed over predicted leapfrogs, with the 89 % interval of the prediction."""
+        width = float(student.ppf((1 + INTERVAL) / 2, self.df) * self.scale)
+        ratio = float(2 ** (self.observed - self.mean))
+        return Effect("leapfrogs over predicted", ratio, ratio * 2**-width, ratio * 2**width)
+
+
+def predict(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[float, float, int]:
+    """Predict log2 leapfrogs of a fit from those of smaller ones: mean, scale and df of a t.
+
+    A conjugate regression; the prior of the residuals' variance is raised to that of the chains'
+    means.
+
+    Parameters
+    ----------
+    rows, log2
+        `(fit,)` and `(fit, chain)`, at least two fits.
+    n_rows
+        Rows of the fit to predict.
+    """
+    n_fits, n_chains = log2.shape
+    y = log2.mean(axis=1)
+    chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
+    variance = max(SPREAD**2, chains)
+    design = np.stack([np.ones(n_fits), np.log2(rows / rows[0])], axis=1)
+    prior = np.diag(variance / PRIOR_SD**2)
+    precision = design.T @ design + prior
+    line = np.linalg.solve(precision, design.T @ y + prior @ PRIOR_MEAN)
+    off = line - PRIOR_MEAN
+    squares = ((y - design @ line) ** 2).sum() + off @ prior @ off
+    df = PRIOR_DF + n_fits
+    new = np.array([1.0, np.log2(n_rows / rows[0])])
+    spread = (PRIOR_DF * variance + squares) / df * (1 + new @ np.linalg.solve(precision, new))
+    return float(new @ line), float(np.sqrt(spread)), df
+
+
+def step(growth: Growth, looks: int) -> Finding:
+    """Judge the last of some increments by the ones before it.
+
+    It is judged whether its posterior can be used or not: a chain stuck at the largest tree depth is
+    what this is to see. What is to predict it has to be usable, or one such chain would excuse the next.
+
+    Parameters
+    ----------
+    growth
+        Increments so far, at least three.
+    looks
+        Planned number of increments from the third on, among which the error rate is divided.
+    """
+    return _judge(growth, looks)[0]
+
+
+def _judge(growth: Growth, looks: int) -> tuple[Finding, Prediction | None]:
+    fit, weight = growth.fits[-1], 1 / looks
+    before = np.flatnonzero(growth.usable[:-1])
+    if len(before) < FEWEST_BEFORE:
+        reason = f"fewer than {FEWEST_BEFORE} increments before {fit} have a usable posterior"
+        return not_run("scaling", reason, weight=weight, fit=fit), None
+    if not (growth.leapfrogs > 0).all():
+        reason = "no leapfrogs are taken: nothing is sampled"
+        return not_run("scaling", reason, weight=weight, fit=fit), None
+    log2 = np.log2(growth.leapfrogs)
+    seen = Prediction(
+        float(log2[-1].mean()), *predict(growth.rows[before], log2[before], float(growth.rows[-1]))
+    )
+    finding = Finding(
+        family="scaling",
+        p=seen.p,
+        weight=weight,
+        large=seen.effect.value >= LARGE,
+        effect=seen.effect,
+        fit=fit,
+        kind="misfit",
+        fits=(*(growth.fits[int(i)] for i in before), fit),
+        message=_message(growth, seen, notable(seen.p, weight)),
+    )
+    return finding, seen
+
+
+def _message(growth: Growth, seen: Prediction, alarm: bool) -> str:
+    numbers = (
+        f"{growth.fits[-1]} ({growth.rows[-1]} rows) takes {rounded(2**seen.observed)} leapfrogs per"
+        f" iteration where {rounded(2**seen.mean)} were predicted"
+    )
+    if alarm:
+        return (
+            f"{numbers}, {rounded(seen.effect.value)} times as many: the model does not fit the rows"
+            " that came last, or a chain is stuck: see what they hold, and adaptation"
+        )
+    first = 2 ** np.log2(growth.leapfrogs[0]).mean()
+    if 2**seen.observed >= LARGE * first:
+        return (
+            f"{numbers}, {rounded(first)} with {growth.rows[0]} rows: a trend, not a jump; where effects"
+            " are non-centred, centring them may stop it"
+        )
+    return f"{numbers}: as expected"
+
+
+def check(
+    growth: Growth, seconds_per_gradient: NDArray, looks: int
+) -> tuple[list[Finding], pd.DataFrame]:
+    """Judge each increment from the third on, and describe the cost of a gradient.
+
+    Parameters
+    ----------
+    growth
+        Every increment that was fitted.
+    seconds_per_gradient
+        `(increment,)`, NaN where unknown.
+    looks
+        Planned number of increments from the third on.
+
+    Returns
+    -------
+    findings
+        One per increment from the third on; the effect is the ratio of observed to predicted
+        leapfrogs, with the 89 % interval of the prediction.
+    table
+        One row per increment: fit, rows, usable, leapfrogs (geometric mean over chains, per
+        iteration), predicted, ratio, ratio_low, ratio_high, p, seconds_per_gradient,
+        seconds_fitted, and the exponent of rows in the latter.
+    """
+    n_fits = len(growth.fits)
+    judged = [_judge(_first(growth, n), looks) for n in range(FEWEST_BEFORE + 1, n_fits + 1)]
+    cost = cost_per_gradient(growth.rows, seconds_per_gradient)
+    table = _table(growth, seconds_per_gradient, cost, [seen for _, seen in judged])
+    if not judged:
+        reason = f"scaling needs at least {FEWEST_BEFORE + 1} increments, got {n_fits}"
+        return [not_run("scaling", reason, weight=1.0, fits=tuple(growth.fits))], table
+    findings = [finding for finding, _ in judged]
+    last = replace(findings[-1], message=findings[-1].message + _of_gradients(cost))
+    return [*findings[:-1], last], table
+
+
+def _of_gradients(cost: Cost) -> str:
+    if not cost.exponent > 1:
+        return ""
+    growth = f"n^{rounded(cost.exponent)}"
+    return f"; a gradient's cost grows like {growth}: twice the rows, {rounded(2**cost.exponent)} times"
+
+
+def _first(growth: Growth, number: int) -> Growth:
+    return Growth(
+        growth.fits[:number],
+        growth.rows[:number],
+        growth.leapfrogs[:number],
+        growth.usable[:number],
+    )
+
+
+def _table(
+    growth: Growth, seconds: NDArray, cost: Cost, predictions: Sequence[Prediction | None]
+) -> pd.DataFrame:
+    n_fits = len(growth.fits)
+    seen = [None] * min(FEWEST_BEFORE, n_fits) + list(predictions)
+    nan = Effect("", np.nan, np.nan, np.nan)
+    effects = [one.effect if one else nan for one in seen]
+    with np.errstate(divide="ignore"):
+        leapfrogs = 2 ** np.log2(growth.leapfrogs).mean(axis=1) if n_fits else np.empty(0)
+    return pd.DataFrame(
+        {
+            "fit": list(growth.fits),
+            "rows": growth.rows,
+            "usable": growth.usable,
+            "leapfrogs": leapfrogs,
+            "predicted": [2**one.mean if one else np.nan for one in seen],
+            "ratio": [effect.value for effect in effects],
+            "ratio_low": [effect.low for effect in effects],
+            "ratio_high": [effect.high for effect in effects],
+            "p": [one.p if one else np.nan for one in seen],
+            "seconds_per_gradient": seconds,
+            "seconds_fitted": cost.predict(growth.rows),
+            "exponent": cost.exponent,
+        }
+    )

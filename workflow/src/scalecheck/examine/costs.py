@@ -1,0 +1,89 @@
+"""Compare what fits cost: subsets with one another, increments with what those before predict."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scalecheck.checks import adaptation, effort, scaling
+from scalecheck.checks.effort import Confirmation
+from scalecheck.checks.finding import Finding
+from scalecheck.checks.scaling import FEWEST_BEFORE
+from scalecheck.examine.examined import Examined
+from scalecheck.results import FitResult, Study
+from scalecheck.runs import chains_of, effort_of, growth_of, seconds_per_gradient
+
+
+def check_effort(
+    study: Study, axes: Sequence[str], confirmation: Confirmation | None = None
+) -> Examined:
+    """Does one random subset need anomalously many leapfrogs?
+
+    Parameters
+    ----------
+    study
+        The fits; levels may be missing.
+    axes
+        `data.axes`, whose level subsets are described.
+    confirmation
+        From `confirm.read`; None where no subset was fitted again.
+    """
+    levels = {axis: _fitted(study, "level", axis) for axis in axes}
+    described = {axis: effort_of(fits) for axis, fits in levels.items() if fits}
+    finding, table = effort.check(effort_of(_fitted(study, "subset")), described, confirmation)
+    return Examined([finding], {"effort": table})
+
+
+def check_scaling(study: Study) -> Examined:
+    """Do the leapfrogs of increments grow consistently?"""
+    fits = _fitted(study, "increment")
+    seconds = np.array([seconds_per_gradient(fit) for fit in fits])
+    planned = sum(task.kind == "increment" for task in study.tasks)
+    findings, table = scaling.check(growth_of(fits), seconds, scaling_looks(planned))
+    return Examined(findings, {"scaling": table})
+
+
+def check_adaptation(study: Study) -> Examined:
+    """Did the warmup of every increment work? The other fits are tabulated only."""
+    planned = sum(task.kind == "increment" for task in study.tasks)
+    increments = [chains_of(fit) for fit in _fitted(study, "increment")]
+    others = [chains_of(fit) for fit in study.done.values() if fit.task.kind != "increment"]
+    findings, table = adaptation.check(increments, 1 / max(1, planned), others)
+    return Examined(findings, {"adaptation": table})
+
+
+def scaling_looks(planned: int) -> int:
+    """Looks at scaling among so many planned increments: each from the third on."""
+    return max(1, planned - FEWEST_BEFORE)
+
+
+def scaling_step(fits: Sequence[FitResult], looks: int) -> list[Finding]:
+    """Judge the leapfrogs of the last of the increments so far; nothing of the first two.
+
+    Parameters
+    ----------
+    fits
+        All increments so far.
+    looks
+        From `scaling_looks`.
+    """
+    if len(fits) <= FEWEST_BEFORE:
+        return []
+    return [scaling.step(growth_of(fits), looks)]
+
+
+def adaptation_step(fit: FitResult, weight: float) -> Finding:
+    """Judge the chains of an increment that has ended, whether its posterior can be used or not.
+
+    Parameters
+    ----------
+    fit
+        The increment.
+    weight
+        1 / planned increments.
+    """
+    return adaptation.step(chains_of(fit), weight)
+
+
+def _fitted(study: Study, kind: str, axis: str = "") -> list[FitResult]:
+    """Fits of a kind, usable or not: what cannot be used still cost what it cost."""
+    return [fit for fit in study.done.values() if (fit.task.kind, fit.task.axis) == (kind, axis)]
