@@ -158,6 +158,32 @@ def test_subsets_that_share_rows_agree_too_well():
     assert finding.message.endswith("split by whole units")
 
 
+def test_only_subsets_of_whole_groups_agree_as_their_posteriors_say():
+    """Ten rows of each of 40 groups per subset share the groups' effects: they agree too well.
+
+    Closed form: the mean of groups whose effects have sd 0.5, rows with unit variance.
+    """
+    rng = np.random.default_rng(8)
+    prior, n_groups, n_rows = Prior(np.zeros(1), np.array([[9.0]])), 40, 80
+    found = {True: [], False: []}
+    for _ in range(100):
+        effect = 0.5 * rng.standard_normal(n_groups)
+        y = 0.3 + effect[:, None] + rng.standard_normal((n_groups, n_rows))
+        whole = y.reshape(8, n_groups // 8, n_rows)
+        shared = y.reshape(n_groups, 8, n_rows // 8).swapaxes(0, 1)
+        for is_whole, parts in ((True, whole), (False, shared)):
+            precision = parts.shape[1] / (0.25 + 1 / parts.shape[2]) + 1 / 9
+            mean = (precision - 1 / 9) / precision * parts.mean(axis=(1, 2))
+            covariance = np.full((8, 1, 1), 1 / precision)
+            finding, _ = check(Moments(mean[:, None], covariance, np.full(8, FOREVER)), prior)
+            found[is_whole].append(finding)
+    dispersion = {way: np.mean([one.effect.value for one in each]) for way, each in found.items()}
+    assert dispersion[True] == pytest.approx(1, abs=4 * np.sqrt(2 / 7 / 100))
+    assert dispersion[False] < 0.5
+    assert rejects([one.p for one in found[True]]) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    assert rejects([one.p for one in found[False]]) > 0.3
+
+
 def test_the_units_of_the_parameters_do_not_matter():
     rng = np.random.default_rng(8)
     moments, prior = estimated(rng, subsets(rng), 200), prior_of(2.5, 3)

@@ -60,9 +60,18 @@ def test_every_dimension_is_named_by_the_column_or_the_rows_that_index_it(tmp_pa
     assert found == {
         "mu": Site("mu", "latent", (2,), ("mu_dim_0",)),
         "share": Site("share", "latent", (4,), ("share_dim_0",)),
-        "effect": Site("effect", "latent", (3, 3), ("group", "effect_dim_1"), ("group",)),
-        "crossed": Site("crossed", "latent", (2, 3), ("year", "group"), ("group", "year")),
-        "noise": Site("noise", "latent", (N_ROWS,), ("row",), ("row",)),
+        "effect": Site(
+            "effect", "latent", (3, 3), ("group", "effect_dim_1"), ("group",), (("group", 0),)
+        ),
+        "crossed": Site(
+            "crossed",
+            "latent",
+            (2, 3),
+            ("year", "group"),
+            ("group", "year"),
+            (("group", 1), ("year", 0)),
+        ),
+        "noise": Site("noise", "latent", (N_ROWS,), ("row",), ("row",), (("row", 0),)),
         "mean": Site("mean", "deterministic", (N_ROWS,), ("row",), ("row",)),
         "penalty": Site("penalty", "factor", (0,), ("penalty_dim_0",)),
         "y": Site("y", "observed", (N_ROWS,), ("row",), ("row",)),

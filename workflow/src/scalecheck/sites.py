@@ -34,6 +34,10 @@ class Site(NamedTuple):
         Name of each dimension: a column (one entry per level), `row`, or `<site>_dim_<i>`.
     indexed_by
         Columns and `row` that the shape follows, also where it has not one entry for each level.
+    plates
+        Of a latent site: those of them that have one entry for each level, independent of each other
+        given what the distribution depends on, with the number of the dimension. A plate gives them,
+        and so does a batch of distributions; not one distribution of vectors, not `scan`.
     """
 
     name: str
@@ -41,6 +45,15 @@ class Site(NamedTuple):
     shape: tuple[int, ...]
     dims: tuple[str, ...]
     indexed_by: tuple[str, ...] = ()
+    plates: tuple[tuple[str, int], ...] = ()
+
+
+class _Probe(NamedTuple):
+    """A site on abstract data; `n_batch` leading dimensions are a batch of independent values."""
+
+    kind: str
+    shape: tuple[int, ...]
+    n_batch: int = 0
 
 
 class mask_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
@@ -90,53 +103,55 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
         for name, column in model.counts.items()
     }
     grown["row"] = _shapes(model, rows, _PROBE_ROWS + 1, rows.counts)
-    if not any(kind == "observed" for kind, _ in base.values()):
+    if not any(probe.kind == "observed" for probe in base.values()):
         raise StudyError(
             f"{model.file}: no site is observed: give numpyro.sample(..., obs={model.outcome})"
         )
-    for name, (kind, _) in base.items():
-        if kind == "discrete":
+    for name, probe in base.items():
+        if probe.kind == "discrete":
             raise StudyError(
                 f"{model.file}: the latent site {name} is discrete, which NUTS cannot sample: sum it out"
             )
     entries = {column: rows.counts[name] for name, column in model.counts.items()}
     entries["row"] = _PROBE_ROWS
     sites: list[Site] = []
-    for name, (kind, shape) in base.items():
+    for name, (kind, shape, n_batch) in base.items():
         dims = [f"{name}_dim_{i}" for i in range(len(shape))]
         indexed_by: list[str] = []
+        plates: list[tuple[str, int]] = []
         for column, other in grown.items():
-            for i, (small, large) in enumerate(zip(shape, other[name][1], strict=True)):
+            for i, (small, large) in enumerate(zip(shape, other[name].shape, strict=True)):
                 if small == large:
                     continue
                 indexed_by.append(column)
+                if kind == "latent" and i < n_batch and small == entries[column]:
+                    plates.append((column, i))
                 # Labels need one entry per level (contrasts have one less), a dim of their own (correlations
                 # have two), and a name that no site has.
                 if small == entries[column] and column not in (*dims, *base):
                     dims[i] = column
         n_rows = len(next(iter(rows.arrays.values())))
         actual = tuple(n_rows if d == "row" else n for d, n in zip(dims, shape, strict=True))
-        sites.append(Site(name, kind, actual, tuple(dims), tuple(dict.fromkeys(indexed_by))))
+        unique = tuple(dict.fromkeys(indexed_by))
+        sites.append(Site(name, kind, actual, tuple(dims), unique, tuple(plates)))
     return tuple(sites)
 
 
-def _shapes(
-    model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]
-) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) -> dict[str, _Probe]:
     abstract = {
         name: jax.ShapeDtypeStruct((n_rows, *values.shape[1:]), jnp.asarray(values[:1]).dtype)
         for name, values in rows.arrays.items()
     }
     counts = dict(counts) | ({"n_rows": n_rows} if model.n_rows else {})
-    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    found: dict[str, _Probe] = {}
 
     def record(arrays: dict[str, jax.Array]) -> None:
         trace = traced(function_of_arrays(model, counts), arrays, jax.random.key(0))
         for name, site in trace.items():
             if site["type"] == "deterministic":
-                found[name] = ("deterministic", jnp.shape(site["value"]))
+                found[name] = _Probe("deterministic", jnp.shape(site["value"]))
             elif site["type"] == "sample":
-                found[name] = (_kind(site), jnp.shape(site["value"]))
+                found[name] = _Probe(_kind(site), jnp.shape(site["value"]), _n_batch(site))
 
     try:
         jax.eval_shape(record, abstract)
@@ -148,6 +163,20 @@ def _shapes(
             f"{path}{line_of(error, path)}: the model raises {first_line(error)}"
         ) from error
     return found
+
+
+def by_entry(distribution: dist.Distribution) -> dist.Distribution:
+    """Undo `to_event`: the distribution whose log density has an entry for each independent value."""
+    while isinstance(distribution, dist.Independent):
+        distribution = distribution.base_dist
+    return distribution
+
+
+def _n_batch(site: dict[str, Any]) -> int:
+    """Leading dimensions that are a batch; none for a site of `scan`, which stands for one after the other."""
+    if site.get("_control_flow_done", False):
+        return 0
+    return len(by_entry(site["fn"]).batch_shape)
 
 
 def _kind(site: dict[str, Any]) -> str:

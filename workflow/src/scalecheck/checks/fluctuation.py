@@ -3,7 +3,8 @@
 Scores of one pooled fit must fluctuate around zero along any axis (Zeileis & Hornik 2007). Weighing
 them with their outer product makes their size immune to a wrong dispersion, which `agreement` looks
 for; flipping their signs at random, whole units at once, gives the null where levels are few or
-unequal.
+unequal. Where each entry is a whole unit, and few of them make a null too narrow, permuting their
+levels has to agree.
 """
 
 from typing import NamedTuple
@@ -17,24 +18,42 @@ CHUNK = 1_000_000
 
 
 class Scores(NamedTuple):
-    """Gradients of the log likelihood at the pooled estimate.
+    """Gradients of the log likelihood at the pooled estimate, of rows or of whole units.
 
     Attributes
     ----------
     score
-        `(n, d)`, per row.
+        `(n, d)`, per row or unit.
     information
         `(level, d, d)`, minus the Hessian summed over the rows of each level.
     level
         `(n,)` codes of levels.
     unit
-        `(n,)` codes of exchangeable units, which are flipped whole; None: every row by itself.
+        `(n,)` codes of exchangeable units, which are flipped whole; None: every entry by itself.
+    covariance
+        `(d, d)` posterior covariance, where the latent sites of units were averaged out: the parameter
+        that moves most is then looked for in place of the level.
+    size
+        `(n,)` rows of each entry where entries are whole units, whose levels may be permuted; None:
+        entries are rows.
     """
 
     score: np.ndarray
     information: np.ndarray
     level: np.ndarray
     unit: np.ndarray | None = None
+    covariance: np.ndarray | None = None
+    size: np.ndarray | None = None
+
+    def rows(self) -> np.ndarray:
+        """Return the rows of each level, `(level,)`."""
+        return np.bincount(self.level, weights=self.size).astype(int)
+
+    def units(self) -> np.ndarray:
+        """Return the units of each level, `(level,)`."""
+        if self.unit is None:
+            return np.bincount(self.level)
+        return np.bincount(np.unique(np.stack([self.level, self.unit]), axis=1)[0])
 
 
 class Fluctuation(NamedTuple):
@@ -54,6 +73,10 @@ class Fluctuation(NamedTuple):
         `(level,)` share of the rows.
     root
         `(d, r)`, scores times this are the coordinates.
+    directions
+        `(d, r)` of unit length, along which each parameter moves; None: look for a level that moves.
+    exchangeable
+        Whether each cell is a whole unit, so that levels may be permuted.
     """
 
     cells: np.ndarray
@@ -62,6 +85,8 @@ class Fluctuation(NamedTuple):
     leak: np.ndarray
     share: np.ndarray
     root: np.ndarray
+    directions: np.ndarray | None = None
+    exchangeable: bool = False
 
     @property
     def n_units(self) -> int:
@@ -89,7 +114,8 @@ def fluctuation(scores: Scores) -> Fluctuation | None:
 
     Directions that no score has drop out. None: the pooled information is singular.
     """
-    root = _root(scores.score.T @ scores.score)
+    outer = scores.score.T @ scores.score
+    root = _root(outer)
     information = np.einsum("di,kde,ej->kij", root, scores.information, root)
     pooled = information.sum(axis=0)
     values = np.linalg.eigvalsh(pooled) if root.shape[1] else np.zeros(1)
@@ -103,7 +129,20 @@ def fluctuation(scores: Scores) -> Fluctuation | None:
         leak=np.linalg.solve(pooled, information).swapaxes(-1, -2),
         share=np.bincount(scores.level) / len(scores.level),
         root=root,
+        directions=_directions(scores.covariance, outer, root),
+        exchangeable=scores.size is not None,
     )
+
+
+def _directions(
+    covariance: np.ndarray | None, outer: np.ndarray, root: np.ndarray
+) -> np.ndarray | None:
+    """Return the rows of `V B L`, each of length one: `(V u)_j^2 / (V B V)_jj` is a projection of u."""
+    if covariance is None:
+        return None
+    directions = covariance @ outer @ root
+    length = np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions / np.where(length > 0, length, np.inf)
 
 
 def _root(outer: np.ndarray) -> np.ndarray:
@@ -128,9 +167,13 @@ def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _statistics(flow: Fluctuation, sums: np.ndarray, ordered: bool) -> np.ndarray:
-    """Return sum and maximum over levels, and if ordered the change-point, `(flip, 2 or 3)`."""
+    """Return sum, maximum over levels or parameters, and if ordered the change-point, `(null, 2 or 3)`."""
     u, by_level = flow.by_level(sums)
-    statistics = [by_level.sum(axis=1), by_level.max(axis=1)]
+    largest = by_level
+    if flow.directions is not None:
+        # t_j, how much each parameter moves between the levels.
+        largest = ((u @ flow.directions.T) ** 2 / flow.share[:, None]).sum(axis=1)
+    statistics = [by_level.sum(axis=1), largest.max(axis=1)]
     if ordered:
         elapsed = flow.share.cumsum()[:-1]
         path = u.cumsum(axis=1)[:, :-1]
@@ -140,17 +183,32 @@ def _statistics(flow: Fluctuation, sums: np.ndarray, ordered: bool) -> np.ndarra
 
 def _flips(flow: Fluctuation, n_flips: int, ordered: bool, rng: np.random.Generator) -> np.ndarray:
     """Return the statistics under random signs, `(n_flips, 2 or 3)`, a chunk at a time."""
-    width = max(1, CHUNK // len(flow.cells))
     chunks = []
-    for start in range(0, n_flips, width):
-        shape = (min(width, n_flips - start), flow.n_units)
-        signs = (2 * rng.integers(2, size=shape, dtype=np.int8) - 1).astype(np.float32)
+    for n in _chunks(flow, n_flips):
+        signs = (2 * rng.integers(2, size=(n, flow.n_units), dtype=np.int8) - 1).astype(np.float32)
         chunks.append(_statistics(flow, flow.sums(signs).astype(float), ordered))
     return np.concatenate(chunks)
 
 
+def _permutations(
+    flow: Fluctuation, n_permutations: int, ordered: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the statistics with units in other levels, `(n_permutations, 2 or 3)`."""
+    chunks, cells = [], np.ascontiguousarray(flow.cells.T, np.float32)
+    for n in _chunks(flow, n_permutations):
+        order = rng.permuted(np.tile(np.arange(len(flow.cells), dtype=np.int32), (n, 1)), axis=1)
+        parts = [np.add.reduceat(cell[order], flow.bounds[:-1], axis=1) for cell in cells]
+        chunks.append(_statistics(flow, np.stack(parts, axis=-1).astype(float), ordered))
+    return np.concatenate(chunks)
+
+
+def _chunks(flow: Fluctuation, n: int) -> list[int]:
+    width = max(1, CHUNK // len(flow.cells))
+    return [min(width, n - start) for start in range(0, n, width)]
+
+
 def p_value(flow: Fluctuation, ordered: bool, rng: np.random.Generator) -> float:
-    """Return the probability that no parameter changes, by sign flips.
+    """Return the probability that no parameter changes, by sign flips and permutations.
 
     Parameters
     ----------
@@ -159,16 +217,19 @@ def p_value(flow: Fluctuation, ordered: bool, rng: np.random.Generator) -> float
     ordered
         Look for a change-point, too.
     rng
-        Draws the signs: 999 of each, 9,999 where the observed is among the two most extreme.
+        Draws signs and permutations: 999 of each, 9,999 where the observed is among the two most
+        extreme of both.
     """
-    observed = _statistics(flow, flow.observed(), ordered)
+    nulls = [_flips, _permutations] if flow.exchangeable else [_flips]
     # Flips that equal the observed in exact arithmetic have to count, rounded or not.
-    statistics = np.concatenate([observed * (1 - 1e-5), _flips(flow, N_FLIPS, ordered, rng)])
-    rank, p = _joint_rank(statistics)
-    if rank <= 2:
-        more = _flips(flow, N_FLIPS_MORE - N_FLIPS, ordered, rng)
-        p = _joint_rank(np.concatenate([statistics, more]))[1]
-    return p
+    observed = _statistics(flow, flow.observed(), ordered) * (1 - 1e-5)
+    drawn = [np.concatenate([observed, null(flow, N_FLIPS, ordered, rng)]) for null in nulls]
+    ranked = [_joint_rank(statistics) for statistics in drawn]
+    if max(rank for rank, _ in ranked) <= 2:
+        n_more = N_FLIPS_MORE - N_FLIPS
+        more = [null(flow, n_more, ordered, rng) for null in nulls]
+        ranked = [_joint_rank(np.concatenate(both)) for both in zip(drawn, more, strict=True)]
+    return max(p for _, p in ranked)
 
 
 def _joint_rank(statistics: np.ndarray) -> tuple[int, float]:

@@ -16,7 +16,9 @@ from scalecheck.checks.fluctuation import Fluctuation, Scores, fluctuation, p_va
 from scalecheck.checks.moments import Moments
 
 LARGE = 1.0
-INDICATIVE = 5
+# Below these the test is only indicative (STATISTICS.md, sections 2 and "The verdict").
+FEW_ROWS, FEW_ROWS_PER_PARAMETER, FEW_UNITS = 100, 20, 40
+FEW_IN_LEVEL = 5
 
 
 class Shifts(NamedTuple):
@@ -152,11 +154,10 @@ def _occupied(
 ) -> tuple[list[str], Scores, Moments | None]:
     """Drop the levels that have no rows."""
     present, level = np.unique(scores.level, return_inverse=True)
-    scores = Scores(
+    scores = scores._replace(
         score=np.asarray(scores.score, dtype=float),
         information=np.asarray(scores.information, dtype=float)[present],
         level=level,
-        unit=scores.unit,
     )
     if levels is not None:
         levels = Moments(*(part[present] for part in levels))
@@ -225,12 +226,15 @@ def _advice(axis: str, kind: str, ordered: bool) -> str:
 def _remarks(scores: Scores, flow: Fluctuation) -> str:
     """Return clauses on what limits the test."""
     n_parameters, rank = flow.root.shape
-    smallest = int(np.bincount(scores.level).min())
-    remarks = ""
-    if rank < n_parameters:
-        remarks += f"; the rows move {rank} of {n_parameters} directions"
-    if smallest < INDICATIVE:
-        remarks += f"; indicative: a level has only {smallest} rows"
+    remarks = f"; the rows move {rank} of {n_parameters} directions" if rank < n_parameters else ""
+    what, total, enough = "rows", len(scores.level), FEW_ROWS_PER_PARAMETER * n_parameters
+    in_level, enough = scores.rows(), max(FEW_ROWS, enough)
+    if scores.covariance is not None:
+        what, total, enough, in_level = "units", flow.n_units, FEW_UNITS, scores.units()
+    if in_level.min() < FEW_IN_LEVEL:
+        return f"{remarks}; indicative: a level has only {in_level.min()} {what}"
+    if total < enough:
+        return f"{remarks}; indicative: fewer than {enough} {what} ({total})"
     return remarks
 
 
@@ -245,7 +249,7 @@ def _table(
 ) -> pd.DataFrame:
     n_levels, n_parameters = shifts.mean.shape
     by_level = flow.by_level(flow.observed())[1][0]
-    per_level = {"rows": np.bincount(scores.level), "share": by_level / by_level.sum()}
+    per_level = {"rows": scores.rows(), "share": by_level / by_level.sum()}
     columns = {
         "axis": axis,
         "level": np.repeat(labels, n_parameters),

@@ -1,0 +1,227 @@
+"""Heterogeneity of whole studies whose model has latent sites: draws are exact, or those of a sampled fit."""
+
+import intercepts
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import small_studies
+
+from scalecheck import results
+from scalecheck.checks.moments import Prior
+from scalecheck.evidence import Evidence
+from scalecheck.examine.axes import check_heterogeneity
+from scalecheck.examine.units import describe_units
+from scalecheck.plan import PlannedFit, Slice
+from scalecheck.study import DataSettings, IncrementSettings
+from scalecheck.unit_scores import no_unit_scores
+
+N_UNITS, N_ROWS, N_LEVELS = 80, 8, 4
+AXES = {"region": False, "period": True}  # whether it crosses units
+
+
+@pytest.fixture(autouse=True)
+def double():
+    """As `examine` does."""
+    with jax.enable_x64(True):
+        yield
+
+
+def level_of(axis):
+    if AXES[axis]:
+        return np.tile(np.arange(N_ROWS) * N_LEVELS // N_ROWS, N_UNITS)
+    return np.repeat(np.arange(N_UNITS) % N_LEVELS, N_ROWS)
+
+
+def study(function, rng, *, by_region=0.0, by_period=0.0, late=0.0, deviant=0.0):
+    """A study of one fit to each axis and one increment, all of the same rows in other orders."""
+    slope = 0.5 + by_region * (level_of("region")[::N_ROWS] == 1)
+    slope = slope + late * (np.arange(N_UNITS) >= N_UNITS // 2)
+    u = rng.standard_normal(N_UNITS)
+    u[7] += deviant
+    data = intercepts.simulate(rng, N_UNITS, N_ROWS, intercept=u, slope=slope)
+    period = level_of("period").reshape(data.y.shape)
+    data = data._replace(y=data.y + by_period * (period == 1))
+    theta, _ = intercepts.around(rng, data, 400)
+    draws = intercepts.fit(rng, data, theta, standardised=function is intercepts.not_centred)
+    orders = {"arrival": np.arange(data.y.size)}
+    orders |= {f"axis/{axis}": np.argsort(level_of(axis), kind="stable") for axis in AXES}
+
+    def read(slices, columns):
+        rows = np.concatenate([orders[part.order][part.start : part.stop] for part in slices])
+        return {name: data.values()[name][rows] for name in columns}
+
+    tasks = [planned("increment-01", "increment", "", "", "arrival", 0, data.y.size)]
+    size = data.y.size // N_LEVELS
+    for axis in AXES:
+        name = f"axis/{axis}"
+        for k in range(N_LEVELS):
+            level = f"{axis} {k}"
+            tasks.append(planned(f"level-{axis}-{k}", "level", axis, level, name, k * size, size))
+        tasks.append(planned(f"axis-{axis}", "axis", axis, "", name, 0, data.y.size))
+    done = {}
+    for task in tasks:
+        if task.kind != "level":
+            done[task.fit] = draws._replace(task=task, tree=in_order(draws.tree, orders, task))
+    evidence = Evidence(intercepts.likelihood(function, data), read, Prior(theta[0], np.eye(4)), 1)
+    return evidence, results.Study(tasks, {}, done)
+
+
+def planned(fit, kind, axis, level, order, start, rows):
+    return PlannedFit(fit, kind, axis, level, rows, rows, (Slice(order, start, start + rows),))
+
+
+def in_order(tree, orders, task):
+    """Units are numbered by their first row in a fit."""
+    units = np.repeat(np.arange(N_UNITS), N_ROWS)[orders[task.slices[0].order]]
+    first = np.unique(units, return_index=True)[1]
+    tree = tree.copy()
+    tree["posterior"] = tree["posterior"].to_dataset().isel(clinic=np.argsort(first))
+    return tree
+
+
+def check(evidence, fits):
+    data = DataSettings("", "y", {}, None, "clinic", (), tuple(AXES), "error")
+    increments = IncrementSettings(100, 2.0, None, "arrival", "never", False, 0)
+    found = check_heterogeneity(evidence, fits, data, increments)
+    return {finding.axis: finding for finding in found.findings}, found.tables["heterogeneity"]
+
+
+FUNCTIONS = pytest.mark.parametrize("function", [intercepts.centred, intercepts.not_centred])
+
+
+@FUNCTIONS
+def test_nothing_is_found_where_nothing_changes(function):
+    found, table = check(*study(function, np.random.default_rng(1)))
+    assert set(found) == {"region", "period", "arrival"}
+    assert all(finding.p > 0.05 for finding in found.values())
+    assert set(table["axis"]) == set(found)
+    assert "indicative" not in found["region"].message
+    assert len(table) == 4 * (4 + 4 + 8)
+    assert found["arrival"].level.startswith("rows ")
+    # Blocks in time are of whole units.
+    assert (table.loc[table["axis"] == "arrival", "rows"] == N_ROWS * N_UNITS / 8).all()
+
+
+@FUNCTIONS
+@pytest.mark.parametrize(
+    ("changes", "axis", "level", "parameter"),
+    [
+        ({"by_region": 1.0}, "region", "region 1", "beta"),
+        ({"by_period": 1.0}, "period", "period 1", "mu"),
+        ({"late": 1.0}, "arrival", None, "beta"),
+    ],
+)
+def test_what_changes_is_named_however_the_model_is_written(
+    function, changes, axis, level, parameter
+):
+    found, table = check(*study(function, np.random.default_rng(2), **changes))
+    assert found[axis].p < 1e-3
+    assert found[axis].parameter == parameter
+    assert found[axis].level == (level or found[axis].level)
+    assert found[axis].kind == "heterogeneous"
+    others = [finding.p for name, finding in found.items() if name != axis]
+    assert min(others) > found[axis].p
+    shares = table[table["axis"] == axis].drop_duplicates("level")["share"]
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_draws_that_were_not_stored_are_asked_for():
+    evidence, fits = study(intercepts.centred, np.random.default_rng(3))
+    for fit in fits.done.values():
+        fit.tree["posterior"] = fit.tree["posterior"].to_dataset().drop_vars("u")
+    found, table = check(evidence, fits)
+    for finding in found.values():
+        assert finding.p is None
+        assert finding.message.endswith("name it in sampler.keep")
+    assert table.empty
+
+
+@FUNCTIONS
+def test_a_deviant_unit_leads_the_table_and_its_own_draws_do_not_excuse_it(function):
+    evidence, fits = study(function, np.random.default_rng(4), deviant=8.0)
+    table = describe_units(evidence, fits)
+    assert table.loc[0, "unit"] == "c7"
+    assert table.loc[0, "q"] < 0.05
+    assert len(table) == N_UNITS
+    assert (table["rows"] == N_ROWS).all()
+    values = evidence.read([Slice("arrival", 0, N_UNITS * N_ROWS)], ["y", "clinic"])
+    mean = values["y"][values["clinic"] == 7].mean()
+    assert table.loc[0, "observed"] == pytest.approx(mean)
+    assert table.loc[0, "high"] < mean
+    # The others follow the model, whose variance the deviant one has widened.
+    assert (table["q"] < 0.05).sum() == 1
+
+
+def test_without_units_or_predictions_no_unit_is_described():
+    evidence, fits = study(intercepts.centred, np.random.default_rng(5))
+    assert describe_units(evidence, fits._replace(done={})).empty
+
+
+MODEL = """
+def model(x, patient, n_patient, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    tau = numpyro.sample("tau", dist.HalfNormal(1))
+    with numpyro.plate("patients", n_patient):
+        u = numpyro.sample("u", dist.Normal(0, 1))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mu + tau * u[patient], 1.0), obs=y)
+"""
+
+
+SAMPLED = ("level-site-01", "level-site-02", "level-site-03", "axis-site")
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory):
+    """A study on disk with one fit, to an axis between units, whose mean changes along it."""
+    rng = np.random.default_rng(6)
+    patient = np.repeat(rng.permutation(60), 5)
+    site = patient % 3
+    y = 2.0 * (site == 2) + rng.standard_normal(60)[patient] + rng.standard_normal(300)
+    table = pd.DataFrame(
+        {
+            "y": y,
+            "x": 1.0,
+            "patient": [f"p{k}" for k in patient],
+            "site": np.array(["a", "b", "c"])[site],
+        }
+    )
+    with jax.enable_x64(False):
+        small = small_studies.make(
+            tmp_path_factory.mktemp("sampled"),
+            table,
+            MODEL,
+            data={"unit": "patient", "axes": ["site"]},
+            subsets={"count": 1, "size": 100},
+            increments={"start": 100, "end": 100, "order": "random"},
+            sampler={"chains": 4, "warmup": 250, "draws": 250},
+        )
+        (fit,) = small.fit("axis-site")
+    return small, fit
+
+
+def test_stored_draws_belong_to_the_units_that_they_are_labelled_with(sampled):
+    """And the change of the mean is found, from the file to the finding."""
+    small, fit = sampled
+    evidence, settings = small.evidence(), small.study
+    fits = results.Study(small.tasks(*SAMPLED), {}, {fit.task.fit: fit})
+    found = check_heterogeneity(evidence, fits, settings.data, settings.increments)
+    (finding,) = found.findings
+    assert finding.p < 0.01
+    assert finding.parameter == "mu"
+    assert finding.level == "c"
+    values = small.values("axis-site", "y", "patient")
+    means = pd.Series(values["y"]).groupby(values["patient"]).mean()
+    labels = np.array(evidence.likelihood.labels["patient"])
+    own = fit.tree["posterior"]["u"].mean(("chain", "draw")).to_series()
+    assert np.corrcoef(own[labels[means.index]], means)[0, 1] > 0.95
+    table = describe_units(evidence, fits)
+    assert len(table) == 60
+    assert set(table["unit"]) == set(labels)
+
+
+def test_crossed_groups_say_what_stands_in_the_way(rich):
+    """Group effects and patients' at once: neither patients nor rows are independent."""
+    reason = no_unit_scores(rich.small.evidence().likelihood)
+    assert reason.startswith("the latent site effect is indexed by group but data.unit is patient")

@@ -1,0 +1,67 @@
+"""Units that deviate, among replicates that are known."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from scalecheck.checks import deviants
+
+
+def test_p_values_of_units_that_follow_the_model_are_uniform():
+    rng = np.random.default_rng(1)
+    p = deviants.two_sided(rng.standard_normal(2000), rng.standard_normal((999, 2000)))
+    assert stats.kstest(p, "uniform").pvalue > 1e-3
+
+
+def test_p_values_with_ties_have_the_mean_of_uniform_ones():
+    """Half of each tie makes them so, whatever the distribution; one or two values only make them coarse."""
+    rng = np.random.default_rng(2)
+    observed, replicates = rng.poisson(0.7, 4000) / 3, rng.poisson(0.7, (999, 4000)) / 3
+    below = (replicates < observed).mean(axis=0) + (replicates == observed).mean(axis=0) / 2
+    expected = 2 * np.minimum(below, 1 - below)
+    np.testing.assert_allclose(deviants.two_sided(observed, replicates), expected, atol=3e-3)
+    assert deviants.two_sided(np.ones(1), np.ones((999, 1)))[0] == 1
+
+
+def test_the_smallest_p_value_is_one_in_all():
+    assert deviants.two_sided(np.array([9.0]), np.zeros((999, 1)))[0] == pytest.approx(1 / 1000)
+
+
+def test_false_discovery_rates_are_those_of_scipy():
+    p = np.random.default_rng(3).random(50) ** 3
+    expected = stats.false_discovery_control(p)
+    np.testing.assert_allclose(deviants.false_discovery_rates(p), expected)
+
+
+def table(n_units, n_deviant):
+    rng = np.random.default_rng(4)
+    observed = rng.standard_normal(n_units)
+    observed[:n_deviant] = 6 + np.arange(n_deviant)
+    replicates = rng.standard_normal((3999, n_units))
+    labels = [f"p{k}" for k in range(n_units)]
+    return deviants.table(labels, np.full(n_units, 5), observed, replicates)
+
+
+def test_the_most_deviant_come_first_with_what_was_predicted():
+    found = table(60, 3)
+    assert list(found.columns) == deviants.COLUMNS
+    # Their ranks tie: the furthest comes first.
+    assert found["unit"].tolist()[:3] == ["p2", "p1", "p0"]
+    assert (found["q"] < deviants.DEVIANT).sum() == 3
+    assert found["p"].is_monotonic_increasing
+    assert found["low"].to_numpy() == pytest.approx(stats.norm.ppf(0.055), abs=0.15)
+    assert found["high"].to_numpy() == pytest.approx(stats.norm.ppf(0.945), abs=0.15)
+    assert (found["units"] == 60).all()
+
+
+def test_a_long_table_is_cut_but_keeps_all_that_deviate():
+    assert len(table(400, 2)) == deviants.MOST_SHOWN
+    long = table(400, 250)
+    assert len(long) >= 250
+    assert (long["q"] < deviants.DEVIANT).all()
+
+
+def test_a_replicate_without_spread_is_no_error():
+    found = deviants.table(["a", "b"], np.array([1, 1]), np.array([1.0, 0.0]), np.ones((999, 2)))
+    assert found["unit"].tolist() == ["b", "a"]
+    assert found["p"].tolist() == [0.001, 1.0]
