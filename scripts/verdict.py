@@ -12,8 +12,8 @@ def run(options: Namespace, log: program.Log) -> None:
     folder = records.StudyFolder(options.folder)
     from scalecheck import conclude
 
-    order, alpha = sections["increments"]["order"], sections["verdict"]["alpha"]
-    content = conclude.conclude(folder, sections["study"], order, alpha)
+    order = sections["increments"]["order"]
+    content = conclude.conclude(folder, sections["study"], order, sections["verdict"])
     line = f"verdict: {content['verdict']} ({folder.verdict})"
     log(line)
     print(line)

@@ -26,7 +26,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-FIGURES = ("figure-forest", "figure-contraction", "figure-cost")
+FIGURES = ("figure-forest", "figure-contraction", "figure-effort", "figure-cost")
 WIDTHS = {"desk": 1280, "phone": 390}
 
 
@@ -38,7 +38,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="module", params=["golf", "panel"])
+@pytest.fixture(scope="module", params=["golf", "panel", "funnel"])
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     page: Path = tmp_path_factory.mktemp(request.param) / "report.html"
     page.write_text(render(getattr(synthetic_results, request.param)()), encoding="utf-8")
@@ -90,6 +90,7 @@ def test_nothing_overflows_even_with_all_tables_open(page: Any) -> None:
 
 
 def test_no_text_of_a_figure_is_cut_off_or_too_small(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     faults = page.evaluate(
         """() => [...document.querySelectorAll('svg.plot')].flatMap(svg => {
             const frame = svg.getBoundingClientRect();
@@ -107,6 +108,7 @@ def test_no_text_of_a_figure_is_cut_off_or_too_small(page: Any) -> None:
 
 
 def test_labels_of_a_figure_do_not_overlap(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     overlaps = page.evaluate(
         """() => [...document.querySelectorAll('svg.plot')].flatMap(svg => {
             const boxes = [...svg.querySelectorAll('text')]

@@ -11,10 +11,16 @@ import pandas as pd
 from scalecheck import plan, records, store, verdict
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.records import StudyFolder
+from scalecheck.study import VerdictSettings
 from scalecheck.verdict import Judged
 
 _EFFECT = ("name", "value", "low", "high")
 _TEXTS = ("axis", "level", "parameter", "fit")
+_OF_INCREMENTS = ("drift", "surprise", "scaling", "adaptation")
+
+# What tells findings apart; the smallest adjusted p of a study is that of no family.
+_IDENTITY = ("family", "axis", "fit")
+WHOLE_STUDY = ("", "", "")
 
 
 def findings_table(findings: list[Finding]) -> pd.DataFrame:
@@ -59,7 +65,9 @@ def _finding(row: Mapping[str, Any]) -> Finding:
     )
 
 
-def conclude(folder: StudyFolder, study: str, order: str, alpha: float) -> dict[str, Any]:
+def conclude(
+    folder: StudyFolder, study: str, order: str, settings: VerdictSettings
+) -> dict[str, Any]:
     """Judge all findings and write verdict.json.
 
     Parameters
@@ -68,8 +76,8 @@ def conclude(folder: StudyFolder, study: str, order: str, alpha: float) -> dict[
         Its name.
     order
         `increments.order`, which says where an increment's rows lie.
-    alpha
-        Family-wise rate of false alarms.
+    settings
+        The section `verdict`.
 
     Returns
     -------
@@ -77,38 +85,55 @@ def conclude(folder: StudyFolder, study: str, order: str, alpha: float) -> dict[
         The content of verdict.json.
     """
     fits = records.read_table(folder.table("fits"))
-    judged = verdict.judge(findings_of(records.read_table(folder.table("findings"))), alpha)
-    done = fits[fits.status == "done"]
-    # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
-    needed = done[done.kind != "level"]
-    unusable = {
-        fit: reason for fit, reason in zip(needed.fit, needed.reason, strict=True) if reason
-    }
-    name, why = verdict.decide(judged, unusable)
+    findings = findings_of(records.read_table(folder.table("findings")))
+    judged = verdict.judge(verdict.complete(findings), settings.alpha)
     attribution = verdict.attribute(judged)
+    done = fits[fits.status == "done"]
     recorded = [records.read_json(folder.record(fit)) for fit in done.fit]
-    later = [Judged(finding, None, "not run") for finding in verdict.later_findings()]
+    # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
+    needed = list(done.fit[done.kind != "level"])
+    unusable = {fit: reason for fit, reason in zip(done.fit, done.reason, strict=True) if reason}
+    has_parameters = any(record["parameters"] for record in recorded)
+    name, why = verdict.decide(judged, unusable, needed=needed, has_parameters=has_parameters)
+    simulated = _simulated(folder) if settings.simulate else {}
     content = {
         "study": study,
         "version": importlib.metadata.version("scalecheck"),
         "verdict": name,
         "misfit": attribution.misfit,
         "heterogeneous": attribution.heterogeneous,
-        "alpha": alpha,
+        "attribution": {"family": attribution.family, "axis": attribution.axis},
+        "alpha": settings.alpha,
         "reason": why,
-        "unusable": list(unusable),
+        "unusable": [fit for fit in unusable if fit in needed],
         "rows": {
             "total": store.read_meta(folder.data).n_rows,
             "used": rows_used(folder, list(done.fit), order),
-            "first_seen": _first_seen(judged, dict(zip(fits.fit, fits.rows, strict=True))),
+            "first_seen": _first_seen(judged, fits[fits.kind == "increment"]),
         },
         "gradients": sum(sum(sum(part) for part in one["gradients"].values()) for one in recorded),
         "seconds": sum(sum(one["seconds"].values()) for one in recorded),
-        "findings": [verdict.as_json(one) for one in [*judged, *later]],
+        "p_simulated": simulated.get(WHOLE_STUDY),
+        "findings": [verdict.as_json(one, simulated.get(identity(one.finding))) for one in judged],
         "forecast": None,
     }
     records.write_json(folder.verdict, content)
     return content
+
+
+def _simulated(folder: StudyFolder) -> dict[tuple[str, ...], float]:
+    """Ranks among simulated studies by family, axis and fit."""
+    table = records.read_table(folder.table("simulated"))
+    return {
+        tuple(row[name] or "" for name in _IDENTITY): float(row["p_simulated"])
+        for row in table.to_dict("records")
+        if not math.isnan(row["p_simulated"])
+    }
+
+
+def identity(finding: Finding) -> tuple[str, ...]:
+    """Give what tells findings of a study apart."""
+    return tuple(getattr(finding, name) or "" for name in _IDENTITY)
 
 
 def rows_used(folder: StudyFolder, fits: list[str], order: str) -> int:
@@ -124,11 +149,12 @@ def rows_used(folder: StudyFolder, fits: list[str], order: str) -> int:
     return len(np.unique(np.concatenate(seen))) if seen else 0
 
 
-def _first_seen(judged: list[Judged], rows: Mapping[str, int]) -> int | None:
+def _first_seen(judged: list[Judged], increments: pd.DataFrame) -> int | None:
     """Rows of the smallest increment that an increment's own check spoke at."""
+    rows = dict(zip(increments.fit, increments.rows, strict=True))
     seen = [
         int(rows[one.finding.fit])
         for one in judged
-        if one.seen and one.finding.family in ("drift", "surprise") and one.finding.fit
+        if one.seen and one.finding.family in _OF_INCREMENTS and one.finding.fit in rows
     ]
     return min(seen, default=None)

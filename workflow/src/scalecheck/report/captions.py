@@ -1,8 +1,11 @@
 """One sentence below each figure, with this study's numbers."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
+from scalecheck.report.effort import sampled
 from scalecheck.report.labels import full_label, shorten
 from scalecheck.report.numbers import count, duration, number, span
 
@@ -45,18 +48,68 @@ def contraction(increments: pd.DataFrame, name: str) -> str:
     )
 
 
-def cost(fits: pd.DataFrame) -> str:
-    """Give the ranges of leapfrogs and of the time per gradient."""
+def cost(fits: pd.DataFrame, after_warmup: bool, expected: bool) -> str:
+    """Give the ranges of leapfrogs and of the time per gradient.
+
+    Parameters
+    ----------
+    fits
+        Those that were done.
+    after_warmup
+        Whether the leapfrogs are those after warmup.
+    expected
+        Whether the leapfrogs that increments were expected to take are drawn.
+    """
+    after = " after warmup" if after_warmup else ""
+    bars = "; broad bars are what the increments before lead to expect" if expected else ""
     leapfrogs, seconds = fits["leapfrogs_per_iteration"], fits["seconds_per_gradient"]
     if not (leapfrogs.notna().any() and seconds.notna().any()):
         return "No cost was recorded."
     few, many = fits.loc[seconds.idxmin()], fits.loc[seconds.idxmax()]
     return (
-        f"A fit takes {span(leapfrogs.min(), leapfrogs.max())} leapfrogs per iteration; a gradient "
+        f"A fit takes {span(leapfrogs.min(), leapfrogs.max())} leapfrogs per iteration{after}; "
+        "a gradient "
         f"takes {duration(few['seconds_per_gradient'])} at {count(few['rows'])} rows and "
         f"{duration(many['seconds_per_gradient'])} at {count(many['rows'])}; "
-        "points of the same number of rows are spread sideways."
+        f"points of the same number of rows are spread sideways{bars}."
     )
+
+
+def effort(fits: pd.DataFrame, means: pd.DataFrame, flagged: Collection[str]) -> str:
+    """Compare the random subsets with each other, and say what marks mean.
+
+    Parameters
+    ----------
+    fits
+        Those that were done.
+    means
+        Leapfrogs and step size by fit.
+    flagged
+        Fits that a finding on cost names.
+    """
+    subsets = means[means.index.isin(fits[fits["kind"] == "subset"]["fit"])]["leapfrogs"]
+    read = ""
+    if len(subsets) > 1:
+        ratio = subsets.max() / subsets.min()
+        read = (
+            "Random subsets are exchangeable, so their effort should be alike: the slowest takes "
+            f"{number(ratio, 2)} times the leapfrogs of the fastest. "
+        )
+    rings = "; rings mark what a finding names" if len(flagged) else ""
+    return (
+        f"{read}Small dots are chains, large marks the mean of a fit; within a group, fits stand in "
+        f"the order of the plan, × compares with the median of the group{rings}."
+    )
+
+
+def warmup(adaptation: pd.DataFrame) -> str:
+    """Say how far the final step sizes of an increment's chains are apart, at most."""
+    final = sampled(adaptation)
+    final = final[(final["kind"] == "increment") & (final["step_size"] > 0)]
+    by_fit = final.groupby("fit")["step_size"]
+    ratio = (by_fit.max() / by_fit.min()).max() if len(final) else np.nan
+    apart = f": at most {number(ratio, 2)} times apart in the end" if np.isfinite(ratio) else ""
+    return f"Each line is a chain of an increment, a dot the end of a window{apart}."
 
 
 def health(fits: pd.DataFrame) -> str:

@@ -23,7 +23,8 @@ class ReportInputs:
     estimates
         `checks/estimates.csv`: one row per fit and scalar parameter, on the constrained scale.
     tables
-        The tidy tables of the families: agreement, heterogeneity, drift, surprise.
+        The tidy tables of the families, and `units`: the most deviant units of a hierarchical model.
+        What was not made is absent.
     settings
         The resolved study.
     versions
@@ -41,7 +42,16 @@ class ReportInputs:
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
-_FAMILIES = ("agreement", "heterogeneity", "drift", "surprise")
+_TABLES = (
+    "agreement",
+    "heterogeneity",
+    "drift",
+    "surprise",
+    "effort",
+    "scaling",
+    "adaptation",
+    "units",
+)
 
 
 def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInputs:
@@ -64,7 +74,11 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
         verdict=records.read_json(folder.verdict),
         fits=fits,
         estimates=records.read_table(folder.table("estimates")),
-        tables={name: records.read_table(folder.table(name)) for name in _FAMILIES},
+        tables={
+            name: records.read_table(folder.table(name))
+            for name in _TABLES
+            if folder.table(name).exists()
+        },
         settings=plain,
         versions={**last.get("versions", {}), **device},
         dropped={

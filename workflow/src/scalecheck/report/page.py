@@ -1,5 +1,6 @@
 """The whole page: inputs in, HTML out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,11 +8,15 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scalecheck.report import captions, numbers, plots, tables, words
+from scalecheck.report.blind import blind_spots
+from scalecheck.report.effort import chains_of, effort, per_fit, sampled
 from scalecheck.report.forest import chosen_parameters, forest
 from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.labels import place
+from scalecheck.report.numbers import text
 from scalecheck.report.svg import Picture
 from scalecheck.report.tables import Row, Table
+from scalecheck.report.warmup import warmup
 
 _TEMPLATES = Path(__file__).parent
 
@@ -28,10 +33,14 @@ class Page(NamedTuple):
     key_numbers: list[tuple[str, str]]
     cards: list[words.Card]
     passes: Table
+    simulated: str
     not_run: list[tuple[str, str]]
+    units: Table | None
     estimates: Picture | None
     undrawn: Table
     contraction: Picture | None
+    effort: Picture | None
+    warmup: Picture | None
     cost: Picture | None
     cost_by_kind: Table
     cost_per_fit: Table
@@ -41,6 +50,7 @@ class Page(NamedTuple):
     left_out: Table
     blind_spots: list[str]
     comparisons: list[Table]
+    cost_comparisons: list[Table]
     settings: list[Table]
     alpha: str
 
@@ -86,19 +96,24 @@ def _page(inputs: ReportInputs) -> Page:
         key_numbers=words.key_numbers(verdict),
         cards=words.cards(verdict, fits),
         passes=_passes(inputs, fits),
+        simulated=words.simulated(verdict),
         not_run=words.not_run(verdict, fits),
+        units=_units(inputs),
         estimates=_forest(done, estimates, drawn),
         undrawn=tables.parameters(estimates, [name for name in names if name not in drawn]),
         contraction=_contraction(done, estimates, drawn),
-        cost=plots.cost(done, captions.cost(done)) if len(done) else None,
+        effort=_effort(inputs, done),
+        warmup=_warmup(inputs, done),
+        cost=_cost(inputs, done),
         cost_by_kind=tables.cost_by_kind(fits),
         cost_per_fit=tables.cost_per_fit(fits),
         health_summary=captions.health(fits),
         unhealthy=tables.unhealthy(fits),
         health=tables.health(fits),
         left_out=tables.left_out(fits, inputs.dropped, verdict.get("rows") or {}),
-        blind_spots=words.blind_spots(verdict),
-        comparisons=[tables.raw(*item) for item in inputs.tables.items() if len(item[1])],
+        blind_spots=blind_spots(inputs),
+        comparisons=_comparisons(inputs, words.OF_POSTERIORS),
+        cost_comparisons=_comparisons(inputs, words.OF_COST),
         settings=_settings(inputs),
         alpha=numbers.percent(verdict.get("alpha")),
     )
@@ -124,14 +139,75 @@ def _contraction(done: pd.DataFrame, estimates: pd.DataFrame, drawn: list[str]) 
     return plots.contraction(increments, drawn, captions.contraction(increments, drawn[0]))
 
 
+def _table(inputs: ReportInputs, name: str) -> pd.DataFrame:
+    return inputs.tables.get(name, pd.DataFrame())
+
+
+def _slow(inputs: ReportInputs) -> set[str]:
+    """Fits that a loud finding on cost names."""
+    loud = words.loud_findings(inputs.verdict)
+    costs = [finding for finding in loud if finding["family"] in words.OF_COST]
+    return {text(finding["where"]["fit"]) for finding in costs}
+
+
+def _effort(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
+    chains = chains_of(done, _table(inputs, "adaptation"))
+    slow = _slow(inputs)
+    return effort(done, chains, slow, captions.effort(done, per_fit(chains), slow))
+
+
+def _warmup(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
+    adaptation = _table(inputs, "adaptation")
+    if adaptation.empty:
+        return None
+    return warmup(done, adaptation, _slow(inputs), captions.warmup(adaptation))
+
+
+def _cost(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
+    """Leapfrogs are those after warmup where the chains are known: what is forecast with."""
+    if done.empty:
+        return None
+    adaptation, scaling = _table(inputs, "adaptation"), _table(inputs, "scaling")
+    if len(adaptation):
+        means = per_fit(chains_of(done, adaptation))["leapfrogs"]
+        done = done.assign(leapfrogs_per_iteration=done["fit"].map(means))
+    caption = captions.cost(done, bool(len(adaptation)), bool(len(scaling)))
+    return plots.cost(done, scaling, caption)
+
+
+def _units(inputs: ReportInputs) -> Table | None:
+    units = _table(inputs, "units")
+    return tables.deviants(units) if len(units) else None
+
+
+def _comparisons(inputs: ReportInputs, names: Sequence[str]) -> list[Table]:
+    frames = {name: _table(inputs, name) for name in names}
+    return [_comparison(name, frame) for name, frame in frames.items() if len(frame)]
+
+
+def _comparison(name: str, frame: pd.DataFrame) -> Table:
+    if name == "surprise":
+        return tables.surprises(frame)
+    if name == "adaptation":
+        note = "After warmup; every window of it is in checks/adaptation.csv."
+        title = "Every chain of every fit"
+        return tables.raw(name, sampled(frame))._replace(title=title, note=note)
+    return tables.raw(name, frame)
+
+
 def _passes(inputs: ReportInputs, fits: pd.DataFrame) -> Table:
+    passed = words.findings_with(inputs.verdict, "pass")
+    keys = ["p", "p_adjusted"]
+    if any(not numbers.is_missing(finding.get("p_simulated")) for finding in passed):
+        keys.append("p_simulated")
     rows = []
-    for finding in words.findings_with(inputs.verdict, "pass"):
+    for finding in passed:
         where = place(finding.get("where") or {}, fits) or "everywhere"
-        p, adjusted = (numbers.bare_p(finding.get(key)) for key in ("p", "p_adjusted"))
-        rows.append(Row((finding["family"], where, p, adjusted, words.effect(finding))))
-    header = ("Family", "Where", "p", "adjusted p", "Effect")
-    return Table("Checks that passed", header, tuple(rows), frozenset({0, 1, 4}))
+        p = (numbers.bare_p(finding.get(key)) for key in keys)
+        rows.append(Row((finding["family"], where, *p, words.effect(finding))))
+    names = ("p", "adjusted p", "simulated p")[: len(keys)]
+    header = ("Family", "Where", *names, "Effect")
+    return Table("Checks that passed", header, tuple(rows), frozenset({0, 1, 2 + len(keys)}))
 
 
 def _settings(inputs: ReportInputs) -> list[Table]:

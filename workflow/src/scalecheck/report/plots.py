@@ -45,22 +45,41 @@ def contraction(increments: pd.DataFrame, parameters: Sequence[str], caption: st
         One sentence.
     """
     panels = [_contraction_panel(increments, name) for name in parameters]
-    return _picture("figure-contraction", "Posterior contraction", caption, panels)
+    return picture("figure-contraction", "Posterior contraction", caption, panels)
 
 
-def cost(fits: pd.DataFrame, caption: str) -> Picture:
-    """Draw leapfrogs per iteration and seconds per gradient against rows, over all done fits."""
+def cost(fits: pd.DataFrame, scaling: pd.DataFrame, caption: str) -> Picture:
+    """Draw leapfrogs per iteration and seconds per gradient against rows, over all done fits.
+
+    Parameters
+    ----------
+    fits
+        Those that were done.
+    scaling
+        `checks/scaling.csv`: what the increments before predict for each; may be empty.
+    caption
+        One sentence.
+    """
+
+    def leapfrogs(ax: Axes) -> None:
+        bars = _expected(scaling)
+        _cost_panel(ax, fits, "leapfrogs_per_iteration", "Leapfrogs per iteration", bars)
+        for n, low, high in bars:
+            ax.plot([n, n], [low, high], color=COLOURS["increment"], linewidth=7, alpha=0.25,
+                    zorder=1)  # fmt: skip
+
     panels = [
-        lambda ax: _cost_panel(ax, fits, "leapfrogs_per_iteration", "Leapfrogs per iteration"),
+        leapfrogs,
         lambda ax: _cost_panel(ax, fits, "seconds_per_gradient", "Time per gradient"),
     ]
     kinds = [kind for kind in KINDS if (fits["kind"] == kind).any()]
-    return _picture("figure-cost", "What a fit costs", caption, panels, kinds)
+    return picture("figure-cost", "What a fit costs", caption, panels, kinds)
 
 
-def _picture(
+def picture(
     name: str, title: str, caption: str, panels: Panels, kinds: Sequence[str] = ()
 ) -> Picture:
+    """Lay panels out: two or three in a row for a desk, one below the other for a phone."""
     alt = f"{title}. {caption}"
     in_a_row = 2 if len(panels) in (2, 4) else min(3, len(panels))
     wide = [
@@ -135,10 +154,14 @@ def _name_line(ax: Axes) -> None:
     )
 
 
-def _cost_panel(ax: Axes, fits: pd.DataFrame, column: str, title: str) -> None:
+def _cost_panel(
+    ax: Axes, fits: pd.DataFrame, column: str, title: str, bars: np.ndarray | None = None
+) -> None:
     good = fits[(fits[column] > 0) & (fits["rows"] > 0)]
     binary = column == "leapfrogs_per_iteration"
-    _log_axes(ax, good["rows"].to_numpy(float), good[column].to_numpy(float), tick, binary)
+    extent = good[column].to_numpy(float)
+    extent = extent if bars is None else np.append(extent, bars[:, 1:])
+    _log_axes(ax, good["rows"].to_numpy(float), extent, tick, binary)
     if not binary:
         low, high = ax.get_ylim()
         set_log(ax.yaxis, log_ticks(low, high, 6), duration)
@@ -149,6 +172,15 @@ def _cost_panel(ax: Axes, fits: pd.DataFrame, column: str, title: str) -> None:
             ax.plot(n, y, color=COLOURS[kind], linewidth=1.6, alpha=0.7)
         _points(ax, _spread(n), y, kind)
     _name(ax, title)
+
+
+def _expected(scaling: pd.DataFrame) -> np.ndarray:
+    """Rows and 89 % interval of leapfrogs that the increments before predict, `(increment, 3)`."""
+    if scaling.empty:
+        return np.empty((0, 3))
+    seen, low, high = (scaling[name] for name in ("leapfrogs", "ratio_high", "ratio_low"))
+    bars = np.column_stack([scaling["rows"], seen / low, seen / high]).astype(float)
+    return bars[np.isfinite(bars).all(axis=1)]
 
 
 def _spread(n: np.ndarray) -> np.ndarray:

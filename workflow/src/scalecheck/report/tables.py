@@ -10,6 +10,9 @@ from scalecheck.report.labels import KIND_NAMES, KINDS, full_label, shorten
 from scalecheck.report.numbers import count, duration, is_missing, large_count, number, text
 
 MOST_ROWS = 200
+MOST_STATISTICS = 8
+MOST_UNITS = 12
+DEVIANT = 0.05
 _HEALTH = ("Divergences", "R-hat, largest", "ESS, smallest", "E-BFMI, smallest", "Capped trees")
 
 
@@ -78,10 +81,7 @@ def cost_per_fit(fits: pd.DataFrame) -> Table:
             count(_sum(fit["gradients_warmup"], fit["gradients_sampling"])),
         )  # fmt: skip
         rows.append(Row(cells, not _usable(fit)))
-    note = (
-        "Leapfrogs are per iteration of sampling; warmup often needs more, so measured can exceed "
-        "predicted."
-    )
+    note = "Leapfrogs are per iteration, those of the warmup included; compilation is not."
     return Table("Cost of each fit", header, tuple(rows), note=note)
 
 
@@ -150,7 +150,49 @@ def raw(name: str, frame: pd.DataFrame) -> Table:
     )
     more = len(frame) - len(rows)
     note = f"{more:,} more rows are in checks/{name}.csv." if more else ""
-    return Table(name, tuple(spelled(column) for column in frame), rows, words, note)
+    header = tuple(spelled(column) for column in frame)
+    return Table(f"Every comparison of {name}", header, rows, words, note)
+
+
+def surprises(frame: pd.DataFrame) -> Table:
+    """List the statistics of new rows that are farthest from their predictions."""
+    header = ("New rows of", "Statistic", "Observed", "Predicted", "In sds", "p of its own")
+    size = frame["studentised"].abs()
+    farthest = frame.loc[size.sort_values(ascending=False, kind="stable").index]
+    rows = []
+    for one in farthest.head(MOST_STATISTICS).to_dict("records"):
+        values = (one["observed"], one["median"], one["studentised"])
+        cells = (text(one["fit"]), text(one["statistic"]), *map(number, values))
+        rows.append(Row((*cells, numbers.bare_p(one["p"]))))
+    more = len(frame) - len(rows)
+    note = "Sorted by distance from the prediction; p-values are not adjusted for looking at all."
+    note += f" {more:,} more are in checks/surprise.csv." if more else ""
+    return Table(
+        "What of the new rows surprised most", header, tuple(rows), frozenset({0, 1}), note
+    )
+
+
+def deviants(frame: pd.DataFrame) -> Table:
+    """List the units that deviate most from what the model predicts for a new unit like them."""
+    header = ("Unit", "Rows", "Observed", "Predicted", "p", "q")
+    rows = []
+    for unit in frame.head(MOST_UNITS).to_dict("records"):
+        cells = (
+            shorten(unit["unit"], 40),
+            count(unit["rows"]),
+            number(unit["observed"]),
+            numbers.estimate(unit["predicted"], unit["low"], unit["high"]),
+            *(numbers.bare_p(unit[name]) for name in ("p", "q")),
+        )
+        rows.append(Row(cells, bool(unit["q"] < DEVIANT)))
+    n_units = int(frame["units"].iloc[0]) if "units" in frame else len(frame)
+    n_far = int((frame["q"] < DEVIANT).sum())
+    note = (
+        f"{n_far:,} of {n_units:,} units have q < {DEVIANT}: of units so marked, at most that share is "
+        "expected to be ordinary (Benjamini and Hochberg). The prediction is for a new unit with "
+        "the same covariates; the table describes and decides nothing."
+    )
+    return Table("Units that deviate most", header, tuple(rows), note=note)
 
 
 def settings(mapping: Mapping[str, Any], title: str) -> Table:

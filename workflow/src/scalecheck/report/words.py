@@ -43,20 +43,17 @@ _ADVICE = {
     "drift": "Plot the rows in their order of arrival; let {parameter} change over it, or find the "
     "rows that came late.",
     "surprise": "Simulate the new rows from the earlier posterior and look where they differ.",
-    "effort": "Refit with a fresh seed, then look at the geometry of the slow fit.",
-    "scaling": "Look at the increment where the cost jumps: what is new in its rows?",
-    "adaptation": "Look at the slow chains before trusting their draws; consider to reparametrise.",
+    "effort": "Compare the rows of this fit with those of the others; if its chains crawl through "
+    "a funnel, centre the group effects or stop centring them.",
+    "scaling": "Fit the rows that are new on their own: if they stay expensive, they need another "
+    "model; if not, the chains were stuck.",
+    "adaptation": "Plot the slow chains before trusting any draw; raise sampler.warmup, or "
+    "reparametrise.",
 }
-_BLIND = {
-    "agreement": "Agreement of random subsets is blind to drift, to clusters and units, and to a "
-    "wrong mean: every random subset shares them.",
-    "heterogeneity": "Heterogeneity was looked for along {axes} only; it is blind to any axis that "
-    "was not supplied, and to a wrong dispersion.",
-    "drift": "Drift is blind to anything that is exchangeable in time.",
-    "surprise": "Surprise sees only what the checked statistics measure, and only in rows that "
-    "came after the first increment.",
-}
+OF_POSTERIORS = ("agreement", "heterogeneity", "drift", "surprise")
+OF_COST = ("effort", "scaling", "adaptation")
 _LOUD = ("strong", "suspect")
+_PRECEDENCE = ("heterogeneity", "surprise", "agreement", "drift", *OF_COST)
 
 
 class Card(NamedTuple):
@@ -78,11 +75,13 @@ def headline(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
         return "The model holds on the rows that were tried."
     if kind == "inconclusive":
         bad = len(_unusable(fits))
-        of = f"{bad} of {len(fits[fits['status'] == 'done'])} fits"
-        return f"No verdict yet: {of if bad else 'some fits'} cannot be trusted."
+        if not bad:
+            return "No verdict yet: too little could be checked."
+        of = len(fits[fits["status"] == "done"])
+        return f"No verdict yet: {bad} of {of} fits cannot be trusted."
     verb = "breaks" if kind == "misfit" else "may break"
     loud = loud_findings(verdict)
-    axes = _axes([finding for finding in loud if finding["status"] == loud[0]["status"]])
+    axes = axes_of([finding for finding in loud if finding["status"] == loud[0]["status"]])
     if axes:
         return f"The model {verb} along {listed(axes)}."
     if loud:
@@ -111,7 +110,9 @@ def explanation(verdict: Mapping[str, Any]) -> str:
         return f"{sentence[0].upper()}{sentence[1:]}."
     if verdict["verdict"] == "adequate":
         return f"Nothing contradicts it in {count(rows.get('used'))} rows, in any check that ran."
-    return "The checks cannot say more until these fits are repaired."
+    if verdict["verdict"] == "inconclusive":
+        return "The checks cannot say more until this is repaired."
+    return "What was seen speaks of the sampler, not of the likelihood."
 
 
 def next_step(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
@@ -120,7 +121,7 @@ def next_step(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
     if kind == "adequate":
         return "Go on to the full fit; read first what these checks could not see."
     if kind == "inconclusive":
-        return f"{_repair(fits)} Then run the study again."
+        return f"{_repair(verdict, fits)} Then run the study again."
     loud = loud_findings(verdict)
     advice = f" {_advice(loud[0])}" if loud else ""
     if kind == "misfit":
@@ -151,15 +152,16 @@ def cards(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[Card]:
 
 
 def loud_findings(verdict: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Strong findings, then suspect ones; axes first among them, since they name the cause."""
-    families = ["heterogeneity", "surprise", "agreement", "drift"]
-    precedence = {family: i for i, family in enumerate(families)}
+    """Strong findings, then suspect ones; among them first what decided, then axes: they name causes."""
+    decided = verdict.get("attribution") or {}
+    precedence = {family: i for i, family in enumerate(_PRECEDENCE)}
 
     def order(finding: Mapping[str, Any]) -> tuple:
-        status, family = finding["status"], finding["family"]
+        family, axis = finding["family"], (finding.get("where") or {}).get("axis")
         p = finding.get("p_adjusted"), finding.get("p")
         return (
-            _LOUD.index(status),
+            _LOUD.index(finding["status"]),
+            (family, axis) != (decided.get("family"), decided.get("axis")),
             precedence.get(family, 9),
             *(2 if is_missing(q) else q for q in p),
         )
@@ -181,25 +183,15 @@ def effect(finding: Mapping[str, Any]) -> str:
     return f"{text(found['name']).replace('_', ' ')}: {estimate(found['value'], *bounds)}"
 
 
-def blind_spots(verdict: Mapping[str, Any]) -> list[str]:
-    """Say what this study could not see, from the families that ran."""
-    ran = findings_with(verdict, "pass", *_LOUD)
-    families = {finding["family"] for finding in ran}
-    axes = _axes([finding for finding in ran if finding["family"] == "heterogeneity"])
-    named = listed(axes, 6) if axes else "the given axes"
-    spots = [_BLIND[family].replace("{axes}", named) for family in _BLIND if family in families]
-    rows = verdict.get("rows") or {}
-    used, total = rows.get("used"), rows.get("total")
-    if not is_missing(used) and total and used < total:
-        spots.append(
-            f"{count(total - used)} of {count(total)} rows were in no fit: trouble that is rare, "
-            "or that only comes late, can hide there."
-        )
-    return spots + [
-        f"Not looked at: {question} ({family} did not run)."
-        for family, question in FAMILIES.items()
-        if family not in families
-    ]
+def simulated(verdict: Mapping[str, Any]) -> str:
+    """Say how the study ranks among studies simulated from the model; empty where none were."""
+    p = verdict.get("p_simulated")
+    if is_missing(p):
+        return ""
+    return (
+        f"The whole plan was also run on data simulated from the model; the smallest p-value of "
+        f"this study ranks at {p_value(p)} among theirs."
+    )
 
 
 def not_run(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[tuple[str, str]]:
@@ -215,16 +207,25 @@ def not_run(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[tuple[str, s
 
 
 def _card(finding: Mapping[str, Any], fits: pd.DataFrame) -> Card:
-    adjusted = f"{p_value(finding.get('p_adjusted'))} adjusted for all checks"
     return Card(
         finding["status"],
         finding["family"],
         place(finding.get("where") or {}, fits),
         text(finding.get("message")),
-        f"{p_value(finding.get('p'))}; {adjusted}",
+        _sure(finding),
         effect(finding),
         _advice(finding),
     )
+
+
+def _sure(finding: Mapping[str, Any]) -> str:
+    parts = [
+        p_value(finding.get("p")),
+        f"{p_value(finding.get('p_adjusted'))} adjusted for all checks",
+    ]
+    if not is_missing(finding.get("p_simulated")):
+        parts.append(f"{p_value(finding['p_simulated'])} among simulated studies")
+    return "; ".join(parts)
 
 
 def _advice(finding: Mapping[str, Any]) -> str:
@@ -237,7 +238,8 @@ def _advice(finding: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _axes(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+def axes_of(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Axes that findings name, each once."""
     axes = [(finding.get("where") or {}).get("axis") for finding in findings]
     return list(dict.fromkeys(text(axis) for axis in axes if not is_missing(axis)))
 
@@ -250,13 +252,15 @@ def _forecast(forecast: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def _unusable(fits: pd.DataFrame) -> list[dict[str, Any]]:
-    done = fits[fits["status"] == "done"].to_dict("records")
+    """Fits that a verdict needs and cannot use: no level is needed, its axis is tested pooled."""
+    done = fits[(fits["status"] == "done") & (fits["kind"] != "level")].to_dict("records")
     return [fit for fit in done if is_missing(fit["usable"]) or not bool(fit["usable"])]
 
 
-def _repair(fits: pd.DataFrame) -> str:
+def _repair(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
     bad = _unusable(fits)
     if not bad:
-        return "Repair the fits that the findings name."
+        why = str(verdict.get("reason") or "").rstrip(".")
+        return f"{why[:1].upper()}{why[1:]}." if why else "Repair the fits that the findings name."
     names = listed([full_label(fit) for fit in bad])
     return f"Repair {names}: {text(bad[0]['reason']).rstrip('.')}."
