@@ -1,5 +1,5 @@
 # make report                       the default study: sets up .venv, then results/golf/report.html and verdict.json
-# make report STUDY=weldon          a study under config/studies/
+# make report STUDY=weldon          a study under config/studies/; STUDY=golf/logistic is the file logistic.yaml there
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
 # make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md)
@@ -9,14 +9,14 @@ CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test lint format lock clean
+.PHONY: report test calibrate lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 # ---- studies
 
 studies = $(patsubst config/studies/%/study.yaml,%,$(wildcard config/studies/*/study.yaml))
-named = $(wildcard config/studies/$(STUDY)/study.yaml)
+named = $(firstword $(wildcard config/studies/$(STUDY)/study.yaml config/studies/$(STUDY).yaml))
 is_file = $(shell test -f "$(STUDY)" && echo yes)
 
 ifneq ($(STUDY),)
@@ -43,6 +43,10 @@ report: .venv/.installed
 test: .venv/.installed
 	$(IN_VENV) pytest $(ARGS)
 
+# Over an hour on two cores; ARGS=--quick is the few minutes of it that continuous integration runs.
+calibrate: .venv/.installed
+	$(IN_VENV) python tests/calibration/calibrate.py $(ARGS)
+
 # Without GLOBAL_NODE=off pyright would run on whatever node the machine has, instead of the locked one.
 lint: .venv/.installed
 	$(IN_VENV) ruff check .
@@ -58,7 +62,7 @@ format: .venv/.installed
 
 # Versions that stand in the lock are kept where they still fit: ARGS=--upgrade renews them all.
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.12 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra examples --universal --python-version 3.12 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links -o requirements.lock --quiet $(ARGS)
 
 clean:

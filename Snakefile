@@ -21,6 +21,7 @@ wildcard_constraints:
     axis=r"[A-Za-z0-9_.\-]+",
     increment=r"increment-\d+",
     part=r"\d+-of-\d+",
+    table="|".join(map(re.escape, MADE)) or "(?!)",
 
 
 localrules:

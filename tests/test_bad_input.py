@@ -228,6 +228,11 @@ CASES = {
         "configuration",
         "study.yaml: data.file must be an existing file, got dta.csv",
     ),
+    "missing program that makes the data": (
+        {"settings": {"data": {"file": "made.csv", "made_by": "mak.py"}}},
+        "configuration",
+        "study.yaml: data.made_by must be an existing file, got mak.py",
+    ),
     "missing model file": (
         {"model": None},
         "configuration",

@@ -87,6 +87,15 @@ def test_files_are_found_from_the_working_directory_then_beside_the_study_file(f
     assert build({"study": "a", **PARTS}, "elsewhere/a.yaml").data.file == "elsewhere/data.csv"
 
 
+def test_a_data_file_that_a_program_makes_need_not_be_there_yet(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "make.py").write_text("")
+    data = PARTS["data"] | {"file": "./made.csv", "made_by": "make.py"}
+    study = build({"study": "a", **PARTS, "data": data}, "elsewhere/a.yaml")
+    assert study.data.file == "made.csv"
+    assert study.data.made_by == "elsewhere/make.py"
+
+
 # ---- what is refused
 
 
@@ -155,7 +164,6 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
         ({"sampler": {"on_stall": "stop"}}, 'sampler.on_stall is "stop", but'),
         ({"sampler": {"reparam": {"b": 0}}}, 'sampler.reparam is {"b": 0}, but'),
         ({"increments": {"warm": True}}, "increments.warm is true, but"),
-        ({"verdict": {"simulate": 10}}, "verdict.simulate is 10, but"),
         ({"budget": {"seconds": 60}}, "budget.seconds is 60, but"),
         ({"budget": {"price_per_hour": 2.5}}, "budget.price_per_hour is 2.5, but"),
         ({"approximation": "always"}, 'approximation is "always", but'),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import xarray as xr
-from clinics import MODEL, rules_run, snakemake
+from clinics import MODEL, rules_run, snakemake, write_study
 
 FITS = {"fit_subsets", "fit_axis", "fit_increment"}
 
@@ -64,6 +64,25 @@ def test_a_checkout_of_the_same_content_runs_nothing(copy_of_finished: Path) -> 
     for name in ("visits.csv", "model.py", "study.yaml"):
         later(copy_of_finished / name)
     assert rules_run(snakemake(copy_of_finished, "--dry-run")) == []
+
+
+def test_a_table_is_made_by_the_program_of_the_study_and_its_error_is_one_line(
+    tmp_path: Path,
+) -> None:
+    write_study(tmp_path)
+    table, study = tmp_path / "visits.csv", tmp_path / "study.yaml"
+    study.write_text(study.read_text().replace("visits.csv", "new/visits.csv\n  made_by: make.py"))
+    program = tmp_path / "make.py"
+    program.write_text("import sys\nsys.exit('make.py: needs a package')\n")
+    run = snakemake(tmp_path, "--until", "prepare_data")
+    assert run.returncode == 1
+    assert run.stderr.count("\nmake.py: needs a package\n") == 1
+    assert "Traceback" not in run.stderr
+    program.write_text(f"import shutil, sys\nshutil.copy({str(table)!r}, sys.argv[1])\n")
+    run = snakemake(tmp_path, "--until", "prepare_data")
+    assert run.returncode == 0, run.stderr
+    assert rules_run(run) == ["make_table", "prepare_data"]
+    assert rules_run(snakemake(tmp_path, "--until", "prepare_data")) == []
 
 
 def test_a_changed_model_refits(copy_of_finished: Path) -> None:

@@ -21,6 +21,10 @@ def settings(*names):
     return lambda wildcards: STUDIES[wildcards.study].sections(*names)
 
 
+# Tables that a program of the study makes; two studies may share one.
+MADE = {study.data.file: study.data.made_by for study in STUDIES.values() if study.data.made_by}
+
+
 def file_of(section):
     """The data or the model file of a study."""
     return lambda wildcards: getattr(STUDIES[wildcards.study], section).file
@@ -58,9 +62,20 @@ def record_before(wildcards):
     return [f"{RESULTS}/{wildcards.study}/fits/{fit}/record.json" for fit in before(wildcards)]
 
 
+def batches(wildcards):
+    """What the jobs of subsets and levels write last."""
+    folder = f"{RESULTS}/{wildcards.study}/fits"
+    return [f"{folder}/subsets-{part}.json" for part in parts(wildcards.study)]
+
+
 def every_fit(wildcards):
     """What the jobs of all fits write last."""
     folder = f"{RESULTS}/{wildcards.study}/fits"
-    batches = [f"{folder}/subsets-{part}.json" for part in parts(wildcards.study)]
     singles = planned(wildcards.study, "axis", "increment")
-    return batches + [f"{folder}/{fit}/record.json" for fit in singles]
+    return batches(wildcards) + [f"{folder}/{fit}/record.json" for fit in singles]
+
+
+def simulated(wildcards):
+    """Ranks among simulated studies, where the study asks for them."""
+    asked = STUDIES[wildcards.study].verdict.simulate
+    return [f"{RESULTS}/{wildcards.study}/checks/simulated.csv"] if asked else []

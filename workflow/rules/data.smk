@@ -1,6 +1,20 @@
 """From the user's files to checked data and a plan."""
 
 
+rule make_table:
+    """Run a study's own program that writes its table."""
+    input:
+        program=lambda wildcards: MADE[wildcards.table],
+    output:
+        table="{table}",
+    log:
+        "<logs>/make_table/{table}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "python {input.program:q} {output.table:q} 2>&1 | tee {log:q} >&2"
+
+
 rule prepare_data:
     """Read, check and encode the data; store them in the orders in which fits read."""
     input:

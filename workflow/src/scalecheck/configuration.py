@@ -19,7 +19,6 @@ _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
     "sampler.on_stall": (("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
     "increments.warm": (None, "warm starts are not built yet: use false"),
-    "verdict.simulate": (None, "exact calibration is not built yet: use 0"),
     "budget.seconds": (None, "the forecast that a budget needs is not built yet: use null"),
     "budget.price_per_hour": (None, "the forecast that a price needs is not built yet: use null"),
     "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
@@ -45,9 +44,13 @@ def build(given: Mapping[str, Any], file: str) -> Study:
     settings = schema.validate(dict(given), file)
     _refuse_later(settings, file)
     folder = Path(file).parent
-    for section in ("data", "model"):
-        key = f"{section}.file"
-        settings[section]["file"] = _find(settings[section]["file"], folder, file, key)
+    data, model = settings["data"], settings["model"]
+    model["file"] = _find(model["file"], folder, file, "model.file")
+    if data["made_by"] is None:
+        data["file"] = _find(data["file"], folder, file, "data.file")
+    else:
+        data["made_by"] = _find(data["made_by"], folder, file, "data.made_by")
+        data["file"] = str(Path(data["file"]))  # as Snakemake writes the output of a rule
     settings["results"] = str(Path(settings["results"]))  # `results/` would double the slash
     values = {name: section_of(name, value) for name, value in settings.items()}
     return Study(**values)

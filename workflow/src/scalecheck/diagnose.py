@@ -18,6 +18,8 @@ array_stats: Any = array.array_stats
 HIGHEST_RHAT = 1.01  # Vehtari et al., doi:10.1214/20-BA1221
 INTERVAL = 0.89  # probability of the equal-tailed intervals that are shown
 
+ESTIMATES = ["parameter", "mean", "mcse", "sd", "low", "high", "ess_bulk", "ess_tail", "rhat"]
+
 
 class Health(NamedTuple):
     """The worst of a fit's compared parameters.
@@ -60,8 +62,10 @@ def assess(z: NDArray, energy: NDArray, names: Sequence[str]) -> Health:
     energy
         `(chain, draw)`.
     names
-        `(d,)`.
+        `(d,)`; without any there is nothing to sample, and every fit can be used.
     """
+    if not names:
+        return Health(np.nan, np.nan, np.nan, "")
     rhat, ess = _rhat_and_ess(z)
     e_bfmi = np.asarray(array_stats.bfmi(energy.astype("float64"), chain_axis=0, draw_axis=1))
     worst, fewest = int(np.argmax(rhat)), int(np.argmin(ess))
@@ -109,7 +113,7 @@ def estimates(posterior: "xr.Dataset", sites: Sequence[str]) -> "pd.DataFrame":
         for site in sites
         for name, values in _scalars(posterior[site])
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=ESTIMATES)
 
 
 def _scalars(variable: "xr.DataArray") -> Iterator[tuple[str, NDArray]]:

@@ -1,6 +1,7 @@
 """One batch of fits of the same shape: data, starts, sampling, records."""
 
 import datetime
+import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -76,16 +77,45 @@ def read_batches(
     """Read each fit's own slice and bring all to one shape; several, where the model cannot be padded."""
     meta = store.read_meta(folder.data)
     bound = model.bind(model.load(settings), settings, outcome, meta.labels)
-    extra = (store.OBSERVATION, store.FILE_ROW)
-    unit = (meta.unit,) if meta.unit else ()
-    wanted = tuple(dict.fromkeys([*bound.columns, *unit, *extra]))
+    wanted = stored_columns(bound, meta.unit)
     values = [store.read_rows(folder.data, task.slices, wanted) for task in tasks]
-    rows = [
-        make_rows(bound, part, meta.labels, precision=precision, unit=meta.unit) for part in values
-    ]
+    return make_batches(bound, tasks, values, meta.labels, meta.unit, settings.compare, precision)
+
+
+def stored_columns(bound: model.Model, unit: str | None) -> tuple[str, ...]:
+    """Columns of the store that a batch needs."""
+    units = (unit,) if unit else ()
+    return tuple(dict.fromkeys([*bound.columns, *units, store.OBSERVATION, store.FILE_ROW]))
+
+
+def make_batches(
+    bound: model.Model,
+    tasks: Sequence[PlannedFit],
+    values: Sequence[dict[str, NDArray]],
+    labels: Mapping[str, Sequence[str] | None],
+    unit: str | None,
+    compare: Sequence[str] | None,
+    precision: str,
+) -> list[Batch]:
+    """Bring fits to one shape; to several, where the model cannot be padded.
+
+    Parameters
+    ----------
+    values
+        By fit, the columns of its rows, `(rows,)` each.
+    labels
+        Labels of each categorical column, None for numbers.
+    unit
+        The column of units, if any.
+    compare
+        `model.compare`.
+    precision
+        float32 or float64.
+    """
+    rows = [make_rows(bound, part, labels, precision=precision, unit=unit) for part in values]
     counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
     found = sites.describe(bound, rows[0]._replace(counts=counts))
-    compared = sites.compared_sites(bound, found, settings.compare)
+    compared = sites.compared_sites(bound, found, compare)
     can_pad = _can_pad(bound, [part._replace(counts=counts) for part in rows], found)
     sizes = [0 if can_pad else task.rows for task in tasks]
     batches: list[Batch] = []
@@ -102,8 +132,8 @@ def read_batches(
                 [values[i] for i in members],
                 found,
                 density.vector_of(function, compared, whole[0]),
-                meta.labels,
-                meta.unit if meta.unit in bound.columns else None,
+                labels,
+                unit if unit in bound.columns else None,
             )
         )
     return batches
@@ -160,9 +190,10 @@ def _same_density(
     @jax.jit
     def energies(own: dict[str, jax.Array], padded: dict[str, jax.Array]) -> tuple[Any, Any]:
         drawn = density.prior_draws(function, latent, own, keys)
-        z = jax.vmap(lambda values: density.unconstrain(function, values, own))(drawn)
+        each = functools.partial(jax.vmap, axis_size=len(keys))  # of no latent sites, too
+        z = each(lambda values: density.unconstrain(function, values, own))(drawn)
         one, other = (density.potential(function)(**arrays) for arrays in (own, padded))
-        return jax.vmap(one)(z), jax.vmap(other)(z)
+        return each(one)(z), each(other)(z)
 
     one, other = energies(dict(own), dict(padded))
     return bool(np.allclose(one, other, rtol=1e-3, equal_nan=True))
@@ -196,12 +227,43 @@ def fit_batch(
 ) -> Fitted:
     """Find starts, sample, and time the gradient."""
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
+    # On a processor a batch gains nothing from advancing together and waits for its longest trees.
+    draws = sample_batch(batch, settings, keys, 1 if jax.default_backend() == "cpu" else None, log)
+    return Fitted(
+        batch, draws, np.array([time_gradient(batch, i, draws) for i in range(len(batch.tasks))])
+    )
+
+
+def sample_batch(
+    batch: Batch,
+    settings: SamplerSettings,
+    keys: jax.Array,
+    fits_at_once: int | None,
+    log: Callable[[str], None],
+) -> sampler.Draws:
+    """Find starts and sample.
+
+    Parameters
+    ----------
+    keys
+        `(fit, 2)` one per fit.
+    fits_at_once
+        Fits that advance together; None for all.
+    """
+    if not any(site.kind == "latent" for site in batch.sites):
+        log(f"{_name(batch)}: the model has no parameters, nothing is sampled")
+        return sampler.without_parameters(
+            density.potential(batch.function),
+            batch.arrays,
+            settings.chains,
+            settings.warmup,
+            settings.draws,
+        )
     pairs = jax.vmap(jax.random.split)(keys)
     began = time.perf_counter(), time.process_time()
     starts = find_starts(batch, settings, pairs[:, 0])
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
-    name = batch.tasks[0].fit if len(batch.tasks) == 1 else f"{len(batch.tasks)} fits"
-    log(f"{name}: compiling for {_shape_in_words(batch)}")
+    log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
     draws = sampler.sample(
         density.potential(batch.function),
         batch.arrays,
@@ -211,17 +273,13 @@ def fit_batch(
         draws=settings.draws,
         most_draws=MOST_TIMES * settings.draws,
         enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
-        # On a processor a batch gains nothing from advancing together and waits for its longest trees.
-        fits_at_once=1 if jax.default_backend() == "cpu" else None,
+        fits_at_once=fits_at_once,
         on_block=lambda progress: log(progress_line(batch, progress)),
     )
     # Finding starts is a compilation with next to nothing to compute.
-    draws = draws._replace(
+    return draws._replace(
         seconds=_add_compile(draws.seconds, starting[0]),
         cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
-    )
-    return Fitted(
-        batch, draws, np.array([time_gradient(batch, i, draws) for i in range(len(batch.tasks))])
     )
 
 
@@ -246,6 +304,10 @@ def nuts_settings(settings: SamplerSettings, sites_at_start: Mapping[str, Any]) 
             preflight.check_metric(blocks, sites_at_start)
             dense = tuple(tuple(block) for block in blocks)
     return sampler.Settings(settings.warmup, settings.target_accept, settings.max_tree_depth, dense)
+
+
+def _name(batch: Batch) -> str:
+    return batch.tasks[0].fit if len(batch.tasks) == 1 else f"{len(batch.tasks)} fits"
 
 
 def _shape_in_words(batch: Batch) -> str:
@@ -273,6 +335,8 @@ def time_gradient(batch: Batch, number: int, draws: sampler.Draws, least: float 
     least
         Seconds that a timed run takes at least: a single call would measure the dispatch.
     """
+    if not draws.z[number]:
+        return 0.0  # no parameters, no gradient
     arrays = {name: jnp.asarray(values) for name, values in batch.own[number].items()}
     z = {name: jnp.asarray(values[:, -1]) for name, values in draws.z[number].items()}
     n_chains = len(next(iter(z.values())))

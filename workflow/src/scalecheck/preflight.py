@@ -64,7 +64,7 @@ def check_study(
         check_metric(sampler.metric, names, settings.file)
     _check_kept(sampler, settings.file, found)
     _check_names(settings.file, found)
-    if not compared:
+    if not compared and any(site.kind == "latent" for site in found):
         raise StudyError(
             f"{settings.file}: no latent site can be compared across fits: all are indexed by a group or by rows"
         )
@@ -226,7 +226,7 @@ def _rows_at(
         n_rows = log_prob.shape[0]
         return supported.reshape(n_rows, -1).all(axis=1), log_prob.reshape(n_rows, -1).sum(axis=1)
 
-    return jax.vmap(at)(dict(values))
+    return jax.vmap(at, axis_size=_STARTS)(dict(values))  # of a model without latent sites, too
 
 
 def _in_float64(

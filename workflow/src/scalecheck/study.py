@@ -19,6 +19,7 @@ class DataSettings:
     categories: tuple[str, ...]
     axes: tuple[str, ...]
     missing: Literal["error", "drop"]
+    made_by: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
