@@ -1,0 +1,86 @@
+"""The rank of a study among studies simulated from its own posterior."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from scalecheck import exact, results, store
+from scalecheck.checks.finding import Effect, Finding
+from scalecheck.errors import StudyError
+
+
+def finding(family, p, fit=None):
+    effect = None if p is None else Effect("size", 1.0, 0.0, 2.0)
+    return Finding(
+        family=family, p=p, weight=1.0, large=False, effect=effect, fit=fit, message="a message"
+    )
+
+
+def test_each_finding_is_ranked_among_its_own_kind():
+    observed = [finding("agreement", 0.03), finding("drift", 0.5, "increment-02")]
+    simulated = [
+        [finding("agreement", p), finding("drift", q, "increment-02")]
+        for p, q in [(0.02, 0.9), (0.5, 0.1), (0.9, 0.4), (0.7, None)]
+    ]
+    table = exact.ranks(observed, simulated, 0.05).set_index("family")
+    assert table.loc["agreement", "p_simulated"] == pytest.approx(2 / 5)
+    assert table.loc["drift", "p_simulated"] == pytest.approx(3 / 5)
+    # Adjusted for two families: .06 against .04, 1 and then .2, .8, 1, .7 (alone).
+    assert table.loc["", "p"] == pytest.approx(0.06)
+    assert table.loc["", "p_simulated"] == pytest.approx(2 / 5)
+    assert (table["n_simulated"] == 4).all()
+
+
+def test_what_was_not_run_is_not_ranked():
+    table = exact.ranks([finding("effort", None), finding("drift", 0.2)], [], 0.05)
+    assert table["family"].tolist() == ["drift", ""]
+
+
+@pytest.fixture(scope="module")
+def simulated(conjugate, tmp_path_factory):
+    from scalecheck import checkup
+    from scalecheck.study import parse_sections
+
+    study = conjugate.study
+    sections = parse_sections(study.sections("seed", "data", "model", "increments"))
+    found = checkup.check_up(conjugate.folder, sections, lambda line: None)
+    settings = dataclasses.replace(study, verdict=dataclasses.replace(study.verdict, simulate=4))
+    return found, exact.calibrate_exactly(conjugate.folder, settings, lambda line: None)
+
+
+def test_a_study_is_ranked_finding_by_finding(simulated):
+    found, table = simulated
+    ran = [f for f in found.findings if f.p is not None]
+    assert len(table) == len(ran) + 1
+    assert table["p"].iloc[:-1].tolist() == [f.p for f in ran]
+    assert set(np.round(table["p_simulated"] * 5)) <= {1, 2, 3, 4, 5}
+
+
+def test_simulated_outcomes_agree_wherever_two_fits_share_a_row_and_differ_between_sets(conjugate):
+    study = conjugate.study
+    fits = results.read_study(conjugate.folder, study.increments.order)
+    settings = dataclasses.replace(study, verdict=dataclasses.replace(study.verdict, simulate=2))
+    evidence = conjugate.evidence()
+    read = exact._reader(evidence, fits, exact.last_good(fits), settings)
+    seen: list[dict[int, float]] = []
+    for number in range(2):
+        by_row: dict[int, float] = {}
+        for task in fits.tasks:
+            got = read(number)(task.slices, ["y", store.OBSERVATION])
+            for row, y in zip(got[store.OBSERVATION].tolist(), got["y"].tolist(), strict=True):
+                assert by_row.setdefault(row, y) == y
+        seen.append(by_row)
+    assert len(seen[0]) == 214
+    assert all(seen[0][row] != seen[1][row] for row in seen[0])
+
+
+def test_an_increment_where_the_model_broke_is_not_simulated_from(conjugate):
+    fits = results.read_study(conjugate.folder, "arrival")
+    broken = {
+        name: fit._replace(record={**fit.record, "stop": "broke" if name == "increment-03" else ""})
+        for name, fit in fits.done.items()
+    }
+    assert exact.last_good(fits._replace(done=broken)).task.fit == "increment-02"
+    with pytest.raises(StudyError, match=r"verdict.simulate must be 0: no increment"):
+        exact.last_good(fits._replace(done={}))

@@ -1,0 +1,114 @@
+"""Whole plans on many data sets in memory, beside what the programs do on disk."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import small_studies
+
+from scalecheck import simulation, store
+from scalecheck.data import Column
+from scalecheck.evidence import open_likelihood
+from scalecheck.results import read_study
+from scalecheck.simulation import DataSet
+
+KINDS = ("subset", "axis", "increment")
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory):
+    """A prepared study with whole units and an axis, and its table in memory."""
+    rng = np.random.default_rng(5)
+    table = pd.DataFrame(
+        {
+            "y": rng.standard_normal(120),
+            "x": 1.0,
+            "place": rng.choice(["a", "b"], 120),
+            "unit": [f"u{code:02d}" for code in rng.integers(20, size=120)],
+        }
+    )
+    small = small_studies.make(
+        tmp_path_factory.mktemp("grouped"),
+        table,
+        data={"axes": ["place"], "unit": "unit"},
+        subsets={"count": 2, "size": 30, "levels": 2},
+        increments={"start": 30, "factor": 2, "end": "all"},
+    )
+    labels = store.read_meta(small.folder.data).labels
+    columns = {
+        name: Column(
+            np.array([labels[name].index(v) for v in table[name]])
+            if labels[name]
+            else table[name].to_numpy(),
+            tuple(labels[name]) if labels[name] else None,
+        )
+        for name in table
+    }
+    return small, simulation.from_table(small.study, columns, small.study.seed, KINDS)
+
+
+def test_a_plan_in_memory_reads_the_rows_that_the_store_gives(grouped):
+    small, data_set = grouped
+    assert data_set.tasks == tuple(small.tasks(*(task.fit for task in data_set.tasks)))
+    for task in data_set.tasks:
+        names = ["y", "place", "unit", store.OBSERVATION, store.FILE_ROW]
+        on_disk = store.read_rows(small.folder.data, task.slices, names)
+        in_memory = data_set.read(task.slices, names)
+        for name in names:
+            np.testing.assert_allclose(in_memory[name], on_disk[name], rtol=1e-6)
+
+
+def test_levels_are_planned_but_not_fitted(grouped):
+    _, data_set = grouped
+    assert {task.kind for task in data_set.tasks} == {"subset", "level", "axis", "increment"}
+    assert {task.kind for task in data_set.fitted} == set(KINDS)
+
+
+@pytest.fixture(scope="module")
+def repeated(conjugate):
+    """The conjugate study, and the same with all outcomes moved up by one, fitted together in memory."""
+    study = conjugate.study
+    likelihood = open_likelihood(conjugate.folder, study.model, study.data.outcome)
+    tasks = tuple(read_study(conjugate.folder, study.increments.order).tasks)
+
+    def shifted(shift):
+        def read(slices, columns):
+            found = store.read_rows(conjugate.folder.data, slices, tuple(columns))
+            return {k: v + shift if k == "y" else v for k, v in found.items()}
+
+        return read
+
+    sets = [DataSet(tasks, KINDS, shifted(shift), seed) for seed, shift in enumerate((0.0, 1.0))]
+    prior = simulation.prior_of(likelihood, 1)
+    settings = dataclasses.replace(
+        study, increments=dataclasses.replace(study.increments, stop="never")
+    )
+    return sets, simulation.run(settings, likelihood, prior, sets, lambda line: None)
+
+
+def test_fits_of_all_data_sets_have_their_own_posteriors(repeated):
+    sets, outcomes = repeated
+    for data_set, outcome in zip(sets, outcomes, strict=True):
+        assert set(outcome.fits.done) == {task.fit for task in data_set.fitted}
+        for task in data_set.fitted:
+            y = data_set.read(task.slices, ["y"])["y"]
+            fit = outcome.fits.done[task.fit]
+            sd = 1 / np.sqrt(len(y) + 1)
+            error = 4 * sd / np.sqrt(fit.health.ess)
+            assert fit.z.mean() == pytest.approx(y.sum() / (len(y) + 1), abs=error)
+
+
+def test_findings_are_those_of_the_families_that_ran_on_disk(conjugate, repeated):
+    _, outcomes = repeated
+    families = {finding.family for outcome in outcomes for finding in outcome.found.findings}
+    assert {"agreement", "heterogeneity", "drift", "surprise"} <= families
+    assert all(not outcome.unusable for outcome in outcomes)
+
+
+def test_a_data_set_far_from_the_prior_moves_all_fits_alike_and_raises_no_alarm(repeated):
+    """Shifting every outcome changes nothing that is compared between fits, but for the prior's pull."""
+    _, (plain, shifted) = repeated
+    for one, other in zip(plain.found.findings, shifted.found.findings, strict=True):
+        if one.family == "heterogeneity":
+            assert other.p == pytest.approx(one.p, abs=0.1)
