@@ -1,0 +1,143 @@
+"""Write docs/calibration.md from the lines of simulated studies; what stands below its mark is kept."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from scenarios import DEFECTS, NULLS, TIME
+from studies import Size
+from summary import POOLED, Bar, Rate, bars, family_rates, missing, summarise
+
+DOCUMENT = Path(__file__).parents[2] / "docs/calibration.md"
+MARK = "<!-- What follows is written by hand; all above by tests/calibration/document.py. -->"
+
+_HEAD = """# How often the verdict is right
+
+Simulated studies, run whole through the library: NumPyro's NUTS, every family of checks, Holm, attribution. Made by
+
+```sh
+make calibrate
+```
+
+which took {minutes:.0f} minutes of processor time ({studies} studies, seeds 1 to {seeds} of each scenario, up to
+{slowest:.1f} s a study); it resumes where it was stopped. One line per study is in
+`tests/calibration/results/calibration.csv`, this page's numbers are in `summary.csv` beside it. Rates are in percent
+with their standard errors. A study has K = 8 subsets of n rows, increments of n, 2n, 4n and 8n rows in the order of
+arrival, and four axes: 8 sources, 40 groups, and two covariates in 40 bins; 4 chains of {warmup} warmup iterations and
+{draws} draws, which go on where R-hat or ESS ask for more.
+
+![False alarms, power and p-values](../tests/calibration/results/calibration.svg)
+"""
+
+
+def write(lines: pd.DataFrame, size: Size) -> str:
+    """Give the whole page, with what was written by hand in the one that stands."""
+    rows = summarise(lines)
+    head = _HEAD.format(
+        minutes=lines["cpu_seconds"].sum() / 60,
+        studies=f"{len(lines):,}",
+        seeds=lines["seed"].max(),
+        slowest=lines.groupby("scenario")["cpu_seconds"].mean().max(),
+        warmup=size.warmup,
+        draws=size.draws,
+    )
+    parts = [head, _nulls(rows), _families(lines), _defects(rows), _accepted(), _bars(bars(lines))]
+    return "\n".join(parts) + f"\n{MARK}\n{_by_hand()}"
+
+
+def _by_hand() -> str:
+    if not DOCUMENT.exists():
+        return ""
+    return DOCUMENT.read_text(encoding="utf-8").partition(f"{MARK}\n")[2]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Lay out a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def _nulls(rows: pd.DataFrame) -> str:
+    chosen = rows[rows["scenario"].isin([*NULLS, POOLED])]
+    body = [
+        (_words(row["scenario"]), row["n"], row["studies"], _rate(row, "alarms_05"),
+         _rate(row, "alarms_01"), f"{100 * row['inconclusive']:.0f}")
+        for _, row in chosen.iterrows()
+    ]  # fmt: skip
+    header = ("null", "n", "studies", "alarms at 5 %", "alarms at 1 %", "inconclusive, %")
+    return "## False alarms\n\n" + _ALARMS + table(header, body)
+
+
+_ALARMS = """Any finding that is suspect or strong is a false alarm here, whether the study is inconclusive or not.
+Every increment is looked at, which the rates include.
+
+"""
+
+
+def _families(lines: pd.DataFrame) -> str:
+    rates = family_rates(lines)
+    body = [tuple(row) for row in rates.itertuples(index=False)]
+    return "Each family on its own, over all nulls, before Holm:\n\n" + table(
+        tuple(rates.columns), body
+    )
+
+
+def _defects(rows: pd.DataFrame) -> str:
+    chosen = rows[rows["scenario"].isin(DEFECTS)]
+    body = [
+        (_words(row["scenario"]), row["kind"], row["studies"], _rate(row, "alarms_05"),
+         _rate(row, "alarms_01"), _rate(row, "kind_right"), _rate(row, "accepted"))
+        for _, row in chosen.iterrows()
+    ]  # fmt: skip
+    header = ("defect", "kind", "studies", "found at 5 %", "found at 1 %", "kind right", "accepted")
+    return (
+        "## Power and attribution\n\nOf those found at 5 %: the kind, and no other, was named; family and"
+        " axis are among the accepted answers below.\n\n" + table(header, body)
+    )
+
+
+def _accepted() -> str:
+    body = [
+        (_words(name), ", ".join(_answer(*one) for one in sorted(scenario.accepted, key=str)))
+        for name, scenario in DEFECTS.items()
+    ]
+    return (
+        "Accepted answers. A source is five whole groups, so that what differs between one differs between"
+        " the other; the two tie where both are certain.\n\n"
+        + table(("defect", "accepted: family (axis)"), body)
+    )
+
+
+def _answer(family: str, axis: str | None) -> str:
+    named = {None: "no axis", TIME: "time"}.get(axis, axis)
+    return f"{family} ({named})"
+
+
+def _bars(found: Sequence[Bar]) -> str:
+    body = [(_words(bar.what), bar.seen, bar.bar, "yes" if bar.met else "**no**") for bar in found]
+    short = missing(found)
+    said = f"{len(short)} of {len(found)} fall short; why is below." if short else "All are met."
+    return (
+        f"## What it is held to\n\n{said} A twofold trajectory is the recorded leapfrogs of one subset of"
+        " the hierarchical nulls, doubled: no change of the data does just that.\n\n"
+        + table(("", "measured", "demanded", "met"), body)
+    )
+
+
+def _rate(row: pd.Series, name: str) -> str:
+    value = row[name]
+    if value != value:
+        return ""
+    return str(Rate(round(value * _base(row, name)), _base(row, name)))
+
+
+def _base(row: pd.Series, name: str) -> int:
+    """Studies that a rate is of: all, or those detected."""
+    if name.startswith("alarms"):
+        return int(row["studies"])
+    return round(row["alarms_05"] * row["studies"])
+
+
+def _words(name: str) -> str:
+    return re.sub("_", " ", name)

@@ -1,0 +1,294 @@
+"""What is simulated: nulls, on which every alarm is false, and defects with their true answers.
+
+Rows stand in the order of arrival. Every table has covariates x1, x2, ..., 40 groups `grp` of equal
+size at random places, and 8 sources `src`, each of 5 whole groups; hierarchical ones have units of 5
+rows that follow one another, each within one source.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.signal import lfilter
+from scipy.special import expit
+
+NDArray = np.ndarray
+
+N_SUBSETS, N_GROUPS, N_SOURCES, UNIT_ROWS = 8, 40, 8, 5
+POWER_ROWS = 200
+TIME = "arrival"
+
+GAUSSIAN, BINARY, COUNTS = (0.3, 0.5, -0.3), (-0.4, 0.6, -0.3), (1.0, 0.3, -0.2)
+EIGHT = (0.3, 0.5, -0.3, 0.2, 0.0, 0.0, 0.4, -0.1)
+
+
+class Design(NamedTuple):
+    """Rows without their outcome.
+
+    Attributes
+    ----------
+    rng
+        For the outcome.
+    x
+        `(rows, k)` covariates.
+    time
+        `(rows,)` from 0 to 1.
+    grp, src, unit
+        `(rows,)` codes.
+    """
+
+    rng: np.random.Generator
+    x: NDArray
+    time: NDArray
+    grp: NDArray
+    src: NDArray
+    unit: NDArray
+
+    def predictor(self, beta: Sequence[float] | NDArray) -> NDArray:
+        """Intercept and slopes: `(rows,)`."""
+        return beta[0] + self.x @ np.asarray(beta[1:])
+
+    def noise(self) -> NDArray:
+        return self.rng.standard_normal(len(self.x))
+
+    def binary(self, predictor: NDArray) -> NDArray:
+        return (self.rng.random(len(predictor)) < expit(predictor)).astype(float)
+
+    def counts(self, mean: NDArray) -> NDArray:
+        return self.rng.poisson(mean).astype(float)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of data and the model that it is given to.
+
+    Attributes
+    ----------
+    model
+        Function of models.py.
+    outcome
+        `Design -> (rows,)`.
+    n_parameters
+        Compared parameters.
+    n_covariates, correlation
+        Number of covariates, and the correlation between any two.
+    kind
+        "null", or what the defect is: "misfit" or "heterogeneous".
+    accepted
+        Family and axis that name a defect rightly; the axis None: no axis.
+    unit
+        Whether rows come in units, which the model knows.
+    draws
+        Per chain at first; None for the usual number.
+    shared
+        `Design -> Design`: what else is done to the columns.
+    """
+
+    model: str
+    outcome: Callable[[Design], NDArray]
+    n_parameters: int
+    n_covariates: int = 2
+    correlation: float = 0.0
+    kind: str = "null"
+    accepted: frozenset[tuple[str, str | None]] = frozenset()
+    unit: bool = False
+    draws: int | None = None
+    shared: Callable[[Design], Design] = lambda design: design
+
+    @property
+    def is_null(self) -> bool:
+        return self.kind == "null"
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a subset: enough for a verdict where nothing is wrong, 200 to show power."""
+        return max(100, 20 * self.n_parameters) if self.is_null else POWER_ROWS
+
+    @property
+    def covariates(self) -> list[str]:
+        return [f"x{number}" for number in range(1, self.n_covariates + 1)]
+
+
+def simulate(name: str, seed: int, n_rows: int) -> dict[str, NDArray]:
+    """Simulate a table of a scenario, the same for the same seed: columns `(rows,)`."""
+    scenario = SCENARIOS[name]
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    design = scenario.shared(_design(scenario, n_rows, rng))
+    columns = dict(zip(scenario.covariates, design.x.T, strict=True))
+    codes = {"grp": design.grp, "src": design.src}
+    unit = {"unit": design.unit} if scenario.unit else {}
+    return {"y": scenario.outcome(design), **columns, **codes, **unit}
+
+
+def _design(scenario: Scenario, n_rows: int, rng: np.random.Generator) -> Design:
+    rho = scenario.correlation
+    own = rng.standard_normal((n_rows, scenario.n_covariates))
+    x = np.sqrt(rho) * rng.standard_normal((n_rows, 1)) + np.sqrt(1 - rho) * own
+    unit = np.arange(n_rows) // UNIT_ROWS
+    if scenario.unit:
+        grp = rng.permutation(int(unit[-1]) + 1)[unit] % N_GROUPS
+    else:
+        grp = rng.permutation(n_rows) % N_GROUPS
+    return Design(rng, x, np.arange(n_rows) / (n_rows - 1), grp, grp % N_SOURCES, unit)
+
+
+# ---- outcomes
+
+
+def _normal(beta: Sequence[float]) -> Callable[[Design], NDArray]:
+    return lambda d: d.predictor(beta) + d.noise()
+
+
+def _student(d: Design) -> NDArray:
+    return d.predictor(GAUSSIAN) + d.rng.standard_t(4, len(d.x))
+
+
+def _bernoulli(beta: Sequence[float]) -> Callable[[Design], NDArray]:
+    return lambda d: d.binary(d.predictor(beta))
+
+
+def _from_prior(d: Design) -> NDArray:
+    return d.binary(d.predictor(0.4 * d.rng.standard_normal(3)))
+
+
+def _poisson(d: Design) -> NDArray:
+    return d.counts(np.exp(d.predictor(COUNTS)))
+
+
+def _mixed_poisson(shape: float) -> Callable[[Design], NDArray]:
+    return lambda d: d.counts(np.exp(d.predictor(COUNTS)) * d.rng.gamma(shape, 1 / shape, len(d.x)))
+
+
+def _gamma(d: Design) -> NDArray:
+    return np.exp(d.predictor(COUNTS)) * d.rng.gamma(2.0, 0.5, len(d.x))
+
+
+def _zeros(share: float) -> Callable[[Design], NDArray]:
+    return lambda d: _poisson(d) * (d.rng.random(len(d.x)) > share)
+
+
+def _intercepts(d: Design) -> NDArray:
+    effect = 0.7 * d.rng.standard_normal(int(d.unit[-1]) + 1)
+    return d.predictor(GAUSSIAN) + effect[d.unit] + d.noise()
+
+
+def _groups(spread: float) -> Callable[[Design], NDArray]:
+    return lambda d: spread * d.rng.standard_normal(N_GROUPS)[d.grp]
+
+
+def _drift(rate: float) -> Callable[[Design], NDArray]:
+    return lambda d: rate * (d.time - 0.5) * d.x[:, 0]
+
+
+def _square(size: float) -> Callable[[Design], NDArray]:
+    return lambda d: size * (d.x[:, 0] ** 2 - 1)
+
+
+def _normal_and(part: Callable[[Design], NDArray]) -> Callable[[Design], NDArray]:
+    return lambda d: d.predictor(GAUSSIAN) + part(d) + d.noise()
+
+
+def _bernoulli_and(part: Callable[[Design], NDArray]) -> Callable[[Design], NDArray]:
+    return lambda d: d.binary(d.predictor(BINARY) + part(d))
+
+
+def _regime(d: Design) -> NDArray:
+    return d.counts(np.exp(d.predictor(COUNTS) + np.log(1.25) * (d.time > 0.6)))
+
+
+def _contaminated(d: Design) -> NDArray:
+    outlying = d.rng.random(len(d.x)) < 0.02
+    return d.predictor(GAUSSIAN) + d.noise() + 6.0 * outlying * d.noise()
+
+
+def _heteroscedastic(d: Design) -> NDArray:
+    return d.predictor(GAUSSIAN) + np.exp(0.35 * d.x[:, 0]) * d.noise()
+
+
+def _autoregressive(d: Design) -> NDArray:
+    rho, noise = 0.4, d.noise()
+    noise[1:] *= np.sqrt(1 - rho**2)
+    return d.predictor(GAUSSIAN) + lfilter([1.0], [1.0, -rho], noise)
+
+
+def _other_units(d: Design) -> NDArray:
+    """Simulate from the right units; one source writes inches as centimetres."""
+    x = d.x.copy()
+    x[d.src == 0, 0] /= 2.54
+    return d._replace(x=x).predictor(GAUSSIAN) + d.noise()
+
+
+def _write_centimetres(d: Design) -> Design:
+    x = d.x.copy()
+    x[d.src == 0, 0] *= 2.54
+    return d._replace(x=x)
+
+
+# ---- what is run
+
+
+def _answers(*accepted: tuple[str, str | None]) -> frozenset[tuple[str, str | None]]:
+    return frozenset(accepted)
+
+
+# A source is five whole groups: what differs between groups differs between sources, and the other
+# way round; where both are certain their ranks tie.
+_GROUPS = _answers(
+    ("heterogeneity", "grp"), ("heterogeneity", "src"), ("surprise", "grp"), ("surprise", "src")
+)
+_TIME = _answers(("heterogeneity", TIME), ("drift", TIME), ("surprise", TIME))
+_SHAPE = _answers(("heterogeneity", "x1"), ("surprise", "x1"))
+_VARIANCE = _answers(("agreement", None), ("surprise", None))
+_OUTCOME = _answers(("surprise", None))
+
+
+def _defect(
+    kind: str,
+    accepted: frozenset[tuple[str, str | None]],
+    model: str,
+    outcome: Callable[[Design], NDArray],
+    **other: Any,
+) -> Scenario:
+    d = 4 if model == "linear" else 3
+    return Scenario(model, outcome, d, kind=kind, accepted=accepted, **other)
+
+
+_MISFIT, _HETEROGENEOUS = "misfit", "heterogeneous"
+
+NULLS = {
+    "linear": Scenario("linear", _normal(GAUSSIAN), 4),
+    "logit": Scenario("logit", _bernoulli(BINARY), 3),
+    "poisson": Scenario("poisson", _poisson, 3),
+    "negative_binomial": Scenario("negative_binomial", _mixed_poisson(3.0), 4),
+    "gamma": Scenario("gamma", _gamma, 4),
+    "student": Scenario("student", _student, 4),
+    "rare_logit": Scenario("logit", _bernoulli((-3.0, 0.5, -0.3)), 3),
+    "correlated_logit": Scenario("logit", _bernoulli((-0.3, 0.5, 0.5)), 3, correlation=0.95),
+    "strong_prior": Scenario("strong_logit", _from_prior, 3),
+    "eight_slopes": Scenario("linear", _normal(EIGHT), 9, n_covariates=7),
+    "bounded": Scenario("zero_inflated", _zeros(0.01), 4),
+    # So few that the effective number is just enough, after the sampler has gone on.
+    "low_ess": Scenario("logit", _bernoulli((-0.3, 0.5, 0.5)), 3, correlation=0.95, draws=60),
+    "centred": Scenario("centred", _intercepts, 5, unit=True),
+    "noncentred": Scenario("noncentred", _intercepts, 5, unit=True),
+}
+DEFECTS = {
+    "groups": _defect(_HETEROGENEOUS, _GROUPS, "linear", _normal_and(_groups(0.5))),
+    "drift": _defect(_HETEROGENEOUS, _TIME, "linear", _normal_and(_drift(0.8))),
+    "regime": _defect(_HETEROGENEOUS, _TIME, "poisson", _regime),
+    "overdispersion": _defect(_MISFIT, _VARIANCE, "poisson", _mixed_poisson(4.0)),
+    "quadratic": _defect(_MISFIT, _SHAPE, "linear", _normal_and(_square(0.25))),
+    "contamination": _defect(_MISFIT, _VARIANCE, "linear", _contaminated),
+    "heteroscedastic": _defect(_MISFIT, _SHAPE, "linear", _heteroscedastic),
+    "zero_inflation": _defect(_MISFIT, _OUTCOME, "poisson", _zeros(0.10)),
+    "source_units": _defect(
+        _HETEROGENEOUS, _GROUPS, "linear", _other_units, shared=_write_centimetres
+    ),
+    "autoregression": _defect(_MISFIT, _OUTCOME, "linear", _autoregressive),
+    "groups_logit": _defect(_HETEROGENEOUS, _GROUPS, "logit", _bernoulli_and(_groups(0.8))),
+    "drift_logit": _defect(_HETEROGENEOUS, _TIME, "logit", _bernoulli_and(_drift(1.2))),
+    "quadratic_logit": _defect(_MISFIT, _SHAPE, "logit", _bernoulli_and(_square(0.5))),
+}
+SCENARIOS: Mapping[str, Scenario] = {**NULLS, **DEFECTS}

@@ -1,0 +1,218 @@
+"""Run simulated studies through the library, a batch at a time, and give a line of the table for each."""
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scenarios import N_SUBSETS, SCENARIOS, Scenario, simulate
+
+from scalecheck import configuration, model, simulation, verdict
+from scalecheck.checks import effort
+from scalecheck.checks.moments import Prior
+from scalecheck.data import Column
+from scalecheck.examine.costs import effort_of
+from scalecheck.likelihood import Likelihood
+from scalecheck.simulation import Outcome
+from scalecheck.study import Study
+from scalecheck.verdict import FAMILIES, Judged
+
+MODELS = Path(__file__).parent / "models.py"
+KINDS = ("subset", "axis", "increment")
+STATUSES = ("strong", "suspect", "pass", "not run")
+COLUMNS = (
+    "scenario", "kind", "seed", "n", "k",
+    *(f"{family}_{what}" for family in FAMILIES for what in ("status", "p", "p_adjusted")),
+    "verdict", "verdict_01", "misfit", "heterogeneous", "family", "axis", "smallest_p_adjusted",
+    "effort_doubled_p", "unusable", "cpu_seconds",
+)  # fmt: skip
+Line = dict[str, Any]
+
+
+class Size(NamedTuple):
+    """How many studies are simulated, and how large they are.
+
+    Attributes
+    ----------
+    nulls, defects
+        Studies of each scenario.
+    batch
+        Studies that are run together.
+    warmup, draws
+        Per chain.
+    rows
+        Of a subset; None for the scenario's own.
+    """
+
+    nulls: int
+    defects: int
+    batch: int
+    warmup: int
+    draws: int
+    rows: int | None = None
+
+    def of(self, name: str) -> int:
+        """Give the studies of a scenario."""
+        return self.nulls if SCENARIOS[name].is_null else self.defects
+
+
+# Warmup and draws as few as fits stay usable with: they go on where they are not.
+FULL = Size(nulls=80, defects=80, batch=40, warmup=300, draws=250)
+
+
+class Prepared(NamedTuple):
+    """A model, compiled as it is used; scenarios of one model share it."""
+
+    likelihood: Likelihood
+    prior: Prior
+
+
+def settings_of(name: str, size: Size, seed: int) -> Study:
+    """Give the settings of a simulated study."""
+    scenario = SCENARIOS[name]
+    n = size.rows or scenario.n_rows
+    axes = ["src", "x1", "x2", "grp"]
+    return configuration.build(
+        {
+            "study": name,
+            "seed": seed,
+            # Tables are in memory: the file only has to exist.
+            "data": {
+                "file": str(MODELS),
+                "outcome": "y",
+                "axes": axes,
+                "categories": ["src", "grp"],
+            }
+            | ({"unit": "unit"} if scenario.unit else {}),
+            "model": {
+                "file": str(MODELS),
+                "function": scenario.model,
+                "arguments": {"x": scenario.covariates},
+            },
+            "subsets": {"count": N_SUBSETS, "size": n, "levels": 40},
+            "increments": {"start": n, "factor": 2, "end": N_SUBSETS * n, "stop": "never"},
+            "sampler": {
+                "chains": 4,
+                "warmup": size.warmup,
+                "draws": scenario.draws or size.draws,
+            },
+        },
+        str(MODELS),
+    )
+
+
+def columns_of(name: str, seed: int, n_rows: int) -> dict[str, Column]:
+    """Simulate a table as the library encodes one: codes sorted as text."""
+    table = simulate(name, seed, n_rows)
+    return {
+        column: _encode(values) if column in ("grp", "src", "unit") else Column(values, None)
+        for column, values in table.items()
+    }
+
+
+def _encode(codes: np.ndarray) -> Column:
+    width = len(str(codes.max()))
+    # Every code has a label, whether it occurs or not: studies of a batch share them.
+    labels = tuple(f"{code:0{width}d}" for code in range(int(codes.max()) + 1))
+    return Column(codes.astype("int32"), labels)
+
+
+def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
+    """Simulate, fit, check and judge these studies together."""
+    began = time.process_time()
+    settings = settings_of(name, size, seeds[0])
+    n_rows = N_SUBSETS * settings.subsets.size
+    tables = [columns_of(name, seed, n_rows) for seed in seeds]
+    prepared = _prepare(settings, tables[0])
+    # The second number keeps what the library draws apart from what the table was drawn with.
+    data_sets = [
+        simulation.from_table(settings, table, 1_000_003 + seed, KINDS)
+        for table, seed in zip(tables, seeds, strict=True)
+    ]
+    # Four axes whose levels hold every row, and the largest increment: five fits of the same rows.
+    outcomes = simulation.run(
+        settings, prepared.likelihood, prepared.prior, data_sets, lambda line: None, share=True
+    )
+    seconds = (time.process_time() - began) / len(seeds)
+    head = {"n": settings.subsets.size, "k": N_SUBSETS, "cpu_seconds": f"{seconds:.2f}"}
+    return [
+        head | line_of(name, SCENARIOS[name], seed, outcome)
+        for seed, outcome in zip(seeds, outcomes, strict=True)
+    ]
+
+
+_prepared: dict[tuple[Any, ...], Prepared] = {}
+
+
+def _prepare(settings: Study, table: Mapping[str, Column]) -> Prepared:
+    """Bind a model, once in a process."""
+    labels = {name: column.labels for name, column in table.items()}
+    key = (settings.model.function, *labels.items())
+    if key not in _prepared:
+        likelihood = bound(settings, table)
+        _prepared[key] = Prepared(likelihood, simulation.prior_of(likelihood, 1))
+    return _prepared[key]
+
+
+def bound(settings: Study, table: Mapping[str, Column]) -> Likelihood:
+    """Bind the model of a study to the columns of a table."""
+    labels = {name: column.labels for name, column in table.items()}
+    few = {name: column.values[:2] for name, column in table.items()}
+    own = model.bind(model.load(settings.model), settings.model, settings.data.outcome, labels)
+    return Likelihood(own, labels, settings.data.unit, settings.model.compare, few)
+
+
+def line_of(name: str, scenario: Scenario, seed: int, outcome: Outcome) -> Line:
+    """Judge a study at 5 % and at 1 %."""
+    findings = verdict.complete(outcome.found.findings)
+    judged, stricter = (verdict.judge(findings, alpha) for alpha in (0.05, 0.01))
+    attribution = verdict.attribute(judged)
+    adjusted = [one.p_adjusted for one in judged if one.p_adjusted is not None]
+    families = [_family(family, judged) for family in FAMILIES]
+    return {
+        "scenario": name,
+        "kind": "null" if scenario.is_null else "defect",
+        "seed": seed,
+        **functools.reduce(lambda one, other: one | other, families),
+        "verdict": verdict.decide(judged, outcome.unusable)[0],
+        "verdict_01": verdict.decide(stricter, outcome.unusable)[0],
+        "misfit": attribution.misfit,
+        "heterogeneous": attribution.heterogeneous,
+        "family": attribution.family or "",
+        "axis": attribution.axis or "",
+        "smallest_p_adjusted": _short(min(adjusted, default=1.0)),
+        "effort_doubled_p": _short(_effort_doubled(outcome, seed)) if scenario.unit else "",
+        "unusable": " ".join(outcome.unusable),
+    }
+
+
+def _family(family: str, judged: Sequence[Judged]) -> Line:
+    """Worst status, p within the family, and smallest adjusted p; empty where it was not run."""
+    own = [one for one in judged if one.finding.family == family]
+    run = [one for one in own if one.finding.p is not None]
+    status = min((one.status for one in own), key=STATUSES.index)
+    p = min((min(1.0, (one.finding.p or 0.0) / one.finding.weight) for one in run), default=None)
+    adjusted = min((one.p_adjusted for one in run if one.p_adjusted is not None), default=None)
+    parts = zip(("status", "p", "p_adjusted"), (status, _short(p), _short(adjusted)), strict=True)
+    return {f"{family}_{what}": value for what, value in parts}
+
+
+def _effort_doubled(outcome: Outcome, seed: int) -> float | None:
+    """P of effort when the recorded leapfrogs of one subset are doubled: no table does just that."""
+    subsets = [fit for fit in outcome.fits.done.values() if fit.task.kind == "subset"]
+    seen = effort_of(subsets)
+    leapfrogs = np.array(seen.leapfrogs, dtype=float)
+    leapfrogs[seed % len(subsets)] *= 2
+    return effort.check(seen._replace(leapfrogs=leapfrogs), {})[0].p
+
+
+def _short(p: float | None) -> str:
+    return "" if p is None else f"{p:.4g}"
+
+
+def changed(size: Size, given: Mapping[str, Any]) -> Size:
+    """Give sizes with those in place that were asked for."""
+    asked = {name: given[name] for name in Size._fields if given.get(name) is not None}
+    return size._replace(**asked)

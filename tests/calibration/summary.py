@@ -1,0 +1,212 @@
+"""Rates, their standard errors, and what they are held to, from the lines of simulated studies."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scenarios import DEFECTS, SCENARIOS
+from scipy.stats import binom
+
+FAMILIES = ("agreement", "heterogeneity", "drift", "surprise", "effort", "scaling", "adaptation")
+POOLED = "all nulls"
+HIERARCHICAL = ("centred", "noncentred")
+
+
+class Rate(NamedTuple):
+    """So many of so many."""
+
+    seen: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """NaN of none."""
+        return self.seen / self.total if self.total else float("nan")
+
+    @property
+    def error(self) -> float:
+        """Half the width of Wilson's 68 % interval: a standard error that is not 0 where nothing was seen."""
+        if not self.total:
+            return float("nan")
+        p, n = self.value, self.total
+        return float(np.sqrt(p * (1 - p) / n + 1 / (4 * n**2)) / (1 + 1 / n))
+
+    def __str__(self) -> str:
+        """In percent, with the standard error."""
+        if not self.total:
+            return ""
+        return f"{100 * self.value:.1f} ± {100 * self.error:.1f}"
+
+
+class Bar(NamedTuple):
+    """What a rate is held to.
+
+    Attributes
+    ----------
+    what
+        In words.
+    seen
+        As measured.
+    bar
+        As demanded.
+    met
+        Whether it is.
+    """
+
+    what: str
+    seen: str
+    bar: str
+    met: bool
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read the lines of simulated studies; texts that are empty stay texts."""
+    texts = dict.fromkeys(("family", "axis", "unusable"), str)
+    # By default pandas reads the kind "null" as missing.
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    return table.fillna(dict.fromkeys(texts, ""))
+
+
+def rate(seen: pd.Series) -> Rate:
+    """Count what is true."""
+    return Rate(int(seen.sum()), len(seen))
+
+
+def alarms(lines: pd.DataFrame, alpha: float) -> pd.Series:
+    """Whether anything was suspect or strong."""
+    return lines["smallest_p_adjusted"] < alpha
+
+
+def kind_is_right(lines: pd.DataFrame) -> pd.Series:
+    """Whether the kind of the defect, and no other, was named."""
+    truth = lines["scenario"].map(lambda name: SCENARIOS[name].kind)
+    named = {kind: lines[kind].astype(bool) for kind in ("misfit", "heterogeneous")}
+    only = {"misfit": named["misfit"] & ~named["heterogeneous"]}
+    only["heterogeneous"] = named["heterogeneous"] & ~named["misfit"]
+    return (truth == "misfit") & only["misfit"] | (truth == "heterogeneous") & only["heterogeneous"]
+
+
+def is_accepted(lines: pd.DataFrame) -> pd.Series:
+    """Whether family and axis are among the accepted answers."""
+    answers = zip(lines["scenario"], lines["family"], lines["axis"], strict=True)
+    right = [(family, axis or None) in SCENARIOS[name].accepted for name, family, axis in answers]
+    return pd.Series(right, index=lines.index, dtype=bool)
+
+
+def summarise(lines: pd.DataFrame) -> pd.DataFrame:
+    """Give a row per scenario, in the order of scenarios.py, and one of all nulls: shares from 0 to 1."""
+    names = [name for name in SCENARIOS if (lines["scenario"] == name).any()]
+    rows = [_row(name, lines[lines["scenario"] == name]) for name in names]
+    nulls = lines[lines["kind"] == "null"]
+    return pd.DataFrame(rows + ([_row(POOLED, nulls)] if len(nulls) else []))
+
+
+def _row(name: str, lines: pd.DataFrame) -> dict[str, object]:
+    detected = lines[alarms(lines, 0.05)]
+    defect = name in DEFECTS
+    kind = rate(kind_is_right(detected)) if defect else Rate(0, 0)
+    accepted = rate(is_accepted(detected)) if defect else Rate(0, 0)
+    five, one = (rate(alarms(lines, alpha)) for alpha in (0.05, 0.01))
+    return {
+        "scenario": name,
+        "kind": SCENARIOS[name].kind if name in SCENARIOS else "null",
+        "n": "/".join(str(n) for n in sorted(set(lines["n"]))),
+        "studies": len(lines),
+        "inconclusive": (lines["verdict"] == "inconclusive").mean(),
+        "alarms_05": five.value,
+        "se_05": five.error,
+        "alarms_01": one.value,
+        "se_01": one.error,
+        "kind_right": kind.value,
+        "se_kind": kind.error,
+        "accepted": accepted.value,
+        "se_accepted": accepted.error,
+        "called_heterogeneous": lines["heterogeneous"].astype(bool).mean(),
+        **{family: _family_rate(lines, family, 0.05).value for family in FAMILIES},
+        "effort_doubled": rate(lines["effort_doubled_p"].dropna() < 0.05).value,
+        "cpu_seconds": lines["cpu_seconds"].mean(),
+    }
+
+
+def _family_rate(lines: pd.DataFrame, family: str, alpha: float) -> Rate:
+    """Share of studies, among those where the family ran, that it rejects on its own."""
+    return rate(lines[f"{family}_p"].dropna() < alpha)
+
+
+def family_rates(lines: pd.DataFrame) -> pd.DataFrame:
+    """False alarms of each family on its own, over all nulls, before Holm: a row per family."""
+    nulls = lines[lines["kind"] == "null"]
+    rows: list[dict[str, object]] = []
+    for family in FAMILIES:
+        five, one = (_family_rate(nulls, family, alpha) for alpha in (0.05, 0.01))
+        rows.append({"family": family, "studies": five.total, "at 5 %": five, "at 1 %": one})
+    return pd.DataFrame(rows)
+
+
+def bars(lines: pd.DataFrame) -> list[Bar]:
+    """Hold what was measured to what is promised."""
+    nulls = lines[lines["kind"] == "null"]
+    found: list[Bar] = []
+    if len(nulls):
+        found += [
+            Bar("null studies", str(len(nulls)), "at least 1,000", len(nulls) >= 1000),
+            _at_most("false alarms at 5 %, all nulls", rate(alarms(nulls, 0.05)), 0.065),
+            _at_most("false alarms at 1 %, all nulls", rate(alarms(nulls, 0.01)), 0.02),
+            _worst_null(nulls),
+        ]
+    for name in (name for name in DEFECTS if (lines["scenario"] == name).any()):
+        found += _defect_bars(name, lines[lines["scenario"] == name])
+    return found + _effort_bars(lines[lines["scenario"].isin(HIERARCHICAL)])
+
+
+def _worst_null(nulls: pd.DataFrame) -> Bar:
+    """No null may be significantly above 9 %: one-sided, at .01 divided by the number of nulls."""
+    groups = {name: rate(alarms(part, 0.05)) for name, part in nulls.groupby("scenario")}
+    p = {name: binom.sf(one.seen - 1, one.total, 0.09) for name, one in groups.items()}
+    worst = min(p, key=lambda name: p[name])
+    return Bar(
+        "the worst null",
+        f"{worst} {groups[worst]} (p = {p[worst]:.2g})",
+        f"not above 9 % at p < {0.01 / len(p):.2g}",
+        bool(p[worst] >= 0.01 / len(p)),
+    )
+
+
+def _defect_bars(name: str, lines: pd.DataFrame) -> list[Bar]:
+    detected = lines[alarms(lines, 0.05)]
+    found = [_at_least(f"{name}: power at 5 %", rate(alarms(lines, 0.05)), 0.90)]
+    if len(detected):
+        found += [
+            _at_least(f"{name}: kind right", rate(kind_is_right(detected)), 0.95),
+            _at_least(f"{name}: family and axis accepted", rate(is_accepted(detected)), 0.90),
+        ]
+    if name == "overdispersion":
+        called = rate(lines["heterogeneous"].astype(bool))
+        found.append(_at_most(f"{name}: called heterogeneous", called, 0.07))
+    return found
+
+
+def _effort_bars(hierarchical: pd.DataFrame) -> list[Bar]:
+    ran = hierarchical.dropna(subset=["effort_p"])
+    if not len(ran):
+        return []
+    doubled = rate(ran["effort_doubled_p"].dropna() < 0.05)
+    return [
+        _at_most("effort: false alarms on its own", rate(ran["effort_p"] < 0.05), 0.01),
+        _at_least("effort: a twofold trajectory found", doubled, 0.90),
+    ]
+
+
+def _at_most(what: str, one: Rate, bar: float) -> Bar:
+    return Bar(what, str(one), f"at most {100 * bar:g}", one.value <= bar)
+
+
+def _at_least(what: str, one: Rate, bar: float) -> Bar:
+    return Bar(what, str(one), f"at least {100 * bar:g}", one.value >= bar)
+
+
+def missing(found: Sequence[Bar]) -> list[Bar]:
+    """Give what is not met."""
+    return [bar for bar in found if not bar.met]
