@@ -182,7 +182,8 @@ def test_rates_count_what_was_seen(lines):
     assert rows.loc["noncentred", "alarms_05"] == pytest.approx(2 / 40)
     assert rows.loc[summary.POOLED, "alarms_01"] == 0.0
     assert rows.loc["drift", "alarms_05"] == pytest.approx(18 / 20)
-    assert rows.loc["drift", "kind_right"] == pytest.approx(16 / 18)
+    assert rows.loc["drift", "kind_right"] == pytest.approx(17 / 18)
+    assert rows.loc["drift", "kind_alone"] == pytest.approx(16 / 18)
     assert rows.loc["drift", "accepted"] == pytest.approx(17 / 18)
     assert rows.loc["noncentred", "effort_doubled"] == 1.0
 

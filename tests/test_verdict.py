@@ -433,7 +433,6 @@ def test_first_seen_is_the_smallest_increment_at_which_its_own_check_spoke():
 
 def test_ranks_among_simulated_studies_are_found_by_family_axis_and_fit(tmp_path):
     folder = records.StudyFolder(tmp_path)
-    assert conclude._simulated(folder) == {}
     rows = [("drift", "", "increment-02", 0.02), ("heterogeneity", "NA", "axis-NA", np.nan)]
     rows.append(("", "", "", 0.013))
     table = pd.DataFrame(rows, columns=["family", "axis", "fit", "p_simulated"])

@@ -53,8 +53,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "calibration.csv"
     began = time.perf_counter()
-    runmissing(path, names, size, options.jobs)
-    print(f"{time.perf_counter() - began:.0f} s")
+    if not options.summary:
+        run_missing(path, names, size, options.jobs)
+        print(f"{time.perf_counter() - began:.0f} s")
     if options.quick:
         sys.exit(quick.report(path))
     write_summary(path, folder, size)
@@ -75,7 +76,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def runmissing(path: Path, names: list[str], size: Any, n_jobs: int) -> None:
+def run_missing(path: Path, names: list[str], size: Any, n_jobs: int) -> None:
     """Run the batches that lack a line, in processes that each take one scenario after the other."""
     todo = [(name, seeds) for name in names for seeds in missing(path, name, size)]
     if not todo:

@@ -80,12 +80,24 @@ def alarms(lines: pd.DataFrame, alpha: float) -> pd.Series:
 
 
 def kind_is_right(lines: pd.DataFrame) -> pd.Series:
-    """Whether the kind of the defect, and no other, was named."""
+    """Whether what is named, the family and the axis, is of the defect's kind."""
+    right = [_named_kind(line) == SCENARIOS[line["scenario"]].kind for _, line in lines.iterrows()]
+    return pd.Series(right, index=lines.index, dtype=bool)
+
+
+def _named_kind(line: pd.Series) -> str:
+    """Along an axis both kinds may be seen; that of the axis that is named is the first."""
+    if line["family"] == "heterogeneity":
+        used = line["axis"] in SCENARIOS[line["scenario"]].covariates
+        return "misfit" if used else "heterogeneous"
+    return "misfit" if line["misfit"] else "heterogeneous"
+
+
+def kind_is_alone(lines: pd.DataFrame) -> pd.Series:
+    """Whether the kind of the defect is said, and the other one is not."""
     truth = lines["scenario"].map(lambda name: SCENARIOS[name].kind)
-    named = {kind: lines[kind].astype(bool) for kind in ("misfit", "heterogeneous")}
-    only = {"misfit": named["misfit"] & ~named["heterogeneous"]}
-    only["heterogeneous"] = named["heterogeneous"] & ~named["misfit"]
-    return (truth == "misfit") & only["misfit"] | (truth == "heterogeneous") & only["heterogeneous"]
+    misfit, heterogeneous = (lines[kind].astype(bool) for kind in ("misfit", "heterogeneous"))
+    return (misfit != heterogeneous) & (misfit == (truth == "misfit"))
 
 
 def is_accepted(lines: pd.DataFrame) -> pd.Series:
@@ -107,6 +119,7 @@ def _row(name: str, lines: pd.DataFrame) -> dict[str, object]:
     detected = lines[alarms(lines, 0.05)]
     defect = name in DEFECTS
     kind = rate(kind_is_right(detected)) if defect else Rate(0, 0)
+    alone = rate(kind_is_alone(detected)) if defect else Rate(0, 0)
     accepted = rate(is_accepted(detected)) if defect else Rate(0, 0)
     five, one = (rate(alarms(lines, alpha)) for alpha in (0.05, 0.01))
     return {
@@ -121,6 +134,7 @@ def _row(name: str, lines: pd.DataFrame) -> dict[str, object]:
         "se_01": one.error,
         "kind_right": kind.value,
         "se_kind": kind.error,
+        "kind_alone": alone.value,
         "accepted": accepted.value,
         "se_accepted": accepted.error,
         "called_heterogeneous": lines["heterogeneous"].astype(bool).mean(),
