@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import rankdata
 
 from scalecheck.checks import heterogeneity
-from scalecheck.checks.fluctuation import fluctuation, p_value
+from scalecheck.checks.fluctuation import _statistics, fluctuation, p_value
 from scalecheck.checks.heterogeneity import Scores
 from scalecheck.checks.moments import Moments
 
@@ -193,6 +193,33 @@ def test_a_change_point_is_found_more_often_when_the_levels_are_ordered():
         ordered.append(p_value(flow, True, rng))
         not_ordered.append(p_value(flow, False, rng))
     assert rejects(ordered) > rejects(not_ordered) + 0.1
+
+
+def test_a_slow_drift_is_found_more_often_when_the_levels_are_ordered():
+    """Found in two studies of three, though no level stands out."""
+    slope = tuple(0.45 * (np.arange(8) / 7 - 0.5))
+    rng = np.random.default_rng(9)
+    ordered, not_ordered = [], []
+    for _ in range(100):
+        x, y, level = regression(rng, slope=slope)
+        flow = fluctuation(fit(x, y, level)[0])
+        ordered.append(p_value(flow, True, rng))
+        not_ordered.append(p_value(flow, False, rng))
+    assert rejects(ordered) > rejects(not_ordered) + 0.1
+
+
+def test_the_trend_of_a_parameter_is_its_formula():
+    """Its one-step estimate as a sum over time, over its own sd under the outer product."""
+    scores, pooled, _ = fit(*regression(np.random.default_rng(10), slope=(0.5, 0, 0, 0, -0.5)))
+    flow = fluctuation(scores)
+    covariance = np.linalg.inv(scores.information.sum(axis=0))
+    total = np.stack([scores.score[scores.level == k].sum(axis=0) for k in range(8)])
+    step = covariance @ total.sum(axis=0)
+    u = total - scores.information @ step
+    trend = (np.arange(8) / 8 + 1 / 16 - 0.5) @ u @ covariance
+    spread = np.diag(covariance @ scores.score.T @ scores.score @ covariance)
+    observed = _statistics(flow, flow.observed(), True)[0]
+    assert observed[3] == pytest.approx((trend**2 / spread).max())
 
 
 def test_parameters_that_no_row_moves_drop_out_and_units_of_the_rest_do_not_matter():

@@ -74,7 +74,9 @@ class Fluctuation(NamedTuple):
     root
         `(d, r)`, scores times this are the coordinates.
     directions
-        `(d, r)` of unit length, along which each parameter moves; None: look for a level that moves.
+        `(d, r)` of unit length, along which each parameter moves.
+    by_parameter
+        Whether to look for the parameter that moves most in place of the level.
     exchangeable
         Whether each cell is a whole unit, so that levels may be permuted.
     """
@@ -85,8 +87,9 @@ class Fluctuation(NamedTuple):
     leak: np.ndarray
     share: np.ndarray
     root: np.ndarray
-    directions: np.ndarray | None = None
-    exchangeable: bool = False
+    directions: np.ndarray
+    by_parameter: bool
+    exchangeable: bool
 
     @property
     def n_units(self) -> int:
@@ -121,6 +124,9 @@ def fluctuation(scores: Scores) -> Fluctuation | None:
     values = np.linalg.eigvalsh(pooled) if root.shape[1] else np.zeros(1)
     if not np.isfinite(values).all() or values[0] <= 1e-6 * values[-1]:
         return None
+    covariance = scores.covariance
+    if covariance is None:
+        covariance = np.linalg.pinv(scores.information.sum(axis=0), hermitian=True)
     cells, level, unit = _cells(scores, scores.score @ root)
     return Fluctuation(
         cells=cells,
@@ -129,17 +135,14 @@ def fluctuation(scores: Scores) -> Fluctuation | None:
         leak=np.linalg.solve(pooled, information).swapaxes(-1, -2),
         share=np.bincount(scores.level) / len(scores.level),
         root=root,
-        directions=_directions(scores.covariance, outer, root),
+        directions=_directions(covariance, outer, root),
+        by_parameter=scores.covariance is not None,
         exchangeable=scores.size is not None,
     )
 
 
-def _directions(
-    covariance: np.ndarray | None, outer: np.ndarray, root: np.ndarray
-) -> np.ndarray | None:
+def _directions(covariance: np.ndarray, outer: np.ndarray, root: np.ndarray) -> np.ndarray:
     """Return the rows of `V B L`, each of length one: `(V u)_j^2 / (V B V)_jj` is a projection of u."""
-    if covariance is None:
-        return None
     directions = covariance @ outer @ root
     length = np.linalg.norm(directions, axis=1, keepdims=True)
     return directions / np.where(length > 0, length, np.inf)
@@ -167,22 +170,31 @@ def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _statistics(flow: Fluctuation, sums: np.ndarray, ordered: bool) -> np.ndarray:
-    """Return sum, maximum over levels or parameters, and if ordered the change-point, `(null, 2 or 3)`."""
+    """Return sum and maximum over levels or parameters, `(null, 2)`; if ordered, change-point and trend, too."""
     u, by_level = flow.by_level(sums)
     largest = by_level
-    if flow.directions is not None:
+    if flow.by_parameter:
         # t_j, how much each parameter moves between the levels.
         largest = ((u @ flow.directions.T) ** 2 / flow.share[:, None]).sum(axis=1)
     statistics = [by_level.sum(axis=1), largest.max(axis=1)]
     if ordered:
-        elapsed = flow.share.cumsum()[:-1]
-        path = u.cumsum(axis=1)[:, :-1]
-        statistics += [((path**2).sum(axis=-1) / (elapsed * (1 - elapsed))).max(axis=1)]
+        statistics += _over_time(flow, u)
     return np.stack(statistics, axis=1)
 
 
+def _over_time(flow: Fluctuation, u: np.ndarray) -> list[np.ndarray]:
+    """Return what sees a change of regime, and what sees a parameter that drifts, `(null,)` each."""
+    elapsed = flow.share.cumsum()
+    path = u.cumsum(axis=1)[:, :-1]
+    change = ((path**2).sum(axis=-1) / (elapsed * (1 - elapsed))[:-1]).max(axis=1)
+    # A drift spreads over all levels: its one degree of freedom would be lost among theirs.
+    time = elapsed - flow.share / 2
+    trend = np.einsum("k,fki->fi", time - 0.5, u)
+    return [change, ((trend @ flow.directions.T) ** 2).max(axis=1)]
+
+
 def _flips(flow: Fluctuation, n_flips: int, ordered: bool, rng: np.random.Generator) -> np.ndarray:
-    """Return the statistics under random signs, `(n_flips, 2 or 3)`, a chunk at a time."""
+    """Return the statistics under random signs, `(n_flips, 2 or 4)`, a chunk at a time."""
     chunks = []
     for n in _chunks(flow, n_flips):
         signs = (2 * rng.integers(2, size=(n, flow.n_units), dtype=np.int8) - 1).astype(np.float32)
@@ -193,7 +205,7 @@ def _flips(flow: Fluctuation, n_flips: int, ordered: bool, rng: np.random.Genera
 def _permutations(
     flow: Fluctuation, n_permutations: int, ordered: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the statistics with units in other levels, `(n_permutations, 2 or 3)`."""
+    """Return the statistics with units in other levels, `(n_permutations, 2 or 4)`."""
     chunks, cells = [], np.ascontiguousarray(flow.cells.T, np.float32)
     for n in _chunks(flow, n_permutations):
         order = rng.permuted(np.tile(np.arange(len(flow.cells), dtype=np.int32), (n, 1)), axis=1)
@@ -215,7 +227,7 @@ def p_value(flow: Fluctuation, ordered: bool, rng: np.random.Generator) -> float
     flow
         The scores.
     ordered
-        Look for a change-point, too.
+        Look for a change-point and a trend, too.
     rng
         Draws signs and permutations: 999 of each, 9,999 where the observed is among the two most
         extreme of both.

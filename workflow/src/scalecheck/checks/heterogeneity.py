@@ -83,7 +83,8 @@ def check(
     kind
         misfit where the model uses this column, else heterogeneous.
     ordered
-        Test for a change-point, too. For time only: along a covariate it rejects true models.
+        Test for a change-point and a trend, too. For time only: along a covariate a change-point rejects
+        true models.
     rng
         Flips the signs.
     causes
