@@ -8,7 +8,18 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from scalecheck import chain, configuration, fit, plan, preflight, prepare, records, results, store
+from scalecheck import (
+    batches,
+    chain,
+    configuration,
+    fit,
+    plan,
+    preflight,
+    prepare,
+    records,
+    results,
+    store,
+)
 from scalecheck.evidence import open_evidence
 from scalecheck.records import StudyFolder
 from scalecheck.study import Study, parse_sections
@@ -175,7 +186,7 @@ def rich(path) -> Rich:
     )
     names = [row["fit"] for row in records.read_plan(small.folder.plan)]
     together = [name for name in names if name.startswith(("subset", "level"))]
-    (batch,) = fit.read_batches(
+    (batch,) = batches.read_batches(
         small.folder, small.tasks(*together), "y", small.study.model, "float32"
     )
     fitted = fit.fit_batch(batch, small.study.sampler, small.study.seed, lambda line: None)

@@ -14,7 +14,7 @@ import pytest
 import small_studies
 from arviz_stats.base import array_stats
 
-from scalecheck import chain, density, fit, records, sampler
+from scalecheck import batches, chain, density, fit, records, sampler
 from scalecheck.errors import StudyError
 from scalecheck.sampler.schedule import Block
 
@@ -38,7 +38,7 @@ def test_a_conjugate_posterior_is_exact_to_mcse(conjugate, name):
 def test_small_fits_share_one_shape_and_masked_rows_leave_the_density_alone(conjugate):
     (task,) = conjugate.tasks("increment-01")
     (batch,) = read(conjugate, task)
-    assert batch.arrays["y"].shape == (1, fit.SMALL)
+    assert batch.arrays["y"].shape == (1, batches.SMALL)
     own = {name: values[0][:8] for name, values in batch.arrays.items() if name != "row_mask"}
     for mu in (-1.0, 0.4):
         energies = [
@@ -49,7 +49,7 @@ def test_small_fits_share_one_shape_and_masked_rows_leave_the_density_alone(conj
 
 
 def read(small, *tasks):
-    return fit.read_batches(small.folder, tasks, "y", small.study.model, "float32")
+    return batches.read_batches(small.folder, tasks, "y", small.study.model, "float32")
 
 
 def test_the_key_of_a_fit_depends_on_the_seed_and_its_name_alone():
@@ -111,14 +111,14 @@ def test_a_model_that_padding_would_change_is_fitted_shape_by_shape(tmp_path, so
         increments={"start": 20, "end": 20},
     )
     names = ["subset-01", "level-group-01", "level-group-02", "subset-02", "level-group-03"]
-    batches = read(small, *small.tasks(*names))
-    found = [([task.fit for task in b.tasks], b.arrays["y"].shape) for b in batches]
+    shapes = read(small, *small.tasks(*names))
+    found = [([task.fit for task in b.tasks], b.arrays["y"].shape) for b in shapes]
     assert found == [
         (["subset-01", "level-group-01", "subset-02"], (3, 25)),
         (["level-group-02"], (1, 20)),
         (["level-group-03"], (1, 10)),
     ]
-    for batch in batches:
+    for batch in shapes:
         assert "row_mask" not in batch.arrays
         assert all(
             len(own["y"]) == task.rows for own, task in zip(batch.own, batch.tasks, strict=True)

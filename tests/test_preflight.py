@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import fit, preflight, starts, store
+from scalecheck import batches, fit, preflight, starts, store
 from scalecheck.errors import StudyError
 from scalecheck.records import read_json
 
@@ -187,7 +187,7 @@ def test_units_beyond_count_do_not_enter_the_prior(tmp_path):
 
 
 def starts_of(small, settings=None):
-    batch = fit.read_batches(
+    batch = batches.read_batches(
         small.folder, small.tasks("subset-01"), "y", small.study.model, "float32"
     )[0]
     keys = fit.fit_key(1, "subset-01")[None]

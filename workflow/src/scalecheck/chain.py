@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalecheck import fit, plan, posterior, records, store
+from scalecheck import batches, fit, plan, posterior, records, store
 from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
@@ -48,17 +48,17 @@ def tasks(job: Job, fits: list[str]) -> list[PlannedFit]:
 def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:
     """Sample fits of one shape and write their posteriors; give their records, which the caller writes last."""
     sampler = job.sections["sampler"]
-    batches = fit.read_batches(
+    read = batches.read_batches(
         job.folder,
         tasks(job, fits),
         job.sections["data"].outcome,
         job.sections["model"],
         sampler.precision,
     )
-    return [record for batch in batches for record in _run_shape(job, batch, len(fits))]
+    return [record for batch in read for record in _run_shape(job, batch, len(fits))]
 
 
-def _run_shape(job: Job, batch: fit.Batch, n_fits: int) -> list[dict[str, Any]]:
+def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[dict[str, Any]]:
     sampler = job.sections["sampler"]
     fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log)
     # Each fit's share; all of a job import together.

@@ -72,11 +72,11 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
     The key of a fit comes from its name: under another name it is another key. `leapfrogs` is added
     to what a record has: per iteration after warmup, by chain.
     """
-    from scalecheck import fit, posterior
+    from scalecheck import batches, fit, posterior
 
     sampler = job.sections["sampler"]
     job.log(f"{task.fit} takes many leapfrogs: fitting it again with another seed")
-    (batch,) = fit.read_batches(
+    (batch,) = batches.read_batches(
         job.folder,
         [task._replace(fit=f"{task.fit} again")],
         job.sections["data"].outcome,

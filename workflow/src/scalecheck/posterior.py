@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from scalecheck import ENGINE_VERSION, density, sampler, store
+from scalecheck.batches import Batch
 from scalecheck.columns import local_codes
-from scalecheck.fit import Batch, Fitted
+from scalecheck.fit import Fitted
 from scalecheck.plan import PlannedFit
 from scalecheck.records import Group
 from scalecheck.sites import Site

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import density, fit, orders, plan, posterior, records, store
+from scalecheck import batches, density, fit, orders, plan, posterior, records, store
 from scalecheck.arrangement import Arrangement, arrange, plan_orders
 from scalecheck.checks.moments import Prior
 from scalecheck.data import Column, Table
@@ -28,10 +28,6 @@ from scalecheck.results import Study as Fits
 from scalecheck.study import SamplerSettings, Study
 
 NDArray = np.ndarray
-
-# Fits that advance together. A processor gains little from more, and all of them wait for the longest
-# trajectory: 32 hierarchical fits of 800 rows took 2.1 CPU seconds each, 4 of them 0.9; of linear ones 0.17 and 0.09.
-AT_ONCE = 4
 
 
 class DataSet(NamedTuple):
@@ -186,7 +182,7 @@ def fit_all(
     share
         As of `run`.
     """
-    wanted = fit.stored_columns(likelihood.model, likelihood.unit)
+    wanted = batches.stored_columns(likelihood.model, likelihood.unit)
     # The draws of a unit's own parameters stand in the order in which the rows of one fit name the units.
     sources = [_sources(one, share=share and not likelihood.hidden) for one in data_sets]
     by_size: dict[int, list[tuple[int, PlannedFit]]] = {}
@@ -240,7 +236,7 @@ def _fit_members(
         task._replace(fit=f"{number}/{task.fit}")
         for number, task in zip(owners, tasks, strict=True)
     ]
-    batches = fit.make_batches(
+    made = batches.make_batches(
         likelihood.model,
         labelled,
         values,
@@ -252,9 +248,9 @@ def _fit_members(
     key_of = {task.fit: key for task, key in zip(labelled, keys, strict=True)}
     hidden = [site.name for site in likelihood.hidden]
     found: list[tuple[int, FitResult]] = []
-    for batch in batches:
+    for batch in made:
         batch_keys = jnp.stack([key_of[task.fit] for task in batch.tasks])
-        draws = fit.sample_batch(batch, sampler, batch_keys, AT_ONCE, log)
+        draws = fit.sample_batch(batch, sampler, batch_keys, log)
         fitted = Fitted(batch, draws, np.full(len(batch.tasks), np.nan))
         found += [_result(fitted, i, sampler, hidden) for i in range(len(batch.tasks))]
     return found

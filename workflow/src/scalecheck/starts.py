@@ -1,7 +1,7 @@
 """Where chains start: finite draws from the prior; and what is to blame where there is none."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +10,16 @@ import numpyro
 from numpyro import handlers
 
 from scalecheck import density, sites, store
+from scalecheck.batches import Batch
 from scalecheck.errors import StudyError
 from scalecheck.study import SamplerSettings
-
-if TYPE_CHECKING:
-    from scalecheck.fit import Batch
 
 NDArray = np.ndarray
 
 _TRIES = 10  # batches of candidate starts
 
 
-def find_starts(batch: "Batch", settings: SamplerSettings, keys: jax.Array) -> dict[str, jax.Array]:
+def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dict[str, jax.Array]:
     """Find a start with finite density and gradient for every chain of every fit: `(fit, chain, ...)`.
 
     Raises
@@ -59,7 +57,7 @@ def find_starts(batch: "Batch", settings: SamplerSettings, keys: jax.Array) -> d
 
 
 def _starts_of_fit(
-    batch: "Batch", number: int, candidates: Callable[..., Any], key: jax.Array, n_chains: int
+    batch: Batch, number: int, candidates: Callable[..., Any], key: jax.Array, n_chains: int
 ) -> dict[str, jax.Array]:
     arrays = {name: values[number] for name, values in batch.arrays.items()}
     good: list[Any] = []
@@ -77,7 +75,7 @@ def _take(z: dict[str, jax.Array], which: NDArray | int) -> dict[str, jax.Array]
     return {name: values[which] for name, values in z.items()}
 
 
-def _blame(batch: "Batch", number: int, z: Mapping[str, jax.Array]) -> StudyError:
+def _blame(batch: Batch, number: int, z: Mapping[str, jax.Array]) -> StudyError:
     """Say which site, and which row of the observed one, makes a fit's density or gradient not finite.
 
     `z` is one start: unconstrained sites `(*site,)`, without a leading dimension.
@@ -87,7 +85,7 @@ def _blame(batch: "Batch", number: int, z: Mapping[str, jax.Array]) -> StudyErro
         return _find_culprit(batch, number, z)
 
 
-def _find_culprit(batch: "Batch", number: int, z: Mapping[str, jax.Array]) -> StudyError:
+def _find_culprit(batch: Batch, number: int, z: Mapping[str, jax.Array]) -> StudyError:
     arrays = {name: jnp.asarray(values[number]) for name, values in batch.arrays.items()}
     fit = batch.tasks[number].fit
     constrained = density.constrain(batch.function, dict(z), arrays)
@@ -118,7 +116,7 @@ def _find_culprit(batch: "Batch", number: int, z: Mapping[str, jax.Array]) -> St
 
 
 def _slopes_by_row(
-    batch: "Batch", observed: str, z: Mapping[str, jax.Array], arrays: dict[str, jax.Array]
+    batch: Batch, observed: str, z: Mapping[str, jax.Array], arrays: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
     """Slope `(rows,)` of each row's log likelihood along each site; nothing where rows have none.
 
@@ -136,7 +134,7 @@ def _slopes_by_row(
     return {name: slope(name) for name in z}
 
 
-def _bad_row(batch: "Batch", number: int, bad: jax.Array) -> str:
+def _bad_row(batch: Batch, number: int, bad: jax.Array) -> str:
     rows = np.flatnonzero(np.asarray(bad).reshape(len(bad), -1).any(axis=1))
     own = batch.values[number][store.FILE_ROW]
     named = [str(own[row]) for row in rows[:3] if row < len(own)]

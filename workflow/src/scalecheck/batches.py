@@ -1,0 +1,190 @@
+"""Fits of one shape together: their rows, padded where the model's density does not see it."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from scalecheck import density, model, sites, store
+from scalecheck.columns import Rows, make_rows, pad
+from scalecheck.plan import PlannedFit
+from scalecheck.records import StudyFolder
+from scalecheck.study import ModelSettings
+
+NDArray = np.ndarray
+
+# Below so many rows a fit is padded to this: compiling for another shape takes longer than sampling does.
+SMALL = 2048
+
+# Rows on which is tried whether padding leaves a trace in the density.
+_FEW = 16
+
+
+class Batch(NamedTuple):
+    """Fits of one shape, ready to sample.
+
+    Attributes
+    ----------
+    tasks
+        As planned.
+    function
+        The model as a function of its arrays.
+    arrays
+        Model argument -> `(fit, rows, ...)`.
+    own
+        Each fit's arrays without the padding that only makes small fits share a program.
+    values
+        Each fit's columns as stored, unpadded.
+    sites
+        Of the model, with the shapes that the batch has.
+    vector
+        The compared sites as one vector.
+    labels
+        Labels of each categorical column.
+    unit
+        The column of units, if the model's codes of it are local to a fit.
+    """
+
+    tasks: tuple[PlannedFit, ...]
+    function: Callable[..., Any]
+    arrays: dict[str, NDArray]
+    own: list[dict[str, NDArray]]
+    values: list[dict[str, NDArray]]
+    sites: tuple[sites.Site, ...]
+    vector: density.Vector
+    labels: Mapping[str, Sequence[str] | None]
+    unit: str | None
+
+
+def read_batches(
+    folder: StudyFolder,
+    tasks: Sequence[PlannedFit],
+    outcome: str,
+    settings: ModelSettings,
+    precision: str,
+) -> list[Batch]:
+    """Read each fit's own slice and bring all to one shape; several, where the model cannot be padded."""
+    meta = store.read_meta(folder.data)
+    bound = model.bind(model.load(settings), settings, outcome, meta.labels)
+    wanted = stored_columns(bound, meta.unit)
+    values = [store.read_rows(folder.data, task.slices, wanted) for task in tasks]
+    return make_batches(bound, tasks, values, meta.labels, meta.unit, settings.compare, precision)
+
+
+def stored_columns(bound: model.Model, unit: str | None) -> tuple[str, ...]:
+    """Columns of the store that a batch needs."""
+    units = (unit,) if unit else ()
+    return tuple(dict.fromkeys([*bound.columns, *units, store.OBSERVATION, store.FILE_ROW]))
+
+
+def make_batches(
+    bound: model.Model,
+    tasks: Sequence[PlannedFit],
+    values: Sequence[dict[str, NDArray]],
+    labels: Mapping[str, Sequence[str] | None],
+    unit: str | None,
+    compare: Sequence[str] | None,
+    precision: str,
+) -> list[Batch]:
+    """Bring fits to one shape; to several, where the model cannot be padded.
+
+    Parameters
+    ----------
+    values
+        By fit, the columns of its rows, `(rows,)` each.
+    labels
+        Labels of each categorical column, None for numbers.
+    unit
+        The column of units, if any.
+    compare
+        `model.compare`.
+    precision
+        float32 or float64.
+    """
+    rows = [make_rows(bound, part, labels, precision=precision, unit=unit) for part in values]
+    counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
+    found = sites.describe(bound, rows[0]._replace(counts=counts))
+    compared = sites.compared_sites(bound, found, compare)
+    can_pad = _can_pad(bound, [part._replace(counts=counts) for part in rows], found)
+    sizes = [0 if can_pad else task.rows for task in tasks]
+    batches: list[Batch] = []
+    for size in dict.fromkeys(sizes):
+        members = [i for i, other in enumerate(sizes) if other == size]
+        whole, own = _bring_to_one_shape([rows[i] for i in members], counts, can_pad)
+        function = sites.function_of_arrays(bound, counts | _row_count(bound, size))
+        batches.append(
+            Batch(
+                tuple(tasks[i] for i in members),
+                function,
+                {name: np.stack([part[name] for part in whole]) for name in whole[0]},
+                own,
+                [values[i] for i in members],
+                found,
+                density.vector_of(function, compared, whole[0]),
+                labels,
+                unit if unit in bound.columns else None,
+            )
+        )
+    return batches
+
+
+def _row_count(bound: model.Model, n_rows: int) -> dict[str, int]:
+    return {"n_rows": n_rows} if bound.n_rows else {}
+
+
+def _bring_to_one_shape(
+    rows: Sequence[Rows], counts: Mapping[str, int], can_pad: bool
+) -> tuple[list[dict[str, NDArray]], list[dict[str, NDArray]]]:
+    """Arrays of each fit as they are sampled; and its own, without padding."""
+    sizes = {part.n_rows for part in rows}
+    largest = max(sizes)
+    target = SMALL if len(rows) == 1 and can_pad and largest < SMALL else largest
+    if sizes == {target}:
+        return [part.arrays for part in rows], [part.arrays for part in rows]
+    whole = [_with_mask(pad(part, target, counts)) for part in rows]
+    return whole, [part.arrays for part in rows]
+
+
+def _with_mask(rows: Rows) -> dict[str, NDArray]:
+    return rows.arrays if rows.mask is None else {**rows.arrays, "row_mask": rows.mask}
+
+
+def _can_pad(bound: model.Model, fits: Sequence[Rows], found: Sequence[sites.Site]) -> bool:
+    """Whether rows that are masked leave no trace in the model's density."""
+    rows, observed = fits[0], sites.observed_site(bound, found).name
+    if bound.n_rows or any(site.kind == "factor" for site in found):
+        return False  # a factor may be a sum over rows, and is not masked
+    if any(site.kind == "latent" and "row" in site.indexed_by for site in found):
+        return False
+    function = sites.function_of_arrays(bound, rows.counts)
+    if not density.has_row_likelihood(function, observed, rows.arrays):
+        return False
+    if len({part.n_rows for part in fits}) == 1 and (len(fits) > 1 or rows.n_rows >= SMALL):
+        return True  # nothing is to be padded
+    few = Rows({name: values[:_FEW] for name, values in rows.arrays.items()}, rows.counts, None)
+    latent = [site.name for site in found if site.kind == "latent"]
+    padded = _with_mask(pad(few, 2 * _FEW, rows.counts))
+    return _same_density(function, latent, few.arrays, padded)
+
+
+def _same_density(
+    function: Callable[..., Any],
+    latent: Sequence[str],
+    own: Mapping[str, NDArray],
+    padded: Mapping[str, NDArray],
+) -> bool:
+    """Whether a model gives the same density to rows and to the same rows padded: not where it takes their mean."""
+    keys = jax.random.split(jax.random.PRNGKey(0), 4)
+
+    @jax.jit
+    def energies(own: dict[str, jax.Array], padded: dict[str, jax.Array]) -> tuple[Any, Any]:
+        drawn = density.prior_draws(function, latent, own, keys)
+        each = functools.partial(jax.vmap, axis_size=len(keys))  # of no latent sites, too
+        z = each(lambda values: density.unconstrain(function, values, own))(drawn)
+        one, other = (density.potential(function)(**arrays) for arrays in (own, padded))
+        return each(one)(z), each(other)(z)
+
+    one, other = energies(dict(own), dict(padded))
+    return bool(np.allclose(one, other, rtol=1e-3, equal_nan=True))
