@@ -59,14 +59,14 @@ def shifted(run, chain, sds):
     return run._replace(potential=run.potential + shift, energy=run.energy + shift)
 
 
-@pytest.mark.parametrize("n_draws", [250, 500])
-@pytest.mark.parametrize("rho", [0.0, 0.5])
-def test_autocorrelated_chains_alarm_at_their_level(n_draws, rho):
-    potential = autoregressive(rho, (2000, 4, n_draws), 1)
+@pytest.mark.parametrize(("rho", "n_draws"), [(0.0, 250), (0.5, 250), (0.9, 250), (0.95, 500)])
+def test_autocorrelated_chains_alarm_at_most_at_their_level(rho, n_draws):
+    potential = autoregressive(rho, (800, 4, n_draws), 1)
     p = np.array([adaptation.gap(one, one + 1).p for one in potential])
     for level in (0.05, 0.01):
-        margin = 3 * np.sqrt(level * (1 - level) / len(p))
-        assert np.mean(p < level) == pytest.approx(level, abs=margin + 0.1 * level)
+        assert np.mean(p < level) < level + 3 * np.sqrt(level * (1 - level) / len(p))
+    # The larger of two errors is too large, but not by much.
+    assert np.mean(p < 0.1) > 0.02
 
 
 @pytest.mark.parametrize("n_chains", [2, 4])

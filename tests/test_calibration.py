@@ -153,7 +153,7 @@ def line(scenario, seed, p=0.5, **other):
         "verdict": "adequate", "verdict_01": "adequate", "misfit": False, "heterogeneous": False,
         "family": "", "axis": "", "smallest_p_adjusted": min(1.0, 7 * p),
         "effort_doubled_p": 0.001 if SCENARIOS[scenario].unit else None, "unusable": "",
-        "cpu_seconds": 2.0,
+        "cpu_seconds": 2.0, "code": studies.code(),
     } | other  # fmt: skip
 
 
@@ -267,6 +267,13 @@ def test_batches_of_which_every_line_is_there_are_not_run_again(tmp_path):
     calibrate.append(path, [line("gamma", 5), line("linear", 4)])
     assert list(calibrate.missing(path, "linear", size)) == [[4, 5, 6]]
     assert list(calibrate.missing(path, "gamma", size)) == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_lines_of_other_code_are_made_again(tmp_path):
+    path = tmp_path / "calibration.csv"
+    size = studies.FULL._replace(nulls=3, batch=3)
+    calibrate.append(path, [line("linear", seed, code="another") for seed in (1, 2, 3)])
+    assert list(calibrate.missing(path, "linear", size)) == [[1, 2, 3]]
 
 
 def test_a_line_that_is_made_again_takes_the_place_of_the_old_one(tmp_path):

@@ -145,6 +145,17 @@ def test_a_shift_that_the_dispersion_explains_is_a_misfit():
     assert kinds.count("misfit") > 0.9 * len(kinds)
 
 
+def test_in_random_order_no_parameter_changes_with_the_rows():
+    moments = increments(np.random.default_rng(6), change=0.6)
+    prior = Prior(np.zeros(3), 2.5**2 * np.eye(3))
+    fits = [f"increment-{k}" for k in range(1, len(ROWS) + 1)]
+    findings, _ = drift.check(
+        moments, ROWS, prior, names=NAMES, fits=fits, ordered=False, looks=len(ROWS) - 1
+    )
+    assert {finding.kind for finding in findings} == {"misfit"}
+    assert "though rows come in random order" in findings[2].message
+
+
 def test_a_single_step_is_judged_as_in_the_whole_chain():
     moments = increments(np.random.default_rng(6), change=0.6)
     findings, _ = check(moments, dispersion=1.3)
@@ -158,6 +169,7 @@ def test_a_single_step_is_judged_as_in_the_whole_chain():
             names=NAMES,
             fits=(f"increment-{k + 1}", f"increment-{k + 2}"),
             dispersion=1.3,
+            ordered=True,
             weight=1 / 6,
         )
         assert alone == finding

@@ -34,6 +34,7 @@ def subsets(log2, names=None):
     return Effort(
         names or [f"subset-{i + 1:02d}" for i in range(n_fits)],
         [""] * n_fits,
+        np.full(n_fits, 300),
         2.0 ** np.asarray(log2),
         np.full(n_fits, 0.5),
         np.full(n_fits, 1e-5),
@@ -45,7 +46,14 @@ def level_subsets(leapfrogs, seconds):
     each = np.repeat(np.array(leapfrogs, dtype=float)[:, None], 4, axis=1)
     names = [f"level-source-{i + 1:02d}" for i in range(n_fits)]
     labels = [chr(ord("a") + i) for i in range(n_fits)]
-    return Effort(names, labels, each, np.full(n_fits, 0.5), np.array(seconds, dtype=float))
+    return Effort(
+        names,
+        labels,
+        np.full(n_fits, 300),
+        each,
+        np.full(n_fits, 0.5),
+        np.array(seconds, dtype=float),
+    )
 
 
 @pytest.mark.parametrize("sd", [0.05, 0.15, 0.3])

@@ -7,13 +7,19 @@ import pytest
 
 from scalecheck import exact, results, store
 from scalecheck.checks.finding import Effect, Finding
-from scalecheck.errors import StudyError
 
 
-def finding(family, p, fit=None):
+def finding(family, p, fit=None, axis=None):
     effect = None if p is None else Effect("size", 1.0, 0.0, 2.0)
     return Finding(
-        family=family, p=p, weight=1.0, large=False, effect=effect, fit=fit, message="a message"
+        family=family,
+        p=p,
+        weight=1.0,
+        large=False,
+        effect=effect,
+        axis=axis,
+        fit=fit,
+        message="a message",
     )
 
 
@@ -30,6 +36,31 @@ def test_each_finding_is_ranked_among_its_own_kind():
     assert table.loc["", "p"] == pytest.approx(0.06)
     assert table.loc["", "p_simulated"] == pytest.approx(2 / 5)
     assert (table["n_simulated"] == 4).all()
+
+
+@pytest.mark.parametrize(
+    ("family", "observed", "others"),
+    [
+        # Another subset takes most leapfrogs, another statistic leads, another increment is the last usable one.
+        ("effort", {"fit": "subset-03"}, {"fit": "subset-05"}),
+        ("surprise", {"fit": "increment-02", "axis": "a"}, {"fit": "increment-02", "axis": "b"}),
+        (
+            "heterogeneity",
+            {"fit": "increment-04", "axis": "t"},
+            {"fit": "increment-03", "axis": "t"},
+        ),
+    ],
+)
+def test_a_finding_is_ranked_whatever_the_answer_was_in_simulated_studies(family, observed, others):
+    simulated = [[finding(family, p, **others)] for p in (0.01, 0.02, 0.9, 0.9)]
+    table = exact.ranks([finding(family, 0.1, **observed)], simulated, 0.05)
+    assert table["p_simulated"].iloc[0] == pytest.approx(3 / 5)
+
+
+def test_the_same_name_pooled_and_over_time_are_two_questions():
+    one = finding("heterogeneity", 0.1, fit="axis-t", axis="t")
+    simulated = [[finding("heterogeneity", 0.01, fit="increment-03", axis="t")]]
+    assert exact.ranks([one], simulated, 0.05)["p_simulated"].iloc[0] == pytest.approx(1 / 2)
 
 
 def test_what_was_not_run_is_not_ranked():
@@ -82,5 +113,14 @@ def test_an_increment_where_the_model_broke_is_not_simulated_from(conjugate):
         for name, fit in fits.done.items()
     }
     assert exact.last_good(fits._replace(done=broken)).task.fit == "increment-02"
-    with pytest.raises(StudyError, match=r"verdict.simulate must be 0: no increment"):
-        exact.last_good(fits._replace(done={}))
+    assert exact.last_good(fits._replace(done={})) is None
+
+
+def test_without_a_good_increment_nothing_is_simulated_and_the_study_still_ends(
+    conjugate, monkeypatch
+):
+    monkeypatch.setattr(exact, "last_good", lambda fits: None)
+    log: list[str] = []
+    table = exact.calibrate_exactly(conjugate.folder, conjugate.study, log.append)
+    assert (len(table), list(table.columns)) == (0, exact.COLUMNS)
+    assert log == ["nothing is simulated: no increment has a usable posterior to simulate from"]

@@ -290,7 +290,7 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
 
 
 def test_large_blocks_are_thinned_in_runs_of_neighbours(monkeypatch):
-    monkeypatch.setattr(blocks, "MOST_PREDICTED", 500)
+    monkeypatch.setattr(blocks.surprise, "MOST_PREDICTED", 500)
     chosen, follows = blocks._thinned(1234, np.random.default_rng(12))
     assert len(chosen) == 500
     assert (np.diff(chosen) > 0).all()

@@ -119,6 +119,21 @@ def test_other_latent_sites_say_what_stands_in_the_way():
     assert reason == "model.compare leaves out the latent site b, which all rows share"
 
 
+def walk_of_rows(n_clinics, n_rows):
+    return numpyro.sample("u", dist.GaussianRandomWalk(1.0, num_steps=n_rows))
+
+
+@pytest.mark.parametrize("series", [walk, walk_of_rows])
+def test_new_rows_of_a_series_continue_the_old_ones_and_are_not_drawn_anew(series):
+    assert likelihood(series).no_new_rows().startswith("the latent site u stands in no plate")
+    assert likelihood(series).no_predictions() is None
+
+
+@pytest.mark.parametrize("independent", [none, plated, batched, of_rows])
+def test_rows_and_units_that_are_independent_can_be_predicted(independent):
+    assert likelihood(independent).no_new_rows() is None
+
+
 def test_factors_and_rows_without_a_likelihood_of_their_own_are_refused():
     def penalised(n_clinics, n_rows):
         u = plated(n_clinics, n_rows)

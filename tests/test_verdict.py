@@ -253,11 +253,11 @@ def test_every_defect_is_attributed_as_the_table_says(name):
         ([along("a"), along("x", 2e-3, used=True)], heterogeneous("heterogeneity", "a")),
         ([along("a", 2e-3), along("x", used=True), leads(M)], misfit("heterogeneity", "x")),
         # the exception: a weak axis that no model uses, beside a surprise that speaks of misfit
-        ([along("a", 4e-4), leads(M)], misfit("surprise")),
-        ([along("a", 3e-4), leads(M)], heterogeneous("heterogeneity", "a")),
-        ([along("a", 4e-4), leads(H, "a")], heterogeneous("heterogeneity", "a")),
-        ([along("a", 4e-4), speaks("agreement")], heterogeneous("heterogeneity", "a")),
-        ([along("x", 4e-4, used=True), leads(M)], misfit("heterogeneity", "x")),
+        ([along("a", 6e-4), leads(M)], misfit("surprise")),
+        ([along("a", 4e-4), leads(M)], heterogeneous("heterogeneity", "a")),
+        ([along("a", 6e-4), leads(H, "a")], heterogeneous("heterogeneity", "a")),
+        ([along("a", 6e-4), speaks("agreement")], heterogeneous("heterogeneity", "a")),
+        ([along("x", 6e-4, used=True), leads(M)], misfit("heterogeneity", "x")),
         # the loudest increment leads
         (
             [along("a", 4e-4), leads(M, size=5.0), leads(H, "a", size=9.0)],

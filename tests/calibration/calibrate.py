@@ -5,8 +5,8 @@
     make calibrate ARGS=--quick          # a few minutes, with bounds, into a scratch folder
 
 Each study of scenarios.py is a line of tests/calibration/results/calibration.csv; batches of which
-every line is there are not run again. Then summary.csv, calibration.svg and docs/calibration.md are
-written from the lines. With --quick, exit status 1 says that a rate is out of bounds.
+every line is there, made by the same code, are not run again. Then summary.csv, calibration.svg and
+docs/calibration.md are written from the lines. With --quick, exit status 1 says that a rate is out of bounds.
 """
 
 import argparse
@@ -102,7 +102,10 @@ def run_missing(path: Path, names: list[str], size: Any, n_jobs: int) -> None:
 
 def missing(path: Path, name: str, size: Any) -> Iterator[list[int]]:
     """Seeds 1, 2, ... in batches that always hold the same ones, or the same seed could differ."""
-    seen = {int(line["seed"]) for line in _lines(path) if line["scenario"] == name}
+    from studies import code
+
+    own = [line for line in _lines(path) if (line["scenario"], line["code"]) == (name, code())]
+    seen = {int(line["seed"]) for line in own}
     for start in range(1, size.of(name) + 1, size.batch):
         seeds = list(range(start, start + size.batch))
         if not seen.issuperset(seeds):

@@ -270,7 +270,7 @@ NULLS = {
     "eight_slopes": Scenario("linear", _normal(EIGHT), 9, n_covariates=7),
     "bounded": Scenario("zero_inflated", _zeros(0.01), 4),
     # So few that the effective number is just enough, after the sampler has gone on.
-    "low_ess": Scenario("logit", _bernoulli((-0.3, 0.5, 0.5)), 3, correlation=0.95, draws=60),
+    "low_ess": Scenario("logit", _bernoulli((-0.3, 0.5, 0.5)), 3, correlation=0.95, draws=150),
     "centred": Scenario("centred", _intercepts, 5, unit=True),
     "noncentred": Scenario("noncentred", _intercepts, 5, unit=True),
 }

@@ -1,6 +1,7 @@
 """Run simulated studies through the library, a batch at a time, and give a line of the table for each."""
 
 import functools
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scenarios import N_SUBSETS, SCENARIOS, Scenario, simulate
 
+import scalecheck
 from scalecheck import configuration, model, simulation, verdict
 from scalecheck.checks import effort
 from scalecheck.checks.moments import Prior
@@ -26,9 +28,19 @@ COLUMNS = (
     "scenario", "kind", "seed", "n", "k",
     *(f"{family}_{what}" for family in FAMILIES for what in ("status", "p", "p_adjusted")),
     "verdict", "verdict_01", "misfit", "heterogeneous", "family", "axis", "smallest_p_adjusted",
-    "effort_doubled_p", "unusable", "cpu_seconds",
+    "effort_doubled_p", "unusable", "cpu_seconds", "code",
 )  # fmt: skip
 Line = dict[str, Any]
+
+
+@functools.cache
+def code() -> str:
+    """Short hash of what a line depends on: lines of other code are not to be mixed with new ones."""
+    here = Path(__file__).parent
+    library = sorted(Path(scalecheck.__file__).parent.rglob("*.py"))
+    own = [here / name for name in ("models.py", "scenarios.py", "studies.py")]
+    parts = [path.read_bytes() for path in [*library, *own] if "report" not in path.parts]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 class Size(NamedTuple):
@@ -59,7 +71,7 @@ class Size(NamedTuple):
 
 
 # Warmup and draws as few as fits stay usable with: they go on where they are not.
-FULL = Size(nulls=80, defects=80, batch=40, warmup=300, draws=250)
+FULL = Size(nulls=75, defects=50, batch=25, warmup=300, draws=250)
 
 
 class Prepared(NamedTuple):
@@ -136,7 +148,12 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
         settings, prepared.likelihood, prepared.prior, data_sets, lambda line: None, share=True
     )
     seconds = (time.process_time() - began) / len(seeds)
-    head = {"n": settings.subsets.size, "k": N_SUBSETS, "cpu_seconds": f"{seconds:.2f}"}
+    head = {
+        "n": settings.subsets.size,
+        "k": N_SUBSETS,
+        "cpu_seconds": f"{seconds:.2f}",
+        "code": code(),
+    }
     return [
         head | line_of(name, SCENARIOS[name], seed, outcome)
         for seed, outcome in zip(seeds, outcomes, strict=True)

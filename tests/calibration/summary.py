@@ -90,7 +90,7 @@ def _named_kind(line: pd.Series) -> str:
     if line["family"] == "heterogeneity":
         used = line["axis"] in SCENARIOS[line["scenario"]].covariates
         return "misfit" if used else "heterogeneous"
-    return "misfit" if line["misfit"] else "heterogeneous"
+    return "misfit" if line["misfit"] else "heterogeneous" if line["heterogeneous"] else ""
 
 
 def kind_is_alone(lines: pd.DataFrame) -> pd.Series:

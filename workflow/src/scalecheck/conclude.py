@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalecheck import plan, records, store, verdict
+from scalecheck import confirm, plan, records, store, verdict
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.records import StudyFolder
 from scalecheck.study import VerdictSettings
@@ -18,8 +18,16 @@ _EFFECT = ("name", "value", "low", "high")
 _TEXTS = ("axis", "level", "parameter", "fit")
 _OF_INCREMENTS = ("drift", "surprise", "scaling", "adaptation")
 
-# What tells findings apart; the smallest adjusted p of a study is that of no family.
-_IDENTITY = ("family", "axis", "fit")
+# What tells the questions of a family apart. The fit that effort accuses and the axis that surprise leads with
+# are answers; the axis of heterogeneity is asked, over time in whichever increment is the largest.
+_ASKED = {
+    "heterogeneity": "axis",
+    "drift": "fit",
+    "surprise": "fit",
+    "scaling": "fit",
+    "adaptation": "fit",
+}
+# The smallest adjusted p of a study is that of no family.
 WHOLE_STUDY = ("", "", "")
 
 
@@ -90,6 +98,8 @@ def conclude(
     attribution = verdict.attribute(judged)
     done = fits[fits.status == "done"]
     recorded = [records.read_json(folder.record(fit)) for fit in done.fit]
+    again = confirm.read_record(folder)
+    spent = [*recorded, again] if again else recorded
     # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
     needed = list(done.fit[done.kind != "level"])
     unusable = {fit: reason for fit, reason in zip(done.fit, done.reason, strict=True) if reason}
@@ -111,8 +121,8 @@ def conclude(
             "used": rows_used(folder, list(done.fit), order),
             "first_seen": _first_seen(judged, fits[fits.kind == "increment"]),
         },
-        "gradients": sum(sum(sum(part) for part in one["gradients"].values()) for one in recorded),
-        "seconds": sum(sum(one["seconds"].values()) for one in recorded),
+        "gradients": sum(sum(sum(part) for part in one["gradients"].values()) for one in spent),
+        "seconds": sum(sum(one["seconds"].values()) for one in spent),
         "p_simulated": simulated.get(WHOLE_STUDY),
         "findings": [verdict.as_json(one, simulated.get(identity(one.finding))) for one in judged],
         "forecast": None,
@@ -125,15 +135,19 @@ def _simulated(folder: StudyFolder) -> dict[tuple[str, ...], float]:
     """Ranks among simulated studies by family, axis and fit."""
     table = records.read_table(folder.table("simulated"))
     return {
-        tuple(row[name] or "" for name in _IDENTITY): float(row["p_simulated"])
+        tuple(row[name] or "" for name in ("family", "axis", "fit")): float(row["p_simulated"])
         for row in table.to_dict("records")
         if not math.isnan(row["p_simulated"])
     }
 
 
-def identity(finding: Finding) -> tuple[str, ...]:
-    """Give what tells findings of a study apart."""
-    return tuple(getattr(finding, name) or "" for name in _IDENTITY)
+def identity(finding: Finding) -> tuple[str, str, str]:
+    """Give family, axis and fit where they are what was asked: the same in every study of one plan."""
+    asked = _ASKED.get(finding.family)
+    axis = finding.axis if asked == "axis" else None
+    fit = finding.fit if asked == "fit" else None
+    pooled = "axis-" if asked == "axis" and (finding.fit or "").startswith("axis-") else ""
+    return finding.family, axis or "", fit or pooled
 
 
 def rows_used(folder: StudyFolder, fits: list[str], order: str) -> int:

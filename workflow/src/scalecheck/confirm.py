@@ -94,11 +94,15 @@ def nothing(reason: str) -> dict[str, Any]:
     return {"fit": None, "reason": reason}
 
 
-def read(folder: StudyFolder) -> effort.Confirmation | None:
-    """Read the second fit of a subset; None where there was nothing to confirm."""
+def read_record(folder: StudyFolder) -> dict[str, Any] | None:
+    """Read the record of the second fit of a subset; None where there was nothing to confirm."""
     if not folder.confirmation.exists():
         return None  # a study of one process, without the workflow
     found = records.read_json(folder.confirmation)
-    if found["fit"] is None:
-        return None
-    return effort.Confirmation(found["fit"], np.array(found["leapfrogs"]))
+    return None if found["fit"] is None else found
+
+
+def read(folder: StudyFolder) -> effort.Confirmation | None:
+    """Read what the second fit of a subset took; None where there was nothing to confirm."""
+    found = read_record(folder)
+    return effort.Confirmation(found["fit"], np.array(found["leapfrogs"])) if found else None

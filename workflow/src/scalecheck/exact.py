@@ -28,6 +28,8 @@ from scalecheck.study import Study
 
 NDArray = np.ndarray
 
+COLUMNS = ["family", "axis", "fit", "p", "p_simulated", "n_simulated"]
+
 # Fits that are made again. Levels are the picture of an axis, and no statistic rests on them alone.
 KINDS = ("subset", "axis", "increment")
 
@@ -47,19 +49,23 @@ def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.Data
     Returns
     -------
     DataFrame
-        One row per finding (family, axis, fit), and one without any for the smallest adjusted p of
-        the study: p, p_simulated, n_simulated.
+        One row per finding (family; axis and fit where they are what was asked), and one without any
+        for the smallest adjusted p of the study: p, p_simulated, n_simulated. Empty where there is no
+        posterior to simulate from.
 
     Raises
     ------
     StudyError
-        When the model cannot predict its rows, or no increment is good.
+        When the model cannot predict its rows.
     """
     evidence = open_evidence(folder, settings.model, settings.data.outcome, settings.seed)
     if reason := evidence.likelihood.no_predictions():
         raise StudyError(f"verdict.simulate must be 0: {reason}")
     fits = read_study(folder, settings.increments.order)
     source = last_good(fits)
+    if source is None:
+        log("nothing is simulated: no increment has a usable posterior to simulate from")
+        return pd.DataFrame(columns=COLUMNS)
     log(f"{settings.verdict.simulate} data sets are simulated from {source.task.fit}")
     read = _reader(evidence, fits, source, settings)
     data_sets = [
@@ -72,25 +78,16 @@ def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.Data
     return ranks(observed, simulated, settings.verdict.alpha)
 
 
-def last_good(fits: Fits) -> FitResult:
-    """Give the last usable increment that nothing was found to break at.
+def last_good(fits: Fits) -> FitResult | None:
+    """Give the last usable increment that nothing was found to break at; None where there is none.
 
     Parameters
     ----------
     fits
         Of the study.
-
-    Raises
-    ------
-    StudyError
-        When there is none.
     """
     good = [fit for fit in fits.usable("increment") if not fit.record.get("stop")]
-    if not good:
-        raise StudyError(
-            "verdict.simulate must be 0: no increment has a usable posterior to simulate from"
-        )
-    return good[-1]
+    return good[-1] if good else None
 
 
 def _seed(seed: int, number: int) -> int:
@@ -175,8 +172,7 @@ def ranks(
     smallest = np.array([_smallest(findings, alpha) for findings in simulated])
     own = _smallest(observed, alpha)
     rows.append((*WHOLE_STUDY, own, _rank(own, smallest), len(nulls)))
-    columns = ["family", "axis", "fit", "p", "p_simulated", "n_simulated"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _or_one(p: float | None) -> float:
@@ -191,5 +187,4 @@ def _rank(p: float, others: NDArray) -> float:
 def _smallest(findings: Sequence[Finding], alpha: float) -> float:
     judged = verdict.judge(findings, alpha)
     adjusted = [one.p_adjusted for one in judged if one.p_adjusted is not None]
-    # Holm stops at 1: below it, what is left to compare is the smallest p itself.
     return min(adjusted, default=1.0)

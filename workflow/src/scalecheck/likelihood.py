@@ -113,6 +113,17 @@ class Likelihood:
             return "the outcome has several columns, and this version ranks one number per row"
         return self.no_rows()
 
+    def no_new_rows(self) -> str | None:
+        """Say why rows cannot be predicted that come after those of a fit, or None."""
+        for site in self.hidden:
+            own = {"row", self.unit} & set(site.indexed_by)
+            if own - {column for column, _ in site.plates}:
+                return (
+                    f"the latent site {site.name} stands in no plate: as in a time series or a Gaussian"
+                    " process, new rows continue the old ones"
+                )
+        return self.no_predictions()
+
     def no_rows(self) -> str | None:
         """Say why rows have no part of their own in the log density, or None."""
         if not self.has_row_likelihood:

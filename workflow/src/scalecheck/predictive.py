@@ -94,10 +94,10 @@ class Prediction(NamedTuple):
         """Measure the observed rows and then `surprise.REPLICATES` replicates, `(member, q)`."""
         return self._measure(rng, observed=True)
 
-    def more(self, rng: np.random.Generator) -> Iterator[NDArray]:
-        """Measure `surprise.MORE` further replicates, `(chunk, q)` at a time."""
-        for start in range(0, surprise.MORE, AT_ONCE):
-            yield self._measure(rng, observed=False)[: surprise.MORE - start]
+    def more(self, rng: np.random.Generator, n: int) -> Iterator[NDArray]:
+        """Measure `n` further replicates, `(chunk, q)` at a time."""
+        for start in range(0, n, AT_ONCE):
+            yield self._measure(rng, observed=False)[: n - start]
 
     def _measure(self, rng: np.random.Generator, *, observed: bool) -> NDArray:
         is_observed = np.zeros(AT_ONCE, bool)

@@ -183,6 +183,9 @@ def read_table(path: Path) -> "pd.DataFrame":
         "family",
         "message",
         "fits",
+        "unit",
+        "window",
+        "statistic",
     )
     try:
         names = pd.read_csv(path, nrows=0).columns

@@ -40,6 +40,11 @@ class FitResult(NamedTuple):
         """Compared parameters, unconstrained, `(chain, draw, d)`."""
         return self.tree["unconstrained_posterior"]["z"].to_numpy().astype("float64")
 
+    @property
+    def in_arrival_order(self) -> bool:
+        """Whether its rows come as they arrived, so that the number of a row is a time."""
+        return self.task.slices[0].order == "arrival"
+
 
 def read_fit(folder: StudyFolder, task: PlannedFit, record: dict[str, Any]) -> FitResult:
     """Read a fit that was done, and assess it."""

@@ -17,6 +17,7 @@ def effort_of(fits: Sequence[FitResult]) -> Effort:
     return Effort(
         [fit.task.fit for fit in fits],
         [fit.task.level for fit in fits],
+        np.array([fit.task.rows for fit in fits]),
         _leapfrogs(fits),
         np.array([np.mean(fit.record["step_size"]) for fit in fits]),
         np.array([seconds_per_gradient(fit) for fit in fits]),

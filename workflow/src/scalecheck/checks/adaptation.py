@@ -1,8 +1,9 @@
 """Whether warmup worked: do all chains of an increment sample at the same potential energy?
 
-The chain means of the potential are compared by an F test whose error comes from batch means within
-chains. What else was seen of step sizes, trees and metrics names the cause. Fits whose posterior
-cannot be used are judged, too: this is the family that says why.
+The chain means of the potential are compared by an F test whose error is the larger of two: from
+batch means within chains, and from their effective number of draws. What else was seen of step
+sizes, trees and metrics names the cause. Fits whose posterior cannot be used are judged, too: this is
+the family that says why.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from scipy.stats import t as student
 from scalecheck.checks import chains
 from scalecheck.checks.chains import Chains
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.diagnose import array_stats
 
 NDArray = np.ndarray
 
@@ -24,8 +26,9 @@ INTERVAL = 0.89
 LARGEST_GAP = 1.0
 # Trees that were cut this often: their chain hardly moves, however many leapfrogs it takes.
 MOST_SATURATED = 0.05
-# Few, so that they are long: AR(1) with rho .8 and 250 draws rejects 6.2/1.6 % at 5/1 % by 5 batches,
-# 8.8/2.3 % by 10 and 15.8/5.7 % by 20 (4 chains; at rho .5 5.1/0.9, 5.9/1.1 and 7.3/1.6).
+# Few, so that they are long: by batches alone, 4 AR(1) chains of 250 draws reject 4.8/0.8 % at 5/1 % for
+# rho .8 and 5 batches, but 14/3.8 % for .95 and 28/12 % for .97. With the effective number beside them these
+# are 2.5/0, 5.0/1.0 and 11/3.8 %: a potential with 10 effective draws of a chain remains too few.
 BATCHES = 5
 COLLAPSED = 0.25  # of the median step size of the other chains
 LOW_ACCEPTANCE = 0.15  # below the target
@@ -76,7 +79,7 @@ def gap(potential: NDArray, energy: NDArray) -> Gap:
     potential = potential.astype("float64")
     size = n_draws // BATCHES
     batches = potential[:, n_draws - BATCHES * size :].reshape(n_chains, BATCHES, size).mean(axis=2)
-    error = batches.var(axis=1, ddof=1).mean() / BATCHES
+    error = max(batches.var(axis=1, ddof=1).mean() / BATCHES, _squared_mcse(potential))
     means = batches.mean(axis=1)
     df = n_chains * (BATCHES - 1)
     spread = float(means.var(ddof=1))
@@ -87,6 +90,15 @@ def gap(potential: NDArray, energy: NDArray) -> Gap:
     worst = int(np.argmax(np.abs(means - np.median(means))))
     scale = np.sqrt(error * n_chains / (n_chains - 1)) / unit
     return Gap(worst, float((means - others)[worst] / unit), float(scale), df, p)
+
+
+def _squared_mcse(potential: NDArray) -> float:
+    """Mean over chains of the squared standard error of their means; 0 where nothing moves."""
+    errors = [
+        array_stats.mcse(chain[None], method="mean", chain_axis=0, draw_axis=1)
+        for chain in potential
+    ]
+    return float(np.nan_to_num(np.square(errors).mean()))
 
 
 def check(

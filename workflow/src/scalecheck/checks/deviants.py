@@ -63,14 +63,14 @@ def table(
 
 
 def two_sided(observed: np.ndarray, replicates: np.ndarray) -> np.ndarray:
-    """Return two-sided p-values `(unit,)` of `(unit,)` among `(replicate, unit)`, ties counted half."""
+    """Return two-sided p-values `(unit,)` of `(unit,)` among `(replicate, unit)`, ties of replicates counted half."""
     # What is equal in exact arithmetic is equal: both are sums of the same few numbers.
     slack = 1e-9 * np.maximum(np.abs(observed), replicates.std(axis=0))
     above = (replicates > observed + slack).sum(axis=0)
     below = (replicates < observed - slack).sum(axis=0)
     # The observed ties with itself.
     ties = len(replicates) - above - below + 1
-    tail = (np.minimum(above, below) + ties / 2) / (len(replicates) + 1)
+    tail = (np.minimum(above, below) + (ties + 1) / 2) / (len(replicates) + 1)
     return np.minimum(1.0, 2 * tail)
 
 

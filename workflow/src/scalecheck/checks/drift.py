@@ -35,6 +35,7 @@ def check(
     names: Sequence[str],
     fits: Sequence[str],
     dispersion: float = 1.0,
+    ordered: bool = True,
     looks: int,
 ) -> tuple[list[Finding], pd.DataFrame]:
     """Judge every step between successive increments, and all of them together.
@@ -55,6 +56,9 @@ def check(
     dispersion
         From `agreement`: a shift that it explains is a misfit, one that it does not is
         heterogeneous.
+    ordered
+        Whether rows come as they arrived. In random order no parameter can change with them: a shift
+        is a misfit.
     looks
         Planned number of steps, among which half of the error rate is divided; the sum has the
         other half.
@@ -82,6 +86,7 @@ def check(
             names=names,
             fits=(fits[before], fits[after]),
             dispersion=dispersion,
+            ordered=ordered,
             weight=weight,
         )
         for before, after in pairs
@@ -90,7 +95,7 @@ def check(
     run = [(step, pair) for (_, step), pair in zip(judged, pairs, strict=True) if step is not None]
     steps, pairs = [step for step, _ in run], [pair for _, pair in run]
     if len(steps) > 1:
-        findings.append(_sum(steps, pairs, rows, names, fits, dispersion))
+        findings.append(_sum(steps, pairs, rows, names, fits, dispersion, ordered))
     return findings, _table(steps, pairs, rows, names, fits)
 
 
@@ -109,6 +114,7 @@ def check_step(
     names: Sequence[str],
     fits: Sequence[str],
     dispersion: float,
+    ordered: bool,
     weight: float,
 ) -> Finding:
     """Judge one step; `check` says the same of it.
@@ -119,7 +125,7 @@ def check_step(
         Posterior moments of one fit each, `(1, d)`, `(1, d, d)` and `(1,)`: `Moments.only`.
     rows_before, rows_after
         Their rows.
-    prior, names, dispersion
+    prior, names, dispersion, ordered
         As in `check`.
     fits
         The names of the two fits.
@@ -134,6 +140,7 @@ def check_step(
         names=names,
         fits=fits,
         dispersion=dispersion,
+        ordered=ordered,
         weight=weight,
     )
     return finding
@@ -148,6 +155,7 @@ def _judge(
     names: Sequence[str],
     fits: Sequence[str],
     dispersion: float,
+    ordered: bool,
     weight: float,
 ) -> tuple[Finding, Step | None]:
     """Return the finding of one step and what it was judged by, None where it was not run."""
@@ -163,7 +171,9 @@ def _judge(
         where = {"fit": fits[-1], "fits": tuple(fits)}
         return not_run("drift", str(reason), weight=weight, **where), None
     where = f"from {rows[0]} to {rows[1]} rows"
-    return _finding([step], 0, where, fits[-1], names, tuple(fits), dispersion, weight), step
+    return _finding(
+        [step], 0, where, fits[-1], names, tuple(fits), dispersion, ordered, weight
+    ), step
 
 
 def _sum(
@@ -173,12 +183,13 @@ def _sum(
     names: Sequence[str],
     fits: Sequence[str],
     dispersion: float,
+    ordered: bool,
 ) -> Finding:
     """Judge all steps together: small shifts that add up."""
     largest = int(np.argmax([np.abs(step.shift).max() for step in steps]))
     before, after = pairs[largest]
     where = f"over {len(steps)} steps, most from {rows[before]} to {rows[after]} rows,"
-    return _finding(steps, largest, where, None, names, tuple(fits), dispersion, 0.5)
+    return _finding(steps, largest, where, None, names, tuple(fits), dispersion, ordered, 0.5)
 
 
 def _p(steps: list[Step], dispersion: float) -> float:
@@ -195,6 +206,7 @@ def _finding(
     names: Sequence[str],
     fits: tuple[str, ...],
     dispersion: float,
+    ordered: bool,
     weight: float,
 ) -> Finding:
     """Return the finding of some steps; the leading one gives the effect and the parameter."""
@@ -203,6 +215,7 @@ def _finding(
     size, usual = float(abs(step.shift[j])), float(step.usual[j])
     p = _p(steps, 1.0)
     unexplained = _p(steps, max(1.0, dispersion)) / weight < NOTABLE
+    cause = _cause(unexplained, ordered, dispersion)
     growth = min(s.growth for s in steps)
     return Finding(
         family="drift",
@@ -212,34 +225,31 @@ def _finding(
         effect=Effect("shift in posterior sds", size, size - 1.96 * usual, size + 1.96 * usual),
         parameter=names[j],
         fit=fit,
-        kind="heterogeneous" if unexplained else "misfit",
+        kind="heterogeneous" if unexplained and ordered else "misfit",
         fits=fits,
-        message=_message(names[j], where, size, usual, notable(p, weight), unexplained, dispersion)
+        message=_message(names[j], where, size, usual, notable(p, weight), cause)
         + ("; indicative: let increments grow by a factor of 2" if growth < SMALLEST_GROWTH else "")
         + not_identified(step.n_dropped, len(names), "these rows"),
     )
 
 
-def _message(
-    name: str,
-    where: str,
-    size: float,
-    usual: float,
-    seen: bool,
-    unexplained: bool,
-    dispersion: float,
-) -> str:
+def _message(name: str, where: str, size: float, usual: float, seen: bool, cause: str) -> str:
     numbers = f"{rounded(size)} posterior sds where {rounded(usual)} is usual"
     if not seen:
         return f"{where} the posterior moved as expected: {name} by {numbers}"
-    if unexplained:
+    return f"{where} {name} moved by {numbers}{cause}"
+
+
+def _cause(unexplained: bool, ordered: bool, dispersion: float) -> str:
+    if not unexplained:
         return (
-            f"{where} {name} moved by {numbers}: the parameters change as data arrive: "
-            "let them depend on time or on what arrived later"
+            f", which the dispersion {rounded(dispersion)} of the subsets explains: the model claims too"
+            " little variance"
         )
+    if not ordered:
+        return ", though rows come in random order: the model claims too little variance"
     return (
-        f"{where} {name} moved by {numbers}, which the dispersion {rounded(dispersion)} "
-        "of the subsets explains: the model claims too little variance"
+        ": the parameters change as data arrive: let them depend on time or on what arrived later"
     )
 
 

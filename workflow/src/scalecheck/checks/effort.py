@@ -34,6 +34,8 @@ class Effort(NamedTuple):
     ----------
     fits, levels
         `(fit,)` names; the level of each, "" for random subsets.
+    rows
+        `(fit,)` of each.
     leapfrogs
         `(fit, chain)` mean per iteration.
     step_size, seconds_per_gradient
@@ -42,6 +44,7 @@ class Effort(NamedTuple):
 
     fits: Sequence[str]
     levels: Sequence[str]
+    rows: NDArray
     leapfrogs: NDArray
     step_size: NDArray
     seconds_per_gradient: NDArray
@@ -158,9 +161,9 @@ def check(
         Of the worst subset; its effect is the ratio to the others with an 89 % interval.
     table
         One row per subset and level: fit, kind, axis, level, leapfrogs (mean per iteration),
-        log2_leapfrogs and log2_sd (over chains), step_size, seconds_per_gradient, ratio and
-        seconds_ratio (subsets: to the geometric mean of the others; levels: to the median of their
-        axis), p (subsets; not yet corrected for looking at each).
+        log2_leapfrogs and log2_sd (over chains), step_size, seconds_per_gradient, ratio (of leapfrogs)
+        and seconds_ratio (of seconds per gradient and row; subsets: to the geometric mean of the
+        others; levels: to the median of their axis), p (subsets; not yet corrected for looking at each).
     """
     reason = _problem(subsets)
     compared = None if reason else compare(subsets.log2)
@@ -216,6 +219,8 @@ def _message(subsets: Effort, compared: Comparison, repeated: float | None, p: f
         return f"{name} takes {numbers}, and {rounded(repeated)} times with another seed: {look}"
     if p < NOTABLE:
         return f"{name} takes {numbers}, not yet confirmed with another seed: {look}"
+    if repeated is not None and repeated >= LARGE:
+        return f"{name} takes {numbers}, and {rounded(repeated)} times with another seed, less than surely"
     if repeated is not None:
         return (
             f"{name} took {numbers}, but a refit with another seed did not repeat it"
@@ -233,7 +238,7 @@ def _of_levels(table: pd.DataFrame) -> str:
     worst = levels.loc[levels[["ratio", "seconds_ratio"]].max(axis=1).idxmax()]
     return (
         f"; along {worst['axis']}, {worst['level']} takes {rounded(worst['ratio'])} times the median leapfrogs"
-        f" and {rounded(worst['seconds_ratio'])} times the median seconds per gradient"
+        f" and {rounded(worst['seconds_ratio'])} times the median seconds per row of a gradient"
     )
 
 
@@ -247,7 +252,8 @@ def _subsets_table(subsets: Effort, compared: Comparison | None) -> pd.DataFrame
 
 
 def _levels_table(axis: str, levels: Effort) -> pd.DataFrame:
-    each, seconds = 2 ** levels.log2.mean(axis=1), levels.seconds_per_gradient
+    # Levels differ in rows, and more rows take longer whatever they are.
+    each, seconds = 2 ** levels.log2.mean(axis=1), levels.seconds_per_gradient / levels.rows
     nan = np.full(len(levels.fits), np.nan)
     return _table(levels, "level", axis, each / np.median(each), seconds / np.median(seconds), nan)
 

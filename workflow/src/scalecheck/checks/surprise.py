@@ -20,9 +20,14 @@ from scalecheck.checks.meanings import Setting
 
 LARGE = 4.0
 
-# Replicates, and how many more where the observed is among the first two: its p could otherwise not
-# pass a correction for several looks and families.
-REPLICATES, MORE = 999, 19_999
+REPLICATES = 999
+
+# Where the observed is among the first two, so many more are drawn, over the weight of the step: a p of
+# 2 in 3,000 is strong after the correction for seven families, and for looks as the weight says.
+MORE = 3_000
+
+# Of more new rows than this, some are left out.
+MOST_PREDICTED = 30_000
 
 # The longer comparison ends early when so many replicates were more extreme (Besag & Clifford 1991):
 # p is then above 0.001 and known to a quarter.
@@ -57,6 +62,11 @@ class Step(NamedTuple):
     before: int
     fits: tuple[str, ...]
     weight: float
+
+
+def n_more(weight: float) -> int:
+    """Further replicates that resolve whether a step of this share of the error rate is strong."""
+    return int(np.ceil(MORE / weight))
 
 
 def check(

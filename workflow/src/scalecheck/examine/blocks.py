@@ -21,8 +21,7 @@ from scalecheck.study import DataSettings
 
 NDArray = np.ndarray
 
-# More new rows than this are thinned, in runs of neighbours, so that the dependence between them is still seen.
-MOST_PREDICTED = 30_000
+# Rows that are thinned are so in runs of neighbours, that the dependence between them is still seen.
 RUN = 100
 
 # Bins of a number that is an axis.
@@ -46,7 +45,7 @@ def check_surprise(evidence: Evidence, study: Study, data: DataSettings) -> Exam
     steps = list(zip(fits[:-1], fits[1:], strict=True))
     if len(fits) == 1 and not _learns(evidence.likelihood):
         steps = [(fits[0], fits[0])]
-    reason = evidence.likelihood.no_predictions() or (
+    reason = evidence.likelihood.no_new_rows() or (
         "" if steps else "fewer than 2 increments have a usable posterior"
     )
     if reason:
@@ -84,15 +83,15 @@ def surprise_step(
         where = {"fit": step.fit, "fits": fits, "weight": weight}
         return not_run("surprise", reason, **where), pd.DataFrame(columns=surprise.COLUMNS)
     rng = evidence.rng(f"surprise {after.task.fit}")
-    order = after.task.slices[0].order
+    order, in_order = after.task.slices[0].order, after.in_arrival_order
     values = evidence.columns([Slice(order, start, after.task.rows)], data.axes)
-    prediction = _predict(evidence.likelihood, data, values, before, order == "arrival", rng)
+    prediction = _predict(evidence.likelihood, data, values, before, in_order, rng)
     return surprise.check(
         prediction.statistics,
         prediction.observed(rng),
-        lambda: prediction.more(rng),
+        lambda: prediction.more(rng, surprise.n_more(weight)),
         step=step,
-        setting=Setting(data.order or "arrival" if order == "arrival" else None, learned),
+        setting=Setting(data.order or "arrival" if in_order else None, learned),
         rng=rng,
     )
 
@@ -127,9 +126,9 @@ def _predict(
 
 def _thinned(n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     """Choose rows in runs of neighbours: their numbers, and whether each follows the one before it."""
-    if n <= MOST_PREDICTED:
+    if n <= surprise.MOST_PREDICTED:
         return np.arange(n), np.ones(n, bool)
-    runs = np.sort(rng.choice(n // RUN, MOST_PREDICTED // RUN, replace=False))
+    runs = np.sort(rng.choice(n // RUN, surprise.MOST_PREDICTED // RUN, replace=False))
     chosen = (runs[:, None] * RUN + np.arange(RUN)).ravel()
     return chosen, np.diff(chosen, prepend=-1) == 1
 

@@ -41,6 +41,7 @@ def check_drift(evidence: Evidence, study: Study, dispersion: float) -> Examined
         names=evidence.names,
         fits=[fit.task.fit for fit in fits],
         dispersion=dispersion,
+        ordered=fits[-1].in_arrival_order,
         looks=looks,
     )
     return Examined(findings, {"drift": table})

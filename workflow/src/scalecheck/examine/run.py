@@ -132,7 +132,7 @@ def step_findings(
         before, after = usable[-2:]
         if evidence.names:
             found.append(_drift_step(evidence, before, after, looks))
-        if not evidence.likelihood.no_predictions():
+        if not evidence.likelihood.no_new_rows():
             found.append(surprise_step(evidence, data, before, after, 1 / looks)[0])
     if evidence.names:
         found += scaling_step(fits, scaling_looks(planned))
@@ -150,5 +150,6 @@ def _drift_step(evidence: Evidence, before: FitResult, after: FitResult, looks: 
         names=evidence.names,
         fits=(before.task.fit, after.task.fit),
         dispersion=1.0,
+        ordered=after.in_arrival_order,
         weight=drift.step_weight(looks),
     )

@@ -22,7 +22,7 @@ def describe_units(evidence: Evidence, study: Study) -> pd.DataFrame:
     """Tabulate the most deviant units of the largest fit that can be used; no finding comes of it."""
     likelihood = evidence.likelihood
     fits = [*study.usable("increment")[-1:], *_usable_axes(study)]
-    if likelihood.unit is None or not fits or not evidence.names or likelihood.no_predictions():
+    if likelihood.unit is None or not fits or not evidence.names or likelihood.no_new_rows():
         return pd.DataFrame()
     if no_draws(likelihood, fits[0]):
         return pd.DataFrame()

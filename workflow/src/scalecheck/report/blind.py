@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from scalecheck.checks.surprise import MOST_PREDICTED
 from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.labels import listed
 from scalecheck.report.numbers import count, is_missing, text
@@ -101,6 +102,14 @@ def _looks(inputs: ReportInputs) -> Iterator[str]:
 def _rows(inputs: ReportInputs) -> Iterator[str]:
     rows = inputs.verdict.get("rows") or {}
     used, total = rows.get("used"), rows.get("total")
+    increments = inputs.fits[
+        (inputs.fits["kind"] == "increment") & (inputs.fits["status"] == "done")
+    ]
+    if "surprise" in _ran(inputs) and increments["rows"].diff().max() > MOST_PREDICTED:
+        yield (
+            f"Of larger blocks of new rows, {count(MOST_PREDICTED)} were predicted, in runs of neighbours:"
+            " surprise did not see the others."
+        )
     if not is_missing(used) and total and used < total:
         yield (
             f"{count(total - used)} of {count(total)} rows were in no fit: trouble that is rare, "
