@@ -14,7 +14,6 @@ from scalecheck.study import Study, section_of
 # Keys that the schema has from the start and that later work will honour: the values refused until
 # then (None: all but the default), and what to do meanwhile.
 _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
-    "sampler.engine": (("lanes",), "the lane engine is not built yet: use numpyro"),
     "sampler.start": (("previous", "pathfinder", "variational"), "only prior and uniform starts are built yet"),
     "sampler.on_stall": (("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),

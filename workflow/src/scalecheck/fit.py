@@ -84,7 +84,7 @@ def sample_batch(
     starts = find_starts(batch, settings, pairs[:, 0])
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
-    draws = sampler.sample(
+    draws = _ENGINES[settings.engine](
         density.potential(batch.function),
         batch.arrays,
         starts,
@@ -93,8 +93,6 @@ def sample_batch(
         draws=settings.draws,
         most_draws=MOST_TIMES * settings.draws,
         enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
-        # On a processor a batch gains nothing from advancing together and waits for its longest trees.
-        fits_at_once=1 if jax.default_backend() == "cpu" else None,
         on_block=lambda progress: log(progress_line(batch, progress)),
     )
     # Finding starts is a compilation with next to nothing to compute.
@@ -102,6 +100,16 @@ def sample_batch(
         seconds=_add_compile(draws.seconds, starting[0]),
         cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
     )
+
+
+def _numpyro(*arguments: Any, **options: Any) -> sampler.Draws:
+    """Sample with NumPyro's own transition."""
+    # On a processor a batch gains nothing from advancing together and waits for its longest trees.
+    fits_at_once = 1 if jax.default_backend() == "cpu" else None
+    return sampler.sample(*arguments, **options, fits_at_once=fits_at_once)
+
+
+_ENGINES = {"numpyro": _numpyro, "lanes": sampler.sample_lanes}
 
 
 def _add_compile(elapsed: sampler.Elapsed, seconds: float) -> sampler.Elapsed:

@@ -1,7 +1,17 @@
 """Many chains of many same-shaped fits at once, in blocks."""
 
 from scalecheck.sampler.constant import without_parameters
+from scalecheck.sampler.drive import sample_lanes
 from scalecheck.sampler.nuts import Settings
 from scalecheck.sampler.run import Draws, Elapsed, Progress, Window, sample
 
-__all__ = ["Draws", "Elapsed", "Progress", "Settings", "Window", "sample", "without_parameters"]
+__all__ = [
+    "Draws",
+    "Elapsed",
+    "Progress",
+    "Settings",
+    "Window",
+    "sample",
+    "sample_lanes",
+    "without_parameters",
+]

@@ -136,11 +136,11 @@ def sample(
     n_chains = len(next(iter(starts.values()))[0])
     keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
     arrays = {name: jnp.asarray(values) for name, values in arrays.items()}
-    clock = _Clock()
+    clock = Clock()
     program = compile_program(
         potential, settings, keys, dict(starts), arrays, block=block, fits_at_once=fits_at_once
     )
-    clock.lap("compile")
+    clock.lap(compile=1.0)
     state = program.init(keys, dict(starts), arrays)
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
@@ -155,7 +155,7 @@ def sample(
                 seen[fit].append(_to_host(found, fit, part))
             if part.window is not None:
                 windows.append(_window(state, seen, part, windows))
-            clock.lap("warmup" if part.warmup else "sampling")
+            clock.lap(**{"warmup" if part.warmup else "sampling": 1.0})
             latest = [seen[fit] for fit in active]
             on_block(_progress(active, part, plan[-1].stop, latest, time.perf_counter() - began))
         done = plan[-1].stop
@@ -173,7 +173,7 @@ def sample(
     )
 
 
-class _Clock:
+class Clock:
     """Seconds since the last lap, added up by phase."""
 
     def __init__(self) -> None:
@@ -181,10 +181,12 @@ class _Clock:
         self.cpu = dict.fromkeys(Elapsed._fields, 0.0)
         self.last = time.perf_counter(), time.process_time()
 
-    def lap(self, phase: str) -> None:
+    def lap(self, **shares: float) -> None:
+        """Share the time since the last lap among phases."""
         now = time.perf_counter(), time.process_time()
-        self.wall[phase] += now[0] - self.last[0]
-        self.cpu[phase] += now[1] - self.last[1]
+        for phase, share in shares.items():
+            self.wall[phase] += share * (now[0] - self.last[0])
+            self.cpu[phase] += share * (now[1] - self.last[1])
         self.last = now
 
 

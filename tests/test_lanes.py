@@ -1,0 +1,379 @@
+"""The lane sampler: its transitions, its adaptation, and that it samples what NumPyro samples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.infer.hmc_util import IntegratorState, _is_turning, warmup_adapter
+from scipy import stats
+
+from scalecheck.diagnose import array_stats
+from scalecheck.sampler import Settings, adaptation, lanes, metric, sample, sample_lanes
+
+D = 4
+COVARIANCE = np.array(
+    [[4.0, 1.8, 0, 0], [1.8, 1.0, 0, 0], [0, 0, 0.25, 0.1], [0, 0, 0.1, 9.0]], dtype="float32"
+)
+
+
+def gaussian(precision, mean):
+    """Potential of a normal of two sites, `a` of three coordinates and `b` of one."""
+
+    def potential(z):
+        away = jnp.concatenate([z["a"], z["b"]]) - mean
+        return 0.5 * away @ precision @ away
+
+    return potential
+
+
+def starts(n_fits, n_chains, seed=1):
+    z = np.random.default_rng(seed).normal(size=(n_fits, n_chains, D)).astype("float32")
+    return {"a": z[..., :3], "b": z[..., 3:]}
+
+
+def batch(n_fits, covariance=COVARIANCE):
+    precision = np.linalg.inv(covariance).astype("float32")
+    mean = np.arange(n_fits * D, dtype="float32").reshape(n_fits, D)
+    return {"precision": np.stack([precision] * n_fits), "mean": mean}
+
+
+def run(
+    sampler=sample_lanes,
+    *,
+    n_fits=2,
+    n_chains=4,
+    draws=400,
+    settings=None,
+    seed=1,
+    covariance=COVARIANCE,
+    **options,
+):
+    return sampler(
+        gaussian,
+        batch(n_fits, covariance),
+        starts(n_fits, n_chains),
+        settings or Settings(300, 0.8, 8, ()),
+        key=jax.random.split(jax.random.PRNGKey(seed), n_fits),
+        draws=draws,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return run()
+
+
+def flat(z):
+    return np.concatenate([z["a"], z["b"]], axis=-1).astype(float)
+
+
+# ---- what is sampled
+
+
+METRICS = {"diagonal": (), "dense": (("a", "b"),), "block": (("a",),)}
+
+
+@pytest.mark.parametrize("dense", METRICS.values(), ids=METRICS)
+def test_a_correlated_normal_has_its_moments_and_quantiles(dense):
+    found = run(draws=1000, settings=Settings(300, 0.8, 8, dense))
+    for fit, z in enumerate(found.z):
+        draws = flat(z)
+        mean = np.arange(D) + fit * D
+        for j in range(D):
+            scores = (draws[..., j] - mean[j]) / np.sqrt(COVARIANCE[j, j])
+            for values, truth in [
+                (scores, 0.0),
+                (scores**2, 1.0),
+                (scores < -1, stats.norm.cdf(-1)),
+            ]:
+                error = array_stats.mcse(
+                    values.astype(float), method="mean", chain_axis=0, draw_axis=1
+                )
+                assert abs(values.mean() - truth) < 4.5 * error
+        assert np.corrcoef(draws.reshape(-1, D).T)[0, 1] == pytest.approx(0.9, abs=0.03)
+
+
+def test_a_dense_metric_needs_fewer_leapfrogs(plain):
+    dense = run(settings=Settings(300, 0.8, 8, (("a", "b"),)))
+    leapfrogs = lambda found: found.iterations[0].n_steps[:, 300:].mean()  # noqa: E731
+    assert leapfrogs(dense) < leapfrogs(plain)
+
+
+@pytest.fixture(scope="module")
+def trajectories():
+    """Long runs of both samplers at the same step size and metric: nothing was adapted."""
+    settings, wide = Settings(0, 0.8, 6, ()), 10 * COVARIANCE
+    return [
+        run(
+            sampler, n_fits=1, covariance=wide, n_chains=64, draws=150, settings=settings, seed=seed
+        )
+        for sampler, seed in ((sample, 3), (sample_lanes, 4))
+    ]
+
+
+def test_trajectories_are_as_long_as_those_of_numpyro(trajectories):
+    counts = [
+        np.bincount(t.iterations[0].n_steps[:, 20::5].ravel(), minlength=64) for t in trajectories
+    ]
+    table = np.array(counts)[:, np.array(counts).sum(axis=0) > 20]
+    assert table.shape[1] > 5
+    assert stats.chi2_contingency(table).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("what", ["acceptance_rate", "energy", "potential_energy"])
+def test_iterations_look_like_those_of_numpyro(trajectories, what):
+    means = [getattr(t.iterations[0], what)[:, 20:].mean(axis=1) for t in trajectories]
+    assert stats.ttest_ind(*means).pvalue > 1e-3
+    values = [getattr(t.iterations[0], what)[:, 20::10].ravel() for t in trajectories]
+    assert stats.ks_2samp(*values).pvalue > 1e-3
+
+
+def test_adapted_step_sizes_and_acceptance_are_those_of_numpyro():
+    found = [
+        run(sampler, n_fits=1, n_chains=48, draws=100, seed=5) for sampler in (sample, sample_lanes)
+    ]
+    sizes = [np.log(one.iterations[0].step_size[:, -1]) for one in found]
+    assert stats.ttest_ind(*sizes).pvalue > 1e-3
+    rates = [one.iterations[0].acceptance_rate[:, 300:].mean(axis=1) for one in found]
+    assert stats.ttest_ind(*rates).pvalue > 1e-3
+
+
+def test_a_funnel_has_the_marginal_of_its_neck():
+    """Where the step size is small enough for it: y is standard normal whatever x does."""
+
+    def funnel(scale):
+        return lambda z: (
+            0.5 * z["y"] ** 2 + 0.5 * (z["x"] * jnp.exp(-scale * z["y"])) ** 2 + scale * z["y"]
+        )
+
+    zero = {"y": np.zeros((1, 16), "float32"), "x": np.ones((1, 16), "float32")}
+    found = sample_lanes(
+        funnel,
+        {"scale": np.array([0.5], "float32")},
+        zero,
+        Settings(300, 0.95, 8, ()),
+        key=jax.random.split(jax.random.PRNGKey(6), 1),
+        draws=500,
+    )
+    y = found.z[0]["y"].astype(float)
+    for values, truth in [(y, 0.0), (y**2, 1.0), ((y < -1.5).astype(float), stats.norm.cdf(-1.5))]:
+        error = array_stats.mcse(values, method="mean", chain_axis=0, draw_axis=1)
+        assert abs(values.mean() - truth) < 4.5 * error
+
+
+# ---- transitions
+
+
+LAYOUTS = {
+    "diagonal": metric.lay_out({"a": np.zeros(3), "b": np.zeros(1)}, ()),
+    "dense": metric.lay_out({"a": np.zeros(3), "b": np.zeros(1)}, (("a", "b"),)),
+    "block": metric.lay_out({"a": np.zeros(3), "b": np.zeros(1)}, (("a",),)),
+}
+
+
+def random_metric(layout, rng):
+    parts = []
+    for part in layout:
+        root = rng.normal(size=(len(part.places), len(part.places)))
+        parts.append(
+            root @ root.T + np.eye(len(root)) if part.dense else rng.gamma(3, size=len(root))
+        )
+    roots = [np.linalg.cholesky(np.linalg.inv(p)) if p.ndim == 2 else p**-0.5 for p in parts]
+    as_arrays = lambda values: tuple(jnp.asarray(v, "float32") for v in values)  # noqa: E731
+    return metric.Metric(as_arrays(parts), as_arrays(roots))
+
+
+def whole(layout, parts):
+    """The matrix that the blocks make."""
+    found = np.zeros((D, D))
+    for part, values in zip(layout, parts, strict=True):
+        found[np.ix_(part.places, part.places)] = values if part.dense else np.diag(values)
+    return found
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_metric_is_the_matrix_of_its_blocks(layout):
+    rng = np.random.default_rng(7)
+    one = random_metric(layout, rng)
+    r = jnp.asarray(rng.normal(size=(5, D)), "float32")
+    inverse = whole(layout, one.inverse)
+    np.testing.assert_allclose(
+        metric.velocity(layout, one, r), np.asarray(r) @ inverse, rtol=1e-4, atol=1e-4
+    )
+    assert float(metric.kinetic(layout, one, r[0])) == pytest.approx(
+        float(r[0] @ inverse @ r[0]) / 2, rel=1e-4
+    )
+    np.testing.assert_allclose(metric.diagonal(layout, one), np.diag(inverse), rtol=1e-6)
+    momenta = np.stack([metric.momentum(layout, one, row) for row in jnp.eye(D)])
+    np.testing.assert_allclose(momenta.T @ momenta, np.linalg.inv(inverse), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "layout", [LAYOUTS["diagonal"], LAYOUTS["dense"]], ids=["diagonal", "dense"]
+)
+def test_the_u_turn_criterion_is_that_of_numpyro(layout):
+    rng = np.random.default_rng(8)
+    one = random_metric(layout, rng)
+    for _ in range(200):
+        left, right, total = jnp.asarray(rng.normal(size=(3, D)), "float32")
+        expected = _is_turning(one.inverse[0], left, right, total)
+        assert bool(metric.is_turning(layout, one, left, right, total)) == bool(expected)
+
+
+@pytest.fixture
+def lane():
+    layout, at = LAYOUTS["diagonal"], jax.value_and_grad(lambda z: 0.5 * jnp.sum(z**2))
+    z = jnp.asarray([0.5, -1.0, 0.2, 2.0])
+    resting = lanes.rest(jax.random.PRNGKey(1), z, at, metric.identity(layout, z.dtype), 5)
+    normal = jnp.asarray([0.3, -0.1, 1.2, 0.4])
+    begun = lanes.begin(
+        resting._replace(step_size=jnp.float32(0.1)), normal, jnp.uint32(0b10), layout
+    )
+    return begun, at, layout
+
+
+def test_an_iteration_begins_where_the_last_one_ended_with_a_new_energy(lane):
+    begun, _, _ = lane
+    assert float(begun.energy) == pytest.approx(0.5 * (5.29 + 1.7))
+    np.testing.assert_array_equal(begun.front.z, begun.tree.candidate.z)
+    assert (float(begun.direction), int(begun.depth), int(begun.n_steps)) == (-1.0, 0, 0)
+
+
+def test_a_leapfrog_turned_round_leads_back(lane):
+    begun, at, layout = lane
+    there, _ = lanes.leapfrog(begun, at, layout)
+    assert float(jnp.abs(there.front.z - begun.front.z).max()) > 0.01
+    back, leaf = lanes.leapfrog(there._replace(direction=-there.direction), at, layout)
+    np.testing.assert_allclose(back.front.z, begun.front.z, atol=1e-6)
+    np.testing.assert_allclose(back.front.r, begun.front.r, atol=1e-6)
+    assert float(leaf.energy) == pytest.approx(float(begun.energy), rel=1e-5)
+
+
+def test_a_subtree_draws_among_its_leaves_by_weight(lane):
+    begun, at, layout = lane
+    one, first = lanes.leapfrog(begun, at, layout)
+    first = first._replace(energy=begun.energy + np.log(2.0))
+    one, diverging = lanes.grow(one, first, jnp.float32(0.99), symmetric=False)
+    assert not diverging
+    second = first._replace(energy=begun.energy, z=first.z + 1)
+    for u, taken in ((0.66, second), (0.67, first)):  # weights 1/2 and 1
+        grown, _ = lanes.grow(one, second, jnp.float32(u), symmetric=False)
+        np.testing.assert_array_equal(grown.subtree.candidate.z, taken.z)
+    assert float(jnp.exp(grown.subtree.log_weight)) == pytest.approx(1.5, rel=1e-5)
+    assert float(grown.accept) == pytest.approx(1.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("energy", [1e4, np.nan, np.inf])
+def test_a_leaf_of_far_too_much_energy_diverges_and_is_never_taken(lane, energy):
+    begun, at, layout = lane
+    moved, leaf = lanes.leapfrog(begun, at, layout)
+    grown, diverging = lanes.grow(
+        moved, leaf._replace(energy=jnp.float32(energy)), jnp.float32(0), symmetric=False
+    )
+    assert bool(diverging)
+    joined = lanes.join(grown, diverging, jnp.float32(0))
+    np.testing.assert_array_equal(joined.tree.candidate.z, begun.tree.candidate.z)
+    assert float(grown.accept) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_reversal_goes_on_from_the_other_end(lane):
+    begun, at, layout = lane
+    moved, _ = lanes.leapfrog(begun, at, layout)
+    turned = lanes.reverse(moved._replace(depth=jnp.int32(1)))  # the second coin says forward
+    assert float(turned.direction) == 1.0
+    np.testing.assert_array_equal(turned.front.z, moved.back.z)
+    np.testing.assert_array_equal(turned.back.z, moved.front.z)
+
+
+# ---- adaptation
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("warmup", [15, 60, 150, 400])
+def test_warmup_learns_what_that_of_numpyro_learns(dense, warmup):
+    rng = np.random.default_rng(9)
+    z = (rng.normal(size=(warmup, 3)) @ np.diag([1, 3, 0.2])).astype("float32")
+    rates = rng.beta(4, 1, size=warmup).astype("float32")
+    init, update = warmup_adapter(warmup, dense_mass=dense)
+    theirs = init(IntegratorState(z[0]), jax.random.PRNGKey(1), mass_matrix_size=3)
+    layout = metric.lay_out({"z": z[0]}, (("z",),) if dense else ())
+    plan = adaptation.windows(warmup)
+    own_metric = metric.identity(layout, z.dtype)
+    own = adaptation.start(layout, plan, jnp.float32(1), 3)
+    ours = jax.jit(lambda seen, m, s: adaptation.update(layout, plan, seen, m, s, 0.8))
+    update = jax.jit(update)
+    for i in range(warmup):
+        theirs = update(i, rates[i], IntegratorState(z[i]), theirs)
+        seen = adaptation.Seen(jnp.int32(i), rates[i], z[i], z[i])
+        size, own_metric, own = ours(seen, own_metric, own)
+        assert float(size) == pytest.approx(float(theirs.step_size), rel=1e-5)
+    np.testing.assert_allclose(own_metric.inverse[0], theirs.inverse_mass_matrix, rtol=1e-5)
+    np.testing.assert_allclose(own_metric.root[0], theirs.mass_matrix_sqrt, rtol=1e-5)
+
+
+# ---- driving
+
+
+def test_draws_do_not_depend_on_how_steps_are_cut_into_blocks(plain):
+    other = run(steps=37)
+    for one, two in zip(plain.z, other.z, strict=True):
+        np.testing.assert_array_equal(flat(one), flat(two))
+    for one, two in zip(plain.iterations, other.iterations, strict=True):
+        np.testing.assert_array_equal(one.n_steps, two.n_steps)
+
+
+def test_every_chain_has_its_draws_and_what_was_seen_of_them(plain):
+    for z, seen in zip(plain.z, plain.iterations, strict=True):
+        assert flat(z).shape == (4, 400, D)
+        assert seen.n_steps.shape == seen.energy.shape == (4, 700)
+        assert (seen.n_steps >= 1).all()
+        assert not seen.diverging[:, 300:].any()
+        assert (np.diff(seen.step_size[:, 300:], axis=1) == 0).all()
+    assert [window.stop for window in plain.windows] == [75, 100, 150, 250, 300]
+    for window, seen in zip(plain.windows, plain.windows[1:], strict=False):
+        assert window.inverse_mass_matrix.shape == (2, 4, D)
+        assert window.stop < seen.stop
+    np.testing.assert_allclose(
+        np.median(plain.windows[-1].inverse_mass_matrix, axis=(0, 1)), np.diag(COVARIANCE), rtol=0.5
+    )
+
+
+def test_fits_that_need_more_draws_get_them_and_the_others_rest():
+    asked = []
+
+    def enough(fit, z):
+        asked.append((fit, flat(z).shape[1]))
+        return fit == 0 or flat(z).shape[1] >= 300
+
+    found = run(n_fits=3, draws=100, most_draws=400, enough=enough)
+    assert [flat(z).shape[1] for z in found.z] == [100, 300, 300]
+    assert sorted(asked) == [(0, 100), (1, 100), (1, 200), (1, 300), (2, 100), (2, 200), (2, 300)]
+
+
+def test_a_batch_shrinks_when_half_of_its_fits_are_done():
+    seen = []
+    found = run(
+        n_fits=3,
+        draws=50,
+        most_draws=200,
+        enough=lambda fit, z: fit > 0,
+        settings=Settings(60, 0.8, 6, ()),
+        on_block=seen.append,
+    )
+    assert [flat(z).shape[1] for z in found.z] == [200, 50, 50]
+    assert seen[0].fits == [0, 1, 2]
+    assert seen[-1].fits == [0]
+    assert (seen[-1].block.stop, seen[-1].total) == (260, 260)
+    assert all(progress.seconds_left >= 0 for progress in seen)
+
+
+def test_without_warmup_nothing_is_adapted():
+    found = run(n_fits=1, draws=20, settings=Settings(0, 0.8, 5, ()))
+    assert (found.iterations[0].step_size == 1).all()
+    assert found.windows == []
+
+
+def test_trees_are_cut_at_the_largest_depth():
+    found = run(n_fits=1, draws=50, settings=Settings(0, 0.8, 2, ()))
+    assert found.iterations[0].n_steps.max() == 3

@@ -1,0 +1,278 @@
+"""NUTS as a state machine: every step of the loop, every lane makes one leapfrog.
+
+A lane is a chain of a fit. Under `vmap` alone, a transition would wait for the longest trajectory of
+all chains; here a chain whose trajectory ends begins the next one while others still extend theirs.
+
+::
+
+          .-------------------------------------------------------.
+          v                                                       |
+        begin --> leapfrog --> grow --> join --> end --> adapt ---'
+                     ^          |        |     iteration is done: turned,
+                     |          |        |     diverged, or deepest
+                     |<---------'        |
+                     | the subtree has   |
+                     | leaves to come    |
+                     '---- reverse <-----'
+                       the subtree is whole, and the tree doubles again
+
+Multinomial sampling within a trajectory (Betancourt 2017), the generalised U-turn criterion, checked
+within subtrees by the checkpoints of the iterative algorithm (Phan et al. 2019); one engine loop over
+many chains after Dance, Glaser, Orbanz & Adams (2025). Randomness is a function of the lane, the
+iteration and the leaf, so that draws depend neither on how steps are cut into blocks nor on what else is
+in the batch, but for rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
+from jax.scipy.special import expit
+from numpyro.infer.hmc_util import _leaf_idx_to_ckpt_idxs
+
+from scalecheck.sampler.adaptation import where
+from scalecheck.sampler.metric import (
+    Layout,
+    Metric,
+    is_turning,
+    kinetic,
+    momentum,
+    velocity,
+)
+
+MOST_ENERGY = 1000.0  # beyond the start of a trajectory, it diverges
+
+ValueAndGrad = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+
+
+class Point(NamedTuple):
+    """An end of a trajectory: position, momentum and gradient of the potential, `(d,)` each."""
+
+    z: jax.Array
+    r: jax.Array
+    gradient: jax.Array
+
+
+class Candidate(NamedTuple):
+    """A state that the iteration may end in: position, gradient, potential, and total energy."""
+
+    z: jax.Array
+    gradient: jax.Array
+    potential: jax.Array
+    energy: jax.Array
+
+
+class Tree(NamedTuple):
+    """Some states of a trajectory: the one drawn among them, log of their weights' sum, sum of momenta."""
+
+    candidate: Candidate
+    log_weight: jax.Array
+    r_sum: jax.Array
+
+
+class Lane(NamedTuple):
+    """A chain.
+
+    Attributes
+    ----------
+    key
+        `(2,)` of the chain.
+    iteration
+        Iterations done.
+    is_fresh
+        Whether the next step begins an iteration.
+    tree, subtree
+        The trajectory, whose candidate is where the next iteration begins; the half that grows.
+    front, back
+        The end of the trajectory that moves, and the other.
+    direction, coins
+        +1 or -1 in time; a bit for each doubling.
+    depth, leaf
+        Doublings done; leaves of the subtree so far.
+    energy
+        At the beginning of the trajectory.
+    accept, n_steps
+        Sum of acceptance probabilities of its leaves, and their number.
+    r_kept, sum_kept
+        `(depth, d)` momenta, and sums of momenta, at the checkpoints of the subtree.
+    step_size, metric
+        Of the integrator.
+    """
+
+    key: jax.Array
+    iteration: jax.Array
+    is_fresh: jax.Array
+    tree: Tree
+    subtree: Tree
+    front: Point
+    back: Point
+    direction: jax.Array
+    coins: jax.Array
+    depth: jax.Array
+    leaf: jax.Array
+    energy: jax.Array
+    accept: jax.Array
+    n_steps: jax.Array
+    r_kept: jax.Array
+    sum_kept: jax.Array
+    step_size: jax.Array
+    metric: Metric
+
+
+class Ended(NamedTuple):
+    """How a step ended: whether the iteration is done, and whether by a divergence."""
+
+    iteration: jax.Array
+    diverging: jax.Array
+
+
+def rest(key: jax.Array, z: jax.Array, at: ValueAndGrad, metric: Metric, depth: int) -> Lane:
+    """Place a lane at a start `(d,)`, about to begin its first iteration."""
+    potential, gradient = at(z)
+    zero, none = jnp.zeros((), z.dtype), jnp.zeros_like(z)
+    count = jnp.zeros((), jnp.int32)
+    tree = Tree(Candidate(z, gradient, potential, potential), zero, none)
+    point = Point(z, none, gradient)
+    kept = jnp.zeros((depth, len(z)), z.dtype)
+    one, coins = zero + 1, jnp.zeros((), jnp.uint32)
+    return Lane(
+        key, count, jnp.array(True), tree, tree, point, point, one, coins, count, count,
+        zero, zero, count, kept, kept, one, metric,
+    )  # fmt: skip
+
+
+def draw_momenta(key: jax.Array, iteration: jax.Array, d: int, dtype: Any) -> tuple[jax.Array, ...]:
+    """Give the standard normals `(d,)` and the coins of an iteration."""
+    normal, coins = jax.random.split(jax.random.fold_in(key, iteration))
+    return jax.random.normal(normal, (d,), dtype), jax.random.bits(coins, (), jnp.uint32)
+
+
+def step(
+    lane: Lane, normal: jax.Array, coins: jax.Array, at: ValueAndGrad, layout: Layout, *,
+    symmetric: bool,
+) -> tuple[Lane, Ended]:  # fmt: skip
+    """Make one leapfrog, and whatever transition follows from it.
+
+    Parameters
+    ----------
+    normal, coins
+        Standard normals `(d,)` and bits of the iteration, should it begin with this step.
+    at
+        Potential and gradient.
+    symmetric
+        Adapt to the symmetric statistic of acceptance.
+    """
+    lane = where(lane.is_fresh, begin(lane, normal, coins, layout), lane)
+    lane, leaf = leapfrog(lane, at, layout)
+    grow_u, join_u = _uniforms(lane)
+    lane, diverging = grow(lane, leaf, grow_u, symmetric=symmetric)
+    lane, turning = check(lane, layout)
+    is_broken = turning | diverging
+    is_whole = (lane.leaf >= (1 << lane.depth)) | is_broken
+    joined = join(lane, is_broken, join_u)
+    depth = lane.r_kept.shape[0]
+    turned = is_turning(layout, lane.metric, joined.back.r, joined.front.r, joined.tree.r_sum)
+    is_done = is_whole & (is_broken | turned | (joined.depth >= depth))
+    lane = where(is_whole, reverse(joined), lane)
+    lane = lane._replace(iteration=lane.iteration + is_done, is_fresh=is_done)
+    return lane, Ended(is_done, is_done & diverging)
+
+
+def begin(lane: Lane, normal: jax.Array, coins: jax.Array, layout: Layout) -> Lane:
+    """Begin an iteration where the last one ended, with new standard normals `(d,)` for its momentum."""
+    here = lane.tree.candidate
+    r = momentum(layout, lane.metric, normal)
+    energy = here.potential + kinetic(layout, lane.metric, r)
+    point = Point(here.z, r, here.gradient)
+    zero = jnp.zeros_like(energy)
+    return lane._replace(
+        tree=Tree(here._replace(energy=energy), zero, r),
+        front=point,
+        back=point,
+        direction=_direction(coins, 0).astype(energy.dtype),
+        coins=coins,
+        depth=jnp.zeros_like(lane.depth),
+        leaf=jnp.zeros_like(lane.leaf),
+        energy=energy,
+        accept=zero,
+        n_steps=jnp.zeros_like(lane.n_steps),
+    )
+
+
+def leapfrog(lane: Lane, at: ValueAndGrad, layout: Layout) -> tuple[Lane, Candidate]:
+    """Move the front of the trajectory by one step of the integrator."""
+    size = lane.direction * lane.step_size
+    half = lane.front.r - 0.5 * size * lane.front.gradient
+    z = lane.front.z + size * velocity(layout, lane.metric, half)
+    potential, gradient = at(z)
+    r = half - 0.5 * size * gradient
+    energy = potential + kinetic(layout, lane.metric, r)
+    moved = lane._replace(front=Point(z, r, gradient), n_steps=lane.n_steps + 1)
+    return moved, Candidate(z, gradient, potential, energy)
+
+
+def grow(lane: Lane, leaf: Candidate, u: jax.Array, *, symmetric: bool) -> tuple[Lane, jax.Array]:
+    """Add the front to the subtree: its candidate is drawn by weight with a uniform scalar; say whether it diverged."""
+    rise = leaf.energy - lane.energy
+    rise = jnp.where(jnp.isnan(rise), jnp.inf, rise)
+    is_first, old = lane.leaf == 0, lane.subtree
+    takes = is_first | (u < expit(-rise - old.log_weight))
+    subtree = Tree(
+        where(takes, leaf, old.candidate),
+        jnp.where(is_first, -rise, jnp.logaddexp(old.log_weight, -rise)),
+        jnp.where(is_first, lane.front.r, old.r_sum + lane.front.r),
+    )
+    accept = 2 * expit(-jnp.abs(rise)) if symmetric else jnp.exp(-jnp.maximum(rise, 0))
+    grown = lane._replace(subtree=subtree, leaf=lane.leaf + 1, accept=lane.accept + accept)
+    return grown, rise > MOST_ENERGY
+
+
+def check(lane: Lane, layout: Layout) -> tuple[Lane, jax.Array]:
+    """Check the subtrees that the last leaf completes for a U-turn, a scalar; keep what later ones need."""
+    leaf, r, total = lane.leaf - 1, lane.front.r, lane.subtree.r_sum
+    first, last = _leaf_idx_to_ckpt_idxs(leaf)
+    number = jnp.arange(lane.r_kept.shape[0])
+    keeps = ((number == last) & (leaf % 2 == 0))[:, None]
+    r_kept = jnp.where(keeps, r, lane.r_kept)
+    sum_kept = jnp.where(keeps, total, lane.sum_kept)
+    turning = is_turning(layout, lane.metric, r_kept, r, total - sum_kept + r_kept)
+    is_complete = (number >= first) & (number <= last)
+    return lane._replace(r_kept=r_kept, sum_kept=sum_kept), jnp.any(turning & is_complete)
+
+
+def join(lane: Lane, is_broken: jax.Array, u: jax.Array) -> Lane:
+    """Add the subtree to the tree: its candidate is taken by weight, a later one more often; `u` is a scalar."""
+    tree, subtree = lane.tree, lane.subtree
+    takes = ~is_broken & (u < jnp.exp(jnp.minimum(subtree.log_weight - tree.log_weight, 0)))
+    joined = Tree(
+        where(takes, subtree.candidate, tree.candidate),
+        jnp.logaddexp(tree.log_weight, subtree.log_weight),
+        tree.r_sum + subtree.r_sum,
+    )
+    return lane._replace(tree=joined, depth=lane.depth + 1, leaf=jnp.zeros_like(lane.leaf))
+
+
+def reverse(lane: Lane) -> Lane:
+    """Toss for the direction of the next doubling, and go on from the end that lies there."""
+    direction = _direction(lane.coins, lane.depth).astype(lane.direction.dtype)
+    turns = direction != lane.direction
+    return lane._replace(
+        front=where(turns, lane.back, lane.front),
+        back=where(turns, lane.front, lane.back),
+        direction=direction,
+    )
+
+
+def _direction(coins: jax.Array, doubling: Any) -> jax.Array:
+    bit = (coins >> jnp.asarray(doubling, jnp.uint32)) & 1
+    return jnp.where(bit == 1, 1.0, -1.0)
+
+
+def _uniforms(lane: Lane) -> tuple[jax.Array, jax.Array]:
+    """Two uniform numbers of this leaf of this iteration, apart from those that begin iterations."""
+    counter = jnp.stack([lane.iteration.astype(jnp.uint32), lane.n_steps.astype(jnp.uint32)])
+    bits = threefry_2x32(lane.key ^ jnp.uint32(0x9E3779B9), counter)
+    both = (bits >> 8).astype(lane.accept.dtype) * 2.0**-24
+    return both[0], both[1]

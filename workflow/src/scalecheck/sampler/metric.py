@@ -1,0 +1,121 @@
+"""Metrics of the kinetic energy: diagonal, dense, or blocks of both, over one flat vector.
+
+Every block has the inverse mass of its coordinates, which estimates their posterior covariance, and
+the root of its mass, which turns standard normals into momenta.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+NDArray = np.ndarray
+
+
+class Part(NamedTuple):
+    """Coordinates that share a block.
+
+    Attributes
+    ----------
+    places
+        `(n,)` numbers of the coordinates.
+    dense
+        Whether the block is a matrix.
+    """
+
+    places: NDArray
+    dense: bool
+
+
+Layout = tuple[Part, ...]
+
+
+class Metric(NamedTuple):
+    """A metric.
+
+    Attributes
+    ----------
+    inverse
+        By part: `(n,)` or `(n, n)`.
+    root
+        By part: of its mass, `(n,)` or `(n, n)`.
+    """
+
+    inverse: tuple[jax.Array, ...]
+    root: tuple[jax.Array, ...]
+
+
+def lay_out(z: Mapping[str, Any], dense: Sequence[Sequence[str]]) -> Layout:
+    """Find the coordinates of each block in the flat vector of some sites.
+
+    Parameters
+    ----------
+    z
+        Sites of one chain.
+    dense
+        Blocks of sites with a dense metric; all others share a diagonal one.
+    """
+    sizes = {name: int(np.size(value)) for name, value in z.items()}
+    names = sorted(sizes)  # the order of ravel_pytree
+    stops = dict(zip(names, np.cumsum([sizes[name] for name in names]), strict=True))
+    index = {name: np.arange(stops[name] - sizes[name], stops[name]) for name in names}
+    blocks = [Part(np.concatenate([index[name] for name in block]), True) for block in dense]
+    rest = [index[name] for name in names if not any(name in block for block in dense)]
+    return (*blocks, *([Part(np.concatenate(rest), False)] if rest else []))
+
+
+def identity(layout: Layout, dtype: Any) -> Metric:
+    """Give the metric that warmup begins with."""
+    parts = tuple(
+        jnp.eye(len(part.places), dtype=dtype) if part.dense else jnp.ones(len(part.places), dtype)
+        for part in layout
+    )
+    return Metric(parts, parts)
+
+
+def velocity(layout: Layout, metric: Metric, r: jax.Array) -> jax.Array:
+    """Multiply momenta `(..., d)` by the inverse mass."""
+    return _apply(layout, metric.inverse, r)
+
+
+def momentum(layout: Layout, metric: Metric, normal: jax.Array) -> jax.Array:
+    """Turn standard normals `(d,)` into momenta."""
+    return _apply(layout, metric.root, normal)
+
+
+def kinetic(layout: Layout, metric: Metric, r: jax.Array) -> jax.Array:
+    """Kinetic energy of momenta `(d,)`."""
+    return 0.5 * jnp.dot(r, velocity(layout, metric, r))
+
+
+def is_turning(
+    layout: Layout, metric: Metric, one: jax.Array, other: jax.Array, total: jax.Array
+) -> jax.Array:
+    """Generalised U-turn criterion (Betancourt 2017) of momenta at both ends `(..., d)` and their sum.
+
+    As in Stan and NumPyro, half of each end is left out of the sum.
+    """
+    along = velocity(layout, metric, total - 0.5 * (one + other))
+    return (jnp.sum(one * along, axis=-1) <= 0) | (jnp.sum(other * along, axis=-1) <= 0)
+
+
+def diagonal(layout: Layout, metric: Metric) -> jax.Array:
+    """Diagonal `(d,)` of the inverse mass."""
+    d = sum(len(part.places) for part in layout)
+    found = jnp.zeros(d, metric.inverse[0].dtype)
+    for part, inverse in zip(layout, metric.inverse, strict=True):
+        found = found.at[part.places].set(jnp.diagonal(inverse) if part.dense else inverse)
+    return found
+
+
+def _apply(layout: Layout, parts: Sequence[jax.Array], vector: jax.Array) -> jax.Array:
+    if len(layout) == 1 and not layout[0].dense:
+        return vector * parts[0]
+    out = jnp.zeros_like(vector)
+    for part, values in zip(layout, parts, strict=True):
+        own = vector[..., part.places]
+        # Rows times the transpose: the root of a dense mass is triangular.
+        out = out.at[..., part.places].set(own @ values.T if part.dense else own * values)
+    return out
