@@ -298,10 +298,10 @@ def test_warmup_learns_what_that_of_numpyro_learns(dense, warmup):
     init, update = warmup_adapter(warmup, dense_mass=dense)
     theirs = init(IntegratorState(z[0]), jax.random.PRNGKey(1), mass_matrix_size=3)
     layout = metric.lay_out({"z": z[0]}, (("z",),) if dense else ())
-    plan = adaptation.windows(warmup)
+    plan = adaptation.plan_warmup(Settings(warmup, 0.8, 10, ()))
     own_metric = metric.identity(layout, z.dtype)
     own = adaptation.start(layout, plan, jnp.float32(1), 3)
-    ours = jax.jit(lambda seen, m, s: adaptation.update(layout, plan, seen, m, s, 0.8))
+    ours = jax.jit(lambda seen, m, s: adaptation.update(layout, plan, seen, m, s))
     update = jax.jit(update)
     for i in range(warmup):
         theirs = update(i, rates[i], IntegratorState(z[i]), theirs)
@@ -330,6 +330,7 @@ def test_every_chain_has_its_draws_and_what_was_seen_of_them(plain):
         assert (seen.n_steps >= 1).all()
         assert not seen.diverging[:, 300:].any()
         assert (np.diff(seen.step_size[:, 300:], axis=1) == 0).all()
+    assert 0.3 < plain.useful <= 1
     assert [window.stop for window in plain.windows] == [75, 100, 150, 250, 300]
     for window, seen in zip(plain.windows, plain.windows[1:], strict=False):
         assert window.inverse_mass_matrix.shape == (2, 4, D)

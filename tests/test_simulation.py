@@ -9,9 +9,9 @@ import small_studies
 
 from scalecheck import simulation, store
 from scalecheck.data import Column
+from scalecheck.data_sets import DataSet, from_table
 from scalecheck.evidence import open_likelihood
 from scalecheck.results import read_study
-from scalecheck.simulation import DataSet
 
 KINDS = ("subset", "axis", "increment")
 
@@ -45,7 +45,7 @@ def grouped(tmp_path_factory):
         )
         for name in table
     }
-    return small, simulation.from_table(small.study, columns, small.study.seed, KINDS)
+    return small, from_table(small.study, columns, small.study.seed, KINDS)
 
 
 def test_a_plan_in_memory_reads_the_rows_that_the_store_gives(grouped):

@@ -15,6 +15,7 @@ from scalecheck import configuration, model, simulation, verdict
 from scalecheck.checks import effort
 from scalecheck.checks.moments import Prior
 from scalecheck.data import Column
+from scalecheck.data_sets import from_table
 from scalecheck.examine.costs import effort_of
 from scalecheck.likelihood import Likelihood
 from scalecheck.simulation import Outcome
@@ -139,13 +140,13 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
     tables = [columns_of(name, seed, n_rows) for seed in seeds]
     prepared = _prepare(settings, tables[0])
     # The second number keeps what the library draws apart from what the table was drawn with.
-    data_sets = [
-        simulation.from_table(settings, table, 1_000_003 + seed, KINDS)
+    simulated = [
+        from_table(settings, table, 1_000_003 + seed, KINDS)
         for table, seed in zip(tables, seeds, strict=True)
     ]
     # Four axes whose levels hold every row, and the largest increment: five fits of the same rows.
     outcomes = simulation.run(
-        settings, prepared.likelihood, prepared.prior, data_sets, lambda line: None, share=True
+        settings, prepared.likelihood, prepared.prior, simulated, lambda line: None, share=True
     )
     seconds = (time.process_time() - began) / len(seeds)
     head = {

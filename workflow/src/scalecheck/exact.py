@@ -16,6 +16,7 @@ import pandas as pd
 from scalecheck import density, records, simulation, store, verdict
 from scalecheck.checks.finding import Finding
 from scalecheck.conclude import WHOLE_STUDY, findings_of, identity
+from scalecheck.data_sets import DataSet
 from scalecheck.errors import StudyError
 from scalecheck.evidence import Evidence, Read, open_evidence
 from scalecheck.plan import Slice
@@ -23,7 +24,6 @@ from scalecheck.program import Log
 from scalecheck.records import StudyFolder
 from scalecheck.results import FitResult, read_study
 from scalecheck.results import Study as Fits
-from scalecheck.simulation import DataSet
 from scalecheck.study import Study
 
 NDArray = np.ndarray

@@ -12,48 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import batches, density, fit, orders, plan, posterior, records, store
-from scalecheck.arrangement import Arrangement, arrange, plan_orders
+from scalecheck import batches, confirm, density, fit, posterior, records, store
+from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.moments import Prior
-from scalecheck.data import Column, Table
+from scalecheck.data_sets import DataSet
 from scalecheck.diagnose import assess
-from scalecheck.evidence import Evidence, Read
+from scalecheck.evidence import Evidence
 from scalecheck.examine import Examined, examine
 from scalecheck.fit import Fitted
 from scalecheck.likelihood import Likelihood
-from scalecheck.plan import PlannedFit, Slice
+from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
 from scalecheck.results import FitResult
 from scalecheck.results import Study as Fits
+from scalecheck.runs import effort_of
 from scalecheck.study import SamplerSettings, Study
 
 NDArray = np.ndarray
-
-
-class DataSet(NamedTuple):
-    """One data set and its plan.
-
-    Attributes
-    ----------
-    tasks
-        As planned.
-    kinds
-        Kinds of fits that are made. Levels are the picture of an axis and needed by no verdict.
-    read
-        `(slices, columns) -> {column: (rows,)}`.
-    seed
-        Of everything random about it.
-    """
-
-    tasks: tuple[PlannedFit, ...]
-    kinds: tuple[str, ...]
-    read: Read
-    seed: int
-
-    @property
-    def fitted(self) -> list[PlannedFit]:
-        """What is fitted."""
-        return [task for task in self.tasks if task.kind in self.kinds]
 
 
 class Outcome(NamedTuple):
@@ -72,51 +47,6 @@ class Outcome(NamedTuple):
     found: Examined
     unusable: dict[str, str]
     fits: Fits
-
-
-def from_table(
-    settings: Study, columns: Mapping[str, Column], seed: int, kinds: tuple[str, ...]
-) -> DataSet:
-    """Plan a table that is in memory.
-
-    Parameters
-    ----------
-    settings
-        Of the study.
-    columns
-        By name; values `(rows,)`.
-    seed
-        Determines its random orders and its draws.
-    kinds
-        Kinds of fits to make.
-    """
-    n_rows = len(next(iter(columns.values())).values)
-    table = Table("the simulated table", columns, np.arange(1, n_rows + 1), {})
-    axes = {
-        name: orders.cut_axis(table, name, settings.subsets.levels) for name in settings.data.axes
-    }
-    arrival = orders.arrival_order(table, settings.data, seed)
-    unit = settings.data.unit
-    arranged = arrange(n_rows, columns[unit].values if unit else None, axes, arrival, seed)
-    planned = plan.make_plan(
-        *plan_orders(n_rows, arranged.unit_ends, arranged.axes, table.file),
-        settings.subsets,
-        settings.increments,
-    )
-    return DataSet(tuple(planned), kinds, _reader(columns, arranged), seed)
-
-
-def _reader(columns: Mapping[str, Column], arranged: Arrangement) -> Read:
-    """Read columns of a table in memory as `store.read_rows` reads them."""
-
-    def read(slices: Sequence[Slice], names: Sequence[str]) -> dict[str, NDArray]:
-        rows = np.concatenate([arranged.rows[s.order][s.start : s.stop] for s in slices])
-        known = {store.OBSERVATION: rows, store.FILE_ROW: rows + 1}
-        return {
-            name: known[name] if name in known else columns[name].values[rows] for name in names
-        }
-
-    return read
 
 
 def run(
@@ -146,16 +76,34 @@ def run(
         Whether fits of the same rows, in whatever order, take the draws of the first of them.
     """
     fitted = fit_all(settings.sampler, likelihood, data_sets, log, share=share)
-    return [
-        _check(settings, Evidence(likelihood, one.read, prior, one.seed), fits, number, log)
-        for number, (one, fits) in enumerate(zip(data_sets, fitted, strict=True), 1)
-    ]
+    outcomes: list[Outcome] = []
+    for number, (one, fits) in enumerate(zip(data_sets, fitted, strict=True), 1):
+        evidence = Evidence(likelihood, one.read, prior, one.seed)
+        again = _confirm(settings, likelihood, one, fits)
+        outcomes.append(_check(settings, evidence, fits, again))
+        log(f"checked data set {number}")
+    return outcomes
 
 
-def _check(settings: Study, evidence: Evidence, fits: Fits, number: int, log: Log) -> Outcome:
-    found = examine(evidence, fits, settings.data, settings.increments, lambda line: None)
+def _confirm(
+    settings: Study, likelihood: Likelihood, data_set: DataSet, fits: Fits
+) -> Confirmation | None:
+    """Fit the subset again whose leapfrogs stand out, as the workflow does."""
+    subsets = [one for one in fits.done.values() if one.task.kind == "subset"]
+    task = confirm.candidate(subsets, settings.verdict.alpha).task
+    if task is None:
+        return None
+    values = data_set.read(task.slices, batches.stored_columns(likelihood.model, likelihood.unit))
+    key = fit.fit_key(data_set.seed, f"{task.fit} again")
+    members = _fit_members(
+        settings.sampler, likelihood, [task], [values], [key], [0], lambda line: None
+    )
+    return Confirmation(task.fit, effort_of([result for _, result in members]).leapfrogs[0])
+
+
+def _check(settings: Study, evidence: Evidence, fits: Fits, again: Confirmation | None) -> Outcome:
+    found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
     unusable = {name: one.health.reason for name, one in fits.done.items() if not one.health.usable}
-    log(f"checked data set {number}")
     return Outcome(found, unusable, fits)
 
 

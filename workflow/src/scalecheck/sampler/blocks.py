@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from scalecheck.sampler import adaptation, lanes
-from scalecheck.sampler.adaptation import Adaptation, Seen, Windows, where
+from scalecheck.sampler.adaptation import Adaptation, Seen, Warmup, where
 from scalecheck.sampler.lanes import Ended, Lane
 from scalecheck.sampler.metric import Layout, identity
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
@@ -30,7 +31,8 @@ class Carry(NamedTuple):
     state
         All lanes.
     seen
-        Iterations that ended in this block, `(fit, chain, room, ...)`, filled from the front.
+        Iterations that ended in this block, `(fit, chain, room, n)`, filled from the front: one row of
+        numbers each, for writing many small arrays takes longer than one.
     n_steps
         Steps of the loop so far.
     n_useful
@@ -38,7 +40,7 @@ class Carry(NamedTuple):
     """
 
     state: State
-    seen: Iterations
+    seen: jax.Array
     n_steps: jax.Array
     n_useful: jax.Array
 
@@ -56,8 +58,8 @@ class Plan(NamedTuple):
         Of NUTS.
     layout
         Of the metric.
-    windows
-        Of warmup.
+    warmup
+        How its iterations learn.
     room
         Iterations of a lane that a block has room for.
     """
@@ -66,7 +68,7 @@ class Plan(NamedTuple):
     unravel: Callable[[jax.Array], Any]
     settings: Settings
     layout: Layout
-    windows: Windows
+    warmup: Warmup
     room: int
 
     def at(self, arrays: Mapping[str, Any]) -> lanes.ValueAndGrad:
@@ -92,7 +94,7 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
         flat, _ = ravel_pytree(z)
         metric = identity(plan.layout, flat.dtype)
         lane = lanes.rest(key, flat, plan.at(arrays), metric, plan.settings.max_tree_depth)
-        begun = adaptation.start(plan.layout, plan.windows, lane.step_size, len(flat))
+        begun = adaptation.start(plan.layout, plan.warmup, lane.step_size, len(flat))
         return State(lane, begun)
 
     return _over_lanes(one, 2)(keys, starts, dict(arrays))
@@ -134,7 +136,12 @@ def advance(
     ) -> tuple[Lane, Ended]:
         room = jnp.clip(lane.iteration - first, 0, plan.room - 1)
         moved, ended = lanes.step(
-            lane, normals[room], coins[room], plan.at(arrays), plan.layout, symmetric=False
+            lane,
+            normals[room],
+            coins[room],
+            plan.at(arrays),
+            plan.layout,
+            symmetric=plan.settings.fisher,
         )
         # A lane at rest keeps where its next iteration begins; all else is renewed when that does.
         kept = moved._replace(
@@ -151,11 +158,13 @@ def advance(
         )
         state = _learn(plan, State(lane, carry.state.adaptation), ended)
         room = jnp.where(ended.iteration, lane.iteration - 1 - first, plan.room)
-        seen = jax.vmap(jax.vmap(_write))(carry.seen, _see(state.lane, ended), room)
+        rows = jax.vmap(jax.vmap(_see))(state.lane, ended)
+        seen = jax.vmap(jax.vmap(_write))(carry.seen, rows, room)
         return Carry(state, seen, carry.n_steps + 1, carry.n_useful + live.sum())
 
-    zero = jnp.zeros((), jnp.int32)
-    return lax.while_loop(goes_on, body, Carry(state, _empty(plan, state.lane), zero, zero))
+    zero, z = jnp.zeros((), jnp.int32), state.lane.front.z
+    empty = jnp.zeros((*z.shape[:2], plan.room, _NUMBERS + z.shape[2]), z.dtype)
+    return lax.while_loop(goes_on, body, Carry(state, empty, zero, zero))
 
 
 def _over_lanes(function: Callable[..., Any], n_own: int) -> Callable[..., Any]:
@@ -183,12 +192,7 @@ def _learn(plan: Plan, state: State, ended: Ended) -> State:
         rate = lane.accept / jnp.maximum(lane.n_steps, 1)
         seen = Seen(lane.iteration - 1, rate, here.z, here.gradient)
         size, metric, learned = adaptation.update(
-            plan.layout,
-            plan.windows,
-            seen,
-            lane.metric,
-            state.adaptation,
-            plan.settings.target_accept,
+            plan.layout, plan.warmup, seen, lane.metric, state.adaptation
         )
         adapted = lane._replace(
             step_size=jnp.where(learns, size, lane.step_size),
@@ -200,22 +204,25 @@ def _learn(plan: Plan, state: State, ended: Ended) -> State:
     return lax.cond(learns.any(), every, lambda state: state, state)
 
 
-def _see(lane: Lane, ended: Ended) -> Iterations:
+_NUMBERS = 6  # of an iteration, before its position
+
+
+def _see(lane: Lane, ended: Ended) -> jax.Array:
     here = lane.tree.candidate
     rate = lane.accept / jnp.maximum(lane.n_steps, 1)
+    numbers = (lane.n_steps, rate, here.energy, here.potential, ended.diverging, lane.step_size)
+    return jnp.concatenate([jnp.stack([x.astype(here.z.dtype) for x in numbers]), here.z])
+
+
+def _write(buffer: jax.Array, row: jax.Array, room: jax.Array) -> jax.Array:
+    """Write one iteration of one lane `(n,)`; nothing where there is no such place."""
+    return buffer.at[room].set(row, mode="drop")
+
+
+def unpack(rows: Any) -> Iterations:
+    """Give rows `(..., n)` of a block the names that they have elsewhere."""
+    n_steps, rate, energy, potential, diverging, size = np.moveaxis(rows[..., :_NUMBERS], -1, 0)
+    z = rows[..., _NUMBERS:]
     return Iterations(
-        here.z, lane.n_steps, rate, here.energy, here.potential, ended.diverging, lane.step_size
+        z, n_steps.astype("int32"), rate, energy, potential, diverging.astype(bool), size
     )
-
-
-def _empty(plan: Plan, lane: Lane) -> Iterations:
-    nothing = _see(lane, Ended(lane.is_fresh, lane.is_fresh))
-    return jax.tree.map(
-        lambda x: jnp.zeros((*x.shape[:2], plan.room, *x.shape[2:]), x.dtype), nothing
-    )
-
-
-def _write(buffers: Iterations, values: Iterations, room: jax.Array) -> Iterations:
-    """Write one iteration of one lane; nothing where there is no such place."""
-    put = lambda buffer, value: buffer.at[room].set(value, mode="drop")  # noqa: E731
-    return jax.tree.map(put, buffers, values)

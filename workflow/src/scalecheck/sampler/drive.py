@@ -10,7 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from scalecheck.sampler import blocks
-from scalecheck.sampler.adaptation import windows
+from scalecheck.sampler.adaptation import plan_warmup
 from scalecheck.sampler.blocks import Plan, State
 from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
@@ -136,7 +136,7 @@ class _Run:
         room = int(np.clip(NUMBERS // (n_fits * n_chains * len(flat)), LEAST_ROOM, MOST_ROOM))
         self.plan = Plan(
             potential, self.unravel, settings, lay_out(first, settings.dense),
-            windows(settings.warmup), room,
+            plan_warmup(settings), room,
         )  # fmt: skip
         self.draws, self.most_draws, self.enough = draws, most_draws, enough
         self.totals = np.full(n_fits, settings.warmup + draws, "int32")
@@ -159,7 +159,7 @@ class _Run:
         totals = np.where(self.live[batch.fits], self.totals[batch.fits], 0).astype("int32")
         carry = self._program()(batch.state, totals, np.int32(steps), batch.arrays)
         self.batch = batch._replace(state=carry.state)
-        seen = jax.tree.map(np.asarray, carry.seen)
+        seen = blocks.unpack(np.asarray(carry.seen))
         after = np.asarray(carry.state.lane.iteration)
         self._append(seen, before, after)
         self.useful += int(carry.n_useful)
@@ -260,11 +260,12 @@ class _Run:
             self._windows(joined),
             Elapsed(**self.clock.wall),
             Elapsed(**self.clock.cpu),
+            self.useful / self.stepped,
         )
 
     def _windows(self, joined: list[Iterations]) -> list[Window]:
         found, start = [], 0
-        for number, stop in enumerate(self.plan.windows.stops):
+        for number, stop in enumerate(self.plan.warmup.stops):
             found.append(
                 Window(
                     stop,

@@ -28,6 +28,11 @@ class Part(NamedTuple):
     places: NDArray
     dense: bool
 
+    def take(self, vector: jax.Array) -> jax.Array:
+        """Take the coordinates `(..., n)` of a vector `(..., d)`."""
+        is_all = np.array_equal(self.places, np.arange(vector.shape[-1]))
+        return vector if is_all else vector[..., self.places]
+
 
 Layout = tuple[Part, ...]
 
@@ -103,19 +108,24 @@ def is_turning(
 
 def diagonal(layout: Layout, metric: Metric) -> jax.Array:
     """Diagonal `(d,)` of the inverse mass."""
-    d = sum(len(part.places) for part in layout)
-    found = jnp.zeros(d, metric.inverse[0].dtype)
-    for part, inverse in zip(layout, metric.inverse, strict=True):
-        found = found.at[part.places].set(jnp.diagonal(inverse) if part.dense else inverse)
-    return found
+    parts = zip(layout, metric.inverse, strict=True)
+    return _together(layout, [jnp.diagonal(v) if part.dense else v for part, v in parts])
 
 
 def _apply(layout: Layout, parts: Sequence[jax.Array], vector: jax.Array) -> jax.Array:
-    if len(layout) == 1 and not layout[0].dense:
-        return vector * parts[0]
-    out = jnp.zeros_like(vector)
-    for part, values in zip(layout, parts, strict=True):
-        own = vector[..., part.places]
-        # Rows times the transpose: the root of a dense mass is triangular.
-        out = out.at[..., part.places].set(own @ values.T if part.dense else own * values)
-    return out
+    # Rows times the transpose: the root of a dense mass is triangular.
+    return _together(
+        layout,
+        [
+            part.take(vector) @ values.T if part.dense else part.take(vector) * values
+            for part, values in zip(layout, parts, strict=True)
+        ],
+    )
+
+
+def _together(layout: Layout, parts: Sequence[jax.Array]) -> jax.Array:
+    """Put coordinates `(..., n)` of all parts in their places `(..., d)`."""
+    joined = jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+    places = np.concatenate([part.places for part in layout])
+    order = np.argsort(places)
+    return joined if (order == np.arange(len(order))).all() else joined[..., order]

@@ -31,12 +31,16 @@ class Settings(NamedTuple):
         Largest depth of a trajectory's tree.
     dense
         Blocks of sites with a dense metric; the others have a diagonal one.
+    fisher
+        Of lanes: adapt the diagonal metric to gradients, too, and the step size to the symmetric
+        statistic of acceptance, as nutpie does.
     """
 
     warmup: int
     target_accept: float
     max_tree_depth: int
     dense: tuple[tuple[str, ...], ...]
+    fisher: bool = False
 
 
 class Iterations(NamedTuple):

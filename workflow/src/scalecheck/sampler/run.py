@@ -57,6 +57,8 @@ class Draws(NamedTuple):
         One per warmup window.
     seconds, cpu_seconds
         Wall and processor seconds by phase.
+    useful
+        Share of the leapfrogs computed that moved a chain, where lanes step together; else None.
     """
 
     z: list[dict[str, NDArray]]
@@ -64,6 +66,7 @@ class Draws(NamedTuple):
     windows: list[Window]
     seconds: Elapsed
     cpu_seconds: Elapsed
+    useful: float | None = None
 
 
 class Progress(NamedTuple):
