@@ -208,7 +208,9 @@ def _effort_bars(hierarchical: pd.DataFrame) -> list[Bar]:
         return []
     doubled = rate(ran["effort_doubled_p"].dropna() < 0.05)
     return [
-        _at_most("effort: false alarms on its own", rate(ran["effort_p"] < 0.05), 0.01),
+        _at_most(
+            "effort: false alarms", rate(ran["effort_status"].isin(["suspect", "strong"])), 0.01
+        ),
         _at_least("effort: a twofold trajectory found", doubled, 0.90),
     ]
 

@@ -43,7 +43,7 @@ def read_subsets(folder: StudyFolder) -> list[FitResult]:
 
 
 def candidate(subsets: Sequence[FitResult], alpha: float) -> Candidate:
-    """Choose the subset whose leapfrogs stand out, if one does.
+    """Choose the subset whose leapfrogs stand out, if one does, whether its posterior can be used or not.
 
     At alpha itself, and not at the smaller bound that makes a finding strong: a fit of a subset is
     cheap, and no suspicion is to rest on one seed either. Adjusting p-values can only raise them, so
@@ -60,9 +60,6 @@ def candidate(subsets: Sequence[FitResult], alpha: float) -> Candidate:
     if finding.p is None or finding.p >= alpha:
         return Candidate(None, f"nothing to confirm: {finding.message}")
     worst = next(fit for fit in subsets if fit.task.fit == finding.fit)
-    if not worst.health.usable:
-        reason = f"nothing to confirm: {worst.task.fit} cannot be used: {worst.health.reason}"
-        return Candidate(None, reason)
     return Candidate(worst.task, "")
 
 
