@@ -4,8 +4,8 @@
 
 Each repeat runs every engine on every problem of targets.py in turn, 4 chains of 500 + 500 iterations,
 with another seed; compilation is left out of the seconds. `useful` is the share of computed leapfrogs
-that moved a chain. `ceiling` is the time that the needed gradients take when all chains of all fits
-are one batch, over the time taken. Adds its lines to tests/benchmarks/results/engines.csv and prints medians.
+that moved a chain. `ceiling` is the time that the energies and gradients needed take when all chains of
+all fits are one batch, over the time taken. Adds its lines to tests/benchmarks/results/engines.csv and prints medians.
 """
 
 import argparse
@@ -30,9 +30,10 @@ from scalecheck.diagnose import array_stats  # noqa: E402
 
 CHAINS, WARMUP, DRAWS = 4, 500, 500
 ENGINES = {
-    "numpyro, all together": functools.partial(sampler.sample, fits_at_once=None),
-    "numpyro, fit by fit": functools.partial(sampler.sample, fits_at_once=1),
-    "lanes": sampler.sample_lanes,
+    "numpyro, all together": (functools.partial(sampler.sample, fits_at_once=None), False),
+    "numpyro, fit by fit": (functools.partial(sampler.sample, fits_at_once=1), False),
+    "lanes": (sampler.sample_lanes, False),
+    "lanes, gradients in the metric": (sampler.sample_lanes, True),
 }
 
 
@@ -57,11 +58,12 @@ def _latent(problem: Problem, arrays: dict[str, Any]) -> list[str]:
 def run(problem: Problem, engine: str, seed: int) -> dict[str, float]:
     """Sample a problem once; give what it took and what came of it."""
     n_fits = len(problem.arrays["y"])
-    found = ENGINES[engine](
+    sample, fisher = ENGINES[engine]
+    found = sample(
         density.potential(problem.model),
         problem.arrays,
         starts(problem, seed),
-        sampler.Settings(WARMUP, 0.8, 10, ()),
+        sampler.Settings(WARMUP, 0.8, 10, (), fisher),
         key=jax.random.split(jax.random.PRNGKey(seed), n_fits),
         draws=DRAWS,
     )
@@ -91,19 +93,24 @@ def smallest_ess(z: dict[str, np.ndarray]) -> float:
 
 
 def gradient_seconds(problem: Problem) -> float:
-    """CPU seconds of one gradient of one chain, all chains of all fits in one batch."""
+    """CPU seconds of one energy and gradient of one chain, all chains of all fits in one batch."""
     z, arrays = starts(problem, 1), {k: jnp.asarray(v) for k, v in problem.arrays.items()}
     n_fits = len(problem.arrays["y"])
 
     def one(z: Any, arrays: Any) -> Any:
-        return jax.grad(density.potential(problem.model)(**arrays))(z)
+        return jax.value_and_grad(density.potential(problem.model)(**arrays))(z)
 
     chains = jax.vmap(jax.vmap(one, (0, None)))
 
     @jax.jit
     def repeat(z: Any, arrays: Any) -> Any:
-        move = lambda _, z: jax.tree.map(lambda x, g: x - 1e-30 * g, z, chains(z, arrays))  # noqa: E731
-        return jax.lax.fori_loop(0, 300, move, z)
+        def move(_: Any, carry: Any) -> Any:
+            # Each needs the one before, and the energies are used, or neither would be computed.
+            energy, gradient = chains(carry[0], arrays)
+            z = jax.tree.map(lambda x, g: x - 1e-30 * g, carry[0], gradient)
+            return z, carry[1] + energy.sum()
+
+        return jax.lax.fori_loop(0, 300, move, (z, jnp.zeros(())))
 
     jax.block_until_ready(repeat(z, arrays))
     best = np.inf
