@@ -14,7 +14,7 @@ import pytest
 import small_studies
 from arviz_stats.base import array_stats
 
-from scalecheck import batches, chain, density, fit, records, sampler
+from scalecheck import batches, chain, density, fit, posterior, records, sampler
 from scalecheck.errors import StudyError
 from scalecheck.sampler.schedule import Block
 
@@ -50,6 +50,23 @@ def test_small_fits_share_one_shape_and_masked_rows_leave_the_density_alone(conj
 
 def read(small, *tasks):
     return batches.read_batches(small.folder, tasks, "y", small.study.model, "float32")
+
+
+def test_lanes_give_the_posteriors_too_and_what_a_record_needs(conjugate):
+    tasks = conjugate.tasks("subset-01", "subset-02", "increment-03")
+    settings = dataclasses.replace(conjugate.study.sampler, engine="lanes")
+    lines: list[str] = []
+    for batch in read(conjugate, *tasks):
+        fitted = fit.fit_batch(batch, settings, 5, lines.append)
+        for number, task in enumerate(batch.tasks):
+            mu = fitted.draws.z[number]["mu"].astype(float)
+            y = conjugate.values(task.fit, "y")["y"]
+            assert mu.shape[0] == settings.chains
+            assert abs(mu.mean() - y.sum() / (len(y) + 1)) < 4.5 * mcse(mu)
+            record = posterior.record(fitted, number, settings, {}, {}, (0.0, 0.0))
+            assert np.shape(record["gradients"]["sampling"]) == (settings.chains,)
+            assert (np.array(record["gradients"]["sampling"]) >= mu.shape[1]).all()
+    assert any("sampling" in line and "leapfrogs per iteration" in line for line in lines)
 
 
 def test_the_key_of_a_fit_depends_on_the_seed_and_its_name_alone():
