@@ -169,7 +169,7 @@ def test_a_process_over_rows_is_fitted_and_its_row_checks_say_why_they_do_not_ru
 def test_the_metric_of_the_study_is_that_of_the_sampler(conjugate, metric, dense):
     settings = dataclasses.replace(conjugate.study.sampler, metric=metric)
     found = fit.nuts_settings(settings, {"b": 0, "a": 0, "c": 0})
-    assert found == (settings.warmup, 0.8, 10, dense)
+    assert found == sampler.Settings(settings.warmup, 0.8, 10, dense)
 
 
 def test_a_metric_of_unknown_sites_is_refused(conjugate):

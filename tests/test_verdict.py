@@ -229,6 +229,30 @@ DEFECTS = {
 }
 
 
+def resemble(p=1e-3):
+    """Judge a surprise that neighbouring rows resemble each other."""
+    made = leads(M, p=p)
+    effect = Effect("studentised lag 1", 5.0, 4.0, 6.0)
+    return made._replace(finding=dataclasses.replace(made.finding, effect=effect))
+
+
+@pytest.mark.parametrize(
+    ("judged", "expected"),
+    [
+        ([along(TIME), resemble()], misfit("surprise")),
+        ([along(TIME), leads(M)], heterogeneous("heterogeneity", TIME)),
+        ([along("source"), *quiet(TIME), resemble()], heterogeneous("heterogeneity", "source")),
+        (
+            [along(TIME, size=3.0), along("source"), resemble()],
+            heterogeneous("heterogeneity", TIME),
+        ),
+        ([along(TIME), resemble(p=0.01), leads(H, TIME)], heterogeneous("heterogeneity", TIME)),
+    ],
+)
+def test_blocks_of_time_differ_where_neighbours_resemble_each_other(judged, expected):
+    assert verdict.attribute(judged) == expected
+
+
 @pytest.mark.parametrize("name", DEFECTS)
 def test_every_defect_is_attributed_as_the_table_says(name):
     judged, expected = DEFECTS[name]

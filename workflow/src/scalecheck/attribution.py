@@ -8,6 +8,7 @@ heard only where no axis is. The smallest p would mislead: ranks end at 1 / (S +
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from scalecheck.checks.design import LAG
 from scalecheck.checks.finding import Finding
 
 MISFIT, HETEROGENEOUS = "misfit", "heterogeneous"
@@ -97,11 +98,20 @@ def _by_axes(heard: Heard) -> Attribution | None:
 
 
 def _outweighing(axis: Finding, heard: Heard) -> Finding | None:
-    """Exception to 1: a surprise that speaks of misfit, beside a weak axis that no model uses."""
+    """Exceptions to 1: a surprise that speaks of misfit, beside an axis that no model uses.
+
+    The axis is weak; or it is time, with no other beside it, and the surprise is that neighbours
+    resemble each other: sums over blocks of time then differ, though nothing changes.
+    """
     surprise = heard.loudest("surprise")
-    if surprise is None or surprise.kind != MISFIT:
+    if surprise is None or surprise.kind != MISFIT or axis.kind != HETEROGENEOUS:
         return None
-    return surprise if axis.kind == HETEROGENEOUS and _is_weak(axis) else None
+    if _is_weak(axis):
+        return surprise
+    alone = all(_is_weak(other) for other in heard.seen["heterogeneity"][1:])
+    led_by = surprise.effect.name if surprise.effect else ""
+    is_shadow = alone and axis.axis == _time(heard) and led_by.endswith(LAG)
+    return surprise if is_shadow else None
 
 
 def _is_weak(axis: Finding) -> bool:
