@@ -11,6 +11,8 @@ import pandas as pd
 from scalecheck import (
     batches,
     chain,
+    checkup,
+    conclude,
     configuration,
     fit,
     plan,
@@ -191,3 +193,12 @@ def rich(path) -> Rich:
     )
     fitted = fit.fit_batch(batch, small.study.sampler, small.study.seed, lambda line: None)
     return Rich(small, fitted)
+
+
+def judge(small):
+    """Check and conclude as the programs do: the findings, and the content of verdict.json."""
+    study, folder = small.study, small.folder
+    sections = parse_sections(study.sections("seed", "data", "model", "increments"))
+    found = checkup.check_up(folder, sections, lambda line: None)
+    conclude.conclude(folder, study.study, study.increments.order, study.verdict)
+    return found, records.read_json(folder.verdict)

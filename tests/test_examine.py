@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import chain, checkup, conclude, records, results, store
+from scalecheck import chain, conclude, records, results, store
 from scalecheck.examine import axes, blocks, posteriors, run
-from scalecheck.study import parse_sections
 
 VERDICT = {
     "study",
@@ -32,18 +31,9 @@ VERDICT = {
 }
 
 
-def judge(small):
-    """Check and conclude as the programs do: the findings, and the content of verdict.json."""
-    study, folder = small.study, small.folder
-    sections = parse_sections(study.sections("seed", "data", "model", "increments"))
-    found = checkup.check_up(folder, sections, lambda line: None)
-    conclude.conclude(folder, study.study, study.increments.order, study.verdict)
-    return found, records.read_json(folder.verdict)
-
-
 @pytest.fixture(scope="module")
 def examined(conjugate):
-    return judge(conjugate)
+    return small_studies.judge(conjugate)
 
 
 def test_verdict_json_has_exactly_the_keys_of_the_contract(conjugate, examined):
@@ -182,7 +172,7 @@ def test_the_chain_stops_where_the_model_breaks_and_the_rest_says_why(broken):
 
 
 def test_a_break_over_time_is_strong_heterogeneous_and_dated(broken):
-    found, content = judge(broken)
+    found, content = small_studies.judge(broken)
     assert content["verdict"] == "misfit"
     assert content["heterogeneous"]
     assert content["rows"]["first_seen"] == 128

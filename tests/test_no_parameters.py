@@ -6,8 +6,7 @@ import pytest
 import small_studies
 import xarray as xr
 
-from scalecheck import chain, checkup, conclude, records
-from scalecheck.study import parse_sections
+from scalecheck import chain, records
 
 # Takes a covariate, so that its fits could be padded, and has a site that is kept.
 KNOWN = """
@@ -38,14 +37,6 @@ def finished(path, mean=0.0):
     return small
 
 
-def judge(small):
-    study, folder = small.study, small.folder
-    sections = parse_sections(study.sections("seed", "data", "model", "increments"))
-    found = checkup.check_up(folder, sections, lambda line: None)
-    conclude.conclude(folder, study.study, study.increments.order, study.verdict)
-    return found, records.read_json(folder.verdict)
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return finished(tmp_path_factory.mktemp("known"))
@@ -53,7 +44,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judged(small):
-    return judge(small)
+    return small_studies.judge(small)
 
 
 def test_a_fit_is_done_and_usable_without_a_gradient(small):
@@ -105,7 +96,7 @@ def test_the_tables_of_fits_and_estimates_are_complete(small, judged):
 
 def test_a_true_model_is_adequate_and_a_wrong_one_is_seen(judged, tmp_path):
     assert judged[1]["verdict"] == "adequate"
-    _, wrong = judge(finished(tmp_path, mean=0.4))
+    _, wrong = small_studies.judge(finished(tmp_path, mean=0.4))
     assert wrong["verdict"] in ("suspect", "misfit")
     assert wrong["misfit"]
     assert not wrong["heterogeneous"]

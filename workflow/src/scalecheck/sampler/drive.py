@@ -60,12 +60,16 @@ class History:
         self.warmup = warmup
         self.chains: list[list[Iterations]] = [[] for _ in range(n_chains)]
         self.done = np.zeros(n_chains, int)
+        self.divergences = 0  # after warmup
 
     def append(self, chain: int, seen: Iterations) -> None:
         """Add iterations `(n, ...)` of a chain; positions only where they are draws."""
         n_warmup = int(np.clip(self.warmup - self.done[chain], 0, len(seen.n_steps)))
-        self.chains[chain].append(seen._replace(z=seen.z[n_warmup:].copy()))
+        self.divergences += int(seen.diverging[n_warmup:].sum())
         self.done[chain] += len(seen.n_steps)
+        # Copies, or each would keep the whole block in memory.
+        kept = seen._replace(z=seen.z[n_warmup:])
+        self.chains[chain].append(jax.tree.map(np.copy, kept))
 
     def joined(self) -> Iterations:
         """All iterations `(chain, iteration)`, and draws `(chain, draw, d)`."""
@@ -86,10 +90,12 @@ def sample_lanes(
     most_draws: int = 0,
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     steps: int = STEPS,
-    shrink: bool = True,
     on_block: Callable[[Progress], None] = lambda progress: None,
 ) -> Draws:
     """Sample all chains of all fits of one shape, a leapfrog of each at a time.
+
+    Where no more than half of the fits still run, it goes on with half of them: fewer lanes step
+    faster, though every halving is a program of its own.
 
     Parameters
     ----------
@@ -109,17 +115,13 @@ def sample_lanes(
         Fit and its draws `(chain, draw, ...)` -> whether they suffice.
     steps
         Steps of the loop between two looks of the host.
-    shrink
-        Go on with half of the fits where no more than half still run: fewer lanes step faster, but
-        every halving is a program of its own.
     on_block
         Called after every block.
     """
     run = _Run(potential, dict(arrays), dict(starts), settings, key, draws, most_draws, enough)
     while run.live.any():
         run.block(steps, on_block)
-        if shrink:
-            run.shrink()
+        run.shrink()
     return run.result()
 
 
@@ -229,13 +231,7 @@ class _Run:
         left = sum(int((self.totals[fit] - self.histories[fit].done).sum()) for fit in running)
         number = np.arange(seen.n_steps.shape[2]) < ended[..., None]
         n_steps = seen.n_steps[number]
-        divergences = sum(
-            int(part.diverging.sum())
-            for fit in running
-            for chain in self.histories[fit].chains
-            for part in chain
-            if len(part.z)
-        )
+        divergences = sum(self.histories[fit].divergences for fit in running)
         block = Block(int(before.min()), int(done.min()), None, share > 0)
         return Progress(
             [int(fit) for fit in running],
