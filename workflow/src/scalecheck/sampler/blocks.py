@@ -60,8 +60,8 @@ class Plan(NamedTuple):
         Of the metric.
     warmup
         How its iterations learn.
-    room
-        Iterations of a lane that a block has room for.
+    room, steps
+        Iterations of a lane, and steps of the loop, that a block has room for.
     """
 
     potential: Potential
@@ -70,6 +70,7 @@ class Plan(NamedTuple):
     layout: Layout
     warmup: Warmup
     room: int
+    steps: int
 
     def at(self, arrays: Mapping[str, Any]) -> lanes.ValueAndGrad:
         """Give potential and gradient of a flat vector."""
@@ -101,7 +102,7 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
 
 
 def advance(
-    plan: Plan, state: State, totals: jax.Array, most_steps: jax.Array, arrays: Mapping[str, Any]
+    plan: Plan, state: State, totals: jax.Array, arrays: Mapping[str, Any]
 ) -> Carry:
     """Step all lanes until the block is full: so many steps, or one lane's room for iterations.
 
@@ -109,13 +110,12 @@ def advance(
     ----------
     totals
         `(fit,)` iterations after which the chains of a fit rest.
-    most_steps
-        Steps of the loop.
     arrays
         Data `(fit, ...)`.
     """
     first = state.lane.iteration
     normals, coins = jax.vmap(jax.vmap(lambda lane: _momenta(plan, lane)))(state.lane)
+    uniforms = _uniforms(plan, state.lane)
 
     def is_live(lane: Lane) -> jax.Array:
         return lane.iteration < totals[:, None]
@@ -124,7 +124,7 @@ def advance(
         lane = carry.state.lane
         is_full = lane.is_fresh & (lane.iteration - first >= plan.room)
         live = is_live(lane)
-        return (carry.n_steps < most_steps) & live.any() & ~(live & is_full).any()
+        return (carry.n_steps < plan.steps) & live.any() & ~(live & is_full).any()
 
     def one(
         lane: Lane,
@@ -132,13 +132,13 @@ def advance(
         first: jax.Array,
         normals: jax.Array,
         coins: jax.Array,
+        uniforms: jax.Array,
         arrays: Any,
     ) -> tuple[Lane, Ended]:
         room = jnp.clip(lane.iteration - first, 0, plan.room - 1)
         moved, ended = lanes.step(
             lane,
-            normals[room],
-            coins[room],
+            lanes.Randomness(normals[room], coins[room], uniforms[0], uniforms[1]),
             plan.at(arrays),
             plan.layout,
             symmetric=plan.settings.fisher,
@@ -146,6 +146,7 @@ def advance(
         # A lane at rest keeps where its next iteration begins; all else is renewed when that does.
         kept = moved._replace(
             iteration=jnp.where(live, moved.iteration, lane.iteration),
+            leapfrogs=jnp.where(live, moved.leapfrogs, lane.leapfrogs),
             is_fresh=jnp.where(live, moved.is_fresh, lane.is_fresh),
             tree=where(live, moved.tree, lane.tree),
         )
@@ -153,8 +154,8 @@ def advance(
 
     def body(carry: Carry) -> Carry:
         live = is_live(carry.state.lane)
-        lane, ended = _over_lanes(one, 5)(
-            carry.state.lane, live, first, normals, coins, dict(arrays)
+        lane, ended = _over_lanes(one, 6)(
+            carry.state.lane, live, first, normals, coins, uniforms[carry.n_steps], dict(arrays)
         )
         state = _learn(plan, State(lane, carry.state.adaptation), ended)
         room = jnp.where(ended.iteration, lane.iteration - 1 - first, plan.room)
@@ -177,6 +178,13 @@ def _momenta(plan: Plan, lane: Lane) -> tuple[jax.Array, ...]:
     d, dtype = len(lane.front.z), lane.front.z.dtype
     iterations = lane.iteration + jnp.arange(plan.room, dtype=jnp.int32)
     return jax.vmap(lambda i: lanes.draw_momenta(lane.key, i, d, dtype))(iterations)
+
+
+def _uniforms(plan: Plan, lane: Lane) -> jax.Array:
+    """`(step, fit, chain, 2)`: lanes that are live at a step were so at all before."""
+    draw = jax.vmap(jax.vmap(lambda key, n: lanes.draw_uniforms(key, n, lane.front.z.dtype)))
+    leapfrogs = lane.leapfrogs[..., None] + jnp.arange(plan.steps, dtype=jnp.int32)
+    return jnp.moveaxis(draw(lane.key, leapfrogs), 2, 0)
 
 
 def _learn(plan: Plan, state: State, ended: Ended) -> State:

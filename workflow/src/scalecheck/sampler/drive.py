@@ -118,9 +118,9 @@ def sample_lanes(
     on_block
         Called after every block.
     """
-    run = _Run(potential, dict(arrays), dict(starts), settings, key, draws, most_draws, enough)
+    run = _Run(potential, dict(arrays), dict(starts), settings, key, draws, most_draws, enough, steps)
     while run.live.any():
-        run.block(steps, on_block)
+        run.block(on_block)
         run.shrink()
     return run.result()
 
@@ -130,7 +130,7 @@ class _Run:
 
     def __init__(
         self, potential: Potential, arrays: Any, starts: Any, settings: Settings, key: jax.Array,
-        draws: int, most_draws: int, enough: Callable[[int, dict[str, NDArray]], bool],
+        draws: int, most_draws: int, enough: Callable[[int, dict[str, NDArray]], bool], steps: int,
     ) -> None:  # fmt: skip
         first = {name: values[0, 0] for name, values in starts.items()}
         flat, self.unravel = ravel_pytree(first)
@@ -138,7 +138,7 @@ class _Run:
         room = int(np.clip(NUMBERS // (n_fits * n_chains * len(flat)), LEAST_ROOM, MOST_ROOM))
         self.plan = Plan(
             potential, self.unravel, settings, lay_out(first, settings.dense),
-            plan_warmup(settings), room,
+            plan_warmup(settings), room, steps,
         )  # fmt: skip
         self.draws, self.most_draws, self.enough = draws, most_draws, enough
         self.totals = np.full(n_fits, settings.warmup + draws, "int32")
@@ -154,12 +154,12 @@ class _Run:
         self.batch = Batch(np.arange(n_fits), place(keys, starts, arrays), arrays)
         self.clock.lap(compile=1.0)
 
-    def block(self, steps: int, on_block: Callable[[Progress], None]) -> None:
+    def block(self, on_block: Callable[[Progress], None]) -> None:
         """Run one block, and keep what it did."""
         began, batch = time.perf_counter(), self.batch
         before = np.array([self.histories[fit].done for fit in batch.fits])
         totals = np.where(self.live[batch.fits], self.totals[batch.fits], 0).astype("int32")
-        carry = self._program()(batch.state, totals, np.int32(steps), batch.arrays)
+        carry = self._program()(batch.state, totals, batch.arrays)
         self.batch = batch._replace(state=carry.state)
         seen = blocks.unpack(np.asarray(carry.seen))
         after = np.asarray(carry.state.lane.iteration)
@@ -177,7 +177,7 @@ class _Run:
         if n_fits not in self.programs:
             totals = np.zeros(n_fits, "int32")
             advance = jax.jit(lambda *parts: blocks.advance(self.plan, *parts))
-            lowered = advance.lower(batch.state, totals, np.int32(1), batch.arrays)
+            lowered = advance.lower(batch.state, totals, batch.arrays)
             self.programs[n_fits] = lowered.compile()
             self.clock.lap(compile=1.0)
         return self.programs[n_fits]

@@ -18,9 +18,9 @@ all chains; here a chain whose trajectory ends begins the next one while others 
 
 Multinomial sampling within a trajectory (Betancourt 2017), the generalised U-turn criterion, checked
 within subtrees by the checkpoints of the iterative algorithm (Phan et al. 2019); one engine loop over
-many chains after Dance, Glaser, Orbanz & Adams (2025). Randomness is a function of the lane, the
-iteration and the leaf, so that draws depend neither on how steps are cut into blocks nor on what else is
-in the batch, but for rounding.
+many chains after Dance, Glaser, Orbanz & Adams (2025). Randomness is a function of the lane and of how
+many iterations and leapfrogs it has made, so that draws depend neither on how steps are cut into blocks
+nor on what else is in the batch, but for rounding.
 """
 
 from collections.abc import Callable
@@ -72,6 +72,26 @@ class Tree(NamedTuple):
     r_sum: jax.Array
 
 
+class Checkpoints(NamedTuple):
+    """Leaves of the subtree where smaller subtrees begin, in the form that checks need.
+
+    Whether the momenta `r_i, ..., r_j` turned is asked of `velocity(r_i) . rho` and
+    `velocity(r_j) . rho`, `rho` being their sum less half of both ends: the sum up to leaf j less half
+    of `r_j`, and less the sum up to leaf i less half of `r_i`, which is `before` here.
+
+    Attributes
+    ----------
+    velocity, before
+        `(depth, d)`.
+    along
+        `(depth,)` their product.
+    """
+
+    velocity: jax.Array
+    before: jax.Array
+    along: jax.Array
+
+
 class Lane(NamedTuple):
     """A chain.
 
@@ -79,8 +99,8 @@ class Lane(NamedTuple):
     ----------
     key
         `(2,)` of the chain.
-    iteration
-        Iterations done.
+    iteration, leapfrogs
+        Done so far.
     is_fresh
         Whether the next step begins an iteration.
     tree, subtree
@@ -95,14 +115,15 @@ class Lane(NamedTuple):
         At the beginning of the trajectory.
     accept, n_steps
         Sum of acceptance probabilities of its leaves, and their number.
-    r_kept, sum_kept
-        `(depth, d)` momenta, and sums of momenta, at the checkpoints of the subtree.
+    kept
+        The checkpoints of the subtree.
     step_size, metric
         Of the integrator.
     """
 
     key: jax.Array
     iteration: jax.Array
+    leapfrogs: jax.Array
     is_fresh: jax.Array
     tree: Tree
     subtree: Tree
@@ -115,8 +136,7 @@ class Lane(NamedTuple):
     energy: jax.Array
     accept: jax.Array
     n_steps: jax.Array
-    r_kept: jax.Array
-    sum_kept: jax.Array
+    kept: Checkpoints
     step_size: jax.Array
     metric: Metric
 
@@ -135,12 +155,32 @@ def rest(key: jax.Array, z: jax.Array, at: ValueAndGrad, metric: Metric, depth: 
     count = jnp.zeros((), jnp.int32)
     tree = Tree(Candidate(z, gradient, potential, potential), zero, none)
     point = Point(z, none, gradient)
-    kept = jnp.zeros((depth, len(z)), z.dtype)
+    rows = jnp.zeros((depth, len(z)), z.dtype)
+    kept = Checkpoints(rows, rows, rows[:, 0])
     one, coins = zero + 1, jnp.zeros((), jnp.uint32)
     return Lane(
-        key, count, jnp.array(True), tree, tree, point, point, one, coins, count, count,
-        zero, zero, count, kept, kept, one, metric,
+        key, count, count, jnp.array(True), tree, tree, point, point, one, coins, count, count,
+        zero, zero, count, kept, one, metric,
     )  # fmt: skip
+
+
+class Randomness(NamedTuple):
+    """What one step may need.
+
+    Attributes
+    ----------
+    normal
+        `(d,)` standard normals, should an iteration begin.
+    coins
+        Bits of that iteration, one for each doubling.
+    grow, join
+        Uniform numbers: whether the subtree takes the leaf, and the tree the subtree.
+    """
+
+    normal: jax.Array
+    coins: jax.Array
+    grow: jax.Array
+    join: jax.Array
 
 
 def draw_momenta(key: jax.Array, iteration: jax.Array, d: int, dtype: Any) -> tuple[jax.Array, ...]:
@@ -149,30 +189,35 @@ def draw_momenta(key: jax.Array, iteration: jax.Array, d: int, dtype: Any) -> tu
     return jax.random.normal(normal, (d,), dtype), jax.random.bits(coins, (), jnp.uint32)
 
 
+def draw_uniforms(key: jax.Array, leapfrogs: jax.Array, dtype: Any) -> jax.Array:
+    """Give two uniform numbers `(n, 2)` for each of some leapfrogs `(n,)`, apart from what begins iterations."""
+    counter = jnp.concatenate([2 * leapfrogs, 2 * leapfrogs + 1]).astype(jnp.uint32)
+    bits = threefry_2x32(key ^ jnp.uint32(0x9E3779B9), counter)
+    return ((bits >> 8).astype(dtype) * 2.0**-24).reshape(2, -1).T
+
+
 def step(
-    lane: Lane, normal: jax.Array, coins: jax.Array, at: ValueAndGrad, layout: Layout, *,
-    symmetric: bool,
-) -> tuple[Lane, Ended]:  # fmt: skip
+    lane: Lane, random: Randomness, at: ValueAndGrad, layout: Layout, *, symmetric: bool
+) -> tuple[Lane, Ended]:
     """Make one leapfrog, and whatever transition follows from it.
 
     Parameters
     ----------
-    normal, coins
-        Standard normals `(d,)` and bits of the iteration, should it begin with this step.
+    random
+        Of this step.
     at
         Potential and gradient.
     symmetric
         Adapt to the symmetric statistic of acceptance.
     """
-    lane = where(lane.is_fresh, begin(lane, normal, coins, layout), lane)
+    lane = where(lane.is_fresh, begin(lane, random.normal, random.coins, layout), lane)
     lane, leaf = leapfrog(lane, at, layout)
-    grow_u, join_u = _uniforms(lane)
-    lane, diverging = grow(lane, leaf, grow_u, symmetric=symmetric)
+    lane, diverging = grow(lane, leaf, random.grow, symmetric=symmetric)
     lane, turning = check(lane, layout)
     is_broken = turning | diverging
     is_whole = (lane.leaf >= (1 << lane.depth)) | is_broken
-    joined = join(lane, is_broken, join_u)
-    depth = lane.r_kept.shape[0]
+    joined = join(lane, is_broken, random.join)
+    depth = lane.kept.along.shape[0]
     turned = is_turning(layout, lane.metric, joined.back.r, joined.front.r, joined.tree.r_sum)
     is_done = is_whole & (is_broken | turned | (joined.depth >= depth))
     lane = where(is_whole, reverse(joined), lane)
@@ -209,7 +254,8 @@ def leapfrog(lane: Lane, at: ValueAndGrad, layout: Layout) -> tuple[Lane, Candid
     potential, gradient = at(z)
     r = half - 0.5 * size * gradient
     energy = potential + kinetic(layout, lane.metric, r)
-    moved = lane._replace(front=Point(z, r, gradient), n_steps=lane.n_steps + 1)
+    front = Point(z, r, gradient)
+    moved = lane._replace(front=front, n_steps=lane.n_steps + 1, leapfrogs=lane.leapfrogs + 1)
     return moved, Candidate(z, gradient, potential, energy)
 
 
@@ -231,15 +277,21 @@ def grow(lane: Lane, leaf: Candidate, u: jax.Array, *, symmetric: bool) -> tuple
 
 def check(lane: Lane, layout: Layout) -> tuple[Lane, jax.Array]:
     """Check the subtrees that the last leaf completes for a U-turn, a scalar; keep what later ones need."""
-    leaf, r, total = lane.leaf - 1, lane.front.r, lane.subtree.r_sum
+    leaf, r = lane.leaf - 1, lane.front.r
+    here, before = velocity(layout, lane.metric, r), lane.subtree.r_sum - 0.5 * r
     first, last = _leaf_idx_to_ckpt_idxs(leaf)
-    number = jnp.arange(lane.r_kept.shape[0])
-    keeps = ((number == last) & (leaf % 2 == 0))[:, None]
-    r_kept = jnp.where(keeps, r, lane.r_kept)
-    sum_kept = jnp.where(keeps, total, lane.sum_kept)
-    turning = is_turning(layout, lane.metric, r_kept, r, total - sum_kept + r_kept)
+    number = jnp.arange(lane.kept.along.shape[0])
+    keeps = (number == last) & (leaf % 2 == 0)
+    kept = Checkpoints(
+        jnp.where(keeps[:, None], here, lane.kept.velocity),
+        jnp.where(keeps[:, None], before, lane.kept.before),
+        jnp.where(keeps, jnp.dot(here, before), lane.kept.along),
+    )
+    starts = jnp.sum(kept.velocity * before, axis=1) - kept.along
+    ends = jnp.dot(here, before) - jnp.sum(kept.before * here, axis=1)
     is_complete = (number >= first) & (number <= last)
-    return lane._replace(r_kept=r_kept, sum_kept=sum_kept), jnp.any(turning & is_complete)
+    turning = (starts <= 0) | (ends <= 0)
+    return lane._replace(kept=kept), jnp.any(turning & is_complete)
 
 
 def join(lane: Lane, is_broken: jax.Array, u: jax.Array) -> Lane:
@@ -269,10 +321,3 @@ def _direction(coins: jax.Array, doubling: Any) -> jax.Array:
     bit = (coins >> jnp.asarray(doubling, jnp.uint32)) & 1
     return jnp.where(bit == 1, 1.0, -1.0)
 
-
-def _uniforms(lane: Lane) -> tuple[jax.Array, jax.Array]:
-    """Two uniform numbers of this leaf of this iteration, apart from those that begin iterations."""
-    counter = jnp.stack([lane.iteration.astype(jnp.uint32), lane.n_steps.astype(jnp.uint32)])
-    bits = threefry_2x32(lane.key ^ jnp.uint32(0x9E3779B9), counter)
-    both = (bits >> 8).astype(lane.accept.dtype) * 2.0**-24
-    return both[0], both[1]
