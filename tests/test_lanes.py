@@ -8,7 +8,7 @@ from numpyro.infer.hmc_util import IntegratorState, _is_turning, warmup_adapter
 from scipy import stats
 
 from scalecheck.diagnose import array_stats
-from scalecheck.sampler import Settings, adaptation, lanes, metric, sample, sample_lanes
+from scalecheck.sampler import Saved, Settings, adaptation, lanes, metric, sample, sample_lanes
 
 D = 4
 COVARIANCE = np.array(
@@ -321,6 +321,50 @@ def test_draws_do_not_depend_on_how_steps_are_cut_into_blocks(plain):
         np.testing.assert_array_equal(flat(one), flat(two))
     for one, two in zip(plain.iterations, other.iterations, strict=True):
         np.testing.assert_array_equal(one.n_steps, two.n_steps)
+
+
+def resumable(**options):
+    """A run that is left after each of its first blocks, and what it had saved by then."""
+    saved, state = [], None
+
+    class Left(Exception):
+        pass
+
+    def keep(take):
+        nonlocal state
+        snapshot = take()
+        saved.append(snapshot.news)
+        state = snapshot.state
+        if len(saved) < 12:
+            raise Left
+
+    while True:
+        try:
+            before = None if state is None else Saved(state, list(saved))
+            return run(**options, keep=keep, saved=before), len(saved)
+        except Left:
+            pass
+
+
+def test_a_run_that_is_left_and_resumed_ends_with_the_same_bits():
+    # One fit ends early, so that others are left in a batch that has shrunk, and one goes on for longer.
+    options = {
+        "n_fits": 3,
+        "draws": 60,
+        "most_draws": 240,
+        "steps": 150,
+        "enough": lambda fit, z: fit > 0,
+        "settings": Settings(60, 0.8, 6, ()),
+    }
+    (resumed, n_saved), whole = resumable(**options), run(**options)
+    assert n_saved > 12
+    for one, two in zip(resumed.z, whole.z, strict=True):
+        np.testing.assert_array_equal(flat(one), flat(two))
+    for one, two in zip(resumed.iterations, whole.iterations, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, two)
+    for one, two in zip(resumed.windows, whole.windows, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, two)
+    assert resumed.useful == whole.useful
 
 
 def test_every_chain_has_its_draws_and_what_was_seen_of_them(plain):

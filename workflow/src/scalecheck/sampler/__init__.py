@@ -1,7 +1,7 @@
 """Many chains of many same-shaped fits at once, in blocks."""
 
 from scalecheck.sampler.constant import without_parameters
-from scalecheck.sampler.drive import sample_lanes
+from scalecheck.sampler.drive import Saved, Snapshot, sample_lanes
 from scalecheck.sampler.nuts import Settings
 from scalecheck.sampler.run import Draws, Elapsed, Progress, Window, sample
 
@@ -9,7 +9,9 @@ __all__ = [
     "Draws",
     "Elapsed",
     "Progress",
+    "Saved",
     "Settings",
+    "Snapshot",
     "Window",
     "sample",
     "sample_lanes",

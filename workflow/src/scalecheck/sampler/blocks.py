@@ -102,14 +102,19 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
 
 
 def advance(
-    plan: Plan, state: State, totals: jax.Array, arrays: Mapping[str, Any]
+    plan: Plan, state: State, totals: jax.Array, most_steps: jax.Array, arrays: Mapping[str, Any]
 ) -> Carry:
-    """Step all lanes until the block is full: so many steps, or one lane's room for iterations.
+    """Step all lanes until the block is full, of steps or of one lane's iterations, or until a fit is done.
+
+    What the host does when a fit is done it then does at the same step however steps are cut into
+    blocks: fewer lanes make another program, which may round otherwise.
 
     Parameters
     ----------
     totals
         `(fit,)` iterations after which the chains of a fit rest.
+    most_steps
+        Steps of the loop, up to those that there is room for.
     arrays
         Data `(fit, ...)`.
     """
@@ -120,11 +125,15 @@ def advance(
     def is_live(lane: Lane) -> jax.Array:
         return lane.iteration < totals[:, None]
 
+    running = is_live(state.lane).any(axis=1)
+    most_steps = jnp.minimum(most_steps, plan.steps)
+
     def goes_on(carry: Carry) -> jax.Array:
         lane = carry.state.lane
         is_full = lane.is_fresh & (lane.iteration - first >= plan.room)
         live = is_live(lane)
-        return (carry.n_steps < plan.steps) & live.any() & ~(live & is_full).any()
+        none_ended = (live.any(axis=1) == running).all() & running.any()
+        return (carry.n_steps < most_steps) & none_ended & ~(live & is_full).any()
 
     def one(
         lane: Lane,

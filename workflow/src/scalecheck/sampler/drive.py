@@ -1,7 +1,7 @@
 """Drive the lanes of a batch of fits, block by block, in ever smaller batches."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from scalecheck.sampler import blocks
 from scalecheck.sampler.adaptation import plan_warmup
 from scalecheck.sampler.blocks import Plan, State
+from scalecheck.sampler.history import History
 from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
 from scalecheck.sampler.run import Clock, Draws, Elapsed, Progress, Window
@@ -19,8 +20,9 @@ from scalecheck.sampler.schedule import Block
 
 NDArray = np.ndarray
 
-# Steps of the loop between two looks of the host, unless a lane runs out of room before.
-STEPS = 1000
+# Steps of the loop between two looks of the host, at most and at first; and what they should take: a
+# signal to end is answered between two blocks.
+STEPS, FIRST_STEPS, SECONDS = 1000, 16, 2.0
 
 # Iterations of a lane that a block has room for: what they hold is written once, and copied once.
 MOST_ROOM, LEAST_ROOM, NUMBERS = 64, 4, 2**24
@@ -53,30 +55,26 @@ class Batch(NamedTuple):
         )
 
 
-class History:
-    """What the chains of a fit did so far, to which blocks are appended."""
+class Snapshot(NamedTuple):
+    """A run between two blocks.
 
-    def __init__(self, n_chains: int, warmup: int) -> None:
-        self.warmup = warmup
-        self.chains: list[list[Iterations]] = [[] for _ in range(n_chains)]
-        self.done = np.zeros(n_chains, int)
-        self.divergences = 0  # after warmup
+    Attributes
+    ----------
+    state
+        All that it goes on from, but for its history.
+    news
+        Its history since the last snapshot.
+    """
 
-    def append(self, chain: int, seen: Iterations) -> None:
-        """Add iterations `(n, ...)` of a chain; positions only where they are draws."""
-        n_warmup = int(np.clip(self.warmup - self.done[chain], 0, len(seen.n_steps)))
-        self.divergences += int(seen.diverging[n_warmup:].sum())
-        self.done[chain] += len(seen.n_steps)
-        # Copies, or each would keep the whole block in memory.
-        kept = seen._replace(z=seen.z[n_warmup:])
-        self.chains[chain].append(jax.tree.map(np.copy, kept))
+    state: dict[str, NDArray]
+    news: dict[str, NDArray]
 
-    def joined(self) -> Iterations:
-        """All iterations `(chain, iteration)`, and draws `(chain, draw, d)`."""
-        chains = [
-            jax.tree.map(lambda *parts: np.concatenate(parts), *parts) for parts in self.chains
-        ]
-        return jax.tree.map(lambda *parts: np.stack(parts), *chains)
+
+class Saved(NamedTuple):
+    """A run to be resumed: the state of its last snapshot, and the news of all."""
+
+    state: Mapping[str, NDArray]
+    news: Sequence[Mapping[str, NDArray]]
 
 
 def sample_lanes(
@@ -91,6 +89,8 @@ def sample_lanes(
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     steps: int = STEPS,
     on_block: Callable[[Progress], None] = lambda progress: None,
+    keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
+    saved: Saved | None = None,
 ) -> Draws:
     """Sample all chains of all fits of one shape, a leapfrog of each at a time.
 
@@ -114,14 +114,23 @@ def sample_lanes(
     enough
         Fit and its draws `(chain, draw, ...)` -> whether they suffice.
     steps
-        Steps of the loop between two looks of the host.
+        Steps of the loop between two looks of the host, at most.
     on_block
         Called after every block.
+    keep
+        Called after every block with a function that takes a snapshot.
+    saved
+        Of a run with the same arguments: it goes on from there, and ends with the same bits.
     """
-    run = _Run(potential, dict(arrays), dict(starts), settings, key, draws, most_draws, enough, steps)
+    run = _Run(
+        potential, dict(arrays), dict(starts), settings, key, draws, most_draws, enough, steps
+    )
+    if saved is not None:
+        run.resume(saved)
     while run.live.any():
         run.block(on_block)
         run.shrink()
+        keep(run.snapshot)
     return run.result()
 
 
@@ -143,7 +152,8 @@ class _Run:
         self.draws, self.most_draws, self.enough = draws, most_draws, enough
         self.totals = np.full(n_fits, settings.warmup + draws, "int32")
         self.live = np.ones(n_fits, bool)
-        self.histories = [History(n_chains, settings.warmup) for _ in range(n_fits)]
+        self.most_steps = FIRST_STEPS
+        self.history = History(n_fits, n_chains, settings.warmup)
         self.metrics: list[Any] = [None] * n_fits
         self.programs: dict[int, Any] = {}
         self.useful = self.stepped = 0
@@ -156,10 +166,10 @@ class _Run:
 
     def block(self, on_block: Callable[[Progress], None]) -> None:
         """Run one block, and keep what it did."""
-        began, batch = time.perf_counter(), self.batch
-        before = np.array([self.histories[fit].done for fit in batch.fits])
+        program, began, batch = self._program(), time.perf_counter(), self.batch
+        before = self.history.done[batch.fits]
         totals = np.where(self.live[batch.fits], self.totals[batch.fits], 0).astype("int32")
-        carry = self._program()(batch.state, totals, batch.arrays)
+        carry = program(batch.state, totals, np.int32(self.most_steps), batch.arrays)
         self.batch = batch._replace(state=carry.state)
         seen = blocks.unpack(np.asarray(carry.seen))
         after = np.asarray(carry.state.lane.iteration)
@@ -169,7 +179,10 @@ class _Run:
         running = batch.fits[self.live[batch.fits]]
         self._end_fits(running)
         share = self._lap(seen, before, after)
-        on_block(self._progress(running, seen, before, after, share, time.perf_counter() - began))
+        seconds = time.perf_counter() - began
+        pace = int(carry.n_steps) * SECONDS / max(seconds, 1e-9)
+        self.most_steps = int(np.clip(pace, 1, min(4 * self.most_steps, self.plan.steps)))
+        on_block(self._progress(running, seen, before, after, share, seconds))
 
     def _program(self) -> Any:
         """Compile for as many fits as still run: once per number, also across processes by JAX's cache."""
@@ -177,7 +190,7 @@ class _Run:
         if n_fits not in self.programs:
             totals = np.zeros(n_fits, "int32")
             advance = jax.jit(lambda *parts: blocks.advance(self.plan, *parts))
-            lowered = advance.lower(batch.state, totals, batch.arrays)
+            lowered = advance.lower(batch.state, totals, np.int32(1), batch.arrays)
             self.programs[n_fits] = lowered.compile()
             self.clock.lap(compile=1.0)
         return self.programs[n_fits]
@@ -187,16 +200,16 @@ class _Run:
             for chain, n in enumerate(after[i] - before[i]):
                 if n:
                     own = jax.tree.map(lambda x, i=i, c=chain, n=n: x[i, c, :n], seen)
-                    self.histories[fit].append(chain, own)
+                    self.history.append(int(fit), chain, own)
 
     def _end_fits(self, running: NDArray) -> None:
         """Let fits rest that have their draws, unless they need more."""
         for fit in running:
-            history, total = self.histories[fit], int(self.totals[fit])
-            if (history.done < total).any():
+            total = int(self.totals[fit])
+            if (self.history.done[fit] < total).any():
                 continue
             more = total - self.plan.settings.warmup + self.draws <= self.most_draws
-            if more and not self.enough(int(fit), self._sites(history.joined().z)):
+            if more and not self.enough(int(fit), self._sites(self.history.joined(int(fit)).z)):
                 self.totals[fit] += self.draws
                 continue
             self.live[fit] = False
@@ -227,11 +240,11 @@ class _Run:
         seconds: float,
     ) -> Progress:  # fmt: skip
         ended = after - before
-        done = np.array([self.histories[fit].done.min() for fit in running])
-        left = sum(int((self.totals[fit] - self.histories[fit].done).sum()) for fit in running)
+        done = self.history.done[running]
+        left = int((self.totals[running, None] - done).sum())
         number = np.arange(seen.n_steps.shape[2]) < ended[..., None]
         n_steps = seen.n_steps[number]
-        divergences = sum(self.histories[fit].divergences for fit in running)
+        divergences = int(self.history.divergences[running].sum())
         block = Block(int(before.min()), int(done.min()), None, share > 0)
         return Progress(
             [int(fit) for fit in running],
@@ -243,13 +256,47 @@ class _Run:
             seconds / max(1, int(ended.sum())) * left,
         )
 
+    def snapshot(self) -> Snapshot:
+        """Give what this run goes on from, and what happened since the last snapshot."""
+        leaves = {
+            f"lane-{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(self.batch.state))
+        }
+        metrics = {f"metric-{i}": x for i, x in enumerate(self.metrics) if x is not None}
+        spent = [
+            [clock[name] for name in Elapsed._fields] for clock in (self.clock.wall, self.clock.cpu)
+        ]
+        state = {
+            "fits": self.batch.fits,
+            "totals": self.totals,
+            "live": self.live,
+            "counts": np.array([self.useful, self.stepped]),
+            "seconds": np.array(spent),
+        }
+        return Snapshot({**state, **leaves, **metrics}, self.history.news())
+
+    def resume(self, saved: Saved) -> None:
+        """Go on where a run with the same arguments was saved."""
+        state = saved.state
+        structure = jax.tree.structure(self.batch.state)
+        leaves = [jnp.asarray(state[f"lane-{i}"]) for i in range(structure.num_leaves)]
+        chosen = self.batch.only(state["fits"])
+        self.batch = chosen._replace(state=jax.tree.unflatten(structure, leaves))
+        self.totals, self.live = state["totals"].copy(), state["live"].copy()
+        self.useful, self.stepped = map(int, state["counts"])
+        self.metrics = [state.get(f"metric-{i}") for i in range(len(self.metrics))]
+        self.clock.add(
+            *(dict(zip(Elapsed._fields, spent, strict=True)) for spent in state["seconds"])
+        )
+        for news in saved.news:
+            self.history.restore(news)
+
     def _sites(self, z: NDArray) -> dict[str, NDArray]:
         each = jax.vmap(jax.vmap(self.unravel))
         return {name: np.asarray(values) for name, values in each(jnp.asarray(z)).items()}
 
     def result(self) -> Draws:
         """Give all draws and what was seen of every iteration."""
-        joined = [history.joined() for history in self.histories]
+        joined = [self.history.joined(fit) for fit in range(len(self.live))]
         return Draws(
             [self._sites(fit.z) for fit in joined],
             [fit._replace(z=None) for fit in joined],

@@ -320,4 +320,3 @@ def reverse(lane: Lane) -> Lane:
 def _direction(coins: jax.Array, doubling: Any) -> jax.Array:
     bit = (coins >> jnp.asarray(doubling, jnp.uint32)) & 1
     return jnp.where(bit == 1, 1.0, -1.0)
-

@@ -192,6 +192,12 @@ class Clock:
             self.cpu[phase] += share * (now[1] - self.last[1])
         self.last = now
 
+    def add(self, wall: Mapping[str, float], cpu: Mapping[str, float]) -> None:
+        """Add what an earlier part of the run took."""
+        for phase in Elapsed._fields:
+            self.wall[phase] += float(wall[phase])
+            self.cpu[phase] += float(cpu[phase])
+
 
 def _to_host(found: Iterations, fit: int, part: Block) -> Iterations:
     """The filled part of one fit's buffers `(iteration, chain)`; the sites only where they are draws."""

@@ -1,0 +1,80 @@
+"""What the chains of a batch did so far: appended block by block, never rewritten."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from scalecheck.sampler.nuts import Iterations
+
+NDArray = np.ndarray
+
+
+class History:
+    """Iterations of all chains of all fits, of which some are ahead of others.
+
+    Parameters
+    ----------
+    n_fits, n_chains
+        Numbers.
+    warmup
+        Iterations whose positions are not kept.
+
+    Attributes
+    ----------
+    done
+        `(fit, chain)` iterations.
+    divergences
+        `(fit, chain)` after warmup.
+    """
+
+    def __init__(self, n_fits: int, n_chains: int, warmup: int) -> None:
+        self.warmup = warmup
+        self.done = np.zeros((n_fits, n_chains), int)
+        self.divergences = np.zeros((n_fits, n_chains), int)
+        self._parts: list[list[list[Iterations]]] = [
+            [[] for _ in range(n_chains)] for _ in range(n_fits)
+        ]
+        self._news: list[tuple[int, int, Iterations]] = []
+
+    def append(self, fit: int, chain: int, seen: Iterations) -> None:
+        """Add iterations `(n, ...)` of a chain; positions only where they are draws."""
+        n_warmup = int(np.clip(self.warmup - self.done[fit, chain], 0, len(seen.n_steps)))
+        # Copies, or each would keep the whole block in memory.
+        kept = jax.tree.map(np.copy, seen._replace(z=seen.z[n_warmup:]))
+        self._add(fit, chain, kept)
+        self._news.append((fit, chain, kept))
+
+    def _add(self, fit: int, chain: int, kept: Iterations) -> None:
+        self._parts[fit][chain].append(kept)
+        n_warmup = len(kept.n_steps) - len(kept.z)
+        self.done[fit, chain] += len(kept.n_steps)
+        self.divergences[fit, chain] += int(kept.diverging[n_warmup:].sum())
+
+    def joined(self, fit: int) -> Iterations:
+        """All iterations of a fit `(chain, iteration)`, and its draws `(chain, draw, d)`."""
+        chains = [
+            jax.tree.map(lambda *parts: np.concatenate(parts), *parts) for parts in self._parts[fit]
+        ]
+        return jax.tree.map(lambda *parts: np.stack(parts), *chains)
+
+    def news(self) -> dict[str, NDArray]:
+        """Give what was appended since the last call, as arrays: a row per part, and the parts joined."""
+        news, self._news = self._news, []
+        if not news:
+            return {}
+        rows = [(fit, chain, len(part.n_steps), len(part.z)) for fit, chain, part in news]
+        joined = jax.tree.map(lambda *parts: np.concatenate(parts), *(part for _, _, part in news))
+        return {"parts": np.array(rows), **joined._asdict()}
+
+    def restore(self, news: Mapping[str, NDArray]) -> None:
+        """Append what `news` gave."""
+        if not news:
+            return
+        parts = news["parts"]
+        # Draws are fewer than iterations: each field is cut where its own parts end.
+        cuts = {name: np.cumsum(parts[:-1, 3 if name == "z" else 2]) for name in Iterations._fields}
+        fields = {name: np.split(news[name], cut) for name, cut in cuts.items()}
+        for i, (fit, chain, *_) in enumerate(parts):
+            own = Iterations(**{name: values[i] for name, values in fields.items()})
+            self._add(int(fit), int(chain), own)
