@@ -8,7 +8,16 @@ from numpyro.infer.hmc_util import IntegratorState, _is_turning, warmup_adapter
 from scipy import stats
 
 from scalecheck.diagnose import array_stats
-from scalecheck.sampler import Saved, Settings, adaptation, lanes, metric, sample, sample_lanes
+from scalecheck.sampler import (
+    Saved,
+    Settings,
+    adaptation,
+    lane,
+    lanes,
+    metric,
+    sample,
+    sample_lanes,
+)
 
 D = 4
 COVARIANCE = np.array(
@@ -222,10 +231,10 @@ def test_the_u_turn_criterion_is_that_of_numpyro(layout):
 
 
 @pytest.fixture
-def lane():
+def one_lane():
     layout, at = LAYOUTS["diagonal"], jax.value_and_grad(lambda z: 0.5 * jnp.sum(z**2))
     z = jnp.asarray([0.5, -1.0, 0.2, 2.0])
-    resting = lanes.rest(jax.random.PRNGKey(1), z, at, metric.identity(layout, z.dtype), 5)
+    resting = lane.rest(jax.random.PRNGKey(1), z, at, metric.identity(layout, z.dtype), 5)
     normal = jnp.asarray([0.3, -0.1, 1.2, 0.4])
     begun = lanes.begin(
         resting._replace(step_size=jnp.float32(0.1)), normal, jnp.uint32(0b10), layout
@@ -233,15 +242,15 @@ def lane():
     return begun, at, layout
 
 
-def test_an_iteration_begins_where_the_last_one_ended_with_a_new_energy(lane):
-    begun, _, _ = lane
+def test_an_iteration_begins_where_the_last_one_ended_with_a_new_energy(one_lane):
+    begun, _, _ = one_lane
     assert float(begun.energy) == pytest.approx(0.5 * (5.29 + 1.7))
     np.testing.assert_array_equal(begun.front.z, begun.tree.candidate.z)
     assert (float(begun.direction), int(begun.depth), int(begun.n_steps)) == (-1.0, 0, 0)
 
 
-def test_a_leapfrog_turned_round_leads_back(lane):
-    begun, at, layout = lane
+def test_a_leapfrog_turned_round_leads_back(one_lane):
+    begun, at, layout = one_lane
     there, _ = lanes.leapfrog(begun, at, layout)
     assert float(jnp.abs(there.front.z - begun.front.z).max()) > 0.01
     back, leaf = lanes.leapfrog(there._replace(direction=-there.direction), at, layout)
@@ -250,8 +259,8 @@ def test_a_leapfrog_turned_round_leads_back(lane):
     assert float(leaf.energy) == pytest.approx(float(begun.energy), rel=1e-5)
 
 
-def test_a_subtree_draws_among_its_leaves_by_weight(lane):
-    begun, at, layout = lane
+def test_a_subtree_draws_among_its_leaves_by_weight(one_lane):
+    begun, at, layout = one_lane
     one, first = lanes.leapfrog(begun, at, layout)
     first = first._replace(energy=begun.energy + np.log(2.0))
     one, diverging = lanes.grow(one, first, jnp.float32(0.99), symmetric=False)
@@ -265,8 +274,8 @@ def test_a_subtree_draws_among_its_leaves_by_weight(lane):
 
 
 @pytest.mark.parametrize("energy", [1e4, np.nan, np.inf])
-def test_a_leaf_of_far_too_much_energy_diverges_and_is_never_taken(lane, energy):
-    begun, at, layout = lane
+def test_a_leaf_of_far_too_much_energy_diverges_and_is_never_taken(one_lane, energy):
+    begun, at, layout = one_lane
     moved, leaf = lanes.leapfrog(begun, at, layout)
     grown, diverging = lanes.grow(
         moved, leaf._replace(energy=jnp.float32(energy)), jnp.float32(0), symmetric=False
@@ -277,8 +286,8 @@ def test_a_leaf_of_far_too_much_energy_diverges_and_is_never_taken(lane, energy)
     assert float(grown.accept) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_reversal_goes_on_from_the_other_end(lane):
-    begun, at, layout = lane
+def test_a_reversal_goes_on_from_the_other_end(one_lane):
+    begun, at, layout = one_lane
     moved, _ = lanes.leapfrog(begun, at, layout)
     turned = lanes.reverse(moved._replace(depth=jnp.int32(1)))  # the second coin says forward
     assert float(turned.direction) == 1.0

@@ -1,10 +1,12 @@
 """What a job of fits does: sample a batch, or one increment of the chain, and write what it found."""
 
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalecheck import batches, fit, plan, posterior, records, store
+from scalecheck import ENGINE_VERSION, batches, checkpoint, fit, plan, posterior, records, store
 from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
@@ -60,7 +62,8 @@ def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:
 
 def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[dict[str, Any]]:
     sampler = job.sections["sampler"]
-    fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log)
+    keeper = _keeper(job, batch)
+    fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log, keeper)
     # Each fit's share; all of a job import together.
     importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
     found: list[dict[str, Any]] = []
@@ -71,6 +74,23 @@ def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[dict[str, An
     return found
 
 
+def _keeper(job: Job, batch: batches.Batch) -> checkpoint.Keeper:
+    """Keep a batch that depends on nothing but what the hash is of."""
+    own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
+    source = Path(job.sections["model"].file).read_text(encoding="utf-8")
+    names = ",".join(task.fit for task in batch.tasks)
+    parts = (own, posterior.versions(), ENGINE_VERSION, job.device["device"])
+    identity = checkpoint.identify(batch.arrays, names, source, *map(json.dumps, parts))
+    folder = job.folder.checkpoint(batch.tasks[0].fit)
+    return checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
+
+
+def _clear(job: Job, fits: list[str]) -> None:
+    """Remove what was kept of fits that are written."""
+    for name in fits:
+        shutil.rmtree(job.folder.checkpoint(name), ignore_errors=True)
+
+
 def write_batch(job: Job, fits: list[str], manifest: Path | None) -> None:
     """Run a batch and write its records; the manifest, if asked for, comes last of all."""
     recorded = run_batch(job, fits)
@@ -78,6 +98,7 @@ def write_batch(job: Job, fits: list[str], manifest: Path | None) -> None:
         records.write_json(job.folder.record(record["fit"]), record)
     if manifest is not None:
         records.write_json(manifest, {"fits": fits})
+    _clear(job, fits)
 
 
 def write_increment(job: Job, name: str, before: str | None) -> None:
@@ -98,6 +119,7 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
     if before and job.sections["increments"].stop == "misfit":
         record["stop"] = _look(job, record)
     records.write_json(job.folder.record(name), record)
+    _clear(job, [name])
 
 
 def _look(job: Job, record: dict[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """Sample one batch of fits: starts, draws, time."""
 
+import contextlib
 import datetime
+import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -12,6 +14,7 @@ import numpy as np
 
 from scalecheck import density, diagnose, preflight, sampler
 from scalecheck.batches import Batch
+from scalecheck.checkpoint import Keeper
 from scalecheck.gradients import time_gradient
 from scalecheck.starts import find_starts
 from scalecheck.study import SamplerSettings
@@ -47,11 +50,21 @@ class Fitted(NamedTuple):
 
 
 def fit_batch(
-    batch: Batch, settings: SamplerSettings, seed: int, log: Callable[[str], None]
+    batch: Batch,
+    settings: SamplerSettings,
+    seed: int,
+    log: Callable[[str], None],
+    keeper: Keeper | None = None,
 ) -> Fitted:
-    """Find starts, sample, and time the gradient."""
+    """Find starts, sample, and time the gradient.
+
+    Parameters
+    ----------
+    keeper
+        Saves the fits while they run; None for those that are not worth it.
+    """
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
-    draws = sample_batch(batch, settings, keys, log)
+    draws = sample_batch(batch, settings, keys, log, keeper)
     return Fitted(
         batch, draws, np.array([time_gradient(batch, i, draws) for i in range(len(batch.tasks))])
     )
@@ -62,6 +75,7 @@ def sample_batch(
     settings: SamplerSettings,
     keys: jax.Array,
     log: Callable[[str], None],
+    keeper: Keeper | None = None,
 ) -> sampler.Draws:
     """Find starts and sample.
 
@@ -69,6 +83,8 @@ def sample_batch(
     ----------
     keys
         `(fit, 2)` one per fit.
+    keeper
+        Of lanes: saves them while they run.
     """
     if not any(site.kind == "latent" for site in batch.sites):
         log(f"{_name(batch)}: the model has no parameters, nothing is sampled")
@@ -84,17 +100,22 @@ def sample_batch(
     starts = find_starts(batch, settings, pairs[:, 0])
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
-    draws = _ENGINES[settings.engine](
-        density.potential(batch.function),
-        batch.arrays,
-        starts,
-        nuts_settings(settings, starts),
-        key=pairs[:, 1],
-        draws=settings.draws,
-        most_draws=MOST_TIMES * settings.draws,
-        enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
-        on_block=lambda progress: log(progress_line(batch, progress)),
-    )
+    sample = _ENGINES[settings.engine]
+    with contextlib.ExitStack() as stack:
+        if keeper is not None and settings.engine == "lanes":
+            stack.enter_context(keeper.answering_signals())
+            sample = functools.partial(sample, keep=keeper.keep, saved=keeper.saved())
+        draws = sample(
+            density.potential(batch.function),
+            batch.arrays,
+            starts,
+            nuts_settings(settings, starts),
+            key=pairs[:, 1],
+            draws=settings.draws,
+            most_draws=MOST_TIMES * settings.draws,
+            enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
+            on_block=lambda progress: log(progress_line(batch, progress)),
+        )
     # Finding starts is a compilation with next to nothing to compute.
     return draws._replace(
         seconds=_add_compile(draws.seconds, starting[0]),

@@ -72,6 +72,10 @@ class StudyFolder:
         """Draws and sampler statistics of a fit."""
         return self.path / "fits" / fit / "posterior.nc"
 
+    def checkpoint(self, fit: str) -> Path:
+        """What is kept of a batch while it runs, under the name of its first fit."""
+        return self.path / "fits" / fit / "checkpoint"
+
     @property
     def confirmation(self) -> Path:
         """The second fit of the subset that took most leapfrogs, or why there is none."""

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from scalecheck.sampler import adaptation, lanes
 from scalecheck.sampler.adaptation import Adaptation, Seen, Warmup, where
-from scalecheck.sampler.lanes import Ended, Lane
+from scalecheck.sampler.lane import Ended, Lane, ValueAndGrad, rest
 from scalecheck.sampler.metric import Layout, identity
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
 
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
     room: int
     steps: int
 
-    def at(self, arrays: Mapping[str, Any]) -> lanes.ValueAndGrad:
+    def at(self, arrays: Mapping[str, Any]) -> ValueAndGrad:
         """Give potential and gradient of a flat vector."""
         potential = self.potential(**arrays)
         return jax.value_and_grad(lambda flat: potential(self.unravel(flat)))
@@ -94,7 +94,7 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
     def one(key: jax.Array, z: Any, arrays: Mapping[str, Any]) -> State:
         flat, _ = ravel_pytree(z)
         metric = identity(plan.layout, flat.dtype)
-        lane = lanes.rest(key, flat, plan.at(arrays), metric, plan.settings.max_tree_depth)
+        lane = rest(key, flat, plan.at(arrays), metric, plan.settings.max_tree_depth)
         begun = adaptation.start(plan.layout, plan.warmup, lane.step_size, len(flat))
         return State(lane, begun)
 

@@ -1,0 +1,208 @@
+"""What is kept of a running fit: whole or not at all, used only where it belongs, and gone on from."""
+
+import dataclasses
+import errno
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+import small_studies
+
+from scalecheck import chain, checkpoint, records
+from scalecheck.checkpoint import Keeper
+from scalecheck.errors import StudyError
+from scalecheck.records import StudyFolder
+from scalecheck.sampler import Snapshot
+
+
+@pytest.fixture
+def lines():
+    return []
+
+
+@pytest.fixture
+def open_keeper(tmp_path, lines):
+    """Keepers of one folder, as jobs that follow each other open it."""
+
+    def open_keeper(identity="a", every=1e-9):
+        return Keeper(tmp_path / "increment-03" / "checkpoint", identity, every, lines.append)
+
+    return open_keeper
+
+
+def snapshot(number):
+    return Snapshot({"lane-0": np.arange(3.0) + number}, {"n_steps": np.arange(number)})
+
+
+def same(one, two):
+    jax.tree.map(np.testing.assert_array_equal, dict(one), dict(two))
+
+
+def test_what_was_kept_is_read_back_with_all_its_history(open_keeper):
+    keeper = open_keeper()
+    assert keeper.saved() is None
+    for number in (1, 2, 3):
+        keeper.keep(lambda n=number: snapshot(n))
+    again = open_keeper()
+    found = again.saved()
+    same(found.state, snapshot(3).state)
+    assert len(found.news) == 3
+    again.keep(lambda: snapshot(4))
+    found = open_keeper().saved()
+    for number, news in enumerate(found.news, start=1):
+        same(news, snapshot(number).news)
+    same(found.state, snapshot(4).state)
+
+
+def test_history_is_written_once(open_keeper):
+    keeper = open_keeper()
+    keeper.keep(lambda: snapshot(5))
+    (first,) = keeper.folder.glob("history-*.npz")
+    before = first.stat()
+    keeper.keep(lambda: snapshot(6))
+    assert first.stat() == before
+
+
+def test_nothing_is_taken_before_it_is_due(open_keeper):
+    keeper = open_keeper(every=1e6)
+    keeper.keep(lambda: pytest.fail("not due"))
+    assert keeper.saved() is None
+
+
+def test_a_checkpoint_of_something_else_is_refused_and_removed(open_keeper, lines):
+    open_keeper("a").keep(lambda: snapshot(1))
+    other = open_keeper("b")
+    assert other.saved() is None
+    assert "of other data, settings or versions: the fit starts anew" in lines[-1]
+    assert not other.folder.exists()
+
+
+def damage_bit(path):
+    content = bytearray(path.read_bytes())
+    place = content.index(b"\x93NUMPY") + 135  # in the first array's values
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("name", ["state.npz", "history-00001.npz"])
+@pytest.mark.parametrize("harm", [damage_bit, cut, lambda path: path.unlink()])
+def test_a_damaged_checkpoint_is_reported_and_not_used(open_keeper, lines, name, harm):
+    keeper = open_keeper()
+    for number in (1, 2):
+        keeper.keep(lambda n=number: snapshot(n))
+    harm(keeper.folder / name)
+    again = open_keeper()
+    assert again.saved() is None
+    if name != "state.npz" or harm in (damage_bit, cut):
+        assert "damaged" in lines[-1]
+        assert "the fit starts anew" in lines[-1]
+    again.keep(lambda: snapshot(7))
+    assert len(open_keeper().saved().news) == 1
+
+
+def test_a_job_killed_between_its_two_files_goes_on_from_the_time_before(open_keeper, monkeypatch):
+    keeper = open_keeper()
+    keeper.keep(lambda: snapshot(1))
+    whole = checkpoint._replace
+
+    def only_history(path, arrays):
+        if path.name == "state.npz":
+            raise KeyboardInterrupt
+        whole(path, arrays)
+
+    monkeypatch.setattr(checkpoint, "_replace", only_history)
+    with pytest.raises(KeyboardInterrupt):
+        keeper.keep(lambda: snapshot(2))
+    found = open_keeper().saved()
+    same(found.state, snapshot(1).state)
+    assert len(found.news) == 1
+
+
+def test_told_to_end_a_job_saves_and_ends(open_keeper, lines):
+    keeper = open_keeper(every=1e6)
+    before = signal.getsignal(signal.SIGTERM)
+    with keeper.answering_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended:
+            keeper.keep(lambda: snapshot(1))
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert "run again to go on" in lines[-1]
+    assert open_keeper().saved() is not None
+
+
+def test_a_full_disk_does_not_end_the_fit(open_keeper, lines, monkeypatch):
+    keeper = open_keeper()
+    keeper.keep(lambda: snapshot(1))
+
+    def full(path, arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "_replace", full)
+    keeper.keep(lambda: snapshot(2))
+    keeper.keep(lambda: pytest.fail("it was said once"))
+    assert "cannot save (No space left on device)" in lines[-1]
+    assert open_keeper().saved() is None
+
+
+@pytest.mark.parametrize("given", ["often", "0", "-1", "nan"])
+def test_how_often_must_be_a_positive_number(monkeypatch, given):
+    monkeypatch.setenv(checkpoint.VARIABLE, given)
+    with pytest.raises(StudyError, match=f"must be a positive number of seconds, not '{given}'"):
+        checkpoint.seconds_between()
+
+
+def test_the_identity_depends_on_every_bit():
+    arrays = {"y": np.arange(4.0), "x": np.zeros(4)}
+    known = {
+        checkpoint.identify(arrays, "settings", "model"),
+        checkpoint.identify(arrays, "settings", "model "),
+        checkpoint.identify(arrays, "settingsm", "odel"),
+        checkpoint.identify({**arrays, "y": arrays["y"].astype("float32")}, "settings", "model"),
+        checkpoint.identify({**arrays, "x": np.zeros((2, 2))}, "settings", "model"),
+        checkpoint.identify(
+            {"y": np.nextafter(arrays["y"], 9), "x": arrays["x"]}, "settings", "model"
+        ),
+    }
+    assert len(known) == 6
+
+
+def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
+    conjugate, tmp_path, monkeypatch
+):
+    """Through the job: ended after its second block, run again, and equal to one that never was."""
+    monkeypatch.setenv(checkpoint.VARIABLE, "1e-9")
+    shutil.copytree(conjugate.folder.path, tmp_path / "small")
+    sampler = dataclasses.replace(conjugate.study.sampler, engine="lanes")
+    small = small_studies.Small(
+        dataclasses.replace(conjugate.study, sampler=sampler), StudyFolder(tmp_path / "small")
+    )
+    lines, keep, calls = [], Keeper.keep, []
+    job = small.job(lines.append)
+    (whole,) = small.fit("subset-01")
+    draws = records.read_posterior(job.folder.posterior("subset-01"))
+
+    def leave(self, take):
+        keep(self, take)
+        calls.append(take)
+        if len(calls) == 2:
+            raise SystemExit(143)
+
+    monkeypatch.setattr(Keeper, "keep", leave)
+    with pytest.raises(SystemExit):
+        chain.write_batch(job, ["subset-01"], None)
+    assert job.folder.checkpoint("subset-01").exists()
+    chain.write_batch(job, ["subset-01"], None)
+    assert "subset-01: goes on from its checkpoint" in lines
+    assert not job.folder.checkpoint("subset-01").exists()
+    assert small.read("subset-01").record["gradients"] == whole.record["gradients"]
+    found = records.read_posterior(job.folder.posterior("subset-01"))
+    for group in draws.groups:
+        assert found[group].to_dataset().identical(draws[group].to_dataset())

@@ -1,0 +1,202 @@
+"""Kill a running study at random moments, and see that it ends as one that was never killed.
+
+    make test-kills
+
+Each round runs the study in a new folder, with up to five kills: SIGKILL or SIGTERM, by turns, to
+Snakemake and all its jobs, at a moment drawn at random. Then it is run to its end: every array of
+every posterior has to have the same bits as in the run that was left alone, and verdict.json to be the
+same but for seconds and the forecast. One line for each kill is added to results/kills.csv, with what
+had been kept by then; a stopped program goes on with the next round.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import clinics
+import xarray as xr
+
+RESULTS = Path(__file__).parent / "results" / "kills.csv"
+COLUMNS = ("round", "signal", "second", "fits_done", "checkpoints")
+KILLS_PER_ROUND = 5
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+
+# Long enough to be killed in: about ten seconds of sampling, saved many times.
+SAMPLER = "sampler: {engine: lanes, chains: 4, warmup: 1500, draws: 3000}"
+EVERY = "0.05"
+
+
+class Kill(NamedTuple):
+    """What was killed: the signal, after how many seconds, and what the study had by then."""
+
+    signal: str
+    second: float
+    fits_done: int
+    checkpoints: int
+
+
+def write_study(folder: Path) -> None:
+    """Write the small study, with chains that take a while."""
+    clinics.write_study(folder)
+    text = clinics.STUDY.replace("sampler: {chains: 2, warmup: 100, draws: 100}", SAMPLER)
+    (folder / "study.yaml").write_text(text)
+
+
+def environment(folder: Path, cache: Path) -> dict[str, str]:
+    """Save often, and compile once for all runs."""
+    return clinics.environment(folder) | {
+        "SCALECHECK_CHECKPOINT_SECONDS": EVERY,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+    }
+
+
+def run(folder: Path, cache: Path) -> float:
+    """Run a study to its end; give its seconds."""
+    began = time.monotonic()
+    done = subprocess.run(
+        clinics.command(folder, "--nolock"), env=environment(folder, cache), cwd=folder,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - began
+
+
+def kill(folder: Path, cache: Path, second: float, with_signal: signal.Signals) -> Kill | None:
+    """Start a study and kill it; None where it ended before."""
+    process = subprocess.Popen(
+        clinics.command(folder, "--nolock"), env=environment(folder, cache), cwd=folder,
+        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        process.wait(timeout=second)
+        return None
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, with_signal)
+    try:
+        process.wait(timeout=60)
+    finally:
+        with_group_gone(process.pid)
+    fits = folder / "results" / "clinics" / "fits"
+    return Kill(
+        with_signal.name,
+        second,
+        len(list(fits.glob("*/record.json"))),
+        len(list(fits.glob("*/checkpoint/state.npz"))),
+    )
+
+
+def with_group_gone(group: int) -> None:
+    """Wait until no process of a group is left; after a while, make it so."""
+    for _ in range(300):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Name what differs between two finished studies, but for what time decides."""
+    found = []
+    names = sorted(path.parent.name for path in one.glob("results/clinics/fits/*/posterior.nc"))
+    assert names
+    for name in names:
+        trees = []
+        for folder in (one, other):
+            path = folder / "results" / "clinics" / "fits" / name / "posterior.nc"
+            with xr.open_datatree(path) as tree:
+                trees.append(tree.load())
+        for group in trees[0].groups[1:]:
+            if not trees[0][group].to_dataset().identical(trees[1][group].to_dataset()):
+                found.append(f"{name}{group}")
+    if verdict(one) != verdict(other):
+        found.append("verdict.json")
+    return found
+
+
+def verdict(folder: Path) -> dict[str, Any]:
+    """Read a verdict without what time decides."""
+    content = json.loads((folder / "results" / "clinics" / "verdict.json").read_text())
+    return {name: part for name, part in content.items() if name not in ("seconds", "forecast")}
+
+
+def run_with_kills(
+    folder: Path, cache: Path, n_kills: int, rng: random.Random, most: float
+) -> list[Kill]:
+    """Run a study to its end with so many kills, fewer where it ends before.
+
+    Parameters
+    ----------
+    most
+        Seconds until a kill, at most.
+    """
+    write_study(folder)
+    kills = []
+    for number in range(n_kills):
+        killed = kill(folder, cache, rng.uniform(0.1, 1) * most, SIGNALS[number % 2])
+        if killed is None:
+            break
+        kills.append(killed)
+    run(folder, cache)
+    return kills
+
+
+def main() -> None:
+    """Kill studies until there are as many kills as asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=50)
+    options = parser.parse_args()
+    done = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
+    if len(done) >= options.kills:
+        print(f"{len(done)} kills, all of them survived")
+        return
+    with tempfile.TemporaryDirectory(prefix="scalecheck-kills-") as scratch:
+        alone, cache = Path(scratch) / "alone", Path(scratch) / "jax"
+        write_study(alone)
+        run(alone, cache)
+        shutil.rmtree(alone)
+        write_study(alone)
+        seconds = run(alone, cache)  # with everything compiled
+        print(f"left alone: {seconds:.0f} s", flush=True)
+        number = 1 + max((int(row["round"]) for row in done), default=0)
+        n_kills = len(done)
+        while n_kills < options.kills:
+            folder = Path(scratch) / f"round-{number}"
+            kills = run_with_kills(folder, cache, KILLS_PER_ROUND, random.Random(number), seconds)
+            found = differences(alone, folder)
+            if found:
+                raise SystemExit(f"round {number}: {kills}: differs in {', '.join(found)}")
+            shutil.rmtree(folder)
+            _add(number, kills)
+            n_kills += len(kills)
+            print(f"round {number}: {len(kills)} kills survived, {n_kills} in all", flush=True)
+            number += 1
+
+
+def _add(number: int, kills: list[Kill]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    is_new = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if is_new:
+            writer.writerow(COLUMNS)
+        for one in kills:
+            writer.writerow(
+                [number, one.signal, f"{one.second:.1f}", one.fits_done, one.checkpoints]
+            )
+
+
+if __name__ == "__main__":
+    main()
