@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import chain, conclude, records, results, store
+from scalecheck import chain, records, results, store
 from scalecheck.examine import axes, blocks, posteriors, run
 
 VERDICT = {
@@ -196,7 +196,7 @@ def test_a_fit_that_cannot_be_used_makes_the_study_inconclusive(conjugate, exami
     fits.loc[fits["fit"] == "subset-02", ["usable", "reason"]] = [False, "R-hat of mu is 1.2"]
     small = copy(conjugate, tmp_path)
     records.write_table(small.folder.table("fits"), fits)
-    content = conclude.conclude(small.folder, "small", "arrival", small.study.verdict)
+    content = small_studies.decide(small)
     assert (content["verdict"], content["reason"]) == (
         "inconclusive",
         "subset-02: R-hat of mu is 1.2",
