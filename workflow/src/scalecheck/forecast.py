@@ -24,13 +24,14 @@ Interval = tuple[float, float, float]
 FEWEST = 2
 # The bounds of the 90 % interval, and the median between them.
 PROBABILITIES = (0.05, 0.5, 0.95)
-# Of going on for more draws: a priori as in one of `_FITS` fits that were seen. Chosen, as the regression was, on
-# the seeds of tests/benchmarks/forecast.py that its coverage is not counted on.
-_GOES_ON, _FITS = 0.25, 4
-MOST_TIMES = 4
-# Relative error of the seconds of a fit; and what a gradient takes within one over what it takes alone, a
-# priori: chains wait for the longest trajectory among them.
-_TIMING_SD, _WITHIN, _WITHIN_SD = 0.15, 1.5, 0.5
+# How often fits take 1 to 4 times the draws asked for: a priori, a quarter goes on each time; that counts as much
+# as `_FITS` fits that were seen. Chosen on seeds of tests/benchmarks/forecast.py that coverage is not counted on.
+_TIMES = np.arange(1.0, 5.0)
+_A_PRIORI = np.array([0.75, 0.1875, 0.046875, 0.015625])
+_FITS = 4
+# Relative errors of the seconds of a fit, and of starting and compiling; and what a gradient takes within a fit
+# over what it takes alone, a priori: chains wait for the longest trajectory among them.
+_TIMING_SD, _STARTING_SD, _WITHIN, _WITHIN_SD = 0.15, 0.2, 1.5, 0.5
 _N_QUANTILES, _N_TIMINGS = 400, 41
 
 
@@ -179,13 +180,14 @@ def forecast(
     """
     gradients = gradients_of(effort, n_rows)
     each, error = seconds_of_gradient(effort, timings, n_rows)
-    # A fit of a new shape compiles anew, whatever the increments found in the cache.
-    starting = timings.starting.max()
-    factors = np.exp(error * norm.ppf(_midpoints(_N_TIMINGS)))
-    seconds = Cases(
-        (starting + each * gradients.values[:, None] * factors).ravel(),
-        np.repeat(gradients.weights, _N_TIMINGS) / _N_TIMINGS,
-    ).interval
+    # A fit of a new shape compiles anew: increments that took less than half found their program in the cache.
+    starting = timings.starting[timings.starting >= timings.starting.max() / 2]
+    # A machine that is slow at one is slow at the other.
+    slow = norm.ppf(_midpoints(_N_TIMINGS))
+    running = each * np.exp(error * slow)[:, None] * gradients.values
+    cases = np.exp(_STARTING_SD * slow)[:, None, None] * starting[:, None] + running[:, None]
+    shared = gradients.weights / _N_TIMINGS / len(starting)
+    seconds = Cases(cases.ravel(), np.tile(shared, _N_TIMINGS * len(starting))).interval
     price = None
     if price_per_hour is not None:
         low, median, high = (price_per_hour / 3600 * part for part in seconds)
@@ -209,8 +211,9 @@ def gradients_of(effort: Effort, n_rows: int) -> Cases:
         _at_quantiles(effort.rows, leapfrogs, n_rows, at)
         for leapfrogs in (effort.warmup, effort.sampling)
     )
-    times, chance = _times(effort.times)
-    by_chain = effort.n_warmup * warmup[:, None] + effort.n_draws * sampling[:, None] * times
+    seen = (effort.times[:, None] == _TIMES).sum(axis=0)
+    chance = (_FITS * _A_PRIORI + seen) / (_FITS + seen.sum())
+    by_chain = effort.n_warmup * warmup[:, None] + effort.n_draws * sampling[:, None] * _TIMES
     return Cases(
         (effort.warmup.shape[1] * by_chain).ravel(), np.tile(chance / _N_QUANTILES, _N_QUANTILES)
     )
@@ -223,16 +226,6 @@ def _midpoints(number: int) -> NDArray:
 def _at_quantiles(rows: NDArray, leapfrogs: NDArray, n_rows: int, at: NDArray) -> NDArray:
     mean, scale, df = predict(rows, np.log2(leapfrogs), float(n_rows))
     return 2 ** (mean + scale * student.ppf(at, df))
-
-
-def _times(seen: NDArray) -> tuple[NDArray, NDArray]:
-    """Times `sampler.draws` that a fit may take, and the chance of each."""
-    times = np.arange(1.0, MOST_TIMES + 1)
-    went_on, ended = (seen - 1).sum(), (seen < MOST_TIMES).sum()
-    goes_on = (_GOES_ON * _FITS + went_on) / (_FITS + went_on + ended)
-    chance = goes_on ** (times - 1) * (1 - goes_on)
-    chance[-1] = goes_on ** (MOST_TIMES - 1)
-    return times, chance
 
 
 def seconds_of_gradient(effort: Effort, timings: Timings, n_rows: int) -> tuple[float, float]:
