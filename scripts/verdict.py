@@ -12,8 +12,8 @@ def run(options: Namespace, log: program.Log) -> None:
     folder = records.StudyFolder(options.folder)
     from scalecheck import conclude
 
-    order = sections["increments"]["order"]
-    content = conclude.conclude(folder, sections["study"], order, sections["verdict"])
+    order, limits = sections["increments"]["order"], sections["budget"]
+    content = conclude.conclude(folder, sections["study"], order, sections["verdict"], limits, log)
     line = f"verdict: {content['verdict']} ({folder.verdict})"
     log(line)
     print(line)

@@ -34,6 +34,7 @@ FIT_SECTIONS = (
     "subsets.size",
     "increments",
     "verdict.alpha",
+    "budget",
 )
 DEVICE = {"platform": "cpu", "device": "cpu", "note": ""}
 
@@ -195,10 +196,18 @@ def rich(path) -> Rich:
     return Rich(small, fitted)
 
 
+def decide(small, log=lambda line: None):
+    """Write the verdict of a study that was checked; give its content."""
+    study = small.study
+    return conclude.conclude(
+        small.folder, study.study, study.increments.order, study.verdict, study.budget, log
+    )
+
+
 def judge(small):
     """Check and conclude as the programs do: the findings, and the content of verdict.json."""
     study, folder = small.study, small.folder
     sections = parse_sections(study.sections("seed", "data", "model", "increments"))
     found = checkup.check_up(folder, sections, lambda line: None)
-    conclude.conclude(folder, study.study, study.increments.order, study.verdict)
+    decide(small)
     return found, records.read_json(folder.verdict)

@@ -330,7 +330,10 @@ def _verdict_panel() -> dict:
         "heterogeneous": False, "alpha": 0.05,
         "attribution": {"family": None, "axis": None}, "p_simulated": None,
         "rows": {"total": 64000, "used": 40000, "first_seen": None}, "gradients": 3812345,
-        "seconds": 412.0, "findings": findings, "forecast": None,
+        "seconds": 412.0, "findings": findings, "forecast": {
+            "rows": 64000, "gradients": [14210.0, 17530.0, 26120.0],
+            "seconds": [11.8, 14.6, 20.3], "price": [0.0082, 0.0101, 0.0141], "over_budget": False,
+        },
     }  # fmt: skip
 
 
@@ -433,5 +436,6 @@ def _settings(study: str) -> dict:
         "subsets": {"count": 8, "size": 1000, "levels": 8},
         "increments": {"start": 500, "factor": 2, "end": None, "stop": "misfit", "warm": False},
         "sampler": {"engine": "numpyro", "chains": 4, "warmup": 500, "draws": 500, "reparam": {}},
+        "budget": {"seconds": 30.0 if study == "panel" else None, "price_per_hour": 2.5},
         "verdict": {"alpha": 0.05, "simulate": 0},
     }  # fmt: skip

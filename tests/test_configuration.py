@@ -163,8 +163,6 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
         ({"sampler": {"on_stall": "stop"}}, 'sampler.on_stall is "stop", but'),
         ({"sampler": {"reparam": {"b": 0}}}, 'sampler.reparam is {"b": 0}, but'),
         ({"increments": {"warm": True}}, "increments.warm is true, but"),
-        ({"budget": {"seconds": 60}}, "budget.seconds is 60, but"),
-        ({"budget": {"price_per_hour": 2.5}}, "budget.price_per_hour is 2.5, but"),
         ({"approximation": "always"}, 'approximation is "always", but'),
         ({"remedies": "auto"}, 'remedies is "auto", but'),
     ],

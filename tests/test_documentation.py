@@ -108,6 +108,7 @@ def test_a_choice_is_documented_with_all_its_values(key):
         "How the model meets the data",
         "What is planned",
         "What is written where",
+        "What the full fit would cost",
         "How sure a finding is",
         "Reading `inconclusive`",
     ],

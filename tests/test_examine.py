@@ -1,5 +1,6 @@
 """The families of checks on whole studies, and the verdict that they end in."""
 
+import dataclasses
 import importlib.metadata
 import shutil
 
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import chain, conclude, records, results, store
+from scalecheck import chain, records, results, store
 from scalecheck.examine import axes, blocks, posteriors, run
+from scalecheck.study import BudgetSettings
 
 VERDICT = {
     "study",
@@ -41,7 +43,8 @@ def test_verdict_json_has_exactly_the_keys_of_the_contract(conjugate, examined):
     assert set(content) == VERDICT
     assert set(content["rows"]) == {"total", "used", "first_seen"}
     assert content["version"] == importlib.metadata.version("scalecheck")
-    assert content["forecast"] is None
+    assert set(content["forecast"]) == {"rows", "gradients", "seconds", "price", "over_budget"}
+    assert content["forecast"]["rows"] == 214
     for finding in content["findings"]:
         assert set(finding) == {
             "family", "status", "p", "p_adjusted", "p_simulated", "effect", "where", "message",
@@ -196,11 +199,25 @@ def test_a_fit_that_cannot_be_used_makes_the_study_inconclusive(conjugate, exami
     fits.loc[fits["fit"] == "subset-02", ["usable", "reason"]] = [False, "R-hat of mu is 1.2"]
     small = copy(conjugate, tmp_path)
     records.write_table(small.folder.table("fits"), fits)
-    content = conclude.conclude(small.folder, "small", "arrival", small.study.verdict)
+    content = small_studies.decide(small)
     assert (content["verdict"], content["reason"]) == (
         "inconclusive",
         "subset-02: R-hat of mu is 1.2",
     )
+
+
+def test_a_price_and_a_budget_change_the_forecast_and_nothing_else(conjugate, examined, tmp_path):
+    _, before = examined
+    small, log = copy(conjugate, tmp_path), []
+    limits = BudgetSettings(seconds=0.001, price_per_hour=3600.0)
+    small = small._replace(study=dataclasses.replace(small.study, budget=limits))
+    content = small_studies.decide(small, log.append)
+    assert content | {"forecast": None} == before | {"forecast": None}
+    assert content["forecast"] == before["forecast"] | {
+        "price": pytest.approx(before["forecast"]["seconds"]),
+        "over_budget": True,
+    }
+    assert [line for line in log if line.endswith(" at 3600 an hour, over budget.seconds 0.001")]
 
 
 def copy(small, path):

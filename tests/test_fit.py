@@ -17,6 +17,7 @@ from arviz_stats.base import array_stats
 from scalecheck import batches, chain, density, fit, posterior, records, sampler
 from scalecheck.errors import StudyError
 from scalecheck.sampler.schedule import Block
+from scalecheck.study import BudgetSettings
 
 FITS = ("subset-01", "level-group-01", "axis-group", "increment-01", "increment-02", "increment-03")
 
@@ -206,6 +207,45 @@ def test_after_a_stop_the_rest_is_skipped_with_the_reason(conjugate, tmp_path):
         assert (record["kind"], record["fit"]) == ("increment", name)
         assert not small.folder.posterior(name).exists()
     assert log == [f"increment-0{n}: skipped: it was found to break" for n in (2, 3)]
+
+
+def with_budget(small, path, seconds):
+    """Give a copy of a fitted study with another budget."""
+    shutil.copytree(small.folder.path, path / "small")
+    study = dataclasses.replace(small.study, budget=BudgetSettings(seconds, None))
+    return small._replace(study=study, folder=records.StudyFolder(path / "small"))
+
+
+def test_a_budget_that_is_spent_stops_the_chain_before_the_next_increment(conjugate, tmp_path):
+    small, log = with_budget(conjugate, tmp_path, 0.001), []
+    for before, name in (("increment-01", "increment-02"), ("increment-02", "increment-03")):
+        chain.write_increment(small.job(log.append), name, before)
+        record = records.read_json(small.folder.record(name))
+        assert record["status"] == "skipped"
+        assert record["reason"].startswith("budget.seconds is 0.001: the increments so far took ")
+        assert record["settings"]["budget"] == {"seconds": 0.001, "price_per_hour": None}
+    assert [line.split(": ")[:2] for line in log] == [
+        ["increment-02", "skipped"],
+        ["increment-03", "skipped"],
+    ]
+
+
+def test_an_increment_whose_forecast_exceeds_what_is_left_is_not_fitted(conjugate, tmp_path):
+    done = [records.read_json(conjugate.folder.record(f"increment-0{n}")) for n in (1, 2)]
+    spent = sum(sum(one["seconds"].values()) for one in done)
+    small = with_budget(conjugate, tmp_path, 1.001 * spent)
+    chain.write_increment(small.job(), "increment-03", "increment-02")
+    record = records.read_json(small.folder.record("increment-03"))
+    assert record["status"] == "skipped"
+    assert "and one of 214 rows is forecast to take " in record["reason"]
+
+
+def test_the_log_forecasts_the_full_fit_from_the_second_increment_on(conjugate, tmp_path):
+    small, log = with_budget(conjugate, tmp_path, 1e6), []
+    chain.write_increment(small.job(log.append), "increment-02", "increment-01")
+    assert records.read_json(small.folder.record("increment-02"))["status"] == "done"
+    (line,) = [line for line in log if "full fit" in line]
+    assert line.startswith("increment-02: full fit of 214 rows: about 0:00:")
 
 
 def test_the_manifest_of_a_batch_names_its_fits(conjugate):

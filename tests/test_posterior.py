@@ -142,6 +142,8 @@ def test_the_record_has_everything(conjugate):
     assert (record["platform"], record["device"], record["note"]) == ("cpu", "cpu", "")
     assert record["dtype"] == "float32"
     assert record["seconds_per_gradient"] > 0
+    assert record["usable"] is True
+    assert record["draws"] == conjugate.read("subset-01").z.shape[1]
     assert len(record["step_size"]) == len(record["divergences"]) == 4
     assert record["parameters"] == ["mu"]
     assert record["windows"][-1]["stop"] == 200

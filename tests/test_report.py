@@ -433,3 +433,25 @@ def test_results_read_back_from_files_give_the_same_page(
     # What comes back from a file gives the same page: only types of missing values differ.
     estimates = pd.read_csv(tmp_path / "golf" / "checks" / "estimates.csv")
     assert render(dataclasses.replace(golf, fits=fits, estimates=estimates)) == golf_html
+
+
+# ---- the forecast
+
+
+def test_the_forecast_is_in_the_header_and_drawn_where_there_is_one(
+    panel_html: str, golf_html: str
+) -> None:
+    assert "figure-forecast" in Elements(panel_html).ids
+    assert "forecast for all rows (12\N{NO-BREAK SPACE}s to 20\N{NO-BREAK SPACE}s)" in panel_html
+    assert "price of that (0.00820 to 0.0141)" in panel_html
+    assert "budget" in texts(panel_html)
+    assert "figure-forecast" not in Elements(golf_html).ids
+    assert "forecast for all rows" not in golf_html
+
+
+def test_a_forecast_over_the_budget_is_said_twice(panel: ReportInputs) -> None:
+    forecast = panel.verdict["forecast"] | {"over_budget": True, "price": None}
+    html = render(dataclasses.replace(panel, verdict={**panel.verdict, "forecast": forecast}))
+    assert ", over the budget" in html
+    assert "This is over the budget." in html
+    assert "price of that" not in html

@@ -9,7 +9,7 @@ from scalecheck.program import Log
 from scalecheck.records import StudyFolder
 from scalecheck.study import Study
 
-FITS = ("seed", "data", "model", "sampler", "increments", "verdict.alpha")
+FITS = ("seed", "data", "model", "sampler", "increments", "verdict.alpha", "budget")
 CHECKS = ("seed", "data", "model", "increments")
 
 
@@ -36,4 +36,11 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     for before, name in zip([None, *increments[:-1]], increments, strict=True):
         chain.write_increment(job, name, before)
     checkup.check_up(folder, study.parse_sections(settings.sections(*CHECKS)), log)
-    return conclude.conclude(folder, settings.study, settings.increments.order, settings.verdict)
+    return conclude.conclude(
+        folder,
+        settings.study,
+        settings.increments.order,
+        settings.verdict,
+        settings.budget,
+        log,
+    )

@@ -107,6 +107,19 @@ def test_a_changed_number_of_subsets_refits_no_increment(copy_of_finished: Path)
     assert (copy_of_finished / "results/clinics/fits/subset-04/record.json").exists()
 
 
+@pytest.mark.parametrize("budget", ["{price_per_hour: 2.5}", "{seconds: 0.001}", "{seconds: 9000}"])
+def test_another_budget_refits_nothing_that_is_done(copy_of_finished: Path, budget: str) -> None:
+    run = snakemake(copy_of_finished, "--dry-run", "--config", f"budget={budget}")
+    assert set(rules_run(run)) == {"decide_verdict", "write_report", "all"}
+
+
+def test_another_budget_asks_again_what_was_skipped(copy_of_finished: Path) -> None:
+    record = copy_of_finished / "results/clinics/fits/increment-02/record.json"
+    record.write_text(record.read_text().replace('"done"', '"skipped"'))
+    run = snakemake(copy_of_finished, "--dry-run", "--config", "budget={seconds: 9000}")
+    assert rules_run(run).count("fit_increment") == 1
+
+
 def test_what_only_the_verdict_uses_refits_nothing(copy_of_finished: Path) -> None:
     page = Path(copy_of_finished / "results/clinics/report.html")
     page.unlink()

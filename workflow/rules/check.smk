@@ -69,7 +69,7 @@ rule decide_verdict:
     conda:
         "../../envs/cpu.yaml"
     params:
-        settings=settings("study", "increments.order", "verdict"),
+        settings=settings("study", "increments.order", "verdict", "budget"),
         folder=subpath(output.verdict, parent=True),
     shell:
         "scalecheck-verdict --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

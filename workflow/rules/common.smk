@@ -2,8 +2,9 @@
 
 import csv
 import re
+from pathlib import Path
 
-from scalecheck import ENGINE_VERSION
+from scalecheck import ENGINE_VERSION, rerun
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
 
@@ -66,6 +67,14 @@ def batches(wildcards):
     """What the jobs of subsets and levels write last."""
     folder = f"{RESULTS}/{wildcards.study}/fits"
     return [f"{folder}/subsets-{part}.json" for part in parts(wildcards.study)]
+
+
+def settings_of_increment(wildcards):
+    """Settings of an increment: another budget alone refits none."""
+    study, record = wildcards.study, f"fits/{wildcards.increment}/record.json"
+    sections = ("seed", "data", "model", "sampler", "increments", "verdict.alpha", "budget")
+    given = STUDIES[study].sections(*sections)
+    return rerun.settings_of(Path(RESULTS, study, record), given)
 
 
 def every_fit(wildcards):

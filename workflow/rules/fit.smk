@@ -92,7 +92,7 @@ rule fit_increment:
         gpu=1,
     params:
         engine=ENGINE_VERSION,
-        settings=settings("seed", "data", "model", "sampler", "increments", "verdict.alpha"),
+        settings=settings_of_increment,
         after=lambda wildcards: [f"--after {fit}" for fit in before(wildcards)],
         folder=subpath(output.record, ancestor=3),
     shell:

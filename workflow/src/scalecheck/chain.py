@@ -102,7 +102,7 @@ def write_batch(job: Job, fits: list[str], manifest: Path | None) -> None:
 
 
 def write_increment(job: Job, name: str, before: str | None) -> None:
-    """Run one increment, unless the one before said stop; look at both, and write the record.
+    """Run one increment, unless the one before said stop or the budget is spent; look at it, and write the record.
 
     Parameters
     ----------
@@ -110,34 +110,62 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
         The increment before this one; None for the first.
     """
     (task,) = tasks(job, [name])
-    previous = records.read_json(job.folder.record(before)) if before else None
-    if previous and (reason := previous.get("stop") or previous["reason"]):
+    so_far = _increments(job, name) if before else [task]
+    recorded = [records.read_json(job.folder.record(one.fit)) for one in so_far[:-1]]
+    if before and (reason := _reason_to_skip(job, task, recorded)):
         job.log(f"{name}: skipped: {reason}")
         records.write_json(job.folder.record(name), posterior.skipped_record(task, job.raw, reason))
         return
-    (record,) = run_batch(job, [name])
-    if before and job.sections["increments"].stop == "misfit":
-        record["stop"] = _look(job, record)
-    records.write_json(job.folder.record(name), record)
+    recorded += run_batch(job, [name])
+    if before:
+        if job.sections["increments"].stop == "misfit":
+            recorded[-1]["stop"] = _look(job, so_far, recorded)
+        _say_forecast(job, name, recorded)
+    records.write_json(job.folder.record(name), recorded[-1])
     _clear(job, [name])
 
 
-def _look(job: Job, record: dict[str, Any]) -> str:
-    """Why to stop after this increment; empty to go on."""
+def _increments(job: Job, name: str) -> list[PlannedFit]:
+    """Increments up to this one."""
+    rows = records.read_plan(job.folder.plan)
+    planned = [row["fit"] for row in rows if row["kind"] == "increment"]
+    return tasks(job, planned[: planned.index(name) + 1])
+
+
+def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[dict[str, Any]]) -> str:
+    """Why an increment is not fitted after those before it; empty where it is."""
+    if reason := recorded[-1].get("stop") or recorded[-1]["reason"]:
+        return reason
+    if job.sections["budget"].seconds is None:
+        return ""
+    from scalecheck import budget
+
+    return budget.refusal(recorded, task.rows, job.sections["budget"])
+
+
+def _say_forecast(job: Job, name: str, recorded: list[dict[str, Any]]) -> None:
+    # Here for the same reason as in `_look`: the first increment has nothing to forecast from.
+    from scalecheck import budget
+
+    settings = job.sections["budget"]
+    n_rows = store.read_meta(job.folder.data).n_rows
+    job.log(f"{name}: {budget.in_words(budget.fit_of(recorded, n_rows, settings), settings)}")
+
+
+def _look(job: Job, so_far: list[PlannedFit], recorded: list[dict[str, Any]]) -> str:
+    """Why to stop after the last of these increments; empty to go on."""
     # Only here: a job that does not look saves two seconds of importing what looks.
     from scalecheck import examine
     from scalecheck.evidence import open_evidence
     from scalecheck.results import read_fit
 
-    data, name = job.sections["data"], record["fit"]
+    data, record = job.sections["data"], recorded[-1]
     evidence = open_evidence(job.folder, job.sections["model"], data.outcome, job.sections["seed"])
+    fits = [read_fit(job.folder, *pair) for pair in zip(so_far, recorded, strict=True)]
     rows = records.read_plan(job.folder.plan)
-    planned = [row["fit"] for row in rows if row["kind"] == "increment"]
-    so_far = tasks(job, planned[: planned.index(name) + 1])
-    known = [records.read_json(job.folder.record(task.fit)) for task in so_far[:-1]] + [record]
-    fits = [read_fit(job.folder, *pair) for pair in zip(so_far, known, strict=True)]
-    found = examine.look(evidence, fits, data, len(planned), job.sections["verdict"]["alpha"])
+    planned = sum(row["kind"] == "increment" for row in rows)
+    found = examine.look(evidence, fits, data, planned, job.sections["verdict"]["alpha"])
     if not found:
         return ""
-    job.log(f"{name}: stop after this increment: {found}")
-    return f"{name} ({record['rows']} rows) was found to break: {found}"
+    job.log(f"{record['fit']}: stop after this increment: {found}")
+    return f"{record['fit']} ({record['rows']} rows) was found to break: {found}"

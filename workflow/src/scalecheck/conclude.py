@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalecheck import confirm, plan, records, store, verdict
+from scalecheck import budget, confirm, plan, records, store, verdict
 from scalecheck.checks.finding import Effect, Finding
+from scalecheck.program import Log
 from scalecheck.records import StudyFolder
-from scalecheck.study import VerdictSettings
+from scalecheck.study import BudgetSettings, VerdictSettings
 from scalecheck.verdict import Judged
 
 _EFFECT = ("name", "value", "low", "high")
@@ -74,7 +75,12 @@ def _finding(row: Mapping[str, Any]) -> Finding:
 
 
 def conclude(
-    folder: StudyFolder, study: str, order: str, settings: VerdictSettings
+    folder: StudyFolder,
+    study: str,
+    order: str,
+    settings: VerdictSettings,
+    limits: BudgetSettings,
+    log: Log,
 ) -> dict[str, Any]:
     """Judge all findings and write verdict.json.
 
@@ -86,6 +92,10 @@ def conclude(
         `increments.order`, which says where an increment's rows lie.
     settings
         The section `verdict`.
+    limits
+        The section `budget`.
+    log
+        Takes a line for the forecast.
 
     Returns
     -------
@@ -106,6 +116,10 @@ def conclude(
     has_parameters = any(record["parameters"] for record in recorded)
     name, why = verdict.decide(judged, unusable, needed=needed, has_parameters=has_parameters)
     simulated = _simulated(folder) if settings.simulate else {}
+    n_rows = store.read_meta(folder.data).n_rows
+    increments = [record for record in recorded if record["kind"] == "increment"]
+    full = budget.fit_of(increments, n_rows, limits)
+    log(budget.in_words(full, limits))
     content = {
         "study": study,
         "version": importlib.metadata.version("scalecheck"),
@@ -117,7 +131,7 @@ def conclude(
         "reason": why,
         "unusable": [fit for fit in unusable if fit in needed],
         "rows": {
-            "total": store.read_meta(folder.data).n_rows,
+            "total": n_rows,
             "used": rows_used(folder, list(done.fit), order),
             "first_seen": _first_seen(judged, fits[fits.kind == "increment"]),
         },
@@ -125,7 +139,7 @@ def conclude(
         "seconds": sum(sum(one["seconds"].values()) for one in spent),
         "p_simulated": simulated.get(WHOLE_STUDY),
         "findings": [verdict.as_json(one, simulated.get(identity(one.finding))) for one in judged],
-        "forecast": None,
+        "forecast": budget.as_json(full, limits),
     }
     records.write_json(folder.verdict, content)
     return content

@@ -18,8 +18,6 @@ _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
     "sampler.on_stall": (("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
     "increments.warm": (None, "warm starts are not built yet: use false"),
-    "budget.seconds": (None, "the forecast that a budget needs is not built yet: use null"),
-    "budget.price_per_hour": (None, "the forecast that a price needs is not built yet: use null"),
     "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
     "remedies": (("auto",), "the search for remedies is not built yet: use never"),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from scalecheck import ENGINE_VERSION, density, sampler, store
+from scalecheck import ENGINE_VERSION, density, diagnose, sampler, store
 from scalecheck.batches import Batch
 from scalecheck.columns import local_codes
 from scalecheck.fit import Fitted
@@ -178,6 +178,7 @@ def record(
         "compile": 1 / len(batch.tasks),
     }
     saturated = own.n_steps[:, warmup:] >= 2**settings.max_tree_depth - 1
+    names = list(batch.vector.names)
     return {
         "fit": task.fit,
         "kind": task.kind,
@@ -196,6 +197,8 @@ def record(
         "padded_rows": len(next(iter(batch.arrays.values()))[number]),
         "seconds": _seconds(draws.seconds, share, importing[0]),
         "cpu_seconds": _seconds(draws.cpu_seconds, share, importing[1]),
+        "draws": _n_draws(draws, number)[1],
+        "usable": not names or diagnose.usable(_packed(fitted, number)),
         "seconds_per_gradient": float(fitted.seconds_per_gradient[number]),
         "gradients": {
             "warmup": own.n_steps[:, :warmup].sum(axis=1).tolist(),
@@ -213,7 +216,7 @@ def record(
             }
             for window in draws.windows
         ],
-        "parameters": list(batch.vector.names),
+        "parameters": names,
     }
 
 

@@ -74,7 +74,7 @@ class SamplerSettings:
 
 @dataclasses.dataclass(frozen=True)
 class BudgetSettings:
-    """What the full fit may cost: seconds, and the price of an hour."""
+    """What the increments together, and the full fit, may cost: seconds, and the price of an hour."""
 
     seconds: float | None
     price_per_hour: float | None

@@ -1,13 +1,14 @@
 """One sentence below each figure, with this study's numbers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scalecheck.report.effort import sampled
 from scalecheck.report.labels import full_label, shorten
-from scalecheck.report.numbers import count, duration, number, span
+from scalecheck.report.numbers import count, duration, large_count, number, span
 
 
 def forest(fits: pd.DataFrame, estimates: pd.DataFrame, name: str) -> str:
@@ -72,6 +73,19 @@ def cost(fits: pd.DataFrame, after_warmup: bool, expected: bool) -> str:
         f"takes {duration(few['seconds_per_gradient'])} at {count(few['rows'])} rows and "
         f"{duration(many['seconds_per_gradient'])} at {count(many['rows'])}; "
         f"points of the same number of rows are spread sideways{bars}."
+    )
+
+
+def outlook(forecast: Mapping[str, Any]) -> str:
+    """Give the interval of the forecast and what it rests on."""
+    n = count(forecast["rows"])
+    gradients, seconds = forecast["gradients"], forecast["seconds"]
+    over = " This is over the budget." if forecast["over_budget"] else ""
+    return (
+        f"All {n} rows with the same settings: about {large_count(gradients[1])} gradients "
+        f"({large_count(gradients[0])} to {large_count(gradients[2])}) and {duration(seconds[1])} "
+        f"({duration(seconds[0])} to {duration(seconds[2])}) on this device, compilation "
+        f"included; bands are 90 % intervals from the usable increments.{over}"
     )
 
 

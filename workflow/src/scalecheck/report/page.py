@@ -14,6 +14,7 @@ from scalecheck.report.forest import chosen_parameters, forest
 from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.labels import place
 from scalecheck.report.numbers import text
+from scalecheck.report.outlook import outlook
 from scalecheck.report.svg import Picture
 from scalecheck.report.tables import Row, Table
 from scalecheck.report.warmup import warmup
@@ -42,6 +43,7 @@ class Page(NamedTuple):
     effort: Picture | None
     warmup: Picture | None
     cost: Picture | None
+    outlook: Picture | None
     cost_by_kind: Table
     cost_per_fit: Table
     health_summary: str
@@ -105,6 +107,7 @@ def _page(inputs: ReportInputs) -> Page:
         effort=_effort(inputs, done),
         warmup=_warmup(inputs, done),
         cost=_cost(inputs, done),
+        outlook=_outlook(inputs, done),
         cost_by_kind=tables.cost_by_kind(fits),
         cost_per_fit=tables.cost_per_fit(fits),
         health_summary=captions.health(fits),
@@ -173,6 +176,14 @@ def _cost(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
         done = done.assign(leapfrogs_per_iteration=done["fit"].map(means))
     caption = captions.cost(done, bool(len(adaptation)), bool(len(scaling)))
     return plots.cost(done, scaling, caption)
+
+
+def _outlook(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
+    forecast = inputs.verdict.get("forecast")
+    if not forecast:
+        return None
+    budget = inputs.settings["budget"]["seconds"]
+    return outlook(done, forecast, budget, captions.outlook(forecast))
 
 
 def _units(inputs: ReportInputs) -> Table | None:

@@ -12,6 +12,7 @@ from scalecheck.report.numbers import (
     estimate,
     is_missing,
     large_count,
+    number,
     p_value,
     percent,
     text,
@@ -248,7 +249,14 @@ def _forecast(forecast: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if not forecast or is_missing(forecast.get("seconds")):
         return []
     low, median, high = forecast["seconds"]
-    return [(duration(median), f"forecast for all rows ({duration(low)} to {duration(high)})")]
+    over = ", over the budget" if forecast["over_budget"] else ""
+    pairs = [
+        (duration(median), f"forecast for all rows ({duration(low)} to {duration(high)}){over}")
+    ]
+    if forecast["price"]:
+        low, median, high = forecast["price"]
+        pairs.append((number(median), f"price of that ({number(low)} to {number(high)})"))
+    return pairs
 
 
 def _unusable(fits: pd.DataFrame) -> list[dict[str, Any]]:

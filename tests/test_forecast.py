@@ -1,0 +1,267 @@
+"""The forecast of the full fit, and what the budget makes of it."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from scalecheck import budget, forecast, rerun
+from scalecheck.forecast import Effort, Timings
+from scalecheck.study import BudgetSettings
+
+ROWS = np.array([500.0, 1000.0, 2000.0, 4000.0])
+FREE = BudgetSettings(None, None)
+SAMPLER = {"warmup": 200, "draws": 100}
+
+
+def effort(rows=ROWS, warmup=9.0, sampling=6.0, times=1.0, chains=4):
+    """Every chain of an increment takes the same leapfrogs; each may be one number an increment."""
+    shape = (len(rows), chains)
+    column = lambda values: np.broadcast_to(np.reshape(values, (-1, 1)), shape).astype(float)  # noqa: E731
+    return Effort(
+        np.asarray(rows, dtype=float),
+        column(warmup),
+        column(sampling),
+        np.broadcast_to(times, len(rows)).astype(float),
+        n_warmup=200,
+        n_draws=100,
+    )
+
+
+def timings(known, each, starting=0.0, within=1.5):
+    """`each` second a gradient takes alone, with so many rows; 1.5 times that within a fit."""
+    alone = each(known.rows)
+    return Timings(
+        known.rows, alone, np.full(len(alone), starting), within * alone * known.gradients
+    )
+
+
+def record(name, rows, **changes):
+    """Give what the forecast reads of a record; 50 microseconds a gradient and row of a thousand."""
+    gradients = {"warmup": [1800, 1800], "sampling": [600, 600]}
+    seconds = {"import": 1.0, "compile": 4.0, "warmup": 3.6e-3 * rows, "sampling": 1.2e-3 * rows}
+    return {
+        "fit": name, "status": "done", "reason": "", "usable": True, "rows": rows, "draws": 100,
+        "padded_rows": rows, "gradients": gradients, "seconds": seconds,
+        "seconds_per_gradient": 1e-6 * rows / 1.5, "settings": {"sampler": SAMPLER},
+    } | changes  # fmt: skip
+
+
+CHAIN = [record(f"increment-0{i}", int(n)) for i, n in enumerate(ROWS, 1)]
+
+
+# ---- gradients
+
+
+def test_without_noise_the_median_continues_the_power_of_the_rows():
+    n_all = 32_000
+    for slope in (0.0, 0.25):
+        found = forecast.gradients_of(
+            effort(warmup=9 * (ROWS / 500) ** slope, sampling=6 * (ROWS / 500) ** slope), n_all
+        )
+        by_chain = (200 * 9 + 100 * 6) * (n_all / 500) ** slope
+        low, median, high = found.interval
+        assert low < 4 * by_chain < high
+        assert abs(np.log(median / (4 * by_chain))) < 0.12
+
+
+def test_weights_of_the_cases_add_up_to_one():
+    found = forecast.gradients_of(effort(times=[1, 2, 4, 1]), 8000)
+    assert found.weights.sum() == pytest.approx(1)
+    assert (found.weights > 0).all()
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_fits_that_went_on_for_more_draws_forecast_one_that_does(times):
+    warmup, sampling = 200 * 9, 100 * 6
+    few = forecast.gradients_of(effort(times=times), 8000)
+    assert few.interval[2] > 4 * (warmup + times * sampling)
+    more = forecast.gradients_of(effort(np.arange(500, 20_500, 500), times=times), 21_000)
+    assert more.interval[1] == pytest.approx(4 * (warmup + times * sampling), rel=0.06)
+
+
+def test_the_interval_widens_with_the_distance_and_with_the_noise():
+    def width(known, n_rows):
+        low, _, high = forecast.gradients_of(known, n_rows).interval
+        return high / low
+
+    noisy = effort(warmup=[9, 14, 7, 12], sampling=[6, 9, 5, 8])
+    assert width(effort(), 8000) < width(effort(), 80_000) < width(effort(), 8_000_000)
+    assert width(effort(), 80_000) < width(noisy, 80_000)
+
+
+def test_the_interval_covers_at_its_rate_where_its_model_is_true():
+    """Slopes, residuals and rounds of draws are drawn from its prior."""
+    rng = np.random.default_rng(11)
+    n_studies, n_all, n_fits = 400, 32_000, len(ROWS)
+    covered = 0
+    for _ in range(n_studies):
+        log2 = np.log2(np.append(ROWS, n_all) / 500)
+        variance = 0.15**2 * 4 / rng.chisquare(4)
+        slope = 0.3 * np.sqrt(variance) / 0.15 * rng.standard_normal()
+        line = 2.5 + slope * log2 + np.sqrt(variance) * rng.standard_normal(n_fits + 1)
+        chance = rng.dirichlet([3, 0.75, 0.1875, 0.0625])
+        times = rng.choice([1, 2, 3, 4], n_fits + 1, p=chance)
+        known = effort(warmup=2 ** line[:-1], sampling=2 ** line[:-1], times=times[:-1])
+        full = 4 * 2 ** line[-1] * (200 + 100 * times[-1])
+        low, _, high = forecast.gradients_of(known, n_all).interval
+        covered += low <= full <= high
+    se = np.sqrt(0.9 * 0.1 / n_studies)
+    assert abs(covered / n_studies - 0.9) < 3 * se
+
+
+# ---- seconds and price
+
+
+@pytest.mark.parametrize(
+    "each",
+    [lambda n: 1e-8 * n, lambda n: 2e-5 + 1e-8 * n, lambda n: 1e-10 * n**2],
+    ids=["proportional", "floor", "quadratic"],
+)
+def test_without_noise_seconds_of_a_gradient_are_exact(each):
+    known = effort()
+    n_all = 64_000
+    found, error = forecast.seconds_of_gradient(known, timings(known, each), n_all)
+    assert found == pytest.approx(1.5 * each(n_all), rel=1e-3)
+    assert 0.15 <= error < 0.6
+
+
+def test_starting_and_compiling_are_paid_once_and_the_price_is_that_of_the_seconds():
+    known = effort()
+    free, late = (
+        forecast.forecast(known, timings(known, lambda n: 1e-8 * n, starting), 32_000, 2.5)
+        for starting in (0.0, 60.0)
+    )
+    # Starts vary, too, by a fifth.
+    assert late.seconds[1] - free.seconds[1] == pytest.approx(60, rel=0.02)
+    assert late.seconds[0] < 60 + free.seconds[0]
+    assert late.seconds[2] > 60 + free.seconds[2]
+    assert free.price == pytest.approx([2.5 * part / 3600 for part in free.seconds])
+    assert sorted(free.seconds) == list(free.seconds)
+
+
+def test_a_fit_of_a_new_shape_compiles_whatever_the_cache_saved():
+    known = effort()
+    cached = timings(known, lambda n: 1e-8 * n)._replace(starting=np.array([9.0, 0.4, 0.4, 0.4]))
+    anew = cached._replace(starting=np.full(4, 9.0))
+    found, expected = (forecast.forecast(known, timed, 8000) for timed in (cached, anew))
+    assert found.seconds == pytest.approx(expected.seconds, rel=1e-4)
+
+
+# ---- records
+
+
+def test_only_increments_that_can_be_used_are_forecast_with():
+    skipped = {"fit": "increment-05", "status": "skipped", "reason": "why", "rows": 8000}
+    stuck = record("increment-02", 1000, usable=False)
+    known = forecast.taken([CHAIN[0], stuck, *CHAIN[2:], skipped])
+    assert known is not None
+    assert known[0].rows.tolist() == [500, 2000, 4000]
+    assert known[0].gradients == pytest.approx([4800] * 3)
+    assert (known[0].warmup == 9).all()
+    assert (known[0].sampling == 6).all()
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        [],
+        CHAIN[:1],
+        [CHAIN[0], record("increment-02", 1000, usable=False)],
+        # a model without parameters takes no leapfrogs
+        [one | {"gradients": {"warmup": [0, 0], "sampling": [0, 0]}} for one in CHAIN],
+    ],
+)
+def test_fewer_than_two_are_no_forecast_and_the_log_says_why(recorded):
+    assert budget.fit_of(recorded, 32_000, FREE) is None
+    assert budget.as_json(None, FREE) is None
+    assert "needs 2 increments that can be used" in budget.in_words(None, FREE)
+
+
+def test_the_line_of_the_log_has_time_gradients_price_and_what_is_over():
+    limits = BudgetSettings(60.0, 2.5)
+    found = budget.fit_of(CHAIN, 1_259_184, limits)
+    line = budget.in_words(found, limits)
+    assert line.startswith("full fit of 1,259,184 rows: about 1:")
+    assert "4.9e+03 gradients (" in line
+    assert " at 2.5 an hour, over budget.seconds 60" in line
+    assert "price" not in budget.in_words(budget.fit_of(CHAIN, 8000, FREE), FREE)
+    assert "\n" not in line
+
+
+def test_what_verdict_json_holds_is_json_with_the_keys_of_the_contract():
+    for limits, over in (
+        (FREE, None),
+        (BudgetSettings(60.0, 2.5), True),
+        (BudgetSettings(1e9, 0.0), False),
+    ):
+        found = json.loads(
+            json.dumps(budget.as_json(budget.fit_of(CHAIN, 100_000, limits), limits))
+        )
+        assert set(found) == {"rows", "gradients", "seconds", "price", "over_budget"}
+        assert found["over_budget"] is over
+        assert len(found["gradients"]) == len(found["seconds"]) == 3
+        assert (found["price"] is None) == (limits.price_per_hour is None)
+
+
+# ---- the budget of the increments
+
+
+def test_an_increment_that_fits_into_the_budget_is_fitted_and_one_that_does_not_is_named():
+    spent = sum(sum(one["seconds"].values()) for one in CHAIN)
+    found = budget.fit_of(CHAIN, 8000, FREE)
+    assert found is not None
+    needed = spent + found.seconds[1]
+    assert budget.refusal(CHAIN, 8000, FREE) == ""
+    assert budget.refusal(CHAIN, 8000, BudgetSettings(1.01 * needed, None)) == ""
+    reason = budget.refusal(CHAIN, 8000, BudgetSettings(0.99 * needed, None))
+    assert reason.startswith(f"budget.seconds is {0.99 * needed:g}: ")
+    assert (
+        f"took {spent:.1f} s, and one of 8000 rows is forecast to take {found.seconds[1]:.1f} s"
+        in reason
+    )
+
+
+def test_before_there_is_a_forecast_only_what_was_spent_counts():
+    assert budget.refusal(CHAIN[:1], 1000, BudgetSettings(7.5, None)) == ""
+    reason = budget.refusal(CHAIN[:1], 1000, BudgetSettings(7.0, None))
+    assert reason == "budget.seconds is 7: the increments so far took 7.4 s"
+
+
+# ---- what a new budget reruns
+
+
+def made(path, status, limits, **others):
+    """Write a record with settings; give its path and what the settings would be now."""
+    path = path / "record.json"
+    settings = {"seed": 1, "budget": dataclasses.asdict(limits), **others}
+    path.write_text(json.dumps({"status": status, "settings": settings}))
+    return path
+
+
+def now(limits, **others):
+    return json.dumps({"seed": 1, "budget": dataclasses.asdict(limits), **others}, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "limits", "again"),
+    [
+        ("done", BudgetSettings(60.0, None), False),
+        ("done", BudgetSettings(30.0, 2.5), False),
+        ("skipped", BudgetSettings(60.0, 2.5), False),  # a price skips nothing
+        ("skipped", BudgetSettings(90.0, None), True),
+        ("skipped", FREE, True),
+    ],
+)
+def test_a_new_budget_reruns_what_was_skipped_and_nothing_else(tmp_path, status, limits, again):
+    before = BudgetSettings(60.0, None)
+    record = made(tmp_path, status, before)
+    assert rerun.settings_of(record, now(limits)) == (now(limits) if again else now(before))
+
+
+def test_settings_of_what_is_made_again_or_for_the_first_time_are_those_of_now(tmp_path):
+    limits = BudgetSettings(90.0, None)
+    assert rerun.settings_of(tmp_path / "none.json", now(limits)) == now(limits)
+    record = made(tmp_path, "done", BudgetSettings(60.0, None))
+    assert rerun.settings_of(record, now(limits, model="other")) == now(limits, model="other")

@@ -1,0 +1,28 @@
+"""With which settings an increment that stands would be made again: another budget is to refit none."""
+
+import json
+from pathlib import Path
+
+
+def settings_of(record: Path, given: str) -> str:
+    """Give an increment's settings, with the budget under which it was made where another changes nothing.
+
+    Snakemake runs a job again when its parameters change. A new budget changes nothing of a fit that is
+    done, and a new price nothing of one that was skipped.
+
+    Parameters
+    ----------
+    record
+        Path of its record, which may be missing.
+    given
+        From `Study.sections`, `budget` among them.
+    """
+    if not record.is_file():
+        return given
+    made, now = json.loads(record.read_text(encoding="utf-8")), json.loads(given)
+    settings = made["settings"]
+    if settings | {"budget": now["budget"]} != now:
+        return given  # it is made again in any case
+    if made["status"] == "done" or settings["budget"]["seconds"] == now["budget"]["seconds"]:
+        return json.dumps(settings, sort_keys=True)
+    return given
