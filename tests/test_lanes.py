@@ -12,6 +12,7 @@ from scalecheck.sampler import (
     Saved,
     Settings,
     adaptation,
+    drive,
     lane,
     lanes,
     metric,
@@ -71,6 +72,10 @@ def run(
 @pytest.fixture(scope="module")
 def plain():
     return run()
+
+
+def mcse(values):
+    return float(array_stats.mcse(values, method="mean", chain_axis=0, draw_axis=1))
 
 
 def flat(z):
@@ -355,9 +360,12 @@ def resumable(**options):
             pass
 
 
-def test_a_run_that_is_left_and_resumed_ends_with_the_same_bits():
-    # One fit ends early, so that others are left in a batch that has shrunk, and one goes on for longer.
+@pytest.mark.parametrize("slots", [None, 2])
+def test_a_run_that_is_left_and_resumed_ends_with_the_same_bits(slots, monkeypatch):
+    # Two fits end early: one goes on for longer in a batch that has shrunk, or one waits for a place.
+    monkeypatch.setattr(drive, "COMPILE_NUMBERS", 0)
     options = {
+        "slots": slots,
         "n_fits": 3,
         "draws": 60,
         "most_draws": 240,
@@ -405,7 +413,28 @@ def test_fits_that_need_more_draws_get_them_and_the_others_rest():
     assert sorted(asked) == [(0, 100), (1, 100), (1, 200), (1, 300), (2, 100), (2, 200), (2, 300)]
 
 
-def test_a_batch_shrinks_when_half_of_its_fits_are_done():
+def test_fits_that_wait_for_a_place_get_the_same_draws(plain):
+    found = run(slots=1)
+    for one, other in zip(found.z, plain.z, strict=True):
+        means, errors = flat(one).mean((0, 1)), [mcse(flat(one)[..., j]) for j in range(D)]
+        assert (np.abs(means - flat(other).mean((0, 1))) < 6 * np.array(errors)).all()
+        assert flat(one).shape == (4, 400, D)
+    assert found.useful > 0.8
+
+
+@pytest.mark.parametrize(("numbers", "widths"), [(0, {3, 1}), (1e12, {3})])
+def test_a_batch_shrinks_where_that_is_worth_a_compilation(monkeypatch, numbers, widths):
+    monkeypatch.setattr(drive, "COMPILE_NUMBERS", numbers)
+    seen, place = set(), drive._Run._program
+    monkeypatch.setattr(
+        drive._Run, "_program", lambda self: seen.add(len(self.batch.fits)) or place(self)
+    )
+    options = {"draws": 50, "most_draws": 200, "enough": lambda fit, z: fit > 0}
+    run(n_fits=3, settings=Settings(60, 0.8, 6, ()), **options)
+    assert seen == widths
+
+
+def test_a_batch_goes_on_with_the_fits_that_are_not_done():
     seen = []
     found = run(
         n_fits=3,

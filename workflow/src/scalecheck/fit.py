@@ -25,6 +25,9 @@ NDArray = np.ndarray
 # study, R-hat would pass 1.01 by chance in one or another.
 MOST_TIMES = 4
 
+# Fits whose lanes step together. More fill no processor any better; a GPU has room for thousands of lanes.
+CPU_SLOTS, GPU_SLOTS = 32, 1024
+
 
 def fit_key(seed: int, fit: str) -> jax.Array:
     """Key `(2,)` of a fit: from the seed and its name alone, so that no other fit changes its draws."""
@@ -130,7 +133,13 @@ def _numpyro(*arguments: Any, **options: Any) -> sampler.Draws:
     return sampler.sample(*arguments, **options, fits_at_once=fits_at_once)
 
 
-_ENGINES = {"numpyro": _numpyro, "lanes": sampler.sample_lanes}
+def _lanes(*arguments: Any, **options: Any) -> sampler.Draws:
+    """Sample with the lanes of as many fits as the device steps well together."""
+    slots = CPU_SLOTS if jax.default_backend() == "cpu" else GPU_SLOTS
+    return sampler.sample_lanes(*arguments, **options, slots=slots)
+
+
+_ENGINES = {"numpyro": _numpyro, "lanes": _lanes}
 
 
 def _add_compile(elapsed: sampler.Elapsed, seconds: float) -> sampler.Elapsed:
@@ -153,7 +162,14 @@ def nuts_settings(settings: SamplerSettings, sites_at_start: Mapping[str, Any]) 
         case blocks:
             preflight.check_metric(blocks, sites_at_start)
             dense = tuple(tuple(block) for block in blocks)
-    return sampler.Settings(settings.warmup, settings.target_accept, settings.max_tree_depth, dense)
+    # Gradients in the metric give more effective draws per gradient: tests/benchmarks/engines.py.
+    return sampler.Settings(
+        settings.warmup,
+        settings.target_accept,
+        settings.max_tree_depth,
+        dense,
+        fisher=settings.engine == "lanes",
+    )
 
 
 def _name(batch: Batch) -> str:

@@ -1,4 +1,4 @@
-"""Drive the lanes of a batch of fits, block by block, in ever smaller batches."""
+"""Drive the lanes of a batch of fits, block by block: what ends makes room for what waits."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +24,11 @@ NDArray = np.ndarray
 # signal to end is answered between two blocks.
 STEPS, FIRST_STEPS, SECONDS = 1000, 16, 2.0
 
+# Going on with fewer fits takes another program, whose compilation takes as long as so many numbers are
+# worked through: 5 s at 3e9 numbers a second (64 lanes of a logistic regression on one core).
+COMPILE_NUMBERS = 1.5e10
+LANE_VECTORS = 50  # that a step reads or writes besides the data
+
 # Iterations of a lane that a block has room for: what they hold is written once, and copied once.
 MOST_ROOM, LEAST_ROOM, NUMBERS = 64, 4, 2**24
 
@@ -44,6 +49,15 @@ class Batch(NamedTuple):
     fits: NDArray
     state: State
     arrays: dict[str, jax.Array]
+
+    def with_fit(self, place: int, other: "Batch") -> "Batch":
+        """Put a fit, a batch of its own, in a place."""
+        put = lambda x, new: x.at[place].set(new[0])  # noqa: E731
+        fits = self.fits.copy()
+        fits[place] = other.fits[0]
+        state = jax.tree.map(put, self.state, other.state)
+        arrays = {name: put(values, other.arrays[name]) for name, values in self.arrays.items()}
+        return Batch(fits, state, arrays)
 
     def only(self, chosen: NDArray) -> "Batch":
         """Take the fits at `(fit,)` places."""
@@ -88,14 +102,15 @@ def sample_lanes(
     most_draws: int = 0,
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     steps: int = STEPS,
+    slots: int | None = None,
     on_block: Callable[[Progress], None] = lambda progress: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
     saved: Saved | None = None,
 ) -> Draws:
     """Sample all chains of all fits of one shape, a leapfrog of each at a time.
 
-    Where no more than half of the fits still run, it goes on with half of them: fewer lanes step
-    faster, though every halving is a program of its own.
+    A fit that ends makes room for one that waits. Where none waits and no more than half still run, it
+    goes on with half of the places if what that saves is worth another compilation.
 
     Parameters
     ----------
@@ -115,6 +130,8 @@ def sample_lanes(
         Fit and its draws `(chain, draw, ...)` -> whether they suffice.
     steps
         Steps of the loop between two looks of the host, at most.
+    slots
+        Fits that run at once; None for all.
     on_block
         Called after every block.
     keep
@@ -123,7 +140,16 @@ def sample_lanes(
         Of a run with the same arguments: it goes on from there, and ends with the same bits.
     """
     run = _Run(
-        potential, dict(arrays), dict(starts), settings, key, draws, most_draws, enough, steps
+        potential,
+        dict(arrays),
+        dict(starts),
+        settings,
+        key,
+        draws,
+        most_draws,
+        enough,
+        steps,
+        slots,
     )
     if saved is not None:
         run.resume(saved)
@@ -140,6 +166,7 @@ class _Run:
     def __init__(
         self, potential: Potential, arrays: Any, starts: Any, settings: Settings, key: jax.Array,
         draws: int, most_draws: int, enough: Callable[[int, dict[str, NDArray]], bool], steps: int,
+        slots: int | None,
     ) -> None:  # fmt: skip
         first = {name: values[0, 0] for name, values in starts.items()}
         flat, self.unravel = ravel_pytree(first)
@@ -161,7 +188,9 @@ class _Run:
         keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
         arrays = {name: jnp.asarray(values) for name, values in arrays.items()}
         place = jax.jit(lambda *parts: blocks.init(self.plan, *parts))
-        self.batch = Batch(np.arange(n_fits), place(keys, starts, arrays), arrays)
+        self.begun = Batch(np.arange(n_fits), place(keys, starts, arrays), arrays)
+        n_slots = min(n_fits, slots or n_fits)
+        self.batch, self.waiting = self.begun.only(np.arange(n_slots)), np.arange(n_slots, n_fits)
         self.clock.lap(compile=1.0)
 
     def block(self, on_block: Callable[[Progress], None]) -> None:
@@ -215,15 +244,27 @@ class _Run:
             self.live[fit] = False
             place = int(np.flatnonzero(self.batch.fits == fit)[0])
             self.metrics[fit] = np.asarray(self.batch.state.adaptation.metrics[place])
+            if len(self.waiting):
+                self.batch = self.batch.with_fit(place, self.begun.only(self.waiting[:1]))
+                self.waiting = self.waiting[1:]
 
     def shrink(self) -> None:
-        """Go on with the power of two that holds the fits that still run."""
+        """Go on with the power of two that holds the fits that still run, if that is worth it."""
         fits = self.batch.fits
         live = np.flatnonzero(self.live[fits])
         size = 1 << (len(live) - 1).bit_length() if len(live) else 0
-        if 0 < size <= len(fits) // 2:
+        if 0 < size <= len(fits) // 2 and self._saved_by(size) > COMPILE_NUMBERS:
             resting = np.flatnonzero(~self.live[fits])[: size - len(live)]
             self.batch = self.batch.only(np.concatenate([live, resting]))
+
+    def _saved_by(self, size: int) -> float:
+        """Numbers that need not be worked through with so many fits; no clock has a part in it."""
+        fits = self.batch.fits
+        each = sum(values[0].size for values in jax.tree.leaves(self.batch.arrays))
+        n_chains, d = self.batch.state.lane.front.z.shape[1:]
+        running = fits[self.live[fits]].tolist()
+        steps = max(self.history.steps_to(fit, int(self.totals[fit])) for fit in running)
+        return (len(fits) - size) * n_chains * (each + LANE_VECTORS * d) * steps
 
     def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> float:
         """Share the block's time between warmup and draws by their leapfrogs; give the share of warmup."""
@@ -269,6 +310,7 @@ class _Run:
             "fits": self.batch.fits,
             "totals": self.totals,
             "live": self.live,
+            "waiting": self.waiting,
             "counts": np.array([self.useful, self.stepped]),
             "seconds": np.array(spent),
         }
@@ -279,7 +321,7 @@ class _Run:
         state = saved.state
         structure = jax.tree.structure(self.batch.state)
         leaves = [jnp.asarray(state[f"lane-{i}"]) for i in range(structure.num_leaves)]
-        chosen = self.batch.only(state["fits"])
+        chosen, self.waiting = self.begun.only(state["fits"]), state["waiting"]
         self.batch = chosen._replace(state=jax.tree.unflatten(structure, leaves))
         self.totals, self.live = state["totals"].copy(), state["live"].copy()
         self.useful, self.stepped = map(int, state["counts"])

@@ -22,8 +22,8 @@ class History:
 
     Attributes
     ----------
-    done
-        `(fit, chain)` iterations.
+    done, leapfrogs
+        `(fit, chain)` iterations, and what they took.
     divergences
         `(fit, chain)` after warmup.
     """
@@ -31,6 +31,7 @@ class History:
     def __init__(self, n_fits: int, n_chains: int, warmup: int) -> None:
         self.warmup = warmup
         self.done = np.zeros((n_fits, n_chains), int)
+        self.leapfrogs = np.zeros((n_fits, n_chains), int)
         self.divergences = np.zeros((n_fits, n_chains), int)
         self._parts: list[list[list[Iterations]]] = [
             [[] for _ in range(n_chains)] for _ in range(n_fits)
@@ -49,6 +50,7 @@ class History:
         self._parts[fit][chain].append(kept)
         n_warmup = len(kept.n_steps) - len(kept.z)
         self.done[fit, chain] += len(kept.n_steps)
+        self.leapfrogs[fit, chain] += int(kept.n_steps.sum())
         self.divergences[fit, chain] += int(kept.diverging[n_warmup:].sum())
 
     def joined(self, fit: int) -> Iterations:
@@ -57,6 +59,11 @@ class History:
             jax.tree.map(lambda *parts: np.concatenate(parts), *parts) for parts in self._parts[fit]
         ]
         return jax.tree.map(lambda *parts: np.stack(parts), *chains)
+
+    def steps_to(self, fit: int, total: int) -> float:
+        """Leapfrogs until the slowest chain of a fit has `total` iterations, at its pace so far."""
+        pace = self.leapfrogs[fit] / np.maximum(self.done[fit], 1)
+        return float(((total - self.done[fit]) * pace).max())
 
     def news(self) -> dict[str, NDArray]:
         """Give what was appended since the last call, as arrays: a row per part, and the parts joined."""
