@@ -1,0 +1,157 @@
+"""Warm starts: an increment begins where the one before it ended.
+
+Its chains start from the last draws of those before it, drawn apart, with their step size, and with the
+variances of their draws as the metric, rescaled to the number of rows. A short warmup then adapts the
+step size alone. Nested increments name their units and rows in the same order, so that those of the
+smaller one come first.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from scalecheck import density, sampler
+from scalecheck.batches import Batch
+from scalecheck.sites import Site
+
+NDArray = np.ndarray
+
+# Warmup of a warm start, as a share of `sampler.warmup`.
+SHARE = 0.1
+
+# Draws of the smaller increment are about sqrt(factor) times as wide as the posterior to come. As much
+# again makes chains start well apart, or R-hat would not see one that has not come from there.
+APART = 2**0.5
+
+
+class Left(NamedTuple):
+    """What an increment leaves to the next.
+
+    Attributes
+    ----------
+    rows
+        It had.
+    step_size
+        `(chain,)`.
+    last, mean, variance
+        Unconstrained sites: the last draws `(chain, ...)`, moments over all draws `(...)`.
+    """
+
+    rows: int
+    step_size: NDArray
+    last: dict[str, NDArray]
+    mean: dict[str, NDArray]
+    variance: dict[str, NDArray]
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Give it as named arrays."""
+        parts = {"last": self.last, "mean": self.mean, "variance": self.variance}
+        named = {f"{part}:{name}": v for part, sites in parts.items() for name, v in sites.items()}
+        return {"rows": np.array(self.rows), "step_size": self.step_size, **named}
+
+
+def left_from(arrays: Mapping[str, NDArray]) -> Left:
+    """Read what `Left.arrays` gave."""
+    parts: dict[str, dict[str, NDArray]] = {"last": {}, "mean": {}, "variance": {}}
+    for name, values in arrays.items():
+        part, colon, site = name.partition(":")
+        if colon:
+            parts[part][site] = values
+    return Left(int(arrays["rows"]), arrays["step_size"], **parts)
+
+
+def leave(rows: int, draws: sampler.Draws) -> Left:
+    """Give what the only fit of a batch leaves.
+
+    Parameters
+    ----------
+    rows
+        Of the fit.
+    draws
+        Of it.
+    """
+    z = {name: values.astype("float64") for name, values in draws.z[0].items()}
+    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in z.items()}
+    return Left(
+        rows,
+        np.asarray(draws.iterations[0].step_size[:, -1]),
+        {name: np.asarray(values[:, -1]) for name, values in draws.z[0].items()},
+        {name: values.mean(axis=0) for name, values in flat.items()},
+        {name: values.var(axis=0) for name, values in flat.items()},
+    )
+
+
+def warm_start(
+    batch: Batch, left: Left, cold: Mapping[str, jax.Array], key: jax.Array
+) -> tuple[dict[str, jax.Array], sampler.Begin]:
+    """Give starts and what the sampler begins with, for the only fit of a batch.
+
+    Parameters
+    ----------
+    left
+        By the increment before.
+    cold
+        Starts `(1, chain, ...)` that are known to be good: for chains whose warm start is not finite.
+    key
+        `(2,)`.
+    """
+    rng = np.random.default_rng(np.asarray(key).astype("uint32"))
+    n_rows = batch.tasks[0].rows
+    of = {site.name: site for site in batch.sites if site.kind == "latent"}
+    starts: dict[str, NDArray] = {}
+    variance: dict[str, NDArray] = {}
+    for name, values in cold.items():
+        shape, dtype = values.shape[2:], np.asarray(values).dtype
+        grows = _grows(of[name], left.last[name].shape[1:], shape)
+        last, spread = left.last[name].astype("float64"), left.variance[name]
+        if grows:
+            last = np.stack([_extend(chain, shape, rng) for chain in last])
+            spread = _extend(spread, shape, rng)
+        else:
+            last = left.mean[name] + APART * (last - left.mean[name])
+            spread = spread * left.rows / n_rows
+        starts[name], variance[name] = last.astype(dtype), spread.astype(dtype)
+    good = _is_finite(batch, starts)
+    chosen = {
+        name: jnp.asarray(
+            np.where(good.reshape(-1, *[1] * (values.ndim - 1)), values, np.asarray(cold[name][0]))
+        )[None]
+        for name, values in starts.items()
+    }
+    flat = np.asarray(ravel_pytree({name: jnp.asarray(v) for name, v in variance.items()})[0])
+    n_chains = len(left.step_size)
+    begin = sampler.Begin(left.step_size[None], np.tile(flat, (1, n_chains, 1)))
+    return chosen, begin
+
+
+def _grows(site: Site, before: tuple[int, ...], now: tuple[int, ...]) -> bool:
+    """Whether a site has an entry for each unit or row, whose data do not grow with the increment."""
+    return before != now or bool({"row", "unit"} & set(site.indexed_by))
+
+
+def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray:
+    """Give units that are new the values `(...)` of old ones: units are exchangeable."""
+    for axis, size in enumerate(shape):
+        old = values.shape[axis]
+        if old < size:
+            new = values.take(rng.integers(old, size=size - old), axis=axis)
+            values = np.concatenate([values, new], axis=axis)
+    return values[tuple(slice(size) for size in shape)]
+
+
+def _is_finite(batch: Batch, starts: Mapping[str, NDArray]) -> NDArray:
+    """`(chain,)` whether energy and gradient are finite."""
+
+    @jax.jit
+    def check(z: Any, arrays: Any) -> jax.Array:
+        energy = density.potential(batch.function)(**arrays)
+        value, gradient = jax.vmap(jax.value_and_grad(energy))(z)
+        parts = [jnp.isfinite(g).reshape(len(value), -1).all(1) for g in gradient.values()]
+        return jnp.isfinite(value) & jnp.stack(parts).all(0)
+
+    arrays = {name: values[0] for name, values in batch.arrays.items()}
+    return np.asarray(check({name: jnp.asarray(v) for name, v in starts.items()}, arrays))
