@@ -3,13 +3,15 @@
 from scalecheck.sampler.constant import without_parameters
 from scalecheck.sampler.drive import sample_lanes
 from scalecheck.sampler.nuts import Settings
-from scalecheck.sampler.run import Draws, Elapsed, Progress, Window, sample
+from scalecheck.sampler.progress import Progress, TimeLeft
+from scalecheck.sampler.run import Draws, Elapsed, Window, sample
 
 __all__ = [
     "Draws",
     "Elapsed",
     "Progress",
     "Settings",
+    "TimeLeft",
     "Window",
     "sample",
     "sample_lanes",

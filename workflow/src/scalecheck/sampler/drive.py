@@ -14,8 +14,8 @@ from scalecheck.sampler.adaptation import plan_warmup
 from scalecheck.sampler.blocks import Plan, State
 from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
-from scalecheck.sampler.run import Clock, Draws, Elapsed, Progress, Window
-from scalecheck.sampler.schedule import Block
+from scalecheck.sampler.progress import Progress, Tally
+from scalecheck.sampler.run import Clock, Draws, Elapsed, Window
 
 NDArray = np.ndarray
 
@@ -60,12 +60,10 @@ class History:
         self.warmup = warmup
         self.chains: list[list[Iterations]] = [[] for _ in range(n_chains)]
         self.done = np.zeros(n_chains, int)
-        self.divergences = 0  # after warmup
 
     def append(self, chain: int, seen: Iterations) -> None:
         """Add iterations `(n, ...)` of a chain; positions only where they are draws."""
         n_warmup = int(np.clip(self.warmup - self.done[chain], 0, len(seen.n_steps)))
-        self.divergences += int(seen.diverging[n_warmup:].sum())
         self.done[chain] += len(seen.n_steps)
         # Copies, or each would keep the whole block in memory.
         kept = seen._replace(z=seen.z[n_warmup:])
@@ -90,7 +88,7 @@ def sample_lanes(
     most_draws: int = 0,
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     steps: int = STEPS,
-    on_block: Callable[[Progress], None] = lambda progress: None,
+    on_block: Callable[[list[Progress]], None] = lambda told: None,
 ) -> Draws:
     """Sample all chains of all fits of one shape, a leapfrog of each at a time.
 
@@ -116,7 +114,7 @@ def sample_lanes(
     steps
         Steps of the loop between two looks of the host.
     on_block
-        Called after every block.
+        Called after every block, with the fits that ran in it.
     """
     run = _Run(potential, dict(arrays), dict(starts), settings, key, draws, most_draws, enough)
     while run.live.any():
@@ -144,6 +142,7 @@ class _Run:
         self.totals = np.full(n_fits, settings.warmup + draws, "int32")
         self.live = np.ones(n_fits, bool)
         self.histories = [History(n_chains, settings.warmup) for _ in range(n_fits)]
+        self.tally = Tally(settings, n_fits, n_chains)
         self.metrics: list[Any] = [None] * n_fits
         self.programs: dict[int, Any] = {}
         self.useful = self.stepped = 0
@@ -154,7 +153,7 @@ class _Run:
         self.batch = Batch(np.arange(n_fits), place(keys, starts, arrays), arrays)
         self.clock.lap(compile=1.0)
 
-    def block(self, steps: int, on_block: Callable[[Progress], None]) -> None:
+    def block(self, steps: int, on_block: Callable[[list[Progress]], None]) -> None:
         """Run one block, and keep what it did."""
         began, batch = time.perf_counter(), self.batch
         before = np.array([self.histories[fit].done for fit in batch.fits])
@@ -167,9 +166,10 @@ class _Run:
         self.useful += int(carry.n_useful)
         self.stepped += int(carry.n_steps) * after.size
         running = batch.fits[self.live[batch.fits]]
+        self._tally(seen, after - before, time.perf_counter() - began)
         self._end_fits(running)
-        share = self._lap(seen, before, after)
-        on_block(self._progress(running, seen, before, after, share, time.perf_counter() - began))
+        self._lap(seen, before, after)
+        on_block(self.tally.tell(running, self.totals))
 
     def _program(self) -> Any:
         """Compile for as many fits as still run: once per number, also across processes by JAX's cache."""
@@ -212,35 +212,24 @@ class _Run:
             resting = np.flatnonzero(~self.live[fits])[: size - len(live)]
             self.batch = self.batch.only(np.concatenate([live, resting]))
 
-    def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> float:
-        """Share the block's time between warmup and draws by their leapfrogs; give the share of warmup."""
+    def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
+        """Share the block's time between warmup and draws by their leapfrogs."""
         number = before[..., None] + np.arange(seen.n_steps.shape[2])
         leapfrogs = np.where(number < after[..., None], seen.n_steps, 0)
         total = leapfrogs.sum()
         warm = leapfrogs[number < self.plan.settings.warmup].sum()
         share = float(warm / total) if total else float((after < self.plan.settings.warmup).any())
         self.clock.lap(warmup=share, sampling=1 - share)
-        return share
 
-    def _progress(
-        self, running: NDArray, seen: Iterations, before: NDArray, after: NDArray, share: float,
-        seconds: float,
-    ) -> Progress:  # fmt: skip
-        ended = after - before
-        done = np.array([self.histories[fit].done.min() for fit in running])
-        left = sum(int((self.totals[fit] - self.histories[fit].done).sum()) for fit in running)
-        number = np.arange(seen.n_steps.shape[2]) < ended[..., None]
-        n_steps = seen.n_steps[number]
-        divergences = sum(self.histories[fit].divergences for fit in running)
-        block = Block(int(before.min()), int(done.min()), None, share > 0)
-        return Progress(
-            [int(fit) for fit in running],
-            block,
-            int(self.totals[running].max()),
-            float(np.asarray(self.batch.state.lane.step_size).mean()),
-            float(n_steps.mean()) if len(n_steps) else float("nan"),
-            divergences,
-            seconds / max(1, int(ended.sum())) * left,
+    def _tally(self, seen: Iterations, ended: NDArray, seconds: float) -> None:
+        places = np.flatnonzero(self.live[self.batch.fits])
+        metrics = self.batch.state.adaptation.metrics
+        self.tally.add(
+            self.batch.fits[places],
+            jax.tree.map(lambda x: x[places], seen._replace(z=None)),
+            ended[places],
+            seconds,
+            lambda i, chain, window: np.asarray(metrics[places[i], chain, window]),
         )
 
     def _sites(self, z: NDArray) -> dict[str, NDArray]:
