@@ -122,11 +122,12 @@ def _phase(one: FitState) -> str:
 
 
 def _numbers(one: FitState, column: Column, by_chain: bool) -> str:
-    """Numbers of all chains, those that stall marked, or their range."""
+    """Numbers of all chains, with a mark at the leapfrogs of one that stalls; or their range."""
     values = one.told.get(column.key, [])
     if by_chain:
         written = ["-" if value is None else column.write(value) for value in values]
-        marks = ["!" if chain in one.stalled else "" for chain in range(len(values))]
+        marked = one.stalled if column is _LEAPFROGS else []
+        marks = ["!" if chain in marked else "" for chain in range(len(values))]
         return " ".join(text + mark for text, mark in zip(written, marks, strict=True))
     known = [value for value in values if value is not None]
     if not known:
