@@ -136,7 +136,7 @@ def study(tmp_path):
             records.append_line(path, line(fit, 500, one))
         os.utime(path, (NOW - 5, NOW - 5))
     done = {"status": "done", "reason": "", "seconds": {"warmup": 8.0, "sampling": 9.0}}
-    skipped = {"status": "skipped", "reason": "increment-01 was found to break"}
+    skipped = {"status": "skipped", "reason": "increment-01 (500 rows) was found to break"}
     for fit, record in (("increment-01", done), ("increment-03", skipped)):
         records.write_json(folder.record(fit), record)
         os.utime(folder.record(fit), (NOW - 4, NOW - 4))
@@ -233,7 +233,7 @@ def test_what_is_silent_says_since_when(study):
 
 def test_a_skip_gives_its_reason_and_a_fit_that_is_done_what_it_took(study):
     text = shown(study, 200).export_text()
-    assert "increment-01 was found to break" in text
+    assert "increment-01 (500 rows) was fou…" in text
     assert "took 17 s" in text
 
 

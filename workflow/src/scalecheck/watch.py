@@ -34,14 +34,20 @@ _DIVERGENCES = Column("div", "divergences", lambda x: f"{x:.0f}")
 _SATURATED = Column("cut", "depth_saturated", lambda x: f"{x:.0%}")
 _METRIC = Column("metric", "metric_change", lambda x: f"{x:.2f}")
 
-# From all there is to what a narrow terminal has room for; chain by chain, or as a range.
+_NUMBERS = (_STEP_SIZE, _LEAPFROGS, _ACCEPTANCE, _DIVERGENCES, _SATURATED, _METRIC)
+
+# From all there is, chain by chain, to what a narrow terminal has room for, as ranges over chains.
 _DRAFTS = (
-    (True, (_STEP_SIZE, _LEAPFROGS, _ACCEPTANCE, _DIVERGENCES, _SATURATED, _METRIC)),
-    (False, (_STEP_SIZE, _LEAPFROGS, _ACCEPTANCE, _DIVERGENCES, _SATURATED, _METRIC)),
-    (False, (_STEP_SIZE, _LEAPFROGS, _DIVERGENCES)),
-    (False, (_LEAPFROGS,)),
-    (False, ()),
+    (True, ("fit", "rows", "phase", *_NUMBERS, "left", "note")),
+    (False, ("fit", "rows", "phase", *_NUMBERS, "left", "note")),
+    (False, ("fit", "phase", _STEP_SIZE, _LEAPFROGS, _DIVERGENCES, "left", "note")),
+    (False, ("fit", "phase", _LEAPFROGS, "left", "note")),
+    (False, ("fit", "phase", _LEAPFROGS, "note")),
+    (False, ("fit", "phase", "note")),
+    (False, ("fit", "phase")),
+    (False, ("fit",)),
 )
+_LONGEST_REASON = 32
 _WIDEST = 10_000
 _STYLES = {"running": "", "starting": "cyan", "done": "green"}
 
@@ -94,14 +100,17 @@ def view(study: str, states: Sequence[FitState], console: Console) -> Group:
     return Group(table, Text(summary(study, states)))
 
 
-def _table(states: Sequence[FitState], columns: Sequence[Column], by_chain: bool) -> Table:
+def _table(states: Sequence[FitState], columns: Sequence[str | Column], by_chain: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("fit", "rows", "phase", *(one.heading for one in columns), "left", "note"):
+    for column in columns:
+        heading = column.heading if isinstance(column, Column) else column
         side = "left" if heading in ("fit", "phase", "note") else "right"
         table.add_column(heading, justify=side, no_wrap=True, overflow="ellipsis")
     for one in states:
-        numbers = [_numbers(one, column, by_chain) for column in columns]
-        cells = [one.fit, f"{one.rows:,}", _phase(one), *numbers, _left(one), _note(one)]
+        cells = [
+            _numbers(one, column, by_chain) if isinstance(column, Column) else _TEXTS[column](one)
+            for column in columns
+        ]
         table.add_row(*map(Text, cells), style=_style(one))
     return table
 
@@ -147,7 +156,19 @@ def _note(one: FitState) -> str:
     notes = [f"chain {chain} stalls" for chain in one.stalled]
     if one.is_silent:
         notes.append(f"no news for {duration(one.silent)}")
-    return ", ".join([*notes, *filter(None, [one.record.get("reason", "")])])
+    reason = one.record.get("reason", "")
+    if len(reason) > _LONGEST_REASON:  # the log and the report have it whole
+        reason = f"{reason[: _LONGEST_REASON - 1]}…"
+    return ", ".join([*notes, *filter(None, [reason])])
+
+
+_TEXTS: dict[str, Callable[[FitState], str]] = {
+    "fit": lambda one: one.fit,
+    "rows": lambda one: f"{one.rows:,}",
+    "phase": _phase,
+    "left": _left,
+    "note": _note,
+}
 
 
 def summary(study: str, states: Sequence[FitState]) -> str:
@@ -179,7 +200,7 @@ def interval(seconds: Sequence[float | None]) -> str:
     """Write low, median and high, such as `2 min (1..4 min)`; nothing where they are not known."""
     if None in seconds:
         return ""
-    low, median, high = (duration(value or 0.0) for value in seconds)
+    low, median, high = (duration(float(value or 0)) for value in seconds)
     if low == median == high:
         return median
     if low.split()[1:] == high.split()[1:]:
