@@ -426,7 +426,7 @@ def _history(increments: pd.DataFrame) -> pd.DataFrame:
                     "fit": fit["fit"], "kind": fit["kind"], "chain": chain, "start": start,
                     "stop": start + 25, "warmup": start < 500,
                     "leapfrogs": fit["leapfrogs_per_iteration"] * learning * noise,
-                    "step_size": fit["step_size"] / learning * noise,
+                    "step_size": fit["step_size"] / learning * (noise if start < 500 else 1),
                     "stalled": stuck and 100 <= start + 25 <= 500,
                 })  # fmt: skip
     return pd.DataFrame(rows)

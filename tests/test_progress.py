@@ -131,9 +131,7 @@ def test_a_chain_that_takes_too_many_leapfrogs_is_told_of_when_its_second_window
 
 def test_leapfrogs_by_window_are_nan_until_the_window_ends():
     tally = tally_of(np.full((2, 100), 4), np.full((2, 49), 6))
-    np.testing.assert_array_equal(
-        tally.leapfrogs_by_window(0), [[4, 4], [4, 4], [np.nan, np.nan]]
-    )
+    np.testing.assert_array_equal(tally.leapfrogs_by_window(0), [[4, 4], [4, 4], [np.nan, np.nan]])
 
 
 def test_the_time_left_is_that_of_the_slowest_chain_at_its_pace():

@@ -195,7 +195,9 @@ def test_progress_is_told_after_every_block(continued):
     for block, fits in zip(first, told, strict=False):
         assert [one.fit for one in fits] == [0, 1, 2]
         assert all((one.iterations == block.stop).all() for one in fits)
-    assert [one.fit for fits in told[len(first) :] for one in fits] == [1] * (len(told) - len(first))
+    assert [one.fit for fits in told[len(first) :] for one in fits] == [1] * (
+        len(told) - len(first)
+    )
     assert told[-1][0].total == WARMUP + DRAWS
 
 

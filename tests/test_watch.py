@@ -259,7 +259,9 @@ def test_a_time_left_is_written_with_its_interval(seconds, expected):
 
 def test_the_summary_gives_the_time_of_the_fit_that_takes_longest(study):
     path = study.progress("subset-02")
-    records.append_line(path, line("subset-02", 500, told(seconds_left=TimeLeft(3.5, 600.5, 700.5))))
+    records.append_line(
+        path, line("subset-02", 500, told(seconds_left=TimeLeft(3.5, 600.5, 700.5)))
+    )
     os.utime(path, (NOW - 5, NOW - 5))
     assert "10 min (30 s..12 min) left" in watch.summary("golf", running.read_states(study, NOW))
 

@@ -51,9 +51,7 @@ class Journal:
         for one in told:
             ends = one.phase != self.phases[one.fit] or (one.iterations >= one.total).all()
             if ends or now - self.written[one.fit] >= SECONDS:
-                records.append_line(
-                    self.paths[one.fit], line(self.fits[one.fit], self.warmup, one)
-                )
+                records.append_line(self.paths[one.fit], line(self.fits[one.fit], self.warmup, one))
                 self.written[one.fit] = now
             self.phases[one.fit] = one.phase
 

@@ -46,7 +46,7 @@ def main(
 
 @contextlib.contextmanager
 def errors_in_one_line(log: Log | None = None) -> Iterator[None]:
-    """End the program with status 1 at a `StudyError`, which becomes one line on stderr, and in the log if there is one."""
+    """End the program with status 1 at a `StudyError`, as one line on stderr and in the log, if any."""
     try:
         yield
     except StudyError as error:

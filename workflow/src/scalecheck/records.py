@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # Columns that are text whatever they look like: else a level called 2018 would come back as a number, and NA as none.
-_TEXTS = tuple(
+_TEXTS = (
     "fit kind axis level parameter status reason family message fits unit window statistic".split()
 )
 
-# Of a file of lines only its end is read: it may have grown for days.
-LONGEST_TAIL = 2**16
+LONGEST_TAIL = 2**16  # bytes that are read of a file of lines, which may have grown for days
 
 PLAN_COLUMNS = ("fit", "kind", "axis", "level", "rows", "new_rows")
 
@@ -144,8 +143,7 @@ def read_last_line(path: Path) -> dict[str, Any] | None:
         lines = file.read().split(b"\n")
     for line in reversed(lines):
         with contextlib.suppress(ValueError):
-            found = json.loads(line)
-            if isinstance(found, dict):
+            if isinstance(found := json.loads(line), dict):
                 return found
     return None
 

@@ -158,7 +158,9 @@ def _effort(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
 
 def _history(inputs: ReportInputs, done: pd.DataFrame) -> list[Picture]:
     table = _table(inputs, "history")
-    return history(done, table, _slow(inputs), captions.history(table, _table(inputs, "adaptation")))
+    return history(
+        done, table, _slow(inputs), captions.history(table, _table(inputs, "adaptation"))
+    )
 
 
 def _cost(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:

@@ -138,9 +138,7 @@ def sample(
                 _by_chain(found, active),
                 np.full((len(active), n_chains), part.stop - part.start),
                 time.perf_counter() - began,
-                lambda i, chain, window: (
-                    windows[window].inverse_mass_matrix[active[i], chain]  # noqa: B023
-                ),
+                lambda i, chain, window: windows[window].inverse_mass_matrix[active[i], chain],  # noqa: B023
             )
             on_block(tally.tell(active, np.full(len(key), plan[-1].stop)))
         done = plan[-1].stop
