@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # Columns that are text whatever they look like: else a level called 2018 would come back as a number, and NA as none.
-_TEXTS = (
-    "fit kind axis level parameter status reason family message fits unit window statistic".split()
-)
+_TEXTS = ("fit", "kind", "axis", "level", "parameter", "status", "reason", "family", "message")
+_TEXTS += ("fits", "unit", "window", "statistic")
 
 LONGEST_TAIL = 2**16  # bytes that are read of a file of lines, which may have grown for days
 
@@ -138,8 +137,7 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
 def read_last_line(path: Path) -> dict[str, Any] | None:
     """Read the last whole line of JSON of a file that may be being written; None where there is none."""
     with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - LONGEST_TAIL))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_TAIL))
         lines = file.read().split(b"\n")
     for line in reversed(lines):
         with contextlib.suppress(ValueError):

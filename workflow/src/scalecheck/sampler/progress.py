@@ -100,6 +100,7 @@ class Tally:
         self.divergences = np.zeros(shape, int)
         self.step_size = np.full(shape, np.nan)
         self.metric_change = np.full(shape, np.nan)
+        self.stalled = np.zeros(shape, bool)
         self.by_window = np.zeros((n_fits, len(self.stops), n_chains))
         self.pace = Pace(*(np.zeros(shape) for _ in Pace._fields))
         self.epoch = np.zeros(shape, int)
@@ -146,10 +147,17 @@ class Tally:
             ended, leapfrogs, sums(seen.acceptance_rate), sums(seen.n_steps >= self.most_steps),
         )  # fmt: skip
         self._compare_metrics(fits, before, after, metric)
+        closes = self._n_windows(before) < self._n_windows(after)
+        for fit in fits[closes.any(axis=1)].tolist():
+            self.stalled[fit] = stalled(self.leapfrogs_by_window(fit))
         self._renew_pace(fits, before, one_block(ended, leapfrogs, seconds))
 
+    def _n_windows(self, done: NDArray) -> NDArray:
+        """Warmup windows that ended, after so many iterations of any one shape."""
+        return np.searchsorted(self.stops, done, side="right")
+
     def _add_windows(self, fits: NDArray, n_steps: NDArray, number: NDArray) -> None:
-        window = np.searchsorted(self.stops, number, side="right")
+        window = self._n_windows(number)
         for one in np.unique(window[window < len(self.stops)]):
             self.by_window[fits, one] += np.where(window == one, n_steps, 0).sum(axis=2)
 
@@ -170,7 +178,7 @@ class Tally:
 
     def _renew_pace(self, fits: NDArray, before: NDArray, block: Pace) -> None:
         # A new metric is a new pace, and so is the step size that is kept from the end of warmup on.
-        epoch = np.searchsorted(self.stops, before, side="right")
+        epoch = self._n_windows(before)
         weight = np.where(epoch == self.epoch[fits], FORGET, 0.0)
         self.epoch[fits] = epoch
         for sums, new in zip(self.pace, block, strict=True):
@@ -192,39 +200,40 @@ class Tally:
         totals
             Of every fit of the batch, `(fit,)`: iterations of a chain.
         """
-        return [self._tell(int(fit), int(totals[fit])) for fit in fits]
-
-    def _tell(self, fit: int, total: int) -> Progress:
-        done, pace = self.done[fit], Pace(*(part[fit] for part in self.pace))
-        ended, leapfrogs, accepted, saturated = self.last[:, fit]
-        to_come = total - done
-        per_iteration = _ratio(pace.leapfrogs, pace.iterations)
-        return Progress(
-            fit=fit,
-            phase="warmup" if (done < self.warmup).any() else "sampling",
-            iterations=done.copy(),
-            total=total,
-            step_size=self.step_size[fit].copy(),
-            leapfrogs=_ratio(leapfrogs, ended),
-            acceptance_rate=_ratio(accepted, ended),
-            divergences=self.divergences[fit].copy(),
-            depth_saturated=_ratio(saturated, ended),
-            metric_change=self.metric_change[fit].copy(),
-            gradients=self.gradients[fit].copy(),
-            gradients_projected=self.gradients[fit] + np.where(to_come, per_iteration * to_come, 0),
-            stalled=stalled(self.leapfrogs_by_window(fit)),
-            seconds_left=self._seconds_left(pace, to_come, done),
+        fits = np.asarray(fits, int)
+        done, pace = self.done[fits], Pace(*(part[fits] for part in self.pace))
+        ended, leapfrogs, accepted, saturated = self.last[:, fits]
+        to_come = totals[fits][:, None] - done
+        to_take = np.where(to_come, _ratio(pace.leapfrogs, pace.iterations) * to_come, 0)
+        seconds = self._seconds_left(pace, to_come, done)
+        by_fit = zip(
+            fits.tolist(),
+            np.where((done < self.warmup).any(axis=1), "warmup", "sampling").tolist(),
+            done,
+            totals[fits].tolist(),
+            self.step_size[fits],
+            _ratio(leapfrogs, ended),
+            _ratio(accepted, ended),
+            self.divergences[fits],
+            _ratio(saturated, ended),
+            self.metric_change[fits],
+            self.gradients[fits],
+            self.gradients[fits] + to_take,
+            self.stalled[fits],
+            (TimeLeft(*ends) for ends in seconds.tolist()),
+            strict=True,
         )
+        return [Progress(*values) for values in by_fit]
 
-    def _seconds_left(self, pace: Pace, to_come: NDArray, done: NDArray) -> TimeLeft:
-        """Of the chain that has longest to go; all dims `(chain,)`."""
+    def _seconds_left(self, pace: Pace, to_come: NDArray, done: NDArray) -> NDArray:
+        """`(fit, 3)` low, median and high of the chain that has longest to go, from `(fit, chain)` each."""
         median = np.where(to_come, _ratio(pace.seconds, pace.iterations) * to_come, 0)
         width = _QUANTILE * error_of_pace(pace, to_come, done < self.warmup)
         per_iteration = _ratio(pace.leapfrogs, pace.iterations)
         low, high = np.exp(-width), np.minimum(np.exp(width), self.most_steps / per_iteration)
         last_renewal = self.stops[-2] if len(self.stops) > 1 else 0
         low = np.where(done < last_renewal, np.minimum(low, 1 / per_iteration), low)
-        return TimeLeft(*(float((end * median).max()) for end in (low, 1, high)))
+        return np.stack([(end * median).max(axis=1) for end in (low, 1, high)], axis=1)
 
 
 def _ratio(parts: NDArray, of: NDArray) -> NDArray:
