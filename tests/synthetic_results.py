@@ -351,6 +351,7 @@ def _tables(fits: pd.DataFrame, parameter: str) -> dict[str, pd.DataFrame]:
         "effort": _effort(done),
         "scaling": _scaling(increments),
         "adaptation": _adaptation(done),
+        "history": _history(increments),
     }
 
 
@@ -410,6 +411,26 @@ def _adaptation(done: pd.DataFrame) -> pd.DataFrame:
                     "divergences": 0, "metric_change": 1.3, "metric_spread": 1.2,
                     "potential_gap": 0.1 if window == "sampling" else np.nan,
                     "rhat_potential": 1.002 if window == "sampling" else np.nan,
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _history(increments: pd.DataFrame) -> pd.DataFrame:
+    """A warmup that finds its step size; one chain of increment-04 stalls where leapfrogs are many."""
+    rng = np.random.default_rng(11)
+    rows = []
+    for fit in increments.to_dict("records"):
+        for chain in range(4):
+            stuck = fit["fit"] == "increment-04" and chain == 2 and fit["step_size"] < 0.5
+            for start in range(0, 1000, 25):
+                learning = 1 + 4 * np.exp(-start / 60) + (5.5 if stuck and start < 500 else 0)
+                noise = np.exp(0.1 * rng.normal())
+                rows.append({
+                    "fit": fit["fit"], "kind": fit["kind"], "chain": chain, "start": start,
+                    "stop": start + 25, "warmup": start < 500,
+                    "leapfrogs": fit["leapfrogs_per_iteration"] * learning * noise,
+                    "step_size": fit["step_size"] / learning * (noise if start < 500 else 1),
+                    "stalled": stuck and 100 <= start + 25 <= 500,
                 })  # fmt: skip
     return pd.DataFrame(rows)
 

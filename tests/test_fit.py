@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import small_studies
 from arviz_stats.base import array_stats
+from told import told
 
 from scalecheck import batches, chain, density, fit, posterior, records, sampler
 from scalecheck.errors import StudyError
-from scalecheck.sampler.schedule import Block
 from scalecheck.study import BudgetSettings
 
 FITS = ("subset-01", "level-group-01", "axis-group", "increment-01", "increment-02", "increment-03")
@@ -180,10 +180,18 @@ def test_a_metric_of_unknown_sites_is_refused(conjugate):
 
 
 def test_the_log_has_a_line_per_block_with_what_one_wants_to_know(rich):
-    progress = sampler.Progress([1], Block(50, 100, 2, True), 600, 0.1234567, 7.0, 3, 61.2)
-    assert fit.progress_line(rich.fitted.batch, progress) == (
-        "subset-02: warmup 100/600, step size 0.123, 7.0 leapfrogs per iteration, 3 divergences, 0:01:01 left"
+    line = fit.progress_line(rich.fitted.batch, [told(fit=1)])
+    assert line == (
+        "subset-02: warmup 100/600, step size 0.123, 7.0 leapfrogs per iteration, 0 divergences, 0:01:01 left"
     )
+
+
+def test_the_line_of_a_batch_is_of_its_last_fit_and_names_chains_that_stall(rich):
+    stalled = np.array([False, True, False, False])
+    ahead = told(iterations=np.full(4, 300), leapfrogs=np.array([1.0, 1, 1, np.nan]))
+    line = fit.progress_line(rich.fitted.batch, [ahead, told(fit=1, stalled=stalled)])
+    assert line.startswith("2 fits: warmup 100/600, step size 0.123, 4.4 leapfrogs per iteration")
+    assert line.endswith("0:01:01 left, chain 1 of subset-02 stalls")
 
 
 # ---- the chain of increments

@@ -18,6 +18,7 @@ rule check_fits:
         effort="<results>/{study}/checks/effort.csv",
         scaling="<results>/{study}/checks/scaling.csv",
         adaptation="<results>/{study}/checks/adaptation.csv",
+        history="<results>/{study}/checks/history.csv",
         units="<results>/{study}/checks/units.csv",
         findings="<results>/{study}/checks/findings.csv",
     log:

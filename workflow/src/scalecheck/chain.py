@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalecheck import ENGINE_VERSION, batches, checkpoint, fit, plan, posterior, records, store
+from scalecheck.journal import Journal
 from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
@@ -63,7 +64,13 @@ def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:
 def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[dict[str, Any]]:
     sampler = job.sections["sampler"]
     keeper = _keeper(job, batch)
-    fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log, keeper)
+    journal = Journal(
+        [job.folder.progress(task.fit) for task in batch.tasks],
+        [task.fit for task in batch.tasks],
+        sampler.warmup,
+        goes_on=keeper.folder.exists(),
+    )
+    fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log, journal.tell, keeper)
     # Each fit's share; all of a job import together.
     importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
     found: list[dict[str, Any]] = []

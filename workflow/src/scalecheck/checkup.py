@@ -7,6 +7,7 @@ from scalecheck import confirm, records
 from scalecheck.conclude import findings_table
 from scalecheck.evidence import open_evidence
 from scalecheck.examine import Examined, describe_units, examine
+from scalecheck.history import history_table
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
 from scalecheck.results import estimates_table, fits_table, read_study
@@ -35,6 +36,7 @@ def check_up(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> Exam
     tables = {
         "fits": fits_table(study),
         "estimates": estimates_table(study, sites),
+        "history": history_table(study),
         "units": describe_units(evidence, study),
         **found.tables,
     }

@@ -34,6 +34,13 @@ def fit_key(seed: int, fit: str) -> jax.Array:
     return jax.random.fold_in(jax.random.PRNGKey(seed), zlib.crc32(fit.encode()) % 2**31)
 
 
+OnBlock = Callable[[list[sampler.Progress]], None]
+
+
+def unwatched(told: list[sampler.Progress]) -> None:
+    """Do nothing after a block."""
+
+
 class Fitted(NamedTuple):
     """A batch after sampling.
 
@@ -57,6 +64,7 @@ def fit_batch(
     settings: SamplerSettings,
     seed: int,
     log: Callable[[str], None],
+    on_block: OnBlock = unwatched,
     keeper: Keeper | None = None,
 ) -> Fitted:
     """Find starts, sample, and time the gradient.
@@ -67,7 +75,7 @@ def fit_batch(
         Saves the fits while they run; None for those that are not worth it.
     """
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
-    draws = sample_batch(batch, settings, keys, log, keeper)
+    draws = sample_batch(batch, settings, keys, log, on_block, keeper)
     return Fitted(
         batch, draws, np.array([time_gradient(batch, i, draws) for i in range(len(batch.tasks))])
     )
@@ -78,6 +86,7 @@ def sample_batch(
     settings: SamplerSettings,
     keys: jax.Array,
     log: Callable[[str], None],
+    on_block: OnBlock = unwatched,
     keeper: Keeper | None = None,
 ) -> sampler.Draws:
     """Find starts and sample.
@@ -86,6 +95,10 @@ def sample_batch(
     ----------
     keys
         `(fit, 2)` one per fit.
+    log
+        Takes a line after every block.
+    on_block
+        Takes how each fit runs that ran in the block, by its number in the batch.
     keeper
         Of lanes: saves them while they run.
     """
@@ -99,6 +112,11 @@ def sample_batch(
             settings.draws,
         )
     pairs = jax.vmap(jax.random.split)(keys)
+
+    def tell(told: list[sampler.Progress]) -> None:
+        log(progress_line(batch, told))
+        on_block(told)
+
     began = time.perf_counter(), time.process_time()
     starts = find_starts(batch, settings, pairs[:, 0])
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
@@ -117,7 +135,7 @@ def sample_batch(
             draws=settings.draws,
             most_draws=MOST_TIMES * settings.draws,
             enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
-            on_block=lambda progress: log(progress_line(batch, progress)),
+            on_block=tell,
         )
     # Finding starts is a compilation with next to nothing to compute.
     return draws._replace(
@@ -181,13 +199,28 @@ def _shape_in_words(batch: Batch) -> str:
     return f"{len(batch.tasks)} x {first.shape[1]} rows"
 
 
-def progress_line(batch: Batch, progress: sampler.Progress) -> str:
-    """One line about a block, good for a cluster's log."""
-    running = len(progress.fits)
-    name = batch.tasks[progress.fits[0]].fit if running == 1 else f"{running} fits"
-    phase = "warmup" if progress.block.warmup else "sampling"
-    return (
-        f"{name}: {phase} {progress.block.stop}/{progress.total}, step size {progress.step_size:.3g}, "
-        f"{progress.leapfrogs:.1f} leapfrogs per iteration, {progress.divergences} divergences, "
-        f"{datetime.timedelta(seconds=round(progress.seconds_left))} left"
-    )
+def progress_line(batch: Batch, told: list[sampler.Progress]) -> str:
+    """One line about a block, good for a cluster's log: of several fits, the least advanced and the means."""
+    name = batch.tasks[told[0].fit].fit if len(told) == 1 else f"{len(told)} fits"
+    last = min(told, key=lambda one: int(one.iterations.min()))
+    n_steps = np.concatenate([one.leapfrogs for one in told])
+    n_steps = n_steps[np.isfinite(n_steps)]  # a long trajectory may outlast the block
+    leapfrogs = f"{n_steps.mean():.1f}" if len(n_steps) else "no"
+    seconds = max(one.seconds_left.median for one in told)
+    left = f"{datetime.timedelta(seconds=round(seconds))} left" if np.isfinite(seconds) else ""
+    phase = "warmup" if any(one.phase == "warmup" for one in told) else "sampling"
+    step_size = np.concatenate([one.step_size for one in told])
+    parts = [
+        f"{phase} {last.iterations.min()}/{last.total}",
+        f"step size {np.nanmean(step_size):.3g}" if np.isfinite(step_size).any() else "",
+        f"{leapfrogs} leapfrogs per iteration",
+        f"{sum(int(one.divergences.sum()) for one in told)} divergences",
+        left,
+        *(_stalls(batch, one) for one in told if one.stalled.any()),
+    ]
+    return f"{name}: {', '.join(part for part in parts if part)}"
+
+
+def _stalls(batch: Batch, told: sampler.Progress) -> str:
+    chains = ", ".join(str(chain) for chain in np.flatnonzero(told.stalled))
+    return f"chain {chains} of {batch.tasks[told.fit].fit} stalls"

@@ -1,10 +1,11 @@
 """The frame of every program: options, log, and errors in one line."""
 
 import argparse
+import contextlib
 import datetime
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scalecheck.errors import StudyError
@@ -39,10 +40,17 @@ def main(
     add_options(parser)
     options = parser.parse_args()
     log = open_log(options.log)
-    try:
+    with errors_in_one_line(log if options.log is not None else None):
         run(options, log)
+
+
+@contextlib.contextmanager
+def errors_in_one_line(log: Log | None = None) -> Iterator[None]:
+    """End the program with status 1 at a `StudyError`, as one line on stderr and in the log, if any."""
+    try:
+        yield
     except StudyError as error:
-        if options.log is not None:
+        if log is not None:
             log(str(error))
         print(error, file=sys.stderr)
         raise SystemExit(1) from None

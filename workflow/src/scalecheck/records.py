@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+# Columns that are text whatever they look like: else a level called 2018 would come back as a number, and NA as none.
+_TEXTS = ("fit", "kind", "axis", "level", "parameter", "status", "reason", "family", "message")
+_TEXTS += ("fits", "unit", "window", "statistic")
+
+LONGEST_TAIL = 2**16  # bytes that are read of a file of lines, which may have grown for days
+
 PLAN_COLUMNS = ("fit", "kind", "axis", "level", "rows", "new_rows")
 
 
@@ -76,6 +82,10 @@ class StudyFolder:
         """What is kept of a batch while it runs, under the name of its first fit."""
         return self.path / "fits" / fit / "checkpoint"
 
+    def progress(self, fit: str) -> Path:
+        """How a fit ran, a line of JSON per block: there before the fit is done, and added to as it runs."""
+        return self.path / "fits" / fit / "progress.jsonl"
+
     @property
     def confirmation(self) -> Path:
         """The second fit of the subset that took most leapfrogs, or why there is none."""
@@ -117,6 +127,27 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically; NaN and infinities become null, which is all that JSON knows."""
     write_text(path, json.dumps(_finite(content), indent=1) + "\n")
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Add a line of JSON to a file in one write, so that a reader sees whole lines or, at its end, a part of one."""
+    line = json.dumps(_finite(content), separators=(",", ":")) + "\n"
+    with path.open("ab+", buffering=0) as file:
+        if file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+            line = "\n" + line  # what was killed in the middle of a line went on
+        file.write(line.encode())
+
+
+def read_last_line(path: Path) -> dict[str, Any] | None:
+    """Read the last whole line of JSON of a file that may be being written; None where there is none."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_TAIL))
+        lines = file.read().split(b"\n")
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError):
+            if isinstance(found := json.loads(line), dict):
+                return found
+    return None
 
 
 def _finite(value: Any) -> Any:
@@ -176,28 +207,12 @@ def read_table(path: Path) -> "pd.DataFrame":
     """Read a tidy table; empty text stays text."""
     import pandas as pd  # here, because the programs that only fit do without
 
-    texts = (
-        "fit",
-        "kind",
-        "axis",
-        "level",
-        "parameter",
-        "status",
-        "reason",
-        "family",
-        "message",
-        "fits",
-        "unit",
-        "window",
-        "statistic",
-    )
     try:
         names = pd.read_csv(path, nrows=0).columns
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
-    # Else a level called 2018 would come back as a number, and one called NA as none.
-    kept = {name: object for name in texts if name in names}
-    empty = {name: [""] for name in names if name not in texts}
+    kept = {name: object for name in _TEXTS if name in names}
+    empty = {name: [""] for name in names if name not in _TEXTS}
     return pd.read_csv(path, dtype=kept, na_values=empty, keep_default_na=False)
 
 

@@ -116,14 +116,32 @@ def effort(fits: pd.DataFrame, means: pd.DataFrame, flagged: Collection[str]) ->
     )
 
 
-def warmup(adaptation: pd.DataFrame) -> str:
-    """Say how far the final step sizes of an increment's chains are apart, at most."""
-    final = sampled(adaptation)
-    final = final[(final["kind"] == "increment") & (final["step_size"] > 0)]
-    by_fit = final.groupby("fit")["step_size"]
-    ratio = (by_fit.max() / by_fit.min()).max() if len(final) else np.nan
-    apart = f": at most {number(ratio, 2)} times apart in the end" if np.isfinite(ratio) else ""
-    return f"Each line is a chain of an increment, a dot the end of a window{apart}."
+def history(table: pd.DataFrame, adaptation: pd.DataFrame) -> str:
+    """Say how far the final step sizes of an increment's chains are apart, at most, and which chains stalled.
+
+    Parameters
+    ----------
+    table
+        `checks/history.csv`; may be empty.
+    adaptation
+        `checks/adaptation.csv`; may be empty.
+    """
+    apart = stalls = ""
+    if len(adaptation):
+        final = sampled(adaptation)
+        final = final[(final["kind"] == "increment") & (final["step_size"] > 0)]
+        by_fit = final.groupby("fit")["step_size"]
+        ratio = (by_fit.max() / by_fit.min()).max() if len(final) else np.nan
+        if np.isfinite(ratio):
+            apart = f"; step sizes of one increment end at most {number(ratio, 2)} times apart"
+    if len(table):
+        found = table[table["stalled"] & (table["kind"] == "increment")]
+        chains = found[["fit", "chain"]].drop_duplicates().to_dict("records")
+        named = [f"chain {one['chain']} of {one['fit']}" for one in chains]
+        if named:
+            more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+            stalls = f"; ✕: {', '.join(named[:3])}{more} stalled, with over five times the leapfrogs of its siblings"
+    return f"Each line is a chain of an increment, warmup ends at the dashed line{apart}{stalls}."
 
 
 def health(fits: pd.DataFrame) -> str:

@@ -23,7 +23,8 @@ class ReportInputs:
     estimates
         `checks/estimates.csv`: one row per fit and scalar parameter, on the constrained scale.
     tables
-        The tidy tables of the families, and `units`: the most deviant units of a hierarchical model.
+        The tidy tables of the families, `history`: how the chains ran, and `units`: the most deviant
+        units of a hierarchical model.
         What was not made is absent.
     settings
         The resolved study.
@@ -50,6 +51,7 @@ _TABLES = (
     "effort",
     "scaling",
     "adaptation",
+    "history",
     "units",
 )
 

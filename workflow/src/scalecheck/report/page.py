@@ -11,13 +11,13 @@ from scalecheck.report import captions, numbers, plots, tables, words
 from scalecheck.report.blind import blind_spots
 from scalecheck.report.effort import chains_of, effort, per_fit, sampled
 from scalecheck.report.forest import chosen_parameters, forest
+from scalecheck.report.history import history
 from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.labels import place
 from scalecheck.report.numbers import text
 from scalecheck.report.outlook import outlook
 from scalecheck.report.svg import Picture
 from scalecheck.report.tables import Row, Table
-from scalecheck.report.warmup import warmup
 
 _TEMPLATES = Path(__file__).parent
 
@@ -41,7 +41,7 @@ class Page(NamedTuple):
     undrawn: Table
     contraction: Picture | None
     effort: Picture | None
-    warmup: Picture | None
+    history: list[Picture]
     cost: Picture | None
     outlook: Picture | None
     cost_by_kind: Table
@@ -105,7 +105,7 @@ def _page(inputs: ReportInputs) -> Page:
         undrawn=tables.parameters(estimates, [name for name in names if name not in drawn]),
         contraction=_contraction(done, estimates, drawn),
         effort=_effort(inputs, done),
-        warmup=_warmup(inputs, done),
+        history=_history(inputs, done),
         cost=_cost(inputs, done),
         outlook=_outlook(inputs, done),
         cost_by_kind=tables.cost_by_kind(fits),
@@ -159,11 +159,11 @@ def _effort(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
     return effort(done, chains, slow, captions.effort(done, per_fit(chains), slow))
 
 
-def _warmup(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
-    adaptation = _table(inputs, "adaptation")
-    if adaptation.empty:
-        return None
-    return warmup(done, adaptation, _slow(inputs), captions.warmup(adaptation))
+def _history(inputs: ReportInputs, done: pd.DataFrame) -> list[Picture]:
+    table = _table(inputs, "history")
+    return history(
+        done, table, _slow(inputs), captions.history(table, _table(inputs, "adaptation"))
+    )
 
 
 def _cost(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:

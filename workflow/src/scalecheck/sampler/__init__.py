@@ -1,9 +1,11 @@
 """Many chains of many same-shaped fits at once, in blocks."""
 
 from scalecheck.sampler.constant import without_parameters
-from scalecheck.sampler.drive import Saved, Snapshot, sample_lanes
+from scalecheck.sampler.drive import sample_lanes
 from scalecheck.sampler.nuts import Settings
-from scalecheck.sampler.run import Draws, Elapsed, Progress, Window, sample
+from scalecheck.sampler.progress import Progress, TimeLeft
+from scalecheck.sampler.run import Draws, Elapsed, Window, sample
+from scalecheck.sampler.snapshot import Saved, Snapshot
 
 __all__ = [
     "Draws",
@@ -12,6 +14,7 @@ __all__ = [
     "Saved",
     "Settings",
     "Snapshot",
+    "TimeLeft",
     "Window",
     "sample",
     "sample_lanes",

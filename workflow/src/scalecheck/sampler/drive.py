@@ -1,8 +1,8 @@
 """Drive the lanes of a batch of fits, block by block: what ends makes room for what waits."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,14 @@ from jax.flatten_util import ravel_pytree
 
 from scalecheck.sampler import blocks
 from scalecheck.sampler.adaptation import plan_warmup
-from scalecheck.sampler.blocks import Plan, State
+from scalecheck.sampler.blocks import Plan
 from scalecheck.sampler.history import History
 from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
-from scalecheck.sampler.run import Clock, Draws, Elapsed, Progress, Window
-from scalecheck.sampler.schedule import Block
+from scalecheck.sampler.places import Batch
+from scalecheck.sampler.progress import Progress, Tally
+from scalecheck.sampler.run import Clock, Draws, Elapsed, Window
+from scalecheck.sampler.snapshot import Saved, Snapshot
 
 NDArray = np.ndarray
 
@@ -33,64 +35,6 @@ LANE_VECTORS = 50  # that a step reads or writes besides the data
 MOST_ROOM, LEAST_ROOM, NUMBERS = 64, 4, 2**24
 
 
-class Batch(NamedTuple):
-    """Fits that still run, in the shape that is compiled for so many.
-
-    Attributes
-    ----------
-    fits
-        Numbers of the fits; some only fill the shape and rest.
-    state
-        Their lanes.
-    arrays
-        Their data.
-    """
-
-    fits: NDArray
-    state: State
-    arrays: dict[str, jax.Array]
-
-    def with_fit(self, place: int, other: "Batch") -> "Batch":
-        """Put a fit, a batch of its own, in a place."""
-        put = lambda x, new: x.at[place].set(new[0])  # noqa: E731
-        fits = self.fits.copy()
-        fits[place] = other.fits[0]
-        state = jax.tree.map(put, self.state, other.state)
-        arrays = {name: put(values, other.arrays[name]) for name, values in self.arrays.items()}
-        return Batch(fits, state, arrays)
-
-    def only(self, chosen: NDArray) -> "Batch":
-        """Take the fits at `(fit,)` places."""
-        take = lambda x: x[chosen]  # noqa: E731
-        return Batch(
-            self.fits[chosen],
-            jax.tree.map(take, self.state),
-            {name: values[chosen] for name, values in self.arrays.items()},
-        )
-
-
-class Snapshot(NamedTuple):
-    """A run between two blocks.
-
-    Attributes
-    ----------
-    state
-        All that it goes on from, but for its history.
-    news
-        Its history since the last snapshot.
-    """
-
-    state: dict[str, NDArray]
-    news: dict[str, NDArray]
-
-
-class Saved(NamedTuple):
-    """A run to be resumed: the state of its last snapshot, and the news of all."""
-
-    state: Mapping[str, NDArray]
-    news: Sequence[Mapping[str, NDArray]]
-
-
 def sample_lanes(
     potential: Potential,
     arrays: Mapping[str, Any],
@@ -103,7 +47,7 @@ def sample_lanes(
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     steps: int = STEPS,
     slots: int | None = None,
-    on_block: Callable[[Progress], None] = lambda progress: None,
+    on_block: Callable[[list[Progress]], None] = lambda told: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
     saved: Saved | None = None,
 ) -> Draws:
@@ -133,7 +77,7 @@ def sample_lanes(
     slots
         Fits that run at once; None for all.
     on_block
-        Called after every block.
+        Called after every block, with the fits that ran in it.
     keep
         Called after every block with a function that takes a snapshot.
     saved
@@ -181,6 +125,7 @@ class _Run:
         self.live = np.ones(n_fits, bool)
         self.most_steps = FIRST_STEPS
         self.history = History(n_fits, n_chains, settings.warmup)
+        self.tally = Tally(settings, n_fits, n_chains)
         self.metrics: list[Any] = [None] * n_fits
         self.programs: dict[int, Any] = {}
         self.useful = self.stepped = 0
@@ -193,7 +138,7 @@ class _Run:
         self.batch, self.waiting = self.begun.only(np.arange(n_slots)), np.arange(n_slots, n_fits)
         self.clock.lap(compile=1.0)
 
-    def block(self, on_block: Callable[[Progress], None]) -> None:
+    def block(self, on_block: Callable[[list[Progress]], None]) -> None:
         """Run one block, and keep what it did."""
         program, began, batch = self._program(), time.perf_counter(), self.batch
         before = self.history.done[batch.fits]
@@ -206,12 +151,13 @@ class _Run:
         self.useful += int(carry.n_useful)
         self.stepped += int(carry.n_steps) * after.size
         running = batch.fits[self.live[batch.fits]]
+        self._tally(seen, after - before, time.perf_counter() - began)
         self._end_fits(running)
-        share = self._lap(seen, before, after)
+        self._lap(seen, before, after)
         seconds = time.perf_counter() - began
         pace = int(carry.n_steps) * SECONDS / max(seconds, 1e-9)
         self.most_steps = int(np.clip(pace, 1, min(4 * self.most_steps, self.plan.steps)))
-        on_block(self._progress(running, seen, before, after, share, seconds))
+        on_block(self.tally.tell(running, self.totals))
 
     def _program(self) -> Any:
         """Compile for as many fits as still run: once per number, also across processes by JAX's cache."""
@@ -266,35 +212,24 @@ class _Run:
         steps = max(self.history.steps_to(fit, int(self.totals[fit])) for fit in running)
         return (len(fits) - size) * n_chains * (each + LANE_VECTORS * d) * steps
 
-    def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> float:
-        """Share the block's time between warmup and draws by their leapfrogs; give the share of warmup."""
+    def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
+        """Share the block's time between warmup and draws by their leapfrogs."""
         number = before[..., None] + np.arange(seen.n_steps.shape[2])
         leapfrogs = np.where(number < after[..., None], seen.n_steps, 0)
         total = leapfrogs.sum()
         warm = leapfrogs[number < self.plan.settings.warmup].sum()
         share = float(warm / total) if total else float((after < self.plan.settings.warmup).any())
         self.clock.lap(warmup=share, sampling=1 - share)
-        return share
 
-    def _progress(
-        self, running: NDArray, seen: Iterations, before: NDArray, after: NDArray, share: float,
-        seconds: float,
-    ) -> Progress:  # fmt: skip
-        ended = after - before
-        done = self.history.done[running]
-        left = int((self.totals[running, None] - done).sum())
-        number = np.arange(seen.n_steps.shape[2]) < ended[..., None]
-        n_steps = seen.n_steps[number]
-        divergences = int(self.history.divergences[running].sum())
-        block = Block(int(before.min()), int(done.min()), None, share > 0)
-        return Progress(
-            [int(fit) for fit in running],
-            block,
-            int(self.totals[running].max()),
-            float(np.asarray(self.batch.state.lane.step_size).mean()),
-            float(n_steps.mean()) if len(n_steps) else float("nan"),
-            divergences,
-            seconds / max(1, int(ended.sum())) * left,
+    def _tally(self, seen: Iterations, ended: NDArray, seconds: float) -> None:
+        places = np.flatnonzero(self.live[self.batch.fits])
+        metrics = self.batch.state.adaptation.metrics
+        self.tally.add(
+            self.batch.fits[places],
+            jax.tree.map(lambda x: x[places], seen._replace(z=None)),
+            ended[places],
+            seconds,
+            lambda i, chain, window: np.asarray(metrics[places[i], chain, window]),
         )
 
     def snapshot(self) -> Snapshot:
@@ -314,7 +249,8 @@ class _Run:
             "counts": np.array([self.useful, self.stepped]),
             "seconds": np.array(spent),
         }
-        return Snapshot({**state, **leaves, **metrics}, self.history.news())
+        told = {f"tally-{name}": values for name, values in self.tally.arrays().items()}
+        return Snapshot({**state, **leaves, **metrics, **told}, self.history.news())
 
     def resume(self, saved: Saved) -> None:
         """Go on where a run with the same arguments was saved."""
@@ -329,6 +265,8 @@ class _Run:
         self.clock.add(
             *(dict(zip(Elapsed._fields, spent, strict=True)) for spent in state["seconds"])
         )
+        told = {name[6:]: values for name, values in state.items() if name.startswith("tally-")}
+        self.tally.restore(told)
         for news in saved.news:
             self.history.restore(news)
 

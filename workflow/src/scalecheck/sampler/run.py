@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalecheck.sampler.nuts import Iterations, Potential, Settings, compile_program
+from scalecheck.sampler.progress import Progress, Tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
 
 NDArray = np.ndarray
@@ -69,34 +70,6 @@ class Draws(NamedTuple):
     useful: float | None = None
 
 
-class Progress(NamedTuple):
-    """The batch after a block; means are over the fits that still run, and their chains.
-
-    Attributes
-    ----------
-    fits
-        Numbers of the fits that still run.
-    block
-        The block that ended.
-    total
-        Iterations of the whole run.
-    step_size, leapfrogs
-        Step size, and leapfrogs per iteration in this block.
-    divergences
-        After warmup, so far.
-    seconds_left
-        At the pace of this block.
-    """
-
-    fits: list[int]
-    block: Block
-    total: int
-    step_size: float
-    leapfrogs: float
-    divergences: int
-    seconds_left: float
-
-
 def sample(
     potential: Potential,
     arrays: Mapping[str, Any],
@@ -109,7 +82,7 @@ def sample(
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     block: int = 50,
     fits_at_once: int | None = None,
-    on_block: Callable[[Progress], None] = lambda progress: None,
+    on_block: Callable[[list[Progress]], None] = lambda told: None,
 ) -> Draws:
     """Sample all chains of all fits of one shape.
 
@@ -134,7 +107,7 @@ def sample(
     fits_at_once
         Fits that advance together; None for all.
     on_block
-        Called after every block.
+        Called after every block, with the fits that ran in it.
     """
     n_chains = len(next(iter(starts.values()))[0])
     keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
@@ -147,6 +120,7 @@ def sample(
     state = program.init(keys, dict(starts), arrays)
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
+    tally = Tally(settings, len(key), n_chains)
     active, plan = list(range(len(key))), blocks(settings.warmup, draws, block)
     while active:
         for part in plan:
@@ -159,8 +133,14 @@ def sample(
             if part.window is not None:
                 windows.append(_window(state, seen, part, windows))
             clock.lap(**{"warmup" if part.warmup else "sampling": 1.0})
-            latest = [seen[fit] for fit in active]
-            on_block(_progress(active, part, plan[-1].stop, latest, time.perf_counter() - began))
+            tally.add(
+                active,
+                _by_chain(found, active),
+                np.full((len(active), n_chains), part.stop - part.start),
+                time.perf_counter() - began,
+                lambda i, chain, window: windows[window].inverse_mass_matrix[active[i], chain],  # noqa: B023
+            )
+            on_block(tally.tell(active, np.full(len(key), plan[-1].stop)))
         done = plan[-1].stop
         if done - settings.warmup + draws > most_draws:
             break
@@ -226,20 +206,10 @@ def _diagonal(metric: Any) -> NDArray:
     return np.concatenate(parts, axis=2)
 
 
-def _progress(
-    fits: list[int], part: Block, total: int, seen: list[list[Iterations]], seconds: float
-) -> Progress:
-    """Progress of the fits that are still running."""
-    diverged = sum(int(f.diverging.sum()) for fit in seen for f in fit if f.z is not None)
-    return Progress(
-        fits,
-        part,
-        total,
-        float(np.mean([fit[-1].step_size[-1] for fit in seen])),
-        float(np.mean([fit[-1].n_steps for fit in seen])),
-        diverged,
-        seconds / (part.stop - part.start) * (total - part.stop),
-    )
+def _by_chain(found: Iterations, fits: list[int]) -> Iterations:
+    """What some fits did in a block, without the sites, `(fit, chain, iteration)`."""
+    swap = lambda buffer: np.swapaxes(np.asarray(buffer)[fits], 1, 2)  # noqa: E731
+    return jax.tree.map(swap, found._replace(z=None))
 
 
 def _join(seen: list[Iterations]) -> tuple[dict[str, NDArray], Iterations]:

@@ -22,6 +22,11 @@ class Block(NamedTuple):
     warmup: bool
 
 
+def window_stops(warmup: int) -> tuple[int, ...]:
+    """Iterations done at the end of each warmup window."""
+    return tuple(window.end + 1 for window in build_adaptation_schedule(warmup)) if warmup else ()
+
+
 def blocks(warmup: int, draws: int, size: int) -> list[Block]:
     """Cut a run into blocks of at most `size` iterations that end where warmup windows end.
 
@@ -30,7 +35,7 @@ def blocks(warmup: int, draws: int, size: int) -> list[Block]:
         |-- window 0 --|- 1 -|---- 2 ----|-------- 3 --------|- 4 -|------ draws ------|
         |..size..|.....|.....|..size..|..|..size..|..size..|.|.....|..size..|..size..|.|
     """
-    ends = [window.end + 1 for window in build_adaptation_schedule(warmup)] + [warmup + draws]
+    ends = [*window_stops(warmup), warmup + draws]
     found: list[Block] = []
     start = 0
     for number, end in enumerate(ends):

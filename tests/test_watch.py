@@ -1,0 +1,324 @@
+"""The files of running fits, and the table that is made of them."""
+
+import io
+import json
+import os
+import runpy
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from told import told
+
+from scalecheck import records, running, watch
+from scalecheck.errors import StudyError
+from scalecheck.journal import Journal, line
+from scalecheck.records import StudyFolder
+from scalecheck.sampler import TimeLeft
+
+SCRIPT = Path(__file__).parents[1] / "scripts/watch.py"
+FITS = ("subset-01", "subset-02", "axis-source", "increment-01", "increment-02", "increment-03")
+NOW = 1_700_000_000.0  # long ago, so that a file that a test writes is the newest
+
+
+# ---- the lines that fits leave
+
+
+def test_real_fits_leave_lines_up_to_their_last_iteration(conjugate):
+    for row in records.read_plan(conjugate.folder.plan):
+        path = conjugate.folder.progress(row["fit"])
+        lines = [json.loads(text) for text in path.read_text().splitlines()]
+        record = records.read_json(conjugate.folder.record(row["fit"]))
+        assert {one["fit"] for one in lines} == {row["fit"]}
+        assert [one["phase"] for one in lines] == sorted(one["phase"] for one in lines)[::-1]
+        begins = next(one for one in lines if one["phase"] == "sampling")
+        assert begins["iterations"] == [200] * 4 == [begins["warmup"]] * 4
+        last = lines[-1]
+        assert last["iterations"] == [last["total"]] * 4
+        gradients = np.add(record["gradients"]["warmup"], record["gradients"]["sampling"])
+        assert last["gradients"] == gradients.tolist()
+        assert last["step_size"] == pytest.approx(record["step_size"], rel=1e-5)
+        assert last["divergences"] == record["divergences"]
+        assert last["seconds_left"] == [0, 0, 0]
+
+
+def journal(folder, clock):
+    paths = [folder / "a.jsonl", folder / "b.jsonl"]
+    return paths, Journal(paths, ["a", "b"], 500, clock=clock)
+
+
+def test_a_line_is_written_once_a_second_and_when_something_ends(tmp_path):
+    times = iter([0.0, 0.5, 0.9, 1.2, 1.3, 1.4, 1.5])
+    (path, other), lines = journal(tmp_path, lambda: next(times))
+    for done in (10, 20, 30, 40):
+        lines.tell([told(iterations=np.full(4, done))])
+    for done in (500, 550, 600):
+        lines.tell([told(iterations=np.full(4, done), phase="sampling")])
+    written = [json.loads(text)["iterations"][0] for text in path.read_text().splitlines()]
+    assert written == [10, 40, 500, 600]
+    assert other.read_text() == ""
+
+
+def test_files_begin_anew_with_a_run(tmp_path):
+    (path, _), lines = journal(tmp_path, lambda: 0.0)
+    lines.tell([told()])
+    assert path.read_text()
+    journal(tmp_path, lambda: 0.0)
+    assert path.read_text() == ""
+
+
+def test_a_line_is_json_with_a_time_in_utc_and_null_for_what_is_not_known():
+    found = line("increment-01", 500, told(leapfrogs=np.array([1 / 3, np.nan, np.inf, 2])))
+    assert datetime.fromisoformat(found["time"]).tzinfo == UTC
+    assert found["step_size"] == [0.123457] * 4
+    assert found["seconds_left"] == [30, 61.2, 150]
+    assert found["stalled"] == [False] * 4
+
+
+def test_appended_lines_are_null_where_json_has_no_number(tmp_path):
+    path = tmp_path / "lines"
+    records.append_line(path, {"leapfrogs": [0.5, np.nan, np.inf]})
+    assert path.read_text() == '{"leapfrogs":[0.5,null,null]}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", None),
+        (b'{"n":1}\n', 1),
+        (b'{"n":1}\n{"n":2}\n', 2),
+        (b'{"n":1}\n{"n":2', 1),
+        (b'{"n":1}\n{"n":2}', 2),
+        (b'{"n":', None),
+        (b'{"n":1}\n7\n\n', 1),
+        (b'{"n":1}\n\xff\xfe\x00', 1),
+        (b"x" * 2**17 + b'\n{"n":3}\n', 3),
+    ],
+)
+def test_the_last_whole_line_is_read(tmp_path, text, expected):
+    path = tmp_path / "lines"
+    path.write_bytes(text)
+    found = records.read_last_line(path)
+    assert (found["n"] if found else None) == expected
+
+
+def test_a_run_goes_on_after_half_a_line_with_a_line_of_its_own(tmp_path):
+    path = tmp_path / "lines"
+    path.write_bytes(b'{"n":1}\n{"n":')
+    records.append_line(path, {"n": 3})
+    assert path.read_text().splitlines() == ['{"n":1}', '{"n":', '{"n":3}']
+
+
+# ---- where fits stand
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study whose fits are in every state."""
+    folder = StudyFolder(tmp_path / "golf")
+    rows = [(fit, "subset", "", "", 1000, 1000) for fit in FITS]
+    (tmp_path / "golf").mkdir()
+    records.write_plan(folder.plan, rows)
+    stalled = np.array([False, False, True, False])
+    for fit, lines in {
+        "subset-01": [told(), told(stalled=stalled, leapfrogs=np.array([7.0, 8, 412, 9]))],
+        "subset-02": [told(iterations=np.full(4, 600), phase="sampling")],
+        "axis-source": [],
+        "increment-01": [told(iterations=np.full(4, 600), phase="sampling")],
+    }.items():
+        path = folder.progress(fit)
+        records.write_text(path, "")
+        for one in lines:
+            records.append_line(path, line(fit, 500, one))
+        os.utime(path, (NOW - 5, NOW - 5))
+    done = {"status": "done", "reason": "", "seconds": {"warmup": 8.0, "sampling": 9.0}}
+    skipped = {"status": "skipped", "reason": "increment-01 (500 rows) was found to break"}
+    for fit, record in (("increment-01", done), ("increment-03", skipped)):
+        records.write_json(folder.record(fit), record)
+        os.utime(folder.record(fit), (NOW - 4, NOW - 4))
+    os.utime(folder.plan, (NOW - 60, NOW - 60))
+    return folder
+
+
+def states_of(study, now=NOW):
+    return {one.fit: one for one in running.read_states(study, now)}
+
+
+def test_every_state_is_told_from_the_files_and_what_runs_comes_first(study):
+    assert {fit: one.state for fit, one in states_of(study).items()} == {
+        "subset-01": "running",
+        "axis-source": "starting",
+        "subset-02": "sampled",
+        "increment-02": "waiting",
+        "increment-01": "done",
+        "increment-03": "skipped",
+    }
+    assert [one.state for one in running.read_states(study, NOW)] == list(running.STATES)
+
+
+def test_a_record_of_a_run_before_this_one_is_not_taken_for_its_own(study):
+    os.utime(study.record("increment-01"), (NOW - 50, NOW - 50))
+    assert states_of(study)["increment-01"].state == "sampled"
+
+
+def test_a_running_fit_is_silent_after_a_minute_without_a_line(study):
+    assert not any(one.is_silent for one in states_of(study).values())
+    late = states_of(study, NOW + 300)
+    assert [fit for fit, one in late.items() if one.is_silent] == ["subset-01", "axis-source"]
+
+
+def test_half_a_line_leaves_the_last_whole_one(study):
+    with study.progress("subset-01").open("a") as file:
+        file.write('{"fit":"subset-01","iter')
+    assert states_of(study)["subset-01"].told["iterations"] == [100] * 4
+
+
+def test_it_is_over_when_the_verdict_is_newer_than_every_fit(study):
+    states = running.read_states(study, NOW)
+    assert not running.is_over(study, states)
+    records.write_json(study.verdict, {})
+    os.utime(study.verdict, (NOW - 30, NOW - 30))
+    assert not running.is_over(study, states)
+    os.utime(study.verdict, (NOW, NOW))
+    assert running.is_over(study, states)
+
+
+# ---- the table
+
+
+def shown(study, width, now=NOW):
+    """The table as text of so many columns, styles included."""
+    console = Console(
+        file=io.StringIO(), width=width, record=True, force_terminal=True, legacy_windows=False
+    )
+    console.print(watch.view("golf", running.read_states(study, now), console))
+    return console
+
+
+def test_the_table_shows_each_chain_and_marks_the_one_that_stalls(study):
+    console = shown(study, 200)
+    styled = console.export_text(styles=True, clear=False)
+    header, stalled, *_, summary = console.export_text().splitlines()
+    for heading in ("fit", "phase", "step size", "leapfrogs", "accept", "div", "cut", "metric"):
+        assert heading in header
+    assert "warmup 100/500" in stalled
+    assert "7 8 412! 9" in stalled
+    assert "0.12 0.12 0.12 0.12" in stalled
+    assert "62 s (30 s..2 min)" in stalled
+    assert "chain 2 stalls" in stalled
+    (row,) = [text for text in styled.splitlines() if "subset-01" in text]
+    assert "\x1b[1;31m" in row  # bold red
+    assert summary.startswith("golf: 1 of 6 fits done, 1 running, 1 starting, 1 sampled, 1 waiting")
+    assert summary.rstrip().endswith("left for those that run")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 160])
+def test_no_line_is_wider_than_the_terminal_and_every_fit_keeps_its_row(study, width):
+    lines = shown(study, width).export_text().splitlines()
+    assert all(len(text) <= width for text in lines)
+    assert sum(text.startswith(("su", "ax", "in")) for text in lines) == len(FITS)
+    if width >= 120:
+        assert "chain 2 stalls" in "\n".join(lines)
+        assert "7..412" in "\n".join(lines)
+
+
+def test_what_is_silent_says_since_when(study):
+    text = shown(study, 200, NOW + 300).export_text()
+    assert text.count("no news for 5 min") == 2
+
+
+def test_a_skip_gives_its_reason_and_a_fit_that_is_done_what_it_took(study):
+    text = shown(study, 200).export_text()
+    assert "increment-01 (500 rows) was fou…" in text
+    assert "took 17 s" in text
+
+
+def test_a_fit_without_lines_is_done_all_the_same(study):
+    study.progress("increment-01").unlink()
+    assert states_of(study)["increment-01"].state == "done"
+    assert "took 17 s" in shown(study, 120).export_text()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ((0.2, 0.4, 0.9), "1 s"),
+        ((10.0, 20.0, 40.0), "20 s (10..40 s)"),
+        ((10.0, 100.0, 1000.0), "100 s (10 s..17 min)"),
+        ((3600.0, 9000.0, 20000.0), "2.5 h (60 min..5.6 h)"),
+        ((None, None, None), ""),
+    ],
+)
+def test_a_time_left_is_written_with_its_interval(seconds, expected):
+    assert watch.interval(seconds) == expected
+
+
+def test_the_summary_gives_the_time_of_the_fit_that_takes_longest(study):
+    path = study.progress("subset-02")
+    records.append_line(
+        path, line("subset-02", 500, told(seconds_left=TimeLeft(3.5, 600.5, 700.5)))
+    )
+    os.utime(path, (NOW - 5, NOW - 5))
+    assert "10 min (30 s..12 min) left" in watch.summary("golf", running.read_states(study, NOW))
+
+
+# ---- the program
+
+
+def run_program(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["scalecheck-watch", *map(str, arguments)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def test_once_prints_the_table_and_ends(study, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "100")
+    run_program(monkeypatch, study.path, "--once")
+    printed = capsys.readouterr().out
+    assert "subset-01" in printed
+    assert "golf: 1 of 6 fits done" in printed
+
+
+def test_with_a_verdict_the_program_ends_by_itself(study, monkeypatch, capsys):
+    records.write_json(study.verdict, {})
+    run_program(monkeypatch, study.path)
+    assert "golf: 1 of 6 fits done" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_it_quietly(study, monkeypatch, capsys):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.time, "sleep", interrupt)
+    run_program(monkeypatch, study.path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (None, "{path}: no plan.csv: not the results of a study, or not planned yet"),
+        ("a,b\n1,2\n", "{path}/plan.csv: not a plan of scalecheck"),
+        ("fit,kind,axis,level,rows,new_rows\nx,subset,,,many,0\n", "{path}/plan.csv: not a plan of scalecheck"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_none_of_a_study_is_an_error_in_one_line(
+    tmp_path, monkeypatch, capsys, plan, expected
+):
+    if plan is not None:
+        (tmp_path / "plan.csv").write_text(plan)
+    with pytest.raises(SystemExit) as ended:
+        run_program(monkeypatch, tmp_path, "--once")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == expected.format(path=tmp_path) + "\n"
+    with pytest.raises(StudyError):
+        running.read_states(StudyFolder(tmp_path), NOW)
+
+
+def test_watching_imports_neither_jax_nor_what_reads_posteriors():
+    code = "import sys, scalecheck.watch; print({'jax', 'numpyro', 'xarray', 'pandas'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("set()\n", "")

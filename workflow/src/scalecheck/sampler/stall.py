@@ -1,0 +1,59 @@
+"""Which chains stall in warmup: those that need far more leapfrogs than the other chains of their fit."""
+
+import numpy as np
+
+NDArray = np.ndarray
+
+# Twice running, because one window may only have begun badly.
+FACTOR = 5.0
+WINDOWS = 2
+
+
+def slow(leapfrogs: NDArray) -> NDArray:
+    """Compare each chain with its siblings, window by window.
+
+    All chains of a fit have as many iterations to come, so the leapfrogs that they are projected to
+    take stand to each other as their leapfrogs per iteration do.
+
+    Parameters
+    ----------
+    leapfrogs
+        `(window, chain)` mean per iteration; NaN where a chain has not ended a window.
+
+    Returns
+    -------
+    ndarray
+        `(window, chain)` whether the chain takes over `FACTOR` times the median of the other chains
+        that ended the window; without such others it is not slow.
+    """
+    found = np.zeros(leapfrogs.shape, bool)
+    for chain in range(leapfrogs.shape[1]):
+        siblings = np.delete(leapfrogs, chain, axis=1)
+        known = np.isfinite(siblings).any(axis=1) & np.isfinite(leapfrogs[:, chain])
+        median = np.nanmedian(siblings[known], axis=1) if known.any() else np.empty(0)
+        found[known, chain] = leapfrogs[known, chain] > FACTOR * median
+    return found
+
+
+def stalled(leapfrogs: NDArray) -> NDArray:
+    """Say which chains stall: slow in the last `WINDOWS` warmup windows that they ended.
+
+    Parameters
+    ----------
+    leapfrogs
+        `(window, chain)` mean per iteration of each warmup window; NaN where a chain has not ended it.
+
+    Returns
+    -------
+    ndarray
+        `(chain,)`; false for a chain that has not ended so many windows, or has no siblings.
+    """
+    ended = np.isfinite(leapfrogs).sum(axis=0)
+    is_slow = slow(leapfrogs)
+    return np.array(
+        [
+            bool(n >= WINDOWS and is_slow[n - WINDOWS : n, chain].all())
+            for chain, n in enumerate(ended)
+        ],
+        dtype=bool,
+    )
