@@ -172,6 +172,20 @@ def select(config: Mapping[str, Any], configfiles: Iterable[str | Path]) -> dict
     return _by_name([build(_merge(read_yaml(name), overrides), name) for name in names])
 
 
+def read_study(path: str | Path) -> Study:
+    """Read one study from its file, or from a configuration that names it.
+
+    Raises
+    ------
+    StudyError
+        As `select`; and where the configuration names several studies.
+    """
+    studies = select(read_yaml(path), [path])
+    if len(studies) > 1:
+        raise StudyError(f"{path}: must name one study, got {', '.join(studies)}: give its file")
+    return next(iter(studies.values()))
+
+
 def _refuse_merging(
     whole: str, files: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]
 ) -> None:

@@ -38,11 +38,37 @@ def main(
     parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
     add_options(parser)
     options = parser.parse_args()
-    log = open_log(options.log)
+    _run(run, options, options.log)
+
+
+def command(
+    name: str,
+    description: str | None,
+    run: Callable[[argparse.Namespace, Log], None],
+    add_options: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    """Run a program that a person starts, not a rule: its progress goes to stderr, errors as in `main`.
+
+    Parameters
+    ----------
+    run
+        Takes the options and a function that writes a timestamped line.
+    add_options
+        Adds all options.
+    """
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    add_options(parser)
+    _run(run, parser.parse_args(), None)
+
+
+def _run(
+    run: Callable[[argparse.Namespace, Log], None], options: argparse.Namespace, path: Path | None
+) -> None:
+    log = open_log(path)
     try:
         run(options, log)
     except StudyError as error:
-        if options.log is not None:
+        if path is not None:
             log(str(error))
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
