@@ -159,7 +159,7 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sampler": {"start": "pathfinder"}}, 'sampler.start is "pathfinder", but'),
+        ({"sampler": {"start": "previous"}}, 'sampler.start is "previous", but'),
         ({"sampler": {"on_stall": "stop"}}, 'sampler.on_stall is "stop", but'),
         ({"sampler": {"reparam": {"b": 0}}}, 'sampler.reparam is {"b": 0}, but'),
         ({"increments": {"warm": True}}, "increments.warm is true, but"),

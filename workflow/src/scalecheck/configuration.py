@@ -14,7 +14,7 @@ from scalecheck.study import Study, section_of
 # Keys that the schema has from the start and that later work will honour: the values refused until
 # then (None: all but the default), and what to do meanwhile.
 _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
-    "sampler.start": (("previous", "pathfinder", "variational"), "only prior and uniform starts are built yet"),
+    "sampler.start": (("previous",), "starts from the increment before are not built yet: use prior"),
     "sampler.on_stall": (("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
     "increments.warm": (None, "warm starts are not built yet: use false"),
