@@ -29,8 +29,8 @@ PRECISIONS = ("float32", "float64")
 # Leapfrogs of whole trees of depth 3 to 5, between which most well-behaved posteriors lie.
 _LEAPFROGS = (7.0, 15.0, 31.0)
 
-# Seconds that a timed run takes at least.
-_LEAST = 0.1
+# Timed runs of a gradient.
+_RUNS = 10
 
 
 class Cost(NamedTuple):
@@ -169,7 +169,7 @@ def _measure(batch: batches.Batch, n_chains: int, file: str) -> tuple[float, flo
         raise StudyError(f"{file}: the model has no latent site, so that a fit takes no gradient")
     n_bytes = sum(part.nbytes for part in arrays.values()) + 2 * sum(x.nbytes for x in z.values())
     counted = jax.jit(gradient(batch.function)).lower(z, arrays).compile().cost_analysis() or {}
-    seconds = time_gradients(batch.function, z, arrays, _LEAST)
+    seconds = time_gradients(batch.function, z, arrays, n_runs=_RUNS)
     return seconds, float(n_bytes), float(counted.get("bytes accessed", math.nan))
 
 

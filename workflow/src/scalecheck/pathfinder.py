@@ -40,7 +40,8 @@ def load() -> Callable[..., Sites]:
         Where BlackJAX is not installed.
     """
     require()
-    from blackjax.vi import pathfinder
+    # An extra, which need not be there.
+    from blackjax.vi import pathfinder  # pyright: ignore[reportMissingImports]
 
     def draw(key: jax.Array, energy: Callable[[Sites], jax.Array], z: Sites, wider: float) -> Sites:
         searching, drawing = jax.random.split(key)

@@ -83,7 +83,7 @@ def draw(
     for name in values:
         if name not in latent:
             raise StudyError(
-                f"{where} gives {name}, which is no latent site{closest(name, latent)}"
+                f"{where} gives {name}, which is no latent site of the model{closest(name, latent)}"
             )
     for name, value in latent.items():
         if name not in values:
