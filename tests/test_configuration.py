@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from scalecheck import schema
-from scalecheck.configuration import build, read_yaml, select
+from scalecheck.configuration import build, read_study, read_yaml, select
 from scalecheck.errors import StudyError
 from scalecheck.study import IncrementSettings, parse_sections
 
@@ -159,7 +159,7 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sampler": {"start": "pathfinder"}}, 'sampler.start is "pathfinder", but'),
+        ({"sampler": {"start": "previous"}}, 'sampler.start is "previous", but'),
         ({"sampler": {"on_stall": "stop"}}, 'sampler.on_stall is "stop", but'),
         ({"sampler": {"reparam": {"b": 0}}}, 'sampler.reparam is {"b": 0}, but'),
         ({"increments": {"warm": True}}, "increments.warm is true, but"),
@@ -247,6 +247,18 @@ def test_several_studies_run_by_a_list(folder):
     a, b = write(folder / "a.yaml", seed=1), write(folder / "b.yaml", seed=2)
     studies = from_command_line(folder, default=DEFAULT, overrides=[f"studies=[{a}, {b}]"])
     assert {name: study.seed for name, study in studies.items()} == {"a": 1, "b": 2}
+
+
+def test_one_study_is_read_from_its_file_or_from_the_configuration_that_names_it(folder):
+    a, b = write(folder / "a.yaml", seed=1), write(folder / "b.yaml", seed=2)
+    assert read_study(a).seed == 1
+    for names, found in (([b], 2), ([a, b], None)):
+        (folder / "several.yaml").write_text(yaml.safe_dump({"studies": list(map(str, names))}))
+        if found is None:
+            with pytest.raises(StudyError, match=r"several.yaml: must name one study, got a, b"):
+                read_study(folder / "several.yaml")
+        else:
+            assert read_study(folder / "several.yaml").seed == found
 
 
 def test_keys_of_a_default_study_never_leak_into_another(folder):

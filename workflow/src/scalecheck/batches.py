@@ -45,6 +45,10 @@ class Batch(NamedTuple):
         Labels of each categorical column.
     unit
         The column of units, if the model's codes of it are local to a fit.
+    bound
+        The model.
+    counts
+        What it takes beside its arrays.
     """
 
     tasks: tuple[PlannedFit, ...]
@@ -56,6 +60,8 @@ class Batch(NamedTuple):
     vector: density.Vector
     labels: Mapping[str, Sequence[str] | None]
     unit: str | None
+    bound: model.Model
+    counts: Mapping[str, int]
 
 
 def read_batches(
@@ -113,7 +119,8 @@ def make_batches(
     for size in dict.fromkeys(sizes):
         members = [i for i, other in enumerate(sizes) if other == size]
         whole, own = _bring_to_one_shape([rows[i] for i in members], counts, can_pad)
-        function = sites.function_of_arrays(bound, counts | _row_count(bound, size))
+        shared = counts | _row_count(bound, size)
+        function = sites.function_of_arrays(bound, shared)
         batches.append(
             Batch(
                 tuple(tasks[i] for i in members),
@@ -125,6 +132,8 @@ def make_batches(
                 density.vector_of(function, compared, whole[0]),
                 labels,
                 unit if unit in bound.columns else None,
+                bound,
+                shared,
             )
         )
     return batches

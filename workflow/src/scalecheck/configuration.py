@@ -14,7 +14,7 @@ from scalecheck.study import Study, section_of
 # Keys that the schema has from the start and that later work will honour: the values refused until
 # then (None: all but the default), and what to do meanwhile.
 _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
-    "sampler.start": (("previous", "pathfinder", "variational"), "only prior and uniform starts are built yet"),
+    "sampler.start": (("previous",), "starts from the increment before are not built yet: use prior"),
     "sampler.on_stall": (("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
     "increments.warm": (None, "warm starts are not built yet: use false"),
@@ -168,6 +168,20 @@ def select(config: Mapping[str, Any], configfiles: Iterable[str | Path]) -> dict
             "the configuration must have the key study, study_file or studies=[a.yaml, b.yaml]"
         )
     return _by_name([build(_merge(read_yaml(name), overrides), name) for name in names])
+
+
+def read_study(path: str | Path) -> Study:
+    """Read one study from its file, or from a configuration that names it.
+
+    Raises
+    ------
+    StudyError
+        As `select`; and where the configuration names several studies.
+    """
+    studies = select(read_yaml(path), [path])
+    if len(studies) > 1:
+        raise StudyError(f"{path}: must name one study, got {', '.join(studies)}: give its file")
+    return next(iter(studies.values()))
 
 
 def _refuse_merging(

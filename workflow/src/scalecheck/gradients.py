@@ -1,7 +1,7 @@
 """What one gradient of a fit costs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,42 +11,68 @@ from scalecheck import density, sampler
 from scalecheck.batches import Batch
 
 
-def time_gradient(batch: Batch, number: int, draws: sampler.Draws, least: float = 0.02) -> float:
-    """Seconds of one gradient of one chain, the chains together as in sampling; the best of three runs.
-
-    Parameters
-    ----------
-    least
-        Seconds that a timed run takes at least: a single call would measure the dispatch.
-    """
+def time_gradient(batch: Batch, number: int, draws: sampler.Draws) -> float:
+    """Seconds of one gradient of one chain of a fit, the chains together as in sampling."""
     if not draws.z[number]:
         return 0.0  # no parameters, no gradient
     arrays = {name: jnp.asarray(values) for name, values in batch.own[number].items()}
     z = {name: jnp.asarray(values[:, -1]) for name, values in draws.z[number].items()}
-    n_chains = len(next(iter(z.values())))
-    repeat = _repeat_gradient(batch.function)
-    n_times, seconds = 8, 0.0
-    jax.block_until_ready(repeat(z, arrays, n_times))
-    while seconds < least:
+    return time_gradients(batch.function, z, arrays) / len(next(iter(z.values())))
+
+
+def time_gradients(
+    function: Callable[..., Any],
+    z: Mapping[str, jax.Array],
+    arrays: Mapping[str, jax.Array],
+    least: float = 0.02,
+    n_runs: int = 3,
+) -> float:
+    """Seconds that one gradient of every chain takes, all chains together; the best of some runs.
+
+    Parameters
+    ----------
+    function
+        The model as a function of its arrays.
+    z
+        Unconstrained sites `(chain, ...)`.
+    arrays
+        Model argument -> `(rows, ...)`, which the chains share.
+    least
+        Seconds that a timed run takes at least: a single call would measure the dispatch.
+    n_runs
+        Runs that are timed: more of them find a moment without other work on the machine.
+    """
+    repeat = _repeat_gradient(function)
+
+    def seconds_of(n_times: int) -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(repeat(dict(z), dict(arrays), n_times))
+        return time.perf_counter() - began
+
+    n_times = 1
+    seconds_of(n_times)  # compiles
+    while (seconds := seconds_of(n_times)) < least:
         n_times *= 4
-        began = time.perf_counter()
-        jax.block_until_ready(repeat(z, arrays, n_times))
-        seconds = time.perf_counter() - began
-    best = seconds
-    for _ in range(2):
-        began = time.perf_counter()
-        jax.block_until_ready(repeat(z, arrays, n_times))
-        best = min(best, time.perf_counter() - began)
-    return best / n_times / n_chains
+    return min(seconds, *(seconds_of(n_times) for _ in range(n_runs - 1))) / n_times
+
+
+def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `(z, arrays) -> gradient` of the potential, for all chains `(chain, ...)` of `z`."""
+
+    def of_chains(z: Any, arrays: dict[str, jax.Array]) -> Any:
+        return jax.vmap(jax.grad(density.potential(function)(**arrays)))(z)
+
+    return of_chains
 
 
 def _repeat_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     if function not in _repeaters:
 
         def repeat(z: Any, arrays: dict[str, jax.Array], n_times: jax.Array) -> Any:
-            gradient = jax.vmap(jax.grad(density.potential(function)(**arrays)))
             # Each gradient needs the one before, or the loop would be hoisted; the step is too small to move.
-            step = lambda _, z: jax.tree.map(lambda x, g: x - 1e-30 * g, z, gradient(z))  # noqa: E731
+            step = lambda _, z: jax.tree.map(  # noqa: E731
+                lambda x, g: x - 1e-30 * g, z, gradient(function)(z, arrays)
+            )
             return jax.lax.fori_loop(0, n_times, step, z)
 
         _repeaters[function] = jax.jit(repeat)

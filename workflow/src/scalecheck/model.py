@@ -84,7 +84,23 @@ def load(settings: ModelSettings) -> Callable[..., Any]:
     StudyError
         When the file cannot be imported or lacks the function.
     """
-    path = Path(settings.file)
+    return load_function(settings.file, settings.function, "model.function")
+
+
+def load_function(file: str, name: str, key: str) -> Callable[..., Any]:
+    """Load a function from the file of a model.
+
+    Parameters
+    ----------
+    key
+        The key of the study that names it.
+
+    Raises
+    ------
+    StudyError
+        When the file cannot be imported or lacks the function.
+    """
+    path = Path(file)
     spec = importlib.util.spec_from_file_location(f"scalecheck_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise StudyError(f"{path}: model.file must be a Python file")
@@ -99,12 +115,11 @@ def load(settings: ModelSettings) -> Callable[..., Any]:
         ) from error
     finally:
         sys.path.remove(str(path.parent))
-    function = getattr(module, settings.function, None)
+    function = getattr(module, name, None)
     if not callable(function):
-        known = [name for name, value in vars(module).items() if inspect.isfunction(value)]
+        known = [other for other, value in vars(module).items() if inspect.isfunction(value)]
         raise StudyError(
-            f"{path}: model.function must be a function of this file, got {settings.function}"
-            f"{closest(settings.function, known)}"
+            f"{path}: {key} must be a function of this file, got {name}{closest(name, known)}"
         )
     return function
 
@@ -165,7 +180,7 @@ def bind(
         elif (
             name != "n_rows"
             and parameter.default is parameter.empty
-            and parameter.kind not in _VARIADIC
+            and parameter.kind not in VARIADIC
         ):
             counted = [f"n_{column}" for column, texts in labels.items() if texts is not None]
             hint = closest(name, counted) if name.startswith("n_") else ""
@@ -190,7 +205,7 @@ def bind(
     )
 
 
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def parameters_of(settings: ModelSettings) -> dict[str, bool]:
@@ -217,7 +232,7 @@ def parameters_of(settings: ModelSettings) -> dict[str, bool]:
     return {
         name: parameter.default is parameter.empty
         for name, parameter in inspect.signature(load(settings)).parameters.items()
-        if parameter.kind not in _VARIADIC
+        if parameter.kind not in VARIADIC
     }
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from scalecheck import density, model, sites, store
+from scalecheck import density, model, pathfinder, sites, start_function, store
 from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
 from scalecheck.names import closest
@@ -63,6 +63,7 @@ def check_study(
         names = [site.name for site in found if site.kind == "latent"]
         check_metric(sampler.metric, names, settings.file)
     _check_kept(sampler, settings.file, found)
+    _check_start(sampler.start, bound, first)
     _check_names(settings.file, found)
     if not compared and any(site.kind == "latent" for site in found):
         raise StudyError(
@@ -99,6 +100,13 @@ def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]
             raise StudyError(
                 f"sampler.keep names {name}, which is no site of {file}{closest(name, known)}"
             )
+
+
+def _check_start(start: str, bound: model.Model, rows: Rows) -> None:
+    if start == "pathfinder":
+        pathfinder.require()
+    elif start.startswith(start_function.PREFIX):
+        start_function.check(bound, start, rows)
 
 
 def _read(
