@@ -27,9 +27,10 @@ def run(options: Namespace, log: program.Log) -> None:
 
 def main() -> None:
     """Measure, with progress and errors on stderr."""
-    default = "config/config.yaml"
     parser = ArgumentParser(prog="scalecheck-profile", description=__doc__)
-    parser.add_argument("study", nargs="?", default=default, help=f"its file; default: {default}")
+    parser.add_argument(
+        "study", nargs="?", default="config/config.yaml", help="its file; default: %(default)s"
+    )
     parser.add_argument("--rows", type=int, help="rows of the largest size; default: all")
     parser.add_argument("--csv", type=Path, help="also write the table to this file")
     options = parser.parse_args()
