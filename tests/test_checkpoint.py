@@ -110,14 +110,14 @@ def test_a_damaged_checkpoint_is_reported_and_not_used(open_keeper, lines, name,
 def test_a_job_killed_between_its_two_files_goes_on_from_the_time_before(open_keeper, monkeypatch):
     keeper = open_keeper()
     keeper.keep(lambda: snapshot(1))
-    whole = checkpoint._replace
+    whole = checkpoint.write_arrays
 
     def only_history(path, arrays):
         if path.name == "state.npz":
             raise KeyboardInterrupt
         whole(path, arrays)
 
-    monkeypatch.setattr(checkpoint, "_replace", only_history)
+    monkeypatch.setattr(checkpoint, "write_arrays", only_history)
     with pytest.raises(KeyboardInterrupt):
         keeper.keep(lambda: snapshot(2))
     found = open_keeper().saved()
@@ -145,7 +145,7 @@ def test_a_full_disk_does_not_end_the_fit(open_keeper, lines, monkeypatch):
     def full(path, arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint, "_replace", full)
+    monkeypatch.setattr(checkpoint, "write_arrays", full)
     keeper.keep(lambda: snapshot(2))
     keeper.keep(lambda: pytest.fail("it was said once"))
     assert "cannot save (No space left on device)" in lines[-1]

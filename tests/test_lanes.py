@@ -12,8 +12,8 @@ from scalecheck.sampler import (
     Saved,
     Settings,
     adaptation,
-    drive,
     lane,
+    lane_run,
     lanes,
     metric,
     sample,
@@ -363,7 +363,7 @@ def resumable(**options):
 @pytest.mark.parametrize("slots", [None, 2])
 def test_a_run_that_is_left_and_resumed_ends_with_the_same_bits(slots, monkeypatch):
     # Two fits end early: one goes on for longer in a batch that has shrunk, or one waits for a place.
-    monkeypatch.setattr(drive, "COMPILE_NUMBERS", 0)
+    monkeypatch.setattr(lane_run, "COMPILE_NUMBERS", 0)
     options = {
         "slots": slots,
         "n_fits": 3,
@@ -424,10 +424,10 @@ def test_fits_that_wait_for_a_place_get_the_same_draws(plain):
 
 @pytest.mark.parametrize(("numbers", "widths"), [(0, {3, 1}), (1e12, {3})])
 def test_a_batch_shrinks_where_that_is_worth_a_compilation(monkeypatch, numbers, widths):
-    monkeypatch.setattr(drive, "COMPILE_NUMBERS", numbers)
-    seen, place = set(), drive._Run._program
+    monkeypatch.setattr(lane_run, "COMPILE_NUMBERS", numbers)
+    seen, place = set(), lane_run.Run._program
     monkeypatch.setattr(
-        drive._Run, "_program", lambda self: seen.add(len(self.batch.fits)) or place(self)
+        lane_run.Run, "_program", lambda self: seen.add(len(self.batch.fits)) or place(self)
     )
     options = {"draws": 50, "most_draws": 200, "enough": lambda fit, z: fit > 0}
     run(n_fits=3, settings=Settings(60, 0.8, 6, ()), **options)

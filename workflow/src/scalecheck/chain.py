@@ -1,16 +1,23 @@
 """What a job of fits does: sample a batch, or one increment of the chain, and write what it found."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from scalecheck import ENGINE_VERSION, batches, checkpoint, fit, plan, posterior, records, store
+from scalecheck.arrays import DAMAGE, read_arrays, write_arrays
+from scalecheck.checks import audit
 from scalecheck.journal import Journal
 from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
+from scalecheck.study import SamplerSettings
+from scalecheck.warm import SHARE, Left, leave, left_from
 
 
 class Job(NamedTuple):
@@ -50,44 +57,57 @@ def tasks(job: Job, fits: list[str]) -> list[PlannedFit]:
 
 def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:
     """Sample fits of one shape and write their posteriors; give their records, which the caller writes last."""
-    sampler = job.sections["sampler"]
-    read = batches.read_batches(
-        job.folder,
-        tasks(job, fits),
-        job.sections["data"].outcome,
-        job.sections["model"],
-        sampler.precision,
-    )
-    return [record for batch in read for record in _run_shape(job, batch, len(fits))]
+    return [record for batch in _read(job, fits) for record in _run_shape(job, batch, len(fits))]
+
+
+def _read(job: Job, fits: list[str]) -> list[batches.Batch]:
+    data, model = job.sections["data"], job.sections["model"]
+    precision = job.sections["sampler"].precision
+    return batches.read_batches(job.folder, tasks(job, fits), data.outcome, model, precision)
 
 
 def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[dict[str, Any]]:
     sampler = job.sections["sampler"]
-    keeper = _keeper(job, batch)
+    fitted = _sample(job, batch, sampler)
+    return [_write_posterior(job, fitted, i, sampler, n_fits) for i in range(len(batch.tasks))]
+
+
+def _sample(
+    job: Job, batch: batches.Batch, sampler: SamplerSettings, left: Left | None = None
+) -> fit.Fitted:
+    """Sample a batch, kept and watched; from where the increment before it ended, if that is given."""
+    keeper = _keeper(job, batch, left)
     journal = Journal(
         [job.folder.progress(task.fit) for task in batch.tasks],
         [task.fit for task in batch.tasks],
         sampler.warmup,
         goes_on=keeper.folder.exists(),
     )
-    fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log, journal.tell, keeper)
+    return fit.fit_batch(
+        batch, sampler, job.sections["seed"], job.log, journal.tell, keeper, left
+    )  # fmt: skip
+
+
+def _write_posterior(
+    job: Job, fitted: fit.Fitted, number: int, sampler: SamplerSettings, n_fits: int = 1
+) -> dict[str, Any]:
+    """Write the posterior of one fit of a batch; give its record."""
     # Each fit's share; all of a job import together.
     importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
-    found: list[dict[str, Any]] = []
-    for number, task in enumerate(batch.tasks):
-        groups = posterior.datasets(fitted, number, sampler.keep)
-        records.write_posterior(job.folder.posterior(task.fit), groups)
-        found.append(posterior.record(fitted, number, sampler, job.raw, job.device, importing))
-    return found
+    groups = posterior.datasets(fitted, number, sampler.keep)
+    records.write_posterior(job.folder.posterior(fitted.batch.tasks[number].fit), groups)
+    return posterior.record(fitted, number, sampler, job.raw, job.device, importing)
 
 
-def _keeper(job: Job, batch: batches.Batch) -> checkpoint.Keeper:
+def _keeper(job: Job, batch: batches.Batch, left: Left | None) -> checkpoint.Keeper:
     """Keep a batch that depends on nothing but what the hash is of."""
     own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
     source = Path(job.sections["model"].file).read_text(encoding="utf-8")
     names = ",".join(task.fit for task in batch.tasks)
     parts = (own, posterior.versions(), ENGINE_VERSION, job.device["device"])
-    identity = checkpoint.identify(batch.arrays, names, source, *map(json.dumps, parts))
+    before = {f"left:{name}": v for name, v in left.arrays().items()} if left else {}
+    arrays = batch.arrays | before
+    identity = checkpoint.identify(arrays, names, source, *map(json.dumps, parts))
     folder = job.folder.checkpoint(batch.tasks[0].fit)
     return checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
 
@@ -123,13 +143,61 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
         job.log(f"{name}: skipped: {reason}")
         records.write_json(job.folder.record(name), posterior.skipped_record(task, job.raw, reason))
         return
-    recorded += run_batch(job, [name])
+    recorded.append(_run_increment(job, name, before, len(recorded)))
     if before:
         if job.sections["increments"].stop == "misfit":
             recorded[-1]["stop"] = _look(job, so_far, recorded)
         _say_forecast(job, name, recorded)
     records.write_json(job.folder.record(name), recorded[-1])
     _clear(job, [name])
+
+
+def _run_increment(job: Job, name: str, before: str | None, number: int) -> dict[str, Any]:
+    """Sample one increment, write its posterior and what it leaves to the next; give its record.
+
+    Where increments start warm, every `cold_audit`-th is sampled cold as well, and compared.
+    """
+    settings, sampler = job.sections["increments"], job.sections["sampler"]
+    (batch,) = _read(job, [name])
+    has_parameters = any(site.kind == "latent" for site in batch.sites)
+    if not settings.warm or not has_parameters:
+        return _run_shape(job, batch, 1)[0]
+    left = _left(job, before) if before else None
+    if left is None:
+        fitted = _sample(job, batch, sampler)
+        record = _write_posterior(job, fitted, 0, sampler)
+    else:
+        warm = dataclasses.replace(sampler, warmup=max(1, round(SHARE * sampler.warmup)))
+        fitted = _sample(job, batch, warm, left)
+        record = _write_posterior(job, fitted, 0, warm)
+        if number % settings.cold_audit == 0:
+            record["audit"] = _audit(job, fitted, batch)
+    write_arrays(job.folder.left(name), leave(batch.tasks[0].rows, fitted.draws).arrays())
+    return record
+
+
+def _left(job: Job, before: str) -> Left | None:
+    """Read what an increment left; None, and a cold start, where that is damaged."""
+    path = job.folder.left(before)
+    try:
+        return left_from(read_arrays(path))
+    except DAMAGE as error:
+        job.log(f"{path}: cannot be read ({error}): the next increment starts cold")
+        return None
+
+
+def _audit(job: Job, warm: fit.Fitted, batch: batches.Batch) -> dict[str, Any]:
+    """Sample an increment cold, under a key of its own, and compare."""
+    (task,) = batch.tasks
+    job.log(f"{task.fit}: sampled cold as well, to be compared")
+    sampler = job.sections["sampler"]
+    again = batch._replace(tasks=(task._replace(fit=f"{task.fit} cold"),))
+    cold = fit.fit_batch(again, sampler, job.sections["seed"], job.log)
+    vector = batch.vector
+    found = audit.compare(*(np.asarray(vector.pack(one.draws.z[0], 2)) for one in (warm, cold)))
+    cost = posterior.record(cold, 0, sampler, job.raw, job.device, (0.0, 0.0))
+    kept = ("gradients", "seconds", "cpu_seconds", "draws")
+    return {**found._asdict(), **{name: cost[name] for name in kept}}
 
 
 def _increments(job: Job, name: str) -> list[PlannedFit]:

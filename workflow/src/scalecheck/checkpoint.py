@@ -12,15 +12,13 @@ import os
 import shutil
 import signal
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scalecheck import records
+from scalecheck.arrays import DAMAGE, read_arrays, write_arrays
 from scalecheck.errors import StudyError
 from scalecheck.program import Log
 from scalecheck.sampler import Saved, Snapshot
@@ -29,8 +27,6 @@ NDArray = np.ndarray
 
 SECONDS = 60.0
 VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
-
-_DAMAGE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 def identify(arrays: Mapping[str, NDArray], *parts: str) -> str:
@@ -96,12 +92,12 @@ class Keeper:
         if not self._state.exists():
             return None
         try:
-            state = _read(self._state)
+            state = read_arrays(self._state)
             if str(state.pop("identity")) != self.identity:
                 return self._refuse("of other data, settings or versions")
             self._n_parts = int(state.pop("n_parts"))
-            news = [_read(self._part(number)) for number in range(self._n_parts)]
-        except _DAMAGE as error:
+            news = [read_arrays(self._part(number)) for number in range(self._n_parts)]
+        except DAMAGE as error:
             return self._refuse(f"damaged ({error})")
         self.log(f"{self.folder.parent.name}: goes on from its checkpoint")
         return Saved(state, news)
@@ -137,10 +133,10 @@ class Keeper:
 
     def _write(self, snapshot: Snapshot) -> None:
         if snapshot.news:
-            _replace(self._part(self._n_parts), snapshot.news)
+            write_arrays(self._part(self._n_parts), snapshot.news)
             self._n_parts += 1
         head = {"identity": np.array(self.identity), "n_parts": np.array(self._n_parts)}
-        _replace(self._state, head | snapshot.state)
+        write_arrays(self._state, head | snapshot.state)
 
     @contextlib.contextmanager
     def answering_signals(self) -> Iterator[None]:
@@ -165,14 +161,3 @@ class Keeper:
 
     def _part(self, number: int) -> Path:
         return self.folder / f"history-{number:05d}.npz"
-
-
-def _replace(path: Path, arrays: Mapping[str, NDArray]) -> None:
-    with records.atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def _read(path: Path) -> dict[str, NDArray]:
-    """Read every array whole, so that the checksum of each is looked at."""
-    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}

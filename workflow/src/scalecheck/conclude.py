@@ -109,7 +109,8 @@ def conclude(
     done = fits[fits.status == "done"]
     recorded = [records.read_json(folder.record(fit)) for fit in done.fit]
     again = confirm.read_record(folder)
-    spent = [*recorded, again] if again else recorded
+    audits = [one["audit"] for one in recorded if one.get("audit")]
+    spent = [*recorded, *audits, again] if again else [*recorded, *audits]
     # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
     needed = list(done.fit[done.kind != "level"])
     unusable = {fit: reason for fit, reason in zip(done.fit, done.reason, strict=True) if reason}

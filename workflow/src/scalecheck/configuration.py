@@ -17,7 +17,6 @@ _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
     "sampler.start": (("previous",), "starts from the increment before are not built yet: use prior"),
     "sampler.on_stall": (("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
-    "increments.warm": (None, "warm starts are not built yet: use false"),
     "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
     "remedies": (("auto",), "the search for remedies is not built yet: use never"),
 }  # fmt: skip
@@ -40,6 +39,7 @@ def build(given: Mapping[str, Any], file: str) -> Study:
     """
     settings = schema.validate(dict(given), file)
     _refuse_later(settings, file)
+    _refuse_warm(settings, file)
     folder = Path(file).parent
     data, model = settings["data"], settings["model"]
     model["file"] = _find(model["file"], folder, file, "model.file")
@@ -60,6 +60,17 @@ def _refuse_later(settings: dict[str, Any], file: str) -> None:
         value = settings[section][name] if section else settings[name]
         if value != known[key]["default"] and (refused is None or value in refused):
             raise StudyError(f"{file}: {key} is {json.dumps(value)}, but {reason}")
+
+
+def _refuse_warm(settings: dict[str, Any], file: str) -> None:
+    """Warm starts need the lanes' own warmup, and carry a diagonal metric over."""
+    needed = {"engine": "lanes", "metric": "diagonal"} if settings["increments"]["warm"] else {}
+    for key, value in needed.items():
+        given = settings["sampler"][key]
+        if given != value:
+            raise StudyError(
+                f"{file}: increments.warm needs sampler.{key} to be {value}, got {json.dumps(given)}"
+            )
 
 
 def _find(name: str, folder: Path, file: str, key: str) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from scalecheck.checkpoint import Keeper
 from scalecheck.gradients import time_gradient
 from scalecheck.starts import find_starts
 from scalecheck.study import SamplerSettings
+from scalecheck.warm import Left, warm_start
 
 NDArray = np.ndarray
 
@@ -66,6 +66,7 @@ def fit_batch(
     log: Callable[[str], None],
     on_block: OnBlock = unwatched,
     keeper: Keeper | None = None,
+    left: Left | None = None,
 ) -> Fitted:
     """Find starts, sample, and time the gradient.
 
@@ -73,9 +74,11 @@ def fit_batch(
     ----------
     keeper
         Saves the fits while they run; None for those that are not worth it.
+    left
+        By the increment before, from which the only fit of the batch starts warm; None for a cold start.
     """
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
-    draws = sample_batch(batch, settings, keys, log, on_block, keeper)
+    draws = sample_batch(batch, settings, keys, log, on_block, keeper, left)
     return Fitted(
         batch, draws, np.array([time_gradient(batch, i, draws) for i in range(len(batch.tasks))])
     )
@@ -88,6 +91,7 @@ def sample_batch(
     log: Callable[[str], None],
     on_block: OnBlock = unwatched,
     keeper: Keeper | None = None,
+    left: Left | None = None,
 ) -> sampler.Draws:
     """Find starts and sample.
 
@@ -101,6 +105,8 @@ def sample_batch(
         Takes how each fit runs that ran in the block, by its number in the batch.
     keeper
         Of lanes: saves them while they run.
+    left
+        As of `fit_batch`.
     """
     if not any(site.kind == "latent" for site in batch.sites):
         log(f"{_name(batch)}: the model has no parameters, nothing is sampled")
@@ -119,23 +125,26 @@ def sample_batch(
 
     began = time.perf_counter(), time.process_time()
     starts = find_starts(batch, settings, pairs[:, 0])
+    options: dict[str, Any] = {}
+    if left is not None:
+        starts, options["begin"] = warm_start(batch, left, starts, pairs[0, 0])
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
-    sample = _ENGINES[settings.engine]
     with contextlib.ExitStack() as stack:
         if keeper is not None and settings.engine == "lanes":
             stack.enter_context(keeper.answering_signals())
-            sample = functools.partial(sample, keep=keeper.keep, saved=keeper.saved())
-        draws = sample(
+            options |= {"keep": keeper.keep, "saved": keeper.saved()}
+        draws = _ENGINES[settings.engine](
             density.potential(batch.function),
             batch.arrays,
             starts,
-            nuts_settings(settings, starts),
+            nuts_settings(settings, starts, is_warm=left is not None),
             key=pairs[:, 1],
             draws=settings.draws,
             most_draws=MOST_TIMES * settings.draws,
             enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
             on_block=tell,
+            **options,
         )
     # Finding starts is a compilation with next to nothing to compute.
     return draws._replace(
@@ -164,7 +173,9 @@ def _add_compile(elapsed: sampler.Elapsed, seconds: float) -> sampler.Elapsed:
     return elapsed._replace(compile=elapsed.compile + seconds)
 
 
-def nuts_settings(settings: SamplerSettings, sites_at_start: Mapping[str, Any]) -> sampler.Settings:
+def nuts_settings(
+    settings: SamplerSettings, sites_at_start: Mapping[str, Any], *, is_warm: bool = False
+) -> sampler.Settings:
     """Translate the study's settings of the sampler.
 
     Raises
@@ -187,6 +198,7 @@ def nuts_settings(settings: SamplerSettings, sites_at_start: Mapping[str, Any]) 
         settings.max_tree_depth,
         dense,
         fisher=settings.engine == "lanes",
+        renews_metric=not is_warm,
     )
 
 

@@ -136,6 +136,9 @@ def taken(recorded: Sequence[Mapping[str, Any]]) -> tuple[Effort, Timings] | Non
     good = [one for one in good if sum(one["gradients"]["sampling"])]
     if len(good) < FEWEST:
         return None
+    # Where increments start warm, the full fit does: the first, which cannot, is left out as soon as may be.
+    alike = [one for one in good if one["warmup"] == good[-1]["warmup"]]
+    good = alike if len(alike) >= FEWEST else good
     sampler = good[0]["settings"]["sampler"]
     warmup, sampling = (
         np.array([one["gradients"][phase] for one in good], dtype="float64")
@@ -144,10 +147,10 @@ def taken(recorded: Sequence[Mapping[str, Any]]) -> tuple[Effort, Timings] | Non
     draws = _column(good, "draws")
     effort = Effort(
         rows=_column(good, "rows"),
-        warmup=warmup / sampler["warmup"],
+        warmup=warmup / _column(good, "warmup")[:, None],
         sampling=sampling / draws[:, None],
         times=draws / sampler["draws"],
-        n_warmup=sampler["warmup"],
+        n_warmup=good[-1]["warmup"],
         n_draws=sampler["draws"],
     )
     seconds = [one["seconds"] for one in good]

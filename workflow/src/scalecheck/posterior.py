@@ -194,6 +194,7 @@ def record(
         **device,
         "dtype": settings.precision,
         "batch": [other.fit for other in batch.tasks],
+        "warmup": warmup,
         "padded_rows": len(next(iter(batch.arrays.values()))[number]),
         "seconds": _seconds(draws.seconds, share, importing[0]),
         "cpu_seconds": _seconds(draws.cpu_seconds, share, importing[1]),

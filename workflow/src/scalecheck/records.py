@@ -82,6 +82,10 @@ class StudyFolder:
         """What is kept of a batch while it runs, under the name of its first fit."""
         return self.path / "fits" / fit / "checkpoint"
 
+    def left(self, fit: str) -> Path:
+        """What an increment leaves to the next, where those start warm."""
+        return self.path / "fits" / fit / "left.npz"
+
     def progress(self, fit: str) -> Path:
         """How a fit ran, a line of JSON per block: there before the fit is done, and added to as it runs."""
         return self.path / "fits" / fit / "progress.jsonl"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scalecheck.checks.audit import Audit
 from scalecheck.checks.chains import Chains, Sampling, Window
 from scalecheck.checks.effort import Effort
 from scalecheck.checks.scaling import Growth
@@ -43,6 +44,7 @@ def _leapfrogs(fits: Sequence[FitResult]) -> NDArray:
 def chains_of(fit: FitResult) -> Chains:
     """How the chains of a fit ran."""
     settings = fit.record["settings"].get("sampler", {})
+    audit = fit.record.get("audit")
     sampling = Sampling(
         potential=-_statistic(fit, "lp").astype("float64"),
         energy=_statistic(fit, "energy").astype("float64"),
@@ -58,6 +60,8 @@ def chains_of(fit: FitResult) -> Chains:
         _windows(fit),
         float(settings.get("target_accept", np.nan)),
         float(settings.get("max_tree_depth", np.nan)),
+        Audit(*(audit[name] for name in Audit._fields)) if audit else None,
+        fit.record["parameters"],
     )
 
 

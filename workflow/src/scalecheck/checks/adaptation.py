@@ -15,6 +15,7 @@ from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from scalecheck.checks import chains
+from scalecheck.checks.audit import Audit
 from scalecheck.checks.chains import Chains
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
 from scalecheck.diagnose import array_stats
@@ -142,6 +143,11 @@ def step(fit: Chains, weight: float) -> Finding:
     if reason:
         return not_run("adaptation", reason, weight=weight, fit=fit.fit)
     seen = gap(fit.sampling.potential, fit.sampling.energy)
+    # Two questions of one increment share its part of the error rate.
+    if fit.audit is not None and 2 * fit.audit.p < min(1.0, 2 * seen.p):
+        return _audited(fit, fit.audit, weight)
+    if fit.audit is not None:
+        seen = seen._replace(p=min(1.0, 2 * seen.p))
     saturated = fit.saturated(fit.sampling.n_steps)[seen.chain]
     return Finding(
         family="adaptation",
@@ -152,6 +158,29 @@ def step(fit: Chains, weight: float) -> Finding:
         fit=fit.fit,
         fits=(fit.fit,),
         message=_alarm(fit, seen) if notable(seen.p, weight) else _calm(fit, seen),
+    )
+
+
+def _audited(fit: Chains, audit: Audit, weight: float) -> Finding:
+    """Say how far a warm start is from the cold one that it was compared with."""
+    p, name = min(1.0, 2 * audit.p), fit.parameters[audit.parameter]
+    words = (
+        f"{fit.fit}: started warm, the {audit.statistic} of {name} is {rounded(abs(audit.gap))} sds"
+        " from that of a cold start"
+    )
+    alarm = (
+        f"{words}: one of the two has not converged: set increments.warm to false, or raise warmup"
+    )
+    return Finding(
+        family="adaptation",
+        p=p,
+        weight=weight,
+        large=abs(audit.gap) > LARGEST_GAP,
+        effect=None,
+        parameter=name,
+        fit=fit.fit,
+        fits=(fit.fit,),
+        message=alarm if notable(p, weight) else f"{words}: no more than chance",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from scalecheck.checks.audit import Audit
 from scalecheck.diagnose import array_stats
 
 NDArray = np.ndarray
@@ -72,6 +73,10 @@ class Chains(NamedTuple):
         Of the warmup.
     target_accept, max_tree_depth
         Settings; NaN where unknown.
+    audit
+        Of a warm start, against a cold one; None where there was none.
+    parameters
+        Names of the compared ones.
     """
 
     fit: str
@@ -80,6 +85,8 @@ class Chains(NamedTuple):
     windows: Sequence[Window]
     target_accept: float
     max_tree_depth: float
+    audit: Audit | None = None
+    parameters: Sequence[str] = ()
 
     def saturated(self, n_steps: NDArray) -> NDArray:
         """`(chain,)` share of iterations, of `(chain, iteration)`, whose tree was cut."""

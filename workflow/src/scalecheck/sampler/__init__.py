@@ -1,5 +1,6 @@
 """Many chains of many same-shaped fits at once, in blocks."""
 
+from scalecheck.sampler.blocks import Begin
 from scalecheck.sampler.constant import without_parameters
 from scalecheck.sampler.drive import sample_lanes
 from scalecheck.sampler.nuts import Settings
@@ -8,6 +9,7 @@ from scalecheck.sampler.run import Draws, Elapsed, Window, sample
 from scalecheck.sampler.snapshot import Saved, Snapshot
 
 __all__ = [
+    "Begin",
     "Draws",
     "Elapsed",
     "Progress",

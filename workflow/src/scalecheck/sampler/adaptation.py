@@ -72,7 +72,7 @@ def plan_warmup(settings: Settings) -> Warmup:
     number = np.zeros(max(warmup, 1), "int32")
     for i, window in enumerate(schedule):
         number[window.start : window.end + 1] = i
-        if 0 < i < len(schedule) - 1:
+        if settings.renews_metric and 0 < i < len(schedule) - 1:
             collects[window.start : window.end + 1] = True
             ends[window.end] = True
     stops = tuple(window.end + 1 for window in schedule)

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from scalecheck.sampler import adaptation, lanes
 from scalecheck.sampler.adaptation import Adaptation, Seen, Warmup, where
 from scalecheck.sampler.lane import Ended, Lane, ValueAndGrad, rest
-from scalecheck.sampler.metric import Layout, identity
+from scalecheck.sampler.metric import Layout, identity, of_variances
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
 
 
@@ -21,6 +21,21 @@ class State(NamedTuple):
 
     lane: Lane
     adaptation: Adaptation
+
+
+class Begin(NamedTuple):
+    """What lanes begin warmup with, instead of step size 1 and no metric.
+
+    Attributes
+    ----------
+    step_size
+        `(fit, chain)`.
+    variances
+        `(fit, chain, d)` diagonal of the inverse mass, in the order of `ravel_pytree`.
+    """
+
+    step_size: Any
+    variances: Any
 
 
 class Carry(NamedTuple):
@@ -99,6 +114,18 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
         return State(lane, begun)
 
     return _over_lanes(one, 2)(keys, starts, dict(arrays))
+
+
+def begin_with(plan: Plan, state: State, begin: Begin) -> State:
+    """Give lanes that are about to begin a step size and a metric."""
+
+    def one(lane: Lane, size: jax.Array, variances: jax.Array) -> State:
+        metric = of_variances(plan.layout, variances)
+        # Dual averaging is drawn to ten times what it begins with: here that is known to be right.
+        begun = adaptation.start(plan.layout, plan.warmup, size / 10, len(variances))
+        return State(lane._replace(step_size=size, metric=metric), begun)
+
+    return jax.vmap(jax.vmap(one))(state.lane, *map(jnp.asarray, begin))
 
 
 def advance(

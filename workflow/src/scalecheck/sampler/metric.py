@@ -80,6 +80,12 @@ def identity(layout: Layout, dtype: Any) -> Metric:
     return Metric(parts, parts)
 
 
+def of_variances(layout: Layout, variances: jax.Array) -> Metric:
+    """Give the diagonal metric whose inverse mass is `(d,)`, for a layout without dense parts."""
+    parts = tuple(part.take(variances) for part in layout)
+    return Metric(parts, tuple(jax.lax.rsqrt(part) for part in parts))
+
+
 def velocity(layout: Layout, metric: Metric, r: jax.Array) -> jax.Array:
     """Multiply momenta `(..., d)` by the inverse mass."""
     return _apply(layout, metric.inverse, r)

@@ -34,6 +34,8 @@ class Settings(NamedTuple):
     fisher
         Of lanes: adapt the diagonal metric to gradients, too, and the step size to the symmetric
         statistic of acceptance, as nutpie does.
+    renews_metric
+        Of lanes: whether warmup learns a metric; else it keeps the one that it began with.
     """
 
     warmup: int
@@ -41,6 +43,7 @@ class Settings(NamedTuple):
     max_tree_depth: int
     dense: tuple[tuple[str, ...], ...]
     fisher: bool = False
+    renews_metric: bool = True
 
 
 class Iterations(NamedTuple):

@@ -1,0 +1,33 @@
+"""Named arrays in one file, checksums included."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from scalecheck import records
+
+NDArray = np.ndarray
+
+# What reading a file that is damaged may raise.
+DAMAGE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Write arrays of any shapes atomically, uncompressed."""
+    with records.atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray]:
+    """Read every array whole, of any shape, so that the checksum of each is looked at.
+
+    Raises
+    ------
+    OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error
+        `DAMAGE`, where the file is missing or damaged.
+    """
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}

@@ -1,0 +1,238 @@
+"""A run of the lanes of a batch of fits, block by block: what ends makes room for what waits."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from scalecheck.sampler import blocks
+from scalecheck.sampler.adaptation import plan_warmup
+from scalecheck.sampler.blocks import Plan
+from scalecheck.sampler.history import History
+from scalecheck.sampler.metric import lay_out
+from scalecheck.sampler.nuts import Iterations, Potential, Settings
+from scalecheck.sampler.places import Batch
+from scalecheck.sampler.progress import Progress, Tally
+from scalecheck.sampler.run import Clock, Draws, Elapsed, Window
+from scalecheck.sampler.snapshot import Saved, Snapshot
+
+NDArray = np.ndarray
+
+# Steps of the loop between two looks of the host, at most and at first; and what they should take: a
+# signal to end is answered between two blocks.
+STEPS, FIRST_STEPS, SECONDS = 1000, 16, 2.0
+
+# Going on with fewer fits takes another program, whose compilation takes as long as so many numbers are
+# worked through: 5 s at 3e9 numbers a second (64 lanes of a logistic regression on one core).
+COMPILE_NUMBERS = 1.5e10
+LANE_VECTORS = 50  # that a step reads or writes besides the data
+
+# Iterations of a lane that a block has room for: what they hold is written once, and copied once.
+MOST_ROOM, LEAST_ROOM, NUMBERS = 64, 4, 2**24
+
+
+class Run:
+    """The state of one call of `sample_lanes`."""
+
+    def __init__(
+        self, potential: Potential, arrays: Any, starts: Any, settings: Settings, key: jax.Array,
+        draws: int, most_draws: int, enough: Callable[[int, dict[str, NDArray]], bool], steps: int,
+        slots: int | None,
+    ) -> None:  # fmt: skip
+        first = {name: values[0, 0] for name, values in starts.items()}
+        flat, self.unravel = ravel_pytree(first)
+        n_fits, n_chains = next(iter(starts.values())).shape[:2]
+        room = int(np.clip(NUMBERS // (n_fits * n_chains * len(flat)), LEAST_ROOM, MOST_ROOM))
+        self.plan = Plan(
+            potential, self.unravel, settings, lay_out(first, settings.dense),
+            plan_warmup(settings), room, steps,
+        )  # fmt: skip
+        self.draws, self.most_draws, self.enough = draws, most_draws, enough
+        self.totals = np.full(n_fits, settings.warmup + draws, "int32")
+        self.live = np.ones(n_fits, bool)
+        self.most_steps = FIRST_STEPS
+        self.history = History(n_fits, n_chains, settings.warmup)
+        self.tally = Tally(settings, n_fits, n_chains)
+        self.metrics: list[Any] = [None] * n_fits
+        self.programs: dict[int, Any] = {}
+        self.useful = self.stepped = 0
+        self.clock = Clock()
+        keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
+        arrays = {name: jnp.asarray(values) for name, values in arrays.items()}
+        place = jax.jit(lambda *parts: blocks.init(self.plan, *parts))
+        self.begun = Batch(np.arange(n_fits), place(keys, starts, arrays), arrays)
+        n_slots = min(n_fits, slots or n_fits)
+        self.batch, self.waiting = self.begun.only(np.arange(n_slots)), np.arange(n_slots, n_fits)
+        self.clock.lap(compile=1.0)
+
+    def begin_with(self, begin: blocks.Begin) -> None:
+        """Begin warmup with step sizes and metrics that are known."""
+        state = blocks.begin_with(self.plan, self.begun.state, begin)
+        self.begun = self.begun._replace(state=state)
+        self.batch = self.begun.only(self.batch.fits)
+
+    def block(self, on_block: Callable[[list[Progress]], None]) -> None:
+        """Run one block, and keep what it did."""
+        program, began, batch = self._program(), time.perf_counter(), self.batch
+        before = self.history.done[batch.fits]
+        totals = np.where(self.live[batch.fits], self.totals[batch.fits], 0).astype("int32")
+        carry = program(batch.state, totals, np.int32(self.most_steps), batch.arrays)
+        self.batch = batch._replace(state=carry.state)
+        seen = blocks.unpack(np.asarray(carry.seen))
+        after = np.asarray(carry.state.lane.iteration)
+        self._append(seen, before, after)
+        self.useful += int(carry.n_useful)
+        self.stepped += int(carry.n_steps) * after.size
+        running = batch.fits[self.live[batch.fits]]
+        self._tally(seen, after - before, time.perf_counter() - began)
+        self._end_fits(running)
+        self._lap(seen, before, after)
+        seconds = time.perf_counter() - began
+        pace = int(carry.n_steps) * SECONDS / max(seconds, 1e-9)
+        self.most_steps = int(np.clip(pace, 1, min(4 * self.most_steps, self.plan.steps)))
+        on_block(self.tally.tell(running, self.totals))
+
+    def _program(self) -> Any:
+        """Compile for as many fits as still run: once per number, also across processes by JAX's cache."""
+        batch, n_fits = self.batch, len(self.batch.fits)
+        if n_fits not in self.programs:
+            totals = np.zeros(n_fits, "int32")
+            advance = jax.jit(lambda *parts: blocks.advance(self.plan, *parts))
+            lowered = advance.lower(batch.state, totals, np.int32(1), batch.arrays)
+            self.programs[n_fits] = lowered.compile()
+            self.clock.lap(compile=1.0)
+        return self.programs[n_fits]
+
+    def _append(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
+        for i, fit in enumerate(self.batch.fits):
+            for chain, n in enumerate(after[i] - before[i]):
+                if n:
+                    own = jax.tree.map(lambda x, i=i, c=chain, n=n: x[i, c, :n], seen)
+                    self.history.append(int(fit), chain, own)
+
+    def _end_fits(self, running: NDArray) -> None:
+        """Let fits rest that have their draws, unless they need more."""
+        for fit in running:
+            total = int(self.totals[fit])
+            if (self.history.done[fit] < total).any():
+                continue
+            more = total - self.plan.settings.warmup + self.draws <= self.most_draws
+            if more and not self.enough(int(fit), self._sites(self.history.joined(int(fit)).z)):
+                self.totals[fit] += self.draws
+                continue
+            self.live[fit] = False
+            place = int(np.flatnonzero(self.batch.fits == fit)[0])
+            self.metrics[fit] = np.asarray(self.batch.state.adaptation.metrics[place])
+            if len(self.waiting):
+                self.batch = self.batch.with_fit(place, self.begun.only(self.waiting[:1]))
+                self.waiting = self.waiting[1:]
+
+    def shrink(self) -> None:
+        """Go on with the power of two that holds the fits that still run, if that is worth it."""
+        fits = self.batch.fits
+        live = np.flatnonzero(self.live[fits])
+        size = 1 << (len(live) - 1).bit_length() if len(live) else 0
+        if 0 < size <= len(fits) // 2 and self._saved_by(size) > COMPILE_NUMBERS:
+            resting = np.flatnonzero(~self.live[fits])[: size - len(live)]
+            self.batch = self.batch.only(np.concatenate([live, resting]))
+
+    def _saved_by(self, size: int) -> float:
+        """Numbers that need not be worked through with so many fits; no clock has a part in it."""
+        fits = self.batch.fits
+        each = sum(values[0].size for values in jax.tree.leaves(self.batch.arrays))
+        n_chains, d = self.batch.state.lane.front.z.shape[1:]
+        running = fits[self.live[fits]].tolist()
+        steps = max(self.history.steps_to(fit, int(self.totals[fit])) for fit in running)
+        return (len(fits) - size) * n_chains * (each + LANE_VECTORS * d) * steps
+
+    def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
+        """Share the block's time between warmup and draws by their leapfrogs."""
+        number = before[..., None] + np.arange(seen.n_steps.shape[2])
+        leapfrogs = np.where(number < after[..., None], seen.n_steps, 0)
+        total = leapfrogs.sum()
+        warm = leapfrogs[number < self.plan.settings.warmup].sum()
+        share = float(warm / total) if total else float((after < self.plan.settings.warmup).any())
+        self.clock.lap(warmup=share, sampling=1 - share)
+
+    def _tally(self, seen: Iterations, ended: NDArray, seconds: float) -> None:
+        places = np.flatnonzero(self.live[self.batch.fits])
+        metrics = self.batch.state.adaptation.metrics
+        self.tally.add(
+            self.batch.fits[places],
+            jax.tree.map(lambda x: x[places], seen._replace(z=None)),
+            ended[places],
+            seconds,
+            lambda i, chain, window: np.asarray(metrics[places[i], chain, window]),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Give what this run goes on from, and what happened since the last snapshot."""
+        leaves = {
+            f"lane-{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(self.batch.state))
+        }
+        metrics = {f"metric-{i}": x for i, x in enumerate(self.metrics) if x is not None}
+        spent = [
+            [clock[name] for name in Elapsed._fields] for clock in (self.clock.wall, self.clock.cpu)
+        ]
+        state = {
+            "fits": self.batch.fits,
+            "totals": self.totals,
+            "live": self.live,
+            "waiting": self.waiting,
+            "counts": np.array([self.useful, self.stepped]),
+            "seconds": np.array(spent),
+        }
+        told = {f"tally-{name}": values for name, values in self.tally.arrays().items()}
+        return Snapshot({**state, **leaves, **metrics, **told}, self.history.news())
+
+    def resume(self, saved: Saved) -> None:
+        """Go on where a run with the same arguments was saved."""
+        state = saved.state
+        structure = jax.tree.structure(self.batch.state)
+        leaves = [jnp.asarray(state[f"lane-{i}"]) for i in range(structure.num_leaves)]
+        chosen, self.waiting = self.begun.only(state["fits"]), state["waiting"]
+        self.batch = chosen._replace(state=jax.tree.unflatten(structure, leaves))
+        self.totals, self.live = state["totals"].copy(), state["live"].copy()
+        self.useful, self.stepped = map(int, state["counts"])
+        self.metrics = [state.get(f"metric-{i}") for i in range(len(self.metrics))]
+        self.clock.add(
+            *(dict(zip(Elapsed._fields, spent, strict=True)) for spent in state["seconds"])
+        )
+        told = {name[6:]: values for name, values in state.items() if name.startswith("tally-")}
+        self.tally.restore(told)
+        for news in saved.news:
+            self.history.restore(news)
+
+    def _sites(self, z: NDArray) -> dict[str, NDArray]:
+        each = jax.vmap(jax.vmap(self.unravel))
+        return {name: np.asarray(values) for name, values in each(jnp.asarray(z)).items()}
+
+    def result(self) -> Draws:
+        """Give all draws and what was seen of every iteration."""
+        joined = [self.history.joined(fit) for fit in range(len(self.live))]
+        return Draws(
+            [self._sites(fit.z) for fit in joined],
+            [fit._replace(z=None) for fit in joined],
+            self._windows(joined),
+            Elapsed(**self.clock.wall),
+            Elapsed(**self.clock.cpu),
+            self.useful / self.stepped,
+        )
+
+    def _windows(self, joined: list[Iterations]) -> list[Window]:
+        found, start = [], 0
+        for number, stop in enumerate(self.plan.warmup.stops):
+            found.append(
+                Window(
+                    stop,
+                    np.stack([fit.step_size[:, stop - 1] for fit in joined]),
+                    np.stack([fit.acceptance_rate[:, start:stop].mean(axis=1) for fit in joined]),
+                    np.stack([metrics[:, number] for metrics in self.metrics]),
+                )
+            )
+            start = stop
+        return found
