@@ -28,9 +28,7 @@ def run(options: Namespace, log: program.Log) -> None:
 def main() -> None:
     """Measure, with progress and errors on stderr."""
     parser = ArgumentParser(prog="scalecheck-profile", description=__doc__)
-    parser.add_argument(
-        "study", nargs="?", default="config/config.yaml", help="its file; default: %(default)s"
-    )
+    parser.add_argument("study", nargs="?", default="config/config.yaml", help="its file")
     parser.add_argument("--rows", type=int, help="rows of the largest size; default: all")
     parser.add_argument("--csv", type=Path, help="also write the table to this file")
     options = parser.parse_args()

@@ -239,9 +239,24 @@ CASES = {
         "study.yaml: model.file must be an existing file, got model.py",
     ),
     "a key for later": (
+        {"settings": {"remedies": "auto"}},
+        "configuration",
+        'study.yaml: remedies is "auto", but the search for remedies is not built yet: use never',
+    ),
+    "warm starts of an engine without": (
         {"settings": {"increments": {"warm": True}}},
         "configuration",
-        "study.yaml: increments.warm is true, but warm starts are not built yet: use false",
+        'study.yaml: increments.warm needs sampler.engine to be lanes, got "numpyro"',
+    ),
+    "warm starts of a dense metric": (
+        {
+            "settings": {
+                "increments": {"warm": True},
+                "sampler": {"engine": "lanes", "metric": "dense"},
+            }
+        },
+        "configuration",
+        'study.yaml: increments.warm needs sampler.metric to be diagonal, got "dense"',
     ),
     # columns
     "misspelt argument": (

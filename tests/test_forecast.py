@@ -43,7 +43,7 @@ def record(name, rows, **changes):
     seconds = {"import": 1.0, "compile": 4.0, "warmup": 3.6e-3 * rows, "sampling": 1.2e-3 * rows}
     return {
         "fit": name, "status": "done", "reason": "", "usable": True, "rows": rows, "draws": 100,
-        "padded_rows": rows, "gradients": gradients, "seconds": seconds,
+        "padded_rows": rows, "warmup": SAMPLER["warmup"], "gradients": gradients, "seconds": seconds,
         "seconds_per_gradient": 1e-6 * rows / 1.5, "settings": {"sampler": SAMPLER},
     } | changes  # fmt: skip
 

@@ -21,7 +21,7 @@ def blame(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> 
     number
         Of the fit in the batch.
     z
-        One start: unconstrained sites `(*site,)`, without a leading dimension.
+        One start: unconstrained sites, each in its own shape without a leading dimension.
     start
         `sampler.start`, which gave it.
     """

@@ -191,13 +191,11 @@ def nuts_settings(
         case blocks:
             preflight.check_metric(blocks, sites_at_start)
             dense = tuple(tuple(block) for block in blocks)
-    # Gradients in the metric give more effective draws per gradient: tests/benchmarks/engines.py.
     return sampler.Settings(
         settings.warmup,
         settings.target_accept,
         settings.max_tree_depth,
         dense,
-        fisher=settings.engine == "lanes",
         renews_metric=not is_warm,
     )
 

@@ -48,14 +48,14 @@ class Left(NamedTuple):
     variance: dict[str, NDArray]
 
     def arrays(self) -> dict[str, NDArray]:
-        """Give it as named arrays."""
+        """Give it as named arrays of the same shapes."""
         parts = {"last": self.last, "mean": self.mean, "variance": self.variance}
         named = {f"{part}:{name}": v for part, sites in parts.items() for name, v in sites.items()}
         return {"rows": np.array(self.rows), "step_size": self.step_size, **named}
 
 
 def left_from(arrays: Mapping[str, NDArray]) -> Left:
-    """Read what `Left.arrays` gave."""
+    """Read what `Left.arrays` gave, in the same shapes."""
     parts: dict[str, dict[str, NDArray]] = {"last": {}, "mean": {}, "variance": {}}
     for name, values in arrays.items():
         part, colon, site = name.partition(":")

@@ -13,26 +13,20 @@ NDArray = np.ndarray
 class History:
     """Iterations of all chains of all fits, of which some are ahead of others.
 
+    `done` and `leapfrogs`, `(fit, chain)` both, count the iterations and what they took.
+
     Parameters
     ----------
     n_fits, n_chains
         Numbers.
     warmup
         Iterations whose positions are not kept.
-
-    Attributes
-    ----------
-    done, leapfrogs
-        `(fit, chain)` iterations, and what they took.
-    divergences
-        `(fit, chain)` after warmup.
     """
 
     def __init__(self, n_fits: int, n_chains: int, warmup: int) -> None:
         self.warmup = warmup
         self.done = np.zeros((n_fits, n_chains), int)
         self.leapfrogs = np.zeros((n_fits, n_chains), int)
-        self.divergences = np.zeros((n_fits, n_chains), int)
         self._parts: list[list[list[Iterations]]] = [
             [[] for _ in range(n_chains)] for _ in range(n_fits)
         ]
@@ -48,10 +42,8 @@ class History:
 
     def _add(self, fit: int, chain: int, kept: Iterations) -> None:
         self._parts[fit][chain].append(kept)
-        n_warmup = len(kept.n_steps) - len(kept.z)
         self.done[fit, chain] += len(kept.n_steps)
         self.leapfrogs[fit, chain] += int(kept.n_steps.sum())
-        self.divergences[fit, chain] += int(kept.diverging[n_warmup:].sum())
 
     def joined(self, fit: int) -> Iterations:
         """All iterations of a fit `(chain, iteration)`, and its draws `(chain, draw, d)`."""
@@ -66,7 +58,10 @@ class History:
         return float(((total - self.done[fit]) * pace).max())
 
     def news(self) -> dict[str, NDArray]:
-        """Give what was appended since the last call, as arrays: a row per part, and the parts joined."""
+        """Give what was appended since the last call, as arrays.
+
+        `parts` is `(part, 4)`: fit, chain, iterations, draws; the fields of all parts are joined, `(n, ...)`.
+        """
         news, self._news = self._news, []
         if not news:
             return {}
@@ -75,7 +70,7 @@ class History:
         return {"parts": np.array(rows), **joined._asdict()}
 
     def restore(self, news: Mapping[str, NDArray]) -> None:
-        """Append what `news` gave."""
+        """Append what `news` gave, in the same shapes."""
         if not news:
             return
         parts = news["parts"]

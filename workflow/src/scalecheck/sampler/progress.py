@@ -155,12 +155,12 @@ class Tally:
         self._renew_pace(fits, before, one_block(ended, leapfrogs, seconds))
 
     def arrays(self) -> dict[str, NDArray]:
-        """Give all sums, by name, for a run that is kept."""
+        """Give all sums by name, in the shapes that they have here, for a run that is kept."""
         sums = {name: values for name, values in vars(self).items() if name in _SUMS}
         return sums | {"pace": np.stack(self.pace)}
 
     def restore(self, arrays: Mapping[str, NDArray]) -> None:
-        """Go on from what `arrays` gave."""
+        """Go on from what `arrays` gave, in the same shapes."""
         for name in _SUMS:
             setattr(self, name, arrays[name].copy())
         self.pace = Pace(*(part.copy() for part in arrays["pace"]))

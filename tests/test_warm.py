@@ -1,0 +1,167 @@
+"""Warm starts: where an increment begins after another, and that it ends where a cold one does."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import small_studies
+from arviz_stats.base import array_stats
+
+from scalecheck import batches, chain, records, warm
+from scalecheck.arrays import read_arrays
+from scalecheck.checks import audit
+
+UNITS = """
+def model(x, clinic, n_clinic, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("clinics", n_clinic):
+        shift = numpyro.sample("shift", dist.Normal(0.0, 0.5))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mu + shift[clinic], 1.0), obs=y)
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Three increments of a model of units, of which each has more; the second and third start warm."""
+    rng = np.random.default_rng(5)
+    clinic = np.repeat(np.arange(40), 20)
+    y = 0.3 + 0.5 * rng.standard_normal(40)[clinic] + rng.standard_normal(800)
+    table = pd.DataFrame({"y": y, "x": 1.0, "clinic": [f"c{code:02d}" for code in clinic]})
+    small = small_studies.make(
+        tmp_path_factory.mktemp("warm"),
+        table,
+        UNITS,
+        data={"unit": "clinic"},
+        subsets={"count": 0},
+        increments={"start": 200, "end": 800, "stop": "never", "warm": True, "cold_audit": 2},
+        sampler={"engine": "lanes", "chains": 4, "warmup": 300, "draws": 300},
+    )
+    before = None
+    for row in records.read_plan(small.folder.plan):
+        chain.write_increment(small.job(), row["fit"], before)
+        before = row["fit"]
+    return small
+
+
+def mcse(values, method="mean"):
+    return float(array_stats.mcse(values, method=method, chain_axis=0, draw_axis=1))
+
+
+def left(study, name="increment-01"):
+    return warm.left_from(read_arrays(study.folder.left(name)))
+
+
+def batch_of(study, name):
+    model, sampler = study.study.model, study.study.sampler
+    (found,) = batches.read_batches(study.folder, study.tasks(name), "y", model, sampler.precision)
+    return found
+
+
+def cold_starts(batch):
+    shapes = {site.name: site.shape for site in batch.sites if site.kind == "latent"}
+    return {name: jax.numpy.zeros((1, 4, *shape)) for name, shape in shapes.items()}
+
+
+def test_a_warm_increment_warms_up_for_a_tenth_and_keeps_the_metric_it_began_with(study):
+    first, second = (study.read(f"increment-0{i}").record for i in (1, 2))
+    assert (first["warmup"], second["warmup"]) == (300, 30)
+    metrics = [np.array(window["inverse_mass_matrix"]) for window in second["windows"]]
+    assert second["windows"][-1]["stop"] == 30
+    assert all((metric == metrics[0]).all() for metric in metrics)
+
+
+@pytest.mark.parametrize("name", ["increment-02", "increment-03"])
+def test_a_warm_increment_ends_where_the_exact_posterior_is(study, name):
+    """Normal throughout: the posterior of mu is known."""
+    values = study.values(name, "y", "clinic")
+    codes = np.unique(values["clinic"], return_inverse=True)[1]
+    counts = np.bincount(codes)
+    means = np.bincount(codes, values["y"]) / counts
+    weight = 1 / (0.25 + 1 / counts)  # of a clinic's mean about mu
+    variance = 1 / (1 + weight.sum())
+    mu = study.read(name).z[..., 0]
+    assert abs(mu.mean() - variance * (weight * means).sum()) < 4 * mcse(mu)
+    assert abs(mu.std() - variance**0.5) < 4 * mcse(mu, "sd")
+
+
+def test_shared_sites_start_apart_and_new_units_take_the_values_of_old_ones(study):
+    given, batch = left(study), batch_of(study, "increment-02")
+    starts, begin = warm.warm_start(batch, given, cold_starts(batch), jax.random.PRNGKey(3))
+    expected = given.mean["mu"] + 2**0.5 * (given.last["mu"] - given.mean["mu"])
+    np.testing.assert_allclose(starts["mu"][0], expected, rtol=1e-5)
+    assert starts["shift"].shape == (1, 4, 20)
+    np.testing.assert_array_equal(starts["shift"][0, :, :10], given.last["shift"])
+    for one, old in zip(np.asarray(starts["shift"][0]), given.last["shift"], strict=True):
+        assert set(one[10:]) <= set(old)
+    # In the order of ravel_pytree: mu, then shift. Twice the rows halve the variance of mu alone.
+    np.testing.assert_allclose(begin.variances[0, :, 0], given.variance["mu"] / 2, rtol=1e-5)
+    np.testing.assert_allclose(begin.variances[0, 0, 1:11], given.variance["shift"], rtol=1e-5)
+    np.testing.assert_array_equal(begin.step_size[0], given.step_size)
+
+
+def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
+    given, batch = left(study), batch_of(study, "increment-02")
+    given.last["mu"][2] = np.inf
+    starts, _ = warm.warm_start(batch, given, cold_starts(batch), jax.random.PRNGKey(3))
+    assert starts["mu"][0, 2] == 0
+    assert (starts["shift"][0, 2] == 0).all()
+    assert (np.asarray(starts["mu"][0, [0, 1, 3]]) != 0).all()
+
+
+def test_every_so_many_increments_one_is_sampled_cold_as_well(study):
+    audits = [study.read(f"increment-0{i}").record.get("audit") for i in (1, 2, 3)]
+    assert audits[:2] == [None, None]
+    assert 1e-3 < audits[2]["p"] <= 1
+    assert sum(audits[2]["gradients"]["warmup"]) > 0
+    findings, verdict = small_studies.judge(study)
+    done = [study.read(f"increment-0{i}").record for i in (1, 2, 3)]
+    total = sum(sum(map(sum, one["gradients"].values())) for one in [*done, audits[2]])
+    assert verdict["gradients"] == total
+    assert findings
+
+
+def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_cold(study, tmp_path):
+    path = study.folder.left("increment-01")
+    whole, lines = path.read_bytes(), []
+    try:
+        path.write_bytes(whole[:100])
+        assert chain._left(study.job(lines.append), "increment-01") is None
+    finally:
+        path.write_bytes(whole)
+    assert lines[0].endswith("the next increment starts cold")
+
+
+# ---- the audit
+
+
+def samples(shift=0.0, scale=1.0, seed=1):
+    rng = np.random.default_rng(seed)
+    draws = rng.standard_normal((4, 500, 3))
+    draws[..., 1] = shift + scale * draws[..., 1]
+    return draws
+
+
+def test_the_audit_alarms_at_its_rate_and_names_what_differs():
+    p = [audit.compare(samples(seed=i), samples(seed=1000 + i)).p for i in range(200)]
+    assert np.mean(np.array(p) < 0.1) < 0.1 + 3 * (0.1 * 0.9 / 200) ** 0.5
+    found = audit.compare(samples(shift=0.3), samples(seed=2))
+    assert (found.parameter, found.statistic) == (1, "mean")
+    assert found.p < 1e-6
+    assert found.gap == pytest.approx(0.3, abs=0.15)
+    found = audit.compare(samples(scale=1.3), samples(seed=2))
+    assert (found.parameter, found.statistic) == (1, "sd")
+
+
+def test_a_difference_is_a_finding_of_adaptation_and_costs_half_of_its_error_rate(study):
+    from scalecheck.checks import adaptation
+    from scalecheck.runs import chains_of
+
+    fitted = chains_of(study.read("increment-03"))
+    far = fitted._replace(audit=audit.Audit(1e-8, 0, "mean", -1.5))
+    finding = adaptation.step(far, 0.2)
+    assert (finding.p, finding.large, finding.parameter) == (2e-8, True, "mu")
+    assert "started warm, the mean of mu is 1.5 sds from that of a cold start" in finding.message
+    alone = adaptation.step(fitted._replace(audit=None), 0.2)
+    near = adaptation.step(fitted._replace(audit=audit.Audit(1.0, 0, "mean", 0.01)), 0.2)
+    assert near.p == min(1.0, 2 * alone.p)
