@@ -2,14 +2,15 @@
 # make report STUDY=weldon          a study under config/studies/; STUDY=golf/logistic is the file logistic.yaml there
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
-# make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md)
+# make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md), and
+# make test-kills, bench, calibrate what takes longer
 
 STUDY =
 CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test calibrate lint format lock clean
+.PHONY: report test test-kills bench calibrate lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -42,6 +43,14 @@ report: .venv/.installed
 
 test: .venv/.installed
 	$(IN_VENV) pytest $(ARGS)
+
+# Fifty kills of a running study, about twenty minutes; goes on where it was stopped.
+test-kills: .venv/.installed
+	$(IN_VENV) python tests/workflow/kills.py $(ARGS)
+
+# Each adds its lines to tests/benchmarks/results and prints its table.
+bench: .venv/.installed
+	$(IN_VENV) python tests/benchmarks/engines.py $(ARGS)
 
 # Over an hour on two cores; ARGS=--quick is the few minutes of it that continuous integration runs.
 calibrate: .venv/.installed

@@ -151,11 +151,15 @@ def yaml_of(value: Any) -> str:
     return yaml.safe_dump(value).splitlines()[0]
 
 
+# What a value of a key needs of others.
+NEEDS = {"increments.warm: True": {"sampler": {"engine": "lanes"}}}
+
+
 def with_key(key: str, value: Any, folder: Path) -> dict[str, Any]:
     """The smallest study, with one key set."""
     for name in ("data.csv", "model.py"):
         (folder / name).touch()
-    given = copy.deepcopy(MINIMAL)
+    given = copy.deepcopy(MINIMAL) | copy.deepcopy(NEEDS.get(f"{key}: {value}", {}))
     section, _, name = key.rpartition(".")
     (given.setdefault(section, {}) if section else given)[name] = value
     return given

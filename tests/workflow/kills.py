@@ -30,8 +30,15 @@ COLUMNS = ("round", "signal", "second", "fits_done", "checkpoints")
 KILLS_PER_ROUND = 5
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
-# Long enough to be killed in: about ten seconds of sampling, saved many times.
-SAMPLER = "sampler: {engine: lanes, chains: 4, warmup: 1500, draws: 3000}"
+# Few fits, each long enough to be killed in, and saved many times.
+CHANGES = {
+    "  axes: [clinic]\n": "",
+    "count: 3": "count: 2",
+    "sampler: {chains: 2, warmup: 100, draws: 100}": (
+        "sampler: {engine: lanes, chains: 4, warmup: 1500, draws: 3000}"
+    ),
+    "end: 120": "end: 120, warm: true",
+}
 EVERY = "0.05"
 
 
@@ -47,7 +54,10 @@ class Kill(NamedTuple):
 def write_study(folder: Path) -> None:
     """Write the small study, with chains that take a while."""
     clinics.write_study(folder)
-    text = clinics.STUDY.replace("sampler: {chains: 2, warmup: 100, draws: 100}", SAMPLER)
+    text = clinics.STUDY
+    for old, new in CHANGES.items():
+        assert old in text
+        text = text.replace(old, new)
     (folder / "study.yaml").write_text(text)
 
 
