@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import small_studies
 
-from scalecheck import chain, checkpoint, records
+from scalecheck import chain, checkpoint, posterior_file
 from scalecheck.checkpoint import Keeper
 from scalecheck.errors import StudyError
 from scalecheck.records import StudyFolder
@@ -187,7 +187,7 @@ def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     lines, keep, calls = [], Keeper.keep, []
     job = small.job(lines.append)
     (whole,) = small.fit("subset-01")
-    draws = records.read_posterior(job.folder.posterior("subset-01"))
+    draws = posterior_file.read_posterior(job.folder.posterior("subset-01"))
 
     def leave(self, take):
         keep(self, take)
@@ -203,6 +203,6 @@ def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     assert "subset-01: goes on from its checkpoint" in lines
     assert not job.folder.checkpoint("subset-01").exists()
     assert small.read("subset-01").record["gradients"] == whole.record["gradients"]
-    found = records.read_posterior(job.folder.posterior("subset-01"))
+    found = posterior_file.read_posterior(job.folder.posterior("subset-01"))
     for group in draws.groups:
         assert found[group].to_dataset().identical(draws[group].to_dataset())

@@ -15,7 +15,7 @@ import small_studies
 from arviz_stats.base import array_stats
 from told import told
 
-from scalecheck import batches, chain, density, fit, posterior, records, sampler
+from scalecheck import batches, chain, density, fit, posterior, posterior_file, records, sampler
 from scalecheck.errors import StudyError
 from scalecheck.study import BudgetSettings
 
@@ -299,7 +299,7 @@ def run_fit(small, folder, name, cache):
 
 
 def draws_of(folder, name):
-    tree = records.read_posterior(folder.posterior(name))
+    tree = posterior_file.read_posterior(folder.posterior(name))
     return {group: tree[group].to_dataset() for group in tree.children}
 
 

@@ -7,7 +7,7 @@ import numpyro  # noqa: F401  (in full before arviz_base, which loads it lazily)
 import pytest
 import xarray as xr
 
-from scalecheck import posterior, records
+from scalecheck import posterior, posterior_file, records
 from scalecheck.columns import local_codes
 
 GROUPS = {"posterior", "unconstrained_posterior", "sample_stats", "warmup_sample_stats"}
@@ -20,7 +20,7 @@ def trees(rich, tmp_path_factory):
     found = {}
     for number, task in enumerate(rich.fitted.batch.tasks):
         path = folder / f"{task.fit}.nc"
-        records.write_posterior(path, posterior.datasets(rich.fitted, number, None))
+        posterior_file.write_posterior(path, posterior.datasets(rich.fitted, number, None))
         found[task.fit] = xr.open_datatree(path)
     yield found
     for tree in found.values():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalecheck import records
+from scalecheck import posterior_file, records
 from scalecheck.errors import StudyError
 
 # ---- atomic writes
@@ -145,7 +145,7 @@ def test_a_table_without_columns_comes_back_empty(tmp_path):
 # ---- posteriors
 
 GROUPS = {
-    "posterior": records.Group(
+    "posterior": posterior_file.Group(
         {
             "sigma": (("chain", "draw"), np.arange(6.0).reshape(2, 3)),
             "a": (("chain", "draw", "school"), np.ones((2, 3, 2), "float32")),
@@ -153,7 +153,7 @@ GROUPS = {
         {"chain": [0, 1], "draw": [0, 1, 2], "school": ["Ä", "b/c"]},
         {"sample_dims": "chain draw"},
     ),
-    "sample_stats": records.Group(
+    "sample_stats": posterior_file.Group(
         {"diverging": (("chain", "draw"), np.array([[True, False, False]] * 2))},
         {"chain": [0, 1], "draw": [0, 1, 2]},
         {},
@@ -163,8 +163,8 @@ GROUPS = {
 
 def test_a_posterior_comes_back_with_dims_coordinates_and_types(tmp_path):
     path = tmp_path / "posterior.nc"
-    records.write_posterior(path, GROUPS)
-    tree = records.read_posterior(path)
+    posterior_file.write_posterior(path, GROUPS)
+    tree = posterior_file.read_posterior(path)
     assert set(tree.children) == {"posterior", "sample_stats"}
     assert tree["posterior"]["a"].dims == ("chain", "draw", "school")
     assert tree["posterior"]["school"].values.tolist() == ["Ä", "b/c"]
@@ -178,12 +178,12 @@ def test_a_posterior_comes_back_with_dims_coordinates_and_types(tmp_path):
 )
 def test_a_damaged_posterior_is_named(tmp_path, damage):
     path = tmp_path / "fits" / "subset-01" / "posterior.nc"
-    records.write_posterior(path, GROUPS)
+    posterior_file.write_posterior(path, GROUPS)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(
         StudyError, match=f"{path}: cannot be read .*: delete {tmp_path}/fits and run"
     ):
-        records.read_posterior(path)
+        posterior_file.read_posterior(path)
 
 
 def test_every_path_lies_in_the_folder_of_the_study(tmp_path):

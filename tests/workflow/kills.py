@@ -35,7 +35,7 @@ CHANGES = {
     "  axes: [clinic]\n": "",
     "count: 3": "count: 2",
     "sampler: {chains: 2, warmup: 100, draws: 100}": (
-        "sampler: {engine: lanes, chains: 4, warmup: 1500, draws: 3000}"
+        "sampler: {engine: lanes, chains: 4, warmup: 800, draws: 1600}"
     ),
     "end: 120": "end: 120, warm: true",
 }

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scalecheck import ENGINE_VERSION, batches, checkpoint, fit, plan, posterior, records, store
+from scalecheck import (
+    ENGINE_VERSION,
+    batches,
+    checkpoint,
+    fit,
+    plan,
+    posterior,
+    posterior_file,
+    records,
+    store,
+)
 from scalecheck.arrays import DAMAGE, read_arrays, write_arrays
 from scalecheck.checks import audit
 from scalecheck.journal import Journal
@@ -95,7 +105,7 @@ def _write_posterior(
     # Each fit's share; all of a job import together.
     importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
     groups = posterior.datasets(fitted, number, sampler.keep)
-    records.write_posterior(job.folder.posterior(fitted.batch.tasks[number].fit), groups)
+    posterior_file.write_posterior(job.folder.posterior(fitted.batch.tasks[number].fit), groups)
     return posterior.record(fitted, number, sampler, job.raw, job.device, importing)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jax.extend.backend import backends
 
-from scalecheck import batches, density, plan, records, store
+from scalecheck import batches, density, plan, posterior_file, records, store
 from scalecheck.bandwidth import measure_bandwidth
 from scalecheck.errors import StudyError
 from scalecheck.gradients import gradient, time_gradients
@@ -204,7 +204,7 @@ def leapfrogs_seen(folder: StudyFolder, study: Study) -> Seen | None:
         record = records.read_json(path)
         same = all(record["settings"].get(name) == part for name, part in wanted.items())
         if record["status"] == "done" and same:
-            tree = records.read_posterior(folder.posterior(row["fit"]))
+            tree = posterior_file.read_posterior(folder.posterior(row["fit"]))
             groups = ("warmup_sample_stats", "sample_stats")
             n_steps = [tree[group]["n_steps"].to_numpy() for group in groups]
             return Seen(row["fit"], float(np.concatenate(n_steps, axis=1).mean()))

@@ -14,7 +14,7 @@ from scalecheck.batches import Batch
 from scalecheck.columns import local_codes
 from scalecheck.fit import Fitted
 from scalecheck.plan import PlannedFit
-from scalecheck.records import Group
+from scalecheck.posterior_file import Group
 from scalecheck.sites import Site
 from scalecheck.study import SamplerSettings
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from scalecheck import diagnose, plan, records, store
+from scalecheck import diagnose, plan, posterior_file, records, store
 from scalecheck.checks.moments import Moments
 from scalecheck.plan import PlannedFit
 from scalecheck.records import StudyFolder
@@ -48,7 +48,7 @@ class FitResult(NamedTuple):
 
 def read_fit(folder: StudyFolder, task: PlannedFit, record: dict[str, Any]) -> FitResult:
     """Read a fit that was done, and assess it."""
-    tree = records.read_posterior(folder.posterior(task.fit))
+    tree = posterior_file.read_posterior(folder.posterior(task.fit))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     energy = tree["sample_stats"]["energy"].to_numpy()
     return FitResult(task, record, tree, diagnose.assess(z, energy, record["parameters"]))

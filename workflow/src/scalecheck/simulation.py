@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import batches, confirm, density, fit, posterior, records, store
+from scalecheck import batches, confirm, density, fit, posterior, posterior_file, store
 from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.moments import Prior
 from scalecheck.data_sets import DataSet
@@ -210,7 +210,7 @@ def _result(
     settings = {"sampler": dataclasses.asdict(sampler)}
     owner, name = fitted.batch.tasks[number].fit.split("/", 1)
     record = posterior.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
-    tree = records.as_tree(posterior.datasets(fitted, number, hidden))
+    tree = posterior_file.as_tree(posterior.datasets(fitted, number, hidden))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
     task = fitted.batch.tasks[number]._replace(fit=name)
