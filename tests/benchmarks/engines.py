@@ -3,9 +3,11 @@
     .venv/bin/python tests/benchmarks/engines.py --repeats 3
 
 Each repeat runs every engine on every problem of targets.py in turn, 4 chains of 500 + 500 iterations,
-with another seed; compilation is left out of the seconds. `useful` is the share of computed leapfrogs
-that moved a chain. `ceiling` is the time that the energies and gradients needed take when all chains of
-all fits are one batch, over the time taken. Adds its lines to tests/benchmarks/results/engines.csv and prints medians.
+with another seed; the samplers of peers.py too, where they are installed. Compilation is left out of
+the seconds, but of a loop of fresh `MCMC` objects, which compiles every time. `useful` is the share of
+computed leapfrogs that moved a chain. `ceiling` is the time that the energies and gradients needed take
+when all chains of all fits are one batch, over the time taken. Adds its lines to
+tests/benchmarks/results/engines.csv and prints medians.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+import peers  # noqa: E402
 from targets import PROBLEMS, Problem  # noqa: E402
 
 from scalecheck import density, sampler  # noqa: E402
@@ -58,6 +61,8 @@ def _latent(problem: Problem, arrays: dict[str, Any]) -> list[str]:
 def run(problem: Problem, engine: str, seed: int) -> dict[str, float]:
     """Sample a problem once; give what it took and what came of it."""
     n_fits = len(problem.arrays["y"])
+    if engine in peers.PEERS:
+        return _run_peer(problem, engine, seed)
     sample, fisher = ENGINES[engine]
     found = sample(
         density.potential(problem.model),
@@ -79,6 +84,21 @@ def run(problem: Problem, engine: str, seed: int) -> dict[str, float]:
         "ess_per_1000_gradients": 1000 * sum(ess) / leapfrogs,
         "useful": np.nan if found.useful is None else found.useful,
         "ceiling": leapfrogs * gradient_seconds(problem) / seconds,
+    }
+
+
+def _run_peer(problem: Problem, engine: str, seed: int) -> dict[str, float]:
+    found = peers.PEERS[engine](problem, starts(problem, seed), seed)
+    ess = sum(smallest_ess(z) for z in found.z)
+    return {
+        "cpu_seconds": found.cpu_seconds,
+        "compile_cpu_seconds": found.compile_cpu_seconds,
+        "gradients": found.gradients,
+        "ess": ess,
+        "ess_per_cpu_second": ess / found.cpu_seconds,
+        "ess_per_1000_gradients": 1000 * ess / found.gradients,
+        "useful": np.nan,
+        "ceiling": found.gradients * gradient_seconds(problem) / found.cpu_seconds,
     }
 
 
@@ -128,12 +148,14 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--problems", nargs="+", default=[*PROBLEMS], choices=[*PROBLEMS])
+    names = [*ENGINES, *peers.at_hand()]
+    parser.add_argument("--engines", nargs="+", default=names, choices=names)
     options = parser.parse_args()
     lines = []
     for repeat in range(options.repeats):
         for name in options.problems:
             problem = PROBLEMS[name]()
-            for engine in ENGINES:
+            for engine in options.engines:
                 head = {
                     "date": datetime.date.today().isoformat(),
                     "problem": name,
