@@ -126,6 +126,8 @@ def sample_batch(
     began = time.perf_counter(), time.process_time()
     starts = find_starts(batch, settings, pairs[:, 0])
     options: dict[str, Any] = {}
+    if settings.engine == "lanes" and settings.on_stall == "restart" and left is None:
+        options["anew"] = _starts_anew(batch, settings, pairs[:, 0])
     if left is not None:
         starts, options["begin"] = warm_start(batch, left, starts, pairs[0, 0])
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
@@ -151,6 +153,16 @@ def sample_batch(
         seconds=_add_compile(draws.seconds, starting[0]),
         cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
     )
+
+
+def _starts_anew(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sampler.Anew:
+    """Give other starts to chains that stall: as `sampler.start` says, under other keys `(fit, 2)`."""
+
+    def anew(fit: int, chain: int, times: int) -> dict[str, Any]:
+        again = jax.vmap(lambda key: jax.random.fold_in(key, times))(keys)
+        return {name: z[fit, chain] for name, z in find_starts(batch, settings, again).items()}
+
+    return anew
 
 
 def _numpyro(*arguments: Any, **options: Any) -> sampler.Draws:

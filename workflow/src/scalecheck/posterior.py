@@ -172,6 +172,7 @@ def record(
     task = batch.tasks[number]
     warmup = settings.warmup
     own = draws.iterations[number]
+    discarded = [one for one in draws.discarded if one.fit == number]
     share = {
         "warmup": _share([one.n_steps[:, :warmup] for one in draws.iterations], number),
         "sampling": _share([one.n_steps[:, warmup:] for one in draws.iterations], number),
@@ -204,7 +205,9 @@ def record(
         "gradients": {
             "warmup": own.n_steps[:, :warmup].sum(axis=1).tolist(),
             "sampling": own.n_steps[:, warmup:].sum(axis=1).tolist(),
+            "discarded": [one.leapfrogs for one in discarded],
         },
+        "discarded": [one._asdict() for one in discarded],
         "step_size": own.step_size[:, -1].tolist(),
         "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
         "depth_saturated": float(saturated.mean()),

@@ -3,13 +3,16 @@
 from scalecheck.sampler.blocks import Begin
 from scalecheck.sampler.constant import without_parameters
 from scalecheck.sampler.drive import sample_lanes
+from scalecheck.sampler.lane_run import Anew
 from scalecheck.sampler.nuts import Settings
 from scalecheck.sampler.progress import Progress, TimeLeft
-from scalecheck.sampler.run import Draws, Elapsed, Window, sample
+from scalecheck.sampler.run import Discarded, Draws, Elapsed, Window, sample
 from scalecheck.sampler.snapshot import Saved, Snapshot
 
 __all__ = [
+    "Anew",
     "Begin",
+    "Discarded",
     "Draws",
     "Elapsed",
     "Progress",

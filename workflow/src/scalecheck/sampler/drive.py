@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from scalecheck.sampler.blocks import Begin
-from scalecheck.sampler.lane_run import STEPS, Run
+from scalecheck.sampler.lane_run import STEPS, Anew, Run
 from scalecheck.sampler.nuts import Potential, Settings
 from scalecheck.sampler.progress import Progress
 from scalecheck.sampler.run import Draws
@@ -29,6 +29,7 @@ def sample_lanes(
     steps: int = STEPS,
     slots: int | None = None,
     begin: Begin | None = None,
+    anew: Anew | None = None,
     on_block: Callable[[list[Progress]], None] = lambda told: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
     saved: Saved | None = None,
@@ -60,6 +61,9 @@ def sample_lanes(
         Fits that run at once; None for all.
     begin
         Step sizes and variances to begin warmup with, for a diagonal metric.
+    anew
+        Fit, chain and a number -> another start of that chain, by site: where a chain stalls in warmup,
+        it begins anew there, at most twice. None lets it run.
     on_block
         Called after every block, with the fits that ran in it.
     keep
@@ -85,6 +89,8 @@ def sample_lanes(
         run.resume(saved)
     while run.live.any():
         run.block(on_block)
+        if anew is not None:
+            run.restart_stalled(anew)
         run.shrink()
         keep(run.snapshot)
     return run.result()

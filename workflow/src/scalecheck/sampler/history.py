@@ -9,6 +9,8 @@ from scalecheck.sampler.nuts import Iterations
 
 NDArray = np.ndarray
 
+_DISCARDED = -1  # instead of a number of iterations: what the chain did before is forgotten
+
 
 class History:
     """Iterations of all chains of all fits, of which some are ahead of others.
@@ -30,7 +32,7 @@ class History:
         self._parts: list[list[list[Iterations]]] = [
             [[] for _ in range(n_chains)] for _ in range(n_fits)
         ]
-        self._news: list[tuple[int, int, Iterations]] = []
+        self._news: list[tuple[int, int, Iterations | None]] = []
 
     def append(self, fit: int, chain: int, seen: Iterations) -> None:
         """Add iterations `(n, ...)` of a chain; positions only where they are draws."""
@@ -44,6 +46,15 @@ class History:
         self._parts[fit][chain].append(kept)
         self.done[fit, chain] += len(kept.n_steps)
         self.leapfrogs[fit, chain] += int(kept.n_steps.sum())
+
+    def discard(self, fit: int, chain: int) -> None:
+        """Forget what a chain did: it begins anew."""
+        self._forget(fit, chain)
+        self._news.append((fit, chain, None))
+
+    def _forget(self, fit: int, chain: int) -> None:
+        self._parts[fit][chain].clear()
+        self.done[fit, chain] = self.leapfrogs[fit, chain] = 0
 
     def joined(self, fit: int) -> Iterations:
         """All iterations of a fit `(chain, iteration)`, and its draws `(chain, draw, d)`."""
@@ -60,13 +71,22 @@ class History:
     def news(self) -> dict[str, NDArray]:
         """Give what was appended since the last call, as arrays.
 
-        `parts` is `(part, 4)`: fit, chain, iterations, draws; the fields of all parts are joined, `(n, ...)`.
+        `parts` is `(part, 4)`: fit, chain, iterations (-1 where it began anew), draws; the fields of all
+        parts are joined, `(n, ...)`.
         """
         news, self._news = self._news, []
         if not news:
             return {}
-        rows = [(fit, chain, len(part.n_steps), len(part.z)) for fit, chain, part in news]
-        joined = jax.tree.map(lambda *parts: np.concatenate(parts), *(part for _, _, part in news))
+        rows = [
+            (fit, chain, _DISCARDED, 0)
+            if part is None
+            else (fit, chain, len(part.n_steps), len(part.z))
+            for fit, chain, part in news
+        ]
+        parts = [part for _, _, part in news if part is not None]
+        if not parts:
+            return {"parts": np.array(rows)}
+        joined = jax.tree.map(lambda *parts: np.concatenate(parts), *parts)
         return {"parts": np.array(rows), **joined._asdict()}
 
     def restore(self, news: Mapping[str, NDArray]) -> None:
@@ -74,9 +94,21 @@ class History:
         if not news:
             return
         parts = news["parts"]
-        # Draws are fewer than iterations: each field is cut where its own parts end.
-        cuts = {name: np.cumsum(parts[:-1, 3 if name == "z" else 2]) for name in Iterations._fields}
-        fields = {name: np.split(news[name], cut) for name, cut in cuts.items()}
-        for i, (fit, chain, *_) in enumerate(parts):
-            own = Iterations(**{name: values[i] for name, values in fields.items()})
-            self._add(int(fit), int(chain), own)
+        own = iter(_cut(news, parts[parts[:, 2] != _DISCARDED]))
+        for fit, chain, n, _ in parts.tolist():
+            if n == _DISCARDED:
+                self._forget(fit, chain)
+            else:
+                self._add(fit, chain, next(own))
+
+
+def _cut(news: Mapping[str, NDArray], parts: NDArray) -> list[Iterations]:
+    """Cut joined fields into parts `(part, 4)`. Draws are fewer than iterations."""
+    if not len(parts):
+        return []
+    cuts = {name: np.cumsum(parts[:-1, 3 if name == "z" else 2]) for name in Iterations._fields}
+    fields = {name: np.split(news[name], cut) for name, cut in cuts.items()}
+    return [
+        Iterations(**{name: values[i] for name, values in fields.items()})
+        for i in range(len(parts))
+    ]

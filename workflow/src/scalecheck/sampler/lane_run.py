@@ -17,8 +17,9 @@ from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
 from scalecheck.sampler.places import Batch
 from scalecheck.sampler.progress import Progress, Tally
-from scalecheck.sampler.run import Clock, Draws, Elapsed, Window
+from scalecheck.sampler.run import Clock, Discarded, Draws, Elapsed, Window
 from scalecheck.sampler.snapshot import Saved, Snapshot
+from scalecheck.sampler.stall import first_stall
 
 NDArray = np.ndarray
 
@@ -30,6 +31,11 @@ STEPS, FIRST_STEPS, SECONDS = 1000, 16, 2.0
 # worked through: 5 s at 3e9 numbers a second (64 lanes of a logistic regression on one core).
 COMPILE_NUMBERS = 1.5e10
 LANE_VECTORS = 50  # that a step reads or writes besides the data
+
+MOST_RESTARTS = 2  # of a chain
+
+# Fit, chain and how many times it was begun anew -> its start by site, `(...)` each.
+Anew = Callable[[int, int, int], dict[str, Any]]
 
 # Iterations of a lane that a block has room for: what they hold is written once, and copied once.
 MOST_ROOM, LEAST_ROOM, NUMBERS = 64, 4, 2**24
@@ -56,15 +62,17 @@ class Run:
         self.live = np.ones(n_fits, bool)
         self.most_steps = FIRST_STEPS
         self.history = History(n_fits, n_chains, settings.warmup)
+        self.discarded: list[Discarded] = []
+        self.n_windows = np.zeros(n_fits, int)  # that all chains of a fit have ended
         self.tally = Tally(settings, n_fits, n_chains)
         self.metrics: list[Any] = [None] * n_fits
         self.programs: dict[int, Any] = {}
         self.useful = self.stepped = 0
         self.clock = Clock()
-        keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
+        self.keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
         arrays = {name: jnp.asarray(values) for name, values in arrays.items()}
-        place = jax.jit(lambda *parts: blocks.init(self.plan, *parts))
-        self.begun = Batch(np.arange(n_fits), place(keys, starts, arrays), arrays)
+        self.place = jax.jit(lambda *parts: blocks.init(self.plan, *parts))
+        self.begun = Batch(np.arange(n_fits), self.place(self.keys, starts, arrays), arrays)
         n_slots = min(n_fits, slots or n_fits)
         self.batch, self.waiting = self.begun.only(np.arange(n_slots)), np.arange(n_slots, n_fits)
         self.clock.lap(compile=1.0)
@@ -74,6 +82,38 @@ class Run:
         state = blocks.begin_with(self.plan, self.begun.state, begin)
         self.begun = self.begun._replace(state=state)
         self.batch = self.begun.only(self.batch.fits)
+
+    def restart_stalled(self, anew: Anew) -> None:
+        """Begin chains anew that stalled in warmup, at most `MOST_RESTARTS` times each.
+
+        Looked for where all chains of a fit have ended another window, and judged by those windows
+        alone: which chains are begun anew does not depend on how steps are cut into blocks.
+        """
+        for fit in self.batch.fits[self.live[self.batch.fits]].tolist():
+            by_window = self.tally.leapfrogs_by_window(fit)
+            n_windows = int(np.isfinite(by_window).all(axis=1).sum())
+            if n_windows != self.n_windows[fit]:
+                self.n_windows[fit] = n_windows
+                windows = first_stall(by_window)
+                for chain in np.flatnonzero(windows >= 0).tolist():
+                    self._restart(fit, chain, int(windows[chain]), by_window[:, chain], anew)
+
+    def _restart(self, fit: int, chain: int, window: int, by_window: NDArray, anew: Anew) -> None:
+        times = sum((one.fit, one.chain) == (fit, chain) for one in self.discarded)
+        if times == MOST_RESTARTS:
+            return
+        stops = np.array(self.plan.warmup.stops[: window + 1])
+        leapfrogs = by_window[: window + 1] @ np.diff(stops, prepend=0)
+        self.discarded.append(Discarded(fit, chain, int(stops[-1]), round(leapfrogs)))
+        place = int(np.flatnonzero(self.batch.fits == fit)[0])
+        own = self.batch.only(np.array([place]))
+        key = jax.random.fold_in(self.keys[fit, chain], times + 1)
+        start = jax.tree.map(lambda x: jnp.asarray(x)[None, None], anew(fit, chain, times + 1))
+        begun = self.place(key[None, None], start, own.arrays)
+        put = lambda x, new: x.at[place, chain].set(new[0, 0])  # noqa: E731
+        self.batch = self.batch._replace(state=jax.tree.map(put, self.batch.state, begun))
+        self.history.discard(fit, chain)
+        self.tally.forget(fit, chain)
 
     def block(self, on_block: Callable[[list[Progress]], None]) -> None:
         """Run one block, and keep what it did."""
@@ -184,6 +224,8 @@ class Run:
             "live": self.live,
             "waiting": self.waiting,
             "counts": np.array([self.useful, self.stepped]),
+            "discarded": np.array(self.discarded, int).reshape(-1, len(Discarded._fields)),
+            "n_windows": self.n_windows,
             "seconds": np.array(spent),
         }
         told = {f"tally-{name}": values for name, values in self.tally.arrays().items()}
@@ -198,6 +240,8 @@ class Run:
         self.batch = chosen._replace(state=jax.tree.unflatten(structure, leaves))
         self.totals, self.live = state["totals"].copy(), state["live"].copy()
         self.useful, self.stepped = map(int, state["counts"])
+        self.discarded = [Discarded(*one) for one in state["discarded"].tolist()]
+        self.n_windows = state["n_windows"].copy()
         self.metrics = [state.get(f"metric-{i}") for i in range(len(self.metrics))]
         self.clock.add(
             *(dict(zip(Elapsed._fields, spent, strict=True)) for spent in state["seconds"])
@@ -221,6 +265,7 @@ class Run:
             Elapsed(**self.clock.wall),
             Elapsed(**self.clock.cpu),
             self.useful / self.stepped,
+            self.discarded,
         )
 
     def _windows(self, joined: list[Iterations]) -> list[Window]:

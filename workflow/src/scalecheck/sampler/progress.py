@@ -154,6 +154,17 @@ class Tally:
             self.stalled[fit] = stalled(self.leapfrogs_by_window(fit))
         self._renew_pace(fits, before, one_block(ended, leapfrogs, seconds))
 
+    def forget(self, fit: int, chain: int) -> None:
+        """Begin a chain anew."""
+        for name in ("done", "gradients", "divergences", "epoch", "stalled"):
+            getattr(self, name)[fit, chain] = 0
+        for name in ("step_size", "metric_change"):
+            getattr(self, name)[fit, chain] = np.nan
+        self.by_window[fit, :, chain] = 0
+        self.last[:, fit, chain] = 0
+        for sums in self.pace:
+            sums[fit, chain] = 0
+
     def arrays(self) -> dict[str, NDArray]:
         """Give all sums by name, in the shapes that they have here, for a run that is kept."""
         sums = {name: values for name, values in vars(self).items() if name in _SUMS}

@@ -1,7 +1,7 @@
 """Drive the chains of a batch of fits through warmup and sampling, block by block."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +44,15 @@ class Elapsed(NamedTuple):
     sampling: float
 
 
+class Discarded(NamedTuple):
+    """A chain that stalled in warmup and was begun anew: of which fit, and what it had done by then."""
+
+    fit: int
+    chain: int
+    iterations: int
+    leapfrogs: int
+
+
 class Draws(NamedTuple):
     """A batch of fits.
 
@@ -60,6 +69,8 @@ class Draws(NamedTuple):
         Wall and processor seconds by phase.
     useful
         Share of the leapfrogs computed that moved a chain, where lanes step together; else None.
+    discarded
+        Chains that were begun anew; what they did is in none of the others.
     """
 
     z: list[dict[str, NDArray]]
@@ -68,6 +79,7 @@ class Draws(NamedTuple):
     seconds: Elapsed
     cpu_seconds: Elapsed
     useful: float | None = None
+    discarded: Sequence[Discarded] = ()
 
 
 def sample(

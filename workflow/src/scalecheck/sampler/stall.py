@@ -57,3 +57,28 @@ def stalled(leapfrogs: NDArray) -> NDArray:
         ],
         dtype=bool,
     )
+
+
+def first_stall(leapfrogs: NDArray) -> NDArray:
+    """Say in which window each chain first stalled: the last of `WINDOWS` running in which it was slow.
+
+    A window counts once all chains have ended it, so that what is said of it stays, however late it is
+    asked for: chains are stopped by this.
+
+    Parameters
+    ----------
+    leapfrogs
+        `(window, chain)` mean per iteration of each warmup window; NaN where a chain has not ended it.
+
+    Returns
+    -------
+    ndarray
+        `(chain,)` number of the window; -1 for a chain that has not stalled.
+    """
+    known = np.isfinite(leapfrogs).all(axis=1)
+    is_slow = slow(leapfrogs) & known[:, None]
+    n_runs = max(0, len(is_slow) - WINDOWS + 1)
+    runs = np.array([is_slow[i : i + WINDOWS].all(axis=0) for i in range(n_runs)], bool)
+    runs = runs.reshape(n_runs, leapfrogs.shape[1])
+    found = runs.argmax(axis=0) + WINDOWS - 1 if n_runs else np.zeros(leapfrogs.shape[1], int)
+    return np.where(runs.any(axis=0), found, -1)
