@@ -224,3 +224,9 @@ def test_one_chain_has_a_table_too():
     table = chains.table([fit(sampling(n_chains=1), [window(50, 1, n_chains=1)])])
     assert table["potential_gap"].isna().all()
     assert len(table) == 2
+
+
+def test_chains_that_were_begun_anew_are_mentioned():
+    begun_anew = fit(sampling())._replace(discarded=2)
+    assert "begun anew because they stalled in warmup: 2" in adaptation.step(begun_anew, 1.0).message
+    assert "stalled" not in adaptation.step(fit(sampling()), 1.0).message

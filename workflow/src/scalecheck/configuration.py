@@ -15,7 +15,7 @@ from scalecheck.study import Study, section_of
 # then (None: all but the default), and what to do meanwhile.
 _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
     "sampler.start": (("previous",), "starts from the increment before are not built yet: use prior"),
-    "sampler.on_stall": (("stop",), "stalled chains are not watched yet: use restart (the default) or ignore"),
+    "sampler.on_stall": (("stop",), "ending a fit at a stall is not built yet: use restart (the default) or ignore"),
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
     "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
     "remedies": (("auto",), "the search for remedies is not built yet: use never"),

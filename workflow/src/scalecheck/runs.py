@@ -62,6 +62,7 @@ def chains_of(fit: FitResult) -> Chains:
         float(settings.get("max_tree_depth", np.nan)),
         Audit(*(audit[name] for name in Audit._fields)) if audit else None,
         fit.record["parameters"],
+        len(fit.record.get("discarded", ())),
     )
 
 

@@ -244,6 +244,10 @@ def _notes(fit: Chains) -> list[str]:
     spread = float(chains.spread(fit.windows[-1]).max()) if fit.windows else 1.0
     notes = [
         (
+            fit.discarded > 0,
+            f"chains begun anew because they stalled in warmup: {fit.discarded}",
+        ),
+        (
             saturated > MOST_SATURATED,
             f"{saturated:.0%} of the trees are cut: raise sampler.max_tree_depth",
         ),

@@ -77,6 +77,8 @@ class Chains(NamedTuple):
         Of a warm start, against a cold one; None where there was none.
     parameters
         Names of the compared ones.
+    discarded
+        Chains that stalled in warmup and began anew.
     """
 
     fit: str
@@ -87,6 +89,7 @@ class Chains(NamedTuple):
     max_tree_depth: float
     audit: Audit | None = None
     parameters: Sequence[str] = ()
+    discarded: int = 0
 
     def saturated(self, n_steps: NDArray) -> NDArray:
         """`(chain,)` share of iterations, of `(chain, iteration)`, whose tree was cut."""
