@@ -1,0 +1,116 @@
+"""Simulation-based calibration of the lane sampler: what data were made with ranks uniformly among draws.
+
+Talts et al., arXiv:1804.06788. The log likelihood is ranked, too: without it, a sampler that returns the
+prior would pass (Modrák et al., doi:10.1214/23-BA1404).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro import handlers
+from scipy import stats
+
+from scalecheck import density
+from scalecheck.diagnose import array_stats
+from scalecheck.sampler import Settings, sample_lanes
+
+ALPHA = 1e-3  # of a false alarm, by model
+N_DATA_SETS = 256
+N_RANKS = 64  # among 63 draws
+EVERY = 4
+N_BINS = 16
+
+
+def normal_sample(x, y=None):
+    """A mean and a scale; `x` says only how many rows there are."""
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    sigma = numpyro.sample("sigma", dist.HalfNormal(1))
+    numpyro.sample("y", dist.Normal(mu, sigma).expand([len(x)]), obs=y)
+
+
+def logistic(x, y=None):
+    b = numpyro.sample("b", dist.Normal(0, 1).expand([x.shape[1]]).to_event(1))
+    numpyro.sample("y", dist.Bernoulli(logits=x @ b), obs=y)
+
+
+def groups(x, y=None):
+    """Six means around a common one, non-centred; `x` is the number of the group."""
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    tau = numpyro.sample("tau", dist.HalfNormal(1))
+    u = numpyro.sample("u", dist.Normal(0, 1).expand([6]).to_event(1))
+    numpyro.sample("y", dist.Normal(mu + tau * u[x], 1), obs=y)
+
+
+DESIGNS = {
+    normal_sample: np.zeros(8, "float32"),
+    logistic: np.random.default_rng(1).normal(size=(25, 3)).astype("float32"),
+    groups: np.repeat(np.arange(6), 4),
+}
+
+
+def simulate(model, x, seed):
+    """Draws of all sites, outcome included, from the prior: `(data set, ...)`."""
+
+    def one(key):
+        trace = handlers.trace(handlers.seed(model, key)).get_trace(x)
+        return {name: site["value"] for name, site in trace.items()}
+
+    return jax.vmap(one)(jax.random.split(jax.random.PRNGKey(seed), N_DATA_SETS))
+
+
+def quantities(model, z, x, y):
+    """Log likelihood and every scalar of unconstrained sites, `(1 + d,)`."""
+    values = density.constrain(model, z, {"x": x, "y": y})
+    parts = [values[name].reshape(-1) for name in sorted(z)]
+    rows = density.row_log_likelihood(model, "y", z, {"x": x, "y": y})
+    return jnp.concatenate([rows.sum()[None], *parts])
+
+
+@pytest.fixture(scope="module", params=DESIGNS, ids=lambda model: model.__name__)
+def ranked(request):
+    """Quantities of the truth `(data set, quantity)` and of draws `(data set, draw, quantity)`."""
+    model, x = request.param, jnp.asarray(DESIGNS[request.param])
+    made = simulate(model, x, 1)
+    y = made["y"]
+
+    def unconstrain(drawn):
+        latent = {name: value for name, value in drawn.items() if name != "y"}
+        return density.unconstrain(model, latent, {"x": x, "y": drawn["y"]})
+
+    truth, start = (jax.vmap(unconstrain)(drawn) for drawn in (made, simulate(model, x, 2)))
+    found = sample_lanes(
+        density.potential(model),
+        {"x": jnp.stack([x] * N_DATA_SETS), "y": y},
+        {name: values[:, None] for name, values in start.items()},
+        Settings(200, 0.9, 8, ()),
+        key=jax.random.split(jax.random.PRNGKey(3), N_DATA_SETS),
+        draws=EVERY * (N_RANKS - 1),
+    )
+    draws = {name: np.stack([z[name][0] for z in found.z]) for name in start}
+    by_data_set = jax.vmap(lambda z, y: quantities(model, z, x, y))
+    by_draw = jax.vmap(jax.vmap(lambda z, y: quantities(model, z, x, y), (0, None)))
+    return np.asarray(by_data_set(truth, y)), np.asarray(jax.jit(by_draw)(draws, y))
+
+
+def test_draws_are_thinned_to_independence(ranked):
+    _, draws = ranked
+    ess = array_stats.ess(
+        np.moveaxis(draws[:, None], -1, 0).astype(float), method="bulk", chain_axis=2, draw_axis=3
+    )
+    assert (np.median(ess, axis=1) > N_RANKS).all()
+
+
+def test_ranks_of_the_truth_are_uniform(ranked):
+    truth, draws = ranked
+    ranks = (draws[:, EVERY - 1 :: EVERY] < truth[:, None]).sum(axis=1)
+    assert ranks.max() < N_RANKS
+    bound = ALPHA / 2 / ranks.shape[1]
+    for own in ranks.T:
+        counts = np.bincount(own * N_BINS // N_RANKS, minlength=N_BINS)
+        assert stats.chisquare(counts).pvalue > bound
+        # Over the whole range, which finds shifts that bins of their own do not show.
+        spread = (own + np.random.default_rng(4).random(N_DATA_SETS)) / N_RANKS
+        assert stats.kstest(spread, "uniform").pvalue > bound
