@@ -3,14 +3,14 @@
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
 # make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md), and
-# make test-kills, bench, calibrate what takes longer
+# make test-references, test-kills, bench, calibrate: what takes longer
 
 STUDY =
 CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test test-kills bench calibrate lint format lock clean
+.PHONY: report test test-references test-kills bench calibrate lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -43,6 +43,10 @@ report: .venv/.installed
 
 test: .venv/.installed
 	$(IN_VENV) pytest $(ARGS)
+
+# The sampler beside the rest of nineteen reference posteriors, about six minutes; skipped where their folder is absent.
+test-references: .venv/.installed
+	$(IN_VENV) pytest -m long tests/posteriordb $(ARGS)
 
 # Fifty kills of a running study, about twenty minutes; goes on where it was stopped.
 test-kills: .venv/.installed

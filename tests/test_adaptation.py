@@ -228,5 +228,7 @@ def test_one_chain_has_a_table_too():
 
 def test_chains_that_were_begun_anew_are_mentioned():
     begun_anew = fit(sampling())._replace(discarded=2)
-    assert "begun anew because they stalled in warmup: 2" in adaptation.step(begun_anew, 1.0).message
+    assert (
+        "begun anew because they stalled in warmup: 2" in adaptation.step(begun_anew, 1.0).message
+    )
     assert "stalled" not in adaptation.step(fit(sampling()), 1.0).message

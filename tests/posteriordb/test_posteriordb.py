@@ -58,8 +58,8 @@ POSTERIORS = [
     Posterior(regressions.logearn_interaction_z, "earnings-logearn_interaction_z"),
     Posterior(regressions.logmesquite_logvas, "mesquite-logmesquite_logvas", ("beta",)),
     Posterior(regressions.nes, "nes2000-nes", ("beta",), chains=8),
-    Posterior(regressions.blr, "sblrc-blr"),
-    Posterior(regressions.blr, "sblri-blr"),
+    Posterior(regressions.blr, "sblrc-blr", ("beta",)),
+    Posterior(regressions.blr, "sblri-blr", ("beta",)),
     Posterior(regressions.kilpisjarvi, "kilpisjarvi_mod-kilpisjarvi", warmup=600, draws=500),
     Posterior(regressions.diamonds, "diamonds-diamonds", ("b",), chains=4, draws=250),
     Posterior(structured.eight_schools_noncentered, "eight_schools-eight_schools_noncentered"),
@@ -93,6 +93,14 @@ POSTERIORS = [
         radius=1.0,
         heavy=("K_m", "V_m"),
     ),
+]
+
+
+# Compiling takes most of the time: these run with all tests, and all of them by `make test-references`.
+FEW = ("arma-arma11", "eight_schools-eight_schools_noncentered", "garch-garch11", "sblri-blr")
+PARAMETERS = [
+    pytest.param(one, id=one.name, marks=() if one.name in FEW else pytest.mark.long)
+    for one in POSTERIORS
 ]
 
 
@@ -181,7 +189,7 @@ def mcse(values):
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="no reference posteriors beside the checkout")
-@pytest.mark.parametrize("posterior", POSTERIORS, ids=lambda posterior: posterior.name)
+@pytest.mark.parametrize("posterior", PARAMETERS)
 def test_moments_and_quantiles_are_those_of_the_reference(posterior):
     reference = read(FOLDER / f"{posterior.name}.reference.json")
     with jax.enable_x64(True):

@@ -197,7 +197,7 @@ def advance(
         room = jnp.where(ended.iteration, lane.iteration - 1 - first, plan.room)
         rows = jax.vmap(jax.vmap(_see))(state.lane, ended)
         seen = jax.vmap(jax.vmap(_write))(carry.seen, rows, room)
-        return Carry(state, seen, carry.n_steps + 1, carry.n_useful + live.sum())
+        return Carry(state, seen, carry.n_steps + 1, carry.n_useful + live.sum(dtype=jnp.int32))
 
     zero, z = jnp.zeros((), jnp.int32), state.lane.front.z
     empty = jnp.zeros((*z.shape[:2], plan.room, _NUMBERS + z.shape[2]), z.dtype)
