@@ -328,7 +328,7 @@ def test_a_process_records_its_device_and_says_where_it_is(processes):
     lines = log.splitlines()
     assert all(line[:4].isdigit() and line[19] == " " for line in lines)
     assert any("increment-01: compiling for 1 x 2048 rows" in line for line in lines)
-    assert any("increment-01: warmup 200/500" in line for line in lines)
+    assert any("increment-01: warmup 150/500" in line for line in lines)
     assert any(
         "increment-01: sampling 500/500" in line and "0:00:00 left" in line for line in lines
     )
