@@ -1,5 +1,6 @@
 """A run of the lanes of a batch of fits, block by block: what ends makes room for what waits."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -183,7 +184,7 @@ class Run:
     def _saved_by(self, size: int) -> float:
         """Numbers that need not be worked through with so many fits; no clock has a part in it."""
         fits = self.batch.fits
-        each = sum(values[0].size for values in jax.tree.leaves(self.batch.arrays))
+        each = sum(values.size for values in self.batch.arrays.values()) / len(fits)
         n_chains, d = self.batch.state.lane.front.z.shape[1:]
         running = fits[self.live[fits]].tolist()
         steps = max(self.history.steps_to(fit, int(self.totals[fit])) for fit in running)
@@ -200,13 +201,14 @@ class Run:
 
     def _tally(self, seen: Iterations, ended: NDArray, seconds: float) -> None:
         places = np.flatnonzero(self.live[self.batch.fits])
-        metrics = self.batch.state.adaptation.metrics
+        # Most blocks end no window: only then are they copied, and all at once.
+        metrics = functools.cache(lambda: np.asarray(self.batch.state.adaptation.metrics))
         self.tally.add(
             self.batch.fits[places],
             jax.tree.map(lambda x: x[places], seen._replace(z=None)),
             ended[places],
             seconds,
-            lambda i, chain, window: np.asarray(metrics[places[i], chain, window]),
+            lambda i, chain, window: metrics()[places[i], chain, window],
         )
 
     def snapshot(self) -> Snapshot:
