@@ -41,8 +41,9 @@ report: .venv/.installed
 
 # ---- development
 
+# A file's tests stay in one process: they share fits.
 test: .venv/.installed
-	$(IN_VENV) pytest $(ARGS)
+	$(IN_VENV) pytest -n 2 --dist loadfile $(ARGS)
 
 # The sampler beside the rest of nineteen reference posteriors, about six minutes; skipped where their folder is absent.
 test-references: .venv/.installed

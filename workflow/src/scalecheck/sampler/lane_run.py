@@ -105,7 +105,7 @@ class Run:
             return
         stops = np.array(self.plan.warmup.stops[: window + 1])
         leapfrogs = by_window[: window + 1] @ np.diff(stops, prepend=0)
-        self.discarded.append(Discarded(fit, chain, int(stops[-1]), round(leapfrogs)))
+        self.discarded.append(Discarded(fit, chain, int(stops[-1]), round(float(leapfrogs))))
         place = int(np.flatnonzero(self.batch.fits == fit)[0])
         own = self.batch.only(np.array([place]))
         key = jax.random.fold_in(self.keys[fit, chain], times + 1)
