@@ -141,7 +141,12 @@ def verdict(folder: Path) -> dict[str, Any]:
 
 
 def run_with_kills(
-    folder: Path, cache: Path, n_kills: int, rng: random.Random, most: float
+    folder: Path,
+    cache: Path,
+    n_kills: int,
+    rng: random.Random,
+    most: float,
+    first: int = 0,
 ) -> list[Kill]:
     """Run a study to its end with so many kills, fewer where it ends before.
 
@@ -149,10 +154,12 @@ def run_with_kills(
     ----------
     most
         Seconds until a kill, at most.
+    first
+        Number of the first kill: signals go by turns.
     """
     write_study(folder)
     kills = []
-    for number in range(n_kills):
+    for number in range(first, first + n_kills):
         killed = kill(folder, cache, rng.uniform(0.1, 1) * most, SIGNALS[number % 2])
         if killed is None:
             break
