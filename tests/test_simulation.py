@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import simulation, store
+from scalecheck import simulated_fits, simulation, store
 from scalecheck.data import Column
 from scalecheck.data_sets import DataSet, from_table
 from scalecheck.evidence import open_likelihood
@@ -97,6 +97,29 @@ def test_fits_of_all_data_sets_have_their_own_posteriors(repeated):
             sd = 1 / np.sqrt(len(y) + 1)
             error = 4 * sd / np.sqrt(fit.health.ess)
             assert fit.z.mean() == pytest.approx(y.sum() / (len(y) + 1), abs=error)
+
+
+def test_increments_start_warm_in_memory_and_the_last_is_audited(repeated, conjugate):
+    """Each from what the one before left to its own data set, which a cold start of the same rows confirms."""
+    sets, _ = repeated
+    study = conjugate.study
+    sampler = dataclasses.replace(study.sampler, engine="lanes", chains=4)
+    warm = dataclasses.replace(study.increments, stop="never", warm=True, cold_audit=1)
+    likelihood = open_likelihood(conjugate.folder, study.model, study.data.outcome)
+    increments = [one._replace(kinds=("increment",)) for one in sets]
+    fitting = simulated_fits.Fitting(sampler, likelihood, increments, lambda line: None)
+    fitted = simulated_fits.fit_all(fitting, warm, share=True)
+    for data_set, fits in zip(increments, fitted, strict=True):
+        cold, *others = [fits.done[task.fit] for task in data_set.fitted]
+        assert cold.record["warmup"] == sampler.warmup
+        assert "audit" not in cold.record
+        assert others
+        for fit in others:
+            y = data_set.read(fit.task.slices, ["y"])["y"]
+            error = 4 / np.sqrt((len(y) + 1) * fit.health.ess)
+            assert fit.record["warmup"] == round(0.1 * sampler.warmup)
+            assert fit.z.mean() == pytest.approx(y.sum() / (len(y) + 1), abs=error)
+            assert abs(fit.record["audit"]["gap"]) < 5
 
 
 def test_findings_are_those_of_the_families_that_ran_on_disk(conjugate, repeated):

@@ -87,7 +87,7 @@ def test_a_warm_increment_ends_where_the_exact_posterior_is(study, name):
 
 def test_shared_sites_start_apart_and_new_units_take_the_values_of_old_ones(study):
     given, batch = left(study), batch_of(study, "increment-02")
-    starts, begin = warm.warm_start(batch, given, cold_starts(batch), jax.random.PRNGKey(3))
+    starts, begin = warm.warm_start(batch, [given], cold_starts(batch), jax.random.PRNGKey(3)[None])
     expected = given.mean["mu"] + 2**0.5 * (given.last["mu"] - given.mean["mu"])
     np.testing.assert_allclose(starts["mu"][0], expected, rtol=1e-5)
     assert starts["shift"].shape == (1, 4, 20)
@@ -103,7 +103,7 @@ def test_shared_sites_start_apart_and_new_units_take_the_values_of_old_ones(stud
 def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
     given, batch = left(study), batch_of(study, "increment-02")
     given.last["mu"][2] = np.inf
-    starts, _ = warm.warm_start(batch, given, cold_starts(batch), jax.random.PRNGKey(3))
+    starts, _ = warm.warm_start(batch, [given], cold_starts(batch), jax.random.PRNGKey(3)[None])
     assert starts["mu"][0, 2] == 0
     assert (starts["shift"][0, 2] == 0).all()
     assert (np.asarray(starts["mu"][0, [0, 1, 3]]) != 0).all()

@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from studies import MODELS, bound, columns_of  # noqa: E402
 
-from scalecheck import configuration, forecast, simulation  # noqa: E402
+from scalecheck import configuration, forecast, simulated_fits  # noqa: E402
 from scalecheck.data_sets import DataSet, from_table  # noqa: E402
 from scalecheck.results import FitResult  # noqa: E402
 from scalecheck.study import Study  # noqa: E402
@@ -89,7 +89,8 @@ def fit_studies(name: str, seeds: Sequence[int]) -> pd.DataFrame:
         for table, seed in zip(tables, seeds, strict=True)
     ]
     wanted = [_first_and_last(one) for one in planned]
-    fitted = simulation.fit_all(settings.sampler, likelihood, wanted, lambda line: None)
+    fitting = simulated_fits.Fitting(settings.sampler, likelihood, wanted, lambda line: None)
+    fitted = simulated_fits.fit_all(fitting, settings.increments)
     return pd.DataFrame(
         [
             {"kind": name, "seed": seed} | _line(result)

@@ -105,8 +105,11 @@ def settings_of(name: str, size: Size, seed: int) -> Study:
                 "arguments": {"x": scenario.covariates},
             },
             "subsets": {"count": N_SUBSETS, "size": n, "levels": 40},
-            "increments": {"start": n, "factor": 2, "end": N_SUBSETS * n, "stop": "never"},
+            # The last of four is sampled cold as well.
+            "increments": {"start": n, "factor": 2, "end": N_SUBSETS * n, "stop": "never"}
+            | {"warm": True, "cold_audit": 3},
             "sampler": {
+                "engine": "lanes",
                 "chains": 4,
                 "warmup": size.warmup,
                 "draws": scenario.draws or size.draws,

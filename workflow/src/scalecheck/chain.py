@@ -27,7 +27,7 @@ from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
 from scalecheck.study import SamplerSettings
-from scalecheck.warm import SHARE, Left, leave, left_from
+from scalecheck.warm import Left, leave, left_from, warmup_of
 
 
 class Job(NamedTuple):
@@ -94,7 +94,7 @@ def _sample(
         goes_on=keeper.folder.exists(),
     )
     return fit.fit_batch(
-        batch, sampler, job.sections["seed"], job.log, journal.tell, keeper, left
+        batch, sampler, job.sections["seed"], job.log, journal.tell, keeper, None if left is None else [left]
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _run_increment(job: Job, name: str, before: str | None, number: int) -> dict
         fitted = _sample(job, batch, sampler)
         record = _write_posterior(job, fitted, 0, sampler)
     else:
-        warm = dataclasses.replace(sampler, warmup=max(1, round(SHARE * sampler.warmup)))
+        warm = dataclasses.replace(sampler, warmup=warmup_of(sampler.warmup))
         fitted = _sample(job, batch, warm, left)
         record = _write_posterior(job, fitted, 0, warm)
         if number % settings.cold_audit == 0:

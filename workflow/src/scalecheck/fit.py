@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -66,7 +66,7 @@ def fit_batch(
     log: Callable[[str], None],
     on_block: OnBlock = unwatched,
     keeper: Keeper | None = None,
-    left: Left | None = None,
+    left: Sequence[Left] | None = None,
 ) -> Fitted:
     """Find starts, sample, and time the gradient.
 
@@ -75,7 +75,7 @@ def fit_batch(
     keeper
         Saves the fits while they run; None for those that are not worth it.
     left
-        By the increment before, from which the only fit of the batch starts warm; None for a cold start.
+        By the increment before each fit, from which it starts warm; None for cold starts.
     """
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
     draws = sample_batch(batch, settings, keys, log, on_block, keeper, left)
@@ -91,7 +91,7 @@ def sample_batch(
     log: Callable[[str], None],
     on_block: OnBlock = unwatched,
     keeper: Keeper | None = None,
-    left: Left | None = None,
+    left: Sequence[Left] | None = None,
 ) -> sampler.Draws:
     """Find starts and sample.
 
@@ -129,7 +129,7 @@ def sample_batch(
     if settings.engine == "lanes" and settings.on_stall == "restart" and left is None:
         options["anew"] = _starts_anew(batch, settings, pairs[:, 0])
     if left is not None:
-        starts, options["begin"] = warm_start(batch, left, starts, pairs[0, 0])
+        starts, options["begin"] = warm_start(batch, left, starts, pairs[:, 0])
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
     with contextlib.ExitStack() as stack:

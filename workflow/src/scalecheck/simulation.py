@@ -4,31 +4,21 @@ Fits of one shape are one batch over all data sets; the checks follow data set b
 programs that are compiled once.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from scalecheck import batches, confirm, density, fit, posterior, posterior_file, store
+from scalecheck import confirm, density, fit
 from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.moments import Prior
 from scalecheck.data_sets import DataSet
-from scalecheck.diagnose import assess
 from scalecheck.evidence import Evidence
 from scalecheck.examine import Examined, examine
-from scalecheck.fit import Fitted
 from scalecheck.likelihood import Likelihood
-from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
-from scalecheck.results import FitResult
 from scalecheck.results import Study as Fits
 from scalecheck.runs import effort_of
-from scalecheck.study import SamplerSettings, Study
-
-NDArray = np.ndarray
+from scalecheck.simulated_fits import Fitting, Member, fit_all, fit_members
+from scalecheck.study import Study
 
 
 class Outcome(NamedTuple):
@@ -73,9 +63,10 @@ def run(
     log
         Takes lines of progress.
     share
-        Whether fits of the same rows, in whatever order, take the draws of the first of them.
+        As of `simulated_fits.fit_all`.
     """
-    fitted = fit_all(settings.sampler, likelihood, data_sets, log, share=share)
+    fitting = Fitting(settings.sampler, likelihood, data_sets, log)
+    fitted = fit_all(fitting, settings.increments, share=share)
     outcomes: list[Outcome] = []
     for number, (one, fits) in enumerate(zip(data_sets, fitted, strict=True), 1):
         evidence = Evidence(likelihood, one.read, prior, one.seed)
@@ -93,138 +84,16 @@ def _confirm(
     task = confirm.candidate(subsets, settings.verdict.alpha).task
     if task is None:
         return None
-    values = data_set.read(task.slices, batches.stored_columns(likelihood.model, likelihood.unit))
-    key = fit.fit_key(data_set.seed, f"{task.fit} again")
-    members = _fit_members(
-        settings.sampler, likelihood, [task], [values], [key], [0], lambda line: None
-    )
-    return Confirmation(task.fit, effort_of([result for _, result in members]).leapfrogs[0])
+    fitting = Fitting(settings.sampler, likelihood, [data_set], lambda line: None)
+    again = Member(0, task, fit.fit_key(data_set.seed, f"{task.fit} again"))
+    done = fit_members(fitting, [again])
+    return Confirmation(task.fit, effort_of([one.result for one in done]).leapfrogs[0])
 
 
 def _check(settings: Study, evidence: Evidence, fits: Fits, again: Confirmation | None) -> Outcome:
     found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
     unusable = {name: one.health.reason for name, one in fits.done.items() if not one.health.usable}
     return Outcome(found, unusable, fits)
-
-
-def fit_all(
-    sampler: SamplerSettings,
-    likelihood: Likelihood,
-    data_sets: Sequence[DataSet],
-    log: Log,
-    *,
-    share: bool = False,
-) -> list[Fits]:
-    """Fit every plan, all fits of one size together.
-
-    Parameters
-    ----------
-    sampler
-        Settings.
-    likelihood
-        Of the model.
-    data_sets
-        Their data and plans.
-    log
-        Takes lines of progress.
-    share
-        As of `run`.
-    """
-    wanted = batches.stored_columns(likelihood.model, likelihood.unit)
-    # The draws of a unit's own parameters stand in the order in which the rows of one fit name the units.
-    sources = [_sources(one, share=share and not likelihood.hidden) for one in data_sets]
-    by_size: dict[int, list[tuple[int, PlannedFit]]] = {}
-    for number, one in enumerate(data_sets):
-        for task in one.fitted:
-            if sources[number][task.fit] != task.fit:
-                continue
-            by_size.setdefault(_size(task.rows), []).append((number, task))
-    results: list[dict[str, FitResult]] = [{} for _ in data_sets]
-    for members in by_size.values():
-        tasks = [task for _, task in members]
-        values = [data_sets[number].read(task.slices, wanted) for number, task in members]
-        keys = [fit.fit_key(data_sets[number].seed, task.fit) for number, task in members]
-        owners = [number for number, _ in members]
-        for number, result in _fit_members(sampler, likelihood, tasks, values, keys, owners, log):
-            results[number][result.task.fit] = result
-    return [
-        Fits(list(one.tasks), {n: r.record for n, r in done.items()}, done)
-        for one, found, source in zip(data_sets, results, sources, strict=True)
-        for done in [_in_order(one, found, source)]
-    ]
-
-
-def _sources(one: DataSet, *, share: bool) -> dict[str, str]:
-    """Which fit each takes its draws from: by default its own."""
-    first: dict[bytes, str] = {}
-    sources: dict[str, str] = {}
-    for task in one.fitted:
-        rows = np.sort(one.read(task.slices, [store.OBSERVATION])[store.OBSERVATION])
-        sources[task.fit] = first.setdefault(rows.tobytes(), task.fit) if share else task.fit
-    return sources
-
-
-def _size(rows: int) -> int:
-    """Fits whose sizes round up to the same power of two's quarter share a program: units make sizes unequal."""
-    step = max(1, 2 ** (int(np.ceil(np.log2(max(rows, 1)))) - 3))
-    return -(-rows // step) * step
-
-
-def _fit_members(
-    sampler: SamplerSettings,
-    likelihood: Likelihood,
-    tasks: Sequence[PlannedFit],
-    values: Sequence[dict[str, NDArray]],
-    keys: Sequence[jax.Array],
-    owners: Sequence[int],
-    log: Log,
-) -> list[tuple[int, FitResult]]:
-    """Fit members of one size; give each with the number of its data set."""
-    labelled = [
-        task._replace(fit=f"{number}/{task.fit}")
-        for number, task in zip(owners, tasks, strict=True)
-    ]
-    made = batches.make_batches(
-        likelihood.model,
-        labelled,
-        values,
-        likelihood.labels,
-        likelihood.unit,
-        likelihood.compare,
-        sampler.precision,
-    )
-    key_of = {task.fit: key for task, key in zip(labelled, keys, strict=True)}
-    hidden = [site.name for site in likelihood.hidden]
-    found: list[tuple[int, FitResult]] = []
-    for batch in made:
-        batch_keys = jnp.stack([key_of[task.fit] for task in batch.tasks])
-        draws = fit.sample_batch(batch, sampler, batch_keys, log)
-        fitted = Fitted(batch, draws, np.full(len(batch.tasks), np.nan))
-        found += [_result(fitted, i, sampler, hidden) for i in range(len(batch.tasks))]
-    return found
-
-
-def _result(
-    fitted: Fitted, number: int, sampler: SamplerSettings, hidden: Sequence[str]
-) -> tuple[int, FitResult]:
-    settings = {"sampler": dataclasses.asdict(sampler)}
-    owner, name = fitted.batch.tasks[number].fit.split("/", 1)
-    record = posterior.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
-    tree = posterior_file.as_tree(posterior.datasets(fitted, number, hidden))
-    z = tree["unconstrained_posterior"]["z"].to_numpy()
-    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
-    task = fitted.batch.tasks[number]._replace(fit=name)
-    return int(owner), FitResult(task, {**record, "fit": name}, tree, health)
-
-
-def _in_order(
-    one: DataSet, found: Mapping[str, FitResult], sources: Mapping[str, str]
-) -> dict[str, FitResult]:
-    done: dict[str, FitResult] = {}
-    for task in one.fitted:
-        source = found[sources[task.fit]]
-        done[task.fit] = source._replace(task=task, record={**source.record, "fit": task.fit})
-    return done
 
 
 def prior_of(likelihood: Likelihood, seed: int) -> Prior:

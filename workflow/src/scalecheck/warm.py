@@ -6,7 +6,7 @@ step size alone. Nested increments name their units and rows in the same order, 
 smaller one come first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -64,68 +64,91 @@ def left_from(arrays: Mapping[str, NDArray]) -> Left:
     return Left(int(arrays["rows"]), arrays["step_size"], **parts)
 
 
-def leave(rows: int, draws: sampler.Draws) -> Left:
-    """Give what the only fit of a batch leaves.
+def leave(rows: int, draws: sampler.Draws, number: int = 0) -> Left:
+    """Give what a fit leaves.
 
     Parameters
     ----------
     rows
         Of the fit.
     draws
-        Of it.
+        Of its batch.
+    number
+        Of the fit in its batch.
     """
-    z = {name: values.astype("float64") for name, values in draws.z[0].items()}
+    z = {name: values.astype("float64") for name, values in draws.z[number].items()}
     flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in z.items()}
     return Left(
         rows,
-        np.asarray(draws.iterations[0].step_size[:, -1]),
-        {name: np.asarray(values[:, -1]) for name, values in draws.z[0].items()},
+        np.asarray(draws.iterations[number].step_size[:, -1]),
+        {name: np.asarray(values[:, -1]) for name, values in draws.z[number].items()},
         {name: values.mean(axis=0) for name, values in flat.items()},
         {name: values.var(axis=0) for name, values in flat.items()},
     )
 
 
+def warmup_of(cold: int) -> int:
+    """Iterations of warmup of a warm start, where a cold one has so many."""
+    return max(1, round(SHARE * cold))
+
+
 def warm_start(
-    batch: Batch, left: Left, cold: Mapping[str, jax.Array], key: jax.Array
+    batch: Batch, left: Sequence[Left], cold: Mapping[str, jax.Array], keys: jax.Array
 ) -> tuple[dict[str, jax.Array], sampler.Begin]:
-    """Give starts and what the sampler begins with, for the only fit of a batch.
+    """Give starts and what the sampler begins with, for the fits of a batch.
 
     Parameters
     ----------
     left
-        By the increment before.
+        By the increment before each.
     cold
-        Starts `(1, chain, ...)` that are known to be good: for chains whose warm start is not finite.
-    key
-        `(2,)`.
+        Starts `(fit, chain, ...)` that are known to be good: for chains whose warm start is not finite.
+    keys
+        `(fit, 2)`.
     """
-    rng = np.random.default_rng(np.asarray(key).astype("uint32"))
-    n_rows = batch.tasks[0].rows
-    of = {site.name: site for site in batch.sites if site.kind == "latent"}
+    latent = {site.name: site for site in batch.sites if site.kind == "latent"}
+    begun = [
+        _start(one, task.rows, latent, cold, np.random.default_rng(key.astype("uint32")))
+        for one, task, key in zip(left, batch.tasks, np.asarray(keys), strict=True)
+    ]
+    starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
+    good = _is_finite(batch, starts)
+    chosen = {
+        name: jnp.asarray(
+            np.where(good.reshape(*good.shape, *[1] * (values.ndim - 2)), values, cold[name])
+        )
+        for name, values in starts.items()
+    }
+    each = [
+        ravel_pytree({name: jnp.asarray(v) for name, v in variance.items()})[0]
+        for _, variance in begun
+    ]
+    sizes = np.stack([one.step_size for one in left])
+    begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
+    return chosen, sampler.Begin(sizes, begin)
+
+
+def _start(
+    left: Left,
+    n_rows: int,
+    latent: Mapping[str, Site],
+    cold: Mapping[str, jax.Array],
+    rng: np.random.Generator,
+) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """Give starts `(chain, ...)` and variances `(...)` of one fit, by site."""
     starts: dict[str, NDArray] = {}
     variance: dict[str, NDArray] = {}
     for name, values in cold.items():
         shape, dtype = values.shape[2:], np.asarray(values).dtype
-        grows = _grows(of[name], left.last[name].shape[1:], shape)
         last, spread = left.last[name].astype("float64"), left.variance[name]
-        if grows:
+        if _grows(latent[name], last.shape[1:], shape):
             last = np.stack([_extend(chain, shape, rng) for chain in last])
             spread = _extend(spread, shape, rng)
         else:
             last = left.mean[name] + APART * (last - left.mean[name])
             spread = spread * left.rows / n_rows
-        starts[name], variance[name] = last.astype(dtype), spread.astype(dtype)
-    good = _is_finite(batch, starts)
-    chosen = {
-        name: jnp.asarray(
-            np.where(good.reshape(-1, *[1] * (values.ndim - 1)), values, np.asarray(cold[name][0]))
-        )[None]
-        for name, values in starts.items()
-    }
-    flat = np.asarray(ravel_pytree({name: jnp.asarray(v) for name, v in variance.items()})[0])
-    n_chains = len(left.step_size)
-    begin = sampler.Begin(left.step_size[None], np.tile(flat, (1, n_chains, 1)))
-    return chosen, begin
+        starts[name], variance[name] = last.astype(dtype), np.asarray(spread, dtype)
+    return starts, variance
 
 
 def _grows(site: Site, before: tuple[int, ...], now: tuple[int, ...]) -> bool:
@@ -144,14 +167,15 @@ def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -
 
 
 def _is_finite(batch: Batch, starts: Mapping[str, NDArray]) -> NDArray:
-    """`(chain,)` whether energy and gradient are finite."""
+    """`(fit, chain)` whether energy and gradient are finite."""
 
     @jax.jit
+    @jax.vmap
     def check(z: Any, arrays: Any) -> jax.Array:
         energy = density.potential(batch.function)(**arrays)
         value, gradient = jax.vmap(jax.value_and_grad(energy))(z)
         parts = [jnp.isfinite(g).reshape(len(value), -1).all(1) for g in gradient.values()]
         return jnp.isfinite(value) & jnp.stack(parts).all(0)
 
-    arrays = {name: values[0] for name, values in batch.arrays.items()}
-    return np.asarray(check({name: jnp.asarray(v) for name, v in starts.items()}, arrays))
+    z = {name: jnp.asarray(values) for name, values in starts.items()}
+    return np.asarray(check(z, {name: jnp.asarray(v) for name, v in batch.arrays.items()}))

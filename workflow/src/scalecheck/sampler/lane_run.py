@@ -29,8 +29,9 @@ NDArray = np.ndarray
 STEPS, FIRST_STEPS, SECONDS = 1000, 16, 2.0
 
 # Going on with fewer fits takes another program, whose compilation takes as long as so many numbers are
-# worked through: 5 s at 3e9 numbers a second (64 lanes of a logistic regression on one core).
-COMPILE_NUMBERS = 1.5e10
+# worked through: 5 s at 1e9 numbers a second (40 lanes with 165 centred intercepts on one core; twice
+# as many of a logistic regression).
+COMPILE_NUMBERS = 5e9
 LANE_VECTORS = 50  # that a step reads or writes besides the data
 
 MOST_RESTARTS = 2  # of a chain
@@ -90,14 +91,14 @@ class Run:
         Looked for where all chains of a fit have ended another window, and judged by those windows
         alone: which chains are begun anew does not depend on how steps are cut into blocks.
         """
-        for fit in self.batch.fits[self.live[self.batch.fits]].tolist():
+        n_windows = self.tally.n_windows_ended()
+        changed = (n_windows != self.n_windows)[self.batch.fits] & self.live[self.batch.fits]
+        for fit in self.batch.fits[changed].tolist():
+            self.n_windows[fit] = n_windows[fit]
             by_window = self.tally.leapfrogs_by_window(fit)
-            n_windows = int(np.isfinite(by_window).all(axis=1).sum())
-            if n_windows != self.n_windows[fit]:
-                self.n_windows[fit] = n_windows
-                windows = first_stall(by_window)
-                for chain in np.flatnonzero(windows >= 0).tolist():
-                    self._restart(fit, chain, int(windows[chain]), by_window[:, chain], anew)
+            windows = first_stall(by_window)
+            for chain in np.flatnonzero(windows >= 0).tolist():
+                self._restart(fit, chain, int(windows[chain]), by_window[:, chain], anew)
 
     def _restart(self, fit: int, chain: int, window: int, by_window: NDArray, anew: Anew) -> None:
         times = sum((one.fit, one.chain) == (fit, chain) for one in self.discarded)
@@ -169,7 +170,7 @@ class Run:
             place = int(np.flatnonzero(self.batch.fits == fit)[0])
             self.metrics[fit] = np.asarray(self.batch.state.adaptation.metrics[place])
             if len(self.waiting):
-                self.batch = self.batch.with_fit(place, self.begun.only(self.waiting[:1]))
+                self.batch = self.batch.with_fit(place, self.begun, int(self.waiting[0]))
                 self.waiting = self.waiting[1:]
 
     def shrink(self) -> None:

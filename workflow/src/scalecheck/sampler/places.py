@@ -1,6 +1,6 @@
 """The fits that step together, each in its place."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,14 +27,11 @@ class Batch(NamedTuple):
     state: State
     arrays: dict[str, jax.Array]
 
-    def with_fit(self, place: int, other: "Batch") -> "Batch":
-        """Put a fit, a batch of its own, in a place."""
-        put = lambda x, new: x.at[place].set(new[0])  # noqa: E731
+    def with_fit(self, place: int, others: "Batch", number: int) -> "Batch":
+        """Put one of other fits in a place."""
         fits = self.fits.copy()
-        fits[place] = other.fits[0]
-        state = jax.tree.map(put, self.state, other.state)
-        arrays = {name: put(values, other.arrays[name]) for name, values in self.arrays.items()}
-        return Batch(fits, state, arrays)
+        fits[place] = others.fits[number]
+        return Batch(fits, *_put(self[1:], place, others[1:], number))
 
     def only(self, chosen: NDArray) -> "Batch":
         """Take the fits at `(fit,)` places."""
@@ -44,3 +41,9 @@ class Batch(NamedTuple):
             jax.tree.map(take, self.state),
             {name: values[chosen] for name, values in self.arrays.items()},
         )
+
+
+@jax.jit
+def _put(parts: Any, place: Any, others: Any, number: Any) -> Any:
+    """One program: a call for each of the many parts of a lane would take longer than a block of a small fit."""
+    return jax.tree.map(lambda x, new: x.at[place].set(new[number]), parts, others)

@@ -208,6 +208,10 @@ class Tally:
         for sums, new in zip(self.pace, block, strict=True):
             sums[fits] = weight * sums[fits] + new
 
+    def n_windows_ended(self) -> NDArray:
+        """`(fit,)` warmup windows that all chains of a fit have ended."""
+        return self._n_windows(self.done.min(axis=1))
+
     def leapfrogs_by_window(self, fit: int) -> NDArray:
         """`(window, chain)` mean leapfrogs per iteration of each warmup window; NaN where it has not ended."""
         length = np.diff(self.stops, prepend=0)

@@ -1,0 +1,238 @@
+"""Fit the plans of many data sets, in memory: fits of one size are one batch over all data sets."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck import batches, fit, posterior, posterior_file, store
+from scalecheck.checks import audit
+from scalecheck.data_sets import DataSet
+from scalecheck.diagnose import assess
+from scalecheck.fit import Fitted
+from scalecheck.likelihood import Likelihood
+from scalecheck.plan import PlannedFit
+from scalecheck.program import Log
+from scalecheck.results import FitResult
+from scalecheck.results import Study as Fits
+from scalecheck.study import IncrementSettings, SamplerSettings
+from scalecheck.warm import Left, leave, warmup_of
+
+NDArray = np.ndarray
+
+
+class Member(NamedTuple):
+    """A fit of a data set.
+
+    Attributes
+    ----------
+    owner
+        Number of the data set.
+    task
+        As planned.
+    key
+        `(2,)` of its draws.
+    left
+        By the increment before, for a warm start.
+    """
+
+    owner: int
+    task: PlannedFit
+    key: jax.Array
+    left: Left | None = None
+
+
+class Done(NamedTuple):
+    """A member that is fitted, and what it leaves to the next increment."""
+
+    owner: int
+    result: FitResult
+    leave: Callable[[], Left]
+
+
+class Fitting(NamedTuple):
+    """What all fits share.
+
+    Attributes
+    ----------
+    sampler
+        Settings.
+    likelihood
+        Of the model.
+    data_sets
+        Their data and plans.
+    log
+        Takes lines of progress.
+    """
+
+    sampler: SamplerSettings
+    likelihood: Likelihood
+    data_sets: Sequence[DataSet]
+    log: Log
+
+
+def fit_all(fitting: Fitting, increments: IncrementSettings, *, share: bool = False) -> list[Fits]:
+    """Fit every plan.
+
+    Parameters
+    ----------
+    fitting
+        What to fit, and how.
+    increments
+        Whether they start warm, one after the other.
+    share
+        Whether fits of the same rows, in whatever order, take the draws of the first of them. (Not
+        increments that start warm.)
+    """
+    data_sets = fitting.data_sets
+    # The draws of a unit's own parameters stand in the order in which the rows of one fit name the units.
+    sharing = share and not fitting.likelihood.hidden
+    sources = [_sources(one, share=sharing, warm=increments.warm) for one in data_sets]
+    members = [
+        _member(one, number, task)
+        for number, one in enumerate(data_sets)
+        for task in one.fitted
+        if sources[number][task.fit] == task.fit and not _is_warm(task, increments)
+    ]
+    results: list[dict[str, FitResult]] = [{} for _ in data_sets]
+    for done in _by_size(fitting, members):
+        results[done.owner][done.result.task.fit] = done.result
+    if increments.warm:
+        for done in _fit_warm(fitting, increments):
+            results[done.owner][done.result.task.fit] = done.result
+    return [
+        Fits(list(one.tasks), {n: r.record for n, r in done.items()}, done)
+        for one, found, source in zip(data_sets, results, sources, strict=True)
+        for done in [_in_order(one, found, source)]
+    ]
+
+
+def _is_warm(task: PlannedFit, increments: IncrementSettings) -> bool:
+    return increments.warm and task.kind == "increment"
+
+
+def _member(one: DataSet, number: int, task: PlannedFit) -> Member:
+    return Member(number, task, fit.fit_key(one.seed, task.fit))
+
+
+def _by_size(fitting: Fitting, members: Sequence[Member]) -> list[Done]:
+    by_size: dict[int, list[Member]] = {}
+    for member in members:
+        by_size.setdefault(_size(member.task.rows), []).append(member)
+    return [done for same in by_size.values() for done in fit_members(fitting, same)]
+
+
+def _fit_warm(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
+    """Fit the increments of all data sets, the first cold, each of the others from what the one before left."""
+    chains = [
+        [task for task in one.fitted if task.kind == "increment"] for one in fitting.data_sets
+    ]
+    short = dataclasses.replace(fitting.sampler, warmup=warmup_of(fitting.sampler.warmup))
+    found: list[Done] = []
+    left: dict[int, Left] = {}
+    for step in range(max(map(len, chains), default=0)):
+        members = [
+            _member(one, number, chain[step])._replace(left=left.get(number))
+            for number, (one, chain) in enumerate(zip(fitting.data_sets, chains, strict=True))
+            if step < len(chain)
+        ]
+        done = _by_size(fitting._replace(sampler=short) if step else fitting, members)
+        left = {one.owner: one.leave() for one in done}
+        found += (
+            _audited(fitting, members, done) if step and step % settings.cold_audit == 0 else done
+        )
+    return found
+
+
+def _audited(fitting: Fitting, members: Sequence[Member], warm: Sequence[Done]) -> list[Done]:
+    """Fit them cold as well, and compare."""
+    again = [
+        one._replace(
+            key=fit.fit_key(fitting.data_sets[one.owner].seed, f"{one.task.fit} cold"), left=None
+        )
+        for one in members
+    ]
+    cold = {one.owner: one.result for one in _by_size(fitting, again)}
+    found: list[Done] = []
+    for one in warm:
+        compared = audit.compare(one.result.z, cold[one.owner].z)
+        spent = {name: cold[one.owner].record[name] for name in ("gradients", "draws")}
+        record = {**one.result.record, "audit": {**compared._asdict(), **spent}}
+        found.append(one._replace(result=one.result._replace(record=record)))
+    return found
+
+
+def _sources(one: DataSet, *, share: bool, warm: bool) -> dict[str, str]:
+    """Which fit each takes its draws from: by default its own."""
+    first: dict[bytes, str] = {}
+    sources: dict[str, str] = {}
+    for task in one.fitted:
+        rows = np.sort(one.read(task.slices, [store.OBSERVATION])[store.OBSERVATION])
+        shares = share and not (warm and task.kind == "increment")
+        sources[task.fit] = first.setdefault(rows.tobytes(), task.fit) if shares else task.fit
+    return sources
+
+
+def _size(rows: int) -> int:
+    """Fits whose sizes round up to the same power of two's quarter share a program: units make sizes unequal."""
+    step = max(1, 2 ** (int(np.ceil(np.log2(max(rows, 1)))) - 3))
+    return -(-rows // step) * step
+
+
+def fit_members(fitting: Fitting, members: Sequence[Member]) -> list[Done]:
+    """Fit members of one size.
+
+    Parameters
+    ----------
+    fitting
+        What they share.
+    members
+        All with a warm start, or none.
+    """
+    likelihood, sampler = fitting.likelihood, fitting.sampler
+    wanted = batches.stored_columns(likelihood.model, likelihood.unit)
+    of = {f"{one.owner}/{one.task.fit}": one for one in members}
+    values = [fitting.data_sets[one.owner].read(one.task.slices, wanted) for one in members]
+    made = batches.make_batches(
+        likelihood.model,
+        [one.task._replace(fit=label) for label, one in of.items()],
+        values,
+        likelihood.labels,
+        likelihood.unit,
+        likelihood.compare,
+        sampler.precision,
+    )
+    found: list[Done] = []
+    for batch in made:
+        own = [of[task.fit] for task in batch.tasks]
+        keys = jnp.stack([one.key for one in own])
+        left = [one.left for one in own if one.left is not None]
+        draws = fit.sample_batch(batch, sampler, keys, fitting.log, left=left or None)
+        fitted = Fitted(batch, draws, np.full(len(own), np.nan))
+        found += [_done(fitting, fitted, i, one) for i, one in enumerate(own)]
+    return found
+
+
+def _done(fitting: Fitting, fitted: Fitted, number: int, member: Member) -> Done:
+    sampler = fitting.sampler
+    settings = {"sampler": dataclasses.asdict(sampler)}
+    record = posterior.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
+    hidden = [site.name for site in fitting.likelihood.hidden]
+    tree = posterior_file.as_tree(posterior.datasets(fitted, number, hidden))
+    z = tree["unconstrained_posterior"]["z"].to_numpy()
+    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
+    result = FitResult(member.task, {**record, "fit": member.task.fit}, tree, health)
+    return Done(member.owner, result, lambda: leave(member.task.rows, fitted.draws, number))
+
+
+def _in_order(
+    one: DataSet, found: Mapping[str, FitResult], sources: Mapping[str, str]
+) -> dict[str, FitResult]:
+    done: dict[str, FitResult] = {}
+    for task in one.fitted:
+        source = found[sources[task.fit]]
+        done[task.fit] = source._replace(task=task, record={**source.record, "fit": task.fit})
+    return done
