@@ -167,13 +167,30 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     table.to_csv(RESULTS, mode="a", header=not RESULTS.exists(), index=False, float_format="%.4g")
     numbers = table.drop(columns=["date", "seed"]).groupby(["problem", "engine"], sort=False)
-    medians = numbers.median()
-    base = medians["ess_per_cpu_second"].xs("numpyro, all together", level="engine")
-    medians["over_numpyro"] = (
-        medians["ess_per_cpu_second"]
-        / base.reindex(medians.index.get_level_values("problem")).to_numpy()
+    print(with_ratios(numbers.median()).round(3).to_string())
+
+
+def with_ratios(medians: pd.DataFrame) -> pd.DataFrame:
+    """Set every engine beside the two that all are compared with.
+
+    `over_numpyro` is of effective draws per second, compilation left out. `over_fresh` is the time of a
+    loop of fresh `MCMC` objects, each of which compiles, over that of the engine with its compilation,
+    and `over_fresh_compiled` over that without.
+    """
+    problems = medians.index.get_level_values("problem")
+
+    def of(engine: str, column: str) -> np.ndarray:
+        own = medians[column].unstack("engine")
+        return own.get(engine, pd.Series(np.nan, own.index)).reindex(problems).to_numpy()
+
+    cold = medians["cpu_seconds"] + medians["compile_cpu_seconds"]
+    fresh = of("a loop of fresh MCMC", "cpu_seconds")
+    return medians.assign(
+        over_numpyro=medians["ess_per_cpu_second"]
+        / of("numpyro, all together", "ess_per_cpu_second"),
+        over_fresh=fresh / cold,
+        over_fresh_compiled=fresh / medians["cpu_seconds"],
     )
-    print(medians.round(3).to_string())
 
 
 if __name__ == "__main__":
