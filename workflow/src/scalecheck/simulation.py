@@ -6,7 +6,7 @@ programs that are compiled once.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,16 +95,17 @@ def _confirm(
         return None
     values = data_set.read(task.slices, batches.stored_columns(likelihood.model, likelihood.unit))
     key = fit.fit_key(data_set.seed, f"{task.fit} again")
-    members = _fit_members(
+    (member,) = _fit_members(
         settings.sampler, likelihood, [task], [values], [key], [0], lambda line: None
     )
-    return Confirmation(task.fit, effort_of([result for _, result in members]).leapfrogs[0])
+    if member.result is None:
+        return None
+    return Confirmation(task.fit, effort_of([member.result]).leapfrogs[0])
 
 
 def _check(settings: Study, evidence: Evidence, fits: Fits, again: Confirmation | None) -> Outcome:
     found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
-    unusable = {name: one.health.reason for name, one in fits.done.items() if not one.health.usable}
-    return Outcome(found, unusable, fits)
+    return Outcome(found, fits.unusable, fits)
 
 
 def fit_all(
@@ -139,19 +140,23 @@ def fit_all(
             if sources[number][task.fit] != task.fit:
                 continue
             by_size.setdefault(_size(task.rows), []).append((number, task))
-    results: list[dict[str, FitResult]] = [{} for _ in data_sets]
+    results: list[dict[str, _Member]] = [{} for _ in data_sets]
     for members in by_size.values():
         tasks = [task for _, task in members]
         values = [data_sets[number].read(task.slices, wanted) for number, task in members]
         keys = [fit.fit_key(data_sets[number].seed, task.fit) for number, task in members]
         owners = [number for number, _ in members]
-        for number, result in _fit_members(sampler, likelihood, tasks, values, keys, owners, log):
-            results[number][result.task.fit] = result
-    return [
-        Fits(list(one.tasks), {n: r.record for n, r in done.items()}, done)
-        for one, found, source in zip(data_sets, results, sources, strict=True)
-        for done in [_in_order(one, found, source)]
-    ]
+        for member in _fit_members(sampler, likelihood, tasks, values, keys, owners, log):
+            results[member.owner][member.record["fit"]] = member
+    return [_in_order(*each) for each in zip(data_sets, results, sources, strict=True)]
+
+
+class _Member(NamedTuple):
+    """A fit of a data set, `owner`; without a result where it was ended without draws."""
+
+    owner: int
+    record: dict[str, Any]
+    result: FitResult | None
 
 
 def _sources(one: DataSet, *, share: bool) -> dict[str, str]:
@@ -178,8 +183,8 @@ def _fit_members(
     keys: Sequence[jax.Array],
     owners: Sequence[int],
     log: Log,
-) -> list[tuple[int, FitResult]]:
-    """Fit members of one size; give each with the number of its data set."""
+) -> list[_Member]:
+    """Fit members of one size."""
     labelled = [
         task._replace(fit=f"{number}/{task.fit}")
         for number, task in zip(owners, tasks, strict=True)
@@ -195,7 +200,7 @@ def _fit_members(
     )
     key_of = {task.fit: key for task, key in zip(labelled, keys, strict=True)}
     hidden = [site.name for site in likelihood.hidden]
-    found: list[tuple[int, FitResult]] = []
+    found: list[_Member] = []
     for batch in made:
         batch_keys = jnp.stack([key_of[task.fit] for task in batch.tasks])
         draws = fit.sample_batch(batch, sampler, batch_keys, log)
@@ -206,25 +211,29 @@ def _fit_members(
 
 def _result(
     fitted: Fitted, number: int, sampler: SamplerSettings, hidden: Sequence[str]
-) -> tuple[int, FitResult]:
+) -> _Member:
     settings = {"sampler": dataclasses.asdict(sampler)}
     owner, name = fitted.batch.tasks[number].fit.split("/", 1)
     record = posterior.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
+    record = {**record, "fit": name}
+    if record["status"] == "stopped":
+        return _Member(int(owner), record, None)
     tree = posterior_file.as_tree(posterior.datasets(fitted, number, hidden))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
     task = fitted.batch.tasks[number]._replace(fit=name)
-    return int(owner), FitResult(task, {**record, "fit": name}, tree, health)
+    return _Member(int(owner), record, FitResult(task, record, tree, health))
 
 
-def _in_order(
-    one: DataSet, found: Mapping[str, FitResult], sources: Mapping[str, str]
-) -> dict[str, FitResult]:
+def _in_order(one: DataSet, found: Mapping[str, _Member], sources: Mapping[str, str]) -> Fits:
+    recorded: dict[str, dict[str, Any]] = {}
     done: dict[str, FitResult] = {}
     for task in one.fitted:
         source = found[sources[task.fit]]
-        done[task.fit] = source._replace(task=task, record={**source.record, "fit": task.fit})
-    return done
+        recorded[task.fit] = {**source.record, "fit": task.fit}
+        if source.result is not None:
+            done[task.fit] = source.result._replace(task=task, record=recorded[task.fit])
+    return Fits(list(one.tasks), recorded, done)
 
 
 def prior_of(likelihood: Likelihood, seed: int) -> Prior:

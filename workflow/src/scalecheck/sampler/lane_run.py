@@ -285,5 +285,5 @@ class Run:
                     np.nan,
                 ),
             )
-            for number, (start, stop) in enumerate(zip((0, *stops[:-1]), stops, strict=True))
+            for number, (start, stop) in enumerate(zip((0, *stops), stops, strict=False))
         ]

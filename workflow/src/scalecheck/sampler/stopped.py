@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from scalecheck.sampler.stall import earliest_stall
+from scalecheck.sampler.schedule import window_stops
+from scalecheck.sampler.stall import WINDOWS, earliest_stall
 
 NDArray = np.ndarray
 
@@ -100,3 +101,10 @@ def within(values: NDArray, start: int, stop: int) -> NDArray:
     if values.shape[1] < stop:
         return np.full((len(values), stop - start), np.nan, values.dtype)
     return values[:, start:stop]
+
+
+def stall_windows(warmup: int, stop: int) -> list[tuple[int, int]]:
+    """Give the iterations, from and to, of the windows on which it rests that a chain stalled by `stop`."""
+    stops = (0, *window_stops(warmup))
+    last = stops.index(stop)
+    return [(stops[i - 1], stops[i]) for i in range(last - WINDOWS + 1, last + 1)]
