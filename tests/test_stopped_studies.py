@@ -1,17 +1,22 @@
 """Studies with fits that were ended: each is a result, and what can be compared is."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 import small_studies
+from arviz_stats.base import array_stats
 
 from scalecheck import chain, fit, records, warm
 from scalecheck.arrays import read_arrays
+from scalecheck.checks import adaptation
+from scalecheck.records import StudyFolder
 from scalecheck.report.inputs import read_inputs
 from scalecheck.report.page import render
+from scalecheck.runs import chains_of
 from scalecheck.sampler import stall
 
 
@@ -177,8 +182,6 @@ def test_draws_that_all_chains_have_are_kept_and_judged_as_any(one_stopped, tmp_
         assert found.record["draws"] == found.z.shape[1]
         assert found.health.usable is usable
         assert usable or "reached sampler.max_gradients" in found.health.reason
-        from scalecheck.runs import chains_of
-        from scalecheck.checks import adaptation
 
         finding = adaptation.step(chains_of(found), 1.0)
         assert "reached sampler.max_gradients" in finding.message
@@ -187,10 +190,6 @@ def test_draws_that_all_chains_have_are_kept_and_judged_as_any(one_stopped, tmp_
 
 def copy_of(small, path):
     """Give the prepared study without its fits."""
-    import shutil
-
-    from scalecheck.records import StudyFolder
-
     shutil.copytree(small.folder.path, path / "small", ignore=shutil.ignore_patterns("fits"))
     return StudyFolder(path / "small")
 
@@ -274,8 +273,6 @@ def test_subsets_and_the_first_increment_start_from_the_prior(one_stopped, tmp_p
 def test_with_numpyro_an_increment_that_starts_from_the_previous_one_ends_where_the_exact_posterior_is(
     all_stopped, tmp_path
 ):
-    from arviz_stats.base import array_stats
-
     small = all_stopped.small
     job = job_with(small, start="previous", max_gradients=None)
     job = job._replace(folder=copy_of(small, tmp_path))

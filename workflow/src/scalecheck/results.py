@@ -15,6 +15,26 @@ from scalecheck.records import StudyFolder
 NDArray = np.ndarray
 
 
+FIT_COLUMNS = (
+    "status",
+    "usable",
+    "reason",
+    "iterations",
+    "leapfrogs_per_iteration",
+    "gradients_warmup",
+)
+FIT_COLUMNS += ("gradients_sampling", "seconds_per_gradient", "seconds_compile", "seconds_warmup")
+FIT_COLUMNS += (
+    "seconds_sampling",
+    "capped",
+    "restarts",
+    "step_size",
+    "divergences",
+    "depth_saturated",
+)
+FIT_COLUMNS += ("rhat_max", "ess_min", "e_bfmi_min")
+
+
 class FitResult(NamedTuple):
     """A fit that was done.
 
@@ -127,7 +147,8 @@ def read_study(folder: StudyFolder, order: str) -> Study:
 
 def fits_table(study: Study) -> pd.DataFrame:
     """Cost decomposition and health, one row per planned fit."""
-    return pd.DataFrame([_fit_row(study, task) for task in study.tasks])
+    rows = [_fit_row(study, task) for task in study.tasks]
+    return pd.DataFrame(rows, columns=[*records.PLAN_COLUMNS, *FIT_COLUMNS])
 
 
 def _fit_row(study: Study, task: PlannedFit) -> Mapping[str, Any]:
