@@ -261,6 +261,12 @@ def test_an_increment_that_was_stopped_leaves_what_it_was_left(one_stopped):
     assert int(third["rows"]) == 200
 
 
+def test_after_a_first_increment_that_left_nothing_the_next_starts_as_that(all_stopped):
+    lines = []
+    assert chain._left(all_stopped.small.job(lines.append), "increment-01") is None
+    assert lines == ["increment-01 left nothing: the next increment starts as the first"]
+
+
 def test_subsets_and_the_first_increment_start_from_the_prior(one_stopped, tmp_path):
     small = one_stopped.small
     job = job_with(small, start="prior")._replace(folder=copy_of(small, tmp_path))

@@ -203,6 +203,9 @@ def _run_increment(job: Job, name: str, before: str | None, number: int) -> dict
 def _left(job: Job, before: str) -> Left | None:
     """Read what an increment left; None, and a start as the first one's, where that is damaged or nothing."""
     path = job.folder.left(before)
+    if not path.exists():
+        job.log(f"{before} left nothing: the next increment starts as the first")
+        return None
     try:
         return left_from(read_arrays(path))
     except DAMAGE as error:
