@@ -258,6 +258,27 @@ CASES = {
         "configuration",
         'study.yaml: increments.warm needs sampler.metric to be diagonal, got "dense"',
     ),
+    "warm starts beside starts from the previous increment": (
+        {
+            "settings": {
+                "increments": {"warm": True},
+                "sampler": {"engine": "lanes", "start": "previous"},
+            }
+        },
+        "configuration",
+        "study.yaml: sampler.start is previous, but with increments.warm increments start from the previous one"
+        " already: use one of the two",
+    ),
+    "no gradient at all": (
+        {"settings": {"sampler": {"max_gradients": 0}}},
+        "configuration",
+        "study.yaml: sampler.max_gradients must be at least 1, got 0",
+    ),
+    "part of a gradient": (
+        {"settings": {"sampler": {"max_gradients": 1.5}}},
+        "configuration",
+        "study.yaml: sampler.max_gradients must be",
+    ),
     # columns
     "misspelt argument": (
         {"settings": {"model": {"arguments": {"x": "xx"}}}},

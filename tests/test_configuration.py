@@ -159,8 +159,6 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sampler": {"start": "previous"}}, 'sampler.start is "previous", but'),
-        ({"sampler": {"on_stall": "stop"}}, 'sampler.on_stall is "stop", but'),
         ({"sampler": {"reparam": {"b": 0}}}, 'sampler.reparam is {"b": 0}, but'),
         ({"approximation": "always"}, 'approximation is "always", but'),
         ({"remedies": "auto"}, 'remedies is "auto", but'),

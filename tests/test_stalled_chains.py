@@ -1,52 +1,27 @@
-"""Chains that stall in warmup begin anew, the same ones however the run is cut, and no other is touched."""
+"""Chains that stall in warmup begin anew or end their fit: the same however the run is cut, and no other is touched."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from two_modes import FAR, back_near, run, run_killed, same
 
-from scalecheck.sampler import Saved, Settings, sample_lanes
-from scalecheck.sampler.stall import first_stall
+from scalecheck.sampler.stall import earliest_stall, first_stall
 
 NAN = np.nan
-FAR = 60.0
-# Two modes: a standard normal at 0, and far away one so correlated that no diagonal metric helps.
-TIGHT = np.linalg.inv(np.array([[1.0, 0.9995], [0.9995, 1.0]])).astype("float32")
-
-
-def two_modes(tight):
-    def potential(z):
-        x = z["x"]
-        away = x - FAR
-        return -jnp.logaddexp(-0.5 * x @ x, -0.5 * away @ tight @ away)
-
-    return potential
-
-
-def run(anew=lambda fit, chain, times: {"x": np.full(2, 0.1 * times, "float32")}, **options):
-    """Two fits of four chains; chain 2 of the second starts in the far mode."""
-    starts = np.random.default_rng(1).normal(size=(2, 4, 2)).astype("float32")
-    starts[1, 2] = FAR
-    return sample_lanes(
-        two_modes,
-        {"tight": np.stack([TIGHT, TIGHT])},
-        {"x": starts},
-        Settings(300, 0.8, 10, ()),
-        key=jax.random.split(jax.random.PRNGKey(4), 2),
-        draws=100,
-        anew=anew,
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")
 def restarted():
-    return run()
+    return run(anew=back_near)
 
 
 @pytest.fixture(scope="module")
 def ignored():
-    return run(anew=None)
+    return run()
+
+
+@pytest.fixture(scope="module")
+def stopped():
+    return run(stops_stalled=True)
 
 
 def test_a_chain_that_stalls_begins_anew_and_is_recorded(restarted, ignored):
@@ -67,35 +42,14 @@ def test_the_other_chains_are_not_touched(restarted, ignored):
 
 
 def test_which_chains_begin_anew_does_not_depend_on_how_steps_are_cut(restarted):
-    other = run(steps=61)
-    assert other.discarded == restarted.discarded
-    for one, two in zip(other.z, restarted.z, strict=True):
-        np.testing.assert_array_equal(one["x"], two["x"])
+    same(run(anew=back_near, steps=61), restarted)
 
 
 def test_a_run_with_a_discarded_chain_is_resumed_with_the_same_bits(restarted):
-    saved, state = [], []
+    def is_due(state, n):
+        return len(state["discarded"]) and n % 3 == 0 and n < 40
 
-    class Left(Exception):
-        pass
-
-    def keep(take):
-        snapshot = take()
-        saved.append(snapshot.news)
-        state.append(snapshot.state)
-        if len(state[-1]["discarded"]) and len(state) % 3 == 0 and len(state) < 40:
-            raise Left
-
-    found = None
-    while found is None:
-        try:
-            before = Saved(state[-1], list(saved)) if state else None
-            found = run(keep=keep, saved=before, steps=200)
-        except Left:
-            pass
-    assert list(found.discarded) == list(restarted.discarded)
-    for one, two in zip(found.z, restarted.z, strict=True):
-        np.testing.assert_array_equal(one["x"], two["x"])
+    same(run_killed(is_due, anew=back_near, steps=200), restarted)
 
 
 def test_a_chain_begins_anew_twice_at_most():
@@ -125,3 +79,73 @@ def test_a_chain_begins_anew_twice_at_most():
 )
 def test_the_window_in_which_a_chain_first_stalled(leapfrogs, expected):
     assert first_stall(np.array(leapfrogs, float)).tolist() == expected
+
+
+# ---- instead of beginning anew, the fit may end
+
+
+def test_a_fit_ends_at_the_window_by_which_a_chain_is_known_to_stall(stopped, restarted, ignored):
+    (one,) = stopped.stopped
+    (begun_anew,) = restarted.discarded
+    assert (one.fit, one.why, one.chains) == (1, "stalled", (2,))
+    assert one.iterations == (begun_anew.iterations,) * 4
+    seen = ignored.iterations[1].n_steps[:, : begun_anew.iterations]
+    assert one.leapfrogs == tuple(seen.sum(axis=1))
+    np.testing.assert_array_equal(stopped.iterations[1].n_steps, seen)
+    assert stopped.z[1]["x"].shape == (4, 0, 2)
+    assert stopped.discarded == []
+
+
+def test_windows_that_a_stopped_fit_has_not_ended_are_unknown(stopped, ignored):
+    stop = stopped.stopped[0].iterations[0]
+    for one, other in zip(stopped.windows, ignored.windows, strict=True):
+        for name in ("step_size", "acceptance_rate", "inverse_mass_matrix"):
+            found, expected = getattr(one, name), getattr(other, name)
+            np.testing.assert_array_equal(found[0], expected[0])
+            if one.stop <= stop:
+                np.testing.assert_array_equal(found[1], expected[1])
+            else:
+                assert np.isnan(found[1]).all()
+
+
+def test_the_other_fits_are_not_touched(stopped, ignored):
+    np.testing.assert_array_equal(stopped.z[0]["x"], ignored.z[0]["x"])
+
+
+def test_where_a_fit_ends_does_not_depend_on_how_steps_are_cut(stopped):
+    same(run(stops_stalled=True, steps=61), stopped)
+
+
+def test_a_run_with_a_stopped_fit_is_resumed_with_the_same_bits(stopped):
+    def is_due(state, n):
+        return n % 3 == 0 and n < 40
+
+    same(run_killed(is_due, stops_stalled=True, steps=200), stopped)
+
+
+def test_numpyro_ends_a_fit_by_the_same_rule():
+    stopped, ignored = run("numpyro", stops_stalled=True), run("numpyro")
+    (one,) = stopped.stopped
+    assert (one.fit, one.why, one.chains) == (1, "stalled", (2,))
+    n_steps = ignored.iterations[1].n_steps
+    stops = [window.stop for window in ignored.windows]
+    by_window = np.stack([part.mean(axis=1) for part in np.split(n_steps, stops, axis=1)[:-1]])
+    assert one.iterations == (stops[first_stall(by_window)[2]],) * 4
+    np.testing.assert_array_equal(stopped.iterations[1].n_steps, n_steps[:, : one.iterations[0]])
+    assert stopped.z[1]["x"].shape == (4, 0, 2)
+    np.testing.assert_array_equal(stopped.z[0]["x"], ignored.z[0]["x"])
+
+
+@pytest.mark.parametrize(
+    ("leapfrogs", "expected"),
+    [
+        ([[3, 3, 3], [3, 3, 3]], None),
+        ([[3, 99, 3], [3, 99, 3], [3, 3, 3]], (1, (1,))),
+        # Two stall, one of them a window earlier: what the other did then is not known to whoever
+        # looked as soon as the first was seen.
+        ([[3, 99, 3, 3, 3], [3, 99, 3, 99, 3], [3, 99, 3, 99, 3]], (1, (1,))),
+        ([[3, 99, 3, 99, 3], [3, 99, 3, 99, 3]], (1, (1, 3))),
+    ],
+)
+def test_the_first_of_all_stalls(leapfrogs, expected):
+    assert earliest_stall(np.array(leapfrogs, float)) == expected

@@ -121,7 +121,9 @@ def test_every_so_many_increments_one_is_sampled_cold_as_well(study):
     assert findings
 
 
-def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_cold(study, tmp_path):
+def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_as_the_first(
+    study, tmp_path
+):
     path = study.folder.left("increment-01")
     whole, lines = path.read_bytes(), []
     try:
@@ -129,7 +131,7 @@ def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_cold(s
         assert chain._left(study.job(lines.append), "increment-01") is None
     finally:
         path.write_bytes(whole)
-    assert lines[0].endswith("the next increment starts cold")
+    assert lines[0].endswith("the next increment starts as the first")
 
 
 # ---- the audit

@@ -21,7 +21,15 @@ from scalecheck.records import StudyFolder
 from scalecheck.sampler import TimeLeft
 
 SCRIPT = Path(__file__).parents[1] / "scripts/watch.py"
-FITS = ("subset-01", "subset-02", "axis-source", "increment-01", "increment-02", "increment-03")
+FITS = (
+    "subset-01",
+    "subset-02",
+    "axis-source",
+    "axis-year",
+    "increment-01",
+    "increment-02",
+    "increment-03",
+)
 NOW = 1_700_000_000.0  # long ago, so that a file that a test writes is the newest
 
 
@@ -137,7 +145,9 @@ def study(tmp_path):
         os.utime(path, (NOW - 5, NOW - 5))
     done = {"status": "done", "reason": "", "seconds": {"warmup": 8.0, "sampling": 9.0}}
     skipped = {"status": "skipped", "reason": "increment-01 (500 rows) was found to break"}
-    for fit, record in (("increment-01", done), ("increment-03", skipped)):
+    stopped = {**done, "status": "stopped", "reason": "chain 2 stalled in warmup"}
+    ended = {"increment-01": done, "increment-03": skipped, "axis-year": stopped}
+    for fit, record in ended.items():
         records.write_json(folder.record(fit), record)
         os.utime(folder.record(fit), (NOW - 4, NOW - 4))
     os.utime(folder.plan, (NOW - 60, NOW - 60))
@@ -155,6 +165,7 @@ def test_every_state_is_told_from_the_files_and_what_runs_comes_first(study):
         "subset-02": "sampled",
         "increment-02": "waiting",
         "increment-01": "done",
+        "axis-year": "stopped",
         "increment-03": "skipped",
     }
     assert [one.state for one in running.read_states(study, NOW)] == list(running.STATES)
@@ -212,7 +223,7 @@ def test_the_table_shows_each_chain_and_marks_the_one_that_stalls(study):
     assert "chain 2 stalls" in stalled
     (row,) = [text for text in styled.splitlines() if "subset-01" in text]
     assert "\x1b[1;31m" in row  # bold red
-    assert summary.startswith("golf: 1 of 6 fits done, 1 running, 1 starting, 1 sampled, 1 waiting")
+    assert summary.startswith("golf: 1 of 7 fits done, 1 running, 1 starting, 1 sampled, 1 waiting")
     assert summary.rstrip().endswith("left for those that run")
 
 
@@ -279,13 +290,13 @@ def test_once_prints_the_table_and_ends(study, monkeypatch, capsys):
     run_program(monkeypatch, study.path, "--once")
     printed = capsys.readouterr().out
     assert "subset-01" in printed
-    assert "golf: 1 of 6 fits done" in printed
+    assert "golf: 1 of 7 fits done" in printed
 
 
 def test_with_a_verdict_the_program_ends_by_itself(study, monkeypatch, capsys):
     records.write_json(study.verdict, {})
     run_program(monkeypatch, study.path)
-    assert "golf: 1 of 6 fits done" in capsys.readouterr().out
+    assert "golf: 1 of 7 fits done" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_it_quietly(study, monkeypatch, capsys):

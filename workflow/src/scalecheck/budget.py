@@ -44,7 +44,7 @@ def refusal(recorded: Records, rows: int, budget: BudgetSettings) -> str:
     """
     if budget.seconds is None:
         return ""
-    spent = sum(sum(one["seconds"].values()) for one in recorded if one["status"] == "done")
+    spent = sum(sum(one["seconds"].values()) for one in recorded if one["status"] != "skipped")
     found = fit_of(recorded, rows, budget)
     if spent + (found.seconds[1] if found else 0.0) <= budget.seconds:
         return ""

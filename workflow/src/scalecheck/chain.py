@@ -26,6 +26,7 @@ from scalecheck.journal import Journal
 from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
+from scalecheck.stops import is_without_draws
 from scalecheck.study import SamplerSettings
 from scalecheck.warm import Left, leave, left_from, warmup_of
 
@@ -101,11 +102,14 @@ def _sample(
 def _write_posterior(
     job: Job, fitted: fit.Fitted, number: int, sampler: SamplerSettings, n_fits: int = 1
 ) -> dict[str, Any]:
-    """Write the posterior of one fit of a batch; give its record."""
+    """Write the posterior of one fit of a batch, if it has one; give its record."""
     # Each fit's share; all of a job import together.
     importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
-    groups = posterior.datasets(fitted, number, sampler.keep)
-    posterior_file.write_posterior(job.folder.posterior(fitted.batch.tasks[number].fit), groups)
+    path = job.folder.posterior(fitted.batch.tasks[number].fit)
+    if is_without_draws(fitted.draws, number, sampler.warmup):
+        path.unlink(missing_ok=True)
+    else:
+        posterior_file.write_posterior(path, posterior.datasets(fitted, number, sampler.keep))
     return posterior.record(fitted, number, sampler, job.raw, job.device, importing)
 
 
@@ -132,6 +136,7 @@ def write_batch(job: Job, fits: list[str], manifest: Path | None) -> None:
     """Run a batch and write its records; the manifest, if asked for, comes last of all."""
     recorded = run_batch(job, fits)
     for record in recorded:
+        _say_stopped(job, record)
         records.write_json(job.folder.record(record["fit"]), record)
     if manifest is not None:
         records.write_json(manifest, {"fits": fits})
@@ -154,45 +159,57 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
         records.write_json(job.folder.record(name), posterior.skipped_record(task, job.raw, reason))
         return
     recorded.append(_run_increment(job, name, before, len(recorded)))
+    _say_stopped(job, recorded[-1])
     if before:
-        if job.sections["increments"].stop == "misfit":
+        if job.sections["increments"].stop == "misfit" and recorded[-1]["status"] == "done":
             recorded[-1]["stop"] = _look(job, so_far, recorded)
         _say_forecast(job, name, recorded)
     records.write_json(job.folder.record(name), recorded[-1])
     _clear(job, [name])
 
 
+def _say_stopped(job: Job, record: Mapping[str, Any]) -> None:
+    if record["status"] == "stopped":
+        job.log(f"{record['fit']}: stopped: {record['reason']}")
+
+
 def _run_increment(job: Job, name: str, before: str | None, number: int) -> dict[str, Any]:
     """Sample one increment, write its posterior and what it leaves to the next; give its record.
 
-    Where increments start warm, every `cold_audit`-th is sampled cold as well, and compared.
+    Where increments start warm, every `cold_audit`-th is sampled cold as well, and compared. One that was
+    stopped leaves what it was left.
     """
     settings, sampler = job.sections["increments"], job.sections["sampler"]
     (batch,) = _read(job, [name])
     has_parameters = any(site.kind == "latent" for site in batch.sites)
-    if not settings.warm or not has_parameters:
+    if not (settings.warm or sampler.start == "previous") or not has_parameters:
         return _run_shape(job, batch, 1)[0]
     left = _left(job, before) if before else None
+    if settings.warm and left is not None:
+        sampler = dataclasses.replace(sampler, warmup=warmup_of(sampler.warmup))
+    fitted = _sample(job, batch, sampler, left)
+    record = _write_posterior(job, fitted, 0, sampler)
+    has_draws = record["status"] == "done"
+    if settings.warm and left is not None and has_draws and number % settings.cold_audit == 0:
+        record["audit"] = _audit(job, fitted, batch)
+    left = leave(batch.tasks[0].rows, fitted.draws) if has_draws else left
     if left is None:
-        fitted = _sample(job, batch, sampler)
-        record = _write_posterior(job, fitted, 0, sampler)
+        job.folder.left(name).unlink(missing_ok=True)
     else:
-        warm = dataclasses.replace(sampler, warmup=warmup_of(sampler.warmup))
-        fitted = _sample(job, batch, warm, left)
-        record = _write_posterior(job, fitted, 0, warm)
-        if number % settings.cold_audit == 0:
-            record["audit"] = _audit(job, fitted, batch)
-    write_arrays(job.folder.left(name), leave(batch.tasks[0].rows, fitted.draws).arrays())
+        write_arrays(job.folder.left(name), left.arrays())
     return record
 
 
 def _left(job: Job, before: str) -> Left | None:
-    """Read what an increment left; None, and a cold start, where that is damaged."""
+    """Read what an increment left; None, and a start as the first one's, where that is damaged or nothing."""
     path = job.folder.left(before)
+    if not path.exists():
+        job.log(f"{before} left nothing: the next increment starts as the first")
+        return None
     try:
         return left_from(read_arrays(path))
     except DAMAGE as error:
-        job.log(f"{path}: cannot be read ({error}): the next increment starts cold")
+        job.log(f"{path}: cannot be read ({error}): the next increment starts as the first")
         return None
 
 
@@ -204,10 +221,13 @@ def _audit(job: Job, warm: fit.Fitted, batch: batches.Batch) -> dict[str, Any]:
     again = batch._replace(tasks=(task._replace(fit=f"{task.fit} cold"),))
     cold = fit.fit_batch(again, sampler, job.sections["seed"], job.log)
     vector = batch.vector
-    found = audit.compare(*(np.asarray(vector.pack(one.draws.z[0], 2)) for one in (warm, cold)))
     cost = posterior.record(cold, 0, sampler, job.raw, job.device, (0.0, 0.0))
-    kept = ("gradients", "seconds", "cpu_seconds", "draws")
-    return {**found._asdict(), **{name: cost[name] for name in kept}}
+    kept = {name: cost[name] for name in ("gradients", "seconds", "cpu_seconds", "draws")}
+    if cost["status"] == "stopped":
+        job.log(f"{task.fit}: not compared, the cold fit was stopped: {cost['reason']}")
+        return {"p": None, **kept}
+    found = audit.compare(*(np.asarray(vector.pack(one.draws.z[0], 2)) for one in (warm, cold)))
+    return {**found._asdict(), **kept}
 
 
 def _increments(job: Job, name: str) -> list[PlannedFit]:
@@ -219,7 +239,8 @@ def _increments(job: Job, name: str) -> list[PlannedFit]:
 
 def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[dict[str, Any]]) -> str:
     """Why an increment is not fitted after those before it; empty where it is."""
-    if reason := recorded[-1].get("stop") or recorded[-1]["reason"]:
+    last = recorded[-1]
+    if reason := last["reason"] if last["status"] == "skipped" else last.get("stop"):
         return reason
     if job.sections["budget"].seconds is None:
         return ""
@@ -246,7 +267,8 @@ def _look(job: Job, so_far: list[PlannedFit], recorded: list[dict[str, Any]]) ->
 
     data, record = job.sections["data"], recorded[-1]
     evidence = open_evidence(job.folder, job.sections["model"], data.outcome, job.sections["seed"])
-    fits = [read_fit(job.folder, *pair) for pair in zip(so_far, recorded, strict=True)]
+    pairs = zip(so_far, recorded, strict=True)
+    fits = [read_fit(job.folder, *pair) for pair in pairs if pair[1]["status"] == "done"]
     rows = records.read_plan(job.folder.plan)
     planned = sum(row["kind"] == "increment" for row in rows)
     found = examine.look(evidence, fits, data, planned, job.sections["verdict"]["alpha"])

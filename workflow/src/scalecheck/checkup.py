@@ -28,9 +28,8 @@ def check_up(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> Exam
     data, increments = sections["data"], sections["increments"]
     evidence = open_evidence(folder, sections["model"], data.outcome, sections["seed"])
     study = read_study(folder, increments.order)
-    for fit in study.done.values():
-        if not fit.health.usable:
-            log(f"{fit.task.fit} cannot be used: {fit.health.reason}")
+    for fit, reason in study.unusable.items():
+        log(f"{fit} cannot be used: {reason}")
     found = examine(evidence, study, data, increments, log, confirm.read(folder))
     sites = list(evidence.likelihood.vector.shapes)
     tables = {

@@ -106,14 +106,14 @@ def conclude(
     findings = findings_of(records.read_table(folder.table("findings")))
     judged = verdict.judge(verdict.complete(findings), settings.alpha)
     attribution = verdict.attribute(judged)
-    done = fits[fits.status == "done"]
-    recorded = [records.read_json(folder.record(fit)) for fit in done.fit]
+    ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
+    recorded = [records.read_json(folder.record(fit)) for fit in ran.fit]
     again = confirm.read_record(folder)
     audits = [one["audit"] for one in recorded if one.get("audit")]
     spent = [*recorded, *audits, again] if again else [*recorded, *audits]
     # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
-    needed = list(done.fit[done.kind != "level"])
-    unusable = {fit: reason for fit, reason in zip(done.fit, done.reason, strict=True) if reason}
+    needed = list(ran.fit[ran.kind != "level"])
+    unusable = {fit: reason for fit, reason in zip(ran.fit, ran.reason, strict=True) if reason}
     has_parameters = any(record["parameters"] for record in recorded)
     name, why = verdict.decide(judged, unusable, needed=needed, has_parameters=has_parameters)
     simulated = _simulated(folder) if settings.simulate else {}

@@ -14,8 +14,6 @@ from scalecheck.study import Study, section_of
 # Keys that the schema has from the start and that later work will honour: the values refused until
 # then (None: all but the default), and what to do meanwhile.
 _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
-    "sampler.start": (("previous",), "starts from the increment before are not built yet: use prior"),
-    "sampler.on_stall": (("stop",), "ending a fit at a stall is not built yet: use restart (the default) or ignore"),
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
     "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
     "remedies": (("auto",), "the search for remedies is not built yet: use never"),
@@ -71,6 +69,11 @@ def _refuse_warm(settings: dict[str, Any], file: str) -> None:
             raise StudyError(
                 f"{file}: increments.warm needs sampler.{key} to be {value}, got {json.dumps(given)}"
             )
+    if settings["increments"]["warm"] and settings["sampler"]["start"] == "previous":
+        raise StudyError(
+            f"{file}: sampler.start is previous, but with increments.warm increments start from the previous"
+            " one already: use one of the two"
+        )
 
 
 def _find(name: str, folder: Path, file: str, key: str) -> str:

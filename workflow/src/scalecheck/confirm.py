@@ -83,7 +83,8 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
     fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log)
     n_steps = fitted.draws.iterations[0].n_steps[:, sampler.warmup :]
     record = posterior.record(fitted, 0, sampler, job.raw, job.device, job.importing)
-    return {**record, "fit": task.fit, "leapfrogs": n_steps.mean(axis=1).tolist()}
+    leapfrogs = n_steps.mean(axis=1).tolist() if record["status"] == "done" else None
+    return {**record, "fit": task.fit, "leapfrogs": leapfrogs}
 
 
 def nothing(reason: str) -> dict[str, Any]:
@@ -102,4 +103,6 @@ def read_record(folder: StudyFolder) -> dict[str, Any] | None:
 def read(folder: StudyFolder) -> effort.Confirmation | None:
     """Read what the second fit of a subset took; None where there was nothing to confirm."""
     found = read_record(folder)
+    if found and found["status"] == "stopped":
+        return None  # without draws it confirms nothing
     return effort.Confirmation(found["fit"], np.array(found["leapfrogs"])) if found else None

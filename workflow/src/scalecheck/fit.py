@@ -75,7 +75,8 @@ def fit_batch(
     keeper
         Saves the fits while they run; None for those that are not worth it.
     left
-        By the increment before each fit, from which it starts warm; None for cold starts.
+        By the increment before each fit, which starts warm from it or, where `sampler.start` is `previous`,
+        cold at its draws. None for other starts.
     """
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
     draws = sample_batch(batch, settings, keys, log, on_block, keeper, left)
@@ -126,10 +127,12 @@ def sample_batch(
     began = time.perf_counter(), time.process_time()
     starts = find_starts(batch, settings, pairs[:, 0])
     options: dict[str, Any] = {}
-    if settings.engine == "lanes" and settings.on_stall == "restart" and left is None:
+    is_warm = left is not None and settings.start != "previous"
+    if settings.engine == "lanes" and settings.on_stall == "restart" and not is_warm:
         options["anew"] = _starts_anew(batch, settings, pairs[:, 0])
     if left is not None:
-        starts, options["begin"] = warm_start(batch, left, starts, pairs[:, 0])
+        starts, begin = warm_start(batch, left, starts, pairs[:, 0])
+        options |= {"begin": begin} if is_warm else {}
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
     with contextlib.ExitStack() as stack:
@@ -140,11 +143,13 @@ def sample_batch(
             density.potential(batch.function),
             batch.arrays,
             starts,
-            nuts_settings(settings, starts, is_warm=left is not None),
+            nuts_settings(settings, starts, is_warm=is_warm),
             key=pairs[:, 1],
             draws=settings.draws,
             most_draws=MOST_TIMES * settings.draws,
             enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
+            stops_stalled=settings.on_stall == "stop" and not is_warm,
+            most_gradients=settings.max_gradients,
             on_block=tell,
             **options,
         )

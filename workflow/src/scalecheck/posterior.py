@@ -16,6 +16,7 @@ from scalecheck.fit import Fitted
 from scalecheck.plan import PlannedFit
 from scalecheck.posterior_file import Group
 from scalecheck.sites import Site
+from scalecheck.stops import beyond, how_it_ended
 from scalecheck.study import SamplerSettings
 
 NDArray = np.ndarray
@@ -180,6 +181,8 @@ def record(
     }
     saturated = own.n_steps[:, warmup:] >= 2**settings.max_tree_depth - 1
     names = list(batch.vector.names)
+    ended = how_it_ended(draws, number, settings)
+    has_draws = ended["status"] == "done"
     return {
         "fit": task.fit,
         "kind": task.kind,
@@ -187,8 +190,7 @@ def record(
         "level": task.level,
         "rows": task.rows,
         "new_rows": task.new_rows,
-        "status": "done",
-        "reason": "",
+        **ended,
         "settings": sections,
         "engine_version": ENGINE_VERSION,
         "versions": versions(),
@@ -199,18 +201,19 @@ def record(
         "padded_rows": len(next(iter(batch.arrays.values()))[number]),
         "seconds": _seconds(draws.seconds, share, importing[0]),
         "cpu_seconds": _seconds(draws.cpu_seconds, share, importing[1]),
-        "draws": _n_draws(draws, number)[1],
-        "usable": not names or diagnose.usable(_packed(fitted, number)),
+        "draws": max(0, own.n_steps.shape[1] - warmup),
+        "usable": has_draws and (not names or diagnose.usable(_packed(fitted, number))),
         "seconds_per_gradient": float(fitted.seconds_per_gradient[number]),
         "gradients": {
             "warmup": own.n_steps[:, :warmup].sum(axis=1).tolist(),
             "sampling": own.n_steps[:, warmup:].sum(axis=1).tolist(),
             "discarded": [one.leapfrogs for one in discarded],
+            "cut": beyond(draws, number),
         },
         "discarded": [one._asdict() for one in discarded],
-        "step_size": own.step_size[:, -1].tolist(),
+        "step_size": own.step_size[:, -1:].ravel().tolist(),
         "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
-        "depth_saturated": float(saturated.mean()),
+        "depth_saturated": float(saturated.mean()) if saturated.size else None,
         "windows": [
             {
                 "stop": window.stop,
@@ -219,6 +222,7 @@ def record(
                 "inverse_mass_matrix": _metric(window.inverse_mass_matrix[number]),
             }
             for window in draws.windows
+            if window.stop <= own.n_steps.shape[1]
         ],
         "parameters": names,
     }

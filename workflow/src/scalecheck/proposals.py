@@ -44,7 +44,8 @@ def proposal(batch: Batch, start: str, n_chains: int) -> Proposal:
         Starts that are needed: there are twice as many candidates, as many where each takes a fit of its own.
     """
     match start:
-        case "prior":
+        # What has no increment before it starts from the prior.
+        case "prior" | "previous":
             return Proposal(_prior(batch, 2 * n_chains))
         case "uniform":
             return Proposal(_uniform(_prior(batch, 2 * n_chains)))

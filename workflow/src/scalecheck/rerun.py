@@ -23,6 +23,6 @@ def settings_of(record: Path, given: str) -> str:
     settings = made["settings"]
     if settings | {"budget": now["budget"]} != now:
         return given  # it is made again in any case
-    if made["status"] == "done" or settings["budget"]["seconds"] == now["budget"]["seconds"]:
+    if made["status"] != "skipped" or settings["budget"]["seconds"] == now["budget"]["seconds"]:
         return json.dumps(settings, sort_keys=True)
     return given

@@ -15,6 +15,26 @@ from scalecheck.records import StudyFolder
 NDArray = np.ndarray
 
 
+FIT_COLUMNS = (
+    "status",
+    "usable",
+    "reason",
+    "iterations",
+    "leapfrogs_per_iteration",
+    "gradients_warmup",
+)
+FIT_COLUMNS += ("gradients_sampling", "seconds_per_gradient", "seconds_compile", "seconds_warmup")
+FIT_COLUMNS += (
+    "seconds_sampling",
+    "capped",
+    "restarts",
+    "step_size",
+    "divergences",
+    "depth_saturated",
+)
+FIT_COLUMNS += ("rhat_max", "ess_min", "e_bfmi_min")
+
+
 class FitResult(NamedTuple):
     """A fit that was done.
 
@@ -51,7 +71,15 @@ def read_fit(folder: StudyFolder, task: PlannedFit, record: dict[str, Any]) -> F
     tree = posterior_file.read_posterior(folder.posterior(task.fit))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     energy = tree["sample_stats"]["energy"].to_numpy()
-    return FitResult(task, record, tree, diagnose.assess(z, energy, record["parameters"]))
+    health = diagnose.assess(z, energy, record["parameters"])
+    if capped_of(record) and not health.usable:
+        health = health._replace(reason=f"{capped_of(record)}; {health.reason}")
+    return FitResult(task, record, tree, health)
+
+
+def capped_of(record: Mapping[str, Any]) -> str:
+    """Give which chains of a fit took the most gradients that they may; empty where none did."""
+    return (record.get("capped") or {}).get("reason", "")
 
 
 def moments(fits: Sequence[FitResult]) -> Moments:
@@ -81,6 +109,18 @@ class Study(NamedTuple):
     recorded: dict[str, dict[str, Any]]
     done: dict[str, FitResult]
 
+    @property
+    def stopped(self) -> dict[str, str]:
+        """Fits that were ended without draws, and why."""
+        ended = {fit: one for fit, one in self.recorded.items() if one["status"] == "stopped"}
+        return {fit: one["reason"] for fit, one in ended.items()}
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Fits that ran and cannot be used, and why."""
+        bad = {name: fit.health.reason for name, fit in self.done.items() if not fit.health.usable}
+        return {**bad, **self.stopped}
+
     def usable(self, kind: str, axis: str = "") -> list[FitResult]:
         """Fits of a kind whose posterior can be used, in plan order."""
         return [
@@ -107,14 +147,16 @@ def read_study(folder: StudyFolder, order: str) -> Study:
 
 def fits_table(study: Study) -> pd.DataFrame:
     """Cost decomposition and health, one row per planned fit."""
-    return pd.DataFrame([_fit_row(study, task) for task in study.tasks])
+    rows = [_fit_row(study, task) for task in study.tasks]
+    return pd.DataFrame(rows, columns=[*records.PLAN_COLUMNS, *FIT_COLUMNS])
 
 
 def _fit_row(study: Study, task: PlannedFit) -> Mapping[str, Any]:
     record = study.recorded[task.fit]
     planned = {name: getattr(task, name) for name in records.PLAN_COLUMNS}
     if record["status"] != "done":
-        return {**planned, "status": record["status"], "usable": False, "reason": record["reason"]}
+        ended = {"status": record["status"], "usable": False, "reason": record["reason"]}
+        return {**planned, **ended, **(_cost(record) if record["status"] == "stopped" else {})}
     health = study.done[task.fit].health
     gradients = record["gradients"]
     statistics = study.done[task.fit].tree
@@ -127,18 +169,25 @@ def _fit_row(study: Study, task: PlannedFit) -> Mapping[str, Any]:
         "reason": health.reason,
         "iterations": n_chains * (n_warmup + n_draws),
         "leapfrogs_per_iteration": _all(gradients) / (n_chains * (n_warmup + n_draws)),
-        "gradients_warmup": sum(gradients["warmup"]),
-        "gradients_sampling": sum(gradients["sampling"]),
-        "seconds_per_gradient": record["seconds_per_gradient"],
-        **{
-            f"seconds_{name}": record["seconds"][name] for name in ("compile", "warmup", "sampling")
-        },
+        **_cost(record),
+        "capped": capped_of(record),
+        "restarts": len(record.get("discarded", ())),
         "step_size": float(np.mean(record["step_size"])),
         "divergences": sum(record["divergences"]),
         "depth_saturated": record["depth_saturated"],
         "rhat_max": health.rhat,
         "ess_min": health.ess,
         "e_bfmi_min": health.e_bfmi,
+    }
+
+
+def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    gradients, seconds = record["gradients"], record["seconds"]
+    return {
+        "gradients_warmup": sum(gradients["warmup"]),
+        "gradients_sampling": sum(gradients["sampling"]),
+        "seconds_per_gradient": record["seconds_per_gradient"],
+        **{f"seconds_{name}": seconds[name] for name in ("compile", "warmup", "sampling")},
     }
 
 
@@ -154,6 +203,8 @@ def estimates_table(study: Study, sites: Sequence[str]) -> pd.DataFrame:
         )
         for fit in study.done.values()
     ]
-    table = pd.concat(parts, ignore_index=True)
     first = ["fit", "kind", "axis", "level", "rows", "parameter"]
+    if not parts:
+        return pd.DataFrame(columns=[*first, *diagnose.ESTIMATES[1:]])
+    table = pd.concat(parts, ignore_index=True)
     return table[first + [name for name in table.columns if name not in first]]

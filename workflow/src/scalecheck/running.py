@@ -13,7 +13,7 @@ from scalecheck.records import StudyFolder
 SILENT = 60.0
 
 # In the order in which they are shown.
-STATES = ("running", "starting", "sampled", "waiting", "done", "skipped")
+STATES = ("running", "starting", "sampled", "waiting", "done", "stopped", "skipped")
 
 
 class FitState(NamedTuple):
@@ -96,7 +96,7 @@ def _changed(path: Path) -> float:
 
 def _state(told: dict[str, Any], record: dict[str, Any], grew: float) -> str:
     if record:
-        return "skipped" if record["status"] == "skipped" else "done"
+        return record["status"]
     if not told:
         return "starting" if grew else "waiting"
     return "sampled" if min(told["iterations"]) >= told["total"] else "running"

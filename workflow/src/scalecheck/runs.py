@@ -8,7 +8,7 @@ from scalecheck.checks.audit import Audit
 from scalecheck.checks.chains import Chains, Sampling, Window
 from scalecheck.checks.effort import Effort
 from scalecheck.checks.scaling import Growth
-from scalecheck.results import FitResult
+from scalecheck.results import FitResult, capped_of
 
 NDArray = np.ndarray
 
@@ -60,9 +60,12 @@ def chains_of(fit: FitResult) -> Chains:
         _windows(fit),
         float(settings.get("target_accept", np.nan)),
         float(settings.get("max_tree_depth", np.nan)),
-        Audit(*(audit[name] for name in Audit._fields)) if audit else None,
+        Audit(*(audit[name] for name in Audit._fields))
+        if audit and audit["p"] is not None
+        else None,
         fit.record["parameters"],
         len(fit.record.get("discarded", ())),
+        capped_of(fit.record),
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,11 +46,12 @@ class Member(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A member that is fitted, and what it leaves to the next increment."""
+    """A member that is fitted; without a result, and leaving nothing, where it was ended without draws."""
 
     owner: int
-    result: FitResult
-    leave: Callable[[], Left]
+    record: dict[str, Any]
+    result: FitResult | None
+    leave: Callable[[], Left] | None
 
 
 class Fitting(NamedTuple):
@@ -82,36 +83,27 @@ def fit_all(fitting: Fitting, increments: IncrementSettings, *, share: bool = Fa
     fitting
         What to fit, and how.
     increments
-        Whether they start warm, one after the other.
+        Whether they start warm.
     share
         Whether fits of the same rows, in whatever order, take the draws of the first of them. (Not
-        increments that start warm.)
+        increments that start from the one before.)
     """
     data_sets = fitting.data_sets
+    is_chained = increments.warm or fitting.sampler.start == "previous"
     # The draws of a unit's own parameters stand in the order in which the rows of one fit name the units.
     sharing = share and not fitting.likelihood.hidden
-    sources = [_sources(one, share=sharing, warm=increments.warm) for one in data_sets]
+    sources = [_sources(one, share=sharing, chained=is_chained) for one in data_sets]
     members = [
         _member(one, number, task)
         for number, one in enumerate(data_sets)
         for task in one.fitted
-        if sources[number][task.fit] == task.fit and not _is_warm(task, increments)
+        if sources[number][task.fit] == task.fit and not (is_chained and task.kind == "increment")
     ]
-    results: list[dict[str, FitResult]] = [{} for _ in data_sets]
-    for done in _by_size(fitting, members):
-        results[done.owner][done.result.task.fit] = done.result
-    if increments.warm:
-        for done in _fit_warm(fitting, increments):
-            results[done.owner][done.result.task.fit] = done.result
-    return [
-        Fits(list(one.tasks), {n: r.record for n, r in done.items()}, done)
-        for one, found, source in zip(data_sets, results, sources, strict=True)
-        for done in [_in_order(one, found, source)]
-    ]
-
-
-def _is_warm(task: PlannedFit, increments: IncrementSettings) -> bool:
-    return increments.warm and task.kind == "increment"
+    results: list[dict[str, Done]] = [{} for _ in data_sets]
+    chained = _fit_chains(fitting, increments) if is_chained else []
+    for done in [*_by_size(fitting, members), *chained]:
+        results[done.owner][done.record["fit"]] = done
+    return [_in_order(*each) for each in zip(data_sets, results, sources, strict=True)]
 
 
 def _member(one: DataSet, number: int, task: PlannedFit) -> Member:
@@ -125,12 +117,13 @@ def _by_size(fitting: Fitting, members: Sequence[Member]) -> list[Done]:
     return [done for same in by_size.values() for done in fit_members(fitting, same)]
 
 
-def _fit_warm(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
-    """Fit the increments of all data sets, the first cold, each of the others from what the one before left."""
+def _fit_chains(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
+    """Fit the increments of all data sets, each but the first from what the one before left."""
     chains = [
         [task for task in one.fitted if task.kind == "increment"] for one in fitting.data_sets
     ]
-    short = dataclasses.replace(fitting.sampler, warmup=warmup_of(fitting.sampler.warmup))
+    warmup = fitting.sampler.warmup
+    short = warmup_of(warmup) if settings.warm else warmup
     found: list[Done] = []
     left: dict[int, Left] = {}
     for step in range(max(map(len, chains), default=0)):
@@ -139,39 +132,46 @@ def _fit_warm(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
             for number, (one, chain) in enumerate(zip(fitting.data_sets, chains, strict=True))
             if step < len(chain)
         ]
-        done = _by_size(fitting._replace(sampler=short) if step else fitting, members)
-        left = {one.owner: one.leave() for one in done}
-        found += (
-            _audited(fitting, members, done) if step and step % settings.cold_audit == 0 else done
-        )
+        # One that was left nothing starts as the first.
+        firsts = [one for one in members if one.left is None]
+        later = [one for one in members if one.left is not None]
+        sampler = dataclasses.replace(fitting.sampler, warmup=short)
+        done = _by_size(fitting._replace(sampler=sampler), later)
+        if settings.warm and step % settings.cold_audit == 0:
+            done = _audited(fitting, later, done)
+        done += _by_size(fitting, firsts)
+        left |= {one.owner: one.leave() for one in done if one.leave is not None}
+        found += done
     return found
 
 
 def _audited(fitting: Fitting, members: Sequence[Member], warm: Sequence[Done]) -> list[Done]:
     """Fit them cold as well, and compare."""
     again = [
-        one._replace(
-            key=fit.fit_key(fitting.data_sets[one.owner].seed, f"{one.task.fit} cold"), left=None
-        )
+        one._replace(key=fit.fit_key(seed, f"{one.task.fit} cold"), left=None)
         for one in members
+        for seed in [fitting.data_sets[one.owner].seed]
     ]
-    cold = {one.owner: one.result for one in _by_size(fitting, again)}
-    found: list[Done] = []
-    for one in warm:
-        compared = audit.compare(one.result.z, cold[one.owner].z)
-        spent = {name: cold[one.owner].record[name] for name in ("gradients", "draws")}
-        record = {**one.result.record, "audit": {**compared._asdict(), **spent}}
-        found.append(one._replace(result=one.result._replace(record=record)))
-    return found
+    cold = {one.owner: one for one in _by_size(fitting, again)}
+    return [_with_audit(one, cold[one.owner]) for one in warm]
 
 
-def _sources(one: DataSet, *, share: bool, warm: bool) -> dict[str, str]:
+def _with_audit(warm: Done, cold: Done) -> Done:
+    spent = {name: cold.record[name] for name in ("gradients", "draws")}
+    if warm.result is None or cold.result is None:
+        return warm
+    compared = audit.compare(warm.result.z, cold.result.z)
+    record = {**warm.record, "audit": {**compared._asdict(), **spent}}
+    return warm._replace(record=record, result=warm.result._replace(record=record))
+
+
+def _sources(one: DataSet, *, share: bool, chained: bool) -> dict[str, str]:
     """Which fit each takes its draws from: by default its own."""
     first: dict[bytes, str] = {}
     sources: dict[str, str] = {}
     for task in one.fitted:
         rows = np.sort(one.read(task.slices, [store.OBSERVATION])[store.OBSERVATION])
-        shares = share and not (warm and task.kind == "increment")
+        shares = share and not (chained and task.kind == "increment")
         sources[task.fit] = first.setdefault(rows.tobytes(), task.fit) if shares else task.fit
     return sources
 
@@ -220,19 +220,24 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: Member) -> Done
     sampler = fitting.sampler
     settings = {"sampler": dataclasses.asdict(sampler)}
     record = posterior.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
+    record = {**record, "fit": member.task.fit}
+    if record["status"] == "stopped":
+        return Done(member.owner, record, None, None)
     hidden = [site.name for site in fitting.likelihood.hidden]
     tree = posterior_file.as_tree(posterior.datasets(fitted, number, hidden))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
-    result = FitResult(member.task, {**record, "fit": member.task.fit}, tree, health)
-    return Done(member.owner, result, lambda: leave(member.task.rows, fitted.draws, number))
+    result = FitResult(member.task, record, tree, health)
+    rows = member.task.rows
+    return Done(member.owner, record, result, lambda: leave(rows, fitted.draws, number))
 
 
-def _in_order(
-    one: DataSet, found: Mapping[str, FitResult], sources: Mapping[str, str]
-) -> dict[str, FitResult]:
+def _in_order(one: DataSet, found: Mapping[str, Done], sources: Mapping[str, str]) -> Fits:
+    recorded: dict[str, dict[str, Any]] = {}
     done: dict[str, FitResult] = {}
     for task in one.fitted:
         source = found[sources[task.fit]]
-        done[task.fit] = source._replace(task=task, record={**source.record, "fit": task.fit})
-    return done
+        recorded[task.fit] = {**source.record, "fit": task.fit}
+        if source.result is not None:
+            done[task.fit] = source.result._replace(task=task, record=recorded[task.fit])
+    return Fits(list(one.tasks), recorded, done)

@@ -86,14 +86,15 @@ def _confirm(
         return None
     fitting = Fitting(settings.sampler, likelihood, [data_set], lambda line: None)
     again = Member(0, task, fit.fit_key(data_set.seed, f"{task.fit} again"))
-    done = fit_members(fitting, [again])
-    return Confirmation(task.fit, effort_of([one.result for one in done]).leapfrogs[0])
+    (done,) = fit_members(fitting, [again])
+    if done.result is None:
+        return None
+    return Confirmation(task.fit, effort_of([done.result]).leapfrogs[0])
 
 
 def _check(settings: Study, evidence: Evidence, fits: Fits, again: Confirmation | None) -> Outcome:
     found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
-    unusable = {name: one.health.reason for name, one in fits.done.items() if not one.health.usable}
-    return Outcome(found, unusable, fits)
+    return Outcome(found, fits.unusable, fits)
 
 
 def prior_of(likelihood: Likelihood, seed: int) -> Prior:

@@ -68,7 +68,8 @@ class SamplerSettings:
     precision: Literal["float32", "float64"]
     keep: tuple[str, ...] | None
     start: str
-    on_stall: str
+    on_stall: Literal["restart", "stop", "ignore"]
+    max_gradients: int | None
     reparam: dict[str, float]
 
 

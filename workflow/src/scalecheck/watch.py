@@ -146,8 +146,8 @@ def _numbers(one: FitState, column: Column, by_chain: bool) -> str:
 
 
 def _left(one: FitState) -> str:
-    """The time left with its interval; of a fit that is done, what it took."""
-    if one.state == "done":
+    """The time left with its interval; of a fit that has ended, what it took."""
+    if one.state in ("done", "stopped"):
         return f"took {duration(sum(one.record['seconds'].values()))}"
     return interval(one.told["seconds_left"]) if one.state == "running" else ""
 

@@ -6,7 +6,7 @@ sizes, trees and metrics names the cause. Fits whose posterior cannot be used ar
 the family that says why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,7 +103,10 @@ def _squared_mcse(potential: NDArray) -> float:
 
 
 def check(
-    increments: Sequence[Chains], weight: float, others: Sequence[Chains] = ()
+    increments: Sequence[Chains],
+    weight: float,
+    others: Sequence[Chains] = (),
+    stopped: Mapping[str, str] | None = None,
 ) -> tuple[list[Finding], pd.DataFrame]:
     """Judge the chains of every increment; tabulate all fits.
 
@@ -115,18 +118,25 @@ def check(
         Share of the error rate of each: 1 / planned increments.
     others
         Further fits, for the table only.
+    stopped
+        Increments that were ended without draws, and why.
 
     Returns
     -------
     findings
-        One per increment; the effect is the gap of the chain that is farthest off.
+        One per increment; the effect is the gap of the chain that is farthest off. Of one that was ended
+        without draws there is nothing to test: its finding says why, and what to change.
     table
         As `chains.table` gives it, of all these fits.
     """
     table = chains.table([*increments, *others])
-    if not increments:
+    if not increments and not stopped:
         return [not_run("adaptation", "no increment was fitted", weight=1.0)], table
-    return [step(fit, weight) for fit in increments], table
+    ended = [
+        not_run("adaptation", f"{fit}: {reason}", weight=weight, fit=fit)
+        for fit, reason in (stopped or {}).items()
+    ]
+    return [*(step(fit, weight) for fit in increments), *ended], table
 
 
 def step(fit: Chains, weight: float) -> Finding:
@@ -203,7 +213,7 @@ def _alarm(fit: Chains, seen: Gap) -> str:
         f"{fit.fit}: the potential of chain {seen.chain} lies {rounded(abs(seen.value))} sds {side}"
         " that of the others"
     )
-    return f"{numbers}: {_cause(fit, seen.chain)}"
+    return f"{numbers}: {_cause(fit, seen.chain)}" + (f"; {fit.capped}" if fit.capped else "")
 
 
 def _cause(fit: Chains, chain: int) -> str:
@@ -243,6 +253,7 @@ def _notes(fit: Chains) -> list[str]:
     low = fit.target_accept - sampling.acceptance_rate.mean(axis=1)
     spread = float(chains.spread(fit.windows[-1]).max()) if fit.windows else 1.0
     notes = [
+        (bool(fit.capped), f"{fit.capped}: raise sampler.max_gradients"),
         (
             fit.discarded > 0,
             f"chains begun anew because they stalled in warmup: {fit.discarded}",

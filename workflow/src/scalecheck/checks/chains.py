@@ -79,6 +79,8 @@ class Chains(NamedTuple):
         Names of the compared ones.
     discarded
         Chains that stalled in warmup and began anew.
+    capped
+        Which chains took the most gradients that they may, so that draws are missing; empty where none did.
     """
 
     fit: str
@@ -90,6 +92,7 @@ class Chains(NamedTuple):
     audit: Audit | None = None
     parameters: Sequence[str] = ()
     discarded: int = 0
+    capped: str = ""
 
     def saturated(self, n_steps: NDArray) -> NDArray:
         """`(chain,)` share of iterations, of `(chain, iteration)`, whose tree was cut."""

@@ -47,7 +47,12 @@ def check_adaptation(study: Study) -> Examined:
     planned = sum(task.kind == "increment" for task in study.tasks)
     increments = [chains_of(fit) for fit in _fitted(study, "increment")]
     others = [chains_of(fit) for fit in study.done.values() if fit.task.kind != "increment"]
-    findings, table = adaptation.check(increments, 1 / max(1, planned), others)
+    stopped = {
+        task.fit: study.stopped[task.fit]
+        for task in study.tasks
+        if task.kind == "increment" and task.fit in study.stopped
+    }
+    findings, table = adaptation.check(increments, 1 / max(1, planned), others, stopped)
     return Examined(findings, {"adaptation": table})
 
 

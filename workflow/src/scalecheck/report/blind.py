@@ -125,6 +125,9 @@ def _fits(inputs: ReportInputs) -> Iterator[str]:
     if skipped:
         which = "1 increment was" if skipped == 1 else f"{count(skipped)} increments were"
         yield f"{which} skipped: the rows that only they would have added were not seen."
+    stopped = int((fits["status"] == "stopped").sum())
+    if stopped:
+        yield f"{_fit_s(stopped)} stopped before there were draws: nothing was compared there."
     if unusable:
         yield f"{_fit_s(unusable)} done but cannot be used: no posterior was compared there."
 

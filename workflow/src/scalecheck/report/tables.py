@@ -108,13 +108,19 @@ def unhealthy(fits: pd.DataFrame) -> Table:
 
 
 def left_out(fits: pd.DataFrame, dropped: Mapping[str, Any], rows_in: Mapping[str, Any]) -> Table:
-    """List what was dropped, skipped, restarted or could not be used, each with its count."""
+    """List what was dropped, skipped, stopped, restarted or could not be used, each with its count."""
     rows = [
         (name.capitalize() if name.islower() else name, count(n), "") for name, n in dropped.items()
     ]
     skipped = fits[fits["status"] == "skipped"]
     rows += [(f"{full_label(fit)}, skipped", f"{count(fit['rows'])} rows", text(fit["reason"]))
              for fit in skipped.to_dict("records")]  # fmt: skip
+    stopped = fits[fits["status"] == "stopped"].to_dict("records")
+    rows += [(f"{full_label(fit)}, stopped", "1 fit", text(fit["reason"])) for fit in stopped]
+    capped = [
+        fit for fit in _done(fits).to_dict("records") if not is_missing(fit.get("capped") or None)
+    ]
+    rows += [(f"{full_label(fit)}, capped", "1 fit", text(fit["capped"])) for fit in capped]
     unusable = [fit for fit in _done(fits).to_dict("records") if not _usable(fit)]
     rows += [(f"{full_label(fit)}, not usable", "1 fit", text(fit["reason"])) for fit in unusable]
     rows.append(("Chains restarted", _restarts(fits), ""))
@@ -123,7 +129,7 @@ def left_out(fits: pd.DataFrame, dropped: Mapping[str, Any], rows_in: Mapping[st
         rows.append(("Rows in no fit, by design", count(total - used), "the plan samples the data"))
     header = ("What", "How many", "Why")
     body = tuple(Row((a, b, c if c != numbers.MISSING else "")) for a, b, c in rows)
-    return Table("Dropped, skipped or restarted", header, body, frozenset({0, 2}))
+    return Table("Dropped, skipped, stopped or restarted", header, body, frozenset({0, 2}))
 
 
 def parameters(estimates: pd.DataFrame, names: Sequence[str]) -> Table:

@@ -78,7 +78,7 @@ def headline(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
         bad = len(_unusable(fits))
         if not bad:
             return "No verdict yet: too little could be checked."
-        of = len(fits[fits["status"] == "done"])
+        of = len(fits[fits["status"] != "skipped"])
         return f"No verdict yet: {bad} of {of} fits cannot be trusted."
     verb = "breaks" if kind == "misfit" else "may break"
     loud = loud_findings(verdict)
@@ -261,8 +261,8 @@ def _forecast(forecast: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 def _unusable(fits: pd.DataFrame) -> list[dict[str, Any]]:
     """Fits that a verdict needs and cannot use: no level is needed, its axis is tested pooled."""
-    done = fits[(fits["status"] == "done") & (fits["kind"] != "level")].to_dict("records")
-    return [fit for fit in done if is_missing(fit["usable"]) or not bool(fit["usable"])]
+    ran = fits[(fits["status"] != "skipped") & (fits["kind"] != "level")].to_dict("records")
+    return [fit for fit in ran if is_missing(fit["usable"]) or not bool(fit["usable"])]
 
 
 def _repair(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:

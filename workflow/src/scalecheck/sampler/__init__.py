@@ -8,6 +8,7 @@ from scalecheck.sampler.nuts import Settings
 from scalecheck.sampler.progress import Progress, TimeLeft
 from scalecheck.sampler.run import Discarded, Draws, Elapsed, Window, sample
 from scalecheck.sampler.snapshot import Saved, Snapshot
+from scalecheck.sampler.stopped import Stopped, stall_windows
 
 __all__ = [
     "Anew",
@@ -19,9 +20,11 @@ __all__ = [
     "Saved",
     "Settings",
     "Snapshot",
+    "Stopped",
     "TimeLeft",
     "Window",
     "sample",
     "sample_lanes",
+    "stall_windows",
     "without_parameters",
 ]

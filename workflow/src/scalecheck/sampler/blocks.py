@@ -129,7 +129,12 @@ def begin_with(plan: Plan, state: State, begin: Begin) -> State:
 
 
 def advance(
-    plan: Plan, state: State, totals: jax.Array, most_steps: jax.Array, arrays: Mapping[str, Any]
+    plan: Plan,
+    state: State,
+    totals: jax.Array,
+    limits: jax.Array,
+    most_steps: jax.Array,
+    arrays: Mapping[str, Any],
 ) -> Carry:
     """Step all lanes until the block is full, of steps or of one lane's iterations, or until a fit is done.
 
@@ -140,6 +145,8 @@ def advance(
     ----------
     totals
         `(fit,)` iterations after which the chains of a fit rest.
+    limits
+        `(fit, chain)` leapfrogs after which a chain does, in the middle of a trajectory.
     most_steps
         Steps of the loop, up to those that there is room for.
     arrays
@@ -150,7 +157,7 @@ def advance(
     uniforms = _uniforms(plan, state.lane)
 
     def is_live(lane: Lane) -> jax.Array:
-        return lane.iteration < totals[:, None]
+        return (lane.iteration < totals[:, None]) & (lane.leapfrogs < limits)
 
     running = is_live(state.lane).any(axis=1)
     most_steps = jnp.minimum(most_steps, plan.steps)
@@ -270,3 +277,9 @@ def unpack(rows: Any) -> Iterations:
     return Iterations(
         z, n_steps.astype("int32"), rate, energy, potential, diverging.astype(bool), size
     )
+
+
+def nothing(state: State) -> Iterations:
+    """Give no iterations of a lane, in their shapes."""
+    z = state.lane.front.z
+    return unpack(np.zeros((0, _NUMBERS + z.shape[2]), z.dtype))

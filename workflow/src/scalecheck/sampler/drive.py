@@ -30,6 +30,8 @@ def sample_lanes(
     slots: int | None = None,
     begin: Begin | None = None,
     anew: Anew | None = None,
+    stops_stalled: bool = False,
+    most_gradients: int | None = None,
     on_block: Callable[[list[Progress]], None] = lambda told: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
     saved: Saved | None = None,
@@ -64,6 +66,11 @@ def sample_lanes(
     anew
         Fit, chain and a number -> another start of that chain, by site: where a chain stalls in warmup,
         it begins anew there, at most twice. None lets it run.
+    stops_stalled
+        Whether a fit ends where a chain stalls in warmup; not with `anew`.
+    most_gradients
+        Leapfrogs that a chain may take, warmup and what was discarded included: its fit ends when all
+        chains have their draws or took so many.
     on_block
         Called after every block, with the fits that ran in it.
     keep
@@ -82,15 +89,16 @@ def sample_lanes(
         enough,
         steps,
         slots,
+        anew,
+        stops_stalled,
+        most_gradients,
     )
     if begin is not None:
         run.begin_with(begin)
     if saved is not None:
         run.resume(saved)
-    while run.live.any():
+    while run.ends.live.any():
         run.block(on_block)
-        if anew is not None:
-            run.restart_stalled(anew)
         run.shrink()
         keep(run.snapshot)
     return run.result()

@@ -56,6 +56,13 @@ class History:
         self._parts[fit][chain].clear()
         self.done[fit, chain] = self.leapfrogs[fit, chain] = 0
 
+    def cut(self, fit: int, n: int, empty: Iterations) -> None:
+        """Keep the first n iterations of every chain of a fit; `empty` is what none looks like."""
+        for parts in self._parts[fit]:
+            whole = jax.tree.map(lambda *parts: np.concatenate(parts), empty, *parts)
+            draws = whole.z[: max(0, n - self.warmup)]
+            parts[:] = [jax.tree.map(lambda x: x[:n], whole)._replace(z=draws)]
+
     def joined(self, fit: int) -> Iterations:
         """All iterations of a fit `(chain, iteration)`, and its draws `(chain, draw, d)`."""
         chains = [

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from scalecheck.sampler import blocks
 from scalecheck.sampler.adaptation import plan_warmup
 from scalecheck.sampler.blocks import Plan
+from scalecheck.sampler.ends import Ends
 from scalecheck.sampler.history import History
 from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
@@ -20,7 +21,7 @@ from scalecheck.sampler.places import Batch
 from scalecheck.sampler.progress import Progress, Tally
 from scalecheck.sampler.run import Clock, Discarded, Draws, Elapsed, Window
 from scalecheck.sampler.snapshot import Saved, Snapshot
-from scalecheck.sampler.stall import first_stall
+from scalecheck.sampler.stopped import stopped_by_stall, within
 
 NDArray = np.ndarray
 
@@ -33,8 +34,6 @@ STEPS, FIRST_STEPS, SECONDS = 1000, 16, 2.0
 # as many of a logistic regression).
 COMPILE_NUMBERS = 5e9
 LANE_VECTORS = 50  # that a step reads or writes besides the data
-
-MOST_RESTARTS = 2  # of a chain
 
 # Fit, chain and how many times it was begun anew -> its start by site, `(...)` each.
 Anew = Callable[[int, int, int], dict[str, Any]]
@@ -49,7 +48,7 @@ class Run:
     def __init__(
         self, potential: Potential, arrays: Any, starts: Any, settings: Settings, key: jax.Array,
         draws: int, most_draws: int, enough: Callable[[int, dict[str, NDArray]], bool], steps: int,
-        slots: int | None,
+        slots: int | None, anew: Anew | None, stops_stalled: bool, most_gradients: int | None,
     ) -> None:  # fmt: skip
         first = {name: values[0, 0] for name, values in starts.items()}
         flat, self.unravel = ravel_pytree(first)
@@ -59,13 +58,10 @@ class Run:
             potential, self.unravel, settings, lay_out(first, settings.dense),
             plan_warmup(settings), room, steps,
         )  # fmt: skip
-        self.draws, self.most_draws, self.enough = draws, most_draws, enough
-        self.totals = np.full(n_fits, settings.warmup + draws, "int32")
-        self.live = np.ones(n_fits, bool)
+        self.enough, self.anew, self.stops_stalled = enough, anew, stops_stalled
+        self.ends = Ends(n_fits, n_chains, settings.warmup, draws, most_draws, most_gradients)
         self.most_steps = FIRST_STEPS
         self.history = History(n_fits, n_chains, settings.warmup)
-        self.discarded: list[Discarded] = []
-        self.n_windows = np.zeros(n_fits, int)  # that all chains of a fit have ended
         self.tally = Tally(settings, n_fits, n_chains)
         self.metrics: list[Any] = [None] * n_fits
         self.programs: dict[int, Any] = {}
@@ -85,32 +81,30 @@ class Run:
         self.begun = self.begun._replace(state=state)
         self.batch = self.begun.only(self.batch.fits)
 
-    def restart_stalled(self, anew: Anew) -> None:
-        """Begin chains anew that stalled in warmup, at most `MOST_RESTARTS` times each.
+    def _judge_stalls(self, fits: NDArray) -> None:
+        """Begin chains anew that stalled in warmup, or end their fit.
 
         Looked for where all chains of a fit have ended another window, and judged by those windows
-        alone: which chains are begun anew does not depend on how steps are cut into blocks.
+        alone: what is done does not depend on how steps are cut into blocks.
         """
-        n_windows = self.tally.n_windows_ended()
-        changed = (n_windows != self.n_windows)[self.batch.fits] & self.live[self.batch.fits]
-        for fit in self.batch.fits[changed].tolist():
-            self.n_windows[fit] = n_windows[fit]
+        for fit in self.ends.with_new_window(fits, self.tally.n_windows_ended()).tolist():
             by_window = self.tally.leapfrogs_by_window(fit)
-            windows = first_stall(by_window)
-            for chain in np.flatnonzero(windows >= 0).tolist():
-                self._restart(fit, chain, int(windows[chain]), by_window[:, chain], anew)
+            if self.stops_stalled:
+                if one := stopped_by_stall(fit, by_window, self.plan.warmup.stops):
+                    self.ends.stop(one)
+            elif found := self.ends.to_begin_anew(fit, by_window):
+                for chain in found[1]:
+                    self._restart(fit, chain, found[0], by_window[:, chain])
 
-    def _restart(self, fit: int, chain: int, window: int, by_window: NDArray, anew: Anew) -> None:
-        times = sum((one.fit, one.chain) == (fit, chain) for one in self.discarded)
-        if times == MOST_RESTARTS:
-            return
+    def _restart(self, fit: int, chain: int, window: int, by_window: NDArray) -> None:
         stops = np.array(self.plan.warmup.stops[: window + 1])
         leapfrogs = by_window[: window + 1] @ np.diff(stops, prepend=0)
-        self.discarded.append(Discarded(fit, chain, int(stops[-1]), round(float(leapfrogs))))
-        place = int(np.flatnonzero(self.batch.fits == fit)[0])
+        times = self.ends.discard(Discarded(fit, chain, int(stops[-1]), round(float(leapfrogs))))
+        place = self._place(fit)
         own = self.batch.only(np.array([place]))
-        key = jax.random.fold_in(self.keys[fit, chain], times + 1)
-        start = jax.tree.map(lambda x: jnp.asarray(x)[None, None], anew(fit, chain, times + 1))
+        key = jax.random.fold_in(self.keys[fit, chain], times)
+        assert self.anew is not None
+        start = jax.tree.map(lambda x: jnp.asarray(x)[None, None], self.anew(fit, chain, times))
         begun = self.place(key[None, None], start, own.arrays)
         put = lambda x, new: x.at[place, chain].set(new[0, 0])  # noqa: E731
         self.batch = self.batch._replace(state=jax.tree.map(put, self.batch.state, begun))
@@ -121,22 +115,26 @@ class Run:
         """Run one block, and keep what it did."""
         program, began, batch = self._program(), time.perf_counter(), self.batch
         before = self.history.done[batch.fits]
-        totals = np.where(self.live[batch.fits], self.totals[batch.fits], 0).astype("int32")
-        carry = program(batch.state, totals, np.int32(self.most_steps), batch.arrays)
+        totals = np.where(self.ends.live, self.ends.totals, 0)[batch.fits].astype("int32")
+        limits, most_steps = self.ends.limits[batch.fits], np.int32(self.most_steps)
+        carry = program(batch.state, totals, limits, most_steps, batch.arrays)
         self.batch = batch._replace(state=carry.state)
         seen = blocks.unpack(np.asarray(carry.seen))
         after = np.asarray(carry.state.lane.iteration)
         self._append(seen, before, after)
         self.useful += int(carry.n_useful)
         self.stepped += int(carry.n_steps) * after.size
-        running = batch.fits[self.live[batch.fits]]
+        running = batch.fits[self.ends.live[batch.fits]]
         self._tally(seen, after - before, time.perf_counter() - began)
+        # Stalls first: a fit may have ended in the very block in which a chain is known to stall.
+        if self.anew is not None or self.stops_stalled:
+            self._judge_stalls(running)
         self._end_fits(running)
         self._lap(seen, before, after)
         seconds = time.perf_counter() - began
         pace = int(carry.n_steps) * SECONDS / max(seconds, 1e-9)
         self.most_steps = int(np.clip(pace, 1, min(4 * self.most_steps, self.plan.steps)))
-        on_block(self.tally.tell(running, self.totals))
+        on_block(self.tally.tell(running, self.ends.totals))
 
     def _program(self) -> Any:
         """Compile for as many fits as still run: once per number, also across processes by JAX's cache."""
@@ -144,7 +142,8 @@ class Run:
         if n_fits not in self.programs:
             totals = np.zeros(n_fits, "int32")
             advance = jax.jit(lambda *parts: blocks.advance(self.plan, *parts))
-            lowered = advance.lower(batch.state, totals, np.int32(1), batch.arrays)
+            limits = self.ends.limits[batch.fits]
+            lowered = advance.lower(batch.state, totals, limits, np.int32(1), batch.arrays)
             self.programs[n_fits] = lowered.compile()
             self.clock.lap(compile=1.0)
         return self.programs[n_fits]
@@ -157,29 +156,30 @@ class Run:
                     self.history.append(int(fit), chain, own)
 
     def _end_fits(self, running: NDArray) -> None:
-        """Let fits rest that have their draws, unless they need more."""
-        for fit in running:
-            total = int(self.totals[fit])
-            if (self.history.done[fit] < total).any():
+        """Let fits rest that have their draws, or may not go on, and give their places to those that wait."""
+        leapfrogs = np.asarray(self.batch.state.lane.leapfrogs)
+        for fit in running.tolist():
+            place = self._place(fit)
+            if self.ends.live[fit]:
+                enough = lambda fit=fit: self.enough(fit, self._sites(self.history.joined(fit).z))  # noqa: E731
+                self.ends.judge(fit, self.history.done[fit], leapfrogs[place], enough)
+            if self.ends.live[fit]:
                 continue
-            more = total - self.plan.settings.warmup + self.draws <= self.most_draws
-            if more and not self.enough(int(fit), self._sites(self.history.joined(int(fit)).z)):
-                self.totals[fit] += self.draws
-                continue
-            self.live[fit] = False
-            place = int(np.flatnonzero(self.batch.fits == fit)[0])
             self.metrics[fit] = np.asarray(self.batch.state.adaptation.metrics[place])
             if len(self.waiting):
                 self.batch = self.batch.with_fit(place, self.begun, int(self.waiting[0]))
                 self.waiting = self.waiting[1:]
 
+    def _place(self, fit: int) -> int:
+        return int(np.flatnonzero(self.batch.fits == fit)[0])
+
     def shrink(self) -> None:
         """Go on with the power of two that holds the fits that still run, if that is worth it."""
         fits = self.batch.fits
-        live = np.flatnonzero(self.live[fits])
+        live = np.flatnonzero(self.ends.live[fits])
         size = 1 << (len(live) - 1).bit_length() if len(live) else 0
         if 0 < size <= len(fits) // 2 and self._saved_by(size) > COMPILE_NUMBERS:
-            resting = np.flatnonzero(~self.live[fits])[: size - len(live)]
+            resting = np.flatnonzero(~self.ends.live[fits])[: size - len(live)]
             self.batch = self.batch.only(np.concatenate([live, resting]))
 
     def _saved_by(self, size: int) -> float:
@@ -187,8 +187,8 @@ class Run:
         fits = self.batch.fits
         each = sum(values.size for values in self.batch.arrays.values()) / len(fits)
         n_chains, d = self.batch.state.lane.front.z.shape[1:]
-        running = fits[self.live[fits]].tolist()
-        steps = max(self.history.steps_to(fit, int(self.totals[fit])) for fit in running)
+        running = fits[self.ends.live[fits]].tolist()
+        steps = max(self.history.steps_to(fit, int(self.ends.totals[fit])) for fit in running)
         return (len(fits) - size) * n_chains * (each + LANE_VECTORS * d) * steps
 
     def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
@@ -201,7 +201,7 @@ class Run:
         self.clock.lap(warmup=share, sampling=1 - share)
 
     def _tally(self, seen: Iterations, ended: NDArray, seconds: float) -> None:
-        places = np.flatnonzero(self.live[self.batch.fits])
+        places = np.flatnonzero(self.ends.live[self.batch.fits])
         # Most blocks end no window: only then are they copied, and all at once.
         metrics = functools.cache(lambda: np.asarray(self.batch.state.adaptation.metrics))
         self.tally.add(
@@ -223,13 +223,10 @@ class Run:
         ]
         state = {
             "fits": self.batch.fits,
-            "totals": self.totals,
-            "live": self.live,
             "waiting": self.waiting,
             "counts": np.array([self.useful, self.stepped]),
-            "discarded": np.array(self.discarded, int).reshape(-1, len(Discarded._fields)),
-            "n_windows": self.n_windows,
             "seconds": np.array(spent),
+            **self.ends.arrays(),
         }
         told = {f"tally-{name}": values for name, values in self.tally.arrays().items()}
         return Snapshot({**state, **leaves, **metrics, **told}, self.history.news())
@@ -241,10 +238,8 @@ class Run:
         leaves = [jnp.asarray(state[f"lane-{i}"]) for i in range(structure.num_leaves)]
         chosen, self.waiting = self.begun.only(state["fits"]), state["waiting"]
         self.batch = chosen._replace(state=jax.tree.unflatten(structure, leaves))
-        self.totals, self.live = state["totals"].copy(), state["live"].copy()
+        self.ends.restore(state)
         self.useful, self.stepped = map(int, state["counts"])
-        self.discarded = [Discarded(*one) for one in state["discarded"].tolist()]
-        self.n_windows = state["n_windows"].copy()
         self.metrics = [state.get(f"metric-{i}") for i in range(len(self.metrics))]
         self.clock.add(
             *(dict(zip(Elapsed._fields, spent, strict=True)) for spent in state["seconds"])
@@ -260,7 +255,10 @@ class Run:
 
     def result(self) -> Draws:
         """Give all draws and what was seen of every iteration."""
-        joined = [self.history.joined(fit) for fit in range(len(self.live))]
+        empty = blocks.nothing(self.begun.state)
+        for one in self.ends.stopped:
+            self.history.cut(one.fit, min(one.iterations), empty)
+        joined = [self.history.joined(fit) for fit in range(len(self.ends.live))]
         return Draws(
             [self._sites(fit.z) for fit in joined],
             [fit._replace(z=None) for fit in joined],
@@ -268,19 +266,23 @@ class Run:
             Elapsed(**self.clock.wall),
             Elapsed(**self.clock.cpu),
             self.useful / self.stepped,
-            self.discarded,
+            self.ends.discarded,
+            self.ends.stopped,
         )
 
     def _windows(self, joined: list[Iterations]) -> list[Window]:
-        found, start = [], 0
-        for number, stop in enumerate(self.plan.warmup.stops):
-            found.append(
-                Window(
-                    stop,
-                    np.stack([fit.step_size[:, stop - 1] for fit in joined]),
-                    np.stack([fit.acceptance_rate[:, start:stop].mean(axis=1) for fit in joined]),
-                    np.stack([metrics[:, number] for metrics in self.metrics]),
-                )
+        metrics = np.stack(self.metrics)
+        stops = self.plan.warmup.stops
+        return [
+            Window(
+                stop,
+                np.stack([within(fit.step_size, start, stop)[..., -1] for fit in joined]),
+                np.stack([within(fit.acceptance_rate, start, stop).mean(axis=1) for fit in joined]),
+                np.where(
+                    [[[fit.step_size.shape[1] >= stop]] for fit in joined],
+                    metrics[:, :, number],
+                    np.nan,
+                ),
             )
-            start = stop
-        return found
+            for number, (start, stop) in enumerate(zip((0, *stops), stops, strict=False))
+        ]

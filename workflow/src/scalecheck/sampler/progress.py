@@ -231,7 +231,9 @@ class Tally:
         fits = np.asarray(fits, int)
         done, pace = self.done[fits], Pace(*(part[fits] for part in self.pace))
         ended, leapfrogs, accepted, saturated = self.last[:, fits]
-        to_come = totals[fits][:, None] - done
+        to_come = np.maximum(
+            totals[fits][:, None] - done, 0
+        )  # of a fit that was ended, some have more
         to_take = np.where(to_come, _ratio(pace.leapfrogs, pace.iterations) * to_come, 0)
         seconds = self._seconds_left(pace, to_come, done)
         by_fit = zip(

@@ -11,6 +11,7 @@ import numpy as np
 from scalecheck.sampler.nuts import Iterations, Potential, Settings, compile_program
 from scalecheck.sampler.progress import Progress, Tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
+from scalecheck.sampler.stopped import NO_LIMIT, Stopped, stopped_by_cap, stopped_by_stall
 
 NDArray = np.ndarray
 
@@ -64,13 +65,15 @@ class Draws(NamedTuple):
         By fit: sampler statistics of every iteration, warmup included, `(chain, iteration)`; `z`
         None.
     windows
-        One per warmup window.
+        One per warmup window; NaN of a fit that ended before.
     seconds, cpu_seconds
         Wall and processor seconds by phase.
     useful
         Share of the leapfrogs computed that moved a chain, where lanes step together; else None.
     discarded
         Chains that were begun anew; what they did is in none of the others.
+    stopped
+        Fits that ended before they had their draws: `z` and `iterations` have what all chains did.
     """
 
     z: list[dict[str, NDArray]]
@@ -80,6 +83,7 @@ class Draws(NamedTuple):
     cpu_seconds: Elapsed
     useful: float | None = None
     discarded: Sequence[Discarded] = ()
+    stopped: Sequence[Stopped] = ()
 
 
 def sample(
@@ -94,6 +98,8 @@ def sample(
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     block: int = 50,
     fits_at_once: int | None = None,
+    stops_stalled: bool = False,
+    most_gradients: int | None = None,
     on_block: Callable[[list[Progress]], None] = lambda told: None,
 ) -> Draws:
     """Sample all chains of all fits of one shape.
@@ -118,6 +124,10 @@ def sample(
         Iterations between two looks of the host.
     fits_at_once
         Fits that advance together; None for all.
+    stops_stalled
+        Whether a fit ends where a chain stalls in warmup.
+    most_gradients
+        Leapfrogs of a chain, warmup included, after which its fit ends; looked at after a block.
     on_block
         Called after every block, with the fits that ran in it.
     """
@@ -133,7 +143,10 @@ def sample(
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
     tally = Tally(settings, len(key), n_chains)
+    most = NO_LIMIT if most_gradients is None else most_gradients
+    stopped: list[Stopped] = []
     active, plan = list(range(len(key))), blocks(settings.warmup, draws, block)
+    totals = np.full(len(key), plan[-1].stop)
     while active:
         for part in plan:
             began = time.perf_counter()
@@ -143,7 +156,7 @@ def sample(
             for fit in active:
                 seen[fit].append(_to_host(found, fit, part))
             if part.window is not None:
-                windows.append(_window(state, seen, part, windows))
+                windows.append(_window(state, seen, part, windows, active))
             clock.lap(**{"warmup" if part.warmup else "sampling": 1.0})
             tally.add(
                 active,
@@ -152,20 +165,60 @@ def sample(
                 time.perf_counter() - began,
                 lambda i, chain, window: windows[window].inverse_mass_matrix[active[i], chain],  # noqa: B023
             )
-            on_block(tally.tell(active, np.full(len(key), plan[-1].stop)))
+            if stops_stalled and part.window is not None:
+                stopped += _stalled(active, tally)
+            if part.stop < plan[-1].stop:
+                stopped += _capped(_still(active, stopped), tally, most)
+            for one in stopped:
+                totals[one.fit] = one.iterations[0]
+            on_block(tally.tell(active, totals))
+            active = _still(active, stopped)
+            if not active:
+                break
         done = plan[-1].stop
         if done - settings.warmup + draws > most_draws:
             break
         active = [fit for fit in active if not enough(fit, _join(seen[fit])[0])]
+        stopped += _capped(active, tally, most)
+        active = _still(active, stopped)
         plan = continue_blocks(done, draws, block)
-    joined = [_join(part) for part in seen]
+        totals[active] = plan[-1].stop
+    nothing = {
+        name: np.zeros((n_chains, 0, *np.shape(values)[2:]), np.asarray(values).dtype)
+        for name, values in starts.items()
+    }
+    joined = [_join(part, nothing) for part in seen]
     return Draws(
         [z for z, _ in joined],
         [iterations for _, iterations in joined],
         windows,
         Elapsed(**clock.wall),
         Elapsed(**clock.cpu),
+        stopped=stopped,
     )
+
+
+def _stalled(active: list[int], tally: Tally) -> list[Stopped]:
+    """End the fits of which a chain stalls, where a window has ended."""
+    found = (
+        stopped_by_stall(i, tally.leapfrogs_by_window(i), tally.stops.tolist()) for i in active
+    )
+    return [one for one in found if one is not None]
+
+
+def _capped(active: list[int], tally: Tally, most: int) -> list[Stopped]:
+    """End the fits of which a chain has taken so many gradients."""
+    full = {fit: tally.gradients[fit] >= most for fit in active}
+    return [
+        stopped_by_cap(fit, chains, tally.done[fit], tally.gradients[fit])
+        for fit, chains in full.items()
+        if chains.any()
+    ]
+
+
+def _still(active: list[int], stopped: Sequence[Stopped]) -> list[int]:
+    """Leave out the fits that were ended."""
+    return [fit for fit in active if fit not in {one.fit for one in stopped}]
 
 
 class Clock:
@@ -198,14 +251,26 @@ def _to_host(found: Iterations, fit: int, part: Block) -> Iterations:
     return jax.tree.map(lambda buffer: np.asarray(buffer[fit, :n_iterations]), kept)
 
 
-def _window(state: Any, seen: list[list[Iterations]], part: Block, before: list[Window]) -> Window:
+def _window(
+    state: Any,
+    seen: list[list[Iterations]],
+    part: Block,
+    before: list[Window],
+    active: list[int],
+) -> Window:
     start = before[-1].stop if before else 0
-    rates = [np.concatenate([found.acceptance_rate for found in fit])[start:] for fit in seen]
+    n_fits, n_chains = state.adapt_state.step_size.shape
+    rates = np.full((n_fits, n_chains), np.nan)
+    for fit in active:
+        own = np.concatenate([found.acceptance_rate for found in seen[fit]])
+        rates[fit] = own[start:].mean(axis=0)
+    ran = np.isin(range(n_fits), active)[:, None]
+    metric = _diagonal(state.adapt_state.inverse_mass_matrix)
     return Window(
         part.stop,
-        np.asarray(state.adapt_state.step_size),
-        np.stack([rate.mean(axis=0) for rate in rates]),
-        _diagonal(state.adapt_state.inverse_mass_matrix),
+        np.where(ran, np.asarray(state.adapt_state.step_size), np.nan),
+        rates,
+        np.where(ran[..., None], metric, np.nan),
     )
 
 
@@ -224,8 +289,11 @@ def _by_chain(found: Iterations, fits: list[int]) -> Iterations:
     return jax.tree.map(swap, found._replace(z=None))
 
 
-def _join(seen: list[Iterations]) -> tuple[dict[str, NDArray], Iterations]:
-    """All blocks of one fit: draws `(chain, draw, ...)`, statistics `(chain, iteration)`."""
+def _join(
+    seen: list[Iterations], nothing: dict[str, NDArray] | None = None
+) -> tuple[dict[str, NDArray], Iterations]:
+    """All blocks of one fit: draws `(chain, draw, ...)`, statistics `(chain, iteration)`; `nothing` without draws."""
     join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)  # noqa: E731
     draws = [found.z for found in seen if found.z is not None]
-    return jax.tree.map(join, *draws), jax.tree.map(join, *(f._replace(z=None) for f in seen))
+    z = jax.tree.map(join, *draws) if draws else nothing or {}
+    return z, jax.tree.map(join, *(f._replace(z=None) for f in seen))

@@ -1,5 +1,7 @@
 """Which chains stall in warmup: those that need far more leapfrogs than the other chains of their fit."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 NDArray = np.ndarray
@@ -85,3 +87,28 @@ def first_stall(leapfrogs: NDArray) -> NDArray:
     runs = runs.reshape(n_runs, leapfrogs.shape[1])
     found = runs.argmax(axis=0) + WINDOWS - 1 if n_runs else np.zeros(leapfrogs.shape[1], int)
     return np.where(runs.any(axis=0), found, -1)
+
+
+def earliest_stall(
+    leapfrogs: NDArray, let_run: Sequence[int] = ()
+) -> tuple[int, tuple[int, ...]] | None:
+    """Say which chains of a fit stalled first, as it is known once all chains have ended that window.
+
+    Parameters
+    ----------
+    leapfrogs
+        `(window, chain)` mean per iteration of each warmup window; NaN where a chain has not ended it.
+    let_run
+        Chains that may stall.
+
+    Returns
+    -------
+    tuple or None
+        Number of the window, and the chains; None where none has stalled.
+    """
+    windows = first_stall(leapfrogs)
+    windows[list(let_run)] = -1
+    if (windows < 0).all():
+        return None
+    window = int(windows[windows >= 0].min())
+    return window, tuple(np.flatnonzero(windows == window).tolist())
