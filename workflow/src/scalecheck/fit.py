@@ -15,6 +15,7 @@ from scalecheck import density, diagnose, preflight, sampler
 from scalecheck.batches import Batch
 from scalecheck.checkpoint import Keeper
 from scalecheck.gradients import time_gradient
+from scalecheck.keeping import streams_of
 from scalecheck.starts import find_starts
 from scalecheck.study import SamplerSettings
 from scalecheck.warm import Left, warm_start
@@ -145,6 +146,7 @@ def sample_batch(
             draws=settings.draws,
             most_draws=MOST_TIMES * settings.draws,
             enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
+            streams=streams_of(batch, settings.keep),
             on_block=tell,
             **options,
         )

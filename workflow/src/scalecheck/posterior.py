@@ -13,6 +13,7 @@ from scalecheck import ENGINE_VERSION, density, diagnose, sampler, store
 from scalecheck.batches import Batch
 from scalecheck.columns import local_codes
 from scalecheck.fit import Fitted
+from scalecheck.keeping import kept_sites, reduced_sites
 from scalecheck.plan import PlannedFit
 from scalecheck.posterior_file import Group
 from scalecheck.sites import Site
@@ -24,25 +25,17 @@ NDArray = np.ndarray
 _LONGEST_METRIC = 64
 
 
-def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
-    """Sites that are stored as draws: those asked for, by default all that rows do not index, and the compared ones."""
-    chosen = set(batch.vector.shapes) | set(keep or ())
-    return tuple(
-        site
-        for site in batch.sites
-        if site.kind in ("latent", "deterministic")
-        and (site.name in chosen or (keep is None and "row" not in site.indexed_by))
-    )
-
-
 def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[str, Group]:
     """Give the groups of one fit: posterior, unconstrained_posterior, sample_stats, warmup_sample_stats.
 
     The unconstrained group holds the compared sites as the vector `z` with dims `(chain, draw,
-    parameter)`: the scale on which posteriors are compared.
+    parameter)`: the scale on which posteriors are compared. Where sites are not kept, posterior_moments
+    holds what is left of them, with dims `(statistic, ...)`.
     """
     batch, draws = fitted.batch, fitted.draws
     n_warmup = draws.windows[-1].stop
+    reduced = reduced_sites(batch, keep)
+    moments = {"posterior_moments": _moments(fitted, number, reduced)} if reduced else {}
     return {
         "posterior": _posterior(fitted, number, kept_sites(batch, keep)),
         "unconstrained_posterior": _dataset(
@@ -52,6 +45,7 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
         ),
         "sample_stats": _statistics(fitted, number, slice(n_warmup, None)),
         "warmup_sample_stats": _statistics(fitted, number, slice(None, n_warmup)),
+        **moments,
     }
 
 
@@ -74,21 +68,63 @@ def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
     arrays = {name: values[number] for name, values in batch.arrays.items()}
     constrain = _constrainer(batch.function, tuple(site.name for site in kept), n_draws)
     # One chain at a time bounds the memory that the deterministic sites take on the way.
+    # Sites that are not held have no part in those that are kept: any value does.
+    missing = {
+        name: np.zeros(site.shape, site.dtype)
+        for name, site in density.unconstrained(batch.function, arrays).items()
+        if name not in draws.z[number]
+    }
     by_chain = [
-        {name: z[chain] for name, z in draws.z[number].items()} for chain in range(n_chains)
+        ({name: z[chain] for name, z in draws.z[number].items()}, missing)
+        for chain in range(n_chains)
     ]
-    chains = [jax.tree.map(np.asarray, constrain(part, arrays)) for part in by_chain]
+    chains = [jax.tree.map(np.asarray, constrain(*part, arrays)) for part in by_chain]
     variables: dict[str, Any] = {}
     coords: dict[str, Sequence[str | int]] = {}
     for site in kept:
         values = np.stack([chain[site.name] for chain in chains])
-        for axis, dim in enumerate(site.dims):
-            labels = _labels(batch, number, dim)
-            if labels:
-                coords[dim] = labels
-                values = values.take(range(len(labels)), axis=axis + 2)
+        values, labels = _own(batch, number, site, values, 2)
+        coords |= labels
         variables[site.name] = (("chain", "draw", *site.dims), values)
     return _dataset(variables, coords, (n_chains, n_draws))
+
+
+def _own(
+    batch: Batch, number: int, site: Site, values: NDArray, n_leading: int
+) -> tuple[NDArray, dict[str, Sequence[str | int]]]:
+    """Leave out what pads the batch of the values of a site; give the labels of its dims, too."""
+    coords: dict[str, Sequence[str | int]] = {}
+    for axis, dim in enumerate(site.dims):
+        labels = _labels(batch, number, dim)
+        if labels:
+            coords[dim] = labels
+            values = values.take(range(len(labels)), axis=axis + n_leading)
+    return values, coords
+
+
+# Of all chains together; low and high are ends of the equal-tailed interval of probability 0.89.
+STATISTICS = ("mean", "sd", "low", "median", "high", "rhat")
+
+
+def _moments(fitted: Fitted, number: int, reduced: Sequence[Site]) -> Group:
+    variables: dict[str, Any] = {}
+    coords: dict[str, Sequence[str | int]] = {"statistic": STATISTICS}
+    for site in reduced:
+        values, labels = _own(fitted.batch, number, site, _statistics_of(fitted, number, site), 1)
+        coords |= labels
+        variables[site.name] = (("statistic", *site.dims), values)
+    return Group(variables, coords, _ATTRIBUTES)
+
+
+def _statistics_of(fitted: Fitted, number: int, site: Site) -> NDArray:
+    """`(statistic, ...)` of a site of which only moments are there."""
+    found = (fitted.draws.reduced or [])[number]
+    mean, variance = found.mean[site.name], found.variance[site.name]
+    n = _n_draws(fitted.draws, number)[1]
+    sd = np.sqrt(variance.mean(axis=0) + mean.var(axis=0))
+    low, median, high = found.quantiles[site.name]
+    rhat = diagnose.rhat_of_moments(mean, variance, n)
+    return np.stack([mean.mean(axis=0), sd, low, median, high, rhat]).astype(mean.dtype)
 
 
 @functools.lru_cache(maxsize=8)
@@ -97,12 +133,14 @@ def _constrainer(
 ) -> Callable[..., Any]:
     """Compile draws of one chain `(draw, ...)` to their supports, with deterministic sites."""
 
-    def constrain(z: dict[str, jax.Array], arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        values = density.constrain(function, z, arrays, deterministic=True)
+    def constrain(
+        z: dict[str, jax.Array], missing: dict[str, jax.Array], arrays: dict[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        values = density.constrain(function, z | missing, arrays, deterministic=True)
         return {name: values[name] for name in names}
 
     # Given their number, because a model without parameters has no sites to count them by.
-    return jax.jit(jax.vmap(constrain, (0, None), axis_size=n_draws))
+    return jax.jit(jax.vmap(constrain, (0, None, None), axis_size=n_draws))
 
 
 def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
@@ -137,13 +175,14 @@ def _dataset(
     variables: Mapping[str, Any], coords: Mapping[str, Any], shape: tuple[int, int]
 ) -> Group:
     counted = {"chain": range(shape[0]), "draw": range(shape[1])}
-    attributes = {
-        "creation_library": "scalecheck",
-        "inference_library": "numpyro",
-        "inference_library_version": importlib.metadata.version("numpyro"),
-        "sample_dims": ["chain", "draw"],
-    }
-    return Group(variables, {**counted, **coords}, attributes)
+    return Group(variables, {**counted, **coords}, _ATTRIBUTES | {"sample_dims": ["chain", "draw"]})
+
+
+_ATTRIBUTES = {
+    "creation_library": "scalecheck",
+    "inference_library": "numpyro",
+    "inference_library_version": importlib.metadata.version("numpyro"),
+}
 
 
 def record(
@@ -209,6 +248,7 @@ def record(
         },
         "discarded": [one._asdict() for one in discarded],
         "step_size": own.step_size[:, -1].tolist(),
+        "moments": _worst_moments(fitted, number, settings.keep),
         "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
         "depth_saturated": float(saturated.mean()),
         "windows": [
@@ -222,6 +262,27 @@ def record(
         ],
         "parameters": names,
     }
+
+
+def _worst_moments(
+    fitted: Fitted, number: int, keep: Sequence[str] | None
+) -> dict[str, Any] | None:
+    """Say how well sites that are not kept have converged; None where all are."""
+    worst: dict[str, float] = {}
+    n_scalars = n_above = 0
+    reduced = reduced_sites(fitted.batch, keep)
+    for site in reduced:
+        rhat, _ = _own(fitted.batch, number, site, _statistics_of(fitted, number, site), 1)
+        known = rhat[-1][~np.isnan(rhat[-1])]
+        if known.size:
+            worst[site.name] = float(known.max())
+        n_scalars += known.size
+        n_above += int((known > diagnose.HIGHEST_RHAT).sum())
+    if not reduced:
+        return None
+    # No number of JSON is infinite: a scalar that never moved has no R-hat to show.
+    highest = {name: value if np.isfinite(value) else None for name, value in worst.items()}
+    return {"rhat": highest, "scalars": n_scalars, "above": n_above}
 
 
 def _share(n_steps: Sequence[NDArray], number: int) -> float:

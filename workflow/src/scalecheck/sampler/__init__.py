@@ -8,6 +8,7 @@ from scalecheck.sampler.nuts import Settings
 from scalecheck.sampler.progress import Progress, TimeLeft
 from scalecheck.sampler.run import Discarded, Draws, Elapsed, Window, sample
 from scalecheck.sampler.snapshot import Saved, Snapshot
+from scalecheck.sampler.streams import Reduced, Streams
 
 __all__ = [
     "Anew",
@@ -16,9 +17,11 @@ __all__ = [
     "Draws",
     "Elapsed",
     "Progress",
+    "Reduced",
     "Saved",
     "Settings",
     "Snapshot",
+    "Streams",
     "TimeLeft",
     "Window",
     "sample",

@@ -14,13 +14,15 @@ from scalecheck.sampler.adaptation import Adaptation, Seen, Warmup, where
 from scalecheck.sampler.lane import Ended, Lane, ValueAndGrad, rest
 from scalecheck.sampler.metric import Layout, identity, of_variances
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
+from scalecheck.sampler.streams import Flow, Streamed
 
 
 class State(NamedTuple):
-    """All lanes between two blocks; leading dims `(fit, chain)`."""
+    """All lanes between two blocks; leading dims `(fit, chain)`. Without reduced sites nothing is streamed."""
 
     lane: Lane
     adaptation: Adaptation
+    streamed: Streamed | None
 
 
 class Begin(NamedTuple):
@@ -47,7 +49,8 @@ class Carry(NamedTuple):
         All lanes.
     seen
         Iterations that ended in this block, `(fit, chain, room, n)`, filled from the front: one row of
-        numbers each, for writing many small arrays takes longer than one.
+        numbers each, for writing many small arrays takes longer than one. After the block only the
+        coordinates that are held.
     n_steps
         Steps of the loop so far.
     n_useful
@@ -67,8 +70,8 @@ class Plan(NamedTuple):
     ----------
     potential
         `arrays -> (z -> potential energy)`.
-    unravel
-        Flat vector -> sites.
+    flow
+        How flat vectors are split into sites, and what becomes of draws.
     settings
         Of NUTS.
     layout
@@ -80,7 +83,7 @@ class Plan(NamedTuple):
     """
 
     potential: Potential
-    unravel: Callable[[jax.Array], Any]
+    flow: Flow
     settings: Settings
     layout: Layout
     warmup: Warmup
@@ -90,7 +93,7 @@ class Plan(NamedTuple):
     def at(self, arrays: Mapping[str, Any]) -> ValueAndGrad:
         """Give potential and gradient of a flat vector."""
         potential = self.potential(**arrays)
-        return jax.value_and_grad(lambda flat: potential(self.unravel(flat)))
+        return jax.value_and_grad(lambda flat: potential(self.flow.unravel(flat)))
 
 
 def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) -> State:
@@ -111,7 +114,7 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
         metric = identity(plan.layout, flat.dtype)
         lane = rest(key, flat, plan.at(arrays), metric, plan.settings.max_tree_depth)
         begun = adaptation.start(plan.layout, plan.warmup, lane.step_size, len(flat))
-        return State(lane, begun)
+        return State(lane, begun, plan.flow.begin(z, arrays))
 
     return _over_lanes(one, 2)(keys, starts, dict(arrays))
 
@@ -119,13 +122,14 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
 def begin_with(plan: Plan, state: State, begin: Begin) -> State:
     """Give lanes that are about to begin a step size and a metric."""
 
-    def one(lane: Lane, size: jax.Array, variances: jax.Array) -> State:
+    def one(state: State, size: jax.Array, variances: jax.Array) -> State:
         metric = of_variances(plan.layout, variances)
         # Dual averaging is drawn to ten times what it begins with: here that is known to be right.
         begun = adaptation.start(plan.layout, plan.warmup, size / 10, len(variances))
-        return State(lane._replace(step_size=size, metric=metric), begun)
+        lane = state.lane._replace(step_size=size, metric=metric)
+        return state._replace(lane=lane, adaptation=begun)
 
-    return jax.vmap(jax.vmap(one))(state.lane, *map(jnp.asarray, begin))
+    return jax.vmap(jax.vmap(one))(state, *map(jnp.asarray, begin))
 
 
 def advance(
@@ -193,7 +197,7 @@ def advance(
         lane, ended = _over_lanes(one, 6)(
             carry.state.lane, live, first, normals, coins, uniforms[carry.n_steps], dict(arrays)
         )
-        state = _learn(plan, State(lane, carry.state.adaptation), ended)
+        state = _learn(plan, carry.state._replace(lane=lane), ended)
         room = jnp.where(ended.iteration, lane.iteration - 1 - first, plan.room)
         rows = jax.vmap(jax.vmap(_see))(state.lane, ended)
         seen = jax.vmap(jax.vmap(_write))(carry.seen, rows, room)
@@ -201,7 +205,20 @@ def advance(
 
     zero, z = jnp.zeros((), jnp.int32), state.lane.front.z
     empty = jnp.zeros((*z.shape[:2], plan.room, _NUMBERS + z.shape[2]), z.dtype)
-    return lax.while_loop(goes_on, body, Carry(state, empty, zero, zero))
+    done = lax.while_loop(goes_on, body, Carry(state, empty, zero, zero))
+    return _stream(plan, done, first, arrays)
+
+
+def _stream(plan: Plan, done: Carry, first: jax.Array, arrays: Mapping[str, Any]) -> Carry:
+    """Fold the draws of a block, which began with the iterations `(fit, chain)`, into the moments."""
+    if done.state.streamed is None:
+        return done
+    begins = jnp.maximum(plan.settings.warmup - first, 0)
+    stop = done.state.lane.iteration - first
+    rows, flow = done.seen, plan.flow
+    streamed = flow.fold(done.state.streamed, rows[..., _NUMBERS:], begins, stop, arrays)
+    held = jnp.concatenate([np.arange(_NUMBERS), _NUMBERS + flow.places])
+    return done._replace(state=done.state._replace(streamed=streamed), seen=rows[..., held])
 
 
 def _over_lanes(function: Callable[..., Any], n_own: int) -> Callable[..., Any]:
@@ -242,7 +259,9 @@ def _learn(plan: Plan, state: State, ended: Ended) -> State:
             step_size=jnp.where(learns, size, lane.step_size),
             metric=where(learns, metric, lane.metric),
         )
-        return State(adapted, where(learns, learned, state.adaptation))
+        return state._replace(
+            lane=adapted, adaptation=where(learns, learned, state.adaptation)
+        )
 
     every = lambda state: jax.vmap(jax.vmap(one))(state, learns)  # noqa: E731
     return lax.cond(learns.any(), every, lambda state: state, state)

@@ -12,6 +12,7 @@ from scalecheck.sampler.nuts import Potential, Settings
 from scalecheck.sampler.progress import Progress
 from scalecheck.sampler.run import Draws
 from scalecheck.sampler.snapshot import Saved, Snapshot
+from scalecheck.sampler.streams import Streams
 
 NDArray = np.ndarray
 
@@ -28,6 +29,7 @@ def sample_lanes(
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     steps: int = STEPS,
     slots: int | None = None,
+    streams: Streams | None = None,
     begin: Begin | None = None,
     anew: Anew | None = None,
     on_block: Callable[[list[Progress]], None] = lambda told: None,
@@ -54,11 +56,13 @@ def sample_lanes(
     most_draws
         Draws per chain that a fit gets at most, where `enough` asks for more: `draws` at a time.
     enough
-        Fit and its draws `(chain, draw, ...)` -> whether they suffice.
+        Fit and its draws that are held `(chain, draw, ...)` -> whether they suffice.
     steps
         Steps of the loop between two looks of the host, at most.
     slots
         Fits that run at once; None for all.
+    streams
+        Sites whose draws are held, and what of the others is reduced to moments; None holds all.
     begin
         Step sizes and variances to begin warmup with, for a diagonal metric.
     anew
@@ -82,6 +86,7 @@ def sample_lanes(
         enough,
         steps,
         slots,
+        streams,
     )
     if begin is not None:
         run.begin_with(begin)

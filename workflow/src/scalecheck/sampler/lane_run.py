@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from scalecheck.sampler import blocks
 from scalecheck.sampler.adaptation import plan_warmup
@@ -21,6 +20,7 @@ from scalecheck.sampler.progress import Progress, Tally
 from scalecheck.sampler.run import Clock, Discarded, Draws, Elapsed, Window
 from scalecheck.sampler.snapshot import Saved, Snapshot
 from scalecheck.sampler.stall import first_stall
+from scalecheck.sampler.streams import Flow, Streams, as_arrays, from_arrays
 
 NDArray = np.ndarray
 
@@ -48,14 +48,15 @@ class Run:
     def __init__(
         self, potential: Potential, arrays: Any, starts: Any, settings: Settings, key: jax.Array,
         draws: int, most_draws: int, enough: Callable[[int, dict[str, NDArray]], bool], steps: int,
-        slots: int | None,
+        slots: int | None, streams: Streams | None,
     ) -> None:  # fmt: skip
         first = {name: values[0, 0] for name, values in starts.items()}
-        flat, self.unravel = ravel_pytree(first)
+        d = sum(int(np.size(values)) for values in first.values())
         n_fits, n_chains = next(iter(starts.values())).shape[:2]
-        room = int(np.clip(NUMBERS // (n_fits * n_chains * len(flat)), LEAST_ROOM, MOST_ROOM))
+        room = int(np.clip(NUMBERS // (n_fits * n_chains * d), LEAST_ROOM, MOST_ROOM))
+        self.flow = Flow(streams, first, {name: values[0] for name, values in arrays.items()})
         self.plan = Plan(
-            potential, self.unravel, settings, lay_out(first, settings.dense),
+            potential, self.flow, settings, lay_out(first, settings.dense),
             plan_warmup(settings), room, steps,
         )  # fmt: skip
         self.draws, self.most_draws, self.enough = draws, most_draws, enough
@@ -67,6 +68,7 @@ class Run:
         self.n_windows = np.zeros(n_fits, int)  # that all chains of a fit have ended
         self.tally = Tally(settings, n_fits, n_chains)
         self.metrics: list[Any] = [None] * n_fits
+        self.reduced: list[Any] = [None] * n_fits  # of fits that are done
         self.programs: dict[int, Any] = {}
         self.useful = self.stepped = 0
         self.clock = Clock()
@@ -162,15 +164,24 @@ class Run:
             if (self.history.done[fit] < total).any():
                 continue
             more = total - self.plan.settings.warmup + self.draws <= self.most_draws
-            if more and not self.enough(int(fit), self._sites(self.history.joined(int(fit)).z)):
+            if more and not self.enough(int(fit), self.flow.sites(self.history.joined(int(fit)).z)):
                 self.totals[fit] += self.draws
                 continue
             self.live[fit] = False
             place = int(np.flatnonzero(self.batch.fits == fit)[0])
             self.metrics[fit] = np.asarray(self.batch.state.adaptation.metrics[place])
+            self._reduce(int(fit), place)
             if len(self.waiting):
                 self.batch = self.batch.with_fit(place, self.begun.only(self.waiting[:1]))
                 self.waiting = self.waiting[1:]
+
+    def _reduce(self, fit: int, place: int) -> None:
+        """Keep what the draws of a fit that is done were reduced to."""
+        state = self.batch.state
+        if state.streamed is not None:
+            streamed = jax.tree.map(lambda x: np.asarray(x[place]), state.streamed)
+            last = np.asarray(state.lane.tree.candidate.z[place])
+            self.reduced[fit] = self.flow.finish(streamed, last)
 
     def shrink(self) -> None:
         """Go on with the power of two that holds the fits that still run, if that is worth it."""
@@ -231,7 +242,7 @@ class Run:
             "seconds": np.array(spent),
         }
         told = {f"tally-{name}": values for name, values in self.tally.arrays().items()}
-        return Snapshot({**state, **leaves, **metrics, **told}, self.history.news())
+        return Snapshot({**state, **leaves, **metrics, **as_arrays(self.reduced), **told}, self.history.news())
 
     def resume(self, saved: Saved) -> None:
         """Go on where a run with the same arguments was saved."""
@@ -245,6 +256,7 @@ class Run:
         self.discarded = [Discarded(*one) for one in state["discarded"].tolist()]
         self.n_windows = state["n_windows"].copy()
         self.metrics = [state.get(f"metric-{i}") for i in range(len(self.metrics))]
+        self.reduced = from_arrays(state, len(self.reduced))
         self.clock.add(
             *(dict(zip(Elapsed._fields, spent, strict=True)) for spent in state["seconds"])
         )
@@ -253,21 +265,18 @@ class Run:
         for news in saved.news:
             self.history.restore(news)
 
-    def _sites(self, z: NDArray) -> dict[str, NDArray]:
-        each = jax.vmap(jax.vmap(self.unravel))
-        return {name: np.asarray(values) for name, values in each(jnp.asarray(z)).items()}
-
     def result(self) -> Draws:
         """Give all draws and what was seen of every iteration."""
         joined = [self.history.joined(fit) for fit in range(len(self.live))]
         return Draws(
-            [self._sites(fit.z) for fit in joined],
+            [self.flow.sites(fit.z) for fit in joined],
             [fit._replace(z=None) for fit in joined],
             self._windows(joined),
             Elapsed(**self.clock.wall),
             Elapsed(**self.clock.cpu),
             self.useful / self.stepped,
             self.discarded,
+            None if self.flow.streams is None else self.reduced,
         )
 
     def _windows(self, joined: list[Iterations]) -> list[Window]:

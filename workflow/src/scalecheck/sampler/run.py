@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from scalecheck.sampler.nuts import Iterations, Potential, Settings, compile_program
 from scalecheck.sampler.progress import Progress, Tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
+from scalecheck.sampler.streams import Flow, Reduced, Streamed, Streams
 
 NDArray = np.ndarray
 
@@ -59,7 +61,7 @@ class Draws(NamedTuple):
     Attributes
     ----------
     z
-        By fit: unconstrained sites after warmup, `(chain, draw, ...)`.
+        By fit: unconstrained sites that are held, after warmup, `(chain, draw, ...)`.
     iterations
         By fit: sampler statistics of every iteration, warmup included, `(chain, iteration)`; `z`
         None.
@@ -71,6 +73,8 @@ class Draws(NamedTuple):
         Share of the leapfrogs computed that moved a chain, where lanes step together; else None.
     discarded
         Chains that were begun anew; what they did is in none of the others.
+    reduced
+        By fit: what is left of sites that are not held; None where all are.
     """
 
     z: list[dict[str, NDArray]]
@@ -80,6 +84,13 @@ class Draws(NamedTuple):
     cpu_seconds: Elapsed
     useful: float | None = None
     discarded: Sequence[Discarded] = ()
+    reduced: Sequence[Reduced] | None = None
+
+    def last(self, number: int) -> dict[str, NDArray]:
+        """Where the chains of a fit ended: all latent sites, unconstrained, `(chain, ...)`."""
+        if self.reduced is not None:
+            return self.reduced[number].last
+        return {name: values[:, -1] for name, values in self.z[number].items()}
 
 
 def sample(
@@ -94,6 +105,7 @@ def sample(
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     block: int = 50,
     fits_at_once: int | None = None,
+    streams: Streams | None = None,
     on_block: Callable[[list[Progress]], None] = lambda told: None,
 ) -> Draws:
     """Sample all chains of all fits of one shape.
@@ -113,11 +125,14 @@ def sample(
     most_draws
         Draws per chain that a fit gets at most, where `enough` asks for more: `draws` at a time.
     enough
-        Fit and its draws `(chain, draw, ...)` -> whether they suffice.
+        Fit and its draws that are held `(chain, draw, ...)` -> whether they suffice.
     block
         Iterations between two looks of the host.
     fits_at_once
         Fits that advance together; None for all.
+    streams
+        Sites whose draws are held, and what of the others is reduced to moments, block by block; None
+        holds all.
     on_block
         Called after every block, with the fits that ran in it.
     """
@@ -132,6 +147,7 @@ def sample(
     state = program.init(keys, dict(starts), arrays)
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
+    stream = _Stream(streams, starts, arrays)
     tally = Tally(settings, len(key), n_chains)
     active, plan = list(range(len(key))), blocks(settings.warmup, draws, block)
     while active:
@@ -140,6 +156,9 @@ def sample(
             n_iterations = np.zeros(len(key), "int32")
             n_iterations[active] = part.stop - part.start
             state, found = program.advance(state, arrays, n_iterations)
+            if not part.warmup:
+                stream.add(found.z, n_iterations)
+            found = found._replace(z={name: found.z[name] for name in stream.flow.held})
             for fit in active:
                 seen[fit].append(_to_host(found, fit, part))
             if part.window is not None:
@@ -165,7 +184,51 @@ def sample(
         windows,
         Elapsed(**clock.wall),
         Elapsed(**clock.cpu),
+        reduced=stream.finish(state.z),
     )
+
+
+class _Stream:
+    """Moments of the fits of a batch, on the device: the draws of a block come to the host as far as they are held."""
+
+    def __init__(
+        self, streams: Streams | None, starts: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> None:
+        self.arrays = arrays
+        first = {name: jnp.asarray(values[0, 0]) for name, values in starts.items()}
+        own = {name: values[0] for name, values in arrays.items()}
+        self.flow = Flow(streams, first, own)
+        n_fits, n_chains = next(iter(starts.values())).shape[:2]
+        spread = lambda x: jnp.broadcast_to(x, (n_fits, n_chains, *x.shape))  # noqa: E731
+        self.streamed: Streamed | None = jax.tree.map(spread, self.flow.begin(first, own))
+        self._fold = jax.jit(self._fold_block)
+
+    def _fold_block(self, streamed: Any, z: Any, n: jax.Array, arrays: Any) -> Any:
+        by_chain = jax.tree.map(lambda values: jnp.swapaxes(values, 1, 2), z)
+        rows = self._flat(3)(by_chain)
+        stop = jnp.broadcast_to(n[:, None], rows.shape[:2])
+        return self.flow.fold(streamed, rows, jnp.zeros_like(stop), stop, arrays)
+
+    def _flat(self, n_leading: int) -> Callable[[Any], jax.Array]:
+        ravel = lambda z: ravel_pytree(z)[0]  # noqa: E731
+        for _ in range(n_leading):
+            ravel = jax.vmap(ravel)
+        return ravel
+
+    def add(self, z: Any, n: NDArray) -> None:
+        """Add a block's first n draws `(fit,)` of sites `(fit, draw, chain, ...)`."""
+        if self.streamed is not None:
+            self.streamed = self._fold(self.streamed, z, n, self.arrays)
+
+    def finish(self, z: Any) -> list[Reduced] | None:
+        """Say what the fits were reduced to whose chains ended at `(fit, chain, ...)`."""
+        if self.streamed is None:
+            return None
+        streamed, last = jax.tree.map(np.asarray, (self.streamed, self._flat(2)(z)))
+        return [
+            self.flow.finish(jax.tree.map(lambda x, i=i: x[i], streamed), last[i])
+            for i in range(len(last))
+        ]
 
 
 class Clock:
