@@ -5,12 +5,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend.core import Literal
 
-from scalecheck import density
+from scalecheck import density, store
 from scalecheck.batches import Batch
+from scalecheck.columns import local_codes
 from scalecheck.sampler import Streams
 from scalecheck.sites import Site
+
+NDArray = np.ndarray
 
 
 def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
@@ -77,3 +81,38 @@ def _needed(batch: Batch, names: tuple[str, ...]) -> tuple[str, ...]:
         needs = of(equation.invars)
         found.update({variable: needs for variable in equation.outvars})
     return tuple(sorted(of(closed.jaxpr.outvars)))
+
+
+def own_values(
+    batch: Batch, number: int, site: Site, values: NDArray, n_leading: int
+) -> tuple[NDArray, dict[str, Sequence[str | int]]]:
+    """Leave out what pads the batch of the values of a site; give the labels of its dims, too.
+
+    Parameters
+    ----------
+    values
+        `(..., *site.shape)`, with `n_leading` dims before those of the site.
+    """
+    coords: dict[str, Sequence[str | int]] = {}
+    for axis, dim in enumerate(site.dims):
+        labels = _labels(batch, number, dim)
+        if labels:
+            coords[dim] = labels
+            values = values.take(range(len(labels)), axis=axis + n_leading)
+    return values, coords
+
+
+def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
+    """Labels along a dimension, empty where it has none; of the fit's own units and rows, not of what pads the batch.
+
+    Rows are labelled by their number in the file.
+    """
+    if dim == "row":
+        return batch.values[number][store.FILE_ROW].tolist()
+    labels = batch.labels.get(dim)
+    if labels is None:
+        return []
+    if dim == batch.unit:
+        own = local_codes(batch.values[number][dim])[1]
+        return [str(labels[code]) for code in own]
+    return [str(label) for label in labels]

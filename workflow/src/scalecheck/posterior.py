@@ -9,13 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from scalecheck import ENGINE_VERSION, density, diagnose, sampler, store
+from scalecheck import ENGINE_VERSION, density, diagnose, reduced, sampler
 from scalecheck.batches import Batch
-from scalecheck.columns import local_codes
 from scalecheck.fit import Fitted
-from scalecheck.keeping import kept_sites, reduced_sites
+from scalecheck.keeping import kept_sites, own_values
 from scalecheck.plan import PlannedFit
-from scalecheck.posterior_file import Group
+from scalecheck.posterior_file import ATTRIBUTES, Group
 from scalecheck.sites import Site
 from scalecheck.study import SamplerSettings
 
@@ -34,8 +33,7 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
     """
     batch, draws = fitted.batch, fitted.draws
     n_warmup = draws.windows[-1].stop
-    reduced = reduced_sites(batch, keep)
-    moments = {"posterior_moments": _moments(fitted, number, reduced)} if reduced else {}
+    moments = {"posterior_moments": reduced.dataset(fitted, number)} if draws.reduced else {}
     return {
         "posterior": _posterior(fitted, number, kept_sites(batch, keep)),
         "unconstrained_posterior": _dataset(
@@ -67,13 +65,13 @@ def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
     n_chains, n_draws = _n_draws(draws, number)
     arrays = {name: values[number] for name, values in batch.arrays.items()}
     constrain = _constrainer(batch.function, tuple(site.name for site in kept), n_draws)
-    # One chain at a time bounds the memory that the deterministic sites take on the way.
     # Sites that are not held have no part in those that are kept: any value does.
     missing = {
         name: np.zeros(site.shape, site.dtype)
         for name, site in density.unconstrained(batch.function, arrays).items()
         if name not in draws.z[number]
     }
+    # One chain at a time bounds the memory that the deterministic sites take on the way.
     by_chain = [
         ({name: z[chain] for name, z in draws.z[number].items()}, missing)
         for chain in range(n_chains)
@@ -83,48 +81,10 @@ def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
     coords: dict[str, Sequence[str | int]] = {}
     for site in kept:
         values = np.stack([chain[site.name] for chain in chains])
-        values, labels = _own(batch, number, site, values, 2)
+        values, labels = own_values(batch, number, site, values, 2)
         coords |= labels
         variables[site.name] = (("chain", "draw", *site.dims), values)
     return _dataset(variables, coords, (n_chains, n_draws))
-
-
-def _own(
-    batch: Batch, number: int, site: Site, values: NDArray, n_leading: int
-) -> tuple[NDArray, dict[str, Sequence[str | int]]]:
-    """Leave out what pads the batch of the values of a site; give the labels of its dims, too."""
-    coords: dict[str, Sequence[str | int]] = {}
-    for axis, dim in enumerate(site.dims):
-        labels = _labels(batch, number, dim)
-        if labels:
-            coords[dim] = labels
-            values = values.take(range(len(labels)), axis=axis + n_leading)
-    return values, coords
-
-
-# Of all chains together; low and high are ends of the equal-tailed interval of probability 0.89.
-STATISTICS = ("mean", "sd", "low", "median", "high", "rhat")
-
-
-def _moments(fitted: Fitted, number: int, reduced: Sequence[Site]) -> Group:
-    variables: dict[str, Any] = {}
-    coords: dict[str, Sequence[str | int]] = {"statistic": STATISTICS}
-    for site in reduced:
-        values, labels = _own(fitted.batch, number, site, _statistics_of(fitted, number, site), 1)
-        coords |= labels
-        variables[site.name] = (("statistic", *site.dims), values)
-    return Group(variables, coords, _ATTRIBUTES)
-
-
-def _statistics_of(fitted: Fitted, number: int, site: Site) -> NDArray:
-    """`(statistic, ...)` of a site of which only moments are there."""
-    found = (fitted.draws.reduced or [])[number]
-    mean, variance = found.mean[site.name], found.variance[site.name]
-    n = _n_draws(fitted.draws, number)[1]
-    sd = np.sqrt(variance.mean(axis=0) + mean.var(axis=0))
-    low, median, high = found.quantiles[site.name]
-    rhat = diagnose.rhat_of_moments(mean, variance, n)
-    return np.stack([mean.mean(axis=0), sd, low, median, high, rhat]).astype(mean.dtype)
 
 
 @functools.lru_cache(maxsize=8)
@@ -143,22 +103,6 @@ def _constrainer(
     return jax.jit(jax.vmap(constrain, (0, None, None), axis_size=n_draws))
 
 
-def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
-    """Labels along a dimension, empty where it has none; of the fit's own units and rows, not of what pads the batch.
-
-    Rows are labelled by their number in the file.
-    """
-    if dim == "row":
-        return batch.values[number][store.FILE_ROW].tolist()
-    labels = batch.labels.get(dim)
-    if labels is None:
-        return []
-    if dim == batch.unit:
-        own = local_codes(batch.values[number][dim])[1]
-        return [str(labels[code]) for code in own]
-    return [str(label) for label in labels]
-
-
 def _statistics(fitted: Fitted, number: int, part: slice) -> Group:
     seen = {
         name: values[:, part]
@@ -175,14 +119,7 @@ def _dataset(
     variables: Mapping[str, Any], coords: Mapping[str, Any], shape: tuple[int, int]
 ) -> Group:
     counted = {"chain": range(shape[0]), "draw": range(shape[1])}
-    return Group(variables, {**counted, **coords}, _ATTRIBUTES | {"sample_dims": ["chain", "draw"]})
-
-
-_ATTRIBUTES = {
-    "creation_library": "scalecheck",
-    "inference_library": "numpyro",
-    "inference_library_version": importlib.metadata.version("numpyro"),
-}
+    return Group(variables, {**counted, **coords}, ATTRIBUTES | {"sample_dims": ["chain", "draw"]})
 
 
 def record(
@@ -248,7 +185,7 @@ def record(
         },
         "discarded": [one._asdict() for one in discarded],
         "step_size": own.step_size[:, -1].tolist(),
-        "moments": _worst_moments(fitted, number, settings.keep),
+        "moments": reduced.convergence(fitted, number),
         "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
         "depth_saturated": float(saturated.mean()),
         "windows": [
@@ -262,27 +199,6 @@ def record(
         ],
         "parameters": names,
     }
-
-
-def _worst_moments(
-    fitted: Fitted, number: int, keep: Sequence[str] | None
-) -> dict[str, Any] | None:
-    """Say how well sites that are not kept have converged; None where all are."""
-    worst: dict[str, float] = {}
-    n_scalars = n_above = 0
-    reduced = reduced_sites(fitted.batch, keep)
-    for site in reduced:
-        rhat, _ = _own(fitted.batch, number, site, _statistics_of(fitted, number, site), 1)
-        known = rhat[-1][~np.isnan(rhat[-1])]
-        if known.size:
-            worst[site.name] = float(known.max())
-        n_scalars += known.size
-        n_above += int((known > diagnose.HIGHEST_RHAT).sum())
-    if not reduced:
-        return None
-    # No number of JSON is infinite: a scalar that never moved has no R-hat to show.
-    highest = {name: value if np.isfinite(value) else None for name, value in worst.items()}
-    return {"rhat": highest, "scalars": n_scalars, "above": n_above}
 
 
 def _share(n_steps: Sequence[NDArray], number: int) -> float:

@@ -5,6 +5,7 @@ from scalecheck.sampler.constant import without_parameters
 from scalecheck.sampler.drive import sample_lanes
 from scalecheck.sampler.lane_run import Anew
 from scalecheck.sampler.nuts import Settings
+from scalecheck.sampler.planning import footprint
 from scalecheck.sampler.progress import Progress, TimeLeft
 from scalecheck.sampler.run import Discarded, Draws, Elapsed, Window, sample
 from scalecheck.sampler.snapshot import Saved, Snapshot
@@ -24,6 +25,7 @@ __all__ = [
     "Streams",
     "TimeLeft",
     "Window",
+    "footprint",
     "sample",
     "sample_lanes",
     "without_parameters",

@@ -10,17 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalecheck.sampler import blocks
-from scalecheck.sampler.adaptation import plan_warmup
-from scalecheck.sampler.blocks import Plan
 from scalecheck.sampler.history import History
-from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
 from scalecheck.sampler.places import Batch
+from scalecheck.sampler.planning import plan_of
 from scalecheck.sampler.progress import Progress, Tally
 from scalecheck.sampler.run import Clock, Discarded, Draws, Elapsed, Window
 from scalecheck.sampler.snapshot import Saved, Snapshot
 from scalecheck.sampler.stall import first_stall
-from scalecheck.sampler.streams import Flow, Streams, as_arrays, from_arrays
+from scalecheck.sampler.streams import Streams, as_arrays, from_arrays
 
 NDArray = np.ndarray
 
@@ -38,9 +36,6 @@ MOST_RESTARTS = 2  # of a chain
 # Fit, chain and how many times it was begun anew -> its start by site, `(...)` each.
 Anew = Callable[[int, int, int], dict[str, Any]]
 
-# Iterations of a lane that a block has room for: what they hold is written once, and copied once.
-MOST_ROOM, LEAST_ROOM, NUMBERS = 64, 4, 2**24
-
 
 class Run:
     """The state of one call of `sample_lanes`."""
@@ -50,15 +45,9 @@ class Run:
         draws: int, most_draws: int, enough: Callable[[int, dict[str, NDArray]], bool], steps: int,
         slots: int | None, streams: Streams | None,
     ) -> None:  # fmt: skip
-        first = {name: values[0, 0] for name, values in starts.items()}
-        d = sum(int(np.size(values)) for values in first.values())
         n_fits, n_chains = next(iter(starts.values())).shape[:2]
-        room = int(np.clip(NUMBERS // (n_fits * n_chains * d), LEAST_ROOM, MOST_ROOM))
-        self.flow = Flow(streams, first, {name: values[0] for name, values in arrays.items()})
-        self.plan = Plan(
-            potential, self.flow, settings, lay_out(first, settings.dense),
-            plan_warmup(settings), room, steps,
-        )  # fmt: skip
+        self.plan = plan_of(potential, arrays, starts, settings, steps, streams)
+        self.flow = self.plan.flow
         self.draws, self.most_draws, self.enough = draws, most_draws, enough
         self.totals = np.full(n_fits, settings.warmup + draws, "int32")
         self.live = np.ones(n_fits, bool)
@@ -120,6 +109,8 @@ class Run:
 
     def block(self, on_block: Callable[[list[Progress]], None]) -> None:
         """Run one block, and keep what it did."""
+        if not len(self.waiting):
+            self.begun = self.begun._replace(state=None)  # nobody begins there any more
         program, began, batch = self._program(), time.perf_counter(), self.batch
         before = self.history.done[batch.fits]
         totals = np.where(self.live[batch.fits], self.totals[batch.fits], 0).astype("int32")

@@ -220,7 +220,7 @@ def split(vectors: NDArray, shapes: Shapes) -> dict[str, NDArray]:
     """Split vectors `(..., n)` into sites of these shapes, in the order of `ravel_pytree`."""
     parts = np.split(vectors, _starts(shapes)[1:], axis=-1) if shapes else []
     return {
-        name: part.reshape(*vectors.shape[:-1], *shape)
+        name: part.reshape((*vectors.shape[:-1], *shape))
         for part, (name, shape) in zip(parts, shapes.items(), strict=True)
     }
 
