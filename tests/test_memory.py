@@ -4,13 +4,14 @@ import dataclasses
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scalecheck import fit, memory, sampler
+from scalecheck import fit, memory
 from scalecheck.errors import StudyError
 from scalecheck.sampler import Settings, Streams
 
@@ -51,7 +52,7 @@ def test_draws_count_what_is_held():
 def test_chains_count_those_that_run_at_once():
     assert of(n_fits=8, at_once=4).chains == of(n_fits=4).chains == 4 * of().chains
     assert of(n_fits=8).draws == 8 * of().draws
-    assert of(depth=9).chains - of(depth=8).chains >= 2 * 2 * 2 * 4 * D
+    assert of(depth=9).chains - of(depth=8).chains >= 3 * 2 * 2 * 4 * D
 
 
 def test_gradients_count_what_is_needed_at_the_same_time():
@@ -123,9 +124,10 @@ def test_what_is_available_is_less_than_what_the_job_may_take(monkeypatch, tmp_p
     assert memory.available() > 1e7
 
 
-# A fresh process: the largest resident size of a process never falls.
+# A fresh process, for the largest resident size of a process never falls; read from where it begins
+# anew with the program, which that of `getrusage` does not. Without warmup trajectories are short.
 MEASURED = """
-    import resource, sys
+    import re, sys
     import jax, jax.numpy as jnp, numpy as np
     from scalecheck import memory, sampler
 
@@ -135,11 +137,11 @@ MEASURED = """
     d, engine, at_once, n_chains = 400_000, sys.argv[1], 1, 2
     arrays = {"x": np.ones((1, d), "float32")}
     starts = {"a": jnp.zeros((1, n_chains, d)), "b": jnp.zeros((1, n_chains))}
-    settings = sampler.Settings(4, 0.8, 8, ())
+    settings = sampler.Settings(0, 0.8, 8, ())
     streams = sampler.Streams(("b",), lambda z, arrays: {"a": z["a"]})
     room = None if engine == "sample_lanes" else 4
     found = memory.forecast(potential, arrays, starts, settings, streams, at_once=1, room=room, most_draws=6)
-    peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
     options = {"block": 4} if room else {}
     jnp.ones(3).sum().block_until_ready()
     before = peak()
@@ -151,8 +153,9 @@ MEASURED = """
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says the peak")
 @pytest.mark.parametrize("engine", ["sample_lanes", "sample"])
-def test_the_forecast_is_within_a_factor_of_two_of_what_is_taken(engine):
+def test_the_forecast_is_near_what_is_taken(engine):
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(MEASURED), engine],
         capture_output=True,
@@ -161,5 +164,4 @@ def test_the_forecast_is_within_a_factor_of_two_of_what_is_taken(engine):
         env={"JAX_PLATFORMS": "cpu", "PATH": "", "PYTHONPATH": ":".join(sys.path)},
     )
     forecast, taken = map(float, ran.stdout.split())
-    assert 0.5 < forecast / taken < 2, (forecast, taken)
-    assert hasattr(sampler, engine)
+    assert 0.6 < forecast / taken < 1.6, (forecast, taken)

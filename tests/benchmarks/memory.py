@@ -3,11 +3,11 @@
     .venv/bin/python tests/benchmarks/memory.py
     .venv/bin/python tests/benchmarks/memory.py --rows 100000 --groups 10000 --warmup 20 --draws 20
 
-Varying intercepts and slopes, not centred, one chain of lanes on the processor; alpha, beta and the sigmas
-are kept, of the standardised effects of the groups moments are streamed. A few iterations of short
-trajectories: what a run takes in memory does not depend on how long it is, but for the draws of the few
-sites that are kept. Each run is a process of its own; adds a line to tests/benchmarks/results/memory.csv:
-the forecast, the peak resident size, that before the fit (libraries and data), and seconds by phase.
+Varying intercepts and slopes, not centred, one chain of lanes on the processor; alpha, beta and the
+sigmas are kept, of the standardised effects of the groups moments are streamed. A few iterations: what a
+run takes in memory does not depend on how long it is, but for the draws of the few sites that are kept.
+Adds a line to tests/benchmarks/results/memory.csv: the forecast, the peak resident size, that before the
+fit (libraries and data), and seconds by phase.
 """
 
 import argparse
@@ -80,8 +80,8 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=100_000)
     parser.add_argument("--covariates", type=int, default=20)
     parser.add_argument("--chains", type=int, default=1)
-    parser.add_argument("--warmup", type=int, default=6)
-    parser.add_argument("--draws", type=int, default=12)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--depth", type=int, default=10, help="of the tree, which memory is for")
     given = parser.parse_args()
     rows = data(given.rows, given.groups, given.covariates)
@@ -99,7 +99,7 @@ def main() -> None:
         return {name: values[name] for name in latent}
 
     streams = sampler.Streams(KEPT, reduced)
-    # Trajectories of a step or three: the state is allocated for `depth` doublings all the same.
+    # Short trajectories will do: the state is allocated for `depth` doublings all the same.
     settings = sampler.Settings(given.warmup, 0.8, given.depth, ())
     potential = density.potential(function)
     found = memory.forecast(

@@ -29,15 +29,14 @@ def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
 
 
 def reduced_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
-    """Sites of which only moments are stored: latent ones that are not kept, and deterministic ones that rows do not index."""
+    """Sites of which only moments are stored: those that are not kept, but for deterministic ones of rows."""
     kept = {site.name for site in kept_sites(batch, keep)}
     return tuple(
         site
         for site in batch.sites
         if site.name not in kept
         and (
-            site.kind == "latent"
-            or (site.kind == "deterministic" and "row" not in site.indexed_by)
+            site.kind == "latent" or (site.kind == "deterministic" and "row" not in site.indexed_by)
         )
     )
 
@@ -70,7 +69,9 @@ def _needed(batch: Batch, names: tuple[str, ...]) -> tuple[str, ...]:
     # A dict is flattened in the order of its keys.
     latent = sorted(z)
     closed = jax.make_jaxpr(functools.partial(_values, batch.function, names))(dict(z), arrays)
-    inputs = dict(zip(closed.jaxpr.invars, map(frozenset, [[name] for name in latent]), strict=False))
+    inputs = dict(
+        zip(closed.jaxpr.invars, map(frozenset, [[name] for name in latent]), strict=False)
+    )
     found: dict[Any, frozenset[str]] = dict(inputs)
 
     def of(variables: Sequence[Any]) -> frozenset[str]:

@@ -1,9 +1,9 @@
 """What a batch of fits will take in memory: said, and refused where it is not there, before anything is compiled.
 
-Counted from shapes: the data and their copy on the device; the state of the chains that run at once, twice,
-for a block begins from one and ends in the other; what a block notes of its iterations; the largest set of
-intermediate results of one gradient that are needed at the same time; the draws that are held, while the
-posterior is written three times over. Compiling and the libraries themselves are not counted.
+Counted from shapes: the data and their copy on the device; the state of the chains that run at once, three
+times, for a block begins from one, carries one and ends in one; what a block notes of its iterations; the
+largest set of intermediate results of one gradient that are needed at the same time; the draws that are
+held, while the posterior is written three times over. Compiling and the libraries are not counted.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal
 
 from scalecheck import sampler
 from scalecheck.errors import StudyError
@@ -20,7 +20,7 @@ from scalecheck.errors import StudyError
 VARIABLE = "SCALECHECK_MEMORY_GB"
 GB = 1e9
 
-_COPIES_OF_STATE = 2
+_COPIES_OF_STATE = 3
 _COPIES_OF_DRAWS = 3
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -192,28 +192,25 @@ def _peak(jaxpr: Jaxpr) -> int:
         for variable in equation.invars
         if not isinstance(variable, Literal)
     }
-    last |= {variable: len(jaxpr.eqns) for variable in jaxpr.outvars if not isinstance(variable, Literal)}
+    last |= {
+        variable: len(jaxpr.eqns) for variable in jaxpr.outvars if not isinstance(variable, Literal)
+    }
     live: dict[Any, int] = {}
     most = 0
     for number, equation in enumerate(jaxpr.eqns):
         live |= {variable: _bytes(variable.aval) for variable in equation.outvars}
         inner = max((_peak(part) for part in _parts(equation.params)), default=0)
         most = max(most, sum(live.values()) + inner)
-        live = {variable: size for variable, size in live.items() if last.get(variable, -1) > number}
+        live = {
+            variable: size for variable, size in live.items() if last.get(variable, -1) > number
+        }
     return most
 
 
 def _parts(params: Mapping[str, Any]) -> list[Jaxpr]:
-    """Programs within an equation."""
-    found = []
-    for value in jax.tree.leaves(
-        list(params.values()), is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr)
-    ):
-        if isinstance(value, ClosedJaxpr):
-            found.append(value.jaxpr)
-        elif isinstance(value, Jaxpr):
-            found.append(value)
-    return found
+    """Programs within an equation, closed or not."""
+    found = [getattr(one, "jaxpr", one) for one in jax.tree.leaves(list(params.values()))]
+    return [one for one in found if isinstance(one, Jaxpr)]
 
 
 def _bytes(aval: Any) -> int:

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from scalecheck import ENGINE_VERSION, density, diagnose, reduced, sampler
-from scalecheck.batches import Batch
 from scalecheck.fit import Fitted
 from scalecheck.keeping import kept_sites, own_values
 from scalecheck.plan import PlannedFit

@@ -259,9 +259,7 @@ def _learn(plan: Plan, state: State, ended: Ended) -> State:
             step_size=jnp.where(learns, size, lane.step_size),
             metric=where(learns, metric, lane.metric),
         )
-        return state._replace(
-            lane=adapted, adaptation=where(learns, learned, state.adaptation)
-        )
+        return state._replace(lane=adapted, adaptation=where(learns, learned, state.adaptation))
 
     every = lambda state: jax.vmap(jax.vmap(one))(state, learns)  # noqa: E731
     return lax.cond(learns.any(), every, lambda state: state, state)

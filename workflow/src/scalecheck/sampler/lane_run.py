@@ -233,7 +233,9 @@ class Run:
             "seconds": np.array(spent),
         }
         told = {f"tally-{name}": values for name, values in self.tally.arrays().items()}
-        return Snapshot({**state, **leaves, **metrics, **as_arrays(self.reduced), **told}, self.history.news())
+        return Snapshot(
+            {**state, **leaves, **metrics, **as_arrays(self.reduced), **told}, self.history.news()
+        )
 
     def resume(self, saved: Saved) -> None:
         """Go on where a run with the same arguments was saved."""

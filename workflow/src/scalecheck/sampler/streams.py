@@ -100,10 +100,7 @@ class Flow:
         # `(k,)` numbers of the coordinates that are held.
         starts = dict(zip(self.shapes, _starts(self.shapes), strict=True))
         self.places = np.concatenate(
-            [
-                np.arange(starts[n], starts[n] + np.prod(s, dtype=int))
-                for n, s in self.held.items()
-            ]
+            [np.arange(starts[n], starts[n] + np.prod(s, dtype=int)) for n, s in self.held.items()]
             or [np.zeros(0, int)]
         )
         self.reduced: Shapes = {}
