@@ -141,8 +141,8 @@ class Vector(NamedTuple):
         return {n: part.reshape(s) for part, (n, s) in zip(parts, self.shapes.items(), strict=True)}
 
 
-def vector_of(function: Function, sites: Sequence[Site], arrays: Arrays) -> Vector:
-    """Lay out the unconstrained space of some latent sites."""
+def unconstrained(function: Function, arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of all latent sites, unconstrained, for arrays `(rows, ...)`; nothing is computed."""
 
     def draw(key: jax.Array) -> Sites:
         trace = traced(function, arrays, key)
@@ -153,8 +153,13 @@ def vector_of(function: Function, sites: Sequence[Site], arrays: Arrays) -> Vect
         }
         return unconstrain(function, latent, arrays)
 
-    shapes = {name: value.shape for name, value in jax.eval_shape(draw, jax.random.key(0)).items()}
-    chosen = {site.name: shapes[site.name] for site in sites}
+    return jax.eval_shape(draw, jax.random.key(0))
+
+
+def vector_of(function: Function, sites: Sequence[Site], arrays: Arrays) -> Vector:
+    """Lay out the unconstrained space of some latent sites."""
+    shapes = unconstrained(function, arrays)
+    chosen = {site.name: shapes[site.name].shape for site in sites}
     return Vector(
         tuple(n for name, shape in chosen.items() for n in element_names(name, shape)), chosen
     )

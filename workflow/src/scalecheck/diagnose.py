@@ -97,6 +97,25 @@ def _rhat_and_ess(z: NDArray) -> tuple[NDArray, NDArray]:
     return np.nan_to_num(np.asarray(rhat), nan=np.inf), np.nan_to_num(np.asarray(ess))
 
 
+def rhat_of_moments(mean: NDArray, variance: NDArray, n: int) -> NDArray:
+    """R-hat of scalars of which no draws are held, `(...)`, by the moments of the chains alone.
+
+    The classic one (Gelman & Rubin 1992, doi:10.1214/ss/1177011136): it sees chains that disagree in their
+    means, not one that drifts. Infinite where chains never moved and stand apart; NaN where all are one
+    constant, and of a single chain.
+
+    Parameters
+    ----------
+    mean, variance
+        `(chain, ...)` of n draws each; the variance divided by n - 1.
+    """
+    if len(mean) < 2:
+        return np.full(mean.shape[1:], np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = mean.astype("float64").var(axis=0, ddof=1) / variance.mean(axis=0)
+    return np.asarray(np.sqrt(ratio + (n - 1) / n))
+
+
 def estimates(posterior: "xr.Dataset", sites: Sequence[str]) -> "pd.DataFrame":
     """Summarise the scalars of some sites, on the scale of the model.
 

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import density, diagnose, preflight, sampler
+from scalecheck import density, diagnose, memory, preflight, sampler
 from scalecheck.batches import Batch
 from scalecheck.checkpoint import Keeper
 from scalecheck.gradients import time_gradient
+from scalecheck.keeping import streams_of
 from scalecheck.starts import find_starts
 from scalecheck.study import SamplerSettings
 from scalecheck.warm import Left, warm_start
@@ -27,6 +28,9 @@ MOST_TIMES = 4
 
 # Fits whose lanes step together. More fill no processor any better; a GPU has room for thousands of lanes.
 CPU_SLOTS, GPU_SLOTS = 32, 1024
+
+# Iterations of NumPyro's transition between two looks of the host.
+NUMPYRO_BLOCK = 50
 
 
 def fit_key(seed: int, fit: str) -> jax.Array:
@@ -133,6 +137,9 @@ def sample_batch(
     if left is not None:
         starts, begin = warm_start(batch, left, starts, pairs[:, 0])
         options |= {"begin": begin} if is_warm else {}
+    nuts = nuts_settings(settings, starts, is_warm=is_warm)
+    streams = streams_of(batch, settings.keep)
+    _check_memory(batch, settings, starts, nuts, streams, log)
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
     with contextlib.ExitStack() as stack:
@@ -143,13 +150,14 @@ def sample_batch(
             density.potential(batch.function),
             batch.arrays,
             starts,
-            nuts_settings(settings, starts, is_warm=is_warm),
+            nuts,
             key=pairs[:, 1],
             draws=settings.draws,
             most_draws=MOST_TIMES * settings.draws,
             enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
             stops_stalled=settings.on_stall == "stop" and not is_warm,
             most_gradients=settings.max_gradients,
+            streams=streams,
             on_block=tell,
             **options,
         )
@@ -158,6 +166,35 @@ def sample_batch(
         seconds=_add_compile(draws.seconds, starting[0]),
         cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
     )
+
+
+def _check_memory(
+    batch: Batch,
+    settings: SamplerSettings,
+    starts: Mapping[str, Any],
+    nuts: sampler.Settings,
+    streams: sampler.Streams | None,
+    log: Callable[[str], None],
+) -> None:
+    """Say what a batch will take in memory, and refuse what is not there."""
+    has_lanes = settings.engine == "lanes"
+    found = memory.forecast(
+        density.potential(batch.function),
+        batch.arrays,
+        starts,
+        nuts,
+        streams,
+        at_once=_slots() if has_lanes else len(batch.tasks),
+        room=None if has_lanes else NUMPYRO_BLOCK,
+        most_draws=MOST_TIMES * settings.draws,
+    )
+    available = memory.available()
+    memory.check(found, available, _name(batch))
+    log(f"{_name(batch)}: at most about {found.in_words(available)}")
+
+
+def _slots() -> int:
+    return CPU_SLOTS if jax.default_backend() == "cpu" else GPU_SLOTS
 
 
 def _starts_anew(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sampler.Anew:
@@ -174,13 +211,12 @@ def _numpyro(*arguments: Any, **options: Any) -> sampler.Draws:
     """Sample with NumPyro's own transition."""
     # On a processor a batch gains nothing from advancing together and waits for its longest trees.
     fits_at_once = 1 if jax.default_backend() == "cpu" else None
-    return sampler.sample(*arguments, **options, fits_at_once=fits_at_once)
+    return sampler.sample(*arguments, **options, fits_at_once=fits_at_once, block=NUMPYRO_BLOCK)
 
 
 def _lanes(*arguments: Any, **options: Any) -> sampler.Draws:
     """Sample with the lanes of as many fits as the device steps well together."""
-    slots = CPU_SLOTS if jax.default_backend() == "cpu" else GPU_SLOTS
-    return sampler.sample_lanes(*arguments, **options, slots=slots)
+    return sampler.sample_lanes(*arguments, **options, slots=_slots())
 
 
 _ENGINES = {"numpyro": _numpyro, "lanes": _lanes}

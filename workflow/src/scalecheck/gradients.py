@@ -13,12 +13,14 @@ from scalecheck.batches import Batch
 
 def time_gradient(batch: Batch, number: int, draws: sampler.Draws) -> float:
     """Seconds of one gradient of one chain of a fit, the chains together as in sampling; NaN without draws."""
-    if not draws.z[number]:
-        return 0.0  # no parameters, no gradient
-    if not next(iter(draws.z[number].values())).shape[1]:
+    held = draws.z[number]
+    if held and not next(iter(held.values())).shape[1]:
         return float("nan")  # ended without a draw to take it at
+    last = draws.last(number)
+    if not last:
+        return 0.0  # no parameters, no gradient
     arrays = {name: jnp.asarray(values) for name, values in batch.own[number].items()}
-    z = {name: jnp.asarray(values[:, -1]) for name, values in draws.z[number].items()}
+    z = {name: jnp.asarray(values) for name, values in last.items()}
     return time_gradients(batch.function, z, arrays) / len(next(iter(z.values())))
 
 

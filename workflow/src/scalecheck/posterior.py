@@ -9,12 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from scalecheck import ENGINE_VERSION, density, diagnose, sampler, store
-from scalecheck.batches import Batch
-from scalecheck.columns import local_codes
+from scalecheck import ENGINE_VERSION, density, diagnose, reduced, sampler
 from scalecheck.fit import Fitted
+from scalecheck.keeping import kept_sites, own_values
 from scalecheck.plan import PlannedFit
-from scalecheck.posterior_file import Group
+from scalecheck.posterior_file import ATTRIBUTES, Group
 from scalecheck.sites import Site
 from scalecheck.stops import beyond, how_it_ended
 from scalecheck.study import SamplerSettings
@@ -25,25 +24,16 @@ NDArray = np.ndarray
 _LONGEST_METRIC = 64
 
 
-def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
-    """Sites that are stored as draws: those asked for, by default all that rows do not index, and the compared ones."""
-    chosen = set(batch.vector.shapes) | set(keep or ())
-    return tuple(
-        site
-        for site in batch.sites
-        if site.kind in ("latent", "deterministic")
-        and (site.name in chosen or (keep is None and "row" not in site.indexed_by))
-    )
-
-
 def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[str, Group]:
     """Give the groups of one fit: posterior, unconstrained_posterior, sample_stats, warmup_sample_stats.
 
     The unconstrained group holds the compared sites as the vector `z` with dims `(chain, draw,
-    parameter)`: the scale on which posteriors are compared.
+    parameter)`: the scale on which posteriors are compared. Where sites are not kept, posterior_moments
+    holds what is left of them, with dims `(statistic, ...)`.
     """
     batch, draws = fitted.batch, fitted.draws
     n_warmup = draws.windows[-1].stop
+    moments = {"posterior_moments": reduced.dataset(fitted, number)} if draws.reduced else {}
     return {
         "posterior": _posterior(fitted, number, kept_sites(batch, keep)),
         "unconstrained_posterior": _dataset(
@@ -53,6 +43,7 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
         ),
         "sample_stats": _statistics(fitted, number, slice(n_warmup, None)),
         "warmup_sample_stats": _statistics(fitted, number, slice(None, n_warmup)),
+        **moments,
     }
 
 
@@ -74,20 +65,24 @@ def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
     n_chains, n_draws = _n_draws(draws, number)
     arrays = {name: values[number] for name, values in batch.arrays.items()}
     constrain = _constrainer(batch.function, tuple(site.name for site in kept), n_draws)
+    # Sites that are not held have no part in those that are kept: any value does.
+    missing = {
+        name: np.zeros(site.shape, site.dtype)
+        for name, site in density.unconstrained(batch.function, arrays).items()
+        if name not in draws.z[number]
+    }
     # One chain at a time bounds the memory that the deterministic sites take on the way.
     by_chain = [
-        {name: z[chain] for name, z in draws.z[number].items()} for chain in range(n_chains)
+        ({name: z[chain] for name, z in draws.z[number].items()}, missing)
+        for chain in range(n_chains)
     ]
-    chains = [jax.tree.map(np.asarray, constrain(part, arrays)) for part in by_chain]
+    chains = [jax.tree.map(np.asarray, constrain(*part, arrays)) for part in by_chain]
     variables: dict[str, Any] = {}
     coords: dict[str, Sequence[str | int]] = {}
     for site in kept:
         values = np.stack([chain[site.name] for chain in chains])
-        for axis, dim in enumerate(site.dims):
-            labels = _labels(batch, number, dim)
-            if labels:
-                coords[dim] = labels
-                values = values.take(range(len(labels)), axis=axis + 2)
+        values, labels = own_values(batch, number, site, values, 2)
+        coords |= labels
         variables[site.name] = (("chain", "draw", *site.dims), values)
     return _dataset(variables, coords, (n_chains, n_draws))
 
@@ -98,28 +93,14 @@ def _constrainer(
 ) -> Callable[..., Any]:
     """Compile draws of one chain `(draw, ...)` to their supports, with deterministic sites."""
 
-    def constrain(z: dict[str, jax.Array], arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        values = density.constrain(function, z, arrays, deterministic=True)
+    def constrain(
+        z: dict[str, jax.Array], missing: dict[str, jax.Array], arrays: dict[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        values = density.constrain(function, z | missing, arrays, deterministic=True)
         return {name: values[name] for name in names}
 
     # Given their number, because a model without parameters has no sites to count them by.
-    return jax.jit(jax.vmap(constrain, (0, None), axis_size=n_draws))
-
-
-def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
-    """Labels along a dimension, empty where it has none; of the fit's own units and rows, not of what pads the batch.
-
-    Rows are labelled by their number in the file.
-    """
-    if dim == "row":
-        return batch.values[number][store.FILE_ROW].tolist()
-    labels = batch.labels.get(dim)
-    if labels is None:
-        return []
-    if dim == batch.unit:
-        own = local_codes(batch.values[number][dim])[1]
-        return [str(labels[code]) for code in own]
-    return [str(label) for label in labels]
+    return jax.jit(jax.vmap(constrain, (0, None, None), axis_size=n_draws))
 
 
 def _statistics(fitted: Fitted, number: int, part: slice) -> Group:
@@ -138,13 +119,7 @@ def _dataset(
     variables: Mapping[str, Any], coords: Mapping[str, Any], shape: tuple[int, int]
 ) -> Group:
     counted = {"chain": range(shape[0]), "draw": range(shape[1])}
-    attributes = {
-        "creation_library": "scalecheck",
-        "inference_library": "numpyro",
-        "inference_library_version": importlib.metadata.version("numpyro"),
-        "sample_dims": ["chain", "draw"],
-    }
-    return Group(variables, {**counted, **coords}, attributes)
+    return Group(variables, {**counted, **coords}, ATTRIBUTES | {"sample_dims": ["chain", "draw"]})
 
 
 def record(
@@ -212,6 +187,7 @@ def record(
         },
         "discarded": [one._asdict() for one in discarded],
         "step_size": own.step_size[:, -1:].ravel().tolist(),
+        "moments": reduced.convergence(fitted, number),
         "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
         "depth_saturated": float(saturated.mean()) if saturated.size else None,
         "windows": [

@@ -1,5 +1,6 @@
 """A posterior as an ArviZ DataTree in one netCDF file."""
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,13 @@ class Group(NamedTuple):
     variables: Mapping[str, tuple[Sequence[str], "np.ndarray"]]
     coords: Mapping[str, Sequence[Any]]
     attributes: Mapping[str, Any]
+
+
+ATTRIBUTES = {
+    "creation_library": "scalecheck",
+    "inference_library": "numpyro",
+    "inference_library_version": importlib.metadata.version("numpyro"),
+}
 
 
 def write_posterior(path: Path, groups: Mapping[str, Group]) -> None:

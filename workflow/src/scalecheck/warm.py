@@ -78,13 +78,14 @@ def leave(rows: int, draws: sampler.Draws, number: int = 0) -> Left:
     """
     z = {name: values.astype("float64") for name, values in draws.z[number].items()}
     flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in z.items()}
-    return Left(
-        rows,
-        np.asarray(draws.iterations[number].step_size[:, -1]),
-        {name: np.asarray(values[:, -1]) for name, values in draws.z[number].items()},
-        {name: values.mean(axis=0) for name, values in flat.items()},
-        {name: values.var(axis=0) for name, values in flat.items()},
-    )
+    mean = {name: values.mean(axis=0) for name, values in flat.items()}
+    variance = {name: values.var(axis=0) for name, values in flat.items()}
+    if draws.reduced is not None:
+        # Of sites whose draws are not held, the moments that were streamed.
+        mean = draws.reduced[number].z_mean | mean
+        variance = draws.reduced[number].z_variance | variance
+    step_size = np.asarray(draws.iterations[number].step_size[:, -1])
+    return Left(rows, step_size, draws.last(number), mean, variance)
 
 
 def warmup_of(cold: int) -> int:

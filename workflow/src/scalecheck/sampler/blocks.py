@@ -9,18 +9,20 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from scalecheck.sampler import adaptation, lanes
+from scalecheck.sampler import adaptation, lanes, rows
 from scalecheck.sampler.adaptation import Adaptation, Seen, Warmup, where
 from scalecheck.sampler.lane import Ended, Lane, ValueAndGrad, rest
 from scalecheck.sampler.metric import Layout, identity, of_variances
-from scalecheck.sampler.nuts import Iterations, Potential, Settings
+from scalecheck.sampler.nuts import Potential, Settings
+from scalecheck.sampler.streams import Flow, Streamed
 
 
 class State(NamedTuple):
-    """All lanes between two blocks; leading dims `(fit, chain)`."""
+    """All lanes between two blocks; leading dims `(fit, chain)`. Without reduced sites nothing is streamed."""
 
     lane: Lane
     adaptation: Adaptation
+    streamed: Streamed | None
 
 
 class Begin(NamedTuple):
@@ -47,7 +49,8 @@ class Carry(NamedTuple):
         All lanes.
     seen
         Iterations that ended in this block, `(fit, chain, room, n)`, filled from the front: one row of
-        numbers each, for writing many small arrays takes longer than one.
+        numbers each, for writing many small arrays takes longer than one. After the block only the
+        coordinates that are held.
     n_steps
         Steps of the loop so far.
     n_useful
@@ -67,8 +70,8 @@ class Plan(NamedTuple):
     ----------
     potential
         `arrays -> (z -> potential energy)`.
-    unravel
-        Flat vector -> sites.
+    flow
+        How flat vectors are split into sites, and what becomes of draws.
     settings
         Of NUTS.
     layout
@@ -80,7 +83,7 @@ class Plan(NamedTuple):
     """
 
     potential: Potential
-    unravel: Callable[[jax.Array], Any]
+    flow: Flow
     settings: Settings
     layout: Layout
     warmup: Warmup
@@ -90,7 +93,7 @@ class Plan(NamedTuple):
     def at(self, arrays: Mapping[str, Any]) -> ValueAndGrad:
         """Give potential and gradient of a flat vector."""
         potential = self.potential(**arrays)
-        return jax.value_and_grad(lambda flat: potential(self.unravel(flat)))
+        return jax.value_and_grad(lambda flat: potential(self.flow.unravel(flat)))
 
 
 def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) -> State:
@@ -111,7 +114,7 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
         metric = identity(plan.layout, flat.dtype)
         lane = rest(key, flat, plan.at(arrays), metric, plan.settings.max_tree_depth)
         begun = adaptation.start(plan.layout, plan.warmup, lane.step_size, len(flat))
-        return State(lane, begun)
+        return State(lane, begun, plan.flow.begin(z, arrays))
 
     return _over_lanes(one, 2)(keys, starts, dict(arrays))
 
@@ -119,13 +122,14 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
 def begin_with(plan: Plan, state: State, begin: Begin) -> State:
     """Give lanes that are about to begin a step size and a metric."""
 
-    def one(lane: Lane, size: jax.Array, variances: jax.Array) -> State:
+    def one(state: State, size: jax.Array, variances: jax.Array) -> State:
         metric = of_variances(plan.layout, variances)
         # Dual averaging is drawn to ten times what it begins with: here that is known to be right.
         begun = adaptation.start(plan.layout, plan.warmup, size / 10, len(variances))
-        return State(lane._replace(step_size=size, metric=metric), begun)
+        lane = state.lane._replace(step_size=size, metric=metric)
+        return state._replace(lane=lane, adaptation=begun)
 
-    return jax.vmap(jax.vmap(one))(state.lane, *map(jnp.asarray, begin))
+    return jax.vmap(jax.vmap(one))(state, *map(jnp.asarray, begin))
 
 
 def advance(
@@ -200,15 +204,28 @@ def advance(
         lane, ended = _over_lanes(one, 6)(
             carry.state.lane, live, first, normals, coins, uniforms[carry.n_steps], dict(arrays)
         )
-        state = _learn(plan, State(lane, carry.state.adaptation), ended)
+        state = _learn(plan, carry.state._replace(lane=lane), ended)
         room = jnp.where(ended.iteration, lane.iteration - 1 - first, plan.room)
-        rows = jax.vmap(jax.vmap(_see))(state.lane, ended)
-        seen = jax.vmap(jax.vmap(_write))(carry.seen, rows, room)
+        ends = jax.vmap(jax.vmap(rows.see))(state.lane, ended)
+        seen = jax.vmap(jax.vmap(rows.write))(carry.seen, ends, room)
         return Carry(state, seen, carry.n_steps + 1, carry.n_useful + live.sum(dtype=jnp.int32))
 
     zero, z = jnp.zeros((), jnp.int32), state.lane.front.z
-    empty = jnp.zeros((*z.shape[:2], plan.room, _NUMBERS + z.shape[2]), z.dtype)
-    return lax.while_loop(goes_on, body, Carry(state, empty, zero, zero))
+    empty = jnp.zeros((*z.shape[:2], plan.room, rows.NUMBERS + z.shape[2]), z.dtype)
+    done = lax.while_loop(goes_on, body, Carry(state, empty, zero, zero))
+    return _stream(plan, done, first, arrays)
+
+
+def _stream(plan: Plan, done: Carry, first: jax.Array, arrays: Mapping[str, Any]) -> Carry:
+    """Fold the draws of a block, which began with the iterations `(fit, chain)`, into the moments."""
+    if done.state.streamed is None:
+        return done
+    begins = jnp.maximum(plan.settings.warmup - first, 0)
+    stop = done.state.lane.iteration - first
+    seen, flow = done.seen, plan.flow
+    streamed = flow.fold(done.state.streamed, seen[..., rows.NUMBERS :], begins, stop, arrays)
+    held = jnp.concatenate([np.arange(rows.NUMBERS), rows.NUMBERS + flow.places])
+    return done._replace(state=done.state._replace(streamed=streamed), seen=seen[..., held])
 
 
 def _over_lanes(function: Callable[..., Any], n_own: int) -> Callable[..., Any]:
@@ -249,37 +266,7 @@ def _learn(plan: Plan, state: State, ended: Ended) -> State:
             step_size=jnp.where(learns, size, lane.step_size),
             metric=where(learns, metric, lane.metric),
         )
-        return State(adapted, where(learns, learned, state.adaptation))
+        return state._replace(lane=adapted, adaptation=where(learns, learned, state.adaptation))
 
     every = lambda state: jax.vmap(jax.vmap(one))(state, learns)  # noqa: E731
     return lax.cond(learns.any(), every, lambda state: state, state)
-
-
-_NUMBERS = 6  # of an iteration, before its position
-
-
-def _see(lane: Lane, ended: Ended) -> jax.Array:
-    here = lane.tree.candidate
-    rate = lane.accept / jnp.maximum(lane.n_steps, 1)
-    numbers = (lane.n_steps, rate, here.energy, here.potential, ended.diverging, lane.step_size)
-    return jnp.concatenate([jnp.stack([x.astype(here.z.dtype) for x in numbers]), here.z])
-
-
-def _write(buffer: jax.Array, row: jax.Array, room: jax.Array) -> jax.Array:
-    """Write one iteration of one lane `(n,)`; nothing where there is no such place."""
-    return buffer.at[room].set(row, mode="drop")
-
-
-def unpack(rows: Any) -> Iterations:
-    """Give rows `(..., n)` of a block the names that they have elsewhere."""
-    n_steps, rate, energy, potential, diverging, size = np.moveaxis(rows[..., :_NUMBERS], -1, 0)
-    z = rows[..., _NUMBERS:]
-    return Iterations(
-        z, n_steps.astype("int32"), rate, energy, potential, diverging.astype(bool), size
-    )
-
-
-def nothing(state: State) -> Iterations:
-    """Give no iterations of a lane, in their shapes."""
-    z = state.lane.front.z
-    return unpack(np.zeros((0, _NUMBERS + z.shape[2]), z.dtype))

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scalecheck.sampler.draws import Draws, Elapsed, Window
 from scalecheck.sampler.nuts import Iterations, Potential
-from scalecheck.sampler.run import Draws, Elapsed, Window
 
 NDArray = np.ndarray
 

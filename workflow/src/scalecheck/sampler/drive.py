@@ -7,11 +7,12 @@ import jax
 import numpy as np
 
 from scalecheck.sampler.blocks import Begin
+from scalecheck.sampler.draws import Draws
 from scalecheck.sampler.lane_run import STEPS, Anew, Run
 from scalecheck.sampler.nuts import Potential, Settings
 from scalecheck.sampler.progress import Progress
-from scalecheck.sampler.run import Draws
 from scalecheck.sampler.snapshot import Saved, Snapshot
+from scalecheck.sampler.streams import Streams
 
 NDArray = np.ndarray
 
@@ -28,6 +29,7 @@ def sample_lanes(
     enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
     steps: int = STEPS,
     slots: int | None = None,
+    streams: Streams | None = None,
     begin: Begin | None = None,
     anew: Anew | None = None,
     stops_stalled: bool = False,
@@ -56,11 +58,13 @@ def sample_lanes(
     most_draws
         Draws per chain that a fit gets at most, where `enough` asks for more: `draws` at a time.
     enough
-        Fit and its draws `(chain, draw, ...)` -> whether they suffice.
+        Fit and its draws that are held `(chain, draw, ...)` -> whether they suffice.
     steps
         Steps of the loop between two looks of the host, at most.
     slots
         Fits that run at once; None for all.
+    streams
+        Sites whose draws are held, and what of the others is reduced to moments; None holds all.
     begin
         Step sizes and variances to begin warmup with, for a diagonal metric.
     anew
@@ -92,6 +96,7 @@ def sample_lanes(
         anew,
         stops_stalled,
         most_gradients,
+        streams,
     )
     if begin is not None:
         run.begin_with(begin)

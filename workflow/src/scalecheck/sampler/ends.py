@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from scalecheck.sampler.run import Discarded
+from scalecheck.sampler.draws import Discarded
 from scalecheck.sampler.stall import earliest_stall
 from scalecheck.sampler.stopped import NO_LIMIT, Stopped, as_rows, from_rows, stopped_by_cap
 

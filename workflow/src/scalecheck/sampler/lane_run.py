@@ -8,20 +8,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from scalecheck.sampler import blocks
-from scalecheck.sampler.adaptation import plan_warmup
-from scalecheck.sampler.blocks import Plan
+from scalecheck.sampler import blocks, rows
+from scalecheck.sampler.draws import Clock, Discarded, Draws, Elapsed, Window
 from scalecheck.sampler.ends import Ends
 from scalecheck.sampler.history import History
-from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.nuts import Iterations, Potential, Settings
 from scalecheck.sampler.places import Batch
+from scalecheck.sampler.planning import plan_of
 from scalecheck.sampler.progress import Progress, Tally
-from scalecheck.sampler.run import Clock, Discarded, Draws, Elapsed, Window
 from scalecheck.sampler.snapshot import Saved, Snapshot
 from scalecheck.sampler.stopped import stopped_by_stall, within
+from scalecheck.sampler.streams import Streams, as_arrays, from_arrays
 
 NDArray = np.ndarray
 
@@ -38,9 +36,6 @@ LANE_VECTORS = 50  # that a step reads or writes besides the data
 # Fit, chain and how many times it was begun anew -> its start by site, `(...)` each.
 Anew = Callable[[int, int, int], dict[str, Any]]
 
-# Iterations of a lane that a block has room for: what they hold is written once, and copied once.
-MOST_ROOM, LEAST_ROOM, NUMBERS = 64, 4, 2**24
-
 
 class Run:
     """The state of one call of `sample_lanes`."""
@@ -49,21 +44,18 @@ class Run:
         self, potential: Potential, arrays: Any, starts: Any, settings: Settings, key: jax.Array,
         draws: int, most_draws: int, enough: Callable[[int, dict[str, NDArray]], bool], steps: int,
         slots: int | None, anew: Anew | None, stops_stalled: bool, most_gradients: int | None,
+        streams: Streams | None,
     ) -> None:  # fmt: skip
-        first = {name: values[0, 0] for name, values in starts.items()}
-        flat, self.unravel = ravel_pytree(first)
         n_fits, n_chains = next(iter(starts.values())).shape[:2]
-        room = int(np.clip(NUMBERS // (n_fits * n_chains * len(flat)), LEAST_ROOM, MOST_ROOM))
-        self.plan = Plan(
-            potential, self.unravel, settings, lay_out(first, settings.dense),
-            plan_warmup(settings), room, steps,
-        )  # fmt: skip
+        self.plan = plan_of(potential, arrays, starts, settings, steps, streams)
+        self.flow = self.plan.flow
         self.enough, self.anew, self.stops_stalled = enough, anew, stops_stalled
         self.ends = Ends(n_fits, n_chains, settings.warmup, draws, most_draws, most_gradients)
         self.most_steps = FIRST_STEPS
         self.history = History(n_fits, n_chains, settings.warmup)
         self.tally = Tally(settings, n_fits, n_chains)
         self.metrics: list[Any] = [None] * n_fits
+        self.reduced: list[Any] = [None] * n_fits  # of fits that are done
         self.programs: dict[int, Any] = {}
         self.useful = self.stepped = 0
         self.clock = Clock()
@@ -113,13 +105,15 @@ class Run:
 
     def block(self, on_block: Callable[[list[Progress]], None]) -> None:
         """Run one block, and keep what it did."""
+        if not len(self.waiting):
+            self.begun = self.begun._replace(state=None)  # nobody begins there any more
         program, began, batch = self._program(), time.perf_counter(), self.batch
         before = self.history.done[batch.fits]
         totals = np.where(self.ends.live, self.ends.totals, 0)[batch.fits].astype("int32")
         limits, most_steps = self.ends.limits[batch.fits], np.int32(self.most_steps)
         carry = program(batch.state, totals, limits, most_steps, batch.arrays)
         self.batch = batch._replace(state=carry.state)
-        seen = blocks.unpack(np.asarray(carry.seen))
+        seen = rows.unpack(np.asarray(carry.seen))
         after = np.asarray(carry.state.lane.iteration)
         self._append(seen, before, after)
         self.useful += int(carry.n_useful)
@@ -161,17 +155,29 @@ class Run:
         for fit in running.tolist():
             place = self._place(fit)
             if self.ends.live[fit]:
-                enough = lambda fit=fit: self.enough(fit, self._sites(self.history.joined(fit).z))  # noqa: E731
-                self.ends.judge(fit, self.history.done[fit], leapfrogs[place], enough)
+                suffices = functools.partial(self._suffices, fit)
+                self.ends.judge(fit, self.history.done[fit], leapfrogs[place], suffices)
             if self.ends.live[fit]:
                 continue
             self.metrics[fit] = np.asarray(self.batch.state.adaptation.metrics[place])
+            self._reduce(fit, place)
             if len(self.waiting):
                 self.batch = self.batch.with_fit(place, self.begun, int(self.waiting[0]))
                 self.waiting = self.waiting[1:]
 
+    def _suffices(self, fit: int) -> bool:
+        return self.enough(fit, self.flow.sites(self.history.joined(fit).z))
+
     def _place(self, fit: int) -> int:
         return int(np.flatnonzero(self.batch.fits == fit)[0])
+
+    def _reduce(self, fit: int, place: int) -> None:
+        """Keep what the draws of a fit that is done were reduced to."""
+        state = self.batch.state
+        if state.streamed is not None:
+            streamed = jax.tree.map(lambda x: np.asarray(x[place]), state.streamed)
+            last = np.asarray(state.lane.tree.candidate.z[place])
+            self.reduced[fit] = self.flow.finish(streamed, last)
 
     def shrink(self) -> None:
         """Go on with the power of two that holds the fits that still run, if that is worth it."""
@@ -229,7 +235,9 @@ class Run:
             **self.ends.arrays(),
         }
         told = {f"tally-{name}": values for name, values in self.tally.arrays().items()}
-        return Snapshot({**state, **leaves, **metrics, **told}, self.history.news())
+        return Snapshot(
+            {**state, **leaves, **metrics, **as_arrays(self.reduced), **told}, self.history.news()
+        )
 
     def resume(self, saved: Saved) -> None:
         """Go on where a run with the same arguments was saved."""
@@ -241,6 +249,7 @@ class Run:
         self.ends.restore(state)
         self.useful, self.stepped = map(int, state["counts"])
         self.metrics = [state.get(f"metric-{i}") for i in range(len(self.metrics))]
+        self.reduced = from_arrays(state, len(self.reduced))
         self.clock.add(
             *(dict(zip(Elapsed._fields, spent, strict=True)) for spent in state["seconds"])
         )
@@ -249,18 +258,15 @@ class Run:
         for news in saved.news:
             self.history.restore(news)
 
-    def _sites(self, z: NDArray) -> dict[str, NDArray]:
-        each = jax.vmap(jax.vmap(self.unravel))
-        return {name: np.asarray(values) for name, values in each(jnp.asarray(z)).items()}
-
     def result(self) -> Draws:
         """Give all draws and what was seen of every iteration."""
-        empty = blocks.nothing(self.begun.state)
+        z = self.batch.state.lane.front.z
+        empty = rows.nothing(len(self.flow.places), z.dtype)
         for one in self.ends.stopped:
             self.history.cut(one.fit, min(one.iterations), empty)
         joined = [self.history.joined(fit) for fit in range(len(self.ends.live))]
         return Draws(
-            [self._sites(fit.z) for fit in joined],
+            [self.flow.sites(fit.z) for fit in joined],
             [fit._replace(z=None) for fit in joined],
             self._windows(joined),
             Elapsed(**self.clock.wall),
@@ -268,6 +274,7 @@ class Run:
             self.useful / self.stepped,
             self.ends.discarded,
             self.ends.stopped,
+            None if self.flow.streams is None else self.reduced,
         )
 
     def _windows(self, joined: list[Iterations]) -> list[Window]:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.random import threefry_2x32
 from jax.scipy.special import expit
 from numpyro.infer.hmc_util import _leaf_idx_to_ckpt_idxs
@@ -161,19 +162,21 @@ def check(lane: Lane, layout: Layout) -> tuple[Lane, jax.Array]:
     """Check the subtrees that the last leaf completes for a U-turn, a scalar; keep what later ones need."""
     leaf, r = lane.leaf - 1, lane.front.r
     here, before = velocity(layout, lane.metric, r), lane.subtree.r_sum - 0.5 * r
+    along = jnp.dot(here, before)
     first, last = _leaf_idx_to_ckpt_idxs(leaf)
-    number = jnp.arange(lane.kept.along.shape[0])
-    keeps = (number == last) & (leaf % 2 == 0)
-    kept = Checkpoints(
-        jnp.where(keeps[:, None], here, lane.kept.velocity),
-        jnp.where(keeps[:, None], before, lane.kept.before),
-        jnp.where(keeps, jnp.dot(here, before), lane.kept.along),
-    )
-    starts = jnp.sum(kept.velocity * before, axis=1) - kept.along
-    ends = jnp.dot(here, before) - jnp.sum(kept.before * here, axis=1)
-    is_complete = (number >= first) & (number <= last)
-    turning = (starts <= 0) | (ends <= 0)
-    return lane._replace(kept=kept), jnp.any(turning & is_complete)
+    # By index, here and below: with many coordinates all rows would take longer than a gradient.
+    place = jnp.where(leaf % 2 == 0, last, lane.kept.along.shape[0])
+    values = Checkpoints(here, before, along)
+    put = lambda rows, row: rows.at[place].set(row, mode="drop")  # noqa: E731
+    kept = jax.tree.map(put, lane.kept, values)
+
+    def look(i: jax.Array, turning: jax.Array) -> jax.Array:
+        start = jax.tree.map(lambda rows: lax.dynamic_index_in_dim(rows, i, 0, False), kept)
+        at_start = jnp.dot(start.velocity, before) - start.along <= 0
+        return turning | at_start | (along - jnp.dot(start.before, here) <= 0)
+
+    turning = lax.fori_loop(first, last + 1, look, jnp.array(False))
+    return lane._replace(kept=kept), turning
 
 
 def join(lane: Lane, is_broken: jax.Array, u: jax.Array) -> Lane:

@@ -34,7 +34,9 @@ class Batch(NamedTuple):
         return Batch(fits, *_put(self[1:], place, others[1:], number))
 
     def only(self, chosen: NDArray) -> "Batch":
-        """Take the fits at `(fit,)` places."""
+        """Take the fits at `(fit,)` places; of all of them nothing is copied."""
+        if np.array_equal(chosen, np.arange(len(self.fits))):
+            return self
         take = lambda x: x[chosen]  # noqa: E731
         return Batch(
             self.fits[chosen],

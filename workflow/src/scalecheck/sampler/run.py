@@ -2,88 +2,20 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scalecheck.sampler.draws import Clock, Draws, Elapsed, Window
 from scalecheck.sampler.nuts import Iterations, Potential, Settings, compile_program
 from scalecheck.sampler.progress import Progress, Tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
 from scalecheck.sampler.stopped import NO_LIMIT, Stopped, stopped_by_cap, stopped_by_stall
+from scalecheck.sampler.streams import BlockStream, Streams
 
 NDArray = np.ndarray
-
-
-class Window(NamedTuple):
-    """The chains at the end of a warmup window.
-
-    Attributes
-    ----------
-    stop
-        Iterations done.
-    step_size
-        `(fit, chain)`.
-    acceptance_rate
-        `(fit, chain)` mean over the window.
-    inverse_mass_matrix
-        `(fit, chain, d)` its diagonal, in the order of NumPyro's blocks.
-    """
-
-    stop: int
-    step_size: NDArray
-    acceptance_rate: NDArray
-    inverse_mass_matrix: NDArray
-
-
-class Elapsed(NamedTuple):
-    """Seconds by phase."""
-
-    compile: float
-    warmup: float
-    sampling: float
-
-
-class Discarded(NamedTuple):
-    """A chain that stalled in warmup and was begun anew: of which fit, and what it had done by then."""
-
-    fit: int
-    chain: int
-    iterations: int
-    leapfrogs: int
-
-
-class Draws(NamedTuple):
-    """A batch of fits.
-
-    Attributes
-    ----------
-    z
-        By fit: unconstrained sites after warmup, `(chain, draw, ...)`.
-    iterations
-        By fit: sampler statistics of every iteration, warmup included, `(chain, iteration)`; `z`
-        None.
-    windows
-        One per warmup window; NaN of a fit that ended before.
-    seconds, cpu_seconds
-        Wall and processor seconds by phase.
-    useful
-        Share of the leapfrogs computed that moved a chain, where lanes step together; else None.
-    discarded
-        Chains that were begun anew; what they did is in none of the others.
-    stopped
-        Fits that ended before they had their draws: `z` and `iterations` have what all chains did.
-    """
-
-    z: list[dict[str, NDArray]]
-    iterations: list[Iterations]
-    windows: list[Window]
-    seconds: Elapsed
-    cpu_seconds: Elapsed
-    useful: float | None = None
-    discarded: Sequence[Discarded] = ()
-    stopped: Sequence[Stopped] = ()
 
 
 def sample(
@@ -100,6 +32,7 @@ def sample(
     fits_at_once: int | None = None,
     stops_stalled: bool = False,
     most_gradients: int | None = None,
+    streams: Streams | None = None,
     on_block: Callable[[list[Progress]], None] = lambda told: None,
 ) -> Draws:
     """Sample all chains of all fits of one shape.
@@ -119,7 +52,7 @@ def sample(
     most_draws
         Draws per chain that a fit gets at most, where `enough` asks for more: `draws` at a time.
     enough
-        Fit and its draws `(chain, draw, ...)` -> whether they suffice.
+        Fit and its draws that are held `(chain, draw, ...)` -> whether they suffice.
     block
         Iterations between two looks of the host.
     fits_at_once
@@ -128,6 +61,9 @@ def sample(
         Whether a fit ends where a chain stalls in warmup.
     most_gradients
         Leapfrogs of a chain, warmup included, after which its fit ends; looked at after a block.
+    streams
+        Sites whose draws are held, and what of the others is reduced to moments, block by block; None
+        holds all.
     on_block
         Called after every block, with the fits that ran in it.
     """
@@ -142,6 +78,7 @@ def sample(
     state = program.init(keys, dict(starts), arrays)
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
+    stream = BlockStream(streams, starts, arrays)
     tally = Tally(settings, len(key), n_chains)
     most = NO_LIMIT if most_gradients is None else most_gradients
     stopped: list[Stopped] = []
@@ -153,6 +90,9 @@ def sample(
             n_iterations = np.zeros(len(key), "int32")
             n_iterations[active] = part.stop - part.start
             state, found = program.advance(state, arrays, n_iterations)
+            if not part.warmup:
+                stream.add(found.z, n_iterations)
+            found = found._replace(z={name: found.z[name] for name in stream.flow.held})
             for fit in active:
                 seen[fit].append(_to_host(found, fit, part))
             if part.window is not None:
@@ -186,6 +126,7 @@ def sample(
     nothing = {
         name: np.zeros((n_chains, 0, *np.shape(values)[2:]), np.asarray(values).dtype)
         for name, values in starts.items()
+        if name in stream.flow.held
     }
     joined = [_join(part, nothing) for part in seen]
     return Draws(
@@ -195,6 +136,7 @@ def sample(
         Elapsed(**clock.wall),
         Elapsed(**clock.cpu),
         stopped=stopped,
+        reduced=stream.finish(state.z),
     )
 
 
@@ -219,29 +161,6 @@ def _capped(active: list[int], tally: Tally, most: int) -> list[Stopped]:
 def _still(active: list[int], stopped: Sequence[Stopped]) -> list[int]:
     """Leave out the fits that were ended."""
     return [fit for fit in active if fit not in {one.fit for one in stopped}]
-
-
-class Clock:
-    """Seconds since the last lap, added up by phase."""
-
-    def __init__(self) -> None:
-        self.wall = dict.fromkeys(Elapsed._fields, 0.0)
-        self.cpu = dict.fromkeys(Elapsed._fields, 0.0)
-        self.last = time.perf_counter(), time.process_time()
-
-    def lap(self, **shares: float) -> None:
-        """Share the time since the last lap among phases."""
-        now = time.perf_counter(), time.process_time()
-        for phase, share in shares.items():
-            self.wall[phase] += share * (now[0] - self.last[0])
-            self.cpu[phase] += share * (now[1] - self.last[1])
-        self.last = now
-
-    def add(self, wall: Mapping[str, float], cpu: Mapping[str, float]) -> None:
-        """Add what an earlier part of the run took."""
-        for phase in Elapsed._fields:
-            self.wall[phase] += float(wall[phase])
-            self.cpu[phase] += float(cpu[phase])
 
 
 def _to_host(found: Iterations, fit: int, part: Block) -> Iterations:
