@@ -50,7 +50,12 @@ def judged(small):
 def test_a_fit_is_done_and_usable_without_a_gradient(small):
     result = small.read("increment-02")
     assert result.record["status"] == "done"
-    assert result.record["gradients"] == {"warmup": [0, 0], "sampling": [0, 0], "discarded": []}
+    assert result.record["gradients"] == {
+        "warmup": [0, 0],
+        "sampling": [0, 0],
+        "discarded": [],
+        "cut": [],
+    }
     assert result.record["seconds_per_gradient"] == 0
     assert result.record["parameters"] == []
     assert result.health.usable

@@ -243,7 +243,7 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
             job.sections["sampler"],
             jax.random.split(jax.random.PRNGKey(1), 1),
             print,
-            left=left,
+            left=[left],
         )
     expected = left.mean["mu"] + 2**0.5 * (left.last["mu"] - left.mean["mu"])
     np.testing.assert_allclose(seen["starts"]["mu"][0], expected, rtol=1e-5)

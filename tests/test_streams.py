@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_lanes import resumable, run
-from test_stalled_chains import run as run_with_a_stall
+from two_modes import back_near
+from two_modes import run as run_two_modes
 
 from scalecheck.diagnose import array_stats, rhat_of_moments
 from scalecheck.sampler import Settings, Streams, sample, sample_lanes
@@ -120,7 +121,8 @@ def test_a_fit_that_goes_on_has_the_moments_of_all_its_draws(sampler):
 
 def test_a_chain_that_begins_anew_has_the_moments_of_what_it_did_then():
     streams = Streams((), lambda z, data: {"x": z["x"]})
-    whole, part = run_with_a_stall(), run_with_a_stall(streams=streams)
+    whole = run_two_modes(anew=back_near)
+    part = run_two_modes(anew=back_near, streams=streams)
     assert len(whole.discarded) == 1
     assert part.discarded == whole.discarded
     for z, found in zip(whole.z, part.reduced, strict=True):
