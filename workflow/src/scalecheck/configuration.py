@@ -39,7 +39,7 @@ def build(given: Mapping[str, Any], file: str) -> Study:
     """
     settings = schema.validate(dict(given), file)
     _refuse_later(settings, file)
-    _refuse_warm(settings, file)
+    _decide_warm(settings, file)
     folder = Path(file).parent
     data, model = settings["data"], settings["model"]
     model["file"] = _find(model["file"], folder, file, "model.file")
@@ -62,15 +62,19 @@ def _refuse_later(settings: dict[str, Any], file: str) -> None:
             raise StudyError(f"{file}: {key} is {json.dumps(value)}, but {reason}")
 
 
-def _refuse_warm(settings: dict[str, Any], file: str) -> None:
+def _decide_warm(settings: dict[str, Any], file: str) -> None:
     """Warm starts need the lanes' own warmup, and carry a diagonal metric over."""
-    needed = {"engine": "lanes", "metric": "diagonal"} if settings["increments"]["warm"] else {}
-    for key, value in needed.items():
-        given = settings["sampler"][key]
-        if given != value:
-            raise StudyError(
-                f"{file}: increments.warm needs sampler.{key} to be {value}, got {json.dumps(given)}"
-            )
+    sampler, increments = settings["sampler"], settings["increments"]
+    needed = {"engine": "lanes", "metric": "diagonal"}
+    unmet = [key for key, value in needed.items() if sampler[key] != value]
+    if increments["warm"] is None:
+        increments["warm"] = not unmet
+    elif increments["warm"] and unmet:
+        key = unmet[0]
+        raise StudyError(
+            f"{file}: increments.warm needs sampler.{key} to be {needed[key]},"
+            f" got {json.dumps(sampler[key])}"
+        )
 
 
 def _find(name: str, folder: Path, file: str, key: str) -> str:
