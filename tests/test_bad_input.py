@@ -244,7 +244,7 @@ CASES = {
         'study.yaml: remedies is "auto", but the search for remedies is not built yet: use never',
     ),
     "warm starts of an engine without": (
-        {"settings": {"increments": {"warm": True}}},
+        {"settings": {"increments": {"warm": True}, "sampler": {"engine": "numpyro"}}},
         "configuration",
         'study.yaml: increments.warm needs sampler.engine to be lanes, got "numpyro"',
     ),

@@ -48,6 +48,9 @@ def from_command_line(folder, *, configfiles=(), overrides=(), default=None):
 
 # ---- defaults
 
+# What null stands for depends on other keys.
+DECIDED = {"increments.warm": True}
+
 
 def test_defaults_are_those_of_the_schema(folder):
     study = build({"study": "a", **PARTS}, "a.yaml")
@@ -56,7 +59,23 @@ def test_defaults_are_those_of_the_schema(folder):
         section, _, key = name.partition(".")
         if "default" in part and part.get("type") != "object":
             value = settings[section][key] if key else settings[section]
-            assert value == part["default"], name
+            assert value == DECIDED.get(name, part["default"]), name
+
+
+@pytest.mark.parametrize(
+    ("sampler", "warm"),
+    [
+        ({}, True),
+        ({"engine": "numpyro"}, False),
+        ({"metric": "dense"}, False),
+        ({"start": "previous"}, False),
+    ],
+)
+def test_increments_start_warm_where_they_can(folder, sampler, warm):
+    study = build({"study": "a", **PARTS, "sampler": sampler}, "a.yaml")
+    assert study.increments.warm is warm
+    cold = build({"study": "a", **PARTS, "increments": {"warm": False}}, "a.yaml")
+    assert not cold.increments.warm
 
 
 @pytest.mark.parametrize("given", [{}, {"subsets": None}, {"subsets": {}}])

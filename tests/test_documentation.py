@@ -143,7 +143,7 @@ def choices(part: dict[str, Any]) -> list[Any]:
     """Values that a key can choose from."""
     kinds = [part, *part.get("oneOf", [])]
     found = [value for kind in kinds for value in kind.get("enum", [])]
-    return found + ([False, True] if part.get("type") == "boolean" else [])
+    return found + ([False, True] if "boolean" in part.get("type", "") else [])
 
 
 def yaml_of(value: Any) -> str:
@@ -151,15 +151,11 @@ def yaml_of(value: Any) -> str:
     return yaml.safe_dump(value).splitlines()[0]
 
 
-# What a value of a key needs of others.
-NEEDS = {"increments.warm: True": {"sampler": {"engine": "lanes"}}}
-
-
 def with_key(key: str, value: Any, folder: Path) -> dict[str, Any]:
     """The smallest study, with one key set."""
     for name in ("data.csv", "model.py"):
         (folder / name).touch()
-    given = copy.deepcopy(MINIMAL) | copy.deepcopy(NEEDS.get(f"{key}: {value}", {}))
+    given = copy.deepcopy(MINIMAL)
     section, _, name = key.rpartition(".")
     (given.setdefault(section, {}) if section else given)[name] = value
     return given

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -293,8 +294,7 @@ def run_fit(small, folder, name, cache):
     ]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     subprocess.run([sys.executable, str(program), *options], env=environment, check=True)
-    ours = ("jit_advance-", "jit_init-")
-    cached = {path.name for path in cache.glob("*-cache") if path.name.startswith(ours)}
+    cached = {path.name for path in cache.glob("jit_advance-*-cache")}
     return cached, (folder / "log").read_text(encoding="utf-8")
 
 
@@ -315,7 +315,7 @@ def test_a_rerun_in_another_process_has_the_same_bits(conjugate, processes, name
 @pytest.mark.slow
 def test_another_process_with_other_data_of_the_shape_compiles_nothing(processes):
     (_, first, _), (_, second, _) = processes.values()
-    assert len(first) == 2  # the start and the blocks
+    assert len(first) == 1  # the blocks; JAX keeps no program that compiles in under a second
     assert first == second
 
 
@@ -328,7 +328,7 @@ def test_a_process_records_its_device_and_says_where_it_is(processes):
     lines = log.splitlines()
     assert all(line[:4].isdigit() and line[19] == " " for line in lines)
     assert any("increment-01: compiling for 1 x 2048 rows" in line for line in lines)
-    assert any("increment-01: warmup 150/500" in line for line in lines)
+    assert any(re.search(r"increment-01: warmup \d+/500", line) for line in lines)
     assert any(
         "increment-01: sampling 500/500" in line and "0:00:00 left" in line for line in lines
     )

@@ -37,7 +37,7 @@ def build(given: Mapping[str, Any], file: str) -> Study:
     """
     settings = schema.validate(dict(given), file)
     _refuse_later(settings, file)
-    _refuse_warm(settings, file)
+    _decide_warm(settings, file)
     folder = Path(file).parent
     data, model = settings["data"], settings["model"]
     model["file"] = _find(model["file"], folder, file, "model.file")
@@ -60,16 +60,21 @@ def _refuse_later(settings: dict[str, Any], file: str) -> None:
             raise StudyError(f"{file}: {key} is {json.dumps(value)}, but {reason}")
 
 
-def _refuse_warm(settings: dict[str, Any], file: str) -> None:
+def _decide_warm(settings: dict[str, Any], file: str) -> None:
     """Warm starts need the lanes' own warmup, and carry a diagonal metric over."""
-    needed = {"engine": "lanes", "metric": "diagonal"} if settings["increments"]["warm"] else {}
-    for key, value in needed.items():
-        given = settings["sampler"][key]
-        if given != value:
-            raise StudyError(
-                f"{file}: increments.warm needs sampler.{key} to be {value}, got {json.dumps(given)}"
-            )
-    if settings["increments"]["warm"] and settings["sampler"]["start"] == "previous":
+    sampler, increments = settings["sampler"], settings["increments"]
+    needed = {"engine": "lanes", "metric": "diagonal"}
+    unmet = [key for key, value in needed.items() if sampler[key] != value]
+    starts_there = sampler["start"] == "previous"
+    if increments["warm"] is None:
+        increments["warm"] = not unmet and not starts_there
+    elif increments["warm"] and unmet:
+        key = unmet[0]
+        raise StudyError(
+            f"{file}: increments.warm needs sampler.{key} to be {needed[key]},"
+            f" got {json.dumps(sampler[key])}"
+        )
+    elif increments["warm"] and starts_there:
         raise StudyError(
             f"{file}: sampler.start is previous, but with increments.warm increments start from the previous"
             " one already: use one of the two"

@@ -61,7 +61,7 @@ class Run:
         self.clock = Clock()
         self.keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
         arrays = {name: jnp.asarray(values) for name, values in arrays.items()}
-        self.place = jax.jit(lambda *parts: blocks.init(self.plan, *parts))
+        self.place = jax.jit(functools.partial(blocks.init, self.plan))
         self.begun = Batch(np.arange(n_fits), self.place(self.keys, starts, arrays), arrays)
         n_slots = min(n_fits, slots or n_fits)
         self.batch, self.waiting = self.begun.only(np.arange(n_slots)), np.arange(n_slots, n_fits)
@@ -135,7 +135,7 @@ class Run:
         batch, n_fits = self.batch, len(self.batch.fits)
         if n_fits not in self.programs:
             totals = np.zeros(n_fits, "int32")
-            advance = jax.jit(lambda *parts: blocks.advance(self.plan, *parts))
+            advance = jax.jit(functools.partial(blocks.advance, self.plan))
             limits = self.ends.limits[batch.fits]
             lowered = advance.lower(batch.state, totals, limits, np.int32(1), batch.arrays)
             self.programs[n_fits] = lowered.compile()
