@@ -34,10 +34,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 CHANGES = {
     "  axes: [clinic]\n": "",
     "count: 3": "count: 2",
-    "sampler: {chains: 2, warmup: 100, draws: 100}": (
-        "sampler: {engine: lanes, chains: 4, warmup: 800, draws: 1600}"
-    ),
-    "end: 120": "end: 120, warm: true",
+    "sampler: {chains: 2, warmup: 100, draws: 100}": "sampler: {chains: 4, warmup: 800, draws: 1600}",
 }
 EVERY = "0.05"
 
