@@ -56,6 +56,7 @@ test-kills: .venv/.installed
 # Each adds its lines to tests/benchmarks/results and prints its table.
 bench: .venv/.installed
 	$(IN_VENV) python tests/benchmarks/engines.py $(ARGS)
+	$(IN_VENV) python tests/benchmarks/overhead.py
 
 # Over an hour on two cores; ARGS=--quick is the few minutes of it that continuous integration runs.
 calibrate: .venv/.installed
