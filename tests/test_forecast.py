@@ -32,9 +32,10 @@ def effort(rows=ROWS, warmup=9.0, sampling=6.0, times=1.0, chains=4):
 def timings(known, each, starting=0.0, within=1.5):
     """`each` second a gradient takes alone, with so many rows; 1.5 times that within a fit."""
     alone = each(known.rows)
-    return Timings(
-        known.rows, alone, np.full(len(alone), starting), within * alone * known.gradients
-    )
+    draws = known.n_draws * known.times[:, None]
+    gradients = (known.n_warmup * known.warmup + draws * known.sampling).sum(axis=1)
+    running = within * alone * gradients
+    return Timings(known.rows, alone, np.full(len(alone), starting), running, gradients)
 
 
 def record(name, rows, **changes):
@@ -158,9 +159,52 @@ def test_only_increments_that_can_be_used_are_forecast_with():
     known = forecast.taken([CHAIN[0], stuck, *CHAIN[2:], skipped])
     assert known is not None
     assert known[0].rows.tolist() == [500, 2000, 4000]
-    assert known[0].gradients == pytest.approx([4800] * 3)
+    assert known[1].gradients == pytest.approx([4800] * 3)
     assert (known[0].warmup == 9).all()
     assert (known[0].sampling == 6).all()
+
+
+def warm(name, rows, **changes):
+    """Give the record of an increment that started warm, for 20 iterations of 6 leapfrogs."""
+    return record(
+        name, rows, warmup=20, gradients={"warmup": [120, 120], "sampling": [600, 600]}, **changes
+    )
+
+
+WARM = [CHAIN[0], *[warm(one["fit"], one["rows"]) for one in CHAIN[1:]]]
+
+
+def test_the_full_fit_starts_cold_also_where_increments_start_warm():
+    cold, _ = forecast.taken(CHAIN)
+    found, timed = forecast.taken(WARM)
+    assert found.n_warmup == 200
+    np.testing.assert_allclose(found.warmup, cold.warmup)
+    np.testing.assert_allclose(found.sampling, cold.sampling)
+    assert timed.gradients.tolist() == [4800, 1440, 1440, 1440]
+    assert budget.fit_of(WARM, 8000, FREE).gradients == pytest.approx(
+        budget.fit_of(CHAIN, 8000, FREE).gradients
+    )
+
+
+def test_audits_are_cold_fits_from_which_the_cost_of_warmup_is_learnt():
+    twice = {"gradients": {"warmup": [7200, 7200], "sampling": [600, 600]}, "draws": 100}
+    found, _ = forecast.taken([*WARM[:3], warm("increment-04", 4000, audit=twice)])
+    # 9 and 36 leapfrogs per iteration of warmup, over 6: in the geometric mean, three times as many.
+    assert found.warmup[0].tolist() == [9, 9]
+    np.testing.assert_allclose(found.warmup[1:], 18)
+
+
+def test_the_next_increment_is_forecast_to_start_as_the_last():
+    found, _ = forecast.taken(WARM, cold=False)
+    assert found.n_warmup == 20
+    np.testing.assert_allclose(found.warmup, 6)
+
+
+def test_gradients_of_chains_that_began_anew_cost_seconds_too():
+    anew = record("increment-02", 1000)
+    anew["gradients"] = {**anew["gradients"], "discarded": [700], "cut": []}
+    _, timed = forecast.taken([CHAIN[0], anew])
+    assert timed.gradients.tolist() == [4800, 5500]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +271,22 @@ def test_before_there_is_a_forecast_only_what_was_spent_counts():
     assert budget.refusal(CHAIN[:1], 1000, BudgetSettings(7.5, None)) == ""
     reason = budget.refusal(CHAIN[:1], 1000, BudgetSettings(7.0, None))
     assert reason == "budget.seconds is 7: the increments so far took 7.4 s"
+
+
+def test_audits_are_paid_from_the_budget():
+    audit = {"gradients": {"warmup": [1800, 1800], "sampling": [600, 600]}, "draws": 100}
+    recorded = [*WARM[:3], warm("increment-04", 4000, audit=audit | {"seconds": {"warmup": 50.0}})]
+    limits = BudgetSettings(60.0, None)
+    spent = 50 + sum(sum(one["seconds"].values()) for one in recorded)
+    assert f"took {spent:.1f} s" in budget.refusal(recorded, 8000, limits)
+    again = budget.fit_of(WARM, 8000, FREE).seconds[1]
+    short = budget.fit_of(WARM, 8000, FREE, cold=False).seconds[1]
+    assert short < again
+    spent = sum(sum(one["seconds"].values()) for one in WARM)
+    limits = BudgetSettings(spent + short + 0.5 * again, None)
+    assert budget.refusal(WARM, 8000, limits) == ""
+    reason = budget.refusal(WARM, 8000, limits, audited=True)
+    assert reason.endswith(f", and {again:.1f} s again, cold, to be compared")
 
 
 # ---- what a new budget reruns

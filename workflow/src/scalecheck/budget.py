@@ -10,7 +10,9 @@ from scalecheck.study import BudgetSettings
 Records = Sequence[Mapping[str, Any]]
 
 
-def fit_of(recorded: Records, n_rows: int, budget: BudgetSettings) -> Forecast | None:
+def fit_of(
+    recorded: Records, n_rows: int, budget: BudgetSettings, *, cold: bool = True
+) -> Forecast | None:
     """Forecast a fit of so many rows from the increments so far; None where too few can be used.
 
     Parameters
@@ -19,8 +21,10 @@ def fit_of(recorded: Records, n_rows: int, budget: BudgetSettings) -> Forecast |
         Records of increments, in growing order.
     n_rows
         Of the fit to forecast: all of the data, or those of the next increment.
+    cold
+        Whether it starts cold, as the full fit does, or as the last increment did.
     """
-    known = taken(recorded)
+    known = taken(recorded, cold=cold)
     return forecast(*known, n_rows, budget.price_per_hour) if known else None
 
 
@@ -29,7 +33,7 @@ def exceeded(found: Forecast, budget: BudgetSettings) -> bool | None:
     return None if budget.seconds is None else found.seconds[1] > budget.seconds
 
 
-def refusal(recorded: Records, rows: int, budget: BudgetSettings) -> str:
+def refusal(recorded: Records, rows: int, budget: BudgetSettings, *, audited: bool = False) -> str:
     """Why the next increment is not fitted; empty where it fits into the budget.
 
     What the increments took so far and the median of what the next one is forecast to take are held
@@ -41,21 +45,31 @@ def refusal(recorded: Records, rows: int, budget: BudgetSettings) -> str:
         Records of the increments so far.
     rows
         Of the next one.
+    audited
+        Whether the next one is to be fitted cold as well.
     """
     if budget.seconds is None:
         return ""
-    spent = sum(sum(one["seconds"].values()) for one in recorded if one["status"] != "skipped")
-    found = fit_of(recorded, rows, budget)
-    if spent + (found.seconds[1] if found else 0.0) <= budget.seconds:
+    spent = sum(_seconds(one) for one in recorded if one["status"] != "skipped")
+    found = fit_of(recorded, rows, budget, cold=False)
+    again = fit_of(recorded, rows, budget) if audited else None
+    if spent + sum(one.seconds[1] for one in (found, again) if one) <= budget.seconds:
         return ""
     reason = f"budget.seconds is {budget.seconds:g}: the increments so far took {spent:.1f} s"
     if found is None:
         return reason
     low, median, high = found.seconds
+    beside = f", and {again.seconds[1]:.1f} s again, cold, to be compared" if again else ""
     return (
         f"{reason}, and one of {rows} rows is forecast to take {median:.1f} s"
-        f" (90 % interval {low:.1f} to {high:.1f})"
+        f" (90 % interval {low:.1f} to {high:.1f}){beside}"
     )
+
+
+def _seconds(record: Mapping[str, Any]) -> float:
+    """Of a fit, and of its audit if it has one."""
+    both = [record, record["audit"]] if record.get("audit") else [record]
+    return sum(sum(one["seconds"].values()) for one in both)
 
 
 def in_words(found: Forecast | None, budget: BudgetSettings) -> str:

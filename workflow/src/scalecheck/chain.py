@@ -246,7 +246,9 @@ def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[dict[str, Any]]) 
         return ""
     from scalecheck import budget
 
-    return budget.refusal(recorded, task.rows, job.sections["budget"])
+    settings = job.sections["increments"]
+    is_audited = settings.warm and len(recorded) % settings.cold_audit == 0
+    return budget.refusal(recorded, task.rows, job.sections["budget"], audited=is_audited)
 
 
 def _say_forecast(job: Job, name: str, recorded: list[dict[str, Any]]) -> None:
