@@ -9,7 +9,7 @@ import xarray as xr
 from small_studies import make
 from test_fit import ROW_LATENTS, table
 
-from scalecheck import fit, keeping, posterior, posterior_file, records, reduced
+from scalecheck import chain, fit, keeping, posterior, posterior_file, records, reduced
 from scalecheck.diagnose import array_stats
 from scalecheck.warm import leave
 
@@ -106,7 +106,8 @@ def test_a_chain_that_has_not_met_the_others_is_seen_in_a_site_that_is_not_kept(
     mean[1] += 5
     apart = found._replace(mean={**found.mean, "base": mean})
     draws = fitted.draws._replace(reduced=[apart, *fitted.draws.reduced[1:]])
-    seen = reduced.convergence(fitted._replace(draws=draws), 0)
+    warmup = draws.windows[-1].stop
+    seen = reduced.convergence(fitted._replace(draws=draws), 0, warmup)
     assert seen["rhat"]["base"] > 2
     assert seen["rhat"]["scale"] < 1.5
 
@@ -138,3 +139,24 @@ def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
     expected = (rows["y"] - result.z.mean()) / 2
     assert np.corrcoef(z.sel(statistic="mean"), expected)[0, 1] > 0.99
     assert records.read_json(small.folder.record("increment-01"))["moments"]["scalars"] == 50
+
+
+@pytest.mark.parametrize("engine", ["numpyro", "lanes"])
+@pytest.mark.parametrize("most", [20, 2000])
+def test_a_fit_that_is_ended_without_draws_has_no_moments(tmp_path, engine, most):
+    """Capped before its first warmup window, and after it."""
+    small = make(
+        tmp_path,
+        table(),
+        ROW_LATENTS,
+        subsets={"count": 0},
+        increments={"start": 50, "end": 50},
+        sampler={"engine": engine, "max_gradients": most},
+    )
+    lines = []
+    chain.write_increment(small.job(lines.append), "increment-01", None)
+    record = records.read_json(small.folder.record("increment-01"))
+    assert record["status"] == "stopped"
+    assert record["moments"] is None
+    assert not small.folder.posterior("increment-01").exists()
+    assert any("reached sampler.max_gradients" in line for line in lines)

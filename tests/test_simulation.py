@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import simulated_fits, simulation, store
+from scalecheck import records, simulated_fits, simulation, store
 from scalecheck.data import Column
 from scalecheck.data_sets import DataSet, from_table
 from scalecheck.evidence import open_likelihood
@@ -120,6 +120,59 @@ def test_increments_start_warm_in_memory_and_the_last_is_audited(repeated, conju
             assert fit.record["warmup"] == round(0.1 * sampler.warmup)
             assert fit.z.mean() == pytest.approx(y.sum() / (len(y) + 1), abs=error)
             assert abs(fit.record["audit"]["gap"]) < 5
+
+
+KNOWN = """
+def model(x, y=None):
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+"""
+ROW_LATENTS = """
+def model(x, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    with numpyro.plate("rows", x.shape[0]):
+        eta = numpyro.sample("eta", dist.Normal(mu, 1))
+        numpyro.sample("y", dist.Normal(eta, 1), obs=y)
+"""
+
+
+def increments_in_memory(path, source, **settings):
+    """Fit the increments of a study of 320 outcomes near 3, without writing anything; give its fits."""
+    y = 3 + np.random.default_rng(6).standard_normal(320)
+    table = pd.DataFrame({"y": y, "x": 1.0})
+    small = small_studies.make(path, table, source, subsets={"count": 0}, **settings)
+    names = [row["fit"] for row in records.read_plan(small.folder.plan)]
+
+    def read(slices, columns):
+        return store.read_rows(small.folder.data, slices, tuple(columns))
+
+    likelihood = open_likelihood(small.folder, small.study.model, small.study.data.outcome)
+    one = DataSet(tuple(small.tasks(*names)), ("increment",), read, 1)
+    fitting = simulated_fits.Fitting(small.study.sampler, likelihood, [one], lambda line: None)
+    return small, simulated_fits.fit_all(fitting, small.study.increments)[0]
+
+
+def test_a_model_without_parameters_is_not_chained_nor_audited(tmp_path):
+    increments = {"start": 20, "end": "all", "stop": "never", "warm": True}
+    small, fits = increments_in_memory(tmp_path, KNOWN, increments=increments)
+    assert small.study.increments.cold_audit < len(fits.done) == 5
+    assert not any("audit" in record for record in fits.recorded.values())
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(None, ["mu"]), (["eta"], ["mu", "eta"])])
+def test_hidden_sites_are_there_where_the_study_keeps_them(tmp_path, keep, kept):
+    small, fits = increments_in_memory(
+        tmp_path,
+        ROW_LATENTS,
+        increments={"start": 20, "end": 20},
+        sampler={"keep": keep},
+    )
+    found = fits.done["increment-01"].tree["posterior"].to_dataset()
+    assert list(found.data_vars) == kept
+    if keep:
+        # Given mu, near 3 as the outcomes, eta lies half way to each of them.
+        assert found["eta"].mean() > 2
+        assert found["eta"].std() > 0.5
 
 
 def test_findings_are_those_of_the_families_that_ran_on_disk(conjugate, repeated):

@@ -33,7 +33,9 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
     """
     batch, draws = fitted.batch, fitted.draws
     n_warmup = draws.windows[-1].stop
-    moments = {"posterior_moments": reduced.dataset(fitted, number)} if draws.reduced else {}
+    moments = (
+        {"posterior_moments": reduced.dataset(fitted, number, n_warmup)} if draws.reduced else {}
+    )
     return {
         "posterior": _posterior(fitted, number, kept_sites(batch, keep)),
         "unconstrained_posterior": _dataset(
@@ -71,6 +73,7 @@ def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
         for name, site in density.unconstrained(batch.function, arrays).items()
         if name not in draws.z[number]
     }
+    assert not missing.keys() & {site.name for site in kept}
     # One chain at a time bounds the memory that the deterministic sites take on the way.
     by_chain = [
         ({name: z[chain] for name, z in draws.z[number].items()}, missing)
@@ -187,7 +190,7 @@ def record(
         },
         "discarded": [one._asdict() for one in discarded],
         "step_size": own.step_size[:, -1:].ravel().tolist(),
-        "moments": reduced.convergence(fitted, number),
+        "moments": reduced.convergence(fitted, number, warmup) if has_draws else None,
         "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
         "depth_saturated": float(saturated.mean()) if saturated.size else None,
         "windows": [

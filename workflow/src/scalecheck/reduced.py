@@ -18,18 +18,23 @@ NDArray = np.ndarray
 STATISTICS = ("mean", "sd", "low", "median", "high", "rhat")
 
 
-def dataset(fitted: Fitted, number: int) -> Group:
-    """Give the group of one fit: its reduced sites, with dims `(statistic, ...)`."""
+def dataset(fitted: Fitted, number: int, warmup: int) -> Group:
+    """Give the group of one fit that has draws: its reduced sites, with dims `(statistic, ...)`."""
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {"statistic": STATISTICS}
-    for site, values, labels in _sites(fitted, number):
+    for site, values, labels in _sites(fitted, number, warmup):
         coords |= labels
         variables[site.name] = (("statistic", *site.dims), values)
     return Group(variables, coords, ATTRIBUTES)
 
 
-def convergence(fitted: Fitted, number: int) -> dict[str, Any] | None:
-    """Say how well the chains of a fit agree in its reduced sites; None where none is.
+def convergence(fitted: Fitted, number: int, warmup: int) -> dict[str, Any] | None:
+    """Say how well the chains of a fit that has draws agree in its reduced sites; None where none is.
+
+    Parameters
+    ----------
+    warmup
+        Iterations of it.
 
     Returns
     -------
@@ -42,7 +47,7 @@ def convergence(fitted: Fitted, number: int) -> dict[str, Any] | None:
         return None
     highest: dict[str, float] = {}
     n_scalars = n_above = 0
-    for site, values, _ in _sites(fitted, number):
+    for site, values, _ in _sites(fitted, number, warmup):
         rhat = values[STATISTICS.index("rhat")]
         rhat = rhat[~np.isnan(rhat)]
         if rhat.size:
@@ -52,10 +57,12 @@ def convergence(fitted: Fitted, number: int) -> dict[str, Any] | None:
     return {"rhat": highest, "scalars": n_scalars, "above": n_above}
 
 
-def _sites(fitted: Fitted, number: int) -> Iterator[tuple[Site, NDArray, dict[str, Any]]]:
+def _sites(
+    fitted: Fitted, number: int, warmup: int
+) -> Iterator[tuple[Site, NDArray, dict[str, Any]]]:
     """Reduced sites: values `(statistic, ...)` without what pads the batch, and labels of their dims."""
     found = (fitted.draws.reduced or [])[number]
-    n = fitted.draws.iterations[number].n_steps.shape[1] - fitted.draws.windows[-1].stop
+    n = fitted.draws.iterations[number].n_steps.shape[1] - warmup
     for site in fitted.batch.sites:
         if site.name in found.mean:
             values = _statistics(found, site.name, n)

@@ -13,6 +13,7 @@ from scalecheck.checks import audit
 from scalecheck.data_sets import DataSet
 from scalecheck.diagnose import assess
 from scalecheck.fit import Fitted
+from scalecheck.keeping import kept_sites
 from scalecheck.likelihood import Likelihood
 from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
@@ -89,7 +90,8 @@ def fit_all(fitting: Fitting, increments: IncrementSettings, *, share: bool = Fa
         increments that start from the one before.)
     """
     data_sets = fitting.data_sets
-    is_chained = increments.warm or fitting.sampler.start == "previous"
+    has_parameters = fitting.likelihood.vector.names or fitting.likelihood.hidden
+    is_chained = bool(has_parameters) and (increments.warm or fitting.sampler.start == "previous")
     # The draws of a unit's own parameters stand in the order in which the rows of one fit name the units.
     sharing = share and not fitting.likelihood.hidden
     sources = [_sources(one, share=sharing, chained=is_chained) for one in data_sets]
@@ -223,7 +225,9 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: Member) -> Done
     record = {**record, "fit": member.task.fit}
     if record["status"] == "stopped":
         return Done(member.owner, record, None, None)
-    hidden = [site.name for site in fitting.likelihood.hidden]
+    # Of hidden sites those that the study has draws of: what is not run there is not run here.
+    kept = {site.name for site in kept_sites(fitted.batch, sampler.keep)}
+    hidden = [site.name for site in fitting.likelihood.hidden if site.name in kept]
     tree = posterior_file.as_tree(posterior.datasets(fitted, number, hidden))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
