@@ -1,5 +1,7 @@
 """Warm starts: where an increment begins after another, and that it ends where a cold one does."""
 
+import shutil
+
 import jax
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ import pytest
 import small_studies
 from arviz_stats.base import array_stats
 
-from scalecheck import batches, chain, records, warm
+from scalecheck import batches, chain, checkpoint, records, warm
 from scalecheck.arrays import read_arrays
 from scalecheck.checks import audit
 
@@ -135,6 +137,34 @@ def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_as_the
 
 
 # ---- the audit
+
+
+def test_an_audit_that_was_killed_goes_on_and_finds_the_same(study, tmp_path, monkeypatch):
+    shutil.copytree(study.folder.path, tmp_path / "small")
+    copy = study._replace(folder=records.StudyFolder(tmp_path / "small"))
+    whole = records.read_json(copy.folder.record("increment-03"))["audit"]
+    copy.folder.record("increment-03").unlink()
+    monkeypatch.setenv(checkpoint.VARIABLE, "1e-9")
+    kept = checkpoint.Keeper._write
+    n_kept = 0
+
+    def write(keeper, snapshot):
+        nonlocal n_kept
+        kept(keeper, snapshot)
+        n_kept += keeper.folder == copy.folder.audit_checkpoint("increment-03")
+        if n_kept == 2:
+            raise KeyboardInterrupt
+
+    lines = []
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(checkpoint.Keeper, "_write", write)
+        chain.write_increment(copy.job(), "increment-03", "increment-02")
+    chain.write_increment(copy.job(lines.append), "increment-03", "increment-02")
+    assert sum("goes on from its checkpoint" in line for line in lines) == 2
+    again = records.read_json(copy.folder.record("increment-03"))["audit"]
+    for name in ("p", "parameter", "statistic", "gap", "gradients", "draws"):
+        assert again[name] == whole[name]
+    assert not copy.folder.audit_checkpoint("increment-03").exists()
 
 
 def samples(shift=0.0, scale=1.0, seed=1):

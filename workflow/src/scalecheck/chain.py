@@ -87,7 +87,7 @@ def _sample(
     job: Job, batch: batches.Batch, sampler: SamplerSettings, left: Left | None = None
 ) -> fit.Fitted:
     """Sample a batch, kept and watched; from where the increment before it ended, if that is given."""
-    keeper = _keeper(job, batch, left)
+    keeper = _keeper(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left)
     journal = Journal(
         [job.folder.progress(task.fit) for task in batch.tasks],
         [task.fit for task in batch.tasks],
@@ -113,7 +113,9 @@ def _write_posterior(
     return posterior.record(fitted, number, sampler, job.raw, job.device, importing)
 
 
-def _keeper(job: Job, batch: batches.Batch, left: Left | None) -> checkpoint.Keeper:
+def _keeper(
+    job: Job, batch: batches.Batch, folder: Path, left: Left | None = None
+) -> checkpoint.Keeper:
     """Keep a batch that depends on nothing but what the hash is of."""
     own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
     source = Path(job.sections["model"].file).read_text(encoding="utf-8")
@@ -122,14 +124,14 @@ def _keeper(job: Job, batch: batches.Batch, left: Left | None) -> checkpoint.Kee
     before = {f"left:{name}": v for name, v in left.arrays().items()} if left else {}
     arrays = batch.arrays | before
     identity = checkpoint.identify(arrays, names, source, *map(json.dumps, parts))
-    folder = job.folder.checkpoint(batch.tasks[0].fit)
     return checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
 
 
 def _clear(job: Job, fits: list[str]) -> None:
     """Remove what was kept of fits that are written."""
     for name in fits:
-        shutil.rmtree(job.folder.checkpoint(name), ignore_errors=True)
+        for folder in (job.folder.checkpoint(name), job.folder.audit_checkpoint(name)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_batch(job: Job, fits: list[str], manifest: Path | None) -> None:
@@ -219,7 +221,8 @@ def _audit(job: Job, warm: fit.Fitted, batch: batches.Batch) -> dict[str, Any]:
     job.log(f"{task.fit}: sampled cold as well, to be compared")
     sampler = job.sections["sampler"]
     again = batch._replace(tasks=(task._replace(fit=f"{task.fit} cold"),))
-    cold = fit.fit_batch(again, sampler, job.sections["seed"], job.log)
+    keeper = _keeper(job, again, job.folder.audit_checkpoint(task.fit))
+    cold = fit.fit_batch(again, sampler, job.sections["seed"], job.log, keeper=keeper)
     vector = batch.vector
     cost = posterior.record(cold, 0, sampler, job.raw, job.device, (0.0, 0.0))
     kept = {name: cost[name] for name in ("gradients", "seconds", "cpu_seconds", "draws")}

@@ -78,6 +78,10 @@ class StudyFolder:
         """What is kept of a batch while it runs, under the name of its first fit."""
         return self.path / "fits" / fit / "checkpoint"
 
+    def audit_checkpoint(self, fit: str) -> Path:
+        """What is kept of the cold fit that an increment is compared with, while it runs."""
+        return self.path / "fits" / fit / "checkpoint-cold"
+
     def left(self, fit: str) -> Path:
         """What an increment leaves to the next, where those start warm."""
         return self.path / "fits" / fit / "left.npz"
