@@ -14,7 +14,8 @@ MARK = "<!-- What follows is written by hand; all above by tests/calibration/doc
 
 _HEAD = """# How often the verdict is right
 
-Simulated studies, run whole through the library: NumPyro's NUTS, every family of checks, Holm, attribution. Made by
+Simulated studies, run whole through the library: NUTS in lanes, increments that start warm (the last also cold, and
+compared), every family of checks, Holm, attribution. Made by
 
 ```sh
 make calibrate
