@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from scalecheck import budget, forecast, rerun
-from scalecheck.forecast import Effort, Timings
+from scalecheck import budget, forecast, outlay, rerun
+from scalecheck.outlay import Effort, Timings
 from scalecheck.study import BudgetSettings
 
 ROWS = np.array([500.0, 1000.0, 2000.0, 4000.0])
@@ -45,7 +45,7 @@ def record(name, rows, **changes):
     return {
         "fit": name, "status": "done", "reason": "", "usable": True, "rows": rows, "draws": 100,
         "padded_rows": rows, "warmup": SAMPLER["warmup"], "gradients": gradients, "seconds": seconds,
-        "seconds_per_gradient": 1e-6 * rows / 1.5, "settings": {"sampler": SAMPLER},
+        "seconds_per_gradient": 1e-6 * rows / 1.5, "settings": {"sampler": SAMPLER}, "unit_parameters": False,
     } | changes  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def test_a_fit_of_a_new_shape_compiles_whatever_the_cache_saved():
 def test_only_increments_that_can_be_used_are_forecast_with():
     skipped = {"fit": "increment-05", "status": "skipped", "reason": "why", "rows": 8000}
     stuck = record("increment-02", 1000, usable=False)
-    known = forecast.taken([CHAIN[0], stuck, *CHAIN[2:], skipped])
+    known = outlay.taken([CHAIN[0], stuck, *CHAIN[2:], skipped], 8000)
     assert known is not None
     assert known[0].rows.tolist() == [500, 2000, 4000]
     assert known[1].gradients == pytest.approx([4800] * 3)
@@ -174,36 +174,41 @@ def warm(name, rows, **changes):
 WARM = [CHAIN[0], *[warm(one["fit"], one["rows"]) for one in CHAIN[1:]]]
 
 
-def test_the_full_fit_starts_cold_also_where_increments_start_warm():
-    cold, _ = forecast.taken(CHAIN)
-    found, timed = forecast.taken(WARM)
+@pytest.mark.parametrize(("of_units", "slope"), [(False, 0.03), (True, 0.3)])
+def test_the_full_fit_starts_cold_also_where_increments_start_warm(of_units, slope):
+    recorded = [one | {"unit_parameters": of_units} for one in WARM]
+    found, timed = outlay.taken(recorded, 8000)
     assert found.n_warmup == 200
-    np.testing.assert_allclose(found.warmup, cold.warmup)
-    np.testing.assert_allclose(found.sampling, cold.sampling)
+    # The first increment's ratio of 9 to 6 leapfrogs, four doublings of the rows on.
+    np.testing.assert_allclose(found.warmup, 9 * 2 ** (4 * slope))
+    np.testing.assert_allclose(found.sampling, 6)
     assert timed.gradients.tolist() == [4800, 1440, 1440, 1440]
-    assert budget.fit_of(WARM, 8000, FREE).gradients == pytest.approx(
-        budget.fit_of(CHAIN, 8000, FREE).gradients
-    )
 
 
 def test_audits_are_cold_fits_from_which_the_cost_of_warmup_is_learnt():
-    twice = {"gradients": {"warmup": [7200, 7200], "sampling": [600, 600]}, "draws": 100}
-    found, _ = forecast.taken([*WARM[:3], warm("increment-04", 4000, audit=twice)])
-    # 9 and 36 leapfrogs per iteration of warmup, over 6: in the geometric mean, three times as many.
-    assert found.warmup[0].tolist() == [9, 9]
-    np.testing.assert_allclose(found.warmup[1:], 18)
+    audit = {"gradients": {"warmup": [7200, 7200], "sampling": [600, 600]}, "draws": 100}
+    found, _ = outlay.taken([*WARM[:3], warm("increment-04", 4000, audit=audit)], 4000)
+    # A ratio of 1.5 at 500 rows, and of 6 at 4,000: two doublings in three of the rows.
+    weight = (0.15 / 0.05) ** 2
+    slope = (3 + weight * 0.03) / (4.5 + weight)
+    np.testing.assert_allclose(found.warmup, 6 * 3 * 2 ** (1.5 * slope))
 
 
 def test_the_next_increment_is_forecast_to_start_as_the_last():
-    found, _ = forecast.taken(WARM, cold=False)
+    found, _ = outlay.taken(WARM, 8000, cold=False)
     assert found.n_warmup == 20
-    np.testing.assert_allclose(found.warmup, 6)
+    np.testing.assert_allclose(found.warmup, 6, rtol=0.06)
+
+
+def test_cold_increments_are_forecast_from_their_own_warmup():
+    found, _ = outlay.taken(CHAIN, 8000)
+    np.testing.assert_allclose(found.warmup, 9)
 
 
 def test_gradients_of_chains_that_began_anew_cost_seconds_too():
     anew = record("increment-02", 1000)
     anew["gradients"] = {**anew["gradients"], "discarded": [700], "cut": []}
-    _, timed = forecast.taken([CHAIN[0], anew])
+    _, timed = outlay.taken([CHAIN[0], anew], 8000)
     assert timed.gradients.tolist() == [4800, 5500]
 
 

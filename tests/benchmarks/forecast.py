@@ -24,7 +24,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from studies import MODELS, bound, columns_of  # noqa: E402
 
-from scalecheck import configuration, forecast, simulated_fits  # noqa: E402
+from scalecheck import configuration, forecast, outlay, simulated_fits  # noqa: E402
 from scalecheck.data_sets import from_table  # noqa: E402
 from scalecheck.results import FitResult  # noqa: E402
 from scalecheck.study import Study  # noqa: E402
@@ -123,7 +123,7 @@ def _line(result: FitResult) -> dict[str, object]:
 def judge(fits: pd.DataFrame) -> dict[str, float]:
     """Forecast the largest fit of a study from the others, and compare."""
     *before, full = [_record(row) for _, row in fits.sort_values("rows").iterrows()]
-    known = forecast.taken(before)
+    known = outlay.taken(before, full["rows"])
     assert known is not None
     low, median, high = forecast.gradients_of(known[0], full["rows"]).interval
     seen = sum(map(sum, full["gradients"].values()))
@@ -146,6 +146,7 @@ def _record(row: pd.Series) -> dict[str, Any]:
         "seconds_per_gradient": 1.0,
         "seconds": dict.fromkeys(("import", "compile", *phases), 0.0),
         "settings": {"sampler": {"warmup": WARMUP, "draws": DRAWS}},
+        "unit_parameters": KINDS[row["kind"]].unit,
     }
 
 

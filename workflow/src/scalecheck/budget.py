@@ -4,7 +4,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scalecheck.forecast import FEWEST, Forecast, Interval, forecast, taken
+from scalecheck.forecast import Forecast, Interval, forecast
+from scalecheck.outlay import FEWEST, taken
 from scalecheck.study import BudgetSettings
 
 Records = Sequence[Mapping[str, Any]]
@@ -24,7 +25,7 @@ def fit_of(
     cold
         Whether it starts cold, as the full fit does, or as the last increment did.
     """
-    known = taken(recorded, cold=cold)
+    known = taken(recorded, n_rows, cold=cold)
     return forecast(*known, n_rows, budget.price_per_hour) if known else None
 
 

@@ -2,16 +2,12 @@
 
 Its gradients are chains x (warmup x leapfrogs of warmup + draws x leapfrogs after it). Leapfrogs per
 iteration are predicted by their regression on the rows, both in logs, as `checks.scaling` predicts those of an
-increment. The full fit starts cold. Increments that start warm have a short warmup from a known step size: what
-a cold one would have taken is their leapfrogs after warmup, times the ratio of the two in cold fits.
-
-A fit goes on to four times `sampler.draws` where it cannot be used with fewer: how often is learnt from the
+increment. A fit goes on to four times `sampler.draws` where it cannot be used with fewer: how often is learnt from the
 increments. Seconds are gradients times seconds per gradient, a power of the rows above a floor (`checks.cost`),
 after those of starting and compiling.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -20,11 +16,11 @@ from scipy.stats import t as student
 
 from scalecheck.checks.cost import cost_per_gradient
 from scalecheck.checks.scaling import predict
+from scalecheck.outlay import Effort, Timings
 
 NDArray = np.ndarray
 Interval = tuple[float, float, float]
 
-FEWEST = 2
 # The bounds of the 90 % interval, and the median between them.
 PROBABILITIES = (0.05, 0.5, 0.95)
 # How often fits take 1 to 4 times the draws asked for: a priori, a quarter goes on each time; that counts as much
@@ -36,51 +32,6 @@ _FITS = 4
 # over what it takes alone, a priori: chains wait for the longest trajectory among them.
 _TIMING_SD, _STARTING_SD, _WITHIN, _WITHIN_SD = 0.15, 0.2, 1.5, 0.5
 _N_QUANTILES, _N_TIMINGS = 400, 41
-
-
-class Effort(NamedTuple):
-    """Leapfrogs of usable increments, in growing order.
-
-    Attributes
-    ----------
-    rows
-        `(fit,)`.
-    warmup, sampling
-        `(fit, chain)` leapfrogs per iteration of warmup and after it.
-    times
-        `(fit,)` draws taken over those asked for, 1 to 4.
-    n_warmup, n_draws
-        Iterations per chain that the settings ask for.
-    """
-
-    rows: NDArray
-    warmup: NDArray
-    sampling: NDArray
-    times: NDArray
-    n_warmup: int
-    n_draws: int
-
-
-class Timings(NamedTuple):
-    """Seconds of the same increments; all `(fit,)`.
-
-    Attributes
-    ----------
-    padded_rows
-        Rows with what pads small fits.
-    alone
-        Seconds of one gradient, timed apart on the fit's own rows.
-    starting, running
-        Seconds of import and compilation, and of all iterations.
-    gradients
-        That were computed in these iterations, whatever became of them.
-    """
-
-    padded_rows: NDArray
-    alone: NDArray
-    starting: NDArray
-    running: NDArray
-    gradients: NDArray
 
 
 class Cases(NamedTuple):
@@ -122,75 +73,6 @@ class Forecast(NamedTuple):
     gradients: Interval
     seconds: Interval
     price: Interval | None
-
-
-def taken(
-    recorded: Sequence[Mapping[str, Any]], *, cold: bool = True
-) -> tuple[Effort, Timings] | None:
-    """Gather what increments took from their records; None where too few can be used to forecast with.
-
-    Parameters
-    ----------
-    recorded
-        Records of increments, in growing order; those that were skipped or cannot be used are left out.
-    cold
-        Whether a fit that starts cold is to be forecast, or one that starts as the last increment did.
-    """
-    good = [one for one in recorded if one["status"] == "done" and one["usable"]]
-    good = [one for one in good if sum(one["gradients"]["sampling"])]
-    if len(good) < FEWEST:
-        return None
-    sampler = good[0]["settings"]["sampler"]
-    n_warmup = sampler["warmup"] if cold else good[-1]["warmup"]
-    draws, sampling = _column(good, "draws"), _leapfrogs(good, "sampling")
-    own = _leapfrogs(good, "warmup") / _column(good, "warmup")[:, None]
-    effort = Effort(
-        rows=_column(good, "rows"),
-        warmup=own,
-        sampling=sampling / draws[:, None],
-        times=draws / sampler["draws"],
-        n_warmup=n_warmup,
-        n_draws=sampler["draws"],
-    )
-    alike = _column(good, "warmup") == n_warmup
-    ratio = _cold_ratio(recorded) if cold else _ratio(effort.warmup[alike], effort.sampling[alike])
-    if not alike.all() and ratio is not None:
-        effort = effort._replace(warmup=np.where(alike[:, None], own, ratio * effort.sampling))
-    seconds = [one["seconds"] for one in good]
-    timings = Timings(
-        padded_rows=_column(good, "padded_rows"),
-        alone=_column(good, "seconds_per_gradient"),
-        starting=_column(seconds, "import") + _column(seconds, "compile"),
-        running=_column(seconds, "warmup") + _column(seconds, "sampling"),
-        gradients=np.array([sum(map(sum, one["gradients"].values())) for one in good], float),
-    )
-    return effort, timings
-
-
-def _cold_ratio(recorded: Sequence[Mapping[str, Any]]) -> float | None:
-    """Leapfrogs per iteration of warmup over those after it, of fits that started cold; None without any."""
-    done = [one for one in recorded if one["status"] == "done" and one["draws"]]
-    n_warmup = done[0]["settings"]["sampler"]["warmup"]
-    cold = [one for one in done if one["warmup"] == n_warmup]
-    cold += [one["audit"] for one in done if one.get("audit") and one["audit"]["draws"]]
-    cold = [one for one in cold if sum(one["gradients"]["sampling"])]
-    if not cold:
-        return None
-    sampling = _leapfrogs(cold, "sampling") / _column(cold, "draws")[:, None]
-    return _ratio(_leapfrogs(cold, "warmup") / n_warmup, sampling)
-
-
-def _ratio(warmup: NDArray, sampling: NDArray) -> float:
-    """Geometric mean, over fits and chains `(fit, chain)`."""
-    return float(np.exp(np.mean(np.log(warmup / sampling))))
-
-
-def _leapfrogs(recorded: Sequence[Mapping[str, Any]], phase: str) -> NDArray:
-    return np.array([one["gradients"][phase] for one in recorded], dtype="float64")
-
-
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> NDArray:
-    return np.array([row[name] for row in rows], dtype="float64")
 
 
 def forecast(

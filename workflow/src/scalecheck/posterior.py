@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from scalecheck import ENGINE_VERSION, density, diagnose, reduced, sampler
+from scalecheck.batches import Batch
 from scalecheck.fit import Fitted
 from scalecheck.keeping import kept_sites, own_values
 from scalecheck.plan import PlannedFit
@@ -204,7 +205,14 @@ def record(
             if window.stop <= own.n_steps.shape[1]
         ],
         "parameters": names,
+        "unit_parameters": _has_unit_parameters(batch),
     }
+
+
+def _has_unit_parameters(batch: Batch) -> bool:
+    """Whether parameters grow with the rows: those of units, or of rows."""
+    growing = {"row", batch.unit}
+    return any(site.kind == "latent" and growing & set(site.indexed_by) for site in batch.sites)
 
 
 def _share(n_steps: Sequence[NDArray], number: int) -> float:
