@@ -138,6 +138,39 @@ def test_told_to_end_a_job_saves_and_ends(open_keeper, lines):
     assert open_keeper().saved() is not None
 
 
+@pytest.fixture
+def received():
+    """Signals to end that reach whoever was to have them before."""
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    yield received
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_told_to_end_after_the_last_time_of_saving_a_job_ends_all_the_same(open_keeper, received):
+    keeper = open_keeper()
+    with keeper.answering_signals():
+        keeper.keep(lambda: snapshot(1))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received == []
+    assert received == [signal.SIGTERM]
+
+
+def test_a_signal_is_answered_once(open_keeper, received):
+    keeper = open_keeper()
+    with pytest.raises(SystemExit), keeper.answering_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        keeper.keep(lambda: snapshot(1))
+    assert received == []
+
+
+def test_a_job_that_fails_when_told_to_end_is_told_after_all(open_keeper, received):
+    with pytest.raises(StudyError), open_keeper().answering_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise StudyError("cannot go on")
+    assert received == [signal.SIGTERM]
+
+
 def test_a_full_disk_does_not_end_the_fit(open_keeper, lines, monkeypatch):
     keeper = open_keeper()
     keeper.keep(lambda: snapshot(1))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import batches, fit, preflight, starts, store
+from scalecheck import batches, fit, rowwise, starts, store
 from scalecheck.errors import StudyError
 from scalecheck.records import read_json
 
@@ -229,7 +229,7 @@ def test_a_row_without_a_finite_density_or_gradient_is_named(tmp_path, mean, wor
     """Every row of the file passes the preflight at other values, so that only a start shows it."""
     x = np.full(N_ROWS, 1.0)
     x[::3] = -1.0  # so that one lies in the subset
-    monkeypatch.setattr(preflight, "_check_rows", lambda *arguments: None)
+    monkeypatch.setattr(rowwise, "check_rows", lambda *arguments: None)
     small = make(tmp_path, table(x=x), BROKEN.replace("{mean}", mean))
     (task,) = small.tasks("subset-01")
     rows = store.read_rows(small.folder.data, task.slices, ["x", store.FILE_ROW])
@@ -248,7 +248,7 @@ def test_a_row_without_a_finite_density_or_gradient_is_named(tmp_path, mean, wor
     ],
 )
 def test_a_site_without_a_finite_density_is_named(tmp_path, line, words, monkeypatch):
-    monkeypatch.setattr(preflight, "_check_rows", lambda *arguments: None)
+    monkeypatch.setattr(rowwise, "check_rows", lambda *arguments: None)
     source = small_studies.CONJUGATE.replace("    with", f"    {line}\n    with")
     small = make(tmp_path, table(), source)
     with pytest.raises(StudyError, match=f"no start has a finite log density: {words}"):

@@ -28,7 +28,7 @@ import numpyro  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from scalecheck import density, memory, sampler  # noqa: E402
+from scalecheck import density, free_memory, memory, sampler  # noqa: E402
 
 KEPT = ("alpha", "beta", "sigma_alpha", "sigma_gamma")
 SEED = 827
@@ -103,9 +103,17 @@ def main() -> None:
     settings = sampler.Settings(given.warmup, 0.8, given.depth, ())
     potential = density.potential(function)
     found = memory.forecast(
-        potential, arrays, starts, settings, streams, at_once=1, room=None, most_draws=given.draws
+        potential,
+        arrays,
+        starts,
+        settings,
+        streams,
+        at_once=1,
+        in_block=1,
+        room=None,
+        draws=given.draws,
     )
-    print(f"{n_parameters:,} parameters, forecast {found.in_words(memory.available())}", flush=True)
+    print(memory.check(found, free_memory.free(), f"{n_parameters:,} parameters"), flush=True)
     before, began = peak(), time.perf_counter()
     fitted = sampler.sample_lanes(
         potential,
@@ -129,7 +137,7 @@ def main() -> None:
         "depth": given.depth,
         "iterations": given.warmup + given.draws,
         "leapfrogs": int(fitted.iterations[0].n_steps.sum()),
-        "forecast_gb": round(found.total / memory.GB, 2),
+        "forecast_gb": round(found.together.total / free_memory.GB, 2),
         "peak_gb": round(peak(), 2),
         "before_gb": round(before, 2),
         **{f"{phase}_s": round(s, 1) for phase, s in fitted.seconds._asdict().items()},

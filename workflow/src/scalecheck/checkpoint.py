@@ -86,6 +86,7 @@ class Keeper:
         self._n_parts = 0
         self._last = time.monotonic()
         self._is_told_to_end = False
+        self._has_answered = False
 
     def saved(self) -> Saved | None:
         """Read what was kept; None where there is nothing, or nothing of this fit that is whole."""
@@ -129,6 +130,7 @@ class Keeper:
         self._last = time.monotonic()
         if self._is_told_to_end:
             self.log(f"{self.folder.parent.name}: told to end, and saved: run again to go on")
+            self._has_answered = True
             raise SystemExit(128 + signal.SIGTERM)
 
     def _write(self, snapshot: Snapshot) -> None:
@@ -140,7 +142,10 @@ class Keeper:
 
     @contextlib.contextmanager
     def answering_signals(self) -> Iterator[None]:
-        """Let SIGTERM end the job at the next time of saving; it stays what it was elsewhere."""
+        """Let SIGTERM end the job at the next time of saving; it stays what it was elsewhere.
+
+        One that comes after the last time of saving is delivered at the end.
+        """
 
         def tell(*_: Any) -> None:
             self._is_told_to_end = True
@@ -150,6 +155,8 @@ class Keeper:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+            if self._is_told_to_end and not self._has_answered:
+                signal.raise_signal(signal.SIGTERM)
 
     def clear(self) -> None:
         """Remove what was kept."""

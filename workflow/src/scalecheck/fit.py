@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import density, diagnose, memory, preflight, sampler
+from scalecheck import density, diagnose, free_memory, memory, preflight, sampler
 from scalecheck.batches import Batch
 from scalecheck.checkpoint import Keeper
 from scalecheck.gradients import time_gradient
 from scalecheck.keeping import streams_of
-from scalecheck.starts import find_starts
+from scalecheck.starts import find_starts, shapes_of_starts
 from scalecheck.study import SamplerSettings
 from scalecheck.warm import Left, warm_start
 
@@ -129,17 +129,18 @@ def sample_batch(
         on_block(told)
 
     began = time.perf_counter(), time.process_time()
+    is_warm = left is not None and settings.start != "previous"
+    shapes = shapes_of_starts(batch, settings.chains)
+    nuts = nuts_settings(settings, shapes, is_warm=is_warm)
+    streams = streams_of(batch, settings.keep)
+    _check_memory(batch, settings, shapes, nuts, streams, log)
     starts = find_starts(batch, settings, pairs[:, 0])
     options: dict[str, Any] = {}
-    is_warm = left is not None and settings.start != "previous"
     if settings.engine == "lanes" and settings.on_stall == "restart" and not is_warm:
         options["anew"] = _starts_anew(batch, settings, pairs[:, 0])
     if left is not None:
         starts, begin = warm_start(batch, left, starts, pairs[:, 0])
         options |= {"begin": begin} if is_warm else {}
-    nuts = nuts_settings(settings, starts, is_warm=is_warm)
-    streams = streams_of(batch, settings.keep)
-    _check_memory(batch, settings, starts, nuts, streams, log)
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
     with contextlib.ExitStack() as stack:
@@ -184,13 +185,12 @@ def _check_memory(
         starts,
         nuts,
         streams,
-        at_once=_slots() if has_lanes else len(batch.tasks),
+        at_once=_slots() if has_lanes else _fits_at_once() or len(batch.tasks),
+        in_block=_slots() if has_lanes else len(batch.tasks),
         room=None if has_lanes else NUMPYRO_BLOCK,
-        most_draws=MOST_TIMES * settings.draws,
+        draws=settings.draws,
     )
-    available = memory.available()
-    memory.check(found, available, _name(batch))
-    log(f"{_name(batch)}: at most about {found.in_words(available)}")
+    log(memory.check(found, free_memory.free(), _name(batch)))
 
 
 def _slots() -> int:
@@ -209,9 +209,13 @@ def _starts_anew(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sa
 
 def _numpyro(*arguments: Any, **options: Any) -> sampler.Draws:
     """Sample with NumPyro's own transition."""
+    return sampler.sample(*arguments, **options, fits_at_once=_fits_at_once(), block=NUMPYRO_BLOCK)
+
+
+def _fits_at_once() -> int | None:
+    """Fits that NumPyro's transition advances together; None for all."""
     # On a processor a batch gains nothing from advancing together and waits for its longest trees.
-    fits_at_once = 1 if jax.default_backend() == "cpu" else None
-    return sampler.sample(*arguments, **options, fits_at_once=fits_at_once, block=NUMPYRO_BLOCK)
+    return 1 if jax.default_backend() == "cpu" else None
 
 
 def _lanes(*arguments: Any, **options: Any) -> sampler.Draws:

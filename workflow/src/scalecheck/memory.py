@@ -1,14 +1,13 @@
 """What a batch of fits will take in memory: said, and refused where it is not there, before anything is compiled.
 
 Counted from shapes: the data and their copy on the device; the state of the chains that run at once, three
-times, for a block begins from one, carries one and ends in one; what a block notes of its iterations; the
-largest set of intermediate results of one gradient that are needed at the same time; the draws that are
-held, while the posterior is written three times over. Compiling and the libraries are not counted.
+times, for a block begins from one, carries one and ends in one, and of those that wait; what a block notes of
+its iterations; the largest set of intermediate results of one gradient that are needed at the same time; the
+draws that are asked for, twice while they are joined, and once more of the fit that is written. Compiling
+and the libraries are not counted.
 """
 
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,48 +15,87 @@ from jax.extend.core import Jaxpr, Literal
 
 from scalecheck import sampler
 from scalecheck.errors import StudyError
+from scalecheck.free_memory import GB, Free
 
-VARIABLE = "SCALECHECK_MEMORY_GB"
-GB = 1e9
+MB = 1e6
 
 _COPIES_OF_STATE = 3
-_COPIES_OF_DRAWS = 3
-_CGROUP = Path("/sys/fs/cgroup")
+# Beside what is noted lie the momenta of iterations to come, and what they are drawn from.
+_COPIES_OF_NOTES = 3
+_COPIES_OF_DRAWS = 2
 
 
-class Forecast(NamedTuple):
+class Sizes(NamedTuple):
     """Bytes.
 
     Attributes
     ----------
     data
-        Rows, on the host and on the device.
+        Rows.
     chains
-        State of the chains that run at once, and what a block notes.
+        State of the chains, and what a block notes.
     gradients
-        Intermediate results of the gradients of those chains.
+        Intermediate results of the gradients of chains that run at once.
     draws
         Draws that are held of all fits.
     """
 
-    data: int
-    chains: int
-    gradients: int
-    draws: int
+    data: int = 0
+    chains: int = 0
+    gradients: int = 0
+    draws: int = 0
 
     @property
     def total(self) -> int:
         """All of it."""
         return sum(self)
 
-    def in_words(self, available: float) -> str:
-        """Say it, in GB or, where it is less than one, in MB."""
-        unit, scale, digits = ("GB", GB, 1) if self.total >= GB else ("MB", 1e6, 0)
-        parts = ", ".join(
-            f"{name} {size / scale:.{digits}f}" for name, size in self._asdict().items()
+    def in_words(self) -> str:
+        """Say it, in GB or in MB; less than one MB at once."""
+        if self.total < MB:
+            return "less than 1 MB"
+        unit, scale, digits = ("GB", GB, 1) if self.total >= GB else ("MB", MB, 0)
+        said = {name: f"{size / scale:.{digits}f}" for name, size in self._asdict().items()}
+        parts = ", ".join(f"{name} {size}" for name, size in said.items() if float(size))
+        return f"about {self.total / scale:.{digits}f} {unit}: {parts}"
+
+
+class Need(NamedTuple):
+    """What is needed of one memory: where it is, in words, what, and how many bytes of it are free."""
+
+    place: str
+    sizes: Sizes
+    free: float
+
+    def in_words(self) -> str:
+        """Say it."""
+        return f"{self.sizes.in_words()} (of {_in_words(self.free)} available{self.place})"
+
+
+class Forecast(NamedTuple):
+    """What a batch takes of the memory of the host, and of that of the device, which may be the same."""
+
+    host: Sizes
+    device: Sizes
+
+    def needs(self, free: Free) -> list[Need]:
+        """Hold it against what is free: each against its own where fits run on a GPU."""
+        if free.gpu is None:
+            return [Need("", self.together, free.host)]
+        return [
+            Need(" on the GPU", self.device, free.gpu),
+            Need(" on the host", self.host, free.host),
+        ]
+
+    @property
+    def together(self) -> Sizes:
+        """All of it, where host and device share a memory: what a block notes is then not copied."""
+        return Sizes(
+            self.host.data + self.device.data,
+            self.device.chains,
+            self.device.gradients,
+            self.host.draws,
         )
-        total = f"{self.total / scale:.{digits}f} {unit}"
-        return f"{total}: {parts} (of {available / GB:.1f} GB available)"
 
 
 def forecast(
@@ -68,8 +106,9 @@ def forecast(
     streams: sampler.Streams | None,
     *,
     at_once: int,
+    in_block: int,
     room: int | None,
-    most_draws: int,
+    draws: int,
 ) -> Forecast:
     """Forecast what a batch takes.
 
@@ -80,39 +119,52 @@ def forecast(
     arrays
         Data `(fit, rows, ...)`.
     starts
-        Unconstrained sites `(fit, chain, ...)`.
+        Unconstrained sites `(fit, chain, ...)`, of which only the shapes are looked at.
     at_once
         Fits that run at once, at most.
+    in_block
+        Fits of which a block notes what they do, at most.
     room
         Iterations of a chain that a block has room for; None for as many as lanes take.
-    most_draws
-        Draws of a chain, at most.
+    draws
+        Draws of a chain.
     """
     n_fits, n_chains = next(iter(starts.values())).shape[:2]
     running = min(n_fits, at_once) * n_chains
     of_lane = sampler.footprint(potential, arrays, starts, settings, streams)
-    # Beside what is noted lie the momenta of iterations to come, and what they are drawn from.
-    block = 3 * of_lane.iteration * (room or of_lane.room)
+    # All fits have their first state from the start, until nobody waits for a place.
+    waiting = n_fits * n_chains if n_fits > in_block else 0
+    notes = min(n_fits, in_block) * n_chains * of_lane.iteration * (room or of_lane.room)
+    data = sum(values.nbytes for values in arrays.values())
     return Forecast(
-        2 * sum(values.nbytes for values in arrays.values()),
-        running * (_COPIES_OF_STATE * of_lane.state + block),
-        running * _of_gradient(potential, arrays, starts),
-        _COPIES_OF_DRAWS * n_fits * n_chains * most_draws * of_lane.draw,
+        Sizes(
+            data=data,
+            chains=notes,
+            draws=(_COPIES_OF_DRAWS * n_fits + 1) * n_chains * draws * of_lane.draw,
+        ),
+        Sizes(
+            data=data,
+            chains=(_COPIES_OF_STATE * running + waiting) * of_lane.state
+            + _COPIES_OF_NOTES * notes,
+            gradients=running * _of_gradient(potential, arrays, starts),
+        ),
     )
 
 
-def check(found: Forecast, available: float, fits: str) -> None:
-    """Refuse what does not fit.
+def check(found: Forecast, free: Free, fits: str) -> str:
+    """Refuse what does not fit; say what does, in one line.
 
     Raises
     ------
     StudyError
         Names what takes most, and the key that changes it.
     """
-    if found.total <= available:
-        return
-    largest = max(found._asdict(), key=lambda name: getattr(found, name))
-    raise StudyError(f"{fits}: needs about {found.in_words(available)}: {_ADVICE[largest]}")
+    needs = found.needs(free)
+    for need in needs:
+        if need.sizes.total > need.free:
+            largest = max(Sizes._fields, key=lambda name: getattr(need.sizes, name))
+            raise StudyError(f"{fits}: needs {need.in_words()}: {_ADVICE[largest]}")
+    return f"{fits}: takes {'; '.join(need.in_words() for need in needs)}"
 
 
 _ADVICE = {
@@ -123,49 +175,8 @@ _ADVICE = {
 }
 
 
-def available() -> float:
-    """Bytes that are free where fits run: on the accelerator, else in this machine, or in this job's share of it.
-
-    Raises
-    ------
-    StudyError
-        When the environment variable is no positive number.
-    """
-    if given := os.environ.get(VARIABLE):
-        return _given(given)
-    device = jax.local_devices()[0]
-    if device.platform != "cpu" and (stats := device.memory_stats()):
-        return float(stats["bytes_limit"] - stats["bytes_in_use"])
-    return min(_of_machine(), _of_job())
-
-
-def _given(text: str) -> float:
-    try:
-        found = float(text) * GB
-    except ValueError:
-        found = float("nan")
-    if not found > 0:
-        raise StudyError(f"{VARIABLE} must be a positive number of GB, not {text!r}")
-    return found
-
-
-def _of_machine() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    (line,) = (line for line in lines if line.startswith("MemAvailable:"))
-    return 1024.0 * int(line.split()[1])
-
-
-def _of_job() -> float:
-    """What the control group of a container or a batch job leaves; infinite where there is no limit."""
-    try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii")
-        used = (_CGROUP / "memory.current").read_text(encoding="ascii")
-        return float(int(limit) - int(used))
-    except (OSError, ValueError):
-        return float("inf")
+def _in_words(size: float) -> str:
+    return f"{size / GB:.1f} GB" if size >= GB else f"{size / MB:.3g} MB"
 
 
 def _of_gradient(

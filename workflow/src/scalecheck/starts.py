@@ -18,6 +18,16 @@ NDArray = np.ndarray
 _TRIES = 10  # batches of candidate starts
 
 
+def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, NDArray]:
+    """Give arrays `(fit, chain, ...)` as the starts will be, which hold zeros and take no memory."""
+    first = {name: values[0] for name, values in batch.arrays.items()}
+    leading = (len(batch.tasks), n_chains)
+    return {
+        name: np.broadcast_to(np.zeros((), site.dtype), (*leading, *site.shape))
+        for name, site in density.unconstrained(batch.function, first).items()
+    }
+
+
 def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dict[str, jax.Array]:
     """Find a start with finite density and gradient for every chain of every fit: `(fit, chain, ...)`.
 
