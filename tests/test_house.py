@@ -1,5 +1,6 @@
 """Facts about the checkout: programs, lock file, environments, licence."""
 
+import ast
 import re
 import stat
 import subprocess
@@ -41,6 +42,41 @@ def test_a_script_is_thin_and_can_be_run(script):
     assert lines[0] == "#!/usr/bin/env python"  # the line that installers rewrite
     assert len(lines) <= 40
     assert script.stat().st_mode & stat.S_IXUSR
+
+
+LIBRARY = CHECKOUT / "workflow/src/scalecheck"
+
+
+def rooms_in_order():
+    """The modules of the library as CONTRIBUTING.md lists them."""
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text()
+    found = re.search(r"a module imports only from those before it: (.*?)\. Index", text, re.S)
+    assert found is not None
+    return found[1].replace(",", " ").split()
+
+
+def imported_by(path):
+    """Modules and packages of the library that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{name}" for name in names]
+        yield from (name.split(".")[1] for name in names if name.startswith("scalecheck."))
+
+
+def test_a_module_imports_only_from_those_listed_before_it():
+    order = rooms_in_order()
+    files = [path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py"]
+    room_of = {path: path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in files}
+    assert set(order) == set(room_of.values())
+    place = {room: number for number, room in enumerate(order)}
+    wrong = [
+        (room, name)
+        for path, room in room_of.items()
+        for name in imported_by(path)
+        if name in place and place[name] > place[room]
+    ]
+    assert wrong == []
 
 
 def test_lock_names_no_index():
