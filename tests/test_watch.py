@@ -44,7 +44,7 @@ def test_real_fits_leave_lines_up_to_their_last_iteration(conjugate):
         assert {one["fit"] for one in lines} == {row["fit"]}
         assert [one["phase"] for one in lines] == sorted(one["phase"] for one in lines)[::-1]
         begins = next(one for one in lines if one["phase"] == "sampling")
-        assert begins["iterations"] == [200] * 4 == [begins["warmup"]] * 4
+        assert min(begins["iterations"]) >= 200 == begins["warmup"]
         last = lines[-1]
         assert last["iterations"] == [last["total"]] * 4
         gradients = np.add(record["gradients"]["warmup"], record["gradients"]["sampling"])
