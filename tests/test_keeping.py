@@ -119,16 +119,21 @@ def test_a_warm_start_gets_what_it_would_get_of_draws(rich, fitted):
         np.testing.assert_allclose(part.arrays()[name], values, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("engine", ["numpyro", "lanes"])
-def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
-    small = make(
-        tmp_path,
+def of_rows(path, **sampler):
+    """A study of one increment, whose latent sites of rows are reduced by default."""
+    return make(
+        path,
         table(),
         ROW_LATENTS,
         subsets={"count": 0},
         increments={"start": 50, "end": 50},
-        sampler={"engine": engine},
+        sampler=sampler,
     )
+
+
+@pytest.mark.parametrize("engine", ["numpyro", "lanes"])
+def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
+    small = of_rows(tmp_path, engine=engine)
     (result,) = small.fit("increment-01")
     found = xr.open_datatree(small.folder.posterior("increment-01"))
     assert list(found["posterior"].data_vars) == ["mu"]
@@ -145,14 +150,7 @@ def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
 @pytest.mark.parametrize("most", [20, 2000])
 def test_a_fit_that_is_ended_without_draws_has_no_moments(tmp_path, engine, most):
     """Capped before its first warmup window, and after it."""
-    small = make(
-        tmp_path,
-        table(),
-        ROW_LATENTS,
-        subsets={"count": 0},
-        increments={"start": 50, "end": 50},
-        sampler={"engine": engine, "max_gradients": most},
-    )
+    small = of_rows(tmp_path, engine=engine, max_gradients=most)
     lines = []
     chain.write_increment(small.job(lines.append), "increment-01", None)
     record = records.read_json(small.folder.record("increment-01"))

@@ -28,7 +28,7 @@ from scalecheck.program import Log
 from scalecheck.records import StudyFolder
 from scalecheck.stops import is_without_draws
 from scalecheck.study import SamplerSettings
-from scalecheck.warm import Left, leave, left_from, warmup_of
+from scalecheck.warm import Left, is_audited, leave, left_from, warmup_of
 
 
 class Job(NamedTuple):
@@ -192,7 +192,7 @@ def _run_increment(job: Job, name: str, before: str | None, number: int) -> dict
     fitted = _sample(job, batch, sampler, left)
     record = _write_posterior(job, fitted, 0, sampler)
     has_draws = record["status"] == "done"
-    if settings.warm and left is not None and has_draws and number % settings.cold_audit == 0:
+    if left is not None and has_draws and is_audited(settings, number):
         record["audit"] = _audit(job, fitted, batch)
     left = leave(batch.tasks[0].rows, fitted.draws) if has_draws else left
     if left is None:
@@ -249,9 +249,8 @@ def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[dict[str, Any]]) 
         return ""
     from scalecheck import budget
 
-    settings = job.sections["increments"]
-    is_audited = settings.warm and len(recorded) % settings.cold_audit == 0
-    return budget.refusal(recorded, task.rows, job.sections["budget"], audited=is_audited)
+    audited = is_audited(job.sections["increments"], len(recorded))
+    return budget.refusal(recorded, task.rows, job.sections["budget"], audited=audited)
 
 
 def _say_forecast(job: Job, name: str, recorded: list[dict[str, Any]]) -> None:

@@ -20,7 +20,7 @@ from scalecheck.program import Log
 from scalecheck.results import FitResult
 from scalecheck.results import Study as Fits
 from scalecheck.study import IncrementSettings, SamplerSettings
-from scalecheck.warm import Left, leave, warmup_of
+from scalecheck.warm import Left, is_audited, leave, warmup_of
 
 NDArray = np.ndarray
 
@@ -139,7 +139,7 @@ def _fit_chains(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
         later = [one for one in members if one.left is not None]
         sampler = dataclasses.replace(fitting.sampler, warmup=short)
         done = _by_size(fitting._replace(sampler=sampler), later)
-        if settings.warm and step % settings.cold_audit == 0:
+        if is_audited(settings, step):
             done = _audited(fitting, later, done)
         done += _by_size(fitting, firsts)
         left |= {one.owner: one.leave() for one in done if one.leave is not None}

@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 from scalecheck import density, sampler
 from scalecheck.batches import Batch
 from scalecheck.sites import Site
+from scalecheck.study import IncrementSettings
 
 NDArray = np.ndarray
 
@@ -91,6 +92,11 @@ def leave(rows: int, draws: sampler.Draws, number: int = 0) -> Left:
 def warmup_of(cold: int) -> int:
     """Iterations of warmup of a warm start, where a cold one has so many."""
     return max(1, round(SHARE * cold))
+
+
+def is_audited(settings: IncrementSettings, number: int) -> bool:
+    """Whether an increment, the first being number 0, is fitted cold as well where it starts warm."""
+    return settings.warm and number % settings.cold_audit == 0
 
 
 def warm_start(
