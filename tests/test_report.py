@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import synthetic_results
 
-from scalecheck.report import ReportInputs, effort, numbers, tables, words
+from scalecheck.report import ReportInputs, captions, effort, numbers, tables, words
 from scalecheck.report.blind import blind_spots
 from scalecheck.report.forest import chosen_parameters
 from scalecheck.report.labels import shorten
@@ -455,3 +455,10 @@ def test_a_forecast_over_the_budget_is_said_twice(panel: ReportInputs) -> None:
     assert ", over the budget" in html
     assert "This is over the budget." in html
     assert "price of that" not in html
+
+
+@pytest.mark.parametrize("are_warm", [False, True])
+def test_the_forecast_says_where_increments_start_otherwise_than_the_full_fit(are_warm):
+    interval = (1000.0, 2000.0, 4000.0)
+    known = {"rows": 9000, "gradients": interval, "seconds": interval, "over_budget": None}
+    assert ("starts cold" in captions.outlook(known, are_warm=are_warm)) is are_warm

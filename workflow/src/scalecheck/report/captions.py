@@ -76,16 +76,17 @@ def cost(fits: pd.DataFrame, after_warmup: bool, expected: bool) -> str:
     )
 
 
-def outlook(forecast: Mapping[str, Any]) -> str:
-    """Give the interval of the forecast and what it rests on."""
+def outlook(forecast: Mapping[str, Any], *, are_warm: bool) -> str:
+    """Give the interval of the forecast and what it rests on; say where increments start otherwise than that fit."""
     n = count(forecast["rows"])
     gradients, seconds = forecast["gradients"], forecast["seconds"]
     over = " This is over the budget." if forecast["over_budget"] else ""
+    start = " It starts cold, as the first increment; the others started warm." if are_warm else ""
     return (
         f"All {n} rows with the same settings: about {large_count(gradients[1])} gradients "
         f"({large_count(gradients[0])} to {large_count(gradients[2])}) and {duration(seconds[1])} "
         f"({duration(seconds[0])} to {duration(seconds[2])}) on this device, compilation "
-        f"included; bands are 90 % intervals from the usable increments.{over}"
+        f"included; bands are 90 % intervals from the usable increments.{start}{over}"
     )
 
 

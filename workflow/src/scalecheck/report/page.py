@@ -183,7 +183,8 @@ def _outlook(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
     if not forecast:
         return None
     budget = inputs.settings["budget"]["seconds"]
-    return outlook(done, forecast, budget, captions.outlook(forecast))
+    are_warm = inputs.settings["increments"]["warm"]
+    return outlook(done, forecast, budget, captions.outlook(forecast, are_warm=are_warm))
 
 
 def _units(inputs: ReportInputs) -> Table | None:
