@@ -3,13 +3,15 @@
     make test-kills
 
 Each round runs the study in a new folder, with up to five kills: SIGKILL or SIGTERM, by turns, to
-Snakemake and all its jobs, at a moment drawn at random. Then it is run to its end: every array of
+Snakemake and all its jobs; two at any moment, the next two while some fit is saved and goes on, and
+so forth, at a moment drawn at random. Then it is run to its end: every array of
 every posterior has to have the same bits as in the run that was left alone, and verdict.json to be the
 same but for seconds and the forecast. One line for each kill is added to results/kills.csv, with what
 had been kept by then; a stopped program goes on with the next round.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -77,28 +79,56 @@ def run(folder: Path, cache: Path) -> float:
     return time.monotonic() - began
 
 
-def kill(folder: Path, cache: Path, second: float, with_signal: signal.Signals) -> Kill | None:
-    """Start a study and kill it; None where it ended before."""
+def kill(
+    folder: Path,
+    cache: Path,
+    second: float,
+    with_signal: signal.Signals,
+    *,
+    in_fit: bool = False,
+) -> Kill | None:
+    """Start a study and kill it; None where it ended before.
+
+    Parameters
+    ----------
+    second
+        When: from the start or, with `in_fit`, a twentieth of it from when a fit was saved.
+    """
     process = subprocess.Popen(
         clinics.command(folder, "--nolock"), env=environment(folder, cache), cwd=folder,
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    began = time.time()
+    fits = folder / "results" / "clinics" / "fits"
+    if in_fit:
+        while process.poll() is None and not _is_saved_since(began, fits):
+            time.sleep(0.02)
+        second /= 20
     try:
         process.wait(timeout=second)
         return None
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, with_signal)
+    seconds = time.time() - began
     try:
         process.wait(timeout=60)
     finally:
         with_group_gone(process.pid)
-    fits = folder / "results" / "clinics" / "fits"
     return Kill(
         with_signal.name,
-        second,
+        seconds,
         len(list(fits.glob("*/record.json"))),
         len(list(fits.glob("*/checkpoint/state.npz"))),
     )
+
+
+def _is_saved_since(began: float, fits: Path) -> bool:
+    """Whether some fit was saved after a time; what was left by a run before does not count."""
+    for path in fits.glob("*/checkpoint/state.npz"):
+        with contextlib.suppress(FileNotFoundError):  # a fit may end meanwhile
+            if path.stat().st_mtime > began:
+                return True
+    return False
 
 
 def with_group_gone(group: int) -> None:
@@ -157,7 +187,8 @@ def run_with_kills(
     write_study(folder)
     kills = []
     for number in range(first, first + n_kills):
-        killed = kill(folder, cache, rng.uniform(0.1, 1) * most, SIGNALS[number % 2])
+        second, in_fit = rng.uniform(0.1, 1) * most, number % 4 > 1
+        killed = kill(folder, cache, second, SIGNALS[number % 2], in_fit=in_fit)
         if killed is None:
             break
         kills.append(killed)
@@ -189,8 +220,9 @@ def main() -> None:
         while n_kills < options.kills:
             folder = Path(scratch) / f"round-{number}"
             # What is left of a study gets shorter by each kill: half of its seconds is late enough.
-            rng = random.Random(number)
-            kills = run_with_kills(folder, cache, KILLS_PER_ROUND, rng, seconds / 2)
+            kills = run_with_kills(
+                folder, cache, KILLS_PER_ROUND, random.Random(number), seconds / 2, n_kills
+            )
             found = differences(alone, folder)
             if found:
                 raise SystemExit(f"round {number}: {kills}: differs in {', '.join(found)}")
