@@ -91,8 +91,24 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def damage_directory(offset, bit):
+    """Flip a bit of the entry of the first array in the directory at the end of the file."""
+
+    def damage(path):
+        content = bytearray(path.read_bytes())
+        content[content.index(b"PK\x01\x02") + offset] ^= bit
+        path.write_bytes(content)
+
+    return damage
+
+
+# As if a newer program had packed it, and as if it were encrypted.
+damage_version, damage_flags = damage_directory(6, 64), damage_directory(8, 1)
+DAMAGES = (damage_bit, cut, damage_version, damage_flags)
+
+
 @pytest.mark.parametrize("name", ["state.npz", "history-00001.npz"])
-@pytest.mark.parametrize("harm", [damage_bit, cut, lambda path: path.unlink()])
+@pytest.mark.parametrize("harm", [*DAMAGES, lambda path: path.unlink()])
 def test_a_damaged_checkpoint_is_reported_and_not_used(open_keeper, lines, name, harm):
     keeper = open_keeper()
     for number in (1, 2):
@@ -100,7 +116,7 @@ def test_a_damaged_checkpoint_is_reported_and_not_used(open_keeper, lines, name,
     harm(keeper.folder / name)
     again = open_keeper()
     assert again.saved() is None
-    if name != "state.npz" or harm in (damage_bit, cut):
+    if name != "state.npz" or harm in DAMAGES:
         assert "damaged" in lines[-1]
         assert "the fit starts anew" in lines[-1]
     again.keep(lambda: snapshot(7))
