@@ -201,6 +201,26 @@ def test_a_full_disk_does_not_end_the_fit(open_keeper, lines, monkeypatch):
     assert open_keeper().saved() is None
 
 
+def test_told_to_end_after_a_full_disk_a_job_ends_and_keeps_no_part_of_itself(
+    open_keeper, lines, monkeypatch
+):
+    keeper = open_keeper()
+
+    def full(path, arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(checkpoint, "write_arrays", full)
+        keeper.keep(lambda: snapshot(1))
+    # There is room again, but the first part is gone.
+    with keeper.answering_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            keeper.keep(lambda: snapshot(2))
+    assert lines[-1].endswith("told to end, and not saved: run again to start anew")
+    assert open_keeper().saved() is None
+
+
 @pytest.mark.parametrize("given", ["often", "0", "-1", "nan"])
 def test_how_often_must_be_a_positive_number(monkeypatch, given):
     monkeypatch.setenv(checkpoint.VARIABLE, given)
