@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 from two_modes import back_near, run, run_killed, same
 
+from scalecheck.sampler import Stopped
+from scalecheck.stops import reason_of
+from scalecheck.study import SamplerSettings
+
 
 @pytest.fixture(scope="module")
 def free():
@@ -116,3 +120,20 @@ def test_numpyro_looks_where_a_block_ends():
     assert one.leapfrogs == tuple(n_steps[:, :150].sum(axis=1))
     np.testing.assert_array_equal(capped.iterations[1].n_steps, n_steps[:, :150])
     np.testing.assert_array_equal(capped.z[0]["x"], free.z[0]["x"])
+
+
+@pytest.mark.parametrize(
+    ("iterations", "words"),
+    [
+        ((150, 400, 400, 400), "in warmup, at iteration 150 of 400"),
+        ((370, 400, 400, 400), "after warmup, at iteration 370 of 400"),
+        ((460, 500, 500, 500), "after warmup, at iteration 460 on the way to more than 400"),
+    ],
+)
+def test_the_reason_says_how_far_it_came_of_what_was_asked_for(iterations, words):
+    settings = SamplerSettings(
+        "lanes", 4, 300, 100, 0.8, 10, "diagonal", "float32", None, "prior", "restart", 900, {}
+    )
+    stopped = Stopped(0, "capped", (0,), iterations, (900, 400, 400, 400))
+    found = reason_of(stopped, np.ones((4, min(iterations)), int), settings)
+    assert found == f"chain 0 reached sampler.max_gradients (900) {words}"

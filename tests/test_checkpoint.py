@@ -91,8 +91,24 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def damage_directory(offset, bit):
+    """Flip a bit of the entry of the first array in the directory at the end of the file."""
+
+    def damage(path):
+        content = bytearray(path.read_bytes())
+        content[content.index(b"PK\x01\x02") + offset] ^= bit
+        path.write_bytes(content)
+
+    return damage
+
+
+# As if a newer program had packed it, and as if it were encrypted.
+damage_version, damage_flags = damage_directory(6, 64), damage_directory(8, 1)
+DAMAGES = (damage_bit, cut, damage_version, damage_flags)
+
+
 @pytest.mark.parametrize("name", ["state.npz", "history-00001.npz"])
-@pytest.mark.parametrize("harm", [damage_bit, cut, lambda path: path.unlink()])
+@pytest.mark.parametrize("harm", [*DAMAGES, lambda path: path.unlink()])
 def test_a_damaged_checkpoint_is_reported_and_not_used(open_keeper, lines, name, harm):
     keeper = open_keeper()
     for number in (1, 2):
@@ -100,7 +116,7 @@ def test_a_damaged_checkpoint_is_reported_and_not_used(open_keeper, lines, name,
     harm(keeper.folder / name)
     again = open_keeper()
     assert again.saved() is None
-    if name != "state.npz" or harm in (damage_bit, cut):
+    if name != "state.npz" or harm in DAMAGES:
         assert "damaged" in lines[-1]
         assert "the fit starts anew" in lines[-1]
     again.keep(lambda: snapshot(7))
@@ -182,6 +198,26 @@ def test_a_full_disk_does_not_end_the_fit(open_keeper, lines, monkeypatch):
     keeper.keep(lambda: snapshot(2))
     keeper.keep(lambda: pytest.fail("it was said once"))
     assert "cannot save (No space left on device)" in lines[-1]
+    assert open_keeper().saved() is None
+
+
+def test_told_to_end_after_a_full_disk_a_job_ends_and_keeps_no_part_of_itself(
+    open_keeper, lines, monkeypatch
+):
+    keeper = open_keeper()
+
+    def full(path, arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(checkpoint, "write_arrays", full)
+        keeper.keep(lambda: snapshot(1))
+    # There is room again, but the first part is gone.
+    with keeper.answering_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            keeper.keep(lambda: snapshot(2))
+    assert lines[-1].endswith("told to end, and not saved: run again to start anew")
     assert open_keeper().saved() is None
 
 

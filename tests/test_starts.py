@@ -186,6 +186,22 @@ FUNCTIONS = {
         "def start(y, key): return {'mu': y}",
         r"must give mu in its shape \(\), got \(400,\)",
     ),
+    "nothing": (
+        "def start(key): return {'mu': None}",
+        "must give mu as real numbers, got NoneType",
+    ),
+    "text": (
+        "def start(key): return {'mu': 'a'}",
+        "must give mu as real numbers, got str",
+    ),
+    "complex": (
+        "def start(key): return {'mu': 1j}",
+        "must give mu as real numbers, got complex numbers",
+    ),
+    "no name": (
+        "def start(key): return {0: 1.0}",
+        "gives 0, which is no latent site of the model",
+    ),
     "raises": (
         "def start(key): return {'mu': 1 / 0}",
         "raises ZeroDivisionError: division by zero",

@@ -11,8 +11,9 @@ from scalecheck import records
 
 NDArray = np.ndarray
 
-# What reading a file that is damaged may raise.
-DAMAGE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
+# What reading a file that is damaged may raise: RuntimeError where it seems to be encrypted, or packed in
+# a way that zipfile does not know.
+DAMAGE = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
@@ -26,7 +27,7 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
 
     Raises
     ------
-    OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error
+    OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error
         `DAMAGE`, where the file is missing or damaged.
     """
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:

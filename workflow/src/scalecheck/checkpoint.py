@@ -87,6 +87,7 @@ class Keeper:
         self._last = time.monotonic()
         self._is_told_to_end = False
         self._has_answered = False
+        self._has_lost = False
 
     def saved(self) -> Saved | None:
         """Read what was kept; None where there is nothing, or nothing of this fit that is whole."""
@@ -116,20 +117,25 @@ class Keeper:
         SystemExit
             When the job was told to end, after saving.
         """
-        if not self._is_told_to_end and time.monotonic() - self._last < self.every:
-            return
-        try:
-            self._write(take())
-        except OSError as error:
-            # News are handed over once: what was saved so far cannot be gone on from any more.
-            self.log(
-                f"{self.folder}: cannot save ({error.strerror}): a killed fit would start anew"
-            )
-            self.every = float("inf")
-            self.clear()
-        self._last = time.monotonic()
+        is_due = self._is_told_to_end or time.monotonic() - self._last >= self.every
+        if is_due and not self._has_lost:
+            try:
+                self._write(take())
+            except OSError as error:
+                # News are handed over once: nothing saved before or later could be gone on from.
+                self.log(
+                    f"{self.folder}: cannot save ({error.strerror}): a killed fit would start anew"
+                )
+                self._has_lost = True
+                self.clear()
+            self._last = time.monotonic()
         if self._is_told_to_end:
-            self.log(f"{self.folder.parent.name}: told to end, and saved: run again to go on")
+            how = (
+                "and not saved: run again to start anew"
+                if self._has_lost
+                else "and saved: run again to go on"
+            )
+            self.log(f"{self.folder.parent.name}: told to end, {how}")
             self._has_answered = True
             raise SystemExit(128 + signal.SIGTERM)
 

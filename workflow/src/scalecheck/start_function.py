@@ -112,7 +112,18 @@ def _call(start: Start, bound: Model, given: Mapping[str, Any], key: jax.Array) 
         raise StudyError(
             f"{_named(bound, start)} must return a dictionary of latent sites, got {type(values).__name__}"
         )
-    return {name: jnp.asarray(value) for name, value in values.items()}
+    return {str(name): _number(start, bound, name, value) for name, value in values.items()}
+
+
+def _number(start: Start, bound: Model, name: Any, value: Any) -> jax.Array:
+    try:
+        found = jnp.asarray(value)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or jnp.iscomplexobj(found):
+        kind = type(value).__name__ if found is None else "complex numbers"
+        raise StudyError(f"{_named(bound, start)} must give {name} as real numbers, got {kind}")
+    return found
 
 
 def check(bound: Model, start: str, rows: Rows) -> None:

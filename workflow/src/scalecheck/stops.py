@@ -47,9 +47,12 @@ def reason_of(stopped: Stopped, n_steps: NDArray, settings: SamplerSettings) -> 
 def _capped(stopped: Stopped, settings: SamplerSettings) -> str:
     done = [stopped.iterations[chain] for chain in stopped.chains]
     phase = "in warmup" if min(done) < settings.warmup else "after warmup"
+    asked = settings.warmup + settings.draws
+    # All chains have what was asked for where the fit went on for more draws.
+    of = f"of {asked}" if min(stopped.iterations) < asked else f"on the way to more than {asked}"
     return (
         f"{_chains(stopped.chains)} reached sampler.max_gradients ({settings.max_gradients}) {phase}, at"
-        f" iteration {', '.join(map(str, done))} of {settings.warmup + settings.draws}"
+        f" iteration {', '.join(map(str, done))} {of}"
     )
 
 
