@@ -100,7 +100,11 @@ def test_the_smallest_of_what_machine_and_control_groups_leave_is_free(tmp_path,
     assert free_memory.of_host(tmp_path) == expected
 
 
-def test_without_a_word_of_linux_it_is_the_memory_of_the_machine(tmp_path):
+@pytest.mark.parametrize("text", [None, "MemTotal: 9000 kB\nMemFree: 100 kB\n"])
+def test_without_a_word_of_linux_it_is_the_memory_of_the_machine(tmp_path, text):
+    if text is not None:
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc" / "meminfo").write_text(text)
     assert free_memory.of_host(tmp_path) > 1e7
 
 

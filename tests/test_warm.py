@@ -65,6 +65,11 @@ def cold_starts(batch):
     return {name: jax.numpy.zeros((1, 4, *shape)) for name, shape in shapes.items()}
 
 
+@pytest.mark.parametrize(("cold", "warm_start"), [(20, 10), (100, 10), (500, 50)])
+def test_a_warm_warmup_is_a_tenth_and_long_enough_for_a_step_size(cold, warm_start):
+    assert warm.warmup_of(cold) == warm_start
+
+
 def test_a_warm_increment_warms_up_for_a_tenth_and_keeps_the_metric_it_began_with(study):
     first, second = (study.read(f"increment-0{i}").record for i in (1, 2))
     assert (first["warmup"], second["warmup"]) == (300, 30)

@@ -85,9 +85,11 @@ def _of_machine(root: Path) -> float:
     try:
         lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    (line,) = (line for line in lines if line.startswith("MemAvailable:"))
-    return 1024.0 * int(line.split()[1])
+        lines = []
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return 1024.0 * int(line.split()[1])
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _of_groups(root: Path) -> Iterator[float]:

@@ -21,8 +21,8 @@ from scalecheck.study import IncrementSettings
 
 NDArray = np.ndarray
 
-# Warmup of a warm start, as a share of `sampler.warmup`.
-SHARE = 0.1
+# Warmup of a warm start, as a share of `sampler.warmup`; fewer iterations settle no step size.
+SHARE, FEWEST = 0.1, 10
 
 # Draws of the smaller increment are about sqrt(factor) times as wide as the posterior to come. As much
 # again makes chains start well apart, or R-hat would not see one that has not come from there.
@@ -91,7 +91,7 @@ def leave(rows: int, draws: sampler.Draws, number: int = 0) -> Left:
 
 def warmup_of(cold: int) -> int:
     """Iterations of warmup of a warm start, where a cold one has so many."""
-    return max(1, round(SHARE * cold))
+    return max(FEWEST, round(SHARE * cold))
 
 
 def is_audited(settings: IncrementSettings, number: int) -> bool:
