@@ -178,7 +178,6 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sampler": {"reparam": {"b": 0}}}, 'sampler.reparam is {"b": 0}, but'),
         ({"approximation": "always"}, 'approximation is "always", but'),
         ({"remedies": "auto"}, 'remedies is "auto", but'),
     ],
