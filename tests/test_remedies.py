@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 import pytest
 
 from scalecheck.errors import StudyError
-from scalecheck.remedies import choice, problem, propose, search, targets
+from scalecheck.remedies import choice, correlated, problem, propose, search, targets
 from scalecheck.remedies.candidate import Candidate, combined
 from scalecheck.remedies.ranking import Trial, has_reached, rank
 
@@ -97,21 +97,32 @@ def test_the_interval_of_a_rate_covers_it():
 
 
 def test_correlated_sites_share_a_block_and_others_none():
-    rng = np.random.default_rng(1)
-    z = rng.standard_normal((4, 500, 6))
-    z[..., 3] = z[..., 0] + 0.2 * z[..., 3]
     where = [("x", slice(0, 2)), ("y", slice(2, 3)), ("z", slice(3, 4)), ("u", slice(4, 6))]
-    shapes = {name: (part.stop - part.start,) for name, part in where}
-    assert propose.correlated_blocks(shapes, where, z) == [["x", "z"]]
-    z[..., 5] = z[..., 4] + 0.2 * z[..., 5]
-    assert propose.correlated_blocks(shapes, where, z) == [["x", "z"], ["u"]]
+    strong = np.zeros((6, 6), bool)
+    strong[0, 3] = strong[3, 0] = True
+    assert correlated.blocks_of(where, strong) == [["x", "z"]]
+    strong[4, 5] = strong[5, 4] = True
+    assert correlated.blocks_of(where, strong) == [["x", "z"], ["u"]]
 
 
-def test_correlations_of_chains_that_hardly_moved_are_chance():
-    """Random walks of 500 steps correlate strongly, and mean nothing."""
-    z = np.random.default_rng(2).standard_normal((4, 500, 6)).cumsum(axis=1)
-    where = [(name, slice(i, i + 1)) for i, name in enumerate("abcdef")]
-    assert propose.correlated_blocks(dict.fromkeys("abcdef", ()), where, z) == []
+def pair():
+    x = numpyro.sample("x", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(x, 0.2))
+    numpyro.sample("apart", dist.Normal(0.0, 1.0).expand([4]))
+
+
+@pytest.mark.parametrize("is_walk", [False, True])
+def test_correlations_are_those_of_the_posterior_though_chains_hardly_moved(is_walk):
+    """Random walks of 500 steps correlate strongly by chance; curvature does not."""
+    one = problem.of_batch(targets.batch_of(pair, "pair"), targets.settings(10), 0, 100)
+    rng = np.random.default_rng(2)
+    z = rng.standard_normal((4, 500, 6))
+    z[..., 1] = z[..., 0] + 0.2 * z[..., 1]
+    if is_walk:
+        z = rng.standard_normal((4, 500, 6)).cumsum(axis=1)
+        assert (np.abs(np.corrcoef(z.reshape(-1, 6), rowvar=False)) > 0.5).sum() > 6
+    strong = correlated.correlated(one, z.astype("float32"))
+    assert [tuple(pair) for pair in np.argwhere(strong)] == [(0, 1), (1, 0)]
 
 
 def funnel():

@@ -1,7 +1,7 @@
 """What might help: candidates of each kind, from the model and from what was seen of those before."""
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,18 +10,14 @@ import numpy as np
 
 from scalecheck.coordinates import Coordinates, affine, unwrap, why_not
 from scalecheck.remedies.candidate import Candidate
+from scalecheck.remedies.correlated import MOST_DENSE, blocks_of, correlated
 from scalecheck.remedies.problem import Problem, Seen, elements
-from scalecheck.remedies.ranking import effective
 from scalecheck.sites import traced
 
 NDArray = np.ndarray
 
-# A dense metric of more coordinates takes longer than most gradients, and more draws than warmup has.
-MOST_DENSE = 300
 # Sites that are recentred one by one: each costs two candidates.
 _MOST_SITES = 4
-# Correlations that a diagonal metric feels; in standard errors, those that are no chance.
-_STRONG, _SURE = 0.5, 4.5
 _DIVISIONS = 10  # of the centredness that is learnt
 _MOST_DRAWS = 2000
 
@@ -75,7 +71,7 @@ def _dense(problem: Problem) -> list[Candidate]:
 
 def from_draws(problem: Problem, z: NDArray) -> list[Candidate]:
     """Candidates from draws `(chain, draw, d)`: blocks of correlated sites, and a centredness that is learnt."""
-    blocks = correlated_blocks(problem.vector.shapes, elements(problem.vector), z)
+    blocks = blocks_of(elements(problem.vector), correlated(problem, z))
     names = [site.name for site in problem.batch.sites if site.kind == "latent"]
     found = []
     if blocks and sorted(blocks[0]) != sorted(names) and blocks != problem.settings.metric:
@@ -84,52 +80,6 @@ def from_draws(problem: Problem, z: NDArray) -> list[Candidate]:
     if learnt and any(0.1 <= c <= 0.9 and c != 0.5 for c in learnt.values()):
         found.append(Candidate("reparam", {"reparam": learnt}))
     return found
-
-
-def correlated_blocks(
-    shapes: Mapping[str, Sequence[int]], where: Sequence[tuple[str, slice]], z: NDArray
-) -> list[list[str]]:
-    """Cluster sites whose draws are strongly correlated, more than chance makes them.
-
-    A correlation counts from 0.5 on, and from 4.5 of its standard errors, which the smaller ESS of the two
-    scalars gives. Clusters are the connected components; a site of one scalar alone needs no block.
-
-    Parameters
-    ----------
-    shapes
-        By site.
-    where
-        Where each site lies in the vector.
-    z
-        Draws `(chain, draw, d)`.
-    """
-    if z.shape[1] < 10:
-        return []
-    ess = np.maximum(effective(z), 1.0)
-    flat = z.reshape(-1, z.shape[-1]).astype("float64")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = np.abs(np.nan_to_num(np.corrcoef(flat, rowvar=False)))
-    np.fill_diagonal(r := np.atleast_2d(r), 0.0)
-    strong = r > np.maximum(_STRONG, _SURE / np.sqrt(np.minimum.outer(ess, ess)))
-    parents = {name: name for name in shapes}
-
-    def root(name: str) -> str:
-        return name if parents[name] == name else root(parents[name])
-
-    alone = {name for name, part in where if strong[part, part].any()}
-    for i, (one, part) in enumerate(where):
-        for other, rest in where[i + 1 :]:
-            if strong[part, rest].any():
-                parents[root(other)] = root(one)
-    clusters: dict[str, list[str]] = {}
-    for name in shapes:
-        clusters.setdefault(root(name), []).append(name)
-    sizes = {name: part.stop - part.start for name, part in where}
-    return [
-        names
-        for names in clusters.values()
-        if (len(names) > 1 or names[0] in alone) and sum(sizes[n] for n in names) <= MOST_DENSE
-    ]
 
 
 def learn_centredness(problem: Problem, z: NDArray) -> dict[str, float]:
