@@ -179,7 +179,6 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
     ("settings", "words"),
     [
         ({"approximation": "always"}, 'approximation is "always", but'),
-        ({"remedies": "auto"}, 'remedies is "auto", but'),
     ],
 )
 def test_a_key_that_is_not_honoured_yet_is_refused_with_the_reason(folder, settings, words):

@@ -42,7 +42,13 @@ def of_target(target: str, settings: SamplerSettings, gradients: int) -> Problem
 
 
 def batch_of(function: Callable[[], Any], name: str) -> Batch:
-    """Make a batch of a model without arguments: it has one row, which nobody looks at."""
+    """Make a batch of a model without arguments: it has one row, which nobody looks at.
+
+    Raises
+    ------
+    StudyError
+        When the model cannot be traced.
+    """
 
     def without_rows(nothing: Any) -> Any:
         return function()
