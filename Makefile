@@ -3,14 +3,14 @@
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
 # make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md), and
-# make test-references, test-kills, bench, calibrate: what takes longer
+# make test-references, test-kills, bench, geometry, calibrate: what takes longer
 
 STUDY =
 CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test test-references test-kills bench calibrate lint format lock clean
+.PHONY: report test test-references test-kills bench geometry calibrate lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -57,6 +57,10 @@ test-kills: .venv/.installed
 bench: .venv/.installed
 	$(IN_VENV) python tests/benchmarks/engines.py $(ARGS)
 	$(IN_VENV) python tests/benchmarks/overhead.py
+
+# NumPyro's tutorial on bad geometry, ours beside theirs, and what the search finds; ARGS=--full for all of its columns.
+geometry: .venv/.installed
+	$(IN_VENV) python tests/benchmarks/geometry/geometry.py $(ARGS)
 
 # Over an hour on two cores; ARGS=--quick is the few minutes of it that continuous integration runs.
 calibrate: .venv/.installed

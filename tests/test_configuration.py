@@ -178,9 +178,7 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sampler": {"reparam": {"b": 0}}}, 'sampler.reparam is {"b": 0}, but'),
         ({"approximation": "always"}, 'approximation is "always", but'),
-        ({"remedies": "auto"}, 'remedies is "auto", but'),
     ],
 )
 def test_a_key_that_is_not_honoured_yet_is_refused_with_the_reason(folder, settings, words):

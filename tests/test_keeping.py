@@ -10,6 +10,7 @@ from small_studies import make
 from test_fit import ROW_LATENTS, table
 
 from scalecheck import chain, fit, keeping, posterior, posterior_file, records, reduced
+from scalecheck.coordinates import coordinates_of
 from scalecheck.diagnose import array_stats
 from scalecheck.warm import leave
 
@@ -27,7 +28,8 @@ COMPARED = ("beta", "mu", "rate", "share")
     ],
 )
 def test_what_kept_sites_are_computed_from_is_held(rich, keep, held):
-    streams = keeping.streams_of(rich.fitted.batch, keep)
+    batch = rich.fitted.batch
+    streams = keeping.streams_of(batch, coordinates_of(batch.function, {}), keep)
     assert (streams and tuple(streams.held)) == held
 
 

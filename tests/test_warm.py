@@ -12,6 +12,7 @@ from arviz_stats.base import array_stats
 from scalecheck import batches, chain, checkpoint, records, warm
 from scalecheck.arrays import read_arrays
 from scalecheck.checks import audit
+from scalecheck.coordinates import coordinates_of
 
 UNITS = """
 def model(x, clinic, n_clinic, y=None):
@@ -70,6 +71,11 @@ def test_a_warm_warmup_is_a_tenth_and_long_enough_for_a_step_size(cold, warm_sta
     assert warm.warmup_of(cold) == warm_start
 
 
+def begun(batch, given):
+    moved, cold = coordinates_of(batch.function, {}), cold_starts(batch)
+    return warm.warm_start(batch, moved, [given], cold, jax.random.PRNGKey(3)[None])
+
+
 def test_a_warm_increment_warms_up_for_a_tenth_and_keeps_the_metric_it_began_with(study):
     first, second = (study.read(f"increment-0{i}").record for i in (1, 2))
     assert (first["warmup"], second["warmup"]) == (300, 30)
@@ -94,7 +100,7 @@ def test_a_warm_increment_ends_where_the_exact_posterior_is(study, name):
 
 def test_shared_sites_start_apart_and_new_units_take_the_values_of_old_ones(study):
     given, batch = left(study), batch_of(study, "increment-02")
-    starts, begin = warm.warm_start(batch, [given], cold_starts(batch), jax.random.PRNGKey(3)[None])
+    starts, begin = begun(batch, given)
     expected = given.mean["mu"] + 2**0.5 * (given.last["mu"] - given.mean["mu"])
     np.testing.assert_allclose(starts["mu"][0], expected, rtol=1e-5)
     assert starts["shift"].shape == (1, 4, 20)
@@ -110,7 +116,7 @@ def test_shared_sites_start_apart_and_new_units_take_the_values_of_old_ones(stud
 def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
     given, batch = left(study), batch_of(study, "increment-02")
     given.last["mu"][2] = np.inf
-    starts, _ = warm.warm_start(batch, [given], cold_starts(batch), jax.random.PRNGKey(3)[None])
+    starts, _ = begun(batch, given)
     assert starts["mu"][0, 2] == 0
     assert (starts["shift"][0, 2] == 0).all()
     assert (np.asarray(starts["mu"][0, [0, 1, 3]]) != 0).all()

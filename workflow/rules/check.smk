@@ -56,6 +56,32 @@ rule simulate_studies:
         " --gpu {resources.gpu} --log {log:q}"
 
 
+rule search_remedies:
+    """Search for a better geometry where effort, scaling or adaptation speaks, or a fit cannot be used."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=file_of("model"),
+        plan=rules.plan_fits.output.plan,
+        fits=rules.check_fits.output.fits,
+        findings=rules.check_fits.output.findings,
+    output:
+        remedies="<results>/{study}/remedies.json",
+        table="<results>/{study}/remedies.csv",
+    log:
+        "<logs>/{study}/search_remedies.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=1,
+    params:
+        engine=ENGINE_VERSION,
+        settings=settings(),
+        folder=subpath(output.remedies, parent=True),
+    shell:
+        "scalecheck-remedies --settings {params.settings:q} --folder {params.folder:q}"
+        " --gpu {resources.gpu} --log {log:q}"
+
+
 rule decide_verdict:
     """Judge all findings together."""
     input:

@@ -88,3 +88,9 @@ def simulated(wildcards):
     """Ranks among simulated studies, where the study asks for them."""
     asked = STUDIES[wildcards.study].verdict.simulate
     return [f"{RESULTS}/{wildcards.study}/checks/simulated.csv"] if asked else []
+
+
+def remedies(wildcards):
+    """What the search for remedies found, where the study asks for it."""
+    asked = STUDIES[wildcards.study].remedies == "auto"
+    return [f"{RESULTS}/{wildcards.study}/remedies.json"] if asked else []

@@ -14,9 +14,7 @@ from scalecheck.study import Study, section_of
 # Keys that the schema has from the start and that later work will honour: the values refused until
 # then (None: all but the default), and what to do meanwhile.
 _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
-    "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
     "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
-    "remedies": (("auto",), "the search for remedies is not built yet: use never"),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import density, diagnose, free_memory, memory, preflight, sampler
+from scalecheck import density, free_memory, memory, moving, preflight, sampler
 from scalecheck.batches import Batch
 from scalecheck.checkpoint import Keeper
+from scalecheck.coordinates import Coordinates, coordinates_of
 from scalecheck.gradients import time_gradient
 from scalecheck.keeping import streams_of
 from scalecheck.starts import find_starts, shapes_of_starts
@@ -84,9 +86,9 @@ def fit_batch(
     """
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
     draws = sample_batch(batch, settings, keys, log, on_block, keeper, left)
-    return Fitted(
-        batch, draws, np.array([time_gradient(batch, i, draws) for i in range(len(batch.tasks))])
-    )
+    moved = coordinates_of(batch.function, settings.reparam)
+    seconds = [time_gradient(batch, moved, i, draws) for i in range(len(batch.tasks))]
+    return Fitted(batch, draws, np.array(seconds))
 
 
 def sample_batch(
@@ -132,14 +134,15 @@ def sample_batch(
     is_warm = left is not None and settings.start != "previous"
     shapes = shapes_of_starts(batch, settings.chains)
     nuts = nuts_settings(settings, shapes, is_warm=is_warm)
-    streams = streams_of(batch, settings.keep)
-    _check_memory(batch, settings, shapes, nuts, streams, log)
+    moved = coordinates_of(batch.function, settings.reparam)
+    streams = streams_of(batch, moved, settings.keep)
+    _check_memory(batch, moved, settings, shapes, nuts, streams, log)
     starts = find_starts(batch, settings, pairs[:, 0])
     options: dict[str, Any] = {}
     if settings.engine == "lanes" and settings.on_stall == "restart" and not is_warm:
         options["anew"] = _starts_anew(batch, settings, pairs[:, 0])
     if left is not None:
-        starts, begin = warm_start(batch, left, starts, pairs[:, 0])
+        starts, begin = warm_start(batch, moved, left, starts, pairs[:, 0])
         options |= {"begin": begin} if is_warm else {}
     starting = time.perf_counter() - began[0], time.process_time() - began[1]
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
@@ -148,14 +151,14 @@ def sample_batch(
             stack.enter_context(keeper.answering_signals())
             options |= {"keep": keeper.keep, "saved": keeper.saved()}
         draws = _ENGINES[settings.engine](
-            density.potential(batch.function),
+            moved.potential,
             batch.arrays,
             starts,
             nuts,
             key=pairs[:, 1],
             draws=settings.draws,
             most_draws=MOST_TIMES * settings.draws,
-            enough=lambda number, z: diagnose.usable(np.asarray(batch.vector.pack(z, 2))),
+            enough=functools.partial(moving.usable, batch, moved),
             stops_stalled=settings.on_stall == "stop" and not is_warm,
             most_gradients=settings.max_gradients,
             streams=streams,
@@ -163,7 +166,7 @@ def sample_batch(
             **options,
         )
     # Finding starts is a compilation with next to nothing to compute.
-    return draws._replace(
+    return moving.in_model(batch, moved, draws)._replace(
         seconds=_add_compile(draws.seconds, starting[0]),
         cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
     )
@@ -171,6 +174,7 @@ def sample_batch(
 
 def _check_memory(
     batch: Batch,
+    moved: Coordinates,
     settings: SamplerSettings,
     starts: Mapping[str, Any],
     nuts: sampler.Settings,
@@ -180,7 +184,7 @@ def _check_memory(
     """Say what a batch will take in memory, and refuse what is not there."""
     has_lanes = settings.engine == "lanes"
     found = memory.forecast(
-        density.potential(batch.function),
+        moved.potential,
         batch.arrays,
         starts,
         nuts,

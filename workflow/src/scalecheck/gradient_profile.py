@@ -16,6 +16,7 @@ from jax.extend.backend import backends
 
 from scalecheck import batches, density, plan, posterior_file, records, store
 from scalecheck.bandwidth import measure_bandwidth
+from scalecheck.coordinates import Coordinates, coordinates_of
 from scalecheck.errors import StudyError
 from scalecheck.gradients import gradient, time_gradients
 from scalecheck.plan import PlannedFit
@@ -155,21 +156,24 @@ def _profile_device(
                     folder, [task], study.data.outcome, study.model, precision
                 )
                 for n_chains in (1, study.sampler.chains):
-                    measured = _measure(batch, n_chains, study.model.file)
+                    moved = coordinates_of(batch.function, study.sampler.reparam)
+                    measured = _measure(batch, moved, n_chains, study.model.file)
                     yield Cost(
                         device.device_kind, precision, task.rows, n_chains, *measured, bandwidth
                     )
 
 
-def _measure(batch: batches.Batch, n_chains: int, file: str) -> tuple[float, float, float]:
+def _measure(
+    batch: batches.Batch, moved: Coordinates, n_chains: int, file: str
+) -> tuple[float, float, float]:
     """Seconds, least bytes and XLA's bytes of a gradient of every chain."""
     arrays = {name: jnp.asarray(values) for name, values in batch.own[0].items()}
     z = _points(batch, arrays, n_chains)
     if not z:
         raise StudyError(f"{file}: the model has no latent site, so that a fit takes no gradient")
     n_bytes = sum(part.nbytes for part in arrays.values()) + 2 * sum(x.nbytes for x in z.values())
-    counted = jax.jit(gradient(batch.function)).lower(z, arrays).compile().cost_analysis() or {}
-    seconds = time_gradients(batch.function, z, arrays, n_runs=_RUNS)
+    counted = jax.jit(gradient(moved)).lower(z, arrays).compile().cost_analysis() or {}
+    seconds = time_gradients(moved, z, arrays, n_runs=_RUNS)
     return seconds, float(n_bytes), float(counted.get("bytes accessed", math.nan))
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from scalecheck import density, sampler
+from scalecheck import sampler
 from scalecheck.batches import Batch
+from scalecheck.coordinates import Coordinates
 
 
-def time_gradient(batch: Batch, number: int, draws: sampler.Draws) -> float:
+def time_gradient(batch: Batch, moved: Coordinates, number: int, draws: sampler.Draws) -> float:
     """Seconds of one gradient of one chain of a fit, the chains together as in sampling; NaN without draws."""
     held = draws.z[number]
     if held and not next(iter(held.values())).shape[1]:
@@ -21,11 +22,11 @@ def time_gradient(batch: Batch, number: int, draws: sampler.Draws) -> float:
         return 0.0  # no parameters, no gradient
     arrays = {name: jnp.asarray(values) for name, values in batch.own[number].items()}
     z = {name: jnp.asarray(values) for name, values in last.items()}
-    return time_gradients(batch.function, z, arrays) / len(next(iter(z.values())))
+    return time_gradients(moved, z, arrays) / len(next(iter(z.values())))
 
 
 def time_gradients(
-    function: Callable[..., Any],
+    moved: Coordinates,
     z: Mapping[str, jax.Array],
     arrays: Mapping[str, jax.Array],
     least: float = 0.02,
@@ -35,10 +36,10 @@ def time_gradients(
 
     Parameters
     ----------
-    function
-        The model as a function of its arrays.
+    moved
+        The coordinates of the sampler.
     z
-        Unconstrained sites `(chain, ...)`.
+        Its sites `(chain, ...)`.
     arrays
         Model argument -> `(rows, ...)`, which the chains share.
     least
@@ -46,7 +47,7 @@ def time_gradients(
     n_runs
         Runs that are timed: more of them find a moment without other work on the machine.
     """
-    repeat = _repeat_gradient(function)
+    repeat = _repeat_gradient(moved)
 
     def seconds_of(n_times: int) -> float:
         began = time.perf_counter()
@@ -60,27 +61,27 @@ def time_gradients(
     return min(seconds, *(seconds_of(n_times) for _ in range(n_runs - 1))) / n_times
 
 
-def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+def gradient(moved: Coordinates) -> Callable[..., Any]:
     """Give `(z, arrays) -> gradient` of the potential, for all chains `(chain, ...)` of `z`."""
 
     def of_chains(z: Any, arrays: dict[str, jax.Array]) -> Any:
-        return jax.vmap(jax.grad(density.potential(function)(**arrays)))(z)
+        return jax.vmap(jax.grad(moved.potential(**arrays)))(z)
 
     return of_chains
 
 
-def _repeat_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
-    if function not in _repeaters:
+def _repeat_gradient(moved: Coordinates) -> Callable[..., Any]:
+    if moved not in _repeaters:
 
         def repeat(z: Any, arrays: dict[str, jax.Array], n_times: jax.Array) -> Any:
             # Each gradient needs the one before, or the loop would be hoisted; the step is too small to move.
             step = lambda _, z: jax.tree.map(  # noqa: E731
-                lambda x, g: x - 1e-30 * g, z, gradient(function)(z, arrays)
+                lambda x, g: x - 1e-30 * g, z, gradient(moved)(z, arrays)
             )
             return jax.lax.fori_loop(0, n_times, step, z)
 
-        _repeaters[function] = jax.jit(repeat)
-    return _repeaters[function]
+        _repeaters[moved] = jax.jit(repeat)
+    return _repeaters[moved]
 
 
-_repeaters: dict[Callable[..., Any], Callable[..., Any]] = {}
+_repeaters: dict[Coordinates, Callable[..., Any]] = {}

@@ -1,7 +1,7 @@
 """What is kept of the draws of a fit: which sites as draws, which as moments."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from jax.extend.core import Literal
 from scalecheck import density, store
 from scalecheck.batches import Batch
 from scalecheck.columns import local_codes
+from scalecheck.coordinates import Coordinates
 from scalecheck.sampler import Streams
 from scalecheck.sites import Site
 
@@ -41,25 +42,27 @@ def reduced_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
     )
 
 
-def streams_of(batch: Batch, keep: Sequence[str] | None) -> Streams | None:
+def streams_of(batch: Batch, moved: Coordinates, keep: Sequence[str] | None) -> Streams | None:
     """Say what is held while fits run, and what is reduced to moments; None where nothing is.
 
-    Beside the latent sites that are kept, those are held that a kept site is computed from.
+    Beside the latent sites that are kept, those are held that a kept site is computed from, be it that its
+    own coordinate was taken less centred.
     """
     reduced = tuple(site.name for site in reduced_sites(batch, keep))
     if not reduced:
         return None
-    held = _needed(batch, tuple(site.name for site in kept_sites(batch, keep)))
-    return Streams(held, functools.partial(_values, batch.function, reduced))
+    held = _needed(batch, moved, tuple(site.name for site in kept_sites(batch, keep)))
+    return Streams(held, functools.partial(_values, moved, reduced))
 
 
-def _values(function: Callable[..., Any], names: tuple[str, ...], z: Any, arrays: Any) -> Any:
+def _values(moved: Coordinates, names: tuple[str, ...], w: Any, arrays: Any) -> Any:
     """Some sites on the model's scale."""
-    values = density.constrain(function, z, arrays, deterministic=True)
+    z = moved.to_model(w, arrays)
+    values = density.constrain(moved.function, z, arrays, deterministic=True)
     return {name: values[name] for name in names}
 
 
-def _needed(batch: Batch, names: tuple[str, ...]) -> tuple[str, ...]:
+def _needed(batch: Batch, moved: Coordinates, names: tuple[str, ...]) -> tuple[str, ...]:
     """Latent sites that the values of some sites depend on."""
     arrays = {
         name: jax.ShapeDtypeStruct(values.shape[1:], jax.dtypes.canonicalize_dtype(values.dtype))
@@ -68,7 +71,7 @@ def _needed(batch: Batch, names: tuple[str, ...]) -> tuple[str, ...]:
     z = density.unconstrained(batch.function, {n: values[0] for n, values in batch.arrays.items()})
     # A dict is flattened in the order of its keys.
     latent = sorted(z)
-    closed = jax.make_jaxpr(functools.partial(_values, batch.function, names))(dict(z), arrays)
+    closed = jax.make_jaxpr(functools.partial(_values, moved, names))(dict(z), arrays)
     inputs = dict(
         zip(closed.jaxpr.invars, map(frozenset, [[name] for name in latent]), strict=False)
     )

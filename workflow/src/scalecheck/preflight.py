@@ -7,7 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from scalecheck import density, model, pathfinder, rowwise, sites, start_function, store
+from scalecheck import (
+    coordinates,
+    density,
+    model,
+    pathfinder,
+    rowwise,
+    sites,
+    start_function,
+    store,
+)
 from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
 from scalecheck.names import closest
@@ -61,6 +70,7 @@ def check_study(
             f"{settings.file}: no latent site can be compared across fits: all are indexed by a group or by rows"
         )
     function = sites.function_of_arrays(bound, first.counts)
+    coordinates.check(settings.file, function, first.arrays, sampler.reparam)
     by_row = density.has_row_likelihood(function, observed.name, first.arrays)
     if by_row:
         _check_prediction(bound, function, observed, first)

@@ -95,6 +95,16 @@ class StudyFolder:
         """The second fit of the subset that took most leapfrogs, or why there is none."""
         return self.path / "fits" / "confirmation.json"
 
+    @property
+    def remedies(self) -> Path:
+        """What the search for remedies searched, and the lines to paste."""
+        return self.path / "remedies.json"
+
+    @property
+    def remedies_table(self) -> Path:
+        """A row per candidate of the search for remedies."""
+        return self.path / "remedies.csv"
+
     def table(self, name: str) -> Path:
         """A tidy table of the checks."""
         return self.path / "checks" / f"{name}.csv"

@@ -10,6 +10,7 @@ import numpy as np
 from scalecheck import density
 from scalecheck.batches import Batch
 from scalecheck.blame import blame
+from scalecheck.coordinates import coordinates_of
 from scalecheck.proposals import proposal
 from scalecheck.study import SamplerSettings
 
@@ -31,25 +32,28 @@ def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, NDArray]:
 def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dict[str, jax.Array]:
     """Find a start with finite density and gradient for every chain of every fit: `(fit, chain, ...)`.
 
+    In the coordinates of the sampler.
+
     Raises
     ------
     StudyError
         When a fit has none: names the site and the row that are to blame.
     """
     found = proposal(batch, settings.start, settings.chains)
+    moved = coordinates_of(batch.function, settings.reparam)
 
     # One program for all fits of the batch: their data are its arguments.
     @jax.jit
-    def check(key: jax.Array, arrays: Any, given: Any) -> tuple[Any, jax.Array]:
+    def check(key: jax.Array, arrays: Any, given: Any) -> tuple[Any, Any, jax.Array]:
         z = found.propose(key, arrays, given)
-        energy = density.potential(batch.function)(**arrays)
-        value, gradient = jax.vmap(jax.value_and_grad(energy))(z)
+        w = jax.vmap(lambda one: moved.from_model(one, arrays))(z)
+        value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(w)
         flat = [
             jnp.isfinite(part).reshape(len(value), -1).all(1) for part in jax.tree.leaves(gradient)
         ]
-        return z, jnp.isfinite(value) & jnp.stack(flat).all(0)
+        return z, w, jnp.isfinite(value) & jnp.stack(flat).all(0)
 
-    def candidates(number: int, key: jax.Array) -> tuple[Any, jax.Array]:
+    def candidates(number: int, key: jax.Array) -> tuple[Any, Any, jax.Array]:
         arrays = {name: values[number] for name, values in batch.arrays.items()}
         return check(key, arrays, found.given(number, key))
 
@@ -67,9 +71,9 @@ def _starts_of_fit(
     good: list[Any] = []
     worst: dict[str, jax.Array] = {}
     for attempt in range(_TRIES):
-        z, valid = candidates(number, jax.random.fold_in(key, attempt))
+        z, w, valid = candidates(number, jax.random.fold_in(key, attempt))
         worst = _take(z, int(np.argmin(valid)))
-        good.append(_take(z, np.flatnonzero(valid)))
+        good.append(_take(w, np.flatnonzero(valid)))
         if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
             return jax.tree.map(lambda *parts: jnp.concatenate(parts)[: settings.chains], *good)
     raise blame(batch, number, worst, settings.start)

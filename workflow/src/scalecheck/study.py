@@ -161,6 +161,8 @@ _FLOATS = {"factor", "target_accept", "seconds", "price_per_hour", "alpha"}
 
 def _frozen(key: str, value: Any) -> Any:
     """Make lists tuples, and `factor: 2` equal to `factor: 2.0`."""
+    if key == "reparam":
+        return {name: float(centredness) for name, centredness in value.items()}
     if value is not None and key in _TUPLES:
         return tuple(value)
     return float(value) if value is not None and key in _FLOATS else value

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from scalecheck import density, sampler
+from scalecheck import sampler
 from scalecheck.batches import Batch
+from scalecheck.coordinates import Coordinates
 from scalecheck.sites import Site
 from scalecheck.study import IncrementSettings
 
@@ -30,7 +31,7 @@ APART = 2**0.5
 
 
 class Left(NamedTuple):
-    """What an increment leaves to the next.
+    """What an increment leaves to the next, in the coordinates in which the sampler moves.
 
     Attributes
     ----------
@@ -39,7 +40,7 @@ class Left(NamedTuple):
     step_size
         `(chain,)`.
     last, mean, variance
-        Unconstrained sites: the last draws `(chain, ...)`, moments over all draws `(...)`.
+        Sites: the last draws `(chain, ...)`, moments over all draws `(...)`.
     """
 
     rows: int
@@ -77,7 +78,8 @@ def leave(rows: int, draws: sampler.Draws, number: int = 0) -> Left:
     number
         Of the fit in its batch.
     """
-    z = {name: values.astype("float64") for name, values in draws.z[number].items()}
+    moved = draws.z if draws.moved is None else draws.moved
+    z = {name: values.astype("float64") for name, values in moved[number].items()}
     flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in z.items()}
     mean = {name: values.mean(axis=0) for name, values in flat.items()}
     variance = {name: values.var(axis=0) for name, values in flat.items()}
@@ -100,12 +102,18 @@ def is_audited(settings: IncrementSettings, number: int) -> bool:
 
 
 def warm_start(
-    batch: Batch, left: Sequence[Left], cold: Mapping[str, jax.Array], keys: jax.Array
+    batch: Batch,
+    moved: Coordinates,
+    left: Sequence[Left],
+    cold: Mapping[str, jax.Array],
+    keys: jax.Array,
 ) -> tuple[dict[str, jax.Array], sampler.Begin]:
     """Give starts and what the sampler begins with, for the fits of a batch.
 
     Parameters
     ----------
+    moved
+        The coordinates of the sampler, in which starts are given.
     left
         By the increment before each.
     cold
@@ -119,7 +127,7 @@ def warm_start(
         for one, task, key in zip(left, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
-    good = _is_finite(batch, starts)
+    good = _is_finite(batch, moved, starts)
     chosen = {
         name: jnp.asarray(
             np.where(good.reshape(*good.shape, *[1] * (values.ndim - 2)), values, cold[name])
@@ -173,14 +181,13 @@ def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -
     return values[tuple(slice(size) for size in shape)]
 
 
-def _is_finite(batch: Batch, starts: Mapping[str, NDArray]) -> NDArray:
+def _is_finite(batch: Batch, moved: Coordinates, starts: Mapping[str, NDArray]) -> NDArray:
     """`(fit, chain)` whether energy and gradient are finite."""
 
     @jax.jit
     @jax.vmap
     def check(z: Any, arrays: Any) -> jax.Array:
-        energy = density.potential(batch.function)(**arrays)
-        value, gradient = jax.vmap(jax.value_and_grad(energy))(z)
+        value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(z)
         parts = [jnp.isfinite(g).reshape(len(value), -1).all(1) for g in gradient.values()]
         return jnp.isfinite(value) & jnp.stack(parts).all(0)
 

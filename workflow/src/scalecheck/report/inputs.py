@@ -32,6 +32,8 @@ class ReportInputs:
         What computed the fits: packages, python, device, dtype.
     dropped
         Counts of what was left out before the fits, by a phrase that says what it is.
+    remedies
+        `remedies.json`, empty where no search was asked for; its table is among the tables.
     """
 
     verdict: Mapping[str, Any]
@@ -41,6 +43,7 @@ class ReportInputs:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    remedies: Mapping[str, Any] = field(default_factory=dict)
 
 
 _TABLES = (
@@ -72,19 +75,21 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
         name: asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
         for name, part in settings.items()
     }
+    tables = {n: records.read_table(folder.table(n)) for n in _TABLES if folder.table(n).exists()}
+    # One that was written by hand of an older run is not shown where the study does not ask for it.
+    searched = settings["remedies"] == "auto"
+    if searched:
+        tables["remedies"] = records.read_table(folder.remedies_table)
     return ReportInputs(
         verdict=records.read_json(folder.verdict),
         fits=fits,
         estimates=records.read_table(folder.table("estimates")),
-        tables={
-            name: records.read_table(folder.table(name))
-            for name in _TABLES
-            if folder.table(name).exists()
-        },
+        tables=tables,
         settings=plain,
         versions={**last.get("versions", {}), **device},
         dropped={
             f"rows left out: {reason}": count
             for reason, count in store.read_meta(folder.data).dropped.items()
         },
+        remedies=records.read_json(folder.remedies) if searched else {},
     )

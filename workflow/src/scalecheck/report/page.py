@@ -16,6 +16,7 @@ from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.labels import place
 from scalecheck.report.numbers import text
 from scalecheck.report.outlook import outlook
+from scalecheck.report.remedies import Remedies, remedies_of
 from scalecheck.report.svg import Picture
 from scalecheck.report.tables import Row, Table
 
@@ -44,6 +45,7 @@ class Page(NamedTuple):
     history: list[Picture]
     cost: Picture | None
     outlook: Picture | None
+    remedies: Remedies | None
     cost_by_kind: Table
     cost_per_fit: Table
     health_summary: str
@@ -108,6 +110,7 @@ def _page(inputs: ReportInputs) -> Page:
         history=_history(inputs, done),
         cost=_cost(inputs, done),
         outlook=_outlook(inputs, done),
+        remedies=remedies_of(inputs),
         cost_by_kind=tables.cost_by_kind(fits),
         cost_per_fit=tables.cost_per_fit(fits),
         health_summary=captions.health(fits),

@@ -73,6 +73,8 @@ class Draws(NamedTuple):
         Fits that ended before they had their draws: `z` and `iterations` have what all chains did.
     reduced
         By fit: what is left of sites that are not held; None where all are.
+    moved
+        As `z`, in the coordinates in which the sampler moved; None where those are the same.
     """
 
     z: list[dict[str, NDArray]]
@@ -84,12 +86,14 @@ class Draws(NamedTuple):
     discarded: Sequence[Discarded] = ()
     stopped: Sequence[Stopped] = ()
     reduced: Sequence[Reduced] | None = None
+    moved: Sequence[dict[str, NDArray]] | None = None
 
     def last(self, number: int) -> dict[str, NDArray]:
-        """Where the chains of a fit ended: all latent sites, unconstrained, `(chain, ...)`."""
+        """Where the sampler left the chains of a fit, in its coordinates: all latent sites `(chain, ...)`."""
         if self.reduced is not None:
             return self.reduced[number].last
-        return {name: values[:, -1] for name, values in self.z[number].items()}
+        moved = self.z if self.moved is None else self.moved
+        return {name: values[:, -1] for name, values in moved[number].items()}
 
 
 class Clock:

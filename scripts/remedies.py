@@ -1,0 +1,34 @@
+#!/usr/bin/env python
+"""Search for what would help the geometry of a fit: of a finished study, or of a model without data."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from scalecheck import program
+
+
+def main() -> None:
+    """Search, with progress and errors on stderr."""
+    parser = ArgumentParser(prog="scalecheck-remedies", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("study", nargs="?", help="file of a study that has run")
+    what.add_argument("--target", help="FILE:FUNCTION, a NumPyro model without arguments")
+    what.add_argument("--settings", help="the study as JSON: how the workflow calls it")
+    parser.add_argument("--folder", type=Path, help="with --settings: results/<study>")
+    parser.add_argument(
+        "--gradients", type=int, help="of each chain of a candidate; default 100000"
+    )
+    parser.add_argument("--depth", type=int, default=10, help="of --target: max_tree_depth")
+    parser.add_argument("--csv", type=Path, help="of --target: also write the table to this file")
+    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+    parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
+    options = parser.parse_args()
+    log = program.open_log(options.log)
+    with program.errors_in_one_line(log if options.log is not None else None):
+        from scalecheck.remedies import command
+
+        print(command.run(options, log))
+
+
+if __name__ == "__main__":
+    main()

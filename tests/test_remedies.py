@@ -1,0 +1,276 @@
+"""The search for remedies: the ranking on known draws, what is proposed, and that it finds what helps."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+from scalecheck.errors import StudyError
+from scalecheck.remedies import choice, correlated, problem, propose, search, targets
+from scalecheck.remedies.candidate import Candidate, combined
+from scalecheck.remedies.ranking import Trial, has_reached, rank
+
+GEOMETRY = Path(__file__).parent / "benchmarks/geometry/targets.py"
+NAMES = ("a", "b", "c")
+
+
+# ---- the ranking
+
+
+def trial(seed, phi=0.0, shift=0.0, scale=1.0, n_draws=1000, gradients=10_000):
+    """Three autoregressive scalars, whose ESS is (1 - phi) / (1 + phi) of the draws; the second is off."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((4, n_draws, 3))
+    for i in range(1, n_draws):
+        z[:, i] = phi * z[:, i - 1] + (1 - phi**2) ** 0.5 * z[:, i]
+    z[..., 1] = shift + scale * z[..., 1]
+    return Trial(z, np.full(4, gradients))
+
+
+def test_candidates_are_ranked_by_their_lowest_ess_per_gradient():
+    trials = {
+        "as it is": trial(1, phi=0.5),
+        "slower": trial(2, phi=0.8),
+        "dearer": trial(3, gradients=100_000),
+        "better": trial(4),
+    }
+    table = rank(trials, NAMES).set_index("candidate")
+    assert list(table.index) == ["better", "as it is", "slower", "dearer"]
+    assert set(table["status"]) == {"same"}
+    # The lowest of three, hence a little less than 4 x 1000 draws per 40,000 gradients.
+    assert table["ess_per_1000"]["better"] == pytest.approx(100, rel=0.15)
+    expected = {"better": 3.0, "slower": (1 - 0.8) / (1 + 0.8) * 3, "dearer": 0.3}
+    for name, gain in expected.items():
+        assert table["gain_low"][name] * 0.8 < gain < table["gain_high"][name] * 1.25
+    assert np.isnan(table["gain"]["as it is"])
+    assert has_reached(table.reset_index())
+
+
+@pytest.mark.parametrize("wrong", [{"shift": 0.3}, {"scale": 1.3}])
+def test_a_candidate_with_another_posterior_is_disqualified_however_fast(wrong):
+    trials = {f"right {seed}": trial(seed, phi=0.3) for seed in (1, 2, 3)}
+    table = rank(trials | {"wrong": trial(4, **wrong)}, NAMES).set_index("candidate")
+    assert table["status"]["wrong"] == "differs"
+    assert table["differs_in"]["wrong"] == "b"
+    assert (table["status"].drop("wrong") == "same").all()
+    assert table.index[-1] == "wrong"
+
+
+def test_equal_candidates_are_hardly_ever_disqualified():
+    """Of 60 sets of four, at an error rate of 0.001 for each comparison."""
+    tables = [
+        rank({str(i): trial(4 * seed + i, phi=0.6) for i in range(4)}, NAMES) for seed in range(60)
+    ]
+    assert sum((table["status"] == "differs").any() for table in tables) <= 2
+
+
+def test_what_has_not_converged_judges_nobody_and_is_not_ranked_first():
+    stuck = trial(1, phi=0.0)
+    stuck.z[0] += 5
+    trials = {
+        "as it is": stuck,
+        "good": trial(2, phi=0.9),
+        "none": Trial(np.zeros((4, 0, 3)), np.full(4, 9)),
+    }
+    table = rank(trials, NAMES).set_index("candidate")
+    assert table["status"].to_dict() == {
+        "good": "same",
+        "as it is": "not converged",
+        "none": "no draws",
+    }
+    assert not np.isfinite(table["gap"]["as it is"])
+
+
+def test_the_interval_of_a_rate_covers_it():
+    """89 % nominal; the jackknife over four chains is rough."""
+    tables = [rank({"one": trial(seed, phi=0.5)}, NAMES) for seed in range(60)]
+    expected = 1e3 * 4000 / 3 / 40_000 * 0.93  # the lowest of three is some 7 % below their mean
+    covered = [one["low"][0] * 0.97 < expected < one["high"][0] * 1.03 for one in tables]
+    assert np.mean(covered) > 0.75
+
+
+# ---- what is proposed
+
+
+def test_correlated_sites_share_a_block_and_others_none():
+    where = [("x", slice(0, 2)), ("y", slice(2, 3)), ("z", slice(3, 4)), ("u", slice(4, 6))]
+    strong = np.zeros((6, 6), bool)
+    strong[0, 3] = strong[3, 0] = True
+    assert correlated.blocks_of(where, strong) == [["x", "z"]]
+    strong[4, 5] = strong[5, 4] = True
+    assert correlated.blocks_of(where, strong) == [["x", "z"], ["u"]]
+
+
+def pair():
+    x = numpyro.sample("x", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(x, 0.2))
+    numpyro.sample("apart", dist.Normal(0.0, 1.0).expand([4]))
+
+
+@pytest.mark.parametrize("is_walk", [False, True])
+def test_correlations_are_those_of_the_posterior_though_chains_hardly_moved(is_walk):
+    """Random walks of 500 steps correlate strongly by chance; curvature does not."""
+    one = problem.of_batch(targets.batch_of(pair, "pair"), targets.settings(10), 0, 100)
+    rng = np.random.default_rng(2)
+    z = rng.standard_normal((4, 500, 6))
+    z[..., 1] = z[..., 0] + 0.2 * z[..., 1]
+    if is_walk:
+        z = rng.standard_normal((4, 500, 6)).cumsum(axis=1)
+        assert (np.abs(np.corrcoef(z.reshape(-1, 6), rowvar=False)) > 0.5).sum() > 6
+    strong = correlated.correlated(one, z.astype("float32"))
+    assert [tuple(pair) for pair in np.argwhere(strong)] == [(0, 1), (1, 0)]
+
+
+def funnel():
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    tau = numpyro.sample("tau", dist.HalfNormal(1.0))
+    numpyro.sample("few", dist.Normal(mu, tau).expand([4]))
+    many = numpyro.sample("many", dist.Normal(mu, tau).expand([4]))
+    numpyro.sample("obs", dist.Normal(many, 1e-3), obs=np.array([0.3, 1.2, -0.6, 0.1]))
+
+
+@pytest.fixture(scope="module")
+def of_funnel():
+    one = targets.batch_of(funnel, "funnel")
+    return problem.of_batch(one, targets.settings(10), 0, 100)
+
+
+def test_sites_are_recentred_whose_location_or_scale_depends_on_others(of_funnel):
+    assert propose.recentrable(of_funnel) == ["few", "many"]
+
+
+def test_the_centredness_is_learnt_from_draws(of_funnel):
+    """A site that the data leave alone is best not centred; one that they fix, centred."""
+    rng = np.random.default_rng(3)
+    shape = (4, 500)
+    mu, tau = 0.3 + 0.2 * rng.standard_normal(shape), np.exp(0.4 * rng.standard_normal(shape))
+    few = mu[..., None] + tau[..., None] * rng.standard_normal((*shape, 4))
+    many = np.array([0.3, 1.2, -0.6, 0.1]) + 1e-3 * rng.standard_normal((*shape, 4))
+    sites = {"mu": mu, "tau": np.log(tau), "few": few, "many": many}
+    z = np.asarray(
+        of_funnel.vector.pack({n: np.asarray(v, "float32") for n, v in sites.items()}, 2)
+    )
+    assert propose.learn_centredness(of_funnel, z) == {"few": 0.0, "many": 1.0}
+
+
+def test_a_candidate_says_the_lines_of_its_study_file():
+    settings = dataclasses.replace(targets.settings(10), reparam={"theta": 0.5})
+    one = Candidate("reparam", {"reparam": {"betas": 0.0}})
+    both = combined(one, Candidate("metric", {"metric": [["x1", "x2"]]}))
+    assert both.name == "reparam: {betas: 0}, metric: [[x1, x2]]"
+    expected = "sampler:\n  reparam: {theta: 0.5, betas: 0}\n  metric: [[x1, x2]]"
+    assert both.lines(settings) == expected
+    assert Candidate("as it is", {}).lines(settings) == ""
+
+
+# ---- which fit
+
+
+FITS = [
+    {
+        "fit": "subset-01",
+        "kind": "subset",
+        "status": "done",
+        "usable": True,
+        "rows": 100,
+        "reason": "",
+    },
+    {
+        "fit": "increment-01",
+        "kind": "increment",
+        "status": "done",
+        "usable": True,
+        "rows": 50,
+        "reason": "",
+    },
+    {
+        "fit": "increment-02",
+        "kind": "increment",
+        "status": "done",
+        "usable": True,
+        "rows": 200,
+        "reason": "",
+    },
+]
+
+
+def finding(family, fit, p):
+    return {"family": family, "fit": fit, "p": p, "message": f"{family} speaks of {fit}"}
+
+
+@pytest.mark.parametrize(
+    ("findings", "unusable", "always", "expected"),
+    [
+        ([], None, False, ""),
+        ([], None, True, "increment-01"),
+        ([finding("agreement", "subset-01", 1e-9)], None, False, ""),
+        ([finding("scaling", "increment-02", 0.2)], None, False, ""),
+        ([finding("scaling", "increment-02", 1e-3)], None, False, "increment-02"),
+        (
+            [finding("scaling", "increment-02", 1e-3), finding("effort", "subset-01", 0.01)],
+            None,
+            True,
+            "subset-01",
+        ),
+        ([], "increment-02", False, "increment-02"),
+        ([finding("adaptation", "increment-02", float("nan"))], None, False, ""),
+    ],
+)
+def test_the_smallest_fit_is_searched_that_shows_the_trouble(findings, unusable, always, expected):
+    fits = [one | {"usable": one["fit"] != unusable} for one in FITS]
+    found = choice.choose(findings, fits, 0.05, always=always)
+    assert found.fit == expected
+    assert found.reason
+
+
+# ---- searches
+
+
+def target(name, depth, gradients):
+    return targets.of_target(f"{GEOMETRY}:{name}", targets.settings(depth), gradients)
+
+
+@pytest.mark.slow
+def test_the_search_finds_the_dense_metric_of_two_dimensions():
+    found = search.search(target("two_dimensional", 3, 8_000), lambda line: None)
+    assert found.best is not None
+    assert found.best.changes["metric"] == "dense"
+    assert "  metric: dense" in found.lines
+    table = found.table.set_index("candidate")
+    assert table["gain_low"][found.best.name] > 1.5
+    assert not (table["status"] == "differs").any()
+
+
+@pytest.mark.slow
+def test_the_search_finds_the_block_of_the_sites_that_are_correlated():
+    found = search.search(target("partially_correlated", 3, 12_000), lambda line: None)
+    assert [["x1", "x2"]] in [one.get("metric") for one in _changes(found)]
+    assert found.best is not None
+    assert (
+        found.best.changes.get("metric") == [["x1", "x2"]] or "max_tree_depth" in found.best.changes
+    )
+
+
+def _changes(found):
+    return [] if found.best is None else [found.best.changes]
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("targets.py", "--target must be FILE:FUNCTION, got targets.py"),
+        (f"{GEOMETRY}:two_dimension", "--target must be a function of this file"),
+        (f"{GEOMETRY}:_data", "the model raises TypeError"),
+    ],
+)
+def test_what_is_no_target_is_refused_in_one_line(given, words):
+    with pytest.raises(StudyError, match=re.escape(words)) as caught:
+        targets.of_target(given, targets.settings(10), 100)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,75 @@
+"""What `scalecheck-remedies` does: before it looks at a fit, the device is chosen."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from scalecheck import configuration, records
+from scalecheck import device as devices
+from scalecheck.errors import StudyError
+from scalecheck.program import Log
+from scalecheck.records import StudyFolder
+from scalecheck.study import Study, parse_sections
+
+
+def run(options: Namespace, log: Log) -> str:
+    """Search as the options say, write what was found, and give it as text.
+
+    Parameters
+    ----------
+    options
+        `study`, `target` or `settings`, and the others of the program.
+
+    Raises
+    ------
+    StudyError
+        When an option is wrong, or there is nothing to search.
+    """
+    if options.gradients is not None and options.gradients < 1:
+        raise StudyError(f"--gradients must be at least 1, got {options.gradients}")
+    if options.target is not None:
+        return _of_target(options, log)
+    if options.settings is not None:
+        if options.folder is None:
+            raise StudyError("--settings needs --folder, the results of the study")
+        study, folder = Study(**parse_sections(options.settings)), StudyFolder(options.folder)
+    else:
+        study = configuration.read_study(options.study)
+        folder = StudyFolder(Path(study.results) / study.study)
+    return _of_study(options, study, folder, log)
+
+
+def _of_target(options: Namespace, log: Log) -> str:
+    if not 1 <= options.depth <= 20:
+        raise StudyError(f"--depth must be from 1 to 20, got {options.depth}")
+    devices.choose(options.gpu, "float32", Path("results/.jax"))
+    from scalecheck.remedies import problem, search, targets
+
+    gradients = options.gradients or problem.GRADIENTS
+    one = targets.of_target(options.target, targets.settings(options.depth), gradients)
+    found = search.search(one, log)
+    if options.csv is not None:
+        records.write_table(options.csv, found.table)
+    return search.as_text(found, _title(options.target, gradients))
+
+
+def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: Log) -> str:
+    from scalecheck.remedies import choice
+
+    # The workflow asks of every study, a person of one that is to be searched.
+    chosen = choice.read(folder, study.verdict.alpha, always=options.settings is None)
+    if not chosen.fit:
+        choice.write_nothing(folder, chosen)
+        log(f"nothing to search: {chosen.reason}")
+        return f"nothing to search: {chosen.reason}"
+    devices.choose(options.gpu, study.sampler.precision, folder.cache)
+    from scalecheck.remedies import of_study, problem, search
+
+    devices.confirm(options.gpu)
+    gradients = options.gradients or problem.GRADIENTS
+    found = of_study.search_fit(folder, study, chosen, gradients, log)
+    of_study.write(folder, chosen, found, gradients)
+    return search.as_text(found, _title(f"{study.study}, {chosen.fit}: {chosen.reason}", gradients))
+
+
+def _title(what: str, gradients: int) -> str:
+    return f"{what}\nEach candidate: 4 chains of {gradients} gradients at most, warmup included"

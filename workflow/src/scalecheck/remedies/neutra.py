@@ -1,0 +1,57 @@
+"""NeuTra: sample in the coordinates of a flow that was trained to map a standard normal to the posterior."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer import SVI, Trace_ELBO
+from numpyro.infer.autoguide import AutoBNAFNormal
+from numpyro.infer.reparam import NeuTraReparam
+from numpyro.optim import Adam
+
+from scalecheck.program import Log
+from scalecheck.remedies.problem import CHAINS, Problem, Seen, try_batch
+from scalecheck.sites import Site
+
+NDArray = np.ndarray
+
+MOST_SCALARS = 100  # a flow of more takes longer to compile than the whole search
+_STEPS, _STEP_SIZE = 2000, 3e-3
+_SHARED = "auto_shared_latent"
+
+
+def run(problem: Problem, log: Log) -> Seen:
+    """Train a block neural autoregressive flow, and sample in its coordinates with what is left of the gradients.
+
+    M. Hoffman et al., "NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using Neural Transport"
+    (arXiv:1903.03704). Each step of the training is one gradient, which all chains share.
+    """
+    batch, function = problem.batch, problem.batch.function
+    arrays = {name: jnp.asarray(values) for name, values in problem.arrays.items()}
+    steps = min(_STEPS, problem.gradients // 4)
+    guide = AutoBNAFNormal(function, num_flows=1, hidden_factors=[8, 8])
+    svi = SVI(function, guide, Adam(_STEP_SIZE), Trace_ELBO())
+    log(f"neutra: {steps} steps of a flow")
+    found = svi.run(jax.random.PRNGKey(problem.seed), steps, progress_bar=False, **arrays)
+    flow = NeuTraReparam(guide, found.params)
+    d = sum(int(np.prod(s.shape, dtype=int)) for s in batch.sites if s.kind == "latent")
+    latent = Site(_SHARED, "latent", (d,), (f"{_SHARED}_dim_0",))
+    observed = tuple(site for site in batch.sites if site.kind == "observed")
+    moved = batch._replace(function=flow.reparam(function), sites=(latent, *observed))
+    moved = moved._replace(vector=moved.vector._replace(names=(), shapes={_SHARED: (d,)}))
+    unpack = jax.jit(jax.vmap(jax.vmap(lambda x: guide._unpack_latent(flow.transform(x)))))
+
+    def in_model(draws: dict[str, NDArray]) -> Any:
+        return unpack(jnp.asarray(draws[_SHARED]))
+
+    settings = dataclasses.replace(
+        problem.settings,
+        reparam={},
+        metric="diagonal",
+        max_gradients=problem.gradients - steps // CHAINS,
+    )
+    seen = try_batch(problem, moved, settings, log, in_model)
+    spent = seen.trial.gradients + steps / CHAINS
+    return seen._replace(trial=seen.trial._replace(gradients=spent))

@@ -1,0 +1,176 @@
+"""What is searched: one fit, of a study or of a model without data, and what each candidate may cost."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scalecheck import density, fit, sampler
+from scalecheck.batches import Batch
+from scalecheck.density import Vector
+from scalecheck.errors import StudyError
+from scalecheck.program import Log
+from scalecheck.remedies.candidate import Candidate
+from scalecheck.remedies.ranking import Trial
+from scalecheck.sites import Site
+from scalecheck.study import SamplerSettings
+
+NDArray = np.ndarray
+
+CHAINS = 4
+GRADIENTS = 100_000  # of a chain, warmup included
+
+# Scalars that are compared: of more, R-hat and ESS take longer than sampling. Numbers that draws may take: half a GB.
+_MOST_SCALARS, _NUMBERS = 2000, 2**27
+
+
+class Problem(NamedTuple):
+    """A fit to be tried in other ways.
+
+    Attributes
+    ----------
+    batch
+        Of this fit alone.
+    settings
+        Of the sampler, as the fit has them.
+    vector
+        The latent sites that candidates are compared in, as one vector.
+    seed
+        Of starts and draws.
+    gradients
+        That each chain of a candidate may take.
+    """
+
+    batch: Batch
+    settings: SamplerSettings
+    vector: Vector
+    seed: int
+    gradients: int
+
+    @property
+    def arrays(self) -> dict[str, NDArray]:
+        """Data of the fit, `(rows, ...)`."""
+        return {name: values[0] for name, values in self.batch.arrays.items()}
+
+
+class Seen(NamedTuple):
+    """What was seen of a candidate, and why it failed, if it did.
+
+    Attributes
+    ----------
+    trial
+        Its draws.
+    saturated
+        Share of the trajectories that `max_tree_depth` cut, warmup included.
+    divergences
+        After warmup.
+    warmup_share
+        Of the gradients.
+    failure
+        One sentence; empty of what ran.
+    """
+
+    trial: Trial
+    saturated: float
+    divergences: int
+    warmup_share: float
+    failure: str = ""
+
+
+def of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradients: int) -> Problem:
+    """Make a problem of a batch of one fit.
+
+    Raises
+    ------
+    StudyError
+        When the model has no latent site.
+    """
+    settings = dataclasses.replace(
+        settings, engine="lanes", chains=CHAINS, on_stall="ignore", max_gradients=gradients
+    )
+    first = {name: values[0] for name, values in batch.arrays.items()}
+    vector = density.vector_of(batch.function, _compared(batch), first)
+    if not vector.names:
+        raise StudyError(
+            f"{batch.tasks[0].fit}: the model has no latent site, so that nothing can be sampled better"
+        )
+    return Problem(batch, settings, vector, seed, gradients)
+
+
+def _compared(batch: Batch) -> list[Site]:
+    """The smallest latent sites first, as many as there is room for."""
+    latent = sorted(
+        (s for s in batch.sites if s.kind == "latent"), key=lambda s: np.prod(s.shape, dtype=int)
+    )
+    sizes = np.cumsum([np.prod(site.shape, dtype=int) for site in latent])
+    chosen = {
+        site.name
+        for site, n in zip(latent, sizes, strict=True)
+        if n <= _MOST_SCALARS or n == sizes[0]
+    }
+    return [site for site in batch.sites if site.name in chosen]
+
+
+def run(problem: Problem, candidate: Candidate, log: Log) -> Seen:
+    """Sample a candidate until every chain has taken its gradients, warmup included."""
+    try:
+        return try_batch(problem, problem.batch, candidate.settings(problem.settings), log)
+    except StudyError as error:
+        nothing = Trial(np.zeros((CHAINS, 0, len(problem.vector.names))), np.zeros(CHAINS, int))
+        return Seen(nothing, 0.0, 0, 0.0, str(error))
+
+
+def try_batch(
+    problem: Problem,
+    batch: Batch,
+    settings: SamplerSettings,
+    log: Log,
+    in_model: Callable[[dict[str, NDArray]], Any] = lambda z: z,
+) -> Seen:
+    """Sample a batch of one fit, in its own coordinates or in others.
+
+    Parameters
+    ----------
+    in_model
+        Map of draws `(chain, draw, ...)` to the unconstrained sites of the model.
+    """
+    latent = [site for site in batch.sites if site.kind == "latent"]
+    kept = tuple(n for n in problem.vector.shapes if n in {s.name for s in latent}) or (
+        latent[0].name,
+    )
+    d = sum(int(np.prod(site.shape, dtype=int)) for site in latent)
+    draws = max(10, min(problem.gradients, _NUMBERS // (fit.MOST_TIMES * CHAINS * d)))
+    settings = dataclasses.replace(settings, draws=draws, keep=kept)
+    key = fit.fit_key(problem.seed, batch.tasks[0].fit)
+    found = fit.sample_batch(batch, settings, key[None], log)
+    n_draws = found.iterations[0].n_steps.shape[1] - settings.warmup
+    z = np.zeros((CHAINS, 0, len(problem.vector.names)))
+    if n_draws > 0:
+        z = np.asarray(problem.vector.pack(in_model(found.z[0]), 2))
+    return _seen(Trial(z, gradients_of(found)), found, settings)
+
+
+def gradients_of(found: sampler.Draws) -> NDArray:
+    """Leapfrogs of the chains of the only fit, `(chain,)`, with those beyond the draws that all chains have."""
+    own = found.iterations[0].n_steps.sum(axis=1)
+    return np.array([one.leapfrogs for one in found.stopped][0]) if found.stopped else own
+
+
+def _seen(trial: Trial, found: sampler.Draws, settings: SamplerSettings) -> Seen:
+    own, warmup = found.iterations[0], settings.warmup
+    n_steps = own.n_steps
+    cut = float((n_steps >= 2**settings.max_tree_depth - 1).mean()) if n_steps.size else 1.0
+    total = max(1, int(trial.gradients.sum()))
+    spent = n_steps[:, :warmup].sum() / total if trial.z.shape[1] else 1.0
+    return Seen(trial, cut, int(own.diverging[:, warmup:].sum()), float(spent))
+
+
+def elements(vector: Vector) -> Sequence[tuple[str, slice]]:
+    """Where each site lies in the vector."""
+    sizes = [int(np.prod(shape)) for shape in vector.shapes.values()]
+    stops = np.cumsum(sizes)
+    return [
+        (name, slice(stop - n, stop))
+        for name, stop, n in zip(vector.shapes, stops, sizes, strict=True)
+    ]

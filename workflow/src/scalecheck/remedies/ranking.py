@@ -1,0 +1,219 @@
+"""Which candidate gives most effective draws per gradient, among those that give the same posterior."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from scalecheck.diagnose import HIGHEST_RHAT, array_stats
+
+NDArray = np.ndarray
+
+# Candidates whose means and sds are believed, as far as their Monte Carlo errors go: well above both, they differ
+# from each other by more than chance would have it only where one of them is wrong.
+MOST_RHAT, LEAST_ESS = 1.05, 100
+# What ends a search: as of a fit that checks can use.
+ENOUGH_ESS = 400
+# Error rate of calling a candidate different from the others, over all scalars, means and sds.
+ALPHA = 1e-3
+INTERVAL = 0.89
+
+COLUMNS = ("candidate", "status", "ess_per_1000", "low", "high", "gain", "gain_low", "gain_high", "ess",
+           "slowest", "rhat", "gradients", "draws", "gap", "differs_in")  # fmt: skip
+
+
+class Trial(NamedTuple):
+    """What a candidate gave for its gradients.
+
+    Attributes
+    ----------
+    z
+        `(chain, draw, d)` draws of scalars that all candidates have in common.
+    gradients
+        `(chain,)` leapfrogs, warmup included.
+    """
+
+    z: NDArray
+    gradients: NDArray
+
+
+class _Summary(NamedTuple):
+    """Of a trial: `(d,)` each; `log_rate` and its standard error are scalars."""
+
+    mean: NDArray
+    mean_mcse: NDArray
+    sd: NDArray
+    sd_mcse: NDArray
+    ess: NDArray
+    rhat: NDArray
+    log_rate: float
+    log_rate_se: float
+
+    @property
+    def has_converged(self) -> bool:
+        return bool(self.rhat.max() <= MOST_RHAT and self.ess.min() >= LEAST_ESS)
+
+
+def rank(trials: Mapping[str, Trial], names: Sequence[str]) -> pd.DataFrame:
+    """Rank candidates, of which the first is the way in which the fit was sampled.
+
+    The rate is the lowest bulk ESS of all scalars over the gradients of all chains, warmup included; its
+    standard error, on the log scale, is the jackknife's over chains. A candidate has converged with an R-hat of
+    at most 1.05 and an ESS of at least 100. Every one that has is held against the mean of the others that
+    have, weighted by precision, in the means and sds of all scalars: where the largest difference exceeds the
+    normal quantile of an error rate of 0.001 (Bonferroni), the one that is furthest from the others is
+    disqualified, and the rest are held against each other again.
+
+    Parameters
+    ----------
+    trials
+        By candidate.
+    names
+        `(d,)` of the scalars.
+
+    Returns
+    -------
+    DataFrame
+        The columns `COLUMNS`, a row per candidate: those of status `same` by their rate, then `not converged`,
+        `differs` and `no draws`. `gap` is the largest difference in Monte Carlo errors. `low` to `high` hold the
+        rate with a probability of 89 %, `gain` is its ratio to that of the first.
+    """
+    found = {name: _summarise(one) for name, one in trials.items() if one.z.shape[1] >= 10}
+    gaps, different = _compare({n: s for n, s in found.items() if s.has_converged})
+    first = found.get(next(iter(trials)))
+    rows = []
+    for name, trial in trials.items():
+        summary = found.get(name)
+        if summary is None:
+            rows.append({"candidate": name, "status": "no draws", "gradients": trial.gradients.sum(),
+                         "draws": trial.z.shape[1]})  # fmt: skip
+            continue
+        status = "same" if summary.has_converged else "not converged"
+        gap, where = gaps.get(name, (np.nan, -1))
+        rows.append(
+            {
+                "candidate": name,
+                "status": "differs" if name in different else status,
+                **_rates(summary, first if name != next(iter(trials)) else None),
+                "ess": summary.ess.min(),
+                "slowest": names[int(summary.ess.argmin())],
+                "rhat": summary.rhat.max(),
+                "gradients": int(trial.gradients.sum()),
+                "draws": trial.z.shape[1],
+                "gap": gap,
+                "differs_in": names[where] if name in different else "",
+            }
+        )
+    return _sorted(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def has_reached(table: pd.DataFrame) -> bool:
+    """Whether a candidate gave, within its gradients, draws that checks could use."""
+    good = table[table["status"] == "same"]
+    return bool(((good["rhat"] <= HIGHEST_RHAT) & (good["ess"] >= ENOUGH_ESS)).any())
+
+
+def effective(z: NDArray) -> NDArray:
+    """Bulk ESS `(d,)` of draws `(chain, draw, d)`; 0 of a scalar that never moved."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = array_stats.ess(_by_scalar(z), chain_axis=1, draw_axis=2, method="bulk")
+    return np.nan_to_num(np.asarray(found))
+
+
+def _by_scalar(z: NDArray) -> NDArray:
+    return np.moveaxis(z, -1, 0).astype("float64")
+
+
+def _summarise(trial: Trial) -> _Summary:
+    z = _by_scalar(trial.z)
+    axes = {"chain_axis": 1, "draw_axis": 2}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rhat = np.nan_to_num(np.asarray(array_stats.rhat(z, **axes)), nan=np.inf)
+        mcse = [np.asarray(array_stats.mcse(z, method=method, **axes)) for method in ("mean", "sd")]
+    ess = effective(trial.z)
+    rate = np.log(max(ess.min(), 1e-9) / trial.gradients.sum())
+    flat = z.reshape(len(z), -1)
+    return _Summary(flat.mean(1), mcse[0], flat.std(1, ddof=1), mcse[1], ess, rhat,
+                    float(rate), _jackknife(trial))  # fmt: skip
+
+
+def _jackknife(trial: Trial) -> float:
+    """Standard error of the log rate, from leaving out each chain."""
+    n = len(trial.z)
+    if n < 2:
+        return np.nan
+    rates = [
+        np.log(max(effective(np.delete(trial.z, i, axis=0)).min(), 1e-9))
+        - np.log(np.delete(trial.gradients, i).sum())
+        for i in range(n)
+    ]
+    return float(np.sqrt((n - 1) * np.var(rates)))
+
+
+def _rates(summary: _Summary, first: _Summary | None) -> dict[str, float]:
+    quantile = stats.norm.ppf((1 + INTERVAL) / 2)
+    low, high = (summary.log_rate + sign * quantile * summary.log_rate_se for sign in (-1, 1))
+    rates = {
+        "ess_per_1000": 1e3 * np.exp(summary.log_rate),
+        "low": 1e3 * np.exp(low),
+        "high": 1e3 * np.exp(high),
+    }
+    if first is None:
+        return rates
+    gain = summary.log_rate - first.log_rate
+    se = quantile * np.hypot(summary.log_rate_se, first.log_rate_se)
+    return rates | {
+        "gain": np.exp(gain),
+        "gain_low": np.exp(gain - se),
+        "gain_high": np.exp(gain + se),
+    }
+
+
+def _compare(converged: Mapping[str, _Summary]) -> tuple[dict[str, tuple[float, int]], set[str]]:
+    """Hold candidates against each other: the gap of each and where, and which are different."""
+    left, gaps = dict(converged), {name: (np.nan, -1) for name in converged}
+    different: set[str] = set()
+    while len(left) > 1:
+        now = {
+            name: _gap(one, [s for n, s in left.items() if n != name]) for name, one in left.items()
+        }
+        gaps |= now
+        d = len(next(iter(left.values())).mean)
+        worst = max(left, key=lambda name: (now[name][0], -left[name].ess.min()))
+        if now[worst][0] <= stats.norm.isf(ALPHA / (2 * 2 * d)):
+            break
+        different.add(worst)
+        del left[worst]
+    return gaps, different
+
+
+def _gap(one: _Summary, others: Sequence[_Summary]) -> tuple[float, int]:
+    """Largest difference to the mean of others in Monte Carlo errors, and the number of the scalar."""
+    gaps = np.stack([
+        _differences(one.mean, one.mean_mcse, [(s.mean, s.mean_mcse) for s in others]),
+        _differences(one.sd, one.sd_mcse, [(s.sd, s.sd_mcse) for s in others]),
+    ]).max(axis=0)  # fmt: skip
+    return float(gaps.max()), int(gaps.argmax())
+
+
+def _differences(
+    value: NDArray, error: NDArray, others: Sequence[tuple[NDArray, NDArray]]
+) -> NDArray:
+    weights = np.stack([mcse**-2 for _, mcse in others])
+    pooled = (weights * np.stack([v for v, _ in others])).sum(0) / weights.sum(0)
+    return np.abs(value - pooled) / np.hypot(error, weights.sum(0) ** -0.5)
+
+
+_ORDER = ("same", "not converged", "differs", "no draws")
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    by = table["status"].map(_ORDER.index)
+    return (
+        table.assign(by=by)
+        .sort_values(["by", "ess_per_1000"], ascending=[True, False], kind="stable")
+        .drop(columns="by")
+        .reset_index(drop=True)
+    )
