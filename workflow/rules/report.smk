@@ -6,6 +6,7 @@ rule write_report:
     input:
         verdict=rules.decide_verdict.output.verdict,
         tables=[path for path in rules.check_fits.output],
+        truth=truth,
     output:
         page=report(
             "<results>/{study}/report.html",

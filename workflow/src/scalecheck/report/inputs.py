@@ -8,6 +8,7 @@ import pandas as pd
 
 from scalecheck import records, store
 from scalecheck.records import StudyFolder
+from scalecheck.truth import read_truth
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ReportInputs:
         What computed the fits: packages, python, device, dtype.
     dropped
         Counts of what was left out before the fits, by a phrase that says what it is.
+    truth
+        What simulated data were drawn from, by parameter; empty where nobody knows.
     """
 
     verdict: Mapping[str, Any]
@@ -41,6 +44,7 @@ class ReportInputs:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    truth: Mapping[str, float] = field(default_factory=dict)
 
 
 _TABLES = (
@@ -87,4 +91,5 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
             f"rows left out: {reason}": count
             for reason, count in store.read_meta(folder.data).dropped.items()
         },
+        truth=read_truth(settings["data"].truth) if settings["data"].truth else {},
     )
