@@ -3,10 +3,10 @@
     .venv/bin/python tests/benchmarks/groups_mixing.py
     .venv/bin/python tests/benchmarks/groups_mixing.py --rows 20000 --ways "accept .6" "half centred"
 
-The first rows of config/studies/logistic_groups, in whole groups of ten rows on average, four chains of lanes
-on the processor, which start from the prior. Each way adds a line to
-tests/benchmarks/results/groups_mixing.csv: leapfrogs per draw, the lowest ESS of alpha, beta and the sigmas, the highest
-R-hat of them, the lowest ESS per 1,000 gradients (after warmup, and with it), and seconds of processor time.
+The first groups of config/studies/logistic_groups, of ten rows on average; four chains of lanes on the
+processor, which start at random. Each way adds a line to tests/benchmarks/results/groups_mixing.csv:
+leapfrogs per draw, the lowest ESS of alpha, beta and the sigmas, the highest R-hat of them, the lowest
+ESS per 1,000 gradients (after warmup, and with it), and seconds of processor time.
 """
 
 import argparse
@@ -75,7 +75,6 @@ def fit(way: str, rows: dict[str, np.ndarray], given: argparse.Namespace) -> dic
     of_alpha, of_gamma, accept = WAYS[way]
     n_group = int(rows["group"].max()) + 1
     function = partial(model, n_group=n_group, of_alpha=of_alpha, of_gamma=of_gamma)
-    # A start from the prior, on the scale of the draws: standardised effects are as wide as their prior.
     shapes = density.unconstrained(function, rows)
     rng = np.random.default_rng(given.seed)
     starts = {

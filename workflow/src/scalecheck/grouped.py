@@ -6,9 +6,9 @@ stay in a processor's cache. With few groups and not on a processor, they are ma
 adding 100,000 rows up to 8 sums there lets most of the additions wait for each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,55 +75,74 @@ _dot = Primitive("grouped_dot")
 _sum = Primitive("grouped_sum")
 
 
-def _dot_rows(x: Any, table: Any, codes: Any) -> jax.Array:
-    """Multiply rows `(n, k)` by rows of tables `(b, groups, k)`: `(b, n)`."""
-    return jax.vmap(lambda one: jnp.einsum("nk,nk->n", x, _rows(one, codes)))(table)
+def _each(function: Callable[..., Any], tables: Any) -> jax.Array:
+    """Call a function with each of several tables; with a single one as if there were no others, which is faster."""
+    return function(tables[0])[None] if len(tables) == 1 else jax.vmap(function)(tables)
 
 
 def _rows(table: Any, codes: Any) -> jax.Array:
     return table.at[codes].get(mode="promise_in_bounds")
 
 
-def _dot_in_chunks(x: Any, table: Any, codes: Any) -> jax.Array:
-    def add(out: Any, start: Any, size: int) -> Any:
-        x_part, codes_part = _part(x, start, size), _part(codes, start, size)
-        part = _dot_rows(x_part, table, codes_part)
-        return lax.dynamic_update_slice(out, part, (0, start))
-
-    return _over_chunks(add, jnp.zeros((len(table), len(x)), x.dtype), x, len(table))
-
-
-def _sum_in_chunks(x: Any, weights: Any, codes: Any, *, n_groups: int) -> jax.Array:
-    def add(sums: Any, start: Any, size: int) -> Any:
-        x_part, codes_part = _part(x, start, size), _part(codes, start, size)
-        of_rows = lax.dynamic_slice_in_dim(weights, start, size, axis=1)
-        return jax.vmap(lambda one, w: _add_rows(one, x_part, w, codes_part))(sums, of_rows)
-
-    zeros = jnp.zeros((len(weights), n_groups, x.shape[1]), x.dtype)
-    return _over_chunks(add, zeros, x, len(weights))
+def _dot_rows(x: Any, table: Any, codes: Any) -> jax.Array:
+    return jnp.einsum("nk,nk->n", x, _rows(table, codes), precision="highest")
 
 
 def _add_rows(sums: Any, x: Any, weights: Any, codes: Any) -> jax.Array:
     return sums.at[codes].add(weights[:, None] * x, mode="promise_in_bounds")
 
 
-def _part(values: Any, start: Any, size: int) -> jax.Array:
-    return lax.dynamic_slice_in_dim(values, start, size)
+def _dot_in_chunks(x: Any, table: Any, codes: Any) -> jax.Array:
+    size = _chunk(x, len(table))
+
+    def of_table(table: Any) -> jax.Array:
+        def write(out: Any, part: _Part) -> Any:
+            return lax.dynamic_update_slice(
+                out, _dot_rows(part(x), table, part(codes)), (part.start,)
+            )
+
+        return _over_chunks(write, jnp.zeros(len(x), x.dtype), size, len(x))
+
+    return _each(of_table, table)
 
 
-def _over_chunks(add: Any, begin: Any, x: Any, n_tables: int) -> Any:
-    """Call `add(value, start, size)` on chunk after chunk of the rows, the last one shorter."""
-    if not x.size:
-        return begin
-    size = max(1, min(len(x), _CHUNK // (n_tables * x.shape[1])))
-    n_whole, left = divmod(len(x), size)
-    value = lax.fori_loop(0, n_whole, lambda i, value: add(value, i * size, size), begin)
-    return add(value, n_whole * size, left) if left else value
+def _sum_in_chunks(x: Any, weights: Any, codes: Any, *, n_groups: int) -> jax.Array:
+    size = _chunk(x, len(weights))
+
+    def of_weights(weights: Any) -> jax.Array:
+        def add(sums: Any, part: _Part) -> Any:
+            return _add_rows(sums, part(x), part(weights), part(codes))
+
+        return _over_chunks(add, jnp.zeros((n_groups, x.shape[1]), x.dtype), size, len(x))
+
+    return _each(of_weights, weights)
+
+
+class _Part(NamedTuple):
+    """Some rows, one after the other."""
+
+    start: Any
+    size: int
+
+    def __call__(self, values: Any) -> jax.Array:
+        return lax.dynamic_slice_in_dim(values, self.start, self.size)
+
+
+def _chunk(x: Any, n_tables: int) -> int:
+    return max(1, min(len(x), _CHUNK // max(1, n_tables * x.shape[1])))
+
+
+def _over_chunks(add: Callable[[Any, _Part], Any], value: Any, size: int, n_rows: int) -> Any:
+    """Call `add(value, rows)` on chunk after chunk of the rows, the last one shorter."""
+    n_whole, left = divmod(n_rows, size)
+    if n_whole:
+        value = lax.fori_loop(0, n_whole, lambda i, v: add(v, _Part(i * size, size)), value)
+    return add(value, _Part(n_whole * size, left)) if left else value
 
 
 def _dot_whole(x: Any, table: Any, codes: Any) -> jax.Array:
     if table.shape[1] > _FEW:
-        return _dot_rows(x, table, codes)
+        return jax.vmap(lambda one: _dot_rows(x, one, codes))(table)
     of_groups = jnp.einsum("nk,bgk->bng", x, table, precision="highest")
     return jnp.where(_indicators(codes, table.shape[1]), of_groups, 0).sum(axis=-1)
 
