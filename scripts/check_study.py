@@ -15,8 +15,10 @@ def run(options: Namespace, log: program.Log) -> None:
     device.choose(0, "float32", folder.cache)
     from scalecheck import preflight
 
-    outcome, seed = sections["data"]["outcome"], sections["seed"]
-    found = preflight.check_study(folder, outcome, sections["model"], sections["sampler"], seed)
+    data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
+    found = preflight.check_study(
+        folder, data["outcome"], model, sampler, sections["seed"], data["truth"]
+    )
     records.write_json(folder.model, found)
     log(f"compared across fits: {', '.join(found['compared'])}")
 

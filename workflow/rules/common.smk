@@ -31,6 +31,12 @@ def file_of(section):
     return lambda wildcards: getattr(STUDIES[wildcards.study], section).file
 
 
+def truth(wildcards):
+    """What simulated data were drawn from, where it is known."""
+    found = STUDIES[wildcards.study].data.truth
+    return [found] if found else []
+
+
 def planned(study, *kinds):
     """Names of the planned fits of some kinds, in plan order."""
     plan = checkpoints.plan_fits.get(study=study).output.plan

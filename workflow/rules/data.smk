@@ -38,6 +38,7 @@ rule check_study:
     input:
         data=rules.prepare_data.output.data,
         model=file_of("model"),
+        truth=truth,
     output:
         model="<results>/{study}/model.json",
     log:
@@ -45,7 +46,7 @@ rule check_study:
     conda:
         "../../envs/cpu.yaml"
     params:
-        settings=settings("seed", "data.outcome", "model", "sampler"),
+        settings=settings("seed", "data.outcome", "data.truth", "model", "sampler"),
         folder=subpath(output.model, parent=True),
     shell:
         "scalecheck-check-study --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

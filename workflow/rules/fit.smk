@@ -88,6 +88,7 @@ rule fit_increment:
         "<logs>/{study}/fits/{increment}.log",
     conda:
         "../../envs/cpu.yaml"
+    priority: 1 # the only chain of jobs that wait for each other: the rest fits beside it
     resources:
         gpu=1,
     params:

@@ -7,6 +7,7 @@ rule write_report:
         verdict=rules.decide_verdict.output.verdict,
         tables=[path for path in rules.check_fits.output],
         remedies=remedies,
+        truth=truth,
     output:
         page=report(
             "<results>/{study}/report.html",

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from scalecheck import density, model, sites, store
-from scalecheck.columns import Rows, make_rows, pad
+from scalecheck.columns import Rows, local_codes, make_rows, pad
 from scalecheck.plan import PlannedFit
 from scalecheck.records import StudyFolder
 from scalecheck.study import ModelSettings
@@ -99,7 +99,8 @@ def make_batches(
     Parameters
     ----------
     values
-        By fit, the columns of its rows, `(rows,)` each.
+        By fit, the columns of its rows, `(rows,)` each; rows of a unit are put together, where the model does
+        not mind.
     labels
         Labels of each categorical column, None for numbers.
     unit
@@ -109,9 +110,14 @@ def make_batches(
     precision
         float32 or float64.
     """
-    rows = [make_rows(bound, part, labels, precision=precision, unit=unit) for part in values]
+    of_values = functools.partial(make_rows, bound, labels=labels, precision=precision, unit=unit)
+    rows = [of_values(part) for part in values]
     counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
     found = sites.describe(bound, rows[0]._replace(counts=counts))
+    by_unit = [_by_unit(part, unit) for part in values]
+    if any(order is not None for order in by_unit) and _can_sort(bound, rows[0], counts, found):
+        values = [_in_order(part, order) for part, order in zip(values, by_unit, strict=True)]
+        rows = [of_values(part) for part in values]
     compared = sites.compared_sites(bound, found, compare)
     can_pad = _can_pad(bound, [part._replace(counts=counts) for part in rows], found)
     sizes = [0 if can_pad else task.rows for task in tasks]
@@ -137,6 +143,32 @@ def make_batches(
             )
         )
     return batches
+
+
+def _by_unit(values: Mapping[str, NDArray], unit: str | None) -> NDArray | None:
+    """Order of rows `(rows,)` in which units lie together; None where they do, as in all fits but pooled levels."""
+    if unit is None:
+        return None
+    codes = local_codes(values[unit])[0]
+    return None if (np.diff(codes) >= 0).all() else np.argsort(codes, kind="stable")
+
+
+def _in_order(values: dict[str, NDArray], order: NDArray | None) -> dict[str, NDArray]:
+    return values if order is None else {name: column[order] for name, column in values.items()}
+
+
+def _can_sort(
+    bound: model.Model, rows: Rows, counts: Mapping[str, int], found: Sequence[sites.Site]
+) -> bool:
+    """Whether the order of rows leaves no trace in the model's density: not where one continues the other."""
+    if any("row" in site.indexed_by for site in found if site.kind in ("latent", "factor")):
+        return False
+    few = {name: values[:_FEW] for name, values in rows.arrays.items()}
+    function = sites.function_of_arrays(
+        bound, {**counts, **_row_count(bound, min(_FEW, rows.n_rows))}
+    )
+    latent = [site.name for site in found if site.kind == "latent"]
+    return _same_density(function, latent, few, {name: v[::-1] for name, v in few.items()})
 
 
 def _row_count(bound: model.Model, n_rows: int) -> dict[str, int]:

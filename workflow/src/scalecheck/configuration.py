@@ -44,6 +44,8 @@ def build(given: Mapping[str, Any], file: str) -> Study:
     else:
         data["made_by"] = _find(data["made_by"], folder, file, "data.made_by")
         data["file"] = str(Path(data["file"]))  # as Snakemake writes the output of a rule
+    if data["truth"] is not None:
+        data["truth"] = _find(data["truth"], folder, file, "data.truth")
     settings["results"] = str(Path(settings["results"]))  # `results/` would double the slash
     values = {name: section_of(name, value) for name, value in settings.items()}
     return Study(**values)

@@ -23,18 +23,29 @@ from scalecheck.names import closest
 from scalecheck.plan import Slice
 from scalecheck.records import StudyFolder
 from scalecheck.study import ModelSettings, SamplerSettings
+from scalecheck.truth import check_truth
 
 NDArray = np.ndarray
 
 
 def check_study(
-    folder: StudyFolder, outcome: str, settings: ModelSettings, sampler: SamplerSettings, seed: int
+    folder: StudyFolder,
+    outcome: str,
+    settings: ModelSettings,
+    sampler: SamplerSettings,
+    seed: int,
+    truth: str | None = None,
 ) -> dict[str, Any]:
     """Check a model against all rows of its data.
 
     Every row: is the outcome in the support of the observed site, and does float32 give its log
     likelihood as float64 does? Asked at several draws from the prior, and answered with no only
     where it is no at every one of them.
+
+    Parameters
+    ----------
+    truth
+        `data.truth`, whose parameters must be compared ones.
 
     Returns
     -------
@@ -69,6 +80,8 @@ def check_study(
         raise StudyError(
             f"{settings.file}: no latent site can be compared across fits: all are indexed by a group or by rows"
         )
+    if truth is not None:
+        check_truth(truth, [n for s in compared for n in density.element_names(s.name, s.shape)])
     function = sites.function_of_arrays(bound, first.counts)
     coordinates.check(settings.file, function, first.arrays, sampler.reparam)
     by_row = density.has_row_likelihood(function, observed.name, first.arrays)

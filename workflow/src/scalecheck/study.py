@@ -20,6 +20,7 @@ class DataSettings:
     axes: tuple[str, ...]
     missing: Literal["error", "drop"]
     made_by: str | None = None
+    truth: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

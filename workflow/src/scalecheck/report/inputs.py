@@ -8,6 +8,7 @@ import pandas as pd
 
 from scalecheck import records, store
 from scalecheck.records import StudyFolder
+from scalecheck.truth import read_truth
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class ReportInputs:
         Counts of what was left out before the fits, by a phrase that says what it is.
     remedies
         `remedies.json`, empty where no search was asked for; its table is among the tables.
+    truth
+        What simulated data were drawn from, by parameter; empty where nobody knows.
     """
 
     verdict: Mapping[str, Any]
@@ -44,6 +47,7 @@ class ReportInputs:
     versions: Mapping[str, Any] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     remedies: Mapping[str, Any] = field(default_factory=dict)
+    truth: Mapping[str, float] = field(default_factory=dict)
 
 
 _TABLES = (
@@ -92,4 +96,5 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
             for reason, count in store.read_meta(folder.data).dropped.items()
         },
         remedies=records.read_json(folder.remedies) if searched else {},
+        truth=read_truth(settings["data"].truth) if settings["data"].truth else {},
     )

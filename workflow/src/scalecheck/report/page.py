@@ -16,6 +16,7 @@ from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.labels import place
 from scalecheck.report.numbers import text
 from scalecheck.report.outlook import outlook
+from scalecheck.report.recovery import recovered, recovery
 from scalecheck.report.remedies import Remedies, remedies_of
 from scalecheck.report.svg import Picture
 from scalecheck.report.tables import Row, Table
@@ -40,6 +41,7 @@ class Page(NamedTuple):
     units: Table | None
     estimates: Picture | None
     undrawn: Table
+    recovery: Picture | None
     contraction: Picture | None
     effort: Picture | None
     history: list[Picture]
@@ -105,6 +107,7 @@ def _page(inputs: ReportInputs) -> Page:
         units=_units(inputs),
         estimates=_forest(done, estimates, drawn),
         undrawn=tables.parameters(estimates, [name for name in names if name not in drawn]),
+        recovery=recovery(recovered(done, estimates, inputs.truth)),
         contraction=_contraction(done, estimates, drawn),
         effort=_effort(inputs, done),
         history=_history(inputs, done),

@@ -1,0 +1,71 @@
+"""Rows of a batch: those of a unit lie together, in whatever order the plan has them."""
+
+import numpy as np
+import pytest
+import small_studies
+
+from scalecheck import batches, store
+from scalecheck.model import bind, load
+
+
+def read(small, fit):
+    (batch,) = batches.read_batches(
+        small.folder, small.tasks(fit), "y", small.study.model, "float32"
+    )
+    return batch
+
+
+@pytest.mark.parametrize("fit", ["subset-01", "level-group-01", "axis-group", "increment-01"])
+def test_rows_are_sorted_by_unit_in_every_kind_of_fit(rich, fit):
+    codes = read(rich.small, fit).own[0]["patient"]
+    assert (np.diff(codes) >= 0).all()
+    assert codes[0] == 0
+
+
+def test_levels_that_share_units_are_put_together_row_for_row(rich):
+    # Patients are in several groups: level by level, as the plan has them, their rows lie apart.
+    names = ("patient", "x1", "y", store.FILE_ROW)
+    planned = rich.small.values("axis-group", *names)
+    batch = read(rich.small, "axis-group")
+    assert (batch.values[0][store.FILE_ROW] != planned[store.FILE_ROW]).any()
+    order = np.argsort(planned[store.FILE_ROW])
+    ours = np.argsort(batch.values[0][store.FILE_ROW])
+    for name in names:
+        assert (batch.values[0][name][ours] == planned[name][order]).all()
+    assert (batch.own[0]["y"] == batch.values[0]["y"].astype("float32")).all()
+    # Units keep their numbers, by which posteriors and the rows of the store are brought together.
+    first = planned["patient"][np.sort(np.unique(planned["patient"], return_index=True)[1])]
+    assert (first[batch.own[0]["patient"]] == batch.values[0]["patient"]).all()
+
+
+CONTINUED = """
+def model(x, patient, n_patient, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    with numpyro.plate("patients", n_patient):
+        base = numpyro.sample("base", dist.Normal(0, 0.5))
+    before = jnp.concatenate([jnp.zeros(1), x[:-1]])
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mu * before + base[patient], 1.0), obs=y)
+"""
+
+
+@pytest.mark.parametrize("source", [CONTINUED, CONTINUED.replace("x[:-1]", "x[1:] * 0")])
+def test_rows_stay_where_they_are_if_the_model_looks_at_their_order(rich, tmp_path, source):
+    path = tmp_path / "model.py"
+    path.write_text(small_studies.IMPORTS + source)
+    settings = small_studies.configuration.build(
+        {
+            "study": "s",
+            "data": {"file": rich.small.study.data.file, "outcome": "y"},
+            "model": {"file": str(path), "arguments": {"x": "x1"}},
+        },
+        str(tmp_path / "study.yaml"),
+    ).model
+    meta = store.read_meta(rich.small.folder.data)
+    bound = bind(load(settings), settings, "y", meta.labels)
+    values = rich.small.values("axis-group", *batches.stored_columns(bound, "patient"))
+    (batch,) = batches.make_batches(
+        bound, rich.small.tasks("axis-group"), [values], meta.labels, "patient", None, "float32"
+    )
+    as_planned = (batch.values[0][store.FILE_ROW] == values[store.FILE_ROW]).all()
+    assert as_planned == (source == CONTINUED)
