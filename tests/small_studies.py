@@ -201,7 +201,7 @@ def decide(small, log=lambda line: None):
     """Write the verdict of a study that was checked; give its content."""
     study = small.study
     return conclude.conclude(
-        small.folder, study.study, study.increments.order, study.verdict, study.budget, log
+        small.folder, study.study, study.increments.order, study.verdict, study.budget, "never", log
     )
 
 

@@ -15,7 +15,6 @@ from scalecheck.study import Study, section_of
 # then (None: all but the default), and what to do meanwhile.
 _LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
     "sampler.reparam": (None, "reparameterisation by key is not built yet: use {} and write it into the model"),
-    "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
     "remedies": (("auto",), "the search for remedies is not built yet: use never"),
 }  # fmt: skip
 

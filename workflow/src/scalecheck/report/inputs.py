@@ -30,6 +30,8 @@ class ReportInputs:
         The resolved study.
     versions
         What computed the fits: packages, python, device, dtype.
+    approximation
+        `approximation.json`; empty where the study has none.
     dropped
         Counts of what was left out before the fits, by a phrase that says what it is.
     """
@@ -41,6 +43,7 @@ class ReportInputs:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    approximation: Mapping[str, Any] = field(default_factory=dict)
 
 
 _TABLES = (
@@ -65,6 +68,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
         The whole study, as `study.parse_sections` gives it.
     """
     fits = records.read_table(folder.table("fits"))
+    verdict = records.read_json(folder.verdict)
     done = fits[fits.status == "done"]
     last = records.read_json(folder.record(done.fit.iloc[-1])) if len(done) else {}
     device = {name: last[name] for name in ("device", "platform", "dtype") if name in last}
@@ -73,7 +77,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
         for name, part in settings.items()
     }
     return ReportInputs(
-        verdict=records.read_json(folder.verdict),
+        verdict=verdict,
         fits=fits,
         estimates=records.read_table(folder.table("estimates")),
         tables={
@@ -87,4 +91,6 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
             f"rows left out: {reason}": count
             for reason, count in store.read_meta(folder.data).dropped.items()
         },
+        # One that is left from other settings is not of this verdict.
+        approximation=records.read_json(folder.approximation) if verdict.get("approximation") else {},
     )
