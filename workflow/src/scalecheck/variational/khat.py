@@ -86,7 +86,7 @@ def khat_of(
     hidden = likelihood.hidden
     if reason := no_unit_scores(likelihood) or _not_kept(hidden, own):
         return Khat(None, reason=reason)
-    log_p, noise = _log_marginal(likelihood, values, own, theta[:N_RATIOS], key)
+    log_p, noise = log_marginal(likelihood, values, own, theta[:N_RATIOS], key)
     return Khat(khat(log_p - log_q[:N_RATIOS]), noise)
 
 
@@ -98,14 +98,20 @@ def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, NDArray]) -> str:
     return f"the draws of the latent site {missing[0]} are not stored" if missing else ""
 
 
-def _log_marginal(
+def log_marginal(
     likelihood: Likelihood,
     values: Mapping[str, NDArray],
     own: Mapping[str, NDArray],
     theta: NDArray,
     key: jax.Array,
 ) -> tuple[NDArray, float]:
-    """Log p(theta, y) `(n,)` up to a constant, and the standard deviation of its Monte Carlo error."""
+    """Log p(theta, y) `(n,)` up to a constant, and the standard deviation of its Monte Carlo error.
+
+    Parameters
+    ----------
+    values, own, theta, key
+        As of `khat_of`.
+    """
     rows = likelihood.rows(values)
     unit = unit_codes(likelihood, values)
     n_units = int(unit.max()) + 1 if likelihood.hidden else 1
@@ -192,7 +198,8 @@ def _by_unit(
 
 def _propose(flat: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Draw each unit's latent sites `(unit, k)`, and their log density `(unit,)`."""
-    proposal = dist.MultivariateStudentT(_DF, *flat)
+    # One for each unit: of a scalar NumPyro draws one chi-square for all of them.
+    proposal = dist.MultivariateStudentT(jnp.full(len(flat[0]), _DF), *flat)
     drawn = proposal.sample(key)
     return drawn, proposal.log_prob(drawn)
 
