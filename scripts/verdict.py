@@ -14,7 +14,13 @@ def run(options: Namespace, log: program.Log) -> None:
 
     order, limits = sections["increments"]["order"], sections["budget"]
     content = conclude.conclude(
-        folder, sections["study"], order, sections["verdict"], limits, sections["approximation"], log
+        folder,
+        sections["study"],
+        order,
+        sections["verdict"],
+        limits,
+        sections["approximation"],
+        log,
     )
     line = f"verdict: {content['verdict']} ({folder.verdict})"
     log(line)

@@ -100,6 +100,18 @@ class Small(NamedTuple):
         record = records.read_json(self.folder.record(name))
         return results.read_fit(self.folder, task, record)
 
+    def whole(self):
+        """All rows as a batch of one fit."""
+        meta = store.read_meta(self.folder.data)
+        task = plan.PlannedFit(
+            "all", "all", "", "", meta.n_rows, 0, (plan.Slice("random", 0, meta.n_rows),)
+        )
+        settings = self.study
+        (batch,) = batches.read_batches(
+            self.folder, [task], settings.data.outcome, settings.model, settings.sampler.precision
+        )
+        return batch
+
     def values(self, name, *columns):
         (task,) = self.tasks(name)
         return store.read_rows(self.folder.data, task.slices, columns)

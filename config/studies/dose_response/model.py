@@ -25,7 +25,9 @@ def model(log_dose, compound, n_compound, response=None):
     bottom, top = curve["bottom"][compound], curve["top"][compound]
     share = jax.nn.sigmoid(slope * jnp.log(10.0) * (log_dose - ec50))
     with numpyro.plate("wells", log_dose.shape[0]):
-        numpyro.sample("measured", dist.Normal(bottom + (top - bottom) * share, noise), obs=response)
+        numpyro.sample(
+            "measured", dist.Normal(bottom + (top - bottom) * share, noise), obs=response
+        )
 
 
 def _population(name, center, spread, most):

@@ -1,7 +1,7 @@
 """Write the table of the study dose_response: simulated wells, 400,000 by default, of 3,000 compounds.
 
-Eleven doses half a decade apart, each well's own off by a tenth of a decade; compounds have 60 to 200 wells. Run by the workflow
-(data.made_by), or by hand for another size:
+Eleven doses half a decade apart, each well's own off by a tenth of a decade; compounds have 60 to 200 wells. Run by
+the workflow (data.made_by), or by hand for another size:
 
     python config/studies/dose_response/rows.py wells.parquet --rows 4000 --compounds 30
 """

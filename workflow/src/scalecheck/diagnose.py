@@ -89,7 +89,7 @@ def usable(z: NDArray) -> bool:
 
 
 def rhat_and_ess(z: NDArray) -> tuple[NDArray, NDArray]:
-    """Both `(d,)` of draws `(chain, draw, d)`; a parameter that never moved has an infinite R-hat and no effective draw."""
+    """Both `(d,)`, of draws `(chain, draw, d)`; what never moved has an infinite R-hat and no effective draw."""
     by_parameter = np.moveaxis(z, -1, 0).astype("float64")
     with np.errstate(invalid="ignore", divide="ignore"):
         rhat = array_stats.rhat(by_parameter, chain_axis=1, draw_axis=2)

@@ -169,7 +169,9 @@ def _program(shape: Parts) -> Function:
 
     def total(theta: Any, latent: Any, arrays: Any, unit: Any) -> Any:
         def add(total: Any, draw: Any) -> Any:
-            parts = jax.jacfwd(lambda theta: log_density_parts(shape, theta, draw[1], arrays))(draw[0])
+            parts = jax.jacfwd(lambda theta: log_density_parts(shape, theta, draw[1], arrays))(
+                draw[0]
+            )
             return jax.tree.map(jnp.add, total, parts), None
 
         n_rows, d = len(unit), theta.shape[1]
@@ -294,7 +296,9 @@ def _followed(
         direction = jax.random.normal(jax.random.key(1), values.shape)
         tangent[name] = direction * mask.reshape(*mask.shape, *(1,) * (values.ndim - axis - 1))
     of_row, of_unit = jax.jvp(
-        lambda latent: log_density_parts(shape, theta, latent, arrays, held=False), (latent,), (tangent,)
+        lambda latent: log_density_parts(shape, theta, latent, arrays, held=False),
+        (latent,),
+        (tangent,),
     )[1]
     still = (
         jnp.abs(jnp.where(moved[unit], 0, of_row)).max(),

@@ -67,7 +67,9 @@ def _sentence(found: Mapping[str, Any]) -> str:
     over = ""
     if simulated:
         biased = [n for n, p in zip(simulated["names"], simulated["p_adjusted"], strict=True) if p < 0.05]  # fmt: skip
-        tail = f"not symmetric for {', '.join(biased)}" if biased else "symmetric for all parameters"
+        tail = (
+            f"not symmetric for {', '.join(biased)}" if biased else "symmetric for all parameters"
+        )
         over = f" Over {simulated['n_data_sets']} data sets simulated from the prior its errors are {tail}."
     return (
         f"A variational fit of all {count(found['rows'])} rows by {families[found['guide']]} {ended} after"
@@ -101,7 +103,8 @@ def _increments(found: Mapping[str, Any]) -> Table:
     )  # fmt: skip
     asked = f"Asked for: at most {MOST_SHIFT:g} sds, a factor of {np.exp(MOST_LOG_SD):g}, a k-hat of {MOST_KHAT:g}."
     reasons = {one["khat_reason"] for one in found["increments"]} - {""}
-    note = " ".join([f"Largest over the compared parameters. {asked}", *(f"No k-hat: {one}." for one in reasons)])  # fmt: skip
+    missing = [f"No k-hat: {one}." for one in sorted(reasons)]
+    note = " ".join(["Largest over the compared parameters.", asked, *missing])
     return Table("The approximation beside NUTS", header, tuple(rows), frozenset({0, 5}), note)
 
 
@@ -120,10 +123,15 @@ def _parameters(found: Mapping[str, Any]) -> Table:
         if correction:
             low, median, high = correction["shift"][i]
             rest = f"{number(median, 2)} [{number(low, 2)}, {number(high, 2)}]"
-        rows.append(
-            Row((name, number(found["mean"][i]), number(found["sd"][i], 2), *beside, rest))
-        )
-    header = ("Parameter, unconstrained", "Mean", "Sd", "Mean off", "Sd over NUTS", "Correction of the mean, sds")  # fmt: skip
+        rows.append(Row((name, number(found["mean"][i]), number(found["sd"][i], 2), *beside, rest)))
+    header = (
+        "Unconstrained",
+        "Mean",
+        "Sd",
+        "Mean off",
+        "Sd over NUTS",
+        "Correction of the mean, sds",
+    )
     note = (
         "Mean and sd of the approximation of all rows; what is off on the largest increment that NUTS could use; the"
         " correction is extrapolated to all rows, with a 90 % interval, and applied to nothing."
@@ -136,7 +144,10 @@ def _development(found: Mapping[str, Any]) -> Picture | None:
     if len(increments) < _FEWEST:
         return None
     measures = (("shift", "Means off, NUTS sds", MOST_SHIFT), ("log_sd", "Log ratio of sds", MOST_LOG_SD))  # fmt: skip
-    panels = [partial(_panel, found=found, key=key, title=title, most=most) for key, title, most in measures]  # fmt: skip
+    panels = [
+        partial(_panel, found=found, key=key, title=title, most=most)
+        for key, title, most in measures
+    ]
     first, last = (_largest(increments[i]["shift"]) for i in (0, -1))
     caption = (
         f"Each line is a parameter, the shaded band is what is asked for; means are off by {number(first, 2)} sds at"
@@ -158,7 +169,8 @@ def _panel(ax: Axes, *, found: Mapping[str, Any], key: str, title: str, most: fl
     ax.set_xlabel("rows")
     ax.axhspan(-most, most, color=MUTED, alpha=0.12, linewidth=0)
     ax.axhline(0, color=MUTED, linewidth=0.8)
-    ax.plot(n, y, color=COLOURS["increment"], linewidth=1.4, marker="^", markersize=6, markeredgecolor=PAPER)  # fmt: skip
+    style = {"linewidth": 1.4, "marker": "^", "markersize": 6, "markeredgecolor": PAPER}
+    ax.plot(n, y, color=COLOURS["increment"], **style)
     if correction:
         # The correction undoes what is off: drawn is what is off.
         ends = -np.array(correction[key], float)
@@ -183,8 +195,8 @@ def _shrinkage(sites: Sequence[Mapping[str, Any]]) -> Picture | None:
     panels: list[Callable[[Axes], None]] = [partial(_shrunk, site=site) for site in drawn]
     slopes = ", ".join(f"{shorten(one['site'], 30)} {number(one['slope'], 2)}" for one in drawn)
     caption = (
-        "Each dot is a unit of the largest increment: its estimate from its own rows against its posterior mean by NUTS;"
-        f" units on the line are not shrunk. Slopes (1: not at all): {slopes}."
+        "Each dot is a unit of the largest increment: its estimate from its own rows against its posterior mean by"
+        f" NUTS; units on the line are not shrunk. Slopes (1: not at all): {slopes}."
     )
     return picture("figure-shrinkage", "How units are shrunk to their population", caption, panels)
 

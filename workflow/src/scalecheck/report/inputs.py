@@ -92,5 +92,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
             for reason, count in store.read_meta(folder.data).dropped.items()
         },
         # One that is left from other settings is not of this verdict.
-        approximation=records.read_json(folder.approximation) if verdict.get("approximation") else {},
+        approximation=records.read_json(folder.approximation)
+        if verdict.get("approximation")
+        else {},
     )

@@ -18,8 +18,9 @@ from scalecheck.keeping import kept_sites, own_values
 from scalecheck.posterior_file import ATTRIBUTES, Group
 from scalecheck.program import Log
 from scalecheck.study import VariationalSettings
-from scalecheck.variational.ascent import Approximated, Problem, Programs, maximise
+from scalecheck.variational.ascent import Approximated, maximise
 from scalecheck.variational.guides import Guide, guide_of
+from scalecheck.variational.programs import Problem, Programs
 from scalecheck.variational.target import (
     Layout,
     arrays_of,
@@ -163,5 +164,7 @@ def dataset(approximation: Approximation, keep: Sequence[str] | None) -> dict[st
 
 def depends_on(settings: VariationalSettings, *others: Any) -> list[str]:
     """Everything but the data that determines an approximation, as texts to be hashed."""
-    source = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    source = [
+        path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))
+    ]
     return [*source, json.dumps([settings.guide, settings.batch, settings.steps, *others])]

@@ -3,43 +3,41 @@
 Rounds of Adam, each with a quarter of the step size of the one before. At a fixed step size the iterates
 become a stationary process around the optimum; what is kept of a round is their mean, whose error is far smaller than
 theirs. A round ends when the lower bound has stopped climbing, judged by its Monte Carlo error, and the means of the
-two halves of its last windows are the same distribution; or when the latter takes too long, because the step size is too
-large for it. The fit has converged when a round ended so and its distribution is that of the round before, too. "The
-same" is `TOLERANCE` standard deviations. A. Dhaka et al., "Robust, accurate stochastic optimization for variational
+two halves of its last windows are the same distribution; or when the latter takes too long, because the step size is
+too large for it. The fit has converged when a round ended so and its distribution is that of the round before, too.
+"The same" is `TOLERANCE` standard deviations. A. Dhaka et al., "Robust, accurate stochastic optimization for variational
 inference", arXiv:2009.00666 (stationary iterates, and their mean); M. Welandawe et al., "A framework for improving the
 reliability of black-box variational inference", arXiv:2203.15945 (rounds of smaller steps, ended by how far the
 approximation moves). No decision looks at a clock: a fit that was killed goes on with the same bits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.svi import SVIState
-from numpyro.optim import Adam
 
 from scalecheck.checkpoint import Keeper
 from scalecheck.program import Log
 from scalecheck.sampler import Snapshot
-from scalecheck.variational.guides import Guide
+from scalecheck.variational.programs import (
+    ROUND,
+    STEP_SIZES,
+    WINDOW,
+    Problem,
+    Programs,
+    shuffled,
+)
 
 NDArray = np.ndarray
 
-WINDOW = 200  # steps between two looks
-THIN = 10  # steps between two iterates that are averaged
 # Windows of a round at least; windows after which it ends once the bound has stopped climbing.
 FEWEST, LONGEST = 4, 12
 # The same: differences of means in standard deviations and of log standard deviations are at most this for what rows
 # share, and in the root mean square for all.
 TOLERANCE = 0.1
-# Step sizes; smaller ones than the last could not cross a posterior within a round.
-STEP_SIZES = (0.05, 0.0125, 0.003, 0.0008)
-_ROUND = 10**6  # more steps than a round has: Adam's counter tells which round it is
-_PROBES = 128  # draws by which two rounds are compared
 
 
 class Round(NamedTuple):
@@ -93,69 +91,6 @@ class Approximated(NamedTuple):
         return sum(one.steps for one in self.rounds)
 
 
-class Problem(NamedTuple):
-    """What is fitted.
-
-    Attributes
-    ----------
-    guide
-        The family.
-    model
-        A function of arrays `(rows, ...)` with the sites of the guide.
-    arrays
-        Model argument -> `(rows, ...)`.
-    n_batch
-        Rows of a minibatch; those of the arrays where there is none.
-    n_shared
-        Elements that all rows share.
-    """
-
-    guide: Guide
-    model: Callable[..., None]
-    arrays: Mapping[str, NDArray]
-    n_batch: int
-    n_shared: int
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the arrays."""
-        return len(next(iter(self.arrays.values())))
-
-
-class Programs:
-    """What is compiled for a problem, and serves all of its shape.
-
-    Parameters
-    ----------
-    problem
-        One of them.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        self.svi = SVI(problem.model, problem.guide.function, Adam(_step_size), Trace_ELBO())
-        self.window = _window(self.svi, problem.n_rows, problem.n_batch)
-        self._guide = problem.guide
-        self.start = jax.jit(self.svi.init)
-        self.moments = jax.jit(self._moments)
-
-    def params(self, flat: jax.Array) -> dict[str, Any]:
-        """Give the parameters of the guide from the vector `(parameter,)` that is averaged."""
-        return self.svi.constrain_fn(self.unravel(flat))
-
-    def unravel(self, flat: jax.Array) -> Any:
-        """Undo `ravel`."""
-        return self._unravel(flat)
-
-    def ravel(self, state: SVIState) -> jax.Array:
-        """Give the parameters of a state, unconstrained, as a vector `(parameter,)`."""
-        flat, self._unravel = ravel_pytree(self.svi.optim.get_params(state.optim_state))
-        return flat
-
-    def _moments(self, flat: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        draws = self._guide.draw(self.params(flat), key, _PROBES)
-        return draws.mean(axis=0), draws.std(axis=0)
-
-
 def maximise(
     problem: Problem,
     programs: Programs,
@@ -193,11 +128,11 @@ class _Ascent:
     def __init__(self, problem: Problem, programs: Programs, key: jax.Array) -> None:
         self.problem, self.programs = problem, programs
         first, shuffling, self.key = jax.random.split(key, 3)
-        self.arrays = _shuffled(problem, shuffling)
+        self.arrays = shuffled(problem, shuffling)
         self.svi_state = programs.start(first, self.arrays)
         programs.ravel(self.svi_state)  # so that vectors can be unravelled
         self.rounds: list[Round] = []
-        self.means: list[NDArray] = []  # of the iterates of each window of this round, `(parameter,)`
+        self.means: list[NDArray] = []  # `(parameter,)` of the iterates, by window of this round
         self.losses: list[NDArray] = []
         self.kept: NDArray | None = None  # mean `(parameter,)` of the last round that is over
         self.n_windows = 0  # of this round
@@ -224,11 +159,11 @@ class _Ascent:
         if self.is_lost or self.n_windows < FEWEST:
             return
         half = min(self.n_windows, LONGEST) // 4
-        before, after = (np.concatenate(part) for part in (self.losses[-2 * half : -half], self.losses[-half:]))  # fmt: skip
+        before, after = _halves(self.losses, half, np.concatenate)
         error = np.hypot(*(part.std() / np.sqrt(len(part)) for part in (before, after)))
         if before.mean() - after.mean() > 2 * error:
             return
-        first, second = (np.mean(part, axis=0) for part in (self.means[-2 * half : -half], self.means[-half:]))  # fmt: skip
+        first, second = _halves(self.means, half, lambda part: np.mean(part, axis=0))
         halves = self._moved(first, second)
         if halves <= 1.0 or self.n_windows >= LONGEST:
             self._end_round((first + second) / 2, np.concatenate([before, after]), halves)
@@ -237,22 +172,20 @@ class _Ascent:
     def _end_round(self, mean: NDArray, losses: NDArray, halves: float) -> None:
         moved = np.inf if self.kept is None else self._moved(self.kept, mean)
         error = float(losses.std() / np.sqrt(len(losses)))
-        done = Round(self._step_size, WINDOW * self.n_windows, -float(losses.mean()), error, halves, moved)  # fmt: skip
-        self.rounds.append(done)
+        size = STEP_SIZES[min(len(self.rounds), len(STEP_SIZES) - 1)]
+        elbo = -float(losses.mean())
+        self.rounds.append(Round(size, WINDOW * self.n_windows, elbo, error, halves, moved))
         self.kept, self.n_windows, self.means, self.losses = mean, 0, [], []
         # Adam goes on with its moments: only its counter is moved on, to the next step size.
         counter, adam = self.svi_state.optim_state
-        optim_state = (jnp.full_like(counter, len(self.rounds) * _ROUND), adam)
+        optim_state = (jnp.full_like(counter, len(self.rounds) * ROUND), adam)
         self.svi_state = SVIState(optim_state, *self.svi_state[1:])
-
-    @property
-    def _step_size(self) -> float:
-        return STEP_SIZES[min(len(self.rounds), len(STEP_SIZES) - 1)]
 
     def _moved(self, before: NDArray, after: NDArray) -> float:
         """Compare two rounds by draws with the same random numbers."""
         (mean, sd), (new_mean, new_sd) = (
-            map(np.asarray, self.programs.moments(jnp.asarray(flat), self.key)) for flat in (before, after)
+            map(np.asarray, self.programs.moments(jnp.asarray(flat), self.key))
+            for flat in (before, after)
         )
         apart = np.stack([(new_mean - mean) / new_sd, np.log(new_sd / sd)])
         shared = np.abs(apart[:, : self.problem.n_shared])
@@ -267,10 +200,10 @@ class _Ascent:
             reason = f"it still moved after {most_steps} steps (variational.steps)"
         else:
             reason = ""
-        flat = self.kept
-        if flat is None:
-            flat = self.means[-1]
-        return Approximated(self.programs.params(jnp.asarray(flat)), tuple(self.rounds), self.is_converged, reason)  # fmt: skip
+        params = self.programs.params(
+            jnp.asarray(self.means[-1] if self.kept is None else self.kept)
+        )
+        return Approximated(params, tuple(self.rounds), self.is_converged, reason)
 
     def state(self) -> dict[str, NDArray]:
         """All that a fit goes on from, as arrays of any shape."""
@@ -295,50 +228,11 @@ class _Ascent:
         self.means, self.losses = list(state["means"]), list(state["losses"])
 
 
-def _step_size(counter: jax.Array) -> jax.Array:
-    sizes = jnp.array(STEP_SIZES, jnp.float32)
-    return sizes[jnp.minimum(counter // _ROUND, len(STEP_SIZES) - 1)]
-
-
-def _shuffled(problem: Problem, key: jax.Array) -> dict[str, jax.Array]:
-    """Rows in a random order, in which minibatches are slices and each row comes up as often as any; the first
-    ones again at the end, for the slice that goes round.
-    """  # fmt: skip
-    if problem.n_batch >= problem.n_rows:
-        return {name: jnp.asarray(values) for name, values in problem.arrays.items()}
-    order = np.asarray(jax.random.permutation(key, problem.n_rows))
-    order = np.append(order, order[: problem.n_batch])
-    return {name: jnp.asarray(values[order]) for name, values in problem.arrays.items()}
-
-
-def _window(svi: SVI, n_rows: int, n_batch: int) -> Callable[..., Any]:
-    """Compile a window of steps, each on the next rows: `(state, arrays, start) -> state, losses, mean iterate`."""
-
-    def rows(arrays: dict[str, jax.Array], start: jax.Array) -> dict[str, jax.Array]:
-        if n_batch >= n_rows:
-            return arrays
-        return {
-            name: jax.lax.dynamic_slice_in_dim(values, start % n_rows, n_batch)
-            for name, values in arrays.items()
-        }
-
-    @jax.jit
-    def window(state: SVIState, arrays: dict[str, jax.Array], start: int) -> Any:
-        def step(state: SVIState, start: jax.Array) -> tuple[SVIState, jax.Array]:
-            return svi.update(state, rows(arrays, start))
-
-        def few(carry: tuple[SVIState, jax.Array], starts: jax.Array) -> tuple[Any, jax.Array]:
-            state, total = carry
-            state, losses = jax.lax.scan(step, state, starts)
-            flat = ravel_pytree(svi.optim.get_params(state.optim_state))[0]
-            return (state, total + flat), losses
-
-        starts = start + n_batch * jnp.arange(WINDOW).reshape(-1, THIN)
-        zeros = jnp.zeros_like(ravel_pytree(svi.optim.get_params(state.optim_state))[0])
-        (state, total), losses = jax.lax.scan(few, (state, zeros), starts)
-        return state, losses.ravel(), total / len(starts)
-
-    return window
+def _halves(
+    windows: Sequence[NDArray], half: int, join: Callable[[Sequence[NDArray]], NDArray]
+) -> tuple[NDArray, NDArray]:
+    """Join so many of the last windows, and as many before them; `(step,)` or `(parameter,)`."""
+    return join(windows[-2 * half : -half]), join(windows[-half:])
 
 
 def in_words(one: Round, steps: int) -> str:

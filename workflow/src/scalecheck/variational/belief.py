@@ -134,12 +134,18 @@ def believe(
         Parameters whose errors over simulated data sets are not symmetric (VSBC), adjusted by Holm.
     """
     if not increments:
-        return Belief("not known", ("no increment has both a NUTS fit and an approximation that can be used",), None)  # fmt: skip
+        reason = "no increment has a NUTS fit that can be used, to be compared with"
+        return Belief("not known", (reason,), None)
     last = increments[-1]
     correction = _correction(increments, n_rows)
-    means, others = _means(last, names, correction, n_rows), _spread(last, names, correction, n_rows)
+    means, others = (
+        _means(last, names, correction, n_rows),
+        _spread(last, names, correction, n_rows),
+    )
     if biased:
-        means.append(f"over simulated data sets the errors of {', '.join(biased)} are not symmetric")
+        means.append(
+            f"over simulated data sets the errors of {', '.join(biased)} are not symmetric"
+        )
     if means:
         return Belief("do not use", (*means, *others), correction)
     if others:
@@ -174,7 +180,9 @@ def _spread(
         )
     if last.khat is not None and not last.khat <= MOST_KHAT:
         found.append(f"at {last.rows:,} rows k-hat is {last.khat:.2f} (at most {MOST_KHAT:g})")
-    return found + _beyond(correction and -correction.log_sd, MOST_LOG_SD, names, n_rows, "the log sd")
+    return found + _beyond(
+        correction and -correction.log_sd, MOST_LOG_SD, names, n_rows, "the log sd"
+    )
 
 
 def _beyond(
@@ -206,8 +214,13 @@ def _correction(increments: Sequence[Compared], n_rows: int) -> Correction | Non
     rows = np.array([one.rows for one in increments], "float64")
     shift = np.stack([one.margins.shift for one in increments])
     log_sd = np.stack([one.margins.log_sd for one in increments])
-    errors = [np.stack([getattr(one.margins, f"{name}_mcse") for one in increments]) for name in ("shift", "log_sd")]  # fmt: skip
-    return Correction(*(-extrapolate(rows, y, e, n_rows)[:, ::-1] for y, e in zip((shift, log_sd), errors, strict=True)))  # fmt: skip
+    shift_mcse = np.stack([one.margins.shift_mcse for one in increments])
+    log_sd_mcse = np.stack([one.margins.log_sd_mcse for one in increments])
+    # What undoes a difference has its bounds the other way round.
+    return Correction(
+        -extrapolate(rows, shift, shift_mcse, n_rows)[:, ::-1],
+        -extrapolate(rows, log_sd, log_sd_mcse, n_rows)[:, ::-1],
+    )
 
 
 def extrapolate(rows: NDArray, y: NDArray, error: NDArray, n_rows: int) -> NDArray:

@@ -138,6 +138,7 @@ def _flow(first: jax.Array, n_shared: int) -> None:
         layers += [InverseAutoregressiveTransform(applied), turn]
     mean, sd = _location_scale("shared", first[:n_shared])
     base = dist.Normal(jnp.zeros(n_shared), 1.0).to_event(1)
-    numpyro.sample("shared", dist.TransformedDistribution(base, [*layers, AffineTransform(mean, sd, domain=dist.constraints.real_vector)]))  # fmt: skip
+    layers.append(AffineTransform(mean, sd, domain=dist.constraints.real_vector))
+    numpyro.sample("shared", dist.TransformedDistribution(base, layers))
     if len(first) > n_shared:
         _independent("own", first[n_shared:])

@@ -3,17 +3,13 @@
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from scalecheck import (
-    ENGINE_VERSION,
-    batches,
     budget,
-    checkpoint,
     evidence,
     fit,
     plan,
@@ -23,18 +19,11 @@ from scalecheck import (
     store,
 )
 from scalecheck.chain import Job
-from scalecheck.diagnose import rhat_and_ess
 from scalecheck.plan import PlannedFit, Slice
 from scalecheck.results import FitResult, read_fit
-from scalecheck.variational.approximate import (
-    Approximation,
-    approximate,
-    constrained,
-    dataset,
-    depends_on,
-)
-from scalecheck.variational.belief import Belief, Compared, Margins, believe, margins_of
-from scalecheck.variational.khat import Khat, khat_of
+from scalecheck.variational.approximate import Approximation, dataset
+from scalecheck.variational.belief import Belief, believe
+from scalecheck.variational.beside import Beside, approximate_one, beside, own_draws, read_one
 from scalecheck.variational.shrinkage import Shrunk, shrinkage
 from scalecheck.variational.simulated import simulate
 from scalecheck.variational.symmetry import Symmetry
@@ -45,32 +34,6 @@ NDArray = np.ndarray
 _MOST_UNITS = 300
 
 
-class Beside(NamedTuple):
-    """An approximation beside NUTS on an increment.
-
-    Attributes
-    ----------
-    task
-        The increment.
-    compared
-        Of the compared parameters.
-    khat
-        With its noise, or why there is none.
-    units
-        By site of units: how far its entries are off.
-    converged, steps, seconds
-        Of the approximation.
-    """
-
-    task: PlannedFit
-    compared: Compared
-    khat: Khat
-    units: dict[str, dict[str, float]]
-    converged: bool
-    steps: int
-    seconds: float
-
-
 def write_approximation(job: Job) -> None:
     """Approximate all rows, if that is asked for, and say whether to believe it: approximation.json and .nc."""
     recorded = _increments(job)
@@ -78,18 +41,18 @@ def write_approximation(job: Job) -> None:
         job.log(reason)
         records.write_json(job.folder.approximation, {"asked": False, "reason": reason})
         return
-    (whole,) = _read(job, [_all_rows(job)])
+    whole = read_one(job, _all_rows(job))
     began = time.perf_counter()
-    every = _approximate(job, whole)
+    every = approximate_one(job, whole)
     seconds = time.perf_counter() - began
     keep = job.sections["sampler"].keep
     posterior_file.write_posterior(job.folder.approximate_posterior, dataset(every, keep))
     usable = [(task, one) for task, one in recorded if one["status"] == "done" and one["usable"]]
     fits = [read_fit(job.folder, task, record) for task, record in usable]
-    beside = [_beside(job, one) for one in fits]
+    compared = [beside(job, one) for one in fits]
     symmetric = _simulate(job)
     belief = believe(
-        [one.compared for one in beside],
+        [one.compared for one in compared],
         whole.vector.names,
         whole.tasks[0].rows,
         symmetric.biased if symmetric else (),
@@ -98,7 +61,7 @@ def write_approximation(job: Job) -> None:
         reasons = f"the approximation of all rows has not converged: {every.found.reason}"
         belief = Belief("do not use", (reasons, *belief.reasons), belief.correction)
     job.log(f"{belief.verdict}: {belief.reasons[0]}")
-    content = _content(job, every, seconds, beside, symmetric, belief)
+    content = _content(job, every, seconds, compared, symmetric, belief)
     shrunk = _shrinkage(job, fits[-1]) if fits else []
     records.write_json(job.folder.approximation, {**content, "shrinkage": _drawn(shrunk)})
     shutil.rmtree(job.folder.approximating(""), ignore_errors=True)
@@ -132,98 +95,6 @@ def _all_rows(job: Job) -> PlannedFit:
     return PlannedFit("all", "all", "", "", n_rows, n_rows, (Slice(order, 0, n_rows),))
 
 
-def _read(job: Job, tasks: Sequence[PlannedFit]) -> list[batches.Batch]:
-    data, model = job.sections["data"], job.sections["model"]
-    precision = job.sections["sampler"].precision
-    return batches.read_batches(job.folder, tasks, data.outcome, model, precision)
-
-
-def _approximate(job: Job, batch: batches.Batch) -> Approximation:
-    """Fit a batch of one, kept while it runs."""
-    settings, name = job.sections["variational"], batch.tasks[0].fit
-    source = Path(job.sections["model"].file).read_text(encoding="utf-8")
-    others = [name, source, job.sections["seed"], posterior.versions(), ENGINE_VERSION, job.device["device"]]  # fmt: skip
-    identity = checkpoint.identify(batch.arrays, *depends_on(settings, *others))
-    folder = job.folder.approximating(name)
-    keeper = checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
-    job.log(f"{name}: {settings.guide} approximation of {batch.tasks[0].rows} rows")
-    key = fit.fit_key(job.sections["seed"], f"approximation of {name}")
-    with keeper.answering_signals():
-        return approximate(batch, settings, key, lambda line: job.log(f"{name}: {line}"), keeper)
-
-
-def _beside(job: Job, nuts: FitResult) -> Beside:
-    (batch,) = _read(job, [nuts.task])
-    began = time.perf_counter()
-    found = _approximate(job, batch)
-    seconds = time.perf_counter() - began
-    flat = nuts.z.reshape(-1, nuts.z.shape[-1])
-    margins = margins_of(flat, rhat_and_ess(nuts.z)[1], found.shared.astype("float64"))
-    shape = _khat(job, nuts, batch, found)
-    job.log(f"{nuts.task.fit}: {_in_words(margins, shape)}")
-    return Beside(
-        nuts.task,
-        Compared(nuts.task.rows, margins, shape.value),
-        shape,
-        _units(nuts, constrained(found, job.sections["sampler"].keep), batch),
-        found.found.converged,
-        found.found.steps,
-        seconds,
-    )
-
-
-def _in_words(margins: Margins, shape: Khat) -> str:
-    tail = shape.reason if shape.value is None else f"{shape.value:.2f}"
-    return (
-        f"means off by {np.abs(margins.shift).max():.2f} sds at most, sds by a factor of"
-        f" {np.exp(np.abs(margins.log_sd).max()):.2f}, k-hat {tail}"
-    )
-
-
-def _khat(job: Job, nuts: FitResult, batch: batches.Batch, found: Approximation) -> Khat:
-    data, key = job.sections["data"], jax.random.PRNGKey(job.sections["seed"])
-    log_q = found.log_density_shared(found.shared)
-    with jax.enable_x64(True):
-        likelihood = evidence.open_likelihood(job.folder, job.sections["model"], data.outcome)
-        own = _own(nuts, [site.name for site in likelihood.hidden])
-        theta = found.shared.astype("float64")
-        return khat_of(likelihood, batch.values[0], own, theta, log_q.astype("float64"), key)
-
-
-def _own(nuts: FitResult, names: Sequence[str]) -> dict[str, NDArray]:
-    """NUTS draws `(draw, ...)` of some sites, where they are stored."""
-    stored = nuts.tree["posterior"]
-    draws = {name: stored[name].to_numpy() for name in names if name in stored}
-    return {n: one.reshape(-1, *one.shape[2:]).astype("float64") for n, one in draws.items()}
-
-
-def _units(
-    nuts: FitResult, approximate: Mapping[str, Any], batch: batches.Batch
-) -> dict[str, dict[str, float]]:
-    """How far the entries of each site of units are off: `rms_shift` without what Monte Carlo errors add to it."""
-    by_unit = [s.name for s in batch.sites if batch.unit and batch.unit in s.indexed_by]
-    found: dict[str, dict[str, float]] = {}
-    for name in by_unit:
-        if name not in approximate or name not in nuts.tree["posterior"]:
-            continue
-        draws = nuts.tree["posterior"][name].to_numpy().astype("float64")
-        draws = draws.reshape(*draws.shape[:2], -1)
-        other = approximate[name][1].astype("float64").reshape(-1, draws.shape[-1])
-        flat = draws.reshape(-1, draws.shape[-1])
-        moves = flat.std(axis=0) > 0
-        margins = margins_of(flat[:, moves], rhat_and_ess(draws)[1][moves], other[:, moves])
-        excess = np.mean(margins.shift**2 - margins.shift_mcse**2)
-        found[name] = {
-            "entries": int(moves.sum()),
-            "rms_shift": float(np.sqrt(max(excess, 0.0))),
-            "monte_carlo": float(np.sqrt(np.mean(margins.shift_mcse**2))),
-            "median_shift": float(np.median(np.abs(margins.shift))),
-            "largest_shift": float(np.abs(margins.shift).max()),
-            "median_sd_ratio": float(np.exp(np.median(margins.log_sd))),
-        }
-    return found
-
-
 def _simulate(job: Job) -> Symmetry | None:
     """Run data sets of the size of a subset, or of the first increment where there are no subsets."""
     if not job.sections["variational"].simulate:
@@ -231,17 +102,17 @@ def _simulate(job: Job) -> Symmetry | None:
     rows = records.read_plan(job.folder.plan)
     names = [row["fit"] for row in rows if row["kind"] in ("subset", "increment")]
     task = plan.locate(rows, names[0], {}, job.sections["increments"].order)
-    (batch,) = _read(job, [task])
+    batch = read_one(job, task)
     key = fit.fit_key(job.sections["seed"], "simulated data sets")
     return simulate(batch, job.sections["variational"], key, job.log)
 
 
 def _shrinkage(job: Job, nuts: FitResult) -> list[Shrunk]:
     data = job.sections["data"]
-    (batch,) = _read(job, [nuts.task])
+    batch = read_one(job, nuts.task)
     with jax.enable_x64(True):
         likelihood = evidence.open_likelihood(job.folder, job.sections["model"], data.outcome)
-        draws = _own(nuts, [site.name for site in likelihood.hidden])
+        draws = own_draws(nuts, [site.name for site in likelihood.hidden])
         own = {name: one.mean(axis=0) for name, one in draws.items()}
         theta = nuts.z.reshape(-1, nuts.z.shape[-1]).mean(axis=0)
         return shrinkage(likelihood, batch.values[0], theta, own)
@@ -263,7 +134,7 @@ def _content(
     job: Job,
     every: Approximation,
     seconds: float,
-    beside: Sequence[Beside],
+    compared: Sequence[Beside],
     symmetric: Symmetry | None,
     belief: Belief,
 ) -> dict[str, Any]:
@@ -282,8 +153,10 @@ def _content(
         "parameters": list(every.batch.vector.names),
         "mean": every.shared.mean(axis=0).tolist(),
         "sd": every.shared.std(axis=0).tolist(),
-        "correction": {n: v.tolist() for n, v in correction._asdict().items()} if correction else None,
-        "increments": [_increment(one) for one in beside],
+        "correction": {n: v.tolist() for n, v in correction._asdict().items()}
+        if correction
+        else None,
+        "increments": [_increment(one) for one in compared],
         "symmetry": None if symmetric is None else _lists(symmetric),
         "rounds": [one._asdict() for one in every.found.rounds],
         "settings": job.raw,
@@ -307,5 +180,5 @@ def _increment(one: Beside) -> dict[str, Any]:
     }
 
 
-def _lists(values: NamedTuple) -> dict[str, Any]:
+def _lists(values: Any) -> dict[str, Any]:
     return {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in values._asdict().items()}

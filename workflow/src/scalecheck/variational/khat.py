@@ -1,11 +1,12 @@
 """PSIS k-hat of the population parameters.
 
-The ratio is that of marginals: p(theta, y) / q(theta), where theta are the compared parameters. The joint ratio with the
-latent sites of all units would say nothing: in thousands of dimensions its k-hat is above any threshold however good
-each margin is. Given theta the units are independent, hence p(theta, y) is the prior of theta times an integral of
-few dimensions for each unit. Each is estimated by importance sampling from a multivariate t with the
-mean and covariance that NUTS found for the unit's latent sites. The estimate is unbiased, so that the ratio is right on the
-extended space (as in pseudo-marginal Monte Carlo); its noise makes k-hat rather too large than too small, and is reported.
+The ratio is that of marginals: p(theta, y) / q(theta), where theta are the compared parameters. The joint ratio with
+the latent sites of all units would say nothing: in thousands of dimensions its k-hat is above any threshold however
+good each margin is. Given theta the units are independent, hence p(theta, y) is the prior of theta times an integral of
+few dimensions for each unit. Each is estimated by importance sampling from a multivariate t with the mean and
+covariance that NUTS found for the unit's latent sites. The estimate is unbiased, so that the ratio is right on the
+extended space (as in pseudo-marginal Monte Carlo); its noise makes k-hat rather too large than too small, and is
+reported.
 
 Y. Yao et al., "Yes, but did it work?", arXiv:1802.02538; A. Vehtari et al., arXiv:1507.02646.
 """
@@ -56,7 +57,9 @@ def khat(log_ratios: NDArray) -> float:
     """Shape of the tail of importance ratios, `log_ratios` `(draw,)`: ArviZ's PSIS; 0 where they are all one."""
     if np.ptp(log_ratios) < _ROUNDING:
         return 0.0
-    _, shape = array_stats.psislw(-log_ratios)  # it takes log likelihoods, whose ratios are the other way round
+    _, shape = array_stats.psislw(
+        -log_ratios
+    )  # it takes log likelihoods, whose ratios are the other way round
     return float(shape)
 
 

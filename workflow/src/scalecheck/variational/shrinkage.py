@@ -99,7 +99,9 @@ def shrinkage(
 
 
 def _of_site(name: str, axis: int, separate: NDArray, posterior: NDArray) -> list[Shrunk]:
-    pairs = [np.moveaxis(part, axis, 0).reshape(part.shape[axis], -1).T for part in (separate, posterior)]
+    pairs = [
+        np.moveaxis(part, axis, 0).reshape(part.shape[axis], -1).T for part in (separate, posterior)
+    ]
     elements = [name] if len(pairs[0]) == 1 else [f"{name}[{i}]" for i in range(len(pairs[0]))]
     return [
         Shrunk(element, x, y, float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 1.0)

@@ -10,7 +10,8 @@ from scalecheck.program import Log
 from scalecheck.sites import observed_site
 from scalecheck.study import VariationalSettings
 from scalecheck.variational.approximate import problem_of
-from scalecheck.variational.ascent import Programs, maximise
+from scalecheck.variational.ascent import maximise
+from scalecheck.variational.programs import Programs
 from scalecheck.variational.symmetry import Symmetry, symmetry
 from scalecheck.variational.target import arrays_of, first_guess, layout_of
 

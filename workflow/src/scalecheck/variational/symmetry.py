@@ -1,9 +1,10 @@
 """Variational simulation-based calibration: are the errors of an approximation symmetric over data sets?
 
 Parameters come from the prior, data from the model, and the approximation is fitted: the probability that it gives to
-values below the truth has a symmetric distribution where its means are not biased, however wrong its standard deviations
-are. Y. Yao et al., "Yes, but did it work?", arXiv:1802.02538, section 3. Their Kolmogorov-Smirnov distance between p
-and 1 - p is ranked among those after random reflections, which is exact, where its table holds for two independent samples.
+values below the truth has a symmetric distribution where its means are not biased, however wrong its standard
+deviations are. Y. Yao et al., "Yes, but did it work?", arXiv:1802.02538, section 3. Their Kolmogorov-Smirnov distance
+between p and 1 - p is ranked among those after random reflections, which is exact, where its table holds for two
+independent samples.
 """
 
 from collections.abc import Sequence

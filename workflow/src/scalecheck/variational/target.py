@@ -140,7 +140,11 @@ def check_minibatches(batch: Batch, layout: Layout, at: jax.Array, size: int) ->
     by_row = [s.name for s in batch.sites if s.kind == "latent" and "row" in s.indexed_by]
     if not by_row and not batch.bound.n_rows and _adds_up(batch, layout, at):
         return
-    what = f"the latent site {by_row[0]} is indexed by rows" if by_row else "its density is no sum over rows"
+    what = (
+        f"the latent site {by_row[0]} is indexed by rows"
+        if by_row
+        else "its density is no sum over rows"
+    )
     raise StudyError(
         f"{batch.bound.file}: variational.batch is {size}, but minibatches of rows do not do for this model, {what}:"
         f" use variational.batch: {len(next(iter(arrays_of(batch).values())))} (all rows)"
@@ -149,9 +153,13 @@ def check_minibatches(batch: Batch, layout: Layout, at: jax.Array, size: int) ->
 
 def _adds_up(batch: Batch, layout: Layout, at: jax.Array) -> bool:
     """Whether the mean over the minibatches of a partition is the energy of all the rows of it."""
-    few = {name: values[:_FEW] for name, values in arrays_of(batch).items()}
-    halves = [{name: half[i] for name, half in ((n, np.split(v[: len(v) // 2 * 2], 2)) for n, v in few.items())} for i in (0, 1)]  # fmt: skip
-    whole = {name: np.concatenate([half[name] for half in halves]) for name in few}
+    arrays = arrays_of(batch)
+    n_half = min(len(next(iter(arrays.values()))), _FEW) // 2
+    halves = [
+        {name: values[start : start + n_half] for name, values in arrays.items()}
+        for start in (0, n_half)
+    ]
+    whole = {name: values[: 2 * n_half] for name, values in arrays.items()}
     one, two = (jax.jit(energy_of(batch.function, layout, factor)) for factor in (1.0, 2.0))
     mean = sum(float(two(at, half)) for half in halves) / 2
     return bool(np.isclose(mean, float(one(at, whole)), rtol=_TOLERANCE))
