@@ -13,7 +13,15 @@ def run(options: Namespace, log: program.Log) -> None:
     from scalecheck import conclude
 
     order, limits = sections["increments"]["order"], sections["budget"]
-    content = conclude.conclude(folder, sections["study"], order, sections["verdict"], limits, log)
+    content = conclude.conclude(
+        folder,
+        sections["study"],
+        order,
+        sections["verdict"],
+        limits,
+        sections["approximation"],
+        log,
+    )
     line = f"verdict: {content['verdict']} ({folder.verdict})"
     log(line)
     print(line)

@@ -100,6 +100,18 @@ class Small(NamedTuple):
         record = records.read_json(self.folder.record(name))
         return results.read_fit(self.folder, task, record)
 
+    def whole(self):
+        """All rows as a batch of one fit."""
+        meta = store.read_meta(self.folder.data)
+        task = plan.PlannedFit(
+            "all", "all", "", "", meta.n_rows, 0, (plan.Slice("random", 0, meta.n_rows),)
+        )
+        settings = self.study
+        (batch,) = batches.read_batches(
+            self.folder, [task], settings.data.outcome, settings.model, settings.sampler.precision
+        )
+        return batch
+
     def values(self, name, *columns):
         (task,) = self.tasks(name)
         return store.read_rows(self.folder.data, task.slices, columns)
@@ -201,7 +213,7 @@ def decide(small, log=lambda line: None):
     """Write the verdict of a study that was checked; give its content."""
     study = small.study
     return conclude.conclude(
-        small.folder, study.study, study.increments.order, study.verdict, study.budget, log
+        small.folder, study.study, study.increments.order, study.verdict, study.budget, "never", log
     )
 
 

@@ -176,17 +176,6 @@ def test_a_wrong_setting_is_named_with_its_rule_and_value(folder, settings, word
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"approximation": "always"}, 'approximation is "always", but'),
-    ],
-)
-def test_a_key_that_is_not_honoured_yet_is_refused_with_the_reason(folder, settings, words):
-    with pytest.raises(StudyError, match=re.escape(f"a.yaml: {words}") + ".* yet"):
-        build({"study": "a", **PARTS, **settings}, "a.yaml")
-
-
-@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("study: a\nstudy: b\n", "line 2: the key study is given twice"),
@@ -363,7 +352,7 @@ def test_config_overrides_a_part_of_a_section(folder, is_study, override, sectio
         ("results=elsewhere", "results", "elsewhere"),
         ("batches=2", "batches", 2),
         ("study=again", "study", "again"),
-        ("approximation=never", "approximation", "never"),
+        ("approximation=always", "approximation", "always"),
     ],
 )
 @pytest.mark.parametrize("is_study", [False, True], ids=["study_file", "configfile"])

@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from scalecheck import configuration, schema, study
-from scalecheck.errors import StudyError
 from scalecheck.records import PLAN_COLUMNS
 
 CHECKOUT = Path(__file__).parents[1]
@@ -65,11 +64,6 @@ def unquoted(cell: str) -> str:
 
 ROWS = table_rows(PAGE.read_text())
 DOCUMENTED = {unquoted(row.cells[0]): row.cells for row in ROWS if row.header == "Key Default"}
-REFUSED = [
-    (unquoted(row.cells[0]), unquoted(row.cells[1]), unquoted(row.cells[2]))
-    for row in ROWS
-    if row.header == "Key Refused"
-]
 
 
 def test_every_key_is_documented_once():
@@ -136,7 +130,7 @@ def test_links_lead_somewhere(document):
             assert (path.parent / target.split("#")[0]).exists(), target
 
 
-# ---- values that are not honoured yet
+# ---- values
 
 
 def choices(part: dict[str, Any]) -> list[Any]:
@@ -144,11 +138,6 @@ def choices(part: dict[str, Any]) -> list[Any]:
     kinds = [part, *part.get("oneOf", [])]
     found = [value for kind in kinds for value in kind.get("enum", [])]
     return found + ([False, True] if "boolean" in part.get("type", "") else [])
-
-
-def yaml_of(value: Any) -> str:
-    """A scalar as YAML writes it."""
-    return yaml.safe_dump(value).splitlines()[0]
 
 
 def with_key(key: str, value: Any, folder: Path) -> dict[str, Any]:
@@ -161,24 +150,12 @@ def with_key(key: str, value: Any, folder: Path) -> dict[str, Any]:
     return given
 
 
-@pytest.mark.parametrize(("key", "value", "instead"), REFUSED)
-def test_what_is_documented_as_refused_is_refused(key, value, instead, tmp_path):
-    refused = with_key(key, yaml.safe_load(value), tmp_path)
-    with pytest.raises(StudyError, match=f"{re.escape(key)} is .*(built|watched) yet"):
-        configuration.build(refused, str(tmp_path / "study.yaml"))
-    honoured = with_key(key, yaml.safe_load(instead), tmp_path)
-    configuration.build(honoured, str(tmp_path / "study.yaml"))
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [(key, value) for key, part in KEYS.items() for value in choices(part)],
 )
-def test_a_choice_is_honoured_or_documented_as_refused(key, value, tmp_path):
-    given = with_key(key, value, tmp_path)
-    if (key, yaml_of(value)) in {(key, refused) for key, refused, _ in REFUSED}:
-        return
-    configuration.build(given, str(tmp_path / "study.yaml"))
+def test_every_choice_is_honoured(key, value, tmp_path):
+    configuration.build(with_key(key, value, tmp_path), str(tmp_path / "study.yaml"))
 
 
 # ---- the schema and the settings

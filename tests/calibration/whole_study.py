@@ -42,5 +42,6 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
         settings.increments.order,
         settings.verdict,
         settings.budget,
+        "never",
         log,
     )

@@ -82,6 +82,32 @@ rule search_remedies:
         " --gpu {resources.gpu} --log {log:q}"
 
 
+rule approximate:
+    """Approximate the posterior of all rows, if the budget asks for it, and say whether to believe it."""
+    input:
+        data=rules.prepare_data.output.data,
+        model=file_of("model"),
+        plan=ancient("<results>/{study}/plan.csv"),
+        increments=increments,
+    output:
+        approximation="<results>/{study}/approximation.json",
+    log:
+        "<logs>/{study}/approximate.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=1,
+    params:
+        engine=ENGINE_VERSION,
+        settings=settings(
+            "seed", "data", "model", "sampler", "increments", "budget", "approximation", "variational"
+        ),
+        folder=subpath(output.approximation, parent=True),
+    shell:
+        "scalecheck-approximate --settings {params.settings:q} --folder {params.folder:q}"
+        " --gpu {resources.gpu} --log {log:q}"
+
+
 rule decide_verdict:
     """Judge all findings together."""
     input:
@@ -89,6 +115,7 @@ rule decide_verdict:
         fits=rules.check_fits.output.fits,
         findings=rules.check_fits.output.findings,
         simulated=simulated,
+        approximation=approximated,
     output:
         verdict="<results>/{study}/verdict.json",
     log:
@@ -96,7 +123,7 @@ rule decide_verdict:
     conda:
         "../../envs/cpu.yaml"
     params:
-        settings=settings("study", "increments.order", "verdict", "budget"),
+        settings=settings("study", "increments.order", "verdict", "budget", "approximation"),
         folder=subpath(output.verdict, parent=True),
     shell:
         "scalecheck-verdict --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from scalecheck import ENGINE_VERSION, rerun
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
+from scalecheck.study import may_approximate
 
 # Whoever runs one study wants to see its mistakes in one line, not in a traceback.
 try:
@@ -100,3 +101,16 @@ def remedies(wildcards):
     """What the search for remedies found, where the study asks for it."""
     asked = STUDIES[wildcards.study].remedies == "auto"
     return [f"{RESULTS}/{wildcards.study}/remedies.json"] if asked else []
+
+
+def increments(wildcards):
+    """Records of all increments."""
+    folder = f"{RESULTS}/{wildcards.study}/fits"
+    return [f"{folder}/{fit}/record.json" for fit in planned(wildcards.study, "increment")]
+
+
+def approximated(wildcards):
+    """The approximation of all rows, where it may be asked for."""
+    study = STUDIES[wildcards.study]
+    asked = may_approximate(study.approximation, study.budget)
+    return [f"{RESULTS}/{wildcards.study}/approximation.json"] if asked else []

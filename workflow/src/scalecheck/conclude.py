@@ -12,7 +12,7 @@ from scalecheck import budget, confirm, plan, records, store, verdict
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
-from scalecheck.study import BudgetSettings, VerdictSettings
+from scalecheck.study import BudgetSettings, VerdictSettings, may_approximate
 from scalecheck.verdict import Judged
 
 _EFFECT = ("name", "value", "low", "high")
@@ -80,6 +80,7 @@ def conclude(
     order: str,
     settings: VerdictSettings,
     limits: BudgetSettings,
+    approximation: str,
     log: Log,
 ) -> dict[str, Any]:
     """Judge all findings and write verdict.json.
@@ -94,6 +95,8 @@ def conclude(
         The section `verdict`.
     limits
         The section `budget`.
+    approximation
+        `approximation`: whether there may be one of all rows.
     log
         Takes a line for the forecast.
 
@@ -141,9 +144,20 @@ def conclude(
         "p_simulated": simulated.get(WHOLE_STUDY),
         "findings": [verdict.as_json(one, simulated.get(identity(one.finding))) for one in judged],
         "forecast": budget.as_json(full, limits),
+        "approximation": _approximation(folder) if may_approximate(approximation, limits) else None,
     }
     records.write_json(folder.verdict, content)
     return content
+
+
+def _approximation(folder: StudyFolder) -> dict[str, Any] | None:
+    """Say what is to be known of an approximation of all rows; None where there is none."""
+    found = records.read_json(folder.approximation)
+    if not found["asked"]:
+        return None
+    last = found["increments"][-1] if found["increments"] else None
+    names = ("verdict", "reasons", "guide", "rows", "converged", "steps", "seconds")
+    return {**{name: found[name] for name in names}, "khat": last and last["khat"]}
 
 
 def _simulated(folder: StudyFolder) -> dict[tuple[str, ...], float]:

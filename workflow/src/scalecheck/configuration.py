@@ -11,12 +11,6 @@ from scalecheck import schema
 from scalecheck.errors import StudyError
 from scalecheck.study import Study, section_of
 
-# Keys that the schema has from the start and that later work will honour: the values refused until
-# then (None: all but the default), and what to do meanwhile.
-_LATER: dict[str, tuple[tuple[Any, ...] | None, str]] = {
-    "approximation": (("always",), "the variational approximation is not built yet: use auto or never"),
-}  # fmt: skip
-
 
 def build(given: Mapping[str, Any], file: str) -> Study:
     """Validate settings as given, fill in the defaults and freeze them.
@@ -34,7 +28,6 @@ def build(given: Mapping[str, Any], file: str) -> Study:
         One line that names the file, the key, the rule and the value.
     """
     settings = schema.validate(dict(given), file)
-    _refuse_later(settings, file)
     _decide_warm(settings, file)
     folder = Path(file).parent
     data, model = settings["data"], settings["model"]
@@ -49,15 +42,6 @@ def build(given: Mapping[str, Any], file: str) -> Study:
     settings["results"] = str(Path(settings["results"]))  # `results/` would double the slash
     values = {name: section_of(name, value) for name, value in settings.items()}
     return Study(**values)
-
-
-def _refuse_later(settings: dict[str, Any], file: str) -> None:
-    known = schema.keys()
-    for key, (refused, reason) in _LATER.items():
-        section, _, name = key.rpartition(".")
-        value = settings[section][name] if section else settings[name]
-        if value != known[key]["default"] and (refused is None or value in refused):
-            raise StudyError(f"{file}: {key} is {json.dumps(value)}, but {reason}")
 
 
 def _decide_warm(settings: dict[str, Any], file: str) -> None:

@@ -66,7 +66,7 @@ def assess(z: NDArray, energy: NDArray, names: Sequence[str]) -> Health:
     """
     if not names:
         return Health(np.nan, np.nan, np.nan, "")
-    rhat, ess = _rhat_and_ess(z)
+    rhat, ess = rhat_and_ess(z)
     e_bfmi = np.asarray(array_stats.bfmi(energy.astype("float64"), chain_axis=0, draw_axis=1))
     worst, fewest = int(np.argmax(rhat)), int(np.argmin(ess))
     needed, reason = lowest_ess(len(names)), ""
@@ -84,12 +84,12 @@ def assess(z: NDArray, energy: NDArray, names: Sequence[str]) -> Health:
 
 def usable(z: NDArray) -> bool:
     """Whether draws `(chain, draw, d)` suffice for the checks."""
-    rhat, ess = _rhat_and_ess(z)
+    rhat, ess = rhat_and_ess(z)
     return bool((rhat <= HIGHEST_RHAT).all() and (ess >= lowest_ess(z.shape[-1])).all())
 
 
-def _rhat_and_ess(z: NDArray) -> tuple[NDArray, NDArray]:
-    """Both `(d,)`; a parameter that never moved has an infinite R-hat and no effective draw."""
+def rhat_and_ess(z: NDArray) -> tuple[NDArray, NDArray]:
+    """Both `(d,)`, of draws `(chain, draw, d)`; what never moved has an infinite R-hat and no effective draw."""
     by_parameter = np.moveaxis(z, -1, 0).astype("float64")
     with np.errstate(invalid="ignore", divide="ignore"):
         rhat = array_stats.rhat(by_parameter, chain_axis=1, draw_axis=2)

@@ -105,6 +105,20 @@ class StudyFolder:
         """A row per candidate of the search for remedies."""
         return self.path / "remedies.csv"
 
+    @property
+    def approximation(self) -> Path:
+        """The approximation of all rows and whether to believe it, or why there is none."""
+        return self.path / "approximation.json"
+
+    @property
+    def approximate_posterior(self) -> Path:
+        """Draws of the approximation of all rows."""
+        return self.path / "approximation.nc"
+
+    def approximating(self, name: str) -> Path:
+        """What is kept of an approximation while it runs."""
+        return self.path / "approximating" / name
+
     def table(self, name: str) -> Path:
         """A tidy table of the checks."""
         return self.path / "checks" / f"{name}.csv"

@@ -91,6 +91,21 @@ class VerdictSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class VariationalSettings:
+    """How all rows are approximated: family, rows of a minibatch, steps at most, data sets simulated."""
+
+    guide: Literal["mean_field", "low_rank", "flow"]
+    batch: int | None
+    steps: int
+    simulate: int
+
+
+def may_approximate(approximation: str, budget: BudgetSettings) -> bool:
+    """Whether all rows may have to be approximated: always, or where there is a budget that can be exceeded."""
+    return approximation == "always" or (approximation == "auto" and budget.seconds is not None)
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """All settings of a study, spelled as in the study file."""
 
@@ -105,6 +120,7 @@ class Study:
     budget: BudgetSettings
     verdict: VerdictSettings
     approximation: str
+    variational: VariationalSettings
     remedies: str
     batches: int
 

@@ -54,8 +54,26 @@ class UnitScores(NamedTuple):
     unit: NDArray
 
 
-class _Shape(NamedTuple):
-    """What a program is compiled for."""
+class Parts(NamedTuple):
+    """What the parts of a log density are computed for.
+
+    Attributes
+    ----------
+    function
+        The model as a function of its arrays.
+    observed
+        Name of the observed site.
+    vector
+        Layout of the compared parameters.
+    hidden
+        Latent sites of units or rows.
+    unit
+        `data.unit`.
+    n_units
+        Units of these rows.
+    standardised
+        Whether located and scaled coordinates of latent sites are held fixed.
+    """
 
     function: Function
     observed: str
@@ -92,7 +110,7 @@ def unit_scores(
     draws = _draws(likelihood, pooled, unit)
     if isinstance(draws, str):
         return draws
-    shape = _Shape(
+    shape = Parts(
         likelihood.function(rows.counts),
         likelihood.observed,
         likelihood.vector,
@@ -146,12 +164,14 @@ def _draws(
     return theta[chosen], latent
 
 
-def _program(shape: _Shape) -> Function:
+def _program(shape: Parts) -> Function:
     """Compile `(draws, arrays, unit, moved) -> scores (rows, d), whether a unit that stands still follows`."""
 
     def total(theta: Any, latent: Any, arrays: Any, unit: Any) -> Any:
         def add(total: Any, draw: Any) -> Any:
-            parts = jax.jacfwd(lambda theta: _log_density(shape, theta, draw[1], arrays))(draw[0])
+            parts = jax.jacfwd(lambda theta: log_density_parts(shape, theta, draw[1], arrays))(
+                draw[0]
+            )
             return jax.tree.map(jnp.add, total, parts), None
 
         n_rows, d = len(unit), theta.shape[1]
@@ -169,15 +189,30 @@ def _program(shape: _Shape) -> Function:
     return program
 
 
-def _log_density(
-    shape: _Shape,
+def log_density_parts(
+    shape: Parts,
     theta: jax.Array,
     latent: Mapping[str, jax.Array],
     arrays: Any,
     *,
     held: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
-    """Log density of the outcome and the latent sites: what belongs to each row, and to each unit."""
+    """Log density of the outcome and the latent sites: what belongs to each row, and to each unit.
+
+    Parameters
+    ----------
+    theta
+        `(d,)` the compared parameters, unconstrained; their own density is left out.
+    latent
+        Value `(...)` of each hidden site.
+    held
+        Whether coordinates of latent sites are held fixed, for a gradient.
+
+    Returns
+    -------
+    tuple
+        Scalars of rows, `(rows,)`, and of units, `(unit,)`.
+    """
     coordinates: dict[str, jax.Array] = {}
     z = shape.vector.unpack(theta)
 
@@ -250,7 +285,7 @@ def _located(distribution: dist.Distribution) -> Transform | None:
 
 
 def _followed(
-    shape: _Shape, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
+    shape: Parts, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
 ) -> jax.Array:
     """Whether the density of a unit changes as only others' latent sites do."""
     columns = {site.name: site.plates[0] for site in shape.hidden}
@@ -261,7 +296,9 @@ def _followed(
         direction = jax.random.normal(jax.random.key(1), values.shape)
         tangent[name] = direction * mask.reshape(*mask.shape, *(1,) * (values.ndim - axis - 1))
     of_row, of_unit = jax.jvp(
-        lambda latent: _log_density(shape, theta, latent, arrays, held=False), (latent,), (tangent,)
+        lambda latent: log_density_parts(shape, theta, latent, arrays, held=False),
+        (latent,),
+        (tangent,),
     )[1]
     still = (
         jnp.abs(jnp.where(moved[unit], 0, of_row)).max(),

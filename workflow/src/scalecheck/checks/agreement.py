@@ -189,7 +189,7 @@ def _parameters(subsets: Moments, prior: Prior, names: Sequence[str]) -> pd.Data
     table = pd.DataFrame({"parameter": list(names), "statistic": statistic, "df": df})
     table["p_upper"] = np.where(ratio < IDENTIFIED, chi2.sf(statistic, df), np.nan)
     table["p_lower"] = np.where(ratio < IDENTIFIED, chi2.cdf(statistic, df), np.nan)
-    table["p_holm"] = _holm(table["p_upper"].to_numpy())
+    table["p_holm"] = holm(table["p_upper"].to_numpy())
     return table
 
 
@@ -197,8 +197,8 @@ def _no_parameters() -> pd.DataFrame:
     return pd.DataFrame(columns=["parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"])
 
 
-def _holm(p: np.ndarray) -> np.ndarray:
-    """Adjust p-values for their number (Holm 1979); NaN stays and is not counted."""
+def holm(p: np.ndarray) -> np.ndarray:
+    """Adjust p-values `(n,)` for their number (Holm 1979); NaN stays and is not counted."""
     order = np.argsort(p)  # NaN last
     n_tests = int(np.isfinite(p).sum())
     steps = p[order] * np.maximum(n_tests - np.arange(len(p)), 1)

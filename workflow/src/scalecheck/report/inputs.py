@@ -31,6 +31,8 @@ class ReportInputs:
         The resolved study.
     versions
         What computed the fits: packages, python, device, dtype.
+    approximation
+        `approximation.json`; empty where the study has none.
     dropped
         Counts of what was left out before the fits, by a phrase that says what it is.
     remedies
@@ -48,6 +50,7 @@ class ReportInputs:
     dropped: Mapping[str, int] = field(default_factory=dict)
     remedies: Mapping[str, Any] = field(default_factory=dict)
     truth: Mapping[str, float] = field(default_factory=dict)
+    approximation: Mapping[str, Any] = field(default_factory=dict)
 
 
 _TABLES = (
@@ -72,6 +75,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
         The whole study, as `study.parse_sections` gives it.
     """
     fits = records.read_table(folder.table("fits"))
+    verdict = records.read_json(folder.verdict)
     done = fits[fits.status == "done"]
     last = records.read_json(folder.record(done.fit.iloc[-1])) if len(done) else {}
     device = {name: last[name] for name in ("device", "platform", "dtype") if name in last}
@@ -85,7 +89,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
     if searched:
         tables["remedies"] = records.read_table(folder.remedies_table)
     return ReportInputs(
-        verdict=records.read_json(folder.verdict),
+        verdict=verdict,
         fits=fits,
         estimates=records.read_table(folder.table("estimates")),
         tables=tables,
@@ -97,4 +101,8 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
         },
         remedies=records.read_json(folder.remedies) if searched else {},
         truth=read_truth(settings["data"].truth) if settings["data"].truth else {},
+        # One that is left from other settings is not of this verdict.
+        approximation=records.read_json(folder.approximation)
+        if verdict.get("approximation")
+        else {},
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scalecheck.report import captions, numbers, plots, tables, words
+from scalecheck.report import approximation, captions, numbers, plots, tables, words
 from scalecheck.report.blind import blind_spots
 from scalecheck.report.effort import chains_of, effort, per_fit, sampled
 from scalecheck.report.forest import chosen_parameters, forest
@@ -48,6 +48,7 @@ class Page(NamedTuple):
     cost: Picture | None
     outlook: Picture | None
     remedies: Remedies | None
+    approximation: approximation.Section | None
     cost_by_kind: Table
     cost_per_fit: Table
     health_summary: str
@@ -114,6 +115,7 @@ def _page(inputs: ReportInputs) -> Page:
         cost=_cost(inputs, done),
         outlook=_outlook(inputs, done),
         remedies=remedies_of(inputs),
+        approximation=approximation.section(inputs.approximation) if inputs.approximation else None,
         cost_by_kind=tables.cost_by_kind(fits),
         cost_per_fit=tables.cost_per_fit(fits),
         health_summary=captions.health(fits),

@@ -1,0 +1,175 @@
+"""Whether to believe an approximation: arrays in, a verdict out."""
+
+import intercepts
+import jax
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal, norm
+
+from scalecheck.variational import belief, khat, shrinkage, symmetry
+
+N_DRAWS = 4000
+NAMES = ("a", "b")
+ROOT = np.linalg.cholesky([[1.0, 0.9], [0.9, 1.0]])
+RNG = np.random.default_rng(1)
+NUTS = RNG.standard_normal((N_DRAWS, 2)) @ ROOT.T
+ESS = np.full(2, float(N_DRAWS))
+
+GAUSSIANS = {
+    "exact": (RNG.standard_normal((1000, 2)) @ ROOT.T, 0.2, "believable", "means are off by"),
+    "mean-field": (np.sqrt(0.19) * RNG.standard_normal((1000, 2)), 1.1, "means only", "times that of NUTS"),
+    "tails": (RNG.standard_normal((1000, 2)) @ ROOT.T, 0.9, "means only", "k-hat is 0.90"),
+    "wrong mean": (0.5 + RNG.standard_normal((1000, 2)) @ ROOT.T, 0.2, "do not use", "the mean of"),
+}  # fmt: skip
+
+
+def compared(draws, shape, rows=1000):
+    return belief.Compared(rows, belief.margins_of(NUTS, ESS, draws), shape)
+
+
+@pytest.mark.parametrize("name", GAUSSIANS)
+def test_a_known_case_gets_its_verdict(name):
+    draws, shape, verdict, words = GAUSSIANS[name]
+    found = belief.believe([compared(draws, shape)], NAMES, 10_000, ())
+    assert found.verdict == verdict
+    assert words in found.reasons[0]
+
+
+def test_errors_that_are_not_symmetric_forbid_the_means():
+    draws, shape, *_ = GAUSSIANS["exact"]
+    found = belief.believe([compared(draws, shape)], NAMES, 10_000, ("b",))
+    assert found.verdict == "do not use"
+    assert "errors of b are not symmetric" in found.reasons[0]
+
+
+def test_without_an_increment_nothing_is_known():
+    assert belief.believe([], NAMES, 10_000, ()).verdict == "not known"
+
+
+@pytest.mark.parametrize(("step", "verdict"), [(0.0, "believable"), (0.04, "do not use")])
+def test_a_shift_that_grows_with_the_rows_counts_at_all_rows(step, verdict):
+    rows = np.array([1000, 2000, 4000, 8000])
+    margins = [
+        belief.Margins(np.array([step * i, 0.0]), np.full(2, 1e-3), np.zeros(2), np.full(2, 1e-3))
+        for i in range(4)
+    ]
+    increments = [
+        belief.Compared(n, one, 0.2) for n, one in zip(rows.tolist(), margins, strict=True)
+    ]
+    found = belief.believe(increments, NAMES, 8000 * 2**6, ())
+    assert found.verdict == verdict
+    assert found.correction is not None
+    low, median, high = found.correction.shift[0]
+    assert low < median < high
+    assert median == pytest.approx(-9 * step, abs=1e-9)
+
+
+def test_an_extrapolation_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    rows = np.array([1e3, 2e3, 4e3, 8e3])
+    truth, sd, n = 0.1, 0.05, 4000
+    y = truth * np.log(rows / 1e5)[:, None] + sd * rng.standard_normal((4, n))
+    low, _, high = belief.extrapolate(rows, y, np.full(y.shape, 0.01), 100_000).T
+    covered = ((low < 0) & (high > 0)).mean()
+    # Never less than what Monte Carlo errors make it, hence rather more.
+    assert 0.9 - 4 * np.sqrt(0.09 / n) < covered < 0.93
+
+
+def test_margins_are_in_monte_carlo_errors_of_the_truth():
+    rng = np.random.default_rng(3)
+    nuts, other = rng.standard_normal((400, 2000)), 0.1 + 1.2 * rng.standard_normal((300, 2000))
+    found = belief.margins_of(nuts, np.full(2000, 400.0), other)
+    for value, error, truth in (
+        (found.shift, found.shift_mcse, 0.1),
+        (found.log_sd, found.log_sd_mcse, np.log(1.2)),
+    ):
+        z = (value - truth) / error
+        assert abs(z.std() - 1) < 0.08
+
+
+# ---- k-hat
+
+
+@pytest.mark.parametrize(("sd", "shape"), [(0.8, -np.inf), (1.3, 1 - 1 / 1.69), (2.0, 0.75)])
+def test_khat_is_the_index_of_the_tail(sd, shape):
+    # Ratios of N(0, sd) to N(0, 1) have the tail index 1 - 1 / sd^2; those of a narrower one are bounded.
+    x = np.random.default_rng(4).standard_normal((40, 4000))
+    found = [khat.khat(norm.logpdf(one, scale=sd) - norm.logpdf(one)) for one in x]
+    # A regularly varying tail times a power of its logarithm: the estimate is biased by less than .15.
+    assert (
+        np.mean(found) == pytest.approx(shape, abs=0.15)
+        if np.isfinite(shape)
+        else np.mean(found) < 0.1
+    )
+
+
+def test_khat_of_a_constant_ratio_is_nothing():
+    assert khat.khat(np.full(100, 3.0)) == 0.0
+
+
+@pytest.fixture(scope="module")
+def clinics():
+    """Forty clinics of ten rows, and draws around their estimate."""
+    rng = np.random.default_rng(5)
+    data = intercepts.simulate(rng, 40, 10)
+    theta, _ = intercepts.around(rng, data, 300)
+    return data, theta, rng
+
+
+@pytest.mark.parametrize("written", ["centred", "not_centred"])
+def test_the_marginal_density_is_exact_up_to_its_error(clinics, written):
+    data, theta, rng = clinics
+    with jax.enable_x64(True):
+        likelihood = intercepts.likelihood(getattr(intercepts, written), data)
+        fit = intercepts.fit(rng, data, theta, standardised=written == "not_centred")
+        own = {"u": fit.tree["posterior"]["u"].to_numpy()[0]}
+        found, noise = khat.log_marginal(likelihood, data.values(), own, theta[:60], jax.random.PRNGKey(6))  # fmt: skip
+    exact = np.array([log_marginal(data, one) for one in theta[:60]])
+    apart = found - exact
+    assert 0 < noise < 1.5
+    assert apart.std() == pytest.approx(noise, rel=4 / np.sqrt(120) + 0.2)
+
+
+def log_marginal(data, theta):
+    """Log density of the rows and of theta as sampled: two normals, two half-normals by their logs."""
+    mu, beta, log_tau, log_sigma = theta
+    tau, sigma = np.exp([log_tau, log_sigma])
+    n_rows = data.y.shape[1]
+    covariance = sigma**2 * np.eye(n_rows) + tau**2
+    residual = data.y - mu - beta * data.x
+    prior = norm.logpdf([mu, beta], scale=3).sum() + norm.logpdf([tau, sigma], scale=3).sum()
+    rows = multivariate_normal(np.zeros(n_rows), covariance).logpdf(residual).sum()
+    return rows + prior + log_tau + log_sigma
+
+
+# ---- simulated data sets
+
+
+def test_symmetric_errors_are_called_biased_as_often_as_the_level_says():
+    rng = np.random.default_rng(7)
+    wide = 0.5 + 0.5 * np.sign(rng.standard_normal((50, 400))) * rng.uniform(size=(50, 400)) ** 0.3
+    found = symmetry.symmetry([str(i) for i in range(400)], wide)
+    assert abs((found.p < 0.05).mean() - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 400)
+    assert found.biased == ()
+
+
+def test_errors_to_one_side_are_called_biased():
+    even = (np.arange(50) + 0.5) / 50
+    below = np.stack([even, even**3], axis=1)
+    assert symmetry.symmetry(NAMES, below).biased == ("b",)
+
+
+# ---- shrinkage
+
+
+def test_a_unit_is_shrunk_as_the_closed_form_says(clinics):
+    data, theta, _ = clinics
+    at = theta.mean(axis=0)
+    mean, variance, residual = intercepts.conditional(data, at)
+    with jax.enable_x64(True):
+        likelihood = intercepts.likelihood(intercepts.centred, data)
+        (found,) = shrinkage.shrinkage(likelihood, data.values(), at, {"u": mean + at[0]})
+    tau2, sigma2, n_rows = np.exp(2 * at[2]), np.exp(2 * at[3]), data.y.shape[1]
+    alone = residual.sum(axis=1) / sigma2 / (0.01 / tau2 + n_rows / sigma2) + at[0]
+    np.testing.assert_allclose(found.separate, alone, atol=1e-4)
+    assert found.slope == pytest.approx((0.01 / tau2 + n_rows / sigma2) * variance, rel=1e-3)

@@ -1,0 +1,206 @@
+"""The approximation: what is fitted, when it has converged, and what is made of it."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+import small_studies
+
+from scalecheck import chain, posterior_file, records
+from scalecheck.checkpoint import Keeper
+from scalecheck.errors import StudyError
+from scalecheck.report import approximation as page
+from scalecheck.study import VariationalSettings, parse_sections
+from scalecheck.variational import approximate, ascent, guides, job, target
+from scalecheck.variational.programs import Problem, Programs
+
+KEY = jax.random.PRNGKey(5)
+COVARIANCE = jnp.array([[1.0, 0.9], [0.9, 1.0]])
+MEAN = jnp.array([0.5, -1.0])
+MEAN_FIELD = VariationalSettings("mean_field", None, 20_000, 0)
+
+
+def silent(line):
+    pass
+
+
+# ---- what is fitted
+
+
+@functools.cache
+def fitted(name):
+    """A family fitted to a normal with correlation .9, both of its dimensions shared by all rows."""
+    guide = guides.guide_of(name, jnp.zeros(2), 2)
+
+    def model(arrays):
+        parts = [
+            numpyro.sample(part, dist.Normal(jnp.zeros(size)).to_event(1).mask(False))
+            for part, size in guide.sites.items()
+        ]
+        log_density = dist.MultivariateNormal(MEAN, COVARIANCE).log_prob(jnp.concatenate(parts))
+        numpyro.factor("log_density", log_density)
+
+    problem = Problem(guide, model, {"y": np.zeros(1, "float32")}, 1, 2)
+    programs = Programs(problem)
+    found = ascent.maximise(problem, programs, 20_000, KEY, silent)
+    return problem, programs, found
+
+
+@pytest.mark.parametrize(
+    ("name", "sd"), [("mean_field", np.sqrt(1 - 0.81)), ("low_rank", 1.0), ("flow", 1.0)]
+)
+def test_a_family_finds_its_best_member(name, sd):
+    problem, _, found = fitted(name)
+    assert found.converged
+    draws = np.asarray(problem.guide.draw(found.params, KEY, 4000))
+    apart = (draws.mean(axis=0) - MEAN) / sd
+    assert np.abs(apart).max() < ascent.TOLERANCE + 4 / np.sqrt(4000)
+    log_ratio = np.log(draws.std(axis=0) / sd)
+    assert np.abs(log_ratio).max() < ascent.TOLERANCE + 4 / np.sqrt(8000)
+
+
+@pytest.mark.parametrize("name", ["mean_field", "low_rank", "flow"])
+def test_the_density_of_the_shared_parameters_is_that_of_their_draws(name):
+    problem, _, found = fitted(name)
+    # The mean of p / q over draws from q is one for any normalised p that q covers.
+    draws = problem.guide.draw(found.params, KEY, 4000)
+    log_q = problem.guide.log_density_shared(found.params, draws)
+    narrow = dist.MultivariateNormal(MEAN, 0.1 * (COVARIANCE if name != "mean_field" else jnp.eye(2)))  # fmt: skip
+    ratio = np.exp(np.asarray(narrow.log_prob(draws) - log_q))
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio))
+
+
+def test_the_flow_follows_a_correlation():
+    problem, _, found = fitted("flow")
+    draws = np.asarray(problem.guide.draw(found.params, KEY, 4000))
+    assert abs(np.arctanh(np.corrcoef(draws.T)[0, 1]) - np.arctanh(0.9)) < 0.15
+
+
+class StopAfter(Keeper):
+    """A keeper whose job is told to end after some windows."""
+
+    left = 3
+
+    def keep(self, take):
+        self.left -= 1
+        self._is_told_to_end = self.left <= 0
+        super().keep(take)
+
+
+def test_a_killed_fit_goes_on_with_the_same_bits(tmp_path):
+    problem, programs, found = fitted("mean_field")
+    with pytest.raises(SystemExit):
+        keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
+        ascent.maximise(problem, programs, 20_000, KEY, silent, keeper)
+    keeper = Keeper(tmp_path / "kept", "same", 1e9, silent)
+    again = ascent.maximise(problem, programs, 20_000, KEY, silent, keeper)
+    assert again.rounds == found.rounds
+    jax.tree.map(np.testing.assert_array_equal, again.params, found.params)
+
+
+def test_a_fit_that_is_out_of_steps_has_not_converged_and_says_so():
+    problem, programs, _ = fitted("mean_field")
+    found = ascent.maximise(problem, programs, 400, KEY, silent)
+    assert not found.converged
+    assert "400 steps" in found.reason
+
+
+# ---- rows
+
+
+MEAN_OF_ROWS = """
+def model(x, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mu + x.mean(), 1.0), obs=y - y.mean() if y is not None else None)
+"""
+
+
+@pytest.fixture(scope="module")
+def rows(conjugate):
+    return conjugate.whole()
+
+
+@pytest.mark.parametrize("size", [None, 50], ids=["all rows", "minibatches"])
+def test_the_posterior_of_a_normal_mean_is_found(rows, size):
+    y = rows.values[0]["y"]
+    exact, sd = y.sum() / (len(y) + 1), (len(y) + 1) ** -0.5
+    found = approximate.approximate(rows, VariationalSettings("mean_field", size, 20_000, 0), KEY, silent)  # fmt: skip
+    assert found.found.converged
+    assert abs(found.shared.mean() - exact) < (ascent.TOLERANCE + 4 / np.sqrt(1000)) * sd
+    assert abs(np.log(found.shared.std() / sd)) < ascent.TOLERANCE + 4 / np.sqrt(2000)
+
+
+def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path):
+    table = pd.DataFrame({"x": np.linspace(0, 3, 120), "y": np.linspace(-1, 1, 120) ** 2})
+    small = small_studies.make(tmp_path, table, MEAN_OF_ROWS)
+    batch = small.whole()
+    layout = target.layout_of(batch)
+    with pytest.raises(StudyError, match=r"variational.batch is 50, .* \(all rows\)"):
+        target.check_minibatches(batch, layout, jnp.zeros(1), 50)
+
+
+# ---- the job
+
+
+def settled(conjugate, **settings):
+    """The job of the conjugate study with other settings."""
+    sections = json.loads(conjugate.study.sections()) | settings
+    raw = json.dumps(sections)
+    return chain.Job(conjugate.folder, parse_sections(raw), sections, small_studies.DEVICE, (0, 0), silent)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def written(conjugate):
+    variational = {"guide": "mean_field", "batch": None, "steps": 20_000, "simulate": 12}
+    job.write_approximation(settled(conjugate, approximation="always", variational=variational))
+    return records.read_json(conjugate.folder.approximation)
+
+
+def test_an_exact_approximation_is_believable(written):
+    assert written["verdict"] == "believable", written["reasons"]
+    assert written["converged"]
+    assert [one["rows"] for one in written["increments"]] == [64, 214]
+    assert all(one["khat"] <= 0.7 for one in written["increments"])
+    assert written["symmetry"]["n_data_sets"] == 12
+
+
+def test_draws_of_the_approximation_are_an_arviz_tree(conjugate, written):
+    tree = posterior_file.read_posterior(conjugate.folder.approximate_posterior)
+    assert tree["posterior"]["mu"].dims == ("chain", "draw")
+    z = tree["unconstrained_posterior"]["z"].to_numpy()
+    assert z.mean() == pytest.approx(written["mean"][0], abs=1e-6)
+    assert not conjugate.folder.approximating("").exists()
+
+
+def test_the_page_shows_every_increment_and_parameter(written):
+    section = page.section(written)
+    assert [row.cells[0] for row in section.increments.rows] == ["64 rows", "214 rows"]
+    assert [row.cells[0] for row in section.parameters.rows] == ["mu"]
+    assert section.development is not None
+    assert section.shrinkage is None  # no units
+    assert "all 214 rows" in section.sentence
+
+
+@pytest.mark.parametrize(
+    ("records_", "seconds", "asked"),
+    [
+        (
+            [{"status": "skipped", "reason": "budget.seconds is 5: the increments so far"}],
+            5.0,
+            True,
+        ),
+        ([{"status": "skipped", "reason": "increment-02 was found to break"}], 5.0, False),
+        ([], 1e9, False),
+    ],
+)
+def test_auto_approximates_where_the_budget_is_exceeded(conjugate, records_, seconds, asked):
+    budget = {"seconds": seconds, "price_per_hour": None}
+    found = job.reason_against(settled(conjugate, approximation="auto", budget=budget), records_)
+    assert (found == "") == asked

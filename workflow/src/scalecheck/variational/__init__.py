@@ -1,0 +1,1 @@
+"""The fast approximation of all rows by variational inference, and whether to believe it."""

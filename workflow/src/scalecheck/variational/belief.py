@@ -1,0 +1,247 @@
+"""Whether to believe an approximation, from increments where NUTS ran as well: arrays in, a verdict out.
+
+Means can be used where they are off by little of a standard deviation: at a fifth of it a 95 % interval still covers
+94.5 %. Everything can be used where standard deviations are right to a quarter as well (intervals of nominal 95 %
+then cover 88 to 99 %), the tails are covered (k-hat at most .7) and no bias is seen over simulated data sets. Y. Yao et
+al., "Yes, but did it work?", arXiv:1802.02538; A. Dhaka et al., arXiv:2103.01085; on errors of means and standard
+deviations as what counts: TADDAA, arXiv:2302.12419.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t as student
+
+NDArray = np.ndarray
+Interval = tuple[float, float, float]
+
+# In NUTS standard deviations; of log ratios of standard deviations; of the shape of the tail.
+MOST_SHIFT, MOST_LOG_SD, MOST_KHAT = 0.2, float(np.log(1.25)), 0.7
+# An error counts as beyond a bound once it is so by so many Monte Carlo errors.
+_ERRORS = 2.0
+_PROBABILITIES = (0.05, 0.5, 0.95)
+
+
+class Margins(NamedTuple):
+    """How an approximation differs from NUTS, by parameter, all `(parameter,)`.
+
+    Attributes
+    ----------
+    shift, shift_mcse
+        Difference of means over the NUTS standard deviation, and its Monte Carlo error.
+    log_sd, log_sd_mcse
+        Log ratio of standard deviations, approximation over NUTS, and its Monte Carlo error.
+    """
+
+    shift: NDArray
+    shift_mcse: NDArray
+    log_sd: NDArray
+    log_sd_mcse: NDArray
+
+
+class Compared(NamedTuple):
+    """An approximation and NUTS on the same rows.
+
+    Attributes
+    ----------
+    rows
+        How many.
+    margins
+        Of the compared parameters.
+    khat
+        Of the compared parameters jointly; None where it cannot be had.
+    """
+
+    rows: int
+    margins: Margins
+    khat: float | None
+
+
+class Correction(NamedTuple):
+    """What would have to be added to approximate results of all rows; `(parameter, 3)`: low, median, high (90 %).
+
+    Attributes
+    ----------
+    shift
+        Of the mean, in posterior standard deviations.
+    log_sd
+        Of the log standard deviation.
+    """
+
+    shift: NDArray
+    log_sd: NDArray
+
+
+class Belief(NamedTuple):
+    """Whether to believe an approximation.
+
+    Attributes
+    ----------
+    verdict
+        `believable`, `means only`, `do not use`, or `not known`.
+    reasons
+        What it rests on: sentences, the worst first.
+    correction
+        At all rows; None from fewer than three increments.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+    correction: Correction | None
+
+
+def margins_of(nuts: NDArray, ess: NDArray, approximate: NDArray) -> Margins:
+    """Compare draws of the same parameters.
+
+    Parameters
+    ----------
+    nuts
+        `(draw, parameter)`, all chains.
+    ess
+        Effective draws `(parameter,)` of NUTS.
+    approximate
+        `(draw, parameter)`, independent.
+    """
+    sd, other = nuts.std(axis=0, ddof=1), approximate.std(axis=0, ddof=1)
+    ratio, n = other / sd, len(approximate)
+    return Margins(
+        (approximate.mean(axis=0) - nuts.mean(axis=0)) / sd,
+        np.sqrt(1 / ess + ratio**2 / n),
+        np.log(ratio),
+        # Of a normal: the relative error of a standard deviation is 1 / sqrt(2 n).
+        np.sqrt(1 / (2 * ess) + 1 / (2 * n)),
+    )
+
+
+def believe(
+    increments: Sequence[Compared], names: Sequence[str], n_rows: int, biased: Sequence[str]
+) -> Belief:
+    """Judge an approximation of all rows.
+
+    The largest increment decides; what its errors grow to at all rows can only make it worse, where the 90 % interval
+    of the extrapolation lies beyond a bound as a whole.
+
+    Parameters
+    ----------
+    increments
+        In growing order.
+    names
+        Of the parameters.
+    n_rows
+        All rows.
+    biased
+        Parameters whose errors over simulated data sets are not symmetric (VSBC), adjusted by Holm.
+    """
+    if not increments:
+        reason = "no increment has a NUTS fit that can be used, to be compared with"
+        return Belief("not known", (reason,), None)
+    last = increments[-1]
+    correction = _correction(increments, n_rows)
+    means, others = (
+        _means(last, names, correction, n_rows),
+        _spread(last, names, correction, n_rows),
+    )
+    if biased:
+        means.append(
+            f"over simulated data sets the errors of {', '.join(biased)} are not symmetric"
+        )
+    if means:
+        return Belief("do not use", (*means, *others), correction)
+    if others:
+        return Belief("means only", tuple(others), correction)
+    return Belief("believable", (_praise(last),), correction)
+
+
+def _means(
+    last: Compared, names: Sequence[str], correction: Correction | None, n_rows: int
+) -> list[str]:
+    shift, error = last.margins.shift, last.margins.shift_mcse
+    worst = int(np.argmax(np.abs(shift) - _ERRORS * error))
+    found = []
+    if abs(shift[worst]) - _ERRORS * error[worst] > MOST_SHIFT:
+        found.append(
+            f"at {last.rows:,} rows the mean of {names[worst]} is off by {shift[worst]:+.2f} posterior sds"
+            f" (+- {error[worst]:.2f}; at most {MOST_SHIFT:g})"
+        )
+    return found + _beyond(correction and -correction.shift, MOST_SHIFT, names, n_rows, "the mean")
+
+
+def _spread(
+    last: Compared, names: Sequence[str], correction: Correction | None, n_rows: int
+) -> list[str]:
+    log_sd, error = last.margins.log_sd, last.margins.log_sd_mcse
+    worst = int(np.argmax(np.abs(log_sd) - _ERRORS * error))
+    found = []
+    if abs(log_sd[worst]) - _ERRORS * error[worst] > MOST_LOG_SD:
+        found.append(
+            f"at {last.rows:,} rows the sd of {names[worst]} is {np.exp(log_sd[worst]):.2f} times that of NUTS"
+            f" (between {np.exp(-MOST_LOG_SD):g} and {np.exp(MOST_LOG_SD):g} is asked for)"
+        )
+    if last.khat is not None and not last.khat <= MOST_KHAT:
+        found.append(f"at {last.rows:,} rows k-hat is {last.khat:.2f} (at most {MOST_KHAT:g})")
+    return found + _beyond(
+        correction and -correction.log_sd, MOST_LOG_SD, names, n_rows, "the log sd"
+    )
+
+
+def _beyond(
+    extrapolated: NDArray | None, most: float, names: Sequence[str], n_rows: int, what: str
+) -> list[str]:
+    if extrapolated is None:
+        return []
+    nearest = np.where(
+        extrapolated.min(axis=1) > 0, extrapolated.min(axis=1), -extrapolated.max(axis=1)
+    )
+    worst = int(np.argmax(nearest))
+    if nearest[worst] <= most:
+        return []
+    low, high = np.sort(extrapolated[worst])[[0, -1]]
+    return [f"at all {n_rows:,} rows {what} of {names[worst]} would be off by {low:+.2f} to {high:+.2f}"]  # fmt: skip
+
+
+def _praise(last: Compared) -> str:
+    tail = "" if last.khat is None else f", k-hat is {last.khat:.2f}"
+    return (
+        f"at {last.rows:,} rows means are off by {np.abs(last.margins.shift).max():.2f} posterior sds at most, sds by a"
+        f" factor of {np.exp(np.abs(last.margins.log_sd).max()):.2f}{tail}"
+    )
+
+
+def _correction(increments: Sequence[Compared], n_rows: int) -> Correction | None:
+    if len(increments) < 3:
+        return None
+    rows = np.array([one.rows for one in increments], "float64")
+    shift = np.stack([one.margins.shift for one in increments])
+    log_sd = np.stack([one.margins.log_sd for one in increments])
+    shift_mcse = np.stack([one.margins.shift_mcse for one in increments])
+    log_sd_mcse = np.stack([one.margins.log_sd_mcse for one in increments])
+    # What undoes a difference has its bounds the other way round.
+    return Correction(
+        -extrapolate(rows, shift, shift_mcse, n_rows)[:, ::-1],
+        -extrapolate(rows, log_sd, log_sd_mcse, n_rows)[:, ::-1],
+    )
+
+
+def extrapolate(rows: NDArray, y: NDArray, error: NDArray, n_rows: int) -> NDArray:
+    """Extrapolate lines in the log of the rows: low, median and high of a 90 % interval, `(parameter, 3)`.
+
+    Least squares; the residual variance is not taken to be less than what Monte Carlo errors make it.
+
+    Parameters
+    ----------
+    rows
+        `(increment,)`, three at least.
+    y, error
+        `(increment, parameter)` values, and their Monte Carlo errors.
+    n_rows
+        Where to.
+    """
+    x = np.log(rows) - np.log(n_rows)  # the intercept is at all rows
+    design = np.stack([np.ones(len(x)), x], axis=1)
+    found, *_ = np.linalg.lstsq(design, y, rcond=None)
+    df = len(x) - 2
+    residual = ((y - design @ found) ** 2).sum(axis=0) / df
+    variance = np.maximum(residual, (error**2).mean(axis=0))
+    sd = np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0])
+    return found[0][:, None] + sd[:, None] * student.ppf(_PROBABILITIES, df)

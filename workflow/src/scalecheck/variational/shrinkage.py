@@ -1,0 +1,109 @@
+"""How far units are drawn to their population: the estimate from a unit's rows alone beside its posterior."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.distributions import biject_to
+from scipy.optimize import minimize
+
+from scalecheck.likelihood import Likelihood
+from scalecheck.sites import traced
+from scalecheck.unit_scores import Parts, log_density_parts, no_unit_scores, unit_codes
+
+NDArray = np.ndarray
+
+# What is left of the population's prior, so that a flat curve has an estimate at all.
+_LEFT = 0.01
+_MOST_STEPS = 500
+
+
+class Shrunk(NamedTuple):
+    """A site of units, `(unit,)` each.
+
+    Attributes
+    ----------
+    site
+        Its name; `name[i]` for an element of vectors.
+    separate
+        Estimated from the unit's own rows.
+    posterior
+        Posterior mean by NUTS.
+    slope
+        Of the regression of the second on the first, a scalar: 1 where nothing is shrunk.
+    """
+
+    site: str
+    separate: NDArray
+    posterior: NDArray
+    slope: float
+
+
+def shrinkage(
+    likelihood: Likelihood,
+    values: Mapping[str, NDArray],
+    theta: NDArray,
+    own: Mapping[str, NDArray],
+) -> list[Shrunk]:
+    """Estimate every unit from its own rows, the prior of its latent sites reduced to a hundredth.
+
+    Parameters
+    ----------
+    values
+        Columns `(rows,)`.
+    theta
+        `(d,)` posterior mean of the compared parameters, unconstrained: noise and whatever else rows share.
+    own
+        Posterior means `(...)` of the sites of units, on the model's scale.
+    """
+    hidden = [site for site in likelihood.hidden if site.name in own]
+    if not hidden or len(hidden) < len(likelihood.hidden) or no_unit_scores(likelihood):
+        return []
+    if any("row" in site.indexed_by for site in hidden):
+        return []
+    rows = likelihood.rows(values)
+    n_units = int(unit_codes(likelihood, values).max()) + 1
+    function = likelihood.function(rows.counts)
+    parts = Parts(
+        function, likelihood.observed, likelihood.vector, likelihood.hidden, likelihood.unit, n_units, False
+    )  # fmt: skip
+    trace = traced(function, rows.arrays, jax.random.key(0))
+    changes = {site.name: biject_to(trace[site.name]["fn"].support) for site in hidden}
+    start = {name: changes[name].inv(jnp.asarray(own[name], "float64")) for name in changes}
+    flat, unravel = jax.flatten_util.ravel_pytree(start)
+
+    @jax.jit
+    def loss(flat: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def energy(flat: jax.Array) -> jax.Array:
+            latent = {name: changes[name](z) for name, z in unravel(flat).items()}
+            of_row, of_unit = log_density_parts(parts, jnp.asarray(theta), latent, arrays)
+            return -of_row.sum() - _LEFT * of_unit.sum()
+
+        return jax.value_and_grad(energy)(flat)
+
+    def objective(x: NDArray) -> tuple[float, NDArray]:
+        value, gradient = loss(jnp.asarray(x), rows.arrays)
+        return float(value), np.asarray(gradient, "float64")
+
+    found = minimize(
+        objective, np.asarray(flat), jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS}
+    )
+    separate = {n: np.asarray(changes[n](z)) for n, z in unravel(jnp.asarray(found.x)).items()}
+    return [
+        one
+        for site in hidden
+        for one in _of_site(site.name, site.plates[0][1], separate[site.name], own[site.name])
+    ]
+
+
+def _of_site(name: str, axis: int, separate: NDArray, posterior: NDArray) -> list[Shrunk]:
+    pairs = [
+        np.moveaxis(part, axis, 0).reshape(part.shape[axis], -1).T for part in (separate, posterior)
+    ]
+    elements = [name] if len(pairs[0]) == 1 else [f"{name}[{i}]" for i in range(len(pairs[0]))]
+    return [
+        Shrunk(element, x, y, float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 1.0)
+        for element, x, y in zip(elements, *pairs, strict=True)
+    ]

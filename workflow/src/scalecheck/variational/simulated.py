@@ -1,0 +1,78 @@
+"""Fit an approximation to many data sets simulated from the prior."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck import density
+from scalecheck.batches import Batch
+from scalecheck.program import Log
+from scalecheck.sites import observed_site
+from scalecheck.study import VariationalSettings
+from scalecheck.variational.approximate import problem_of
+from scalecheck.variational.ascent import maximise
+from scalecheck.variational.programs import Programs
+from scalecheck.variational.symmetry import Symmetry, symmetry
+from scalecheck.variational.target import arrays_of, first_guess, layout_of
+
+NDArray = np.ndarray
+
+_DRAWS = 500  # of each approximation, to count those below the truth
+
+
+def simulate(batch: Batch, settings: VariationalSettings, key: jax.Array, log: Log) -> Symmetry:
+    """Draw parameters and outcomes, fit each data set, and test the symmetry of the errors.
+
+    Parameters
+    ----------
+    batch
+        One fit, whose rows but for the outcome every data set has.
+    settings
+        `simulate` data sets.
+    """
+    starting, drawing, fitting = jax.random.split(key, 3)
+    layout = layout_of(batch)
+    first = first_guess(batch, layout, starting)
+    problem = problem_of(batch, layout, settings, first)
+    programs = Programs(problem)
+    keys = jax.random.split(drawing, settings.simulate)
+    truth, outcomes = _data_sets(batch, keys)
+    draw = jax.jit(lambda params, key: problem.guide.draw(params, key, _DRAWS))
+    below: list[NDArray] = []
+    n_open = 0
+    for number, key in enumerate(jax.random.split(fitting, settings.simulate)):
+        arrays = {**problem.arrays, batch.bound.outcome: outcomes[number]}
+        one = problem._replace(arrays=arrays)
+        found = maximise(one, programs, settings.steps, key, _silent)
+        drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
+        below.append((drawn < truth[number]).mean(axis=0))
+        n_open += not found.converged
+        if (number + 1) % 10 == 0:
+            log(f"simulated data sets: {number + 1} of {settings.simulate}")
+    if n_open:
+        log(f"simulated data sets: {n_open} of {settings.simulate} fits have not converged")
+    return symmetry(batch.vector.names, np.stack(below))
+
+
+def _silent(line: str) -> None:
+    """Let the lines of one fit of many go."""
+
+
+def _data_sets(batch: Batch, keys: jax.Array) -> tuple[NDArray, NDArray]:
+    """True parameters `(data set, n_shared)`, unconstrained, and outcomes `(data set, rows)`."""
+    function, outcome = batch.function, batch.bound.outcome
+    observed = observed_site(batch.bound, batch.sites).name
+    latent = [site.name for site in batch.sites if site.kind == "latent"]
+    arrays = arrays_of(batch)
+
+    @jax.jit
+    def draw(key: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        parameters, noise = jax.random.split(key)
+        drawn = density.prior_draws(function, latent, arrays, parameters[None])
+        values = {name: value[0] for name, value in drawn.items()}
+        z = density.unconstrain(function, values, arrays)
+        outcomes = density.predict(function, observed, outcome, values, arrays, noise)
+        return batch.vector.pack(z), outcomes.astype(arrays[outcome].dtype)
+
+    drawn = [draw(key, {name: jnp.asarray(v) for name, v in arrays.items()}) for key in keys]
+    return np.stack([np.asarray(z) for z, _ in drawn]), np.stack([np.asarray(y) for _, y in drawn])
