@@ -140,6 +140,11 @@ def choices(part: dict[str, Any]) -> list[Any]:
     return found + ([False, True] if "boolean" in part.get("type", "") else [])
 
 
+def yaml_of(value: Any) -> str:
+    """A scalar as YAML writes it."""
+    return yaml.safe_dump(value).splitlines()[0]
+
+
 def with_key(key: str, value: Any, folder: Path) -> dict[str, Any]:
     """The smallest study, with one key set."""
     for name in ("data.csv", "model.py"):
