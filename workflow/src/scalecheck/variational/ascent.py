@@ -107,6 +107,8 @@ def maximise(
         Of the problem, or of one of the same shape.
     most_steps
         Steps at most; a fit that needs more is not converged.
+    key
+        `(2,)` of all that is random.
     log
         Takes a line per round.
     keeper
