@@ -114,11 +114,11 @@ def test_a_fit_that_is_out_of_steps_has_not_converged_and_says_so():
 # ---- rows
 
 
-MEAN_OF_ROWS = """
+SUM_OF_ROWS = """
 def model(x, y=None):
     mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
     with numpyro.plate("rows", x.shape[0]):
-        numpyro.sample("y", dist.Normal(mu + x.mean(), 1.0), obs=y - y.mean() if y is not None else None)
+        numpyro.sample("y", dist.Normal(mu * x.sum() / 100, 1.0), obs=y)
 """
 
 
@@ -139,11 +139,11 @@ def test_the_posterior_of_a_normal_mean_is_found(rows, size):
 
 def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path):
     table = pd.DataFrame({"x": np.linspace(0, 3, 120), "y": np.linspace(-1, 1, 120) ** 2})
-    small = small_studies.make(tmp_path, table, MEAN_OF_ROWS)
+    small = small_studies.make(tmp_path, table, SUM_OF_ROWS)
     batch = small.whole()
     layout = target.layout_of(batch)
     with pytest.raises(StudyError, match=r"variational.batch is 50, .* \(all rows\)"):
-        target.check_minibatches(batch, layout, jnp.zeros(1), 50)
+        target.check_minibatches(batch, layout, jnp.ones(1), 50)
 
 
 # ---- the job
@@ -166,7 +166,7 @@ def written(conjugate):
 def test_an_exact_approximation_is_believable(written):
     assert written["verdict"] == "believable", written["reasons"]
     assert written["converged"]
-    assert [one["rows"] for one in written["increments"]] == [64, 214]
+    assert [one["rows"] for one in written["increments"]] == [8, 64, 214]
     assert all(one["khat"] <= 0.7 for one in written["increments"])
     assert written["symmetry"]["n_data_sets"] == 12
 
@@ -181,7 +181,7 @@ def test_draws_of_the_approximation_are_an_arviz_tree(conjugate, written):
 
 def test_the_page_shows_every_increment_and_parameter(written):
     section = page.section(written)
-    assert [row.cells[0] for row in section.increments.rows] == ["64 rows", "214 rows"]
+    assert [row.cells[0] for row in section.increments.rows] == ["8 rows", "64 rows", "214 rows"]
     assert [row.cells[0] for row in section.parameters.rows] == ["mu"]
     assert section.development is not None
     assert section.shrinkage is None  # no units

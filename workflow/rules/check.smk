@@ -100,7 +100,14 @@ rule approximate:
     params:
         engine=ENGINE_VERSION,
         settings=settings(
-            "seed", "data", "model", "sampler", "increments", "budget", "approximation", "variational"
+            "seed",
+            "data",
+            "model",
+            "sampler",
+            "increments",
+            "budget",
+            "approximation",
+            "variational",
         ),
         folder=subpath(output.approximation, parent=True),
     shell:

@@ -82,6 +82,8 @@ def approximate(
     ----------
     batch
         Of one fit.
+    key
+        `(2,)` of its draws.
     keeper
         Saves the fit while it runs.
     """

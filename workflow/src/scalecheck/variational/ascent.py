@@ -5,10 +5,10 @@ become a stationary process around the optimum; what is kept of a round is their
 theirs. A round ends when the lower bound has stopped climbing, judged by its Monte Carlo error, and the means of the
 two halves of its last windows are the same distribution; or when the latter takes too long, because the step size is
 too large for it. The fit has converged when a round ended so and its distribution is that of the round before, too.
-"The same" is `TOLERANCE` standard deviations. A. Dhaka et al., "Robust, accurate stochastic optimization for variational
-inference", arXiv:2009.00666 (stationary iterates, and their mean); M. Welandawe et al., "A framework for improving the
-reliability of black-box variational inference", arXiv:2203.15945 (rounds of smaller steps, ended by how far the
-approximation moves). No decision looks at a clock: a fit that was killed goes on with the same bits.
+"The same" is `TOLERANCE` standard deviations. A. Dhaka et al., "Robust, accurate stochastic optimization for
+variational inference", arXiv:2009.00666 (stationary iterates, and their mean); M. Welandawe et al., "A framework for
+improving the reliability of black-box variational inference", arXiv:2203.15945 (rounds of smaller steps, ended by how
+far the approximation moves). No decision looks at a clock: a fit that was killed goes on with the same bits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -107,6 +107,8 @@ def maximise(
         Of the problem, or of one of the same shape.
     most_steps
         Steps at most; a fit that needs more is not converged.
+    key
+        `(2,)` of all that is random.
     log
         Takes a line per round.
     keeper

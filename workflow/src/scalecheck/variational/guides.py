@@ -9,7 +9,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.distributions.flows import InverseAutoregressiveTransform
-from numpyro.distributions.transforms import AffineTransform, PermuteTransform
+from numpyro.distributions.transforms import AffineTransform, IndependentTransform, PermuteTransform
 from numpyro.nn.auto_reg_nn import AutoregressiveNN
 
 Params = Mapping[str, Any]
@@ -138,7 +138,7 @@ def _flow(first: jax.Array, n_shared: int) -> None:
         layers += [InverseAutoregressiveTransform(applied), turn]
     mean, sd = _location_scale("shared", first[:n_shared])
     base = dist.Normal(jnp.zeros(n_shared), 1.0).to_event(1)
-    layers.append(AffineTransform(mean, sd, domain=dist.constraints.real_vector))
+    layers.append(IndependentTransform(AffineTransform(mean, sd), 1))
     numpyro.sample("shared", dist.TransformedDistribution(base, layers))
     if len(first) > n_shared:
         _independent("own", first[n_shared:])

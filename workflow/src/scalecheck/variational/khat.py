@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from arviz_stats.base import array_stats
 from jax.scipy.special import logsumexp
 from numpyro import distributions as dist
 from numpyro.distributions import biject_to
 
 from scalecheck import density
+from scalecheck.diagnose import array_stats
 from scalecheck.likelihood import Likelihood
 from scalecheck.sites import Site, traced
 from scalecheck.unit_scores import Parts, log_density_parts, no_unit_scores, unit_codes

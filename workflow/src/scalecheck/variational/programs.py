@@ -73,7 +73,7 @@ class Programs:
         return self.svi.constrain_fn(self.unravel(flat))
 
     def unravel(self, flat: jax.Array) -> Any:
-        """Undo `ravel`."""
+        """Give the parameters of the guide, unconstrained, from a vector `(parameter,)`: undo `ravel`."""
         return self._unravel(flat)
 
     def ravel(self, state: SVIState) -> jax.Array:

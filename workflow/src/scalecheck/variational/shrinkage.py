@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from numpyro.distributions import biject_to
 from scipy.optimize import minimize
 
@@ -72,7 +73,7 @@ def shrinkage(
     trace = traced(function, rows.arrays, jax.random.key(0))
     changes = {site.name: biject_to(trace[site.name]["fn"].support) for site in hidden}
     start = {name: changes[name].inv(jnp.asarray(own[name], "float64")) for name in changes}
-    flat, unravel = jax.flatten_util.ravel_pytree(start)
+    flat, unravel = ravel_pytree(start)
 
     @jax.jit
     def loss(flat: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:

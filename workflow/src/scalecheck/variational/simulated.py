@@ -29,6 +29,8 @@ def simulate(batch: Batch, settings: VariationalSettings, key: jax.Array, log: L
         One fit, whose rows but for the outcome every data set has.
     settings
         `simulate` data sets.
+    key
+        `(2,)` of all that is random.
     """
     starting, drawing, fitting = jax.random.split(key, 3)
     layout = layout_of(batch)
