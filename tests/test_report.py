@@ -462,3 +462,33 @@ def test_the_forecast_says_where_increments_start_otherwise_than_the_full_fit(ar
     interval = (1000.0, 2000.0, 4000.0)
     known = {"rows": 9000, "gradients": interval, "seconds": interval, "over_budget": None}
     assert ("starts cold" in captions.outlook(known, are_warm=are_warm)) is are_warm
+
+
+def searched(panel: ReportInputs, **found: object) -> ReportInputs:
+    """The panel with what a search for remedies wrote."""
+    numbers_of = {name: 2.0 for name in ("low", "high", "gain", "gain_low", "gain_high", "rhat")}
+    rows = [
+        {"candidate": "reparam: {betas: 0}", "status": "same", "ess_per_1000": 31.4, "draws": 900}
+        | numbers_of,
+        {"candidate": "as it is", "status": "no draws", "draws": 0},
+    ]
+    remedies = {"fit": "subset-03", "reason": "too many leapfrogs", "gradients": 100_000, "chains": 4,
+                "best": rows[0]["candidate"], "lines": "sampler:\n  reparam: {betas: 0}",
+                "advice": ["Best of these; to paste into the study file:"]}  # fmt: skip
+    tables_of = {**panel.tables, "remedies": pd.DataFrame(rows)}
+    return dataclasses.replace(panel, tables=tables_of, remedies=remedies | found)
+
+
+def test_remedies_are_shown_with_the_lines_to_paste(panel: ReportInputs) -> None:
+    html = render(searched(panel))
+    assert "What would help the geometry" in html
+    assert "<pre>sampler:\n  reparam: {betas: 0}</pre>" in html
+    assert "31.4 (2 to 2)" in html
+    assert "4 chains of 100,000 gradients" in html
+    Elements(html)
+
+
+def test_a_search_that_found_nothing_to_search_says_why(panel: ReportInputs) -> None:
+    html = render(searched(panel, fit=None, reason="every fit can be used"))
+    assert "Nothing was searched: every fit can be used." in html
+    assert "What would help the geometry" not in render(panel)

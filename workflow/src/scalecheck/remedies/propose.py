@@ -71,6 +71,8 @@ def _dense(problem: Problem) -> list[Candidate]:
 
 def from_draws(problem: Problem, z: NDArray) -> list[Candidate]:
     """Candidates from draws `(chain, draw, d)`: blocks of correlated sites, and a centredness that is learnt."""
+    if z.shape[1] < 10:
+        return []
     blocks = blocks_of(elements(problem.vector), correlated(problem, z))
     names = [site.name for site in problem.batch.sites if site.kind == "latent"]
     found = []

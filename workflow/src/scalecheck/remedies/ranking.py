@@ -18,6 +18,7 @@ MOST_RHAT, LEAST_ESS = 1.05, 100
 ENOUGH_ESS = 400
 # Error rate of calling a candidate different from the others, over all scalars, means and sds.
 ALPHA = 1e-3
+LEAST_DRAWS = 10
 INTERVAL = 0.89
 
 COLUMNS = ("candidate", "status", "ess_per_1000", "low", "high", "gain", "gain_low", "gain_high", "ess",
@@ -39,8 +40,8 @@ class Trial(NamedTuple):
     gradients: NDArray
 
 
-class _Summary(NamedTuple):
-    """Of a trial: `(d,)` each; `log_rate` and its standard error are scalars."""
+class Summary(NamedTuple):
+    """Sums up a trial: `(d,)` each; `log_rate` and its standard error are scalars."""
 
     mean: NDArray
     mean_mcse: NDArray
@@ -53,10 +54,15 @@ class _Summary(NamedTuple):
 
     @property
     def has_converged(self) -> bool:
+        """Whether it may judge others."""
         return bool(self.rhat.max() <= MOST_RHAT and self.ess.min() >= LEAST_ESS)
 
 
-def rank(trials: Mapping[str, Trial], names: Sequence[str]) -> pd.DataFrame:
+def rank(
+    trials: Mapping[str, Trial],
+    names: Sequence[str],
+    summaries: Mapping[str, Summary | None] | None = None,
+) -> pd.DataFrame:
     """Rank candidates, of which the first is the way in which the fit was sampled.
 
     The rate is the lowest bulk ESS of all scalars over the gradients of all chains, warmup included; its
@@ -72,6 +78,8 @@ def rank(trials: Mapping[str, Trial], names: Sequence[str]) -> pd.DataFrame:
         By candidate.
     names
         `(d,)` of the scalars.
+    summaries
+        By candidate, from `summarise`, where they are known: they take longer than all else.
 
     Returns
     -------
@@ -80,7 +88,8 @@ def rank(trials: Mapping[str, Trial], names: Sequence[str]) -> pd.DataFrame:
         `differs` and `no draws`. `gap` is the largest difference in Monte Carlo errors. `low` to `high` hold the
         rate with a probability of 89 %, `gain` is its ratio to that of the first.
     """
-    found = {name: _summarise(one) for name, one in trials.items() if one.z.shape[1] >= 10}
+    made = {n: summarise(one) for n, one in trials.items()} if summaries is None else summaries
+    found = {name: one for name, one in made.items() if one is not None}
     gaps, different = _compare({n: s for n, s in found.items() if s.has_converged})
     first = found.get(next(iter(trials)))
     rows = []
@@ -126,7 +135,10 @@ def _by_scalar(z: NDArray) -> NDArray:
     return np.moveaxis(z, -1, 0).astype("float64")
 
 
-def _summarise(trial: Trial) -> _Summary:
+def summarise(trial: Trial) -> Summary | None:
+    """Sum up a trial of draws `(chain, draw, d)`; None of fewer than ten."""
+    if trial.z.shape[1] < LEAST_DRAWS:
+        return None
     z = _by_scalar(trial.z)
     axes = {"chain_axis": 1, "draw_axis": 2}
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -135,7 +147,7 @@ def _summarise(trial: Trial) -> _Summary:
     ess = effective(trial.z)
     rate = np.log(max(ess.min(), 1e-9) / trial.gradients.sum())
     flat = z.reshape(len(z), -1)
-    return _Summary(flat.mean(1), mcse[0], flat.std(1, ddof=1), mcse[1], ess, rhat,
+    return Summary(flat.mean(1), mcse[0], flat.std(1, ddof=1), mcse[1], ess, rhat,
                     float(rate), _jackknife(trial))  # fmt: skip
 
 
@@ -152,7 +164,7 @@ def _jackknife(trial: Trial) -> float:
     return float(np.sqrt((n - 1) * np.var(rates)))
 
 
-def _rates(summary: _Summary, first: _Summary | None) -> dict[str, float]:
+def _rates(summary: Summary, first: Summary | None) -> dict[str, float]:
     quantile = stats.norm.ppf((1 + INTERVAL) / 2)
     low, high = (summary.log_rate + sign * quantile * summary.log_rate_se for sign in (-1, 1))
     rates = {
@@ -171,7 +183,7 @@ def _rates(summary: _Summary, first: _Summary | None) -> dict[str, float]:
     }
 
 
-def _compare(converged: Mapping[str, _Summary]) -> tuple[dict[str, tuple[float, int]], set[str]]:
+def _compare(converged: Mapping[str, Summary]) -> tuple[dict[str, tuple[float, int]], set[str]]:
     """Hold candidates against each other: the gap of each and where, and which are different."""
     left, gaps = dict(converged), {name: (np.nan, -1) for name in converged}
     different: set[str] = set()
@@ -189,7 +201,7 @@ def _compare(converged: Mapping[str, _Summary]) -> tuple[dict[str, tuple[float, 
     return gaps, different
 
 
-def _gap(one: _Summary, others: Sequence[_Summary]) -> tuple[float, int]:
+def _gap(one: Summary, others: Sequence[Summary]) -> tuple[float, int]:
     """Largest difference to the mean of others in Monte Carlo errors, and the number of the scalar."""
     gaps = np.stack([
         _differences(one.mean, one.mean_mcse, [(s.mean, s.mean_mcse) for s in others]),

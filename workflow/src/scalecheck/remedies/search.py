@@ -37,6 +37,7 @@ class _Search:
         self.problem, self.log = one, log
         self.candidates: dict[str, Candidate] = {}
         self.seen: dict[str, Seen] = {}
+        self.summaries: dict[str, ranking.Summary | None] = {}
 
     def add(self, candidate: Candidate) -> Seen:
         """Try a candidate, unless it was."""
@@ -49,6 +50,7 @@ class _Search:
                 else problem.run(self.problem, candidate, _quiet)
             )
             self.candidates[name], self.seen[name] = candidate, run
+            self.summaries[name] = ranking.summarise(run.trial)
             n_draws = run.trial.z.shape[1]
             self.log(
                 f"{name}: {run.failure or f'{n_draws} draws of {int(run.trial.gradients.sum())} gradients'}"
@@ -58,7 +60,7 @@ class _Search:
     def table(self) -> pd.DataFrame:
         """Rank what was tried so far."""
         trials = {name: seen.trial for name, seen in self.seen.items()}
-        return ranking.rank(trials, self.problem.vector.names)
+        return ranking.rank(trials, self.problem.vector.names, self.summaries)
 
     def best_draws(self) -> np.ndarray:
         """Draws `(chain, draw, d)` of the candidate to learn from: the best, or else that of the highest ESS."""
