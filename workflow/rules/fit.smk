@@ -86,9 +86,9 @@ rule fit_increment:
         record="<results>/{study}/fits/{increment}/record.json",
     log:
         "<logs>/{study}/fits/{increment}.log",
+    priority: 1  # the only chain of jobs that wait for each other: the rest fits beside it
     conda:
         "../../envs/cpu.yaml"
-    priority: 1 # the only chain of jobs that wait for each other: the rest fits beside it
     resources:
         gpu=1,
     params:
