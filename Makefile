@@ -43,7 +43,7 @@ report: .venv/.installed
 
 # A file's tests stay in one process: they share fits.
 test: .venv/.installed
-	$(IN_VENV) pytest -n 2 --dist loadfile $(ARGS)
+	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The sampler beside the rest of nineteen reference posteriors, about six minutes; skipped where their folder is absent.
 test-references: .venv/.installed

@@ -15,6 +15,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 
+def pytest_collection_modifyitems(items):
+    """Run whole studies first: the longest last would leave one of two processes without work."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def conjugate(tmp_path_factory):
     """A study of one normal mean whose posteriors are known exactly, all its fits done."""

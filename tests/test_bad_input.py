@@ -78,7 +78,7 @@ class Step(NamedTuple):
 
 STEPS = (
     Step("prepare", ("seed", "data", "model", "subsets.levels"), "data.nc"),
-    Step("check_study", ("seed", "data.outcome", "model", "sampler"), "model.json"),
+    Step("check_study", ("seed", "data.outcome", "data.truth", "model", "sampler"), "model.json"),
     Step("plan", ("subsets", "increments"), "plan.csv"),
 )
 
@@ -237,11 +237,6 @@ CASES = {
         {"model": None},
         "configuration",
         "study.yaml: model.file must be an existing file, got model.py",
-    ),
-    "a key for later": (
-        {"settings": {"remedies": "auto"}},
-        "configuration",
-        'study.yaml: remedies is "auto", but the search for remedies is not built yet: use never',
     ),
     "warm starts of an engine without": (
         {"settings": {"increments": {"warm": True}, "sampler": {"engine": "numpyro"}}},

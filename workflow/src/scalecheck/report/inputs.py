@@ -100,7 +100,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
             for reason, count in store.read_meta(folder.data).dropped.items()
         },
         remedies=records.read_json(folder.remedies) if searched else {},
-        truth=read_truth(settings["data"].truth) if settings["data"].truth else {},
+        truth=read_truth(plain["data"]["truth"]) if plain["data"]["truth"] else {},
         # One that is left from other settings is not of this verdict.
         approximation=records.read_json(folder.approximation)
         if verdict.get("approximation")

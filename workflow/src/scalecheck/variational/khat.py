@@ -25,7 +25,8 @@ from scalecheck import density
 from scalecheck.diagnose import array_stats
 from scalecheck.likelihood import Likelihood
 from scalecheck.sites import Site, traced
-from scalecheck.unit_scores import Parts, log_density_parts, no_unit_scores, unit_codes
+from scalecheck.unit_density import Parts, log_density
+from scalecheck.unit_scores import no_unit_scores, unit_codes
 
 NDArray = np.ndarray
 
@@ -150,11 +151,11 @@ def log_marginal(
             """Log ratio of each unit's density to that of its proposal, `(unit,)`."""
             drawn, log_t = _propose(flat, key)
             latent, log_det = _to_sites(drawn, shapes, transforms)
-            of_row, of_unit = log_density_parts(parts, theta, latent, arrays)
+            of_row, of_unit = log_density(parts, theta, latent, arrays)
             return jax.ops.segment_sum(of_row, codes, n_units) + of_unit + log_det - log_t
 
         if not likelihood.hidden:
-            of_row, _ = log_density_parts(parts, theta, {}, arrays)
+            of_row, _ = log_density(parts, theta, {}, arrays)
             return prior + of_row.sum(), jnp.zeros(())
         ratios = jax.lax.map(inner, jax.random.split(key, N_INNER))
         weights = jax.nn.softmax(ratios, axis=0)

@@ -12,7 +12,8 @@ from scipy.optimize import minimize
 
 from scalecheck.likelihood import Likelihood
 from scalecheck.sites import traced
-from scalecheck.unit_scores import Parts, log_density_parts, no_unit_scores, unit_codes
+from scalecheck.unit_density import Parts, log_density
+from scalecheck.unit_scores import no_unit_scores, unit_codes
 
 NDArray = np.ndarray
 
@@ -79,7 +80,7 @@ def shrinkage(
     def loss(flat: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         def energy(flat: jax.Array) -> jax.Array:
             latent = {name: changes[name](z) for name, z in unravel(flat).items()}
-            of_row, of_unit = log_density_parts(parts, jnp.asarray(theta), latent, arrays)
+            of_row, of_unit = log_density(parts, jnp.asarray(theta), latent, arrays)
             return -of_row.sum() - _LEFT * of_unit.sum()
 
         return jax.value_and_grad(energy)(flat)
