@@ -12,6 +12,7 @@ import small_studies
 from scipy.optimize import curve_fit
 
 from scalecheck.study import VariationalSettings
+from scalecheck.truth import read_truth
 from scalecheck.variational import approximate
 
 CHECKOUT = Path(__file__).parents[1]
@@ -50,6 +51,13 @@ def test_wells_scatter_around_their_curves_by_the_noise(rows):
     z = (table["response"] - expected) / rows.NOISE
     assert abs(z.mean()) < 4 / np.sqrt(len(z))
     assert abs(z.std() - 1) < 4 / np.sqrt(2 * len(z))
+
+
+def test_the_truth_is_what_the_program_draws_from(rows):
+    expected = {"noise": rows.NOISE}
+    for name, (mean, sd) in rows.TRUTH.items():
+        expected |= {f"mean_{name}": mean, f"sd_{name}": sd}
+    assert read_truth(FOLDER / "truth.csv") == expected
 
 
 def least_squares(log_dose, response):

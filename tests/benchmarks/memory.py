@@ -1,17 +1,21 @@
-"""Peak memory of a fit of a hierarchical logistic regression with 2.1 million parameters.
+"""Time and peak memory of a fit of config/studies/logistic_groups at full size: 2.1 million parameters.
 
     .venv/bin/python tests/benchmarks/memory.py
-    .venv/bin/python tests/benchmarks/memory.py --rows 100000 --groups 10000 --warmup 20 --draws 20
+    .venv/bin/python tests/benchmarks/memory.py --warmup 20 --draws 20 --depth 6
+    .venv/bin/python tests/benchmarks/memory.py --rows 100000 --groups 10000
 
-Varying intercepts and slopes, not centred, one chain of lanes on the processor; alpha, beta and the
-sigmas are kept, of the standardised effects of the groups moments are streamed. A few iterations: what a
-run takes in memory does not depend on how long it is, but for the draws of the few sites that are kept.
-Adds a line to tests/benchmarks/results/memory.csv: the forecast, the peak resident size, that before the
-fit (libraries and data), and seconds by phase.
+One chain of lanes on the processor, rows sorted by group, from a draw of the prior; alpha, beta and the
+sigmas are kept, of the standardised effects of the groups moments are streamed. By default a few
+iterations: what a run takes in memory does not depend on how long it is, but for the draws of the few
+sites that are kept. Adds a line to tests/benchmarks/results/memory.csv: the forecast, the peak resident
+size, that before the fit (libraries and data), seconds by phase, and of the kept scalars the smallest
+bulk ESS and the largest split R-hat.
 """
 
 import argparse
 import datetime
+import functools
+import importlib.util
 import os
 import resource
 import time
@@ -22,55 +26,44 @@ RESULTS = Path(__file__).parent / "results" / "memory.csv"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-import numpyro  # noqa: E402
-import numpyro.distributions as dist  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from scalecheck import density, free_memory, memory, sampler  # noqa: E402
+from scalecheck import density, diagnose, free_memory, memory, sampler  # noqa: E402
 
 KEPT = ("alpha", "beta", "sigma_alpha", "sigma_gamma")
 SEED = 827
+STUDY = Path(__file__).parents[2] / "config" / "studies" / "logistic_groups"
+
+
+def load(name: str) -> Any:
+    """Import a file of the study."""
+    spec = importlib.util.spec_from_file_location(f"logistic_groups_{name}", STUDY / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def data(n_rows: int, n_groups: int, k: int) -> dict[str, np.ndarray]:
-    """Simulate as "Poverty Bayes" does (Krapu 2026), in its order of calls."""
-    rng = np.random.default_rng(SEED)
-    group = rng.integers(0, n_groups, n_rows)
-    x = rng.standard_normal((n_rows, k)).astype("float32")
-    beta = rng.normal(0, 0.45, k).astype("float32")
-    sigma_gamma = rng.uniform(0.15, 0.35, k).astype("float32")
-    intercept = rng.normal(0, 0.8, n_groups).astype("float32")
-    slopes = rng.normal(0, sigma_gamma, (n_groups, k)).astype("float32")
-    eta = -1 + intercept[group] + (x * (beta + slopes[group])).sum(axis=1)
-    y = rng.binomial(1, 1 / (1 + np.exp(-eta)))
-    return {"x": x, "group": group.astype("int32"), "y": y.astype("int32")}
-
-
-def model_of(n_groups: int) -> Any:
-    """Give the model for so many groups."""
-
-    def model(x: Any, group: Any, y: Any = None) -> None:
-        k = x.shape[1]
-        alpha = numpyro.sample("alpha", dist.Normal(0, 1.5))
-        beta = numpyro.sample("beta", dist.Normal(0, 1).expand([k]).to_event(1))
-        sigma_alpha = numpyro.sample("sigma_alpha", dist.HalfNormal(1))
-        sigma_gamma = numpyro.sample("sigma_gamma", dist.HalfNormal(0.5).expand([k]).to_event(1))
-        with numpyro.plate("groups", n_groups):
-            z_alpha = numpyro.sample("z_alpha", dist.Normal(0, 1))
-            z_gamma = numpyro.sample("z_gamma", dist.Normal(0, 1).expand([k]).to_event(1))
-        slopes = beta + sigma_gamma * z_gamma[group]
-        eta = alpha + sigma_alpha * z_alpha[group] + (x * slopes).sum(axis=1)
-        with numpyro.plate("rows", x.shape[0]):
-            numpyro.sample("y", dist.Bernoulli(logits=eta), obs=y)
-
-    return model
+    """Simulate the table of the study, sorted by group as the rows of a fit are."""
+    rows = load("rows").simulate(n_rows, n_groups, k).rows.sort_values("group", kind="stable")
+    x = rows[[f"x{i}" for i in range(k)]].to_numpy("float32")
+    return {"x": x, "group": rows["group"].to_numpy("int32"), "y": rows["y"].to_numpy("int32")}
 
 
 def peak() -> float:
     """Peak resident size of this process, GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def begin(
+    function: Any, names: list[str], rows: Any, key: jax.Array, n_chains: int
+) -> dict[str, jax.Array]:
+    """Draw unconstrained starts `(chain, ...)` from the prior."""
+    drawn = density.prior_draws(function, names, rows, jax.random.split(key, n_chains))
+    return jax.vmap(lambda one: density.unconstrain(function, one, rows))(drawn)
 
 
 def main() -> None:
@@ -86,10 +79,12 @@ def main() -> None:
     given = parser.parse_args()
     rows = data(given.rows, given.groups, given.covariates)
     arrays = {name: values[None] for name, values in rows.items()}
-    function = model_of(given.groups)
+    function = functools.partial(load("model").model, n_group=given.groups)
     shapes = density.unconstrained(function, rows)
+    key, start = jax.random.split(jax.random.PRNGKey(SEED))
     starts = {
-        name: jnp.zeros((1, given.chains, *one.shape), one.dtype) for name, one in shapes.items()
+        name: values[None]
+        for name, values in begin(function, list(shapes), rows, start, given.chains).items()
     }
     n_parameters = sum(one.size for one in shapes.values())
     latent = tuple(name for name in shapes if name not in KEPT)
@@ -99,7 +94,6 @@ def main() -> None:
         return {name: values[name] for name in latent}
 
     streams = sampler.Streams(KEPT, reduced)
-    # Short trajectories will do: the state is allocated for `depth` doublings all the same.
     settings = sampler.Settings(given.warmup, 0.8, given.depth, ())
     potential = density.potential(function)
     found = memory.forecast(
@@ -120,7 +114,7 @@ def main() -> None:
         arrays,
         starts,
         settings,
-        key=jax.random.split(jax.random.PRNGKey(SEED), 1),
+        key=key[None],
         draws=given.draws,
         streams=streams,
         on_block=lambda told: print(
@@ -129,6 +123,10 @@ def main() -> None:
             flush=True,
         ),
     )
+    kept = np.concatenate(
+        [np.reshape(fitted.z[0][name], (given.chains, given.draws, -1)) for name in KEPT], axis=-1
+    )
+    rhat, ess = diagnose.rhat_and_ess(kept.astype("float64"))
     line = {
         "date": datetime.date.today().isoformat(),
         "rows": given.rows,
@@ -141,6 +139,8 @@ def main() -> None:
         "peak_gb": round(peak(), 2),
         "before_gb": round(before, 2),
         **{f"{phase}_s": round(s, 1) for phase, s in fitted.seconds._asdict().items()},
+        "ess_min": round(float(ess.min()), 1),
+        "rhat_max": round(float(rhat.max()), 3),
     }
     print(pd.Series(line).to_string())
     RESULTS.parent.mkdir(exist_ok=True)
