@@ -492,3 +492,11 @@ def test_a_search_that_found_nothing_to_search_says_why(panel: ReportInputs) -> 
     html = render(searched(panel, fit=None, reason="every fit can be used"))
     assert "Nothing was searched: every fit can be used." in html
     assert "What would help the geometry" not in render(panel)
+
+
+def test_the_head_leads_to_sections_that_are_there(panel: ReportInputs) -> None:
+    for html, has_remedies in ((render(panel), False), (render(searched(panel)), True)):
+        head = html[html.index("<nav") : html.index("</nav>")]
+        targets = re.findall('href="#([^"]*)"', head)
+        assert set(targets) <= set(re.findall('<section id="([^"]*)"', html))
+        assert ("remedies" in targets) == has_remedies
