@@ -18,6 +18,7 @@ from scalecheck.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, Picture
 _INTERVAL = 0.89
 # Of a panel: more of them in one would be one blot.
 _MOST_PANELS = 6
+_MOST_NAMES = 3  # in a title
 
 
 def recovered(
@@ -57,7 +58,9 @@ def recovery(found: pd.DataFrame) -> Picture | None:
     panels = [partial(_panel, part=part, title=str(part["site"].iloc[0])) for part in groups]
     if scalars:
         together = pd.concat(scalars)
-        panels.append(partial(_panel, part=together, title=", ".join(together["site"])))
+        names = ", ".join(together["site"])
+        title = names if len(together) <= _MOST_NAMES else f"{len(together)} scalars"
+        panels.append(partial(_panel, part=together, title=title))
     return picture("figure-recovery", "Recovery", caption(found), panels)
 
 
