@@ -79,7 +79,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
     done = fits[fits.status == "done"]
     last = records.read_json(folder.record(done.fit.iloc[-1])) if len(done) else {}
     device = {name: last[name] for name in ("device", "platform", "dtype") if name in last}
-    plain = {
+    plain: dict[str, Any] = {
         name: asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
         for name, part in settings.items()
     }
