@@ -1,11 +1,9 @@
 #!/usr/bin/env python
 """Fit the subset that took anomalously many leapfrogs again with a fresh seed, if one did."""
 
-import json
-import time
 from argparse import ArgumentParser, Namespace
 
-from scalecheck import program, records, study
+from scalecheck import opening, program, records, study
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -15,7 +13,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, log: program.Log) -> None:
     """Look for something to confirm before a device is taken."""
-    from scalecheck import confirm, device
+    from scalecheck import confirm
 
     sections = study.parse_sections(options.settings)
     folder = records.StudyFolder(options.folder)
@@ -24,12 +22,7 @@ def run(options: Namespace, log: program.Log) -> None:
         log(found.reason)
         records.write_json(folder.confirmation, confirm.nothing(found.reason))
         return
-    device.choose(options.gpu, sections["sampler"].precision, folder.cache)
-    from scalecheck import chain
-
-    used = device.confirm(options.gpu)
-    importing = (time.perf_counter() - program.BEGAN, time.process_time())
-    job = chain.Job(folder, sections, json.loads(options.settings), used, importing, log)
+    job = opening.open_job(options, log)
     records.write_json(folder.confirmation, confirm.refit(job, found.task))
 
 

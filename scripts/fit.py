@@ -1,12 +1,10 @@
 #!/usr/bin/env python
 """Fit the model to slices of the data: a batch of one shape, or one increment of the chain."""
 
-import json
-import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from scalecheck import program, records, study
+from scalecheck import opening, program
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -20,16 +18,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, log: program.Log) -> None:
     """Choose the device, then fit."""
-    from scalecheck import device
-
-    sections = study.parse_sections(options.settings)
-    folder = records.StudyFolder(options.folder)
-    device.choose(options.gpu, sections["sampler"].precision, folder.cache)
+    job = opening.open_job(options, log)
     from scalecheck import chain
 
-    found = device.confirm(options.gpu)
-    importing = (time.perf_counter() - program.BEGAN, time.process_time())
-    job = chain.Job(folder, sections, json.loads(options.settings), found, importing, log)
     if options.increment:
         chain.write_increment(job, options.fits[0], options.after)
     else:

@@ -1,6 +1,5 @@
 """The dose-response study: the table that its program writes, and its model on published curves."""
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_studies
+import study_files
 from scipy.optimize import curve_fit
 
 from scalecheck.study import VariationalSettings
@@ -25,11 +25,7 @@ WHITE_MUSTARD = DRC / "S.alba.csv"
 @pytest.fixture(scope="module")
 def rows():
     """Give the program that writes the table, as a module."""
-    spec = importlib.util.spec_from_file_location("rows", FOLDER / "rows.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return study_files.load("dose_response", "rows")
 
 
 def test_the_table_has_the_rows_and_compounds_asked_for(rows):

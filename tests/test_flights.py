@@ -1,11 +1,11 @@
 """The flights study: the figures of its table, and what is said where the package of flights is missing."""
 
 import importlib.metadata
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import study_files
 
 FOLDER = Path(__file__).parents[1] / "config" / "studies" / "flights"
 
@@ -13,11 +13,7 @@ FOLDER = Path(__file__).parents[1] / "config" / "studies" / "flights"
 @pytest.fixture(scope="module")
 def departures():
     """Give the program that writes the table, as a module."""
-    spec = importlib.util.spec_from_file_location("departures", FOLDER / "departures.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return study_files.load("flights", "departures")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The study logistic_groups: its table to the bit, its truth, and its model against the plain one."""
 
-import importlib.util
 from pathlib import Path
 
 import jax
@@ -8,22 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import study_files
 from numpyro import handlers
 
 STUDY = Path(__file__).parents[1] / "config" / "studies" / "logistic_groups"
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, STUDY / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def rows():
-    return load("rows")
+    return study_files.load("logistic_groups", "rows")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +71,7 @@ def test_the_model_has_the_logits_of_the_source(few):
     given = few.rows.iloc[:50]
     x = jnp.asarray(given.filter(like="x").to_numpy())
     group = jnp.asarray(given["group"].to_numpy())
-    seeded = handlers.seed(load("model").model, jax.random.key(0))
+    seeded = handlers.seed(study_files.load("logistic_groups", "model").model, jax.random.key(0))
     trace = handlers.trace(seeded).get_trace(x, group, 200)
     value = {name: site["value"] for name, site in trace.items()}
     alpha_g = value["sigma_alpha"] * value["z_alpha"]

@@ -13,9 +13,9 @@ that of `plain`, relative to the largest of its site. Rows are sorted by group b
 
 import argparse
 import datetime
-import importlib.util
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
@@ -31,11 +32,11 @@ import numpyro  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 import pandas as pd  # noqa: E402
 from numpyro.infer.util import potential_energy  # noqa: E402
+from study_files import load  # noqa: E402
 
 from scalecheck import grouped  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "grouped.csv"
-STUDY = Path(__file__).parents[2] / "config" / "studies" / "logistic_groups"
 IN_LOOP = 3
 
 # alpha, beta, sigma_alpha, sigma_gamma, z_alpha, z_gamma, x, group -> logits
@@ -193,10 +194,7 @@ def main() -> None:
     parser.add_argument("--covariates", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    spec = importlib.util.spec_from_file_location("rows", STUDY / "rows.py")
-    assert spec is not None and spec.loader is not None
-    rows = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rows)
+    rows = load("logistic_groups", "rows")
     table = rows.simulate(given.rows, given.groups, given.covariates).rows
     arrays = {order: in_order(table, order) for order in ("sorted", "shuffled", "columns")}
     k, n_groups = given.covariates, given.groups

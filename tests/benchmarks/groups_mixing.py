@@ -21,7 +21,6 @@ RESULTS = Path(__file__).parent / "results" / "groups_mixing.csv"
 STUDY = Path(__file__).parents[2] / "config" / "studies" / "logistic_groups"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import arviz_stats.base as azs  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -29,7 +28,7 @@ import numpyro  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from scalecheck import density, grouped, sampler  # noqa: E402
+from scalecheck import density, diagnose, grouped, sampler  # noqa: E402
 
 KEPT = ("alpha", "beta", "sigma_alpha", "sigma_gamma")
 # Centredness of intercepts and slopes, and the acceptance rate aimed at. Where groups have ten rows of
@@ -94,11 +93,8 @@ def fit(way: str, rows: dict[str, np.ndarray], given: argparse.Namespace) -> dic
     seconds = time.process_time() - began
     draws = np.concatenate(
         [np.reshape(found.z[0][n], (given.chains, given.draws, -1)) for n in KEPT], axis=2
-    ).astype("float64")
-    axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
-    each = range(draws.shape[2])
-    ess = np.array([azs.array_stats.ess(draws[..., i], method="bulk", **axes) for i in each])
-    rhat = max(float(azs.array_stats.rhat(draws[..., i], **axes)) for i in each)
+    )
+    rhat, ess = diagnose.rhat_and_ess(draws)
     steps = np.asarray(found.iterations[0].n_steps, float)
     sampling = steps[:, given.warmup :]
     return {
@@ -109,7 +105,7 @@ def fit(way: str, rows: dict[str, np.ndarray], given: argparse.Namespace) -> dic
         "draws": given.draws,
         "leapfrogs": round(sampling.mean(), 1),
         "ess_min": round(ess.min()),
-        "rhat_max": round(rhat, 4),
+        "rhat_max": round(float(rhat.max()), 4),
         "ess_per_1000": round(1000 * ess.min() / sampling.sum(), 2),
         "with_warmup": round(1000 * ess.min() / steps.sum(), 2),
         "cpu_seconds": round(seconds),

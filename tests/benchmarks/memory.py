@@ -15,40 +15,35 @@ bulk ESS and the largest split R-hat.
 import argparse
 import datetime
 import functools
-import importlib.util
 import os
 import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "memory.csv"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from study_files import load  # noqa: E402
 
 from scalecheck import density, diagnose, free_memory, memory, sampler  # noqa: E402
 
 KEPT = ("alpha", "beta", "sigma_alpha", "sigma_gamma")
 SEED = 827
-STUDY = Path(__file__).parents[2] / "config" / "studies" / "logistic_groups"
-
-
-def load(name: str) -> Any:
-    """Import a file of the study."""
-    spec = importlib.util.spec_from_file_location(f"logistic_groups_{name}", STUDY / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def data(n_rows: int, n_groups: int, k: int) -> dict[str, np.ndarray]:
     """Simulate the table of the study, sorted by group as the rows of a fit are."""
-    rows = load("rows").simulate(n_rows, n_groups, k).rows.sort_values("group", kind="stable")
+    rows = (
+        load("logistic_groups", "rows")
+        .simulate(n_rows, n_groups, k)
+        .rows.sort_values("group", kind="stable")
+    )
     x = rows[[f"x{i}" for i in range(k)]].to_numpy("float32")
     return {"x": x, "group": rows["group"].to_numpy("int32"), "y": rows["y"].to_numpy("int32")}
 
@@ -79,7 +74,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = data(given.rows, given.groups, given.covariates)
     arrays = {name: values[None] for name, values in rows.items()}
-    function = functools.partial(load("model").model, n_group=given.groups)
+    function = functools.partial(load("logistic_groups", "model").model, n_group=given.groups)
     shapes = density.unconstrained(function, rows)
     key, start = jax.random.split(jax.random.PRNGKey(SEED))
     starts = {

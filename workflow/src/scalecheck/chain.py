@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,9 +72,14 @@ def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:
 
 
 def _read(job: Job, fits: list[str]) -> list[batches.Batch]:
+    return read(job, tasks(job, fits))
+
+
+def read(job: Job, planned: Sequence[PlannedFit]) -> list[batches.Batch]:
+    """Read the rows of fits, as batches of one shape."""
     data, model = job.sections["data"], job.sections["model"]
     precision = job.sections["sampler"].precision
-    return batches.read_batches(job.folder, tasks(job, fits), data.outcome, model, precision)
+    return batches.read_batches(job.folder, planned, data.outcome, model, precision)
 
 
 def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[dict[str, Any]]:

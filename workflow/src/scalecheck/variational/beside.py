@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from scalecheck import ENGINE_VERSION, batches, checkpoint, evidence, fit, posterior
-from scalecheck.chain import Job
+from scalecheck.chain import Job, read
 from scalecheck.diagnose import rhat_and_ess
 from scalecheck.plan import PlannedFit
 from scalecheck.results import FitResult
@@ -48,9 +48,7 @@ class Beside(NamedTuple):
 
 def read_one(job: Job, task: PlannedFit) -> batches.Batch:
     """Read the rows of a fit as a batch of one."""
-    data, model = job.sections["data"], job.sections["model"]
-    precision = job.sections["sampler"].precision
-    (batch,) = batches.read_batches(job.folder, [task], data.outcome, model, precision)
+    (batch,) = read(job, [task])
     return batch
 
 
