@@ -11,7 +11,7 @@ from numpyro import handlers
 from numpyro.distributions.transforms import AffineTransform
 from numpyro.infer.reparam import LocScaleReparam, TransformReparam
 
-N_ROWS, N_COLUMNS, FEW_COLUMNS = 100, 500, 50
+N_ROWS, N_COLUMNS, FEW_COLUMNS = 100, 500, 25
 
 
 def _data(n_columns):
@@ -37,7 +37,7 @@ def horseshoe(n_columns=N_COLUMNS):
 
 
 def small_horseshoe():
-    """The same with the first 50 columns."""
+    """The same with the first 25 columns."""
     horseshoe(FEW_COLUMNS)
 
 
