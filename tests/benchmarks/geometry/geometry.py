@@ -130,7 +130,9 @@ def log(line):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="search all 500 columns of the horseshoe")
+    parser.add_argument(
+        "--full", action="store_true", help="search all 500 columns of the horseshoe"
+    )
     parser.add_argument("--only", choices=list(SEARCHES), help="one target")
     options = parser.parse_args()
     rows = []
