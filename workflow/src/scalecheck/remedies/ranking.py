@@ -69,9 +69,9 @@ def rank(
     The rate is the lowest bulk ESS of all scalars over the gradients of all chains, warmup included; its
     standard error, on the log scale, is the jackknife's over chains, and intervals are those of Student's t with
     one degree of freedom less than chains (of a gain by Welch and Satterthwaite). A candidate has converged
-    with an R-hat of at most 1.05 and an ESS of at least 100. Every one that has is held against the mean of the others that
-    have, weighted by precision, in the means and sds of all scalars: where the largest difference exceeds the
-    normal quantile of an error rate of 0.001 (Bonferroni), the one that is furthest from the others is
+    with an R-hat of at most 1.05 and an ESS of at least 100. Every one that has is held against the mean of the
+    others that have, weighted by precision, in the means and sds of all scalars: where the largest difference
+    exceeds the normal quantile of an error rate of 0.001 (Bonferroni), the one that is furthest from the others is
     disqualified, and the rest are held against each other again.
 
     Parameters
