@@ -166,15 +166,18 @@ def _jackknife(trial: Trial) -> float:
     return float(np.sqrt((n - 1) * np.var(rates)))
 
 
+_SIDES = np.array([0, -1, 1])
+
+
 def _rates(summary: Summary, first: Summary | None) -> dict[str, float]:
-    one = [(summary.log_rate_se, summary.n_chains)]
-    rate = np.exp(summary.log_rate + np.array([0, -1, 1]) * _half_width(one))
-    rates = dict(zip(("ess_per_1000", "low", "high"), 1e3 * rate, strict=True))
+    own = [(summary.log_rate_se, summary.n_chains)]
+    rate, low, high = 1e3 * np.exp(summary.log_rate + _SIDES * _half_width(own))
+    rates = {"ess_per_1000": rate, "low": low, "high": high}
     if first is None:
         return rates
-    both = [*one, (first.log_rate_se, first.n_chains)]
-    gain = np.exp(summary.log_rate - first.log_rate + np.array([0, -1, 1]) * _half_width(both))
-    return rates | dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
+    both = [*own, (first.log_rate_se, first.n_chains)]
+    gain, low, high = np.exp(summary.log_rate - first.log_rate + _SIDES * _half_width(both))
+    return rates | {"gain": gain, "gain_low": low, "gain_high": high}
 
 
 def _half_width(parts: Sequence[tuple[float, int]]) -> float:
