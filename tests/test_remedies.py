@@ -4,13 +4,24 @@ import dataclasses
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 from scalecheck.errors import StudyError
-from scalecheck.remedies import choice, correlated, problem, propose, search, targets
+from scalecheck.remedies import (
+    choice,
+    correlated,
+    neutra,
+    problem,
+    propose,
+    ranking,
+    search,
+    targets,
+)
 from scalecheck.remedies.candidate import Candidate, combined
 from scalecheck.remedies.ranking import Trial, has_reached, rank
 
@@ -86,11 +97,19 @@ def test_what_has_not_converged_judges_nobody_and_is_not_ranked_first():
 
 
 def test_the_interval_of_a_rate_covers_it():
-    """89 % nominal; the jackknife over four chains is rough."""
+    """89 % nominal, of 60 with a standard error of 4 %; the normal's quantile would give less than 80 %."""
     tables = [rank({"one": trial(seed, phi=0.5)}, NAMES) for seed in range(60)]
     expected = 1e3 * 4000 / 3 / 40_000 * 0.93  # the lowest of three is some 7 % below their mean
-    covered = [one["low"][0] * 0.97 < expected < one["high"][0] * 1.03 for one in tables]
-    assert np.mean(covered) > 0.75
+    covered = [one["low"][0] < expected < one["high"][0] for one in tables]
+    assert np.mean(covered) > 0.89 - 2 * 0.04
+
+
+def test_intervals_know_that_there_are_few_chains():
+    t = stats.t.ppf((1 + ranking.INTERVAL) / 2, [3, 6])
+    assert ranking._half_width([(0.2, 4)]) == pytest.approx(t[0] * 0.2)
+    # Welch: of equal variances the degrees of freedom add up, and a part that is known adds none.
+    assert ranking._half_width([(0.3, 4), (0.3, 4)]) == pytest.approx(t[1] * 0.3 * 2**0.5)
+    assert ranking._half_width([(0.2, 4), (1e-9, 4)]) == pytest.approx(t[0] * 0.2)
 
 
 # ---- what is proposed
@@ -155,6 +174,12 @@ def test_the_centredness_is_learnt_from_draws(of_funnel):
         of_funnel.vector.pack({n: np.asarray(v, "float32") for n, v in sites.items()}, 2)
     )
     assert propose.learn_centredness(of_funnel, z) == {"few": 0.0, "many": 1.0}
+    # A scale of 0: not centred, the coordinates of that draw are not finite.
+    sites["tau"][0, 0] = -1000.0
+    z = np.asarray(
+        of_funnel.vector.pack({n: np.asarray(v, "float32") for n, v in sites.items()}, 2)
+    )
+    assert propose.learn_centredness(of_funnel, z) == {"few": 1.0, "many": 1.0}
 
 
 def test_a_candidate_says_the_lines_of_its_study_file():
@@ -253,7 +278,62 @@ def test_the_block_of_the_sites_that_are_correlated_is_proposed():
     assert proposed == [{"metric": [["x1", "x2"]]}]
 
 
+# ---- what cannot be sampled
+
+
+def of_model(model, gradients):
+    return problem.of_batch(targets.batch_of(model, "t.py: m"), targets.settings(10), 0, gradients)
+
+
+def test_a_single_scalar_gets_no_flow(monkeypatch):
+    """NumPyro has none, and would raise; nothing converges with so few gradients."""
+    monkeypatch.setattr(search.propose, "at_first", lambda one, first: [])
+
+    def model():
+        numpyro.sample("x", dist.Cauchy(0.0, 1.0))
+
+    found = search.search(of_model(model, 20), lambda line: None)
+    assert found.table["candidate"].to_list() == ["as it is"]
+    assert found.best is None
+
+
+def test_a_flow_is_counted_in_all_latent_scalars_not_in_those_that_are_compared():
+    """A site of many scalars may not be compared, and would be in the flow."""
+
+    def model():
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        numpyro.sample("many", dist.Normal(mu, 1.0).expand([2500]).to_event(1))
+
+    one = of_model(model, 20)
+    assert len(one.vector.names) == 1
+    assert one.n_scalars == 2501 > neutra.MOST_SCALARS
+
+
+def no_density():
+    x = numpyro.sample("x", dist.Normal(0.0, 1.0))
+    numpyro.factor("y", -jnp.inf * (1 + x**2))
+
+
+def test_a_model_without_a_start_is_told_by_the_site_that_is_to_blame():
+    found = search.search(of_model(no_density, 20), lambda line: None)
+    assert set(found.table["status"]) == {"no draws"}
+    (line,) = search.advice(found)
+    assert line.startswith(
+        "No candidate could be sampled: t.py: m: no start has a finite log density"
+    )
+    assert "the site y is to blame" in line
+
+
 # ---- bad input
+
+
+def discrete():
+    numpyro.sample("z", dist.Bernoulli(0.5))
+
+
+def test_a_discrete_latent_site_is_refused_in_one_line():
+    with pytest.raises(StudyError, match="t.py: m: the latent site z is discrete, which NUTS"):
+        of_model(discrete, 20)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import synthetic_results
 
-from scalecheck import preflight, study, truth
+from scalecheck import configuration, preflight, study, truth
 from scalecheck.errors import StudyError
 from scalecheck.report.page import render
 from scalecheck.report.recovery import caption, recovered, recovery
@@ -18,6 +18,8 @@ BAD = {
     "parameter,value\nmu,big\n": r"row 1 \(parameter mu\): the column value must hold numbers, got 'big'",
     "parameter,value\nmu,inf\n": r"row 1 \(parameter mu\): the column value must hold numbers, got 'inf'",
     "parameter,value\nmu\n": r"row 1 \(parameter mu\): the column value must hold numbers, got None",
+    "value,parameter\n1\n": "row 1 names no parameter",
+    "parameter,value\n,1\n": "row 1 names no parameter",
     "parameter,value\nmu,1\nmu,2\n": "row 2 names the parameter mu a second time",
     "parameter,value\nmu,1\nm,2\n": (
         "row 2 names m, which is no parameter that is compared across fits, did you mean mu?"
@@ -120,5 +122,24 @@ def test_nothing_is_drawn_where_no_increment_can_be_used(panel):
 
 
 def test_the_key_is_a_file_beside_the_study_file(tmp_path):
-    fields = {field.name: field.default for field in dataclasses.fields(study.DataSettings)}
-    assert fields["truth"] is None
+    for name in ("rows.csv", "model.py", "truth.csv"):
+        (tmp_path / name).touch()
+    data = {"file": "rows.csv", "outcome": "y"}
+    given = {"study": "some", "data": data, "model": {"file": "model.py"}}
+    file = str(tmp_path / "study.yaml")
+    assert configuration.build(given, file).data.truth is None
+    found = configuration.build(given | {"data": data | {"truth": "truth.csv"}}, file)
+    assert found.data.truth == str(tmp_path / "truth.csv")
+    with pytest.raises(StudyError, match=r"data\.truth"):
+        configuration.build(given | {"data": data | {"truth": "other.csv"}}, file)
+
+
+def test_another_truth_refits_nothing(conjugate):
+    """Rules run again where the settings that they name are others."""
+    given = conjugate.study
+    data = dataclasses.replace(given.data, truth="truth.csv")
+    other = dataclasses.replace(given, data=data)
+    assert other.sections("seed", "data") == given.sections("seed", "data")
+    assert other.sections() != given.sections()
+    assert other.sections("data.truth") != given.sections("data.truth")
+    assert study.parse_sections(other.sections("data"))["data"] == given.data

@@ -139,7 +139,9 @@ def main() -> None:
     }
     print(pd.Series(line).to_string())
     RESULTS.parent.mkdir(exist_ok=True)
-    pd.DataFrame([line]).to_csv(RESULTS, mode="a", header=not RESULTS.exists(), index=False)
+    # Whole: lines of an older version have fewer columns.
+    before_it = [pd.read_csv(RESULTS)] if RESULTS.exists() else []
+    pd.concat([*before_it, pd.DataFrame([line])]).to_csv(RESULTS, index=False)
 
 
 if __name__ == "__main__":

@@ -38,21 +38,23 @@ def _find_culprit(batch: Batch, number: int, z: Mapping[str, jax.Array], start: 
     trace = sites.traced(
         handlers.substitute(batch.function, data=constrained), arrays, jax.random.key(0)
     )
-    observed = next(site.name for site in batch.sites if site.kind == "observed")
+    # A model without data may observe nothing, or many sites.
+    observed = [site.name for site in batch.sites if site.kind == "observed"]
     latent = [site.name for site in batch.sites if site.kind == "latent"]
     factors = [site.name for site in batch.sites if site.kind == "factor"]
-    for name in [*latent, *factors, observed]:
+    for name in [*latent, *factors, *observed]:
         log_prob = trace[name]["fn"].log_prob(trace[name]["value"])
         if not bool(jnp.isfinite(log_prob).all()):
-            where = _bad_row(batch, number, ~jnp.isfinite(log_prob)) if name == observed else ""
+            where = _bad_row(batch, number, ~jnp.isfinite(log_prob)) if name in observed else ""
             return StudyError(f"{none} log density: the site {name} is to blame{where}")
-    for name, slope in _slopes_by_row(batch, observed, z, arrays).items():
-        if not bool(jnp.isfinite(slope).all()):
-            where = _bad_row(batch, number, ~jnp.isfinite(slope))
-            return StudyError(
-                f"{none} gradient: the site {observed} is to blame{where},"
-                f" in the direction of {name}"
-            )
+    for site in observed:
+        for name, slope in _slopes_by_row(batch, site, z, arrays).items():
+            if not bool(jnp.isfinite(slope).all()):
+                where = _bad_row(batch, number, ~jnp.isfinite(slope))
+                return StudyError(
+                    f"{none} gradient: the site {site} is to blame{where},"
+                    f" in the direction of {name}"
+                )
     return StudyError(
         f"{none} log density and gradient: the prior of {', '.join(latent)} may be too wide"
     )
@@ -78,7 +80,9 @@ def _slopes_by_row(
 
 
 def _bad_row(batch: Batch, number: int, bad: jax.Array) -> str:
+    own = batch.values[number].get(store.FILE_ROW)
+    if own is None:  # a model without data
+        return ""
     rows = np.flatnonzero(np.asarray(bad).reshape(len(bad), -1).any(axis=1))
-    own = batch.values[number][store.FILE_ROW]
     named = [str(own[row]) for row in rows[:3] if row < len(own)]
     return f" at row {', '.join(named)}" if named else ""

@@ -151,7 +151,7 @@ def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) ->
             if site["type"] == "deterministic":
                 found[name] = _Probe("deterministic", jnp.shape(site["value"]))
             elif site["type"] == "sample":
-                found[name] = _Probe(_kind(site), jnp.shape(site["value"]), _n_batch(site))
+                found[name] = _Probe(kind_of(site), jnp.shape(site["value"]), _n_batch(site))
 
     try:
         jax.eval_shape(record, abstract)
@@ -179,7 +179,8 @@ def _n_batch(site: dict[str, Any]) -> int:
     return len(by_entry(site["fn"]).batch_shape)
 
 
-def _kind(site: dict[str, Any]) -> str:
+def kind_of(site: dict[str, Any]) -> str:
+    """Give the kind of a sample site of a trace: `latent`, `discrete`, `observed` or `factor`."""
     if isinstance(site["fn"], dist.Unit):
         return "factor"
     if site["is_observed"]:

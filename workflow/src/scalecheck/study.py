@@ -128,9 +128,11 @@ class Study:
         """Give these sections as one line of JSON with sorted keys, equal for equal settings.
 
         A rule's parameters hold only what its program depends on, so that a change elsewhere in the
-        study file reruns nothing. `section.key` names a single key; without names, all sections.
+        study file reruns nothing. `section.key` names a single key; without names, all sections. What the table
+        was drawn from changes neither rows nor fits: `data` has it only without names.
         """
         whole = dataclasses.asdict(self)
+        is_whole = not names
         names = names or tuple(whole)
         chosen: dict[str, Any] = {}
         for name in names:
@@ -139,6 +141,8 @@ class Study:
                 chosen.setdefault(section, {})[key] = whole[section][key]
             else:
                 chosen[section] = whole[section]
+        if "data" in names and not is_whole:
+            chosen["data"] = {k: v for k, v in chosen["data"].items() if k != "truth"}
         return json.dumps(chosen, sort_keys=True)
 
 
@@ -167,9 +171,9 @@ def section_of(name: str, value: Any) -> Any:
     kind: Any = SECTIONS.get(name)
     if kind is None:
         return value
-    fields = {field.name for field in dataclasses.fields(kind)}
+    needed = {one.name for one in dataclasses.fields(kind) if one.default is dataclasses.MISSING}
     frozen = {key: _frozen(key, part) for key, part in value.items()}
-    return kind(**frozen) if set(frozen) == fields else frozen
+    return kind(**frozen) if needed <= set(frozen) else frozen
 
 
 _TUPLES = {"categories", "axes", "compare", "keep"}

@@ -34,6 +34,8 @@ def read_truth(path: str | Path) -> dict[str, float]:
     values: dict[str, float] = {}
     for number, row in enumerate(rows, 1):
         name = row["parameter"]
+        if not name:
+            raise StudyError(f"{path}: row {number} names no parameter")
         if name in values:
             raise StudyError(f"{path}: row {number} names the parameter {name} a second time")
         values[name] = _number(row["value"], f"{path}: row {number} (parameter {name})")

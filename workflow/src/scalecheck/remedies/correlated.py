@@ -31,10 +31,7 @@ def correlated(problem: Problem, z: NDArray) -> NDArray:
     if z.shape[1] < 10:
         return np.zeros((d, d), bool)
     ess = np.maximum(effective(z), 1.0)
-    is_whole = d == sum(
-        s.kind == "latent" and int(np.prod(s.shape, dtype=int)) for s in problem.batch.sites
-    )
-    if ess.min() < LEAST_ESS and is_whole and d <= MOST_DENSE:
+    if ess.min() < LEAST_ESS and d == problem.n_scalars <= MOST_DENSE:
         return _strong(_by_curvature(problem, z))
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.corrcoef(z.reshape(-1, d).astype("float64"), rowvar=False).reshape(d, d)

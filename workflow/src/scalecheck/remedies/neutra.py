@@ -11,13 +11,15 @@ from numpyro.infer.autoguide import AutoBNAFNormal
 from numpyro.infer.reparam import NeuTraReparam
 from numpyro.optim import Adam
 
+from scalecheck.model import first_line
 from scalecheck.program import Log
-from scalecheck.remedies.problem import CHAINS, Problem, Seen, try_batch
+from scalecheck.remedies.problem import CHAINS, Problem, Seen, failed, try_batch
 from scalecheck.sites import Site
 
 NDArray = np.ndarray
 
-MOST_SCALARS = 100  # a flow of more takes longer to compile than the whole search
+# A flow of more takes longer to compile than the whole search; there is none of a single scalar.
+FEWEST_SCALARS, MOST_SCALARS = 2, 100
 _STEPS, _STEP_SIZE = 2000, 3e-3
 _SHARED = "auto_shared_latent"
 
@@ -26,17 +28,21 @@ def run(problem: Problem, log: Log) -> Seen:
     """Train a block neural autoregressive flow, and sample in its coordinates with what is left of the gradients.
 
     M. Hoffman et al., "NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using Neural Transport"
-    (arXiv:1903.03704). Each step of the training is one gradient, which all chains share.
+    (arXiv:1903.03704). Each step of the training is one gradient, which all chains share. A flow that cannot be
+    trained has no draws.
     """
     batch, function = problem.batch, problem.batch.function
     arrays = {name: jnp.asarray(values) for name, values in problem.arrays.items()}
-    steps = min(_STEPS, problem.gradients // 4)
+    steps = max(1, min(_STEPS, problem.gradients // 4))
     guide = AutoBNAFNormal(function, num_flows=1, hidden_factors=[8, 8])
     svi = SVI(function, guide, Adam(_STEP_SIZE), Trace_ELBO())
     log(f"neutra: {steps} steps of a flow")
-    found = svi.run(jax.random.PRNGKey(problem.seed), steps, progress_bar=False, **arrays)
+    try:
+        found = svi.run(jax.random.PRNGKey(problem.seed), steps, progress_bar=False, **arrays)
+    except RuntimeError as error:  # NumPyro finds no start
+        return failed(problem, first_line(error))
     flow = NeuTraReparam(guide, found.params)
-    d = sum(int(np.prod(s.shape, dtype=int)) for s in batch.sites if s.kind == "latent")
+    d = problem.n_scalars
     latent = Site(_SHARED, "latent", (d,), (f"{_SHARED}_dim_0",))
     observed = tuple(site for site in batch.sites if site.kind == "observed")
     moved = batch._replace(function=flow.reparam(function), sites=(latent, *observed))
@@ -50,6 +56,7 @@ def run(problem: Problem, log: Log) -> Seen:
         problem.settings,
         reparam={},
         metric="diagonal",
+        start="prior",  # the flow's standard normal: other starts know only the sites of the model
         max_gradients=problem.gradients - steps // CHAINS,
     )
     seen = try_batch(problem, moved, settings, log, in_model)

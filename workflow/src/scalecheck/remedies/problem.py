@@ -53,6 +53,11 @@ class Problem(NamedTuple):
         """Data of the fit, `(rows, ...)`."""
         return {name: values[0] for name, values in self.batch.arrays.items()}
 
+    @property
+    def n_scalars(self) -> int:
+        """Scalars of all latent sites, also of those that are not compared."""
+        return sum(int(np.prod(s.shape, dtype=int)) for s in self.batch.sites if s.kind == "latent")
+
 
 class Seen(NamedTuple):
     """What was seen of a candidate, and why it failed, if it did.
@@ -114,11 +119,7 @@ def _compared(batch: Batch) -> list[Site]:
 
 def run(problem: Problem, candidate: Candidate, log: Log) -> Seen:
     """Sample a candidate until every chain has taken its gradients, warmup included."""
-    try:
-        return try_batch(problem, problem.batch, candidate.settings(problem.settings), log)
-    except StudyError as error:
-        nothing = Trial(np.zeros((CHAINS, 0, len(problem.vector.names))), np.zeros(CHAINS, int))
-        return Seen(nothing, 0.0, 0, 0.0, str(error))
+    return try_batch(problem, problem.batch, candidate.settings(problem.settings), log)
 
 
 def try_batch(
@@ -128,7 +129,7 @@ def try_batch(
     log: Log,
     in_model: Callable[[dict[str, NDArray]], Any] = lambda z: z,
 ) -> Seen:
-    """Sample a batch of one fit, in its own coordinates or in others.
+    """Sample a batch of one fit, in its own coordinates or in others; what cannot be sampled has no draws.
 
     Parameters
     ----------
@@ -143,12 +144,24 @@ def try_batch(
     draws = max(10, min(problem.gradients, _NUMBERS // (fit.MOST_TIMES * CHAINS * d)))
     settings = dataclasses.replace(settings, draws=draws, keep=kept)
     key = fit.fit_key(problem.seed, batch.tasks[0].fit)
-    found = fit.sample_batch(batch, settings, key[None], log)
+    try:
+        found = fit.sample_batch(batch, settings, key[None], log)
+    except StudyError as error:
+        return failed(problem, str(error))
     n_draws = found.iterations[0].n_steps.shape[1] - settings.warmup
-    z = np.zeros((CHAINS, 0, len(problem.vector.names)))
+    z = _no_draws(problem)
     if n_draws > 0:
         z = np.asarray(problem.vector.pack(in_model(found.z[0]), 2))
     return _seen(Trial(z, gradients_of(found)), found, settings)
+
+
+def failed(problem: Problem, reason: str) -> Seen:
+    """Give what was seen of a candidate that could not be sampled."""
+    return Seen(Trial(_no_draws(problem), np.zeros(CHAINS, int)), 0.0, 0, 0.0, reason)
+
+
+def _no_draws(problem: Problem) -> NDArray:
+    return np.zeros((CHAINS, 0, len(problem.vector.names)))
 
 
 def gradients_of(found: sampler.Draws) -> NDArray:

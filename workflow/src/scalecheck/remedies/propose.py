@@ -64,8 +64,7 @@ def _less_centred(problem: Problem) -> list[Candidate]:
 
 
 def _dense(problem: Problem) -> list[Candidate]:
-    d = sum(int(np.prod(s.shape, dtype=int)) for s in problem.batch.sites if s.kind == "latent")
-    is_small = 1 < d <= MOST_DENSE and problem.settings.metric != "dense"
+    is_small = 1 < problem.n_scalars <= MOST_DENSE and problem.settings.metric != "dense"
     return [Candidate("metric", {"metric": "dense"})] if is_small else []
 
 
@@ -100,7 +99,9 @@ def learn_centredness(problem: Problem, z: NDArray) -> dict[str, float]:
     flat = jnp.asarray(flat[:: max(1, len(flat) // _MOST_DRAWS)])
     grid = [step / _DIVISIONS for step in range(_DIVISIONS + 1)]
     losses = {name: _losses(problem, name, grid)(flat) for name in names}
-    return {name: grid[int(np.argmin(found))] for name, found in losses.items()}
+    # Draws so far out that a coordinate overflows say nothing for that centredness.
+    finite = {name: np.nan_to_num(found, nan=np.inf) for name, found in losses.items()}
+    return {name: grid[int(np.argmin(found))] for name, found in finite.items()}
 
 
 def _losses(problem: Problem, name: str, grid: Sequence[float]) -> Callable[..., jax.Array]:

@@ -41,7 +41,7 @@ class Trial(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Sums up a trial: `(d,)` each; `log_rate` and its standard error are scalars."""
+    """Sums up a trial: `(d,)` each; `log_rate`, its standard error and the number of chains are scalars."""
 
     mean: NDArray
     mean_mcse: NDArray
@@ -51,6 +51,7 @@ class Summary(NamedTuple):
     rhat: NDArray
     log_rate: float
     log_rate_se: float
+    n_chains: int
 
     @property
     def has_converged(self) -> bool:
@@ -66,10 +67,11 @@ def rank(
     """Rank candidates, of which the first is the way in which the fit was sampled.
 
     The rate is the lowest bulk ESS of all scalars over the gradients of all chains, warmup included; its
-    standard error, on the log scale, is the jackknife's over chains. A candidate has converged with an R-hat of
-    at most 1.05 and an ESS of at least 100. Every one that has is held against the mean of the others that
-    have, weighted by precision, in the means and sds of all scalars: where the largest difference exceeds the
-    normal quantile of an error rate of 0.001 (Bonferroni), the one that is furthest from the others is
+    standard error, on the log scale, is the jackknife's over chains, and intervals are those of Student's t with
+    one degree of freedom less than chains (of a gain by Welch and Satterthwaite). A candidate has converged
+    with an R-hat of at most 1.05 and an ESS of at least 100. Every one that has is held against the mean of the
+    others that have, weighted by precision, in the means and sds of all scalars: where the largest difference
+    exceeds the normal quantile of an error rate of 0.001 (Bonferroni), the one that is furthest from the others is
     disqualified, and the rest are held against each other again.
 
     Parameters
@@ -148,7 +150,7 @@ def summarise(trial: Trial) -> Summary | None:
     rate = np.log(max(ess.min(), 1e-9) / trial.gradients.sum())
     flat = z.reshape(len(z), -1)
     return Summary(flat.mean(1), mcse[0], flat.std(1, ddof=1), mcse[1], ess, rhat,
-                    float(rate), _jackknife(trial))  # fmt: skip
+                    float(rate), _jackknife(trial), len(trial.z))  # fmt: skip
 
 
 def _jackknife(trial: Trial) -> float:
@@ -164,23 +166,27 @@ def _jackknife(trial: Trial) -> float:
     return float(np.sqrt((n - 1) * np.var(rates)))
 
 
+_SIDES = np.array([0, -1, 1])
+
+
 def _rates(summary: Summary, first: Summary | None) -> dict[str, float]:
-    quantile = stats.norm.ppf((1 + INTERVAL) / 2)
-    low, high = (summary.log_rate + sign * quantile * summary.log_rate_se for sign in (-1, 1))
-    rates = {
-        "ess_per_1000": 1e3 * np.exp(summary.log_rate),
-        "low": 1e3 * np.exp(low),
-        "high": 1e3 * np.exp(high),
-    }
+    own = [(summary.log_rate_se, summary.n_chains)]
+    rate, low, high = 1e3 * np.exp(summary.log_rate + _SIDES * _half_width(own))
+    rates = {"ess_per_1000": rate, "low": low, "high": high}
     if first is None:
         return rates
-    gain = summary.log_rate - first.log_rate
-    se = quantile * np.hypot(summary.log_rate_se, first.log_rate_se)
-    return rates | {
-        "gain": np.exp(gain),
-        "gain_low": np.exp(gain - se),
-        "gain_high": np.exp(gain + se),
-    }
+    both = [*own, (first.log_rate_se, first.n_chains)]
+    gain, low, high = np.exp(summary.log_rate - first.log_rate + _SIDES * _half_width(both))
+    return rates | {"gain": gain, "gain_low": low, "gain_high": high}
+
+
+def _half_width(parts: Sequence[tuple[float, int]]) -> float:
+    """Half of the interval of a sum, by the standard error of each part and the chains that this was made of."""
+    variances = np.array([se**2 for se, _ in parts])
+    freedom = np.array([n - 1 for _, n in parts])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        together = variances.sum() ** 2 / (variances**2 / freedom).sum()
+    return float(stats.t.ppf((1 + INTERVAL) / 2, together) * np.sqrt(variances.sum()))
 
 
 def _compare(converged: Mapping[str, Summary]) -> tuple[dict[str, tuple[float, int]], set[str]]:

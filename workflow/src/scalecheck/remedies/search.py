@@ -100,7 +100,7 @@ def search(one: Problem, log: Log) -> Found:
     """Search: the fit as it is, every kind alone, what its draws suggest, the best of each together, at last NeuTra.
 
     The last only where none of the others gave what a fit needs (R-hat at most 1.01 and an ESS of 400) within its
-    gradients, and the model has no more than 100 scalars.
+    gradients, and the model has from 2 to 100 scalars.
     """
     run = _Search(one, log)
     first = run.add(Candidate(AS_IT_IS, {}))
@@ -109,7 +109,8 @@ def search(one: Problem, log: Log) -> Found:
     for candidate in propose.from_draws(one, run.best_draws()):
         run.add(candidate)
     run.combine()
-    if not ranking.has_reached(run.table()) and len(one.vector.names) <= neutra.MOST_SCALARS:
+    has_flow = neutra.FEWEST_SCALARS <= one.n_scalars <= neutra.MOST_SCALARS
+    if has_flow and not ranking.has_reached(run.table()):
         run.add(Candidate(NEUTRA, {}))
     table = run.table()
     table["kind"] = [run.candidates[name].kind for name in table["candidate"]]
@@ -136,6 +137,8 @@ def as_text(found: Found, title: str) -> str:
 
 def advice(found: Found) -> Sequence[str]:
     """Say in lines what to do."""
+    if found.table["failure"].all():
+        return [f"No candidate could be sampled: {found.table['failure'].iloc[0]}"]
     if found.best is None:
         return [
             "No candidate converged within its gradients: raise --gradients, or change the model."

@@ -47,7 +47,7 @@ def batch_of(function: Callable[[], Any], name: str) -> Batch:
     Raises
     ------
     StudyError
-        When the model cannot be traced.
+        When the model cannot be traced, or has a latent site that is discrete.
     """
 
     def without_rows(nothing: Any) -> Any:
@@ -59,9 +59,13 @@ def batch_of(function: Callable[[], Any], name: str) -> Batch:
         found = _sites(without_rows, first)
     except Exception as error:
         raise StudyError(f"{name}: the model raises {model.first_line(error)}") from error
-    vector = density.vector_of(
-        without_rows, [site for site in found if site.kind == "latent"], first
-    )
+    for site in found:
+        if site.kind == "discrete":
+            raise StudyError(
+                f"{name}: the latent site {site.name} is discrete, which NUTS cannot sample: sum it out"
+            )
+    latent = [site for site in found if site.kind == "latent"]
+    vector = density.vector_of(without_rows, latent, first)
     bound = model.Model(without_rows, name, "nothing", {}, {}, False)
     task = PlannedFit(name, "target", "", "", 1, 1, ())
     return Batch((task,), without_rows, arrays, [first], [{}], found, vector, {}, None, bound, {})
@@ -73,7 +77,7 @@ def _sites(function: Callable[..., Any], arrays: dict[str, NDArray]) -> tuple[Si
     def look(arrays: dict[str, Any]) -> None:
         for name, site in sites.traced(function, arrays, jax.random.key(0)).items():
             if site["type"] == "sample":
-                kind = "observed" if site["is_observed"] else "latent"
+                kind = sites.kind_of(site)
                 shape = np.shape(site["value"])
                 dims = tuple(f"{name}_dim_{i}" for i in range(len(shape)))
                 found.append(Site(name, kind, shape, dims))
