@@ -15,7 +15,8 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from jax.flatten_util import ravel_pytree
 from numpyro import handlers
-from numpyro.infer.reparam import LocScaleReparam
+from numpyro.distributions.transforms import AffineTransform
+from numpyro.infer.reparam import LocScaleReparam, TransformReparam
 from numpyro.infer.util import potential_energy
 
 from scalecheck import chain, coordinates, density, keeping
@@ -35,11 +36,15 @@ def nested(y=None):
         inner = numpyro.sample("inner", dist.Normal(mu, tau))
         outer = numpyro.sample("outer", dist.StudentT(3.0, inner, width))
     beta = numpyro.sample("beta", dist.Normal(mu, scale).expand([2]).to_event(1))
+    moved = dist.TransformedDistribution(
+        dist.StudentT(4.0, 0.5, jnp.ones(2)), AffineTransform(mu, -width)
+    )
+    gamma = numpyro.sample("gamma", moved.to_event(1))
     with numpyro.plate("rows", 3):
-        numpyro.sample("y", dist.Normal(outer + beta.sum(), scale), obs=y)
+        numpyro.sample("y", dist.Normal(outer + beta.sum() + gamma[0], scale), obs=y)
 
 
-RECENTRED = ("mu", "scale", "width", "inner", "outer", "beta")
+RECENTRED = ("mu", "scale", "width", "inner", "outer", "beta", "gamma")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +75,17 @@ def test_a_normal_site_is_recentred_as_numpyro_does_it(z):
     w = moved.from_model(z, ARRAYS)
     theirs = handlers.reparam(nested, config={"inner": LocScaleReparam(centered=0.3)})
     renamed = {"inner_decentered" if name == "inner" else name: x for name, x in w.items()}
+    expected = potential_energy(theirs, (), ARRAYS, renamed)
+    assert float(moved.potential(**ARRAYS)(w)) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_an_affine_transform_is_taken_out_as_numpyro_does_it(z):
+    moved = coordinates_of(nested, {"gamma": 0.0})
+    theirs = handlers.reparam(nested, config={"gamma": TransformReparam()})
+    w = moved.from_model(z, ARRAYS)
+    # NumPyro leaves the base as it is, a StudentT about 0.5 here, and the sign of the factor: ours begin at 0, upright.
+    renamed = {"gamma_base" if name == "gamma" else name: x for name, x in w.items()}
+    renamed["gamma_base"] = 0.5 - w["gamma"]
     expected = potential_energy(theirs, (), ARRAYS, renamed)
     assert float(moved.potential(**ARRAYS)(w)) == pytest.approx(float(expected), rel=1e-6)
 

@@ -13,6 +13,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
+from numpyro.distributions.transforms import AffineTransform
 from numpyro.infer.reparam import Reparam
 from numpyro.infer.util import potential_energy
 
@@ -26,6 +27,8 @@ Function = Callable[..., Any]
 
 _SUFFIX = "_decentered"  # as NumPyro's LocScaleReparam has it
 _SCALED = (dist.HalfCauchy, dist.HalfNormal)
+# Of the real line, whose negative has the same distribution.
+_SYMMETRIC = (dist.Normal, dist.StudentT, dist.Cauchy, dist.Laplace, dist.Logistic)
 
 
 class Affine(NamedTuple):
@@ -48,7 +51,8 @@ class _Recentred(Reparam):
 
     def __call__(self, name: str, fn: Any, obs: Any) -> tuple[None, jax.Array]:
         """Sample, and transform; shapes as of the site."""
-        inner, shape, event_dim = self._unwrap(fn)
+        _, shape, event_dim = self._unwrap(fn)
+        inner = unwrap(fn)
         move = affine(inner, self.c)
         w = numpyro.sample(name + _SUFFIX, self._wrap(_part(inner, self.c), shape, event_dim))
         if isinstance(inner, _SCALED):
@@ -58,10 +62,17 @@ class _Recentred(Reparam):
 
 
 def unwrap(fn: Any) -> Any:
-    """Give the distribution inside `expand` and `to_event`."""
+    """Give the distribution inside `expand` and `to_event`, an affine transform of a symmetric one folded into it."""
     while isinstance(fn, dist.Independent | dist.ExpandedDistribution):
         fn = fn.base_dist
-    return fn
+    if not isinstance(fn, dist.TransformedDistribution) or isinstance(fn, dist.LogNormal):
+        return fn
+    base, (move, *others) = unwrap(fn.base_dist), fn.transforms
+    if others or not isinstance(move, AffineTransform) or not isinstance(base, _SYMMETRIC):
+        return fn
+    given = {name: getattr(base, name) for name in base.arg_constraints}
+    loc, scale = move.loc + move.scale * base.loc, jnp.abs(move.scale) * base.scale
+    return type(base)(**given | {"loc": loc, "scale": scale})
 
 
 def can_recentre(fn: Any) -> bool:
