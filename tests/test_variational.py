@@ -137,13 +137,28 @@ def test_the_posterior_of_a_normal_mean_is_found(rows, size):
     assert abs(np.log(found.shared.std() / sd)) < ascent.TOLERANCE + 4 / np.sqrt(2000)
 
 
-def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path):
-    table = pd.DataFrame({"x": np.linspace(0, 3, 120), "y": np.linspace(-1, 1, 120) ** 2})
-    small = small_studies.make(tmp_path, table, SUM_OF_ROWS)
+# The log density of the units is in the thousands, beside which what is wrong with the rows is little.
+SUM_BESIDE_UNITS = """
+def model(x, unit, n_unit, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(0.0, 1e-18))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mu + own[unit] + x.sum() / 10_000, 1.0), obs=y)
+"""
+
+
+@pytest.mark.parametrize("source", [SUM_OF_ROWS, SUM_BESIDE_UNITS], ids=["alone", "beside units"])
+def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path, source):
+    n = 3000
+    table = pd.DataFrame({"x": np.linspace(0, 3, n), "y": np.linspace(-1, 1, n) ** 2})
+    table["unit"] = [f"unit-{number % 100}" for number in range(n)]
+    small = small_studies.make(tmp_path, table, source, data={"unit": "unit"})
     batch = small.whole()
     layout = target.layout_of(batch)
+    at = jnp.zeros(layout.size).at[0].set(1.0)
     with pytest.raises(StudyError, match=r"variational.batch is 50, .* \(all rows\)"):
-        target.check_minibatches(batch, layout, jnp.ones(1), 50)
+        target.check_minibatches(batch, layout, at, 50)
 
 
 # ---- the job
