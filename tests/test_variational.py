@@ -111,6 +111,21 @@ def test_a_fit_that_is_out_of_steps_has_not_converged_and_says_so():
     assert "400 steps" in found.reason
 
 
+def test_a_bound_that_is_no_number_ends_a_fit_at_its_last_finite_place():
+    guide = guides.guide_of("mean_field", jnp.zeros(2), 2)
+
+    def model(arrays):
+        z = numpyro.sample("shared", dist.Normal(jnp.zeros(2)).to_event(1).mask(False))
+        numpyro.factor("log_density", jnp.where(z[0] > 5.0, jnp.nan, 10 * z[0]))
+
+    problem = Problem(guide, model, {"y": np.zeros(1, "float32")}, 1, 2)
+    found = ascent.maximise(problem, Programs(problem), 20_000, KEY, silent)
+    assert not found.converged
+    assert f"no finite number after {found.steps} steps" in found.reason
+    assert found.steps >= ascent.WINDOW
+    assert np.isfinite(problem.guide.draw(found.params, KEY, 10)).all()
+
+
 # ---- rows
 
 
@@ -201,6 +216,24 @@ def test_the_page_shows_every_increment_and_parameter(written):
     assert section.development is not None
     assert section.shrinkage is None  # no units
     assert "all 214 rows" in section.sentence
+
+
+KNOWN = """
+def model(x, y=None):
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+"""
+
+
+def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
+    table = pd.DataFrame({"x": np.ones(60), "y": np.linspace(-1, 1, 60)})
+    small = small_studies.make(tmp_path, table, KNOWN)
+    records.write_json(small.folder.record("increment-01"), {"status": "skipped", "reason": ""})
+    small.folder.approximate_posterior.write_text("of other settings")
+    job.write_approximation(settled(small, approximation="always"))
+    found = records.read_json(small.folder.approximation)
+    assert found == {"asked": False, "reason": "not approximated: the model has no latent site"}
+    assert not small.folder.approximate_posterior.exists()
 
 
 @pytest.mark.parametrize(

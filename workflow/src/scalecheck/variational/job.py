@@ -38,10 +38,12 @@ def write_approximation(job: Job) -> None:
     """Approximate all rows, if that is asked for, and say whether to believe it: approximation.json and .nc."""
     recorded = _increments(job)
     if reason := reason_against(job, [record for _, record in recorded]):
-        job.log(reason)
-        records.write_json(job.folder.approximation, {"asked": False, "reason": reason})
+        _write_none(job, reason)
         return
     whole = read_one(job, _all_rows(job))
+    if not any(site.kind == "latent" for site in whole.sites):
+        _write_none(job, "not approximated: the model has no latent site")
+        return
     began = time.perf_counter()
     every = approximate_one(job, whole)
     seconds = time.perf_counter() - began
@@ -52,7 +54,7 @@ def write_approximation(job: Job) -> None:
     compared = [beside(job, one) for one in fits]
     symmetric = _simulate(job)
     belief = believe(
-        [one.compared for one in compared],
+        [one.compared for one in compared if one.converged],
         whole.vector.names,
         whole.tasks[0].rows,
         symmetric.biased if symmetric else (),
@@ -65,6 +67,13 @@ def write_approximation(job: Job) -> None:
     shrunk = _shrinkage(job, fits[-1]) if fits else []
     records.write_json(job.folder.approximation, {**content, "shrinkage": _drawn(shrunk)})
     shutil.rmtree(job.folder.approximating(""), ignore_errors=True)
+
+
+def _write_none(job: Job, reason: str) -> None:
+    """Say why there is no approximation; draws of one that other settings asked for are gone with it."""
+    job.log(reason)
+    job.folder.approximate_posterior.unlink(missing_ok=True)
+    records.write_json(job.folder.approximation, {"asked": False, "reason": reason})
 
 
 def reason_against(job: Job, recorded: Sequence[Mapping[str, Any]]) -> str:

@@ -40,20 +40,17 @@ def simulate(batch: Batch, settings: VariationalSettings, key: jax.Array, log: L
     keys = jax.random.split(drawing, settings.simulate)
     truth, outcomes = _data_sets(batch, keys)
     draw = jax.jit(lambda params, key: problem.guide.draw(params, key, _DRAWS))
-    below: list[NDArray] = []
-    n_open = 0
+    below = np.zeros(truth.shape)
+    converged = np.zeros(len(truth), bool)
     for number, key in enumerate(jax.random.split(fitting, settings.simulate)):
         arrays = {**problem.arrays, batch.bound.outcome: outcomes[number]}
         one = problem._replace(arrays=arrays)
         found = maximise(one, programs, settings.steps, key, _silent)
         drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
-        below.append((drawn < truth[number]).mean(axis=0))
-        n_open += not found.converged
+        below[number], converged[number] = (drawn < truth[number]).mean(axis=0), found.converged
         if (number + 1) % 10 == 0:
             log(f"simulated data sets: {number + 1} of {settings.simulate}")
-    if n_open:
-        log(f"simulated data sets: {n_open} of {settings.simulate} fits have not converged")
-    return symmetry(batch.vector.names, np.stack(below))
+    return symmetry(batch.vector.names, below, converged)
 
 
 def _silent(line: str) -> None:
