@@ -17,7 +17,7 @@ from scalecheck.checkpoint import Keeper
 from scalecheck.errors import StudyError
 from scalecheck.report import approximation as page
 from scalecheck.study import VariationalSettings, parse_sections
-from scalecheck.variational import approximate, ascent, guides, job, target
+from scalecheck.variational import approximate, ascent, guides, job, simulated, target
 from scalecheck.variational.programs import Problem, Programs
 
 KEY = jax.random.PRNGKey(5)
@@ -152,6 +152,20 @@ def test_the_posterior_of_a_normal_mean_is_found(rows, size):
     assert abs(np.log(found.shared.std() / sd)) < ascent.TOLERANCE + 4 / np.sqrt(2000)
 
 
+def test_killed_simulated_data_sets_go_on_where_they_were(rows, tmp_path):
+    settings = VariationalSettings("mean_field", None, 20_000, 5)
+    with pytest.raises(SystemExit):
+        keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
+        simulated.simulate(rows, settings, KEY, silent, keeper)
+    said = []
+    keeper = Keeper(tmp_path / "kept", "same", 1e9, said.append)
+    again = simulated.simulate(rows, settings, KEY, silent, keeper)
+    assert "goes on from its checkpoint" in said[0]
+    whole = simulated.simulate(rows, settings, KEY, silent)
+    assert again.n_data_sets == whole.n_data_sets == 5
+    np.testing.assert_array_equal(again.mean, whole.mean)
+
+
 # The log density of the units is in the thousands, beside which what is wrong with the rows is little.
 SUM_BESIDE_UNITS = """
 def model(x, unit, n_unit, y=None):
@@ -226,7 +240,7 @@ def model(x, y=None):
 
 
 def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
-    table = pd.DataFrame({"x": np.ones(60), "y": np.linspace(-1, 1, 60)})
+    table = pd.DataFrame({"x": np.ones(120), "y": np.linspace(-1, 1, 120)})
     small = small_studies.make(tmp_path, table, KNOWN)
     records.write_json(small.folder.record("increment-01"), {"status": "skipped", "reason": ""})
     small.folder.approximate_posterior.write_text("of other settings")

@@ -51,15 +51,21 @@ def read_one(job: Job, task: PlannedFit) -> batches.Batch:
     return batch
 
 
-def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
-    """Fit a batch of one, kept while it runs."""
-    settings, name = job.sections["variational"], batch.tasks[0].fit
+def keeper_of(job: Job, batch: batches.Batch, name: str) -> checkpoint.Keeper:
+    """Give what saves an approximation, or many, of the rows of a batch of one under a name."""
     source = Path(job.sections["model"].file).read_text(encoding="utf-8")
+    settings = job.sections["variational"]
     others = [name, source, job.sections["seed"], posterior.versions(), ENGINE_VERSION]
     parts = depends_on(settings, *others, job.device["device"])
     identity = checkpoint.identify(batch.arrays, *parts)
     folder = job.folder.approximating(name)
-    keeper = checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
+    return checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
+
+
+def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
+    """Fit a batch of one, kept while it runs."""
+    settings, name = job.sections["variational"], batch.tasks[0].fit
+    keeper = keeper_of(job, batch, name)
     job.log(f"{name}: {settings.guide} approximation of {batch.tasks[0].rows} rows")
     key = fit.fit_key(job.sections["seed"], f"approximation of {name}")
     with keeper.answering_signals():

@@ -23,7 +23,14 @@ from scalecheck.plan import PlannedFit, Slice
 from scalecheck.results import FitResult, read_fit
 from scalecheck.variational.approximate import Approximation, dataset
 from scalecheck.variational.belief import Belief, believe
-from scalecheck.variational.beside import Beside, approximate_one, beside, own_draws, read_one
+from scalecheck.variational.beside import (
+    Beside,
+    approximate_one,
+    beside,
+    keeper_of,
+    own_draws,
+    read_one,
+)
 from scalecheck.variational.shrinkage import Shrunk, shrinkage
 from scalecheck.variational.simulated import simulate
 from scalecheck.variational.symmetry import Symmetry
@@ -113,7 +120,11 @@ def _simulate(job: Job) -> Symmetry | None:
     task = plan.locate(rows, names[0], {}, job.sections["increments"].order)
     batch = read_one(job, task)
     key = fit.fit_key(job.sections["seed"], "simulated data sets")
-    return simulate(batch, job.sections["variational"], key, job.log)
+    settings = job.sections["variational"]
+    # How many there will be determines what is drawn of each.
+    keeper = keeper_of(job, batch, f"simulated-{settings.simulate}")
+    with keeper.answering_signals():
+        return simulate(batch, settings, key, job.log, keeper)
 
 
 def _shrinkage(job: Job, nuts: FitResult) -> list[Shrunk]:
