@@ -17,7 +17,7 @@ from scalecheck.checkpoint import Keeper
 from scalecheck.errors import StudyError
 from scalecheck.report import approximation as page
 from scalecheck.study import VariationalSettings, parse_sections
-from scalecheck.variational import approximate, ascent, guides, job, target
+from scalecheck.variational import approximate, ascent, guides, job, simulated, target
 from scalecheck.variational.programs import Problem, Programs
 
 KEY = jax.random.PRNGKey(5)
@@ -111,6 +111,21 @@ def test_a_fit_that_is_out_of_steps_has_not_converged_and_says_so():
     assert "400 steps" in found.reason
 
 
+def test_a_bound_that_is_no_number_ends_a_fit_at_its_last_finite_place():
+    guide = guides.guide_of("mean_field", jnp.zeros(2), 2)
+
+    def model(arrays):
+        z = numpyro.sample("shared", dist.Normal(jnp.zeros(2)).to_event(1).mask(False))
+        numpyro.factor("log_density", jnp.where(z[0] > 5.0, jnp.nan, 10 * z[0]))
+
+    problem = Problem(guide, model, {"y": np.zeros(1, "float32")}, 1, 2)
+    found = ascent.maximise(problem, Programs(problem), 20_000, KEY, silent)
+    assert not found.converged
+    assert f"no finite number after {found.steps} steps" in found.reason
+    assert found.steps >= ascent.WINDOW
+    assert np.isfinite(problem.guide.draw(found.params, KEY, 10)).all()
+
+
 # ---- rows
 
 
@@ -137,13 +152,42 @@ def test_the_posterior_of_a_normal_mean_is_found(rows, size):
     assert abs(np.log(found.shared.std() / sd)) < ascent.TOLERANCE + 4 / np.sqrt(2000)
 
 
-def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path):
-    table = pd.DataFrame({"x": np.linspace(0, 3, 120), "y": np.linspace(-1, 1, 120) ** 2})
-    small = small_studies.make(tmp_path, table, SUM_OF_ROWS)
+def test_killed_simulated_data_sets_go_on_where_they_were(rows, tmp_path):
+    settings = VariationalSettings("mean_field", None, 20_000, 5)
+    with pytest.raises(SystemExit):
+        keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
+        simulated.simulate(rows, settings, KEY, silent, keeper)
+    said = []
+    keeper = Keeper(tmp_path / "kept", "same", 1e9, said.append)
+    again = simulated.simulate(rows, settings, KEY, silent, keeper)
+    assert "goes on from its checkpoint" in said[0]
+    whole = simulated.simulate(rows, settings, KEY, silent)
+    assert again.n_data_sets == whole.n_data_sets == 5
+    np.testing.assert_array_equal(again.mean, whole.mean)
+
+
+# The log density of the units is in the thousands, beside which what is wrong with the rows is little.
+SUM_BESIDE_UNITS = """
+def model(x, unit, n_unit, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(0.0, 1e-18))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mu + own[unit] + x.sum() / 10_000, 1.0), obs=y)
+"""
+
+
+@pytest.mark.parametrize("source", [SUM_OF_ROWS, SUM_BESIDE_UNITS], ids=["alone", "beside units"])
+def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path, source):
+    n = 3000
+    table = pd.DataFrame({"x": np.linspace(0, 3, n), "y": np.linspace(-1, 1, n) ** 2})
+    table["unit"] = [f"unit-{number % 100}" for number in range(n)]
+    small = small_studies.make(tmp_path, table, source, data={"unit": "unit"})
     batch = small.whole()
     layout = target.layout_of(batch)
+    at = jnp.zeros(layout.size).at[0].set(1.0)
     with pytest.raises(StudyError, match=r"variational.batch is 50, .* \(all rows\)"):
-        target.check_minibatches(batch, layout, jnp.ones(1), 50)
+        target.check_minibatches(batch, layout, at, 50)
 
 
 # ---- the job
@@ -186,6 +230,24 @@ def test_the_page_shows_every_increment_and_parameter(written):
     assert section.development is not None
     assert section.shrinkage is None  # no units
     assert "all 214 rows" in section.sentence
+
+
+KNOWN = """
+def model(x, y=None):
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+"""
+
+
+def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
+    table = pd.DataFrame({"x": np.ones(120), "y": np.linspace(-1, 1, 120)})
+    small = small_studies.make(tmp_path, table, KNOWN)
+    records.write_json(small.folder.record("increment-01"), {"status": "skipped", "reason": ""})
+    small.folder.approximate_posterior.write_text("of other settings")
+    job.write_approximation(settled(small, approximation="always"))
+    found = records.read_json(small.folder.approximation)
+    assert found == {"asked": False, "reason": "not approximated: the model has no latent site"}
+    assert not small.folder.approximate_posterior.exists()
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,15 @@ def rhat_and_ess(z: NDArray) -> tuple[NDArray, NDArray]:
     return np.nan_to_num(np.asarray(rhat), nan=np.inf), np.nan_to_num(np.asarray(ess))
 
 
+def mcse_of_sd(z: NDArray) -> NDArray:
+    """Monte Carlo error `(d,)` of the standard deviations of draws `(chain, draw, d)`.
+
+    That of means does not tell it: the squares of antithetic draws follow each other.
+    """
+    by_parameter = np.moveaxis(z, -1, 0).astype("float64")
+    return np.asarray(array_stats.mcse(by_parameter, chain_axis=1, draw_axis=2, method="sd"))
+
+
 def rhat_of_moments(mean: NDArray, variance: NDArray, n: int) -> NDArray:
     """R-hat of scalars of which no draws are held, `(...)`, by the moments of the chains alone.
 

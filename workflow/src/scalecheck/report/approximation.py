@@ -71,6 +71,8 @@ def _sentence(found: Mapping[str, Any]) -> str:
             f"not symmetric for {', '.join(biased)}" if biased else "symmetric for all parameters"
         )
         over = f" Over {simulated['n_data_sets']} data sets simulated from the prior its errors are {tail}."
+        if simulated["n_open"]:
+            over += f" Fits of {simulated['n_open']} more did not converge, and are left out."
     return (
         f"A variational fit of all {count(found['rows'])} rows by {families[found['guide']]} {ended} after"
         f" {count(found['steps'])} steps, {duration(found['seconds'])}.{over}"

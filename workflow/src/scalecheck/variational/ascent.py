@@ -73,7 +73,9 @@ class Approximated(NamedTuple):
     params
         Of the guide.
     rounds
-        One after the other.
+        One after the other, those that ended.
+    steps
+        Of these, and of one that did not end.
     converged
         Whether the last round moved by less than the tolerance.
     reason
@@ -82,13 +84,9 @@ class Approximated(NamedTuple):
 
     params: dict[str, Any]
     rounds: tuple[Round, ...]
+    steps: int
     converged: bool
     reason: str
-
-    @property
-    def steps(self) -> int:
-        """Steps of all rounds."""
-        return sum(one.steps for one in self.rounds)
 
 
 def maximise(
@@ -132,7 +130,7 @@ class _Ascent:
         first, shuffling, self.key = jax.random.split(key, 3)
         self.arrays = shuffled(problem, shuffling)
         self.svi_state = programs.start(first, self.arrays)
-        programs.ravel(self.svi_state)  # so that vectors can be unravelled
+        self.first = np.asarray(programs.ravel(self.svi_state))  # `(parameter,)` before any step
         self.rounds: list[Round] = []
         self.means: list[NDArray] = []  # `(parameter,)` of the iterates, by window of this round
         self.losses: list[NDArray] = []
@@ -157,8 +155,10 @@ class _Ascent:
         self.svi_state, losses, mean = self.programs.window(self.svi_state, self.arrays, start)
         self.n_windows += 1
         self.losses = [*self.losses, np.asarray(losses)][-LONGEST:]
+        if self.is_lost:
+            return
         self.means = [*self.means, np.asarray(mean)][-LONGEST:]
-        if self.is_lost or self.n_windows < FEWEST:
+        if self.n_windows < FEWEST:
             return
         half = min(self.n_windows, LONGEST) // 4
         before, after = _halves(self.losses, half, np.concatenate)
@@ -195,17 +195,16 @@ class _Ascent:
         return float(farthest / TOLERANCE)
 
     def result(self, most_steps: int) -> Approximated:
-        """Give the mean of the last round; of the last windows, where no round has ended."""
+        """Give the mean of the last round; of the last window that was finite, where no round has ended."""
         if self.is_lost:
             reason = f"the lower bound was no finite number after {self.steps} steps"
         elif not self.is_converged:
             reason = f"it still moved after {most_steps} steps (variational.steps)"
         else:
             reason = ""
-        params = self.programs.params(
-            jnp.asarray(self.means[-1] if self.kept is None else self.kept)
-        )
-        return Approximated(params, tuple(self.rounds), self.is_converged, reason)
+        flat = self.kept if self.kept is not None else [self.first, *self.means][-1]
+        params = self.programs.params(jnp.asarray(flat))
+        return Approximated(params, tuple(self.rounds), self.steps, self.is_converged, reason)
 
     def state(self) -> dict[str, NDArray]:
         """All that a fit goes on from, as arrays of any shape."""

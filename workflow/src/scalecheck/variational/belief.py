@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t as student
 
+from scalecheck.diagnose import mcse_of_sd, rhat_and_ess
+
 NDArray = np.ndarray
 Interval = tuple[float, float, float]
 
@@ -91,26 +93,25 @@ class Belief(NamedTuple):
     correction: Correction | None
 
 
-def margins_of(nuts: NDArray, ess: NDArray, approximate: NDArray) -> Margins:
+def margins_of(nuts: NDArray, approximate: NDArray) -> Margins:
     """Compare draws of the same parameters.
 
     Parameters
     ----------
     nuts
-        `(draw, parameter)`, all chains.
-    ess
-        Effective draws `(parameter,)` of NUTS.
+        `(chain, draw, parameter)`.
     approximate
         `(draw, parameter)`, independent.
     """
-    sd, other = nuts.std(axis=0, ddof=1), approximate.std(axis=0, ddof=1)
+    flat = nuts.reshape(-1, nuts.shape[-1])
+    sd, other = flat.std(axis=0, ddof=1), approximate.std(axis=0, ddof=1)
     ratio, n = other / sd, len(approximate)
     return Margins(
-        (approximate.mean(axis=0) - nuts.mean(axis=0)) / sd,
-        np.sqrt(1 / ess + ratio**2 / n),
+        (approximate.mean(axis=0) - flat.mean(axis=0)) / sd,
+        np.sqrt(1 / rhat_and_ess(nuts)[1] + ratio**2 / n),
         np.log(ratio),
         # Of a normal: the relative error of a standard deviation is 1 / sqrt(2 n).
-        np.sqrt(1 / (2 * ess) + 1 / (2 * n)),
+        np.sqrt((mcse_of_sd(nuts) / sd) ** 2 + 1 / (2 * n)),
     )
 
 
@@ -125,7 +126,7 @@ def believe(
     Parameters
     ----------
     increments
-        In growing order.
+        In growing order, those whose approximation has converged.
     names
         Of the parameters.
     n_rows
@@ -134,7 +135,9 @@ def believe(
         Parameters whose errors over simulated data sets are not symmetric (VSBC), adjusted by Holm.
     """
     if not increments:
-        reason = "no increment has a NUTS fit that can be used, to be compared with"
+        reason = (
+            "no increment has a NUTS fit that can be used and an approximation that has converged"
+        )
         return Belief("not known", (reason,), None)
     last = increments[-1]
     correction = _correction(increments, n_rows)
@@ -211,37 +214,39 @@ def _praise(last: Compared) -> str:
 def _correction(increments: Sequence[Compared], n_rows: int) -> Correction | None:
     if len(increments) < 3:
         return None
-    rows = np.array([one.rows for one in increments], "float64")
+    share = np.array([one.rows for one in increments]) / n_rows
+    # A bias that stays is more of a posterior's sd with the root of the rows; one of the order of the
+    # posterior's variance, as where the posterior becomes normal, is less.
+    of_shift = np.stack([share**0.5, share**-0.5], axis=1), np.ones(2)
+    of_log_sd = np.stack([np.ones(len(share)), np.log(share)], axis=1), np.array([1.0, 0.0])
     shift = np.stack([one.margins.shift for one in increments])
     log_sd = np.stack([one.margins.log_sd for one in increments])
     shift_mcse = np.stack([one.margins.shift_mcse for one in increments])
     log_sd_mcse = np.stack([one.margins.log_sd_mcse for one in increments])
     # What undoes a difference has its bounds the other way round.
     return Correction(
-        -extrapolate(rows, shift, shift_mcse, n_rows)[:, ::-1],
-        -extrapolate(rows, log_sd, log_sd_mcse, n_rows)[:, ::-1],
+        -extrapolate(*of_shift, shift, shift_mcse)[:, ::-1],
+        -extrapolate(*of_log_sd, log_sd, log_sd_mcse)[:, ::-1],
     )
 
 
-def extrapolate(rows: NDArray, y: NDArray, error: NDArray, n_rows: int) -> NDArray:
-    """Extrapolate lines in the log of the rows: low, median and high of a 90 % interval, `(parameter, 3)`.
+def extrapolate(design: NDArray, at: NDArray, y: NDArray, error: NDArray) -> NDArray:
+    """Extrapolate a regression: low, median and high of a 90 % interval, `(parameter, 3)`.
 
     Least squares; the residual variance is not taken to be less than what Monte Carlo errors make it.
 
     Parameters
     ----------
-    rows
-        `(increment,)`, three at least.
+    design
+        `(increment, term)`, more increments than terms.
+    at
+        `(term,)` where to.
     y, error
         `(increment, parameter)` values, and their Monte Carlo errors.
-    n_rows
-        Where to.
     """
-    x = np.log(rows) - np.log(n_rows)  # the intercept is at all rows
-    design = np.stack([np.ones(len(x)), x], axis=1)
     found, *_ = np.linalg.lstsq(design, y, rcond=None)
-    df = len(x) - 2
+    df = design.shape[0] - design.shape[1]
     residual = ((y - design @ found) ** 2).sum(axis=0) / df
     variance = np.maximum(residual, (error**2).mean(axis=0))
-    sd = np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0])
-    return found[0][:, None] + sd[:, None] * student.ppf(_PROBABILITIES, df)
+    sd = np.sqrt(variance * (at @ np.linalg.inv(design.T @ design) @ at))
+    return (at @ found)[:, None] + sd[:, None] * student.ppf(_PROBABILITIES, df)

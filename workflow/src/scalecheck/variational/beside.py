@@ -10,7 +10,6 @@ import numpy as np
 
 from scalecheck import ENGINE_VERSION, batches, checkpoint, evidence, fit, posterior
 from scalecheck.chain import Job, read
-from scalecheck.diagnose import rhat_and_ess
 from scalecheck.plan import PlannedFit
 from scalecheck.results import FitResult
 from scalecheck.variational.approximate import Approximation, approximate, constrained, depends_on
@@ -52,15 +51,21 @@ def read_one(job: Job, task: PlannedFit) -> batches.Batch:
     return batch
 
 
-def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
-    """Fit a batch of one, kept while it runs."""
-    settings, name = job.sections["variational"], batch.tasks[0].fit
+def keeper_of(job: Job, batch: batches.Batch, name: str) -> checkpoint.Keeper:
+    """Give what saves an approximation, or many, of the rows of a batch of one under a name."""
     source = Path(job.sections["model"].file).read_text(encoding="utf-8")
+    settings = job.sections["variational"]
     others = [name, source, job.sections["seed"], posterior.versions(), ENGINE_VERSION]
     parts = depends_on(settings, *others, job.device["device"])
     identity = checkpoint.identify(batch.arrays, *parts)
     folder = job.folder.approximating(name)
-    keeper = checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
+    return checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
+
+
+def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
+    """Fit a batch of one, kept while it runs."""
+    settings, name = job.sections["variational"], batch.tasks[0].fit
+    keeper = keeper_of(job, batch, name)
     job.log(f"{name}: {settings.guide} approximation of {batch.tasks[0].rows} rows")
     key = fit.fit_key(job.sections["seed"], f"approximation of {name}")
     with keeper.answering_signals():
@@ -73,8 +78,7 @@ def beside(job: Job, nuts: FitResult) -> Beside:
     began = time.perf_counter()
     found = approximate_one(job, batch)
     seconds = time.perf_counter() - began
-    flat = nuts.z.reshape(-1, nuts.z.shape[-1])
-    margins = margins_of(flat, rhat_and_ess(nuts.z)[1], found.shared.astype("float64"))
+    margins = margins_of(nuts.z.astype("float64"), found.shared.astype("float64"))
     shape = _khat(job, nuts, batch, found)
     job.log(f"{nuts.task.fit}: {_in_words(margins, shape)}")
     return Beside(
@@ -125,9 +129,8 @@ def _units(
         draws = nuts.tree["posterior"][name].to_numpy().astype("float64")
         draws = draws.reshape(*draws.shape[:2], -1)
         other = approximate[name][1].astype("float64").reshape(-1, draws.shape[-1])
-        flat = draws.reshape(-1, draws.shape[-1])
-        moves = flat.std(axis=0) > 0
-        margins = margins_of(flat[:, moves], rhat_and_ess(draws)[1][moves], other[:, moves])
+        moves = draws.std(axis=(0, 1)) > 0
+        margins = margins_of(draws[..., moves], other[:, moves])
         excess = np.mean(margins.shift**2 - margins.shift_mcse**2)
         found[name] = {
             "entries": int(moves.sum()),

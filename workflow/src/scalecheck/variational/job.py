@@ -23,7 +23,14 @@ from scalecheck.plan import PlannedFit, Slice
 from scalecheck.results import FitResult, read_fit
 from scalecheck.variational.approximate import Approximation, dataset
 from scalecheck.variational.belief import Belief, believe
-from scalecheck.variational.beside import Beside, approximate_one, beside, own_draws, read_one
+from scalecheck.variational.beside import (
+    Beside,
+    approximate_one,
+    beside,
+    keeper_of,
+    own_draws,
+    read_one,
+)
 from scalecheck.variational.shrinkage import Shrunk, shrinkage
 from scalecheck.variational.simulated import simulate
 from scalecheck.variational.symmetry import Symmetry
@@ -38,10 +45,12 @@ def write_approximation(job: Job) -> None:
     """Approximate all rows, if that is asked for, and say whether to believe it: approximation.json and .nc."""
     recorded = _increments(job)
     if reason := reason_against(job, [record for _, record in recorded]):
-        job.log(reason)
-        records.write_json(job.folder.approximation, {"asked": False, "reason": reason})
+        _write_none(job, reason)
         return
     whole = read_one(job, _all_rows(job))
+    if not any(site.kind == "latent" for site in whole.sites):
+        _write_none(job, "not approximated: the model has no latent site")
+        return
     began = time.perf_counter()
     every = approximate_one(job, whole)
     seconds = time.perf_counter() - began
@@ -52,7 +61,7 @@ def write_approximation(job: Job) -> None:
     compared = [beside(job, one) for one in fits]
     symmetric = _simulate(job)
     belief = believe(
-        [one.compared for one in compared],
+        [one.compared for one in compared if one.converged],
         whole.vector.names,
         whole.tasks[0].rows,
         symmetric.biased if symmetric else (),
@@ -65,6 +74,13 @@ def write_approximation(job: Job) -> None:
     shrunk = _shrinkage(job, fits[-1]) if fits else []
     records.write_json(job.folder.approximation, {**content, "shrinkage": _drawn(shrunk)})
     shutil.rmtree(job.folder.approximating(""), ignore_errors=True)
+
+
+def _write_none(job: Job, reason: str) -> None:
+    """Say why there is no approximation; draws of one that other settings asked for are gone with it."""
+    job.log(reason)
+    job.folder.approximate_posterior.unlink(missing_ok=True)
+    records.write_json(job.folder.approximation, {"asked": False, "reason": reason})
 
 
 def reason_against(job: Job, recorded: Sequence[Mapping[str, Any]]) -> str:
@@ -104,7 +120,11 @@ def _simulate(job: Job) -> Symmetry | None:
     task = plan.locate(rows, names[0], {}, job.sections["increments"].order)
     batch = read_one(job, task)
     key = fit.fit_key(job.sections["seed"], "simulated data sets")
-    return simulate(batch, job.sections["variational"], key, job.log)
+    settings = job.sections["variational"]
+    # How many there will be determines what is drawn of each.
+    keeper = keeper_of(job, batch, f"simulated-{settings.simulate}")
+    with keeper.answering_signals():
+        return simulate(batch, settings, key, job.log, keeper)
 
 
 def _shrinkage(job: Job, nuts: FitResult) -> list[Shrunk]:

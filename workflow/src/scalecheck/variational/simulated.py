@@ -1,12 +1,16 @@
 """Fit an approximation to many data sets simulated from the prior."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from scalecheck import density
 from scalecheck.batches import Batch
+from scalecheck.checkpoint import Keeper
 from scalecheck.program import Log
+from scalecheck.sampler import Snapshot
 from scalecheck.sites import observed_site
 from scalecheck.study import VariationalSettings
 from scalecheck.variational.approximate import problem_of
@@ -20,7 +24,13 @@ NDArray = np.ndarray
 _DRAWS = 500  # of each approximation, to count those below the truth
 
 
-def simulate(batch: Batch, settings: VariationalSettings, key: jax.Array, log: Log) -> Symmetry:
+def simulate(
+    batch: Batch,
+    settings: VariationalSettings,
+    key: jax.Array,
+    log: Log,
+    keeper: Keeper | None = None,
+) -> Symmetry:
     """Draw parameters and outcomes, fit each data set, and test the symmetry of the errors.
 
     Parameters
@@ -31,6 +41,8 @@ def simulate(batch: Batch, settings: VariationalSettings, key: jax.Array, log: L
         `simulate` data sets.
     key
         `(2,)` of all that is random.
+    keeper
+        Saves what the data sets so far gave.
     """
     starting, drawing, fitting = jax.random.split(key, 3)
     layout = layout_of(batch)
@@ -40,20 +52,24 @@ def simulate(batch: Batch, settings: VariationalSettings, key: jax.Array, log: L
     keys = jax.random.split(drawing, settings.simulate)
     truth, outcomes = _data_sets(batch, keys)
     draw = jax.jit(lambda params, key: problem.guide.draw(params, key, _DRAWS))
-    below: list[NDArray] = []
-    n_open = 0
-    for number, key in enumerate(jax.random.split(fitting, settings.simulate)):
+    below = np.zeros(truth.shape)
+    converged = np.zeros(len(truth), bool)
+    n_done = 0
+    if keeper is not None and (saved := keeper.saved()) is not None:
+        below, converged = saved.state["below"], saved.state["converged"]
+        n_done = int(saved.state["n_done"])
+    for number, key in list(enumerate(jax.random.split(fitting, settings.simulate)))[n_done:]:
         arrays = {**problem.arrays, batch.bound.outcome: outcomes[number]}
         one = problem._replace(arrays=arrays)
         found = maximise(one, programs, settings.steps, key, _silent)
         drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
-        below.append((drawn < truth[number]).mean(axis=0))
-        n_open += not found.converged
+        below[number], converged[number] = (drawn < truth[number]).mean(axis=0), found.converged
+        state = {"below": below, "converged": converged, "n_done": np.array(number + 1)}
+        if keeper is not None:
+            keeper.keep(partial(Snapshot, state, {}))
         if (number + 1) % 10 == 0:
             log(f"simulated data sets: {number + 1} of {settings.simulate}")
-    if n_open:
-        log(f"simulated data sets: {n_open} of {settings.simulate} fits have not converged")
-    return symmetry(batch.vector.names, np.stack(below))
+    return symmetry(batch.vector.names, below, converged)
 
 
 def _silent(line: str) -> None:

@@ -34,6 +34,8 @@ class Symmetry(NamedTuple):
         `(parameter,)` mean probability below the truth; .5 where nothing is wrong, more where estimates are too low.
     n_data_sets
         How many.
+    n_open
+        How many more whose fit has not converged.
     """
 
     names: tuple[str, ...]
@@ -41,6 +43,7 @@ class Symmetry(NamedTuple):
     p_adjusted: NDArray
     mean: NDArray
     n_data_sets: int
+    n_open: int
 
     @property
     def biased(self) -> tuple[str, ...]:
@@ -49,16 +52,23 @@ class Symmetry(NamedTuple):
         return tuple(name for name, p in pairs if p < ALPHA)
 
 
-def symmetry(names: Sequence[str], below: NDArray) -> Symmetry:
-    """Test the symmetry of each parameter.
+def symmetry(names: Sequence[str], below: NDArray, converged: NDArray) -> Symmetry:
+    """Test the symmetry of each parameter over the data sets whose fit has converged.
+
+    Whether one does depends on its data alone, given which the truth is a draw from the posterior: leaving others out
+    does not bend the test. What they end with is no approximation that is to be believed, and may be no number.
 
     Parameters
     ----------
     below
         `(data set, parameter)` probability that the approximation gives to values below the truth.
+    converged
+        `(data set,)` whether its fit has.
     """
-    p = np.array([_p_value(one - 0.5, np.random.default_rng(0)) for one in below.T])
-    return Symmetry(tuple(names), p, holm(p), below.mean(axis=0), len(below))
+    kept = below[converged]
+    p = np.array([_p_value(one - 0.5, np.random.default_rng(0)) for one in kept.T])
+    mean = kept.mean(axis=0) if len(kept) else np.full(len(names), np.nan)
+    return Symmetry(tuple(names), p, holm(p), mean, len(kept), int((~converged).sum()))
 
 
 def _p_value(u: NDArray, rng: np.random.Generator) -> float:
@@ -66,5 +76,5 @@ def _p_value(u: NDArray, rng: np.random.Generator) -> float:
     order = np.argsort(-np.abs(u))
     signs = rng.choice([-1.0, 1.0], (_REFLECTIONS, len(u)))
     every = np.concatenate([np.sign(u)[order][None], signs])
-    distance = np.abs(np.cumsum(every, axis=1)).max(axis=1)
+    distance = np.abs(np.cumsum(every, axis=1)).max(axis=1, initial=0.0)
     return float((distance >= distance[0]).mean())
