@@ -181,6 +181,27 @@ def test_every_verdict_has_a_sentence_and_a_next_step(
     assert words.next_step(changed, golf.fits).endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("approximation", "advice"),
+    [
+        ({}, "raise it, or fit fewer rows."),
+        ({"verdict": "believable"}, "use the approximation of all rows."),
+        ({"verdict": "means only"}, "not its intervals."),
+        ({"verdict": "do not use"}, "not to be used."),
+    ],
+)
+def test_a_page_says_what_to_do_where_the_full_fit_is_over_the_budget(
+    golf: ReportInputs, approximation: dict[str, str], advice: str
+) -> None:
+    forecast = {"over_budget": True}
+    changed = {"verdict": "adequate", "forecast": forecast, "approximation": approximation}
+    step = words.next_step(golf.verdict | changed, golf.fits)
+    assert step.startswith("The full fit is over the budget: ")
+    assert f"{advice} Read first" in step
+    forecast["over_budget"] = False
+    assert words.next_step(golf.verdict | changed, golf.fits).startswith("Go on to the full fit.")
+
+
 def test_an_inconclusive_page_names_what_to_repair(panel: ReportInputs) -> None:
     verdict = {**panel.verdict, "verdict": "inconclusive"}
     assert words.headline(verdict, panel.fits) == "No verdict yet: 1 of 18 fits cannot be trusted."

@@ -1,7 +1,7 @@
 """Effective draws per gradient of the hierarchical logistic regression, sampled in several ways.
 
     .venv/bin/python tests/benchmarks/groups_mixing.py
-    .venv/bin/python tests/benchmarks/groups_mixing.py --rows 20000 --ways "accept .6" "half centred"
+    .venv/bin/python tests/benchmarks/groups_mixing.py --rows 20000 --ways "accept .6" "partly centred"
 
 The first groups of config/studies/logistic_groups, of ten rows on average; four chains of lanes on the
 processor, which start at random. Each way adds a line to tests/benchmarks/results/groups_mixing.csv:
@@ -15,7 +15,7 @@ import os
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).parent / "results" / "groups_mixing.csv"
 STUDY = Path(__file__).parents[2] / "config" / "studies" / "logistic_groups"
@@ -31,14 +31,30 @@ import pandas as pd  # noqa: E402
 from scalecheck import density, diagnose, grouped, sampler  # noqa: E402
 
 KEPT = ("alpha", "beta", "sigma_alpha", "sigma_gamma")
-# Centredness of intercepts and slopes, and the acceptance rate aimed at. Where groups have ten rows of
-# binary outcomes the data know an intercept about as well as the population does, a slope a tenth as well.
+
+
+class Way(NamedTuple):
+    """How to sample: centredness of intercepts and of slopes, and settings of NUTS."""
+
+    of_alpha: float = 0.0
+    of_gamma: float = 0.0
+    accept: float = 0.8
+    depth: int = 6
+    dense: tuple[tuple[str, ...], ...] = ()
+
+
+# Groups have ten rows of binary outcomes each: the data know an intercept about as well as the population does,
+# a slope a tenth as well.
 WAYS = {
-    "as the study": (0.0, 0.0, 0.8),
-    "accept .6": (0.0, 0.0, 0.6),
-    "accept .9": (0.0, 0.0, 0.9),
-    "half centred": (0.5, 0.1, 0.8),
-    "centred": (1.0, 1.0, 0.8),
+    "as the study": Way(),
+    "depth 10": Way(depth=10),
+    "depth 5": Way(depth=5),
+    "accept .6": Way(accept=0.6),
+    "accept .9": Way(accept=0.9),
+    "dense, shared": Way(dense=(KEPT,)),
+    "partly centred": Way(0.5, 0.1),
+    "intercepts centred": Way(of_alpha=1.0),
+    "centred": Way(1.0, 1.0),
 }
 
 
@@ -71,21 +87,21 @@ def read(n_rows: int) -> dict[str, np.ndarray]:
 
 def fit(way: str, rows: dict[str, np.ndarray], given: argparse.Namespace) -> dict[str, Any]:
     """Sample in one way, and say what came of it."""
-    of_alpha, of_gamma, accept = WAYS[way]
+    one = WAYS[way]
     n_group = int(rows["group"].max()) + 1
-    function = partial(model, n_group=n_group, of_alpha=of_alpha, of_gamma=of_gamma)
+    function = partial(model, n_group=n_group, of_alpha=one.of_alpha, of_gamma=one.of_gamma)
     shapes = density.unconstrained(function, rows)
     rng = np.random.default_rng(given.seed)
     starts = {
-        name: jnp.asarray(0.5 * rng.normal(size=(1, given.chains, *one.shape)), one.dtype)
-        for name, one in shapes.items()
+        name: jnp.asarray(0.5 * rng.normal(size=(1, given.chains, *site.shape)), site.dtype)
+        for name, site in shapes.items()
     }
     began = time.process_time()
     found = sampler.sample_lanes(
         density.potential(function),
         {name: values[None] for name, values in rows.items()},
         starts,
-        sampler.Settings(given.warmup, accept, 10, ()),
+        sampler.Settings(given.warmup, one.accept, one.depth, one.dense),
         key=jax.random.split(jax.random.PRNGKey(given.seed), 1),
         draws=given.draws,
         streams=sampler.Streams(KEPT, lambda z, arrays: {}),
@@ -100,7 +116,7 @@ def fit(way: str, rows: dict[str, np.ndarray], given: argparse.Namespace) -> dic
     return {
         "way": way,
         "rows": len(rows["y"]),
-        "parameters": sum(one.size for one in shapes.values()),
+        "parameters": sum(site.size for site in shapes.values()),
         "warmup": given.warmup,
         "draws": given.draws,
         "leapfrogs": round(sampling.mean(), 1),
@@ -115,10 +131,10 @@ def fit(way: str, rows: dict[str, np.ndarray], given: argparse.Namespace) -> dic
 def main() -> None:
     """Sample in every way."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=5000)
+    parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--chains", type=int, default=4)
-    parser.add_argument("--warmup", type=int, default=300)
-    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--warmup", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=700)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     given = parser.parse_args()

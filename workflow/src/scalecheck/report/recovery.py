@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from scipy import stats
 
 from scalecheck.report.labels import shorten
-from scalecheck.report.numbers import count, number, p_value, tick
+from scalecheck.report.numbers import count, number, tick
 from scalecheck.report.plots import picture
 from scalecheck.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, Picture
 
@@ -67,19 +66,18 @@ def recovery(found: pd.DataFrame) -> Picture | None:
 def caption(found: pd.DataFrame) -> str:
     """Say how many intervals hold their truth, and how the errors are distributed.
 
-    A posterior that is right gives errors in posterior sds with mean square 1: the sum of squares is compared with
-    chi-square, which takes the parameters as independent.
+    A posterior that is right gives errors in posterior sds with mean square 1. No p value is given: the parameters
+    of one posterior err together.
     """
     holds = (found["low"] <= found["truth"]) & (found["truth"] <= found["high"])
     n, z = len(found), found["z"].to_numpy(float)
     worst = found.iloc[int(np.argmax(np.abs(z)))]
-    chance = stats.chi2.sf(float((z**2).sum()), n)
     rows = count(found["rows"].iloc[0])
     return (
         f"{count(holds.sum())} of {count(n)} 89 % intervals of the increment of {rows} rows hold the value that"
         f" the data were drawn from ({number(_INTERVAL * n, 3)} are expected). The errors of the posterior means"
         f" are {number(float(np.sqrt((z**2).mean())), 2)} posterior sds in the root mean square, where 1 is right"
-        f" ({p_value(chance)} for so much by chance, if parameters were independent); the largest is"
+        f" on average over data sets (parameters of one posterior err together); the largest is"
         f" {number(float(worst['z']), 2)} ({shorten(worst['parameter'], 40)})."
     )
 

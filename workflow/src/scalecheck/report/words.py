@@ -120,7 +120,9 @@ def next_step(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
     """Say what to do next."""
     kind = verdict["verdict"]
     if kind == "adequate":
-        return "Go on to the full fit; read first what these checks could not see."
+        over = (verdict.get("forecast") or {}).get("over_budget")
+        goes_on = _in_its_place(verdict) if over else "Go on to the full fit."
+        return f"{goes_on} Read first what these checks could not see."
     if kind == "inconclusive":
         return f"{_repair(verdict, fits)} Then run the study again."
     loud = loud_findings(verdict)
@@ -128,6 +130,19 @@ def next_step(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
     if kind == "misfit":
         return f"Do not pay for the full fit yet.{advice} Then run the study again."
     return f"Look before you pay for the full fit: rerun with more or larger subsets.{advice}"
+
+
+def _in_its_place(verdict: Mapping[str, Any]) -> str:
+    """Say what to do instead of a full fit that is over the budget."""
+    believed = (verdict.get("approximation") or {}).get("verdict")
+    instead = {
+        "believable": "use the approximation of all rows.",
+        "means only": "use the means of the approximation of all rows, not its intervals.",
+        "do not use": "raise the budget, or fit fewer rows; the approximation is not to be used.",
+    }
+    return (
+        f"The full fit is over the budget: {instead.get(believed, 'raise it, or fit fewer rows.')}"
+    )
 
 
 def key_numbers(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
