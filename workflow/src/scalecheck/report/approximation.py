@@ -15,6 +15,7 @@ from scalecheck.report.tables import Row, Table
 from scalecheck.report.ticks import log_range, log_ticks, set_log
 from scalecheck.variational.belief import MOST_KHAT, MOST_LOG_SD, MOST_SHIFT
 
+_MOST_REACH = 10
 _FEWEST = 2  # increments that show a development
 _MOST_SITES = 4
 
@@ -180,8 +181,13 @@ def _panel(ax: Axes, *, found: Mapping[str, Any], key: str, title: str, most: fl
             at = found["rows"] * (0.94 + 0.12 * number_ / max(1, len(ends) - 1))
             ax.plot([at, at], [a, c], color=COLOURS["increment"], linewidth=1.6, alpha=0.5)
             ax.plot([at], [b], marker="_", color=INK, markersize=5)
-        reach = max(2 * most, 1.3 * np.abs(y).max(), min(np.abs(ends).max(), 4 * np.abs(y).max()))
+        # An interval that reaches further than this would hide the lines: it is cut.
+        far = min(np.abs(ends).max(), _MOST_REACH * np.abs(y).max())
+        reach = 1.08 * max(2 * most, np.abs(y).max(), far)
         ax.set_ylim(-reach, reach)
+    worst = int(np.abs(y[-1]).argmax())
+    ax.annotate(shorten(found["parameters"][worst], 20), xy=(n[-1], y[-1, worst]), xytext=(7, 0), va="center",
+                textcoords="offset points", color=INK, fontsize=11)  # fmt: skip
     _title(ax, title)
 
 
