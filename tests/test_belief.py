@@ -116,6 +116,10 @@ def test_khat_is_the_index_of_the_tail(sd, shape):
     )
 
 
+def test_the_bound_of_khat_is_that_for_the_number_of_its_ratios():
+    assert pytest.approx(1 - 1 / np.log10(khat.N_RATIOS), abs=0.005) == belief.MOST_KHAT
+
+
 def test_khat_of_a_constant_ratio_is_nothing():
     assert khat.khat(np.full(100, 3.0)) == 0.0
 

@@ -211,7 +211,7 @@ def test_an_exact_approximation_is_believable(written):
     assert written["verdict"] == "believable", written["reasons"]
     assert written["converged"]
     assert [one["rows"] for one in written["increments"]] == [8, 64, 214]
-    assert all(one["khat"] <= 0.7 for one in written["increments"])
+    assert all(one["khat"] <= 0.62 for one in written["increments"])
     assert written["symmetry"]["n_data_sets"] == 12
 
 

@@ -104,6 +104,7 @@ rule approximate:
             "data",
             "model",
             "sampler",
+            "subsets",
             "increments",
             "budget",
             "approximation",
