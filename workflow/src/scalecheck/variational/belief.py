@@ -2,9 +2,9 @@
 
 Means can be used where they are off by little of a standard deviation: at a fifth of it a 95 % interval still covers
 94.5 %. Everything can be used where standard deviations are right to a quarter as well (intervals of nominal 95 %
-then cover 88 to 99 %), the tails are covered (k-hat at most .62, for 400 ratios) and no bias is seen over simulated data
-sets. Y. Yao et al., "Yes, but did it work?", arXiv:1802.02538; A. Vehtari et al., arXiv:1507.02646; A. Dhaka et al.,
-arXiv:2103.01085; on errors of means and standard deviations as what counts: TADDAA, arXiv:2302.12419.
+then cover 88 to 99 %), the tails are covered (k-hat at most .62, for 400 ratios) and no bias is seen over data
+simulated. Y. Yao et al., "Yes, but did it work?", arXiv:1802.02538; A. Vehtari et al., arXiv:1507.02646; A. Dhaka et
+al., arXiv:2103.01085; on errors of means and standard deviations as what counts: TADDAA, arXiv:2302.12419.
 """
 
 from collections.abc import Sequence
