@@ -4,7 +4,7 @@ import csv
 import re
 from pathlib import Path
 
-from scalecheck import ENGINE_VERSION, rerun
+from scalecheck import ENGINE_VERSION, allocation, rerun
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
 from scalecheck.study import may_approximate
@@ -30,6 +30,11 @@ MADE = {study.data.file: study.data.made_by for study in STUDIES.values() if stu
 def file_of(section):
     """The data or the model file of a study."""
     return lambda wildcards: getattr(STUDIES[wildcards.study], section).file
+
+
+def gpus(wildcards):
+    """One, where Snakemake was told of some: whoever did not say what is there has asked for none."""
+    return 1 if workflow.global_resources.get("gpu").value else 0
 
 
 def truth(wildcards):
@@ -68,6 +73,15 @@ def before(wildcards):
 def record_before(wildcards):
     """Record of the increment before this one."""
     return [f"{RESULTS}/{wildcards.study}/fits/{fit}/record.json" for fit in before(wildcards)]
+
+
+def minutes(wildcards, attempt):
+    """What a batch queue is asked for, once the increment before this one is done."""
+    with open(f"{RESULTS}/{wildcards.study}/plan.csv", newline="", encoding="utf-8") as file:
+        rows = {row["fit"]: int(row["rows"]) for row in csv.DictReader(file)}
+    record = next(map(Path, record_before(wildcards)), None)
+    growth = rows[wildcards.increment] / rows[before(wildcards)[0]] if record else 1.0
+    return allocation.minutes(record, growth, attempt)
 
 
 def batches(wildcards):
