@@ -94,8 +94,13 @@ class Cluster(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its clients need."""
+        """What its clients need, but for `programs` on PATH."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
+
+    @property
+    def programs(self) -> Path:
+        """The `srun` of its jobs, which speaks to this cluster though Snakemake hides SLURM_CONF from it."""
+        return self.folder / "programs"
 
     def ask(self, *command: str) -> str:
         """Run a client of Slurm to its end; give what it prints."""
@@ -139,6 +144,10 @@ def _configure(cluster: Cluster) -> None:
         (folder / name).mkdir()
     for number in range(GPUS):
         (folder / f"gpu{number}").symlink_to("/dev/null")
+    cluster.programs.mkdir()
+    text = f"#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which('srun')} \"$@\"\n"
+    (cluster.programs / "srun").write_text(text)
+    (cluster.programs / "srun").chmod(0o755)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o400)
     ports = _free_ports(2)
@@ -210,6 +219,6 @@ if __name__ == "__main__":
     if reason := why_not():
         raise SystemExit(reason)
     with running() as started:
-        print(f"export SLURM_CONF={started.folder}/slurm.conf", flush=True)
+        print(f"export SLURM_CONF={started.folder}/slurm.conf PATH={started.programs}:$PATH", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
