@@ -145,7 +145,7 @@ def _configure(cluster: Cluster) -> None:
     for number in range(GPUS):
         (folder / f"gpu{number}").symlink_to("/dev/null")
     cluster.programs.mkdir()
-    text = f"#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which('srun')} \"$@\"\n"
+    text = f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n'
     (cluster.programs / "srun").write_text(text)
     (cluster.programs / "srun").chmod(0o755)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
@@ -219,6 +219,9 @@ if __name__ == "__main__":
     if reason := why_not():
         raise SystemExit(reason)
     with running() as started:
-        print(f"export SLURM_CONF={started.folder}/slurm.conf PATH={started.programs}:$PATH", flush=True)
+        print(
+            f"export SLURM_CONF={started.folder}/slurm.conf PATH={started.programs}:$PATH",
+            flush=True,
+        )
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

@@ -12,7 +12,9 @@ def cluster() -> Iterator[clusters.Cluster]:
     """Slurm on the loopback."""
     if reason := clusters.why_not():
         pytest.skip(reason)
-    pytest.importorskip("snakemake_executor_plugin_slurm", reason="no executor: pip install -e '.[slurm]'")
+    pytest.importorskip(
+        "snakemake_executor_plugin_slurm", reason="no executor: pip install -e '.[slurm]'"
+    )
     with clusters.running() as started:
         yield started
 

@@ -59,13 +59,17 @@ def write_study(folder: Path, changes: Mapping[str, Any] | None = None, ballast:
 def environment(cache: Path, cluster: Cluster | None = None) -> dict[str, str]:
     """No device but the processor, fits saved all the time, one cache of compiled programs; a cluster."""
     of_cluster = {} if cluster is None else cluster.environment
-    return os.environ | of_cluster | {
-        "PATH": _path(*([] if cluster is None else [cluster.programs])),
-        "SCALECHECK_PLATFORM": "cpu",
-        "SCALECHECK_CHECKPOINT_SECONDS": "0.05",
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
-        "XDG_CACHE_HOME": str(cache),
-    }
+    return (
+        os.environ
+        | of_cluster
+        | {
+            "PATH": _path(*([] if cluster is None else [cluster.programs])),
+            "SCALECHECK_PLATFORM": "cpu",
+            "SCALECHECK_CHECKPOINT_SECONDS": "0.05",
+            "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
+            "XDG_CACHE_HOME": str(cache),
+        }
+    )
 
 
 def _path(*programs: Path) -> str:
@@ -84,7 +88,8 @@ def on_this_machine(folder: Path, *arguments: str) -> list[str]:
 
 
 def _what(folder: Path) -> list[str]:
-    return ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--configfile", str(folder / "study.yaml")]  # fmt: skip
+    study = ["--directory", str(folder), "--configfile", str(folder / "study.yaml")]
+    return ["--snakefile", str(ROOT / "Snakefile"), *study]
 
 
 def start(command: list[str], folder: Path, own: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -154,10 +159,20 @@ def pretend_gpus(folder: Path, own: Mapping[str, str], *, listed: bool) -> dict[
     programs, meeting = folder / "programs", folder / "meeting"
     for path in (programs, meeting):
         path.mkdir(parents=True)
-    values = {"python": sys.executable, "meeting": str(meeting), "script": str(ROOT / "scripts/fit.py")}
-    texts = {"scalecheck-fit": PRETENDING.format(**values)} | ({"nvidia-smi": LISTING} if listed else {})
+    values = {
+        "python": sys.executable,
+        "meeting": str(meeting),
+        "script": str(ROOT / "scripts/fit.py"),
+    }
+    texts = {"scalecheck-fit": PRETENDING.format(**values)} | (
+        {"nvidia-smi": LISTING} if listed else {}
+    )
     for name, text in texts.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    changed = {"PATH": f"{programs}:{own['PATH']}", "SCALECHECK_PLATFORM": "", "TMPDIR": str(folder)}
+    changed = {
+        "PATH": f"{programs}:{own['PATH']}",
+        "SCALECHECK_PLATFORM": "",
+        "TMPDIR": str(folder),
+    }
     return dict(own) | changed

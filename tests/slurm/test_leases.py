@@ -14,7 +14,9 @@ def test_eight_batches_lease_eight_gpus(tmp_path: Path, cache: Path) -> None:
     putts.write_study(folder)
     own = putts.environment(cache)
     profile = ["--workflow-profile", str(putts.ROOT / "workflow/profiles/gpu")]
-    planned = putts.on_this_machine(folder, *profile, "--cores", "2", "--", "results/putts/plan.csv")
+    planned = putts.on_this_machine(
+        folder, *profile, "--cores", "2", "--", "results/putts/plan.csv"
+    )
     putts.run(planned, folder, own)
     pretended = putts.pretend_gpus(tmp_path / "pretended", own, listed=True)
     eight = [*profile, "--cores", "8", "--resources", "gpu=8", "--"]

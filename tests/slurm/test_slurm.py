@@ -47,10 +47,10 @@ class Resumed(NamedTuple):
     ----------
     folder
         Of its study.
-    phases
-        Of its chains when it was told.
+    phase
+        Its phase when it ended.
     log
-        Of the fit that was told to end.
+        What it said until then.
     """
 
     folder: Path
@@ -79,7 +79,11 @@ def two_at_once(
     try:
         wait_until((folder / FIRST / "checkpoint/state.npz").exists, one)
         jobs = cluster.jobs("RUNNING")
-        (number,) = [n for n, comment in jobs.items() if "rule_fit_increment" in comment and own_job(cluster, n, folder)]
+        (number,) = [
+            n
+            for n, comment in jobs.items()
+            if "rule_fit_increment" in comment and own_job(cluster, n, folder)
+        ]
         cluster.ask("scancel", "--signal=TERM", number)
         log = folder / "logs/putts/fits/increment-01.log"
         wait_until(lambda: "told to end" in log.read_text(), one)
@@ -163,13 +167,13 @@ BALLAST = "import numpy as np\n\nBALLAST = np.ones(330_000_000)  # 2.6 GB"
 
 
 @pytest.fixture(scope="module")
-def bad_day(
-    cluster: Cluster, cache: Path, two_at_once: Resumed, tmp_path_factory: pytest.TempPathFactory
-) -> BadDay:
+def bad_day(cluster: Cluster, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> BadDay:
     folder = tmp_path_factory.mktemp("bad_day") / "putts"
     putts.write_study(folder, ballast=BALLAST)
     own = putts.environment(cache, cluster)
-    process = putts.start(putts.through_slurm(folder, "--", "results/putts/model.json"), folder, own)
+    process = putts.start(
+        putts.through_slurm(folder, "--", "results/putts/model.json"), folder, own
+    )
     before = set(cluster.jobs("all"))
     try:
         wait_until(lambda: set(cluster.jobs("RUNNING")) - before, process)
@@ -181,7 +185,9 @@ def bad_day(
     finally:
         process.kill()
     later = [number for number in cluster.jobs("all") if number not in before | {prepared}]
-    logs = "".join(path.read_text() for path in folder.glob(".snakemake/slurm_logs/rule_check_study/**/*.log"))
+    logs = "".join(
+        path.read_text() for path in folder.glob(".snakemake/slurm_logs/rule_check_study/**/*.log")
+    )
     show = lambda number: cluster.ask("scontrol", "show", "job", number)  # noqa: E731
     return BadDay(folder, show(prepared), [show(number) for number in sorted(later, key=int)], logs)
 
@@ -197,6 +203,6 @@ def test_a_job_that_is_killed_for_its_memory_is_tried_again_with_twice_as_much(
 ) -> None:
     assert "exceeded memory limit" in bad_day.logs
     first, second = [int(re.search(r"MinMemoryNode=(\d+)M", job)[1]) for job in bad_day.checked]
-    assert second == 2 * first
+    assert abs(second - 2 * first) <= 1  # rounded
     assert ["JobState=COMPLETED" in job for job in bad_day.checked] == [False, True]
     assert (bad_day.folder / "results/putts/model.json").exists()

@@ -54,7 +54,7 @@ rule simulate_studies:
         folder=subpath(output.simulated, ancestor=2),
     shell:
         "scalecheck-simulate --settings {params.settings:q} --folder {params.folder:q}"
-        " --gpu {resources.gpu} --gres {resources.gres:q} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule search_remedies:
@@ -81,7 +81,7 @@ rule search_remedies:
         folder=subpath(output.remedies, parent=True),
     shell:
         "scalecheck-remedies --settings {params.settings:q} --folder {params.folder:q}"
-        " --gpu {resources.gpu} --gres {resources.gres:q} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule approximate:
@@ -115,7 +115,7 @@ rule approximate:
         folder=subpath(output.approximation, parent=True),
     shell:
         "scalecheck-approximate --settings {params.settings:q} --folder {params.folder:q}"
-        " --gpu {resources.gpu} --gres {resources.gres:q} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule decide_verdict:

@@ -1,6 +1,7 @@
 """Studies to run, and what rules ask of them."""
 
 import csv
+import os
 import re
 from pathlib import Path
 
@@ -32,9 +33,18 @@ def file_of(section):
     return lambda wildcards: getattr(STUDIES[wildcards.study], section).file
 
 
+# The Snakemake that runs inside a job of a queue is told nothing of `--resources`.
+if workflow.is_main_process:
+    os.environ["SCALECHECK_GPUS"] = str(workflow.global_resources.get("gpu").value or 0)
+
+
+envvars:
+    "SCALECHECK_GPUS",
+
+
 def gpus(wildcards):
     """One, where Snakemake was told of some: whoever did not say what is there has asked for none."""
-    return 1 if workflow.global_resources.get("gpu").value else 0
+    return min(1, int(os.environ["SCALECHECK_GPUS"]))
 
 
 def truth(wildcards):

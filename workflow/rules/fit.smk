@@ -26,7 +26,7 @@ rule fit_subsets:
         folder=subpath(output.manifest, ancestor=2),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {params.fits:q}"
-        " --manifest {output.manifest:q} --gpu {resources.gpu} --gres {resources.gres:q} --log {log:q}"
+        " --manifest {output.manifest:q} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule confirm_effort:
@@ -51,7 +51,7 @@ rule confirm_effort:
         folder=subpath(output.confirmation, ancestor=2),
     shell:
         "scalecheck-confirm --settings {params.settings:q} --folder {params.folder:q}"
-        " --gpu {resources.gpu} --gres {resources.gres:q} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule fit_axis:
@@ -75,7 +75,7 @@ rule fit_axis:
         folder=subpath(output.record, ancestor=3),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits axis-{wildcards.axis:q}"
-        " --gpu {resources.gpu} --gres {resources.gres:q} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule fit_increment:
@@ -103,4 +103,4 @@ rule fit_increment:
         folder=subpath(output.record, ancestor=3),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {wildcards.increment:q}"
-        " --increment {params.after} --gpu {resources.gpu} --gres {resources.gres:q} --log {log:q}"
+        " --increment {params.after} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"

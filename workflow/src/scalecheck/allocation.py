@@ -8,7 +8,7 @@ from pathlib import Path
 UNKNOWN = 240
 # Queues start short jobs first, but none that takes less than this sooner.
 LEAST = 30
-# The longest that most partitions allow. A fit that needs more is saved when its time ends, and goes on at the next try.
+# The longest that most partitions allow. A fit that needs more is saved at its end, and goes on at the next try.
 MOST = 1440
 
 # A fit whose posterior is not usable yet takes up to four times the draws, and trajectories may double.
