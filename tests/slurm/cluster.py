@@ -30,7 +30,8 @@ AutoDetect=off
 NodeName={host} Name=gpu File={folder}/gpu[0-{last}]
 """
 
-# cred_expire is also how long a job waits that is requeued. Jobs that have ended stay known for MinJobAge.
+# cred_expire is also how long a job waits that is requeued. Jobs that have ended stay known for MinJobAge, and a node that
+# was set down stays down until it is told to resume.
 SLURM = """\
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
@@ -62,7 +63,7 @@ GresTypes=gpu
 JobRequeue=1
 KillWait=30
 MinJobAge=600
-ReturnToService=2
+ReturnToService=0
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 \
 RealMemory={memory} Gres=gpu:{gpus}
