@@ -30,8 +30,8 @@ AutoDetect=off
 NodeName={host} Name=gpu File={folder}/gpu[0-{last}]
 """
 
-# cred_expire is also how long a job waits that is requeued. Jobs that have ended stay known for MinJobAge, and a node that
-# was set down stays down until it is told to resume.
+# cred_expire is also how long a job waits that is requeued. Jobs that have ended stay known for MinJobAge, and a node
+# that was set down stays down until it is told to resume.
 SLURM = """\
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
