@@ -19,7 +19,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
+PROGRAMS = (
+    "setpriv",
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "srun",
+    "squeue",
+    "scancel",
+    "scontrol",
+)
 
 # More than the machine has: nothing is enforced but memory, by polling, so that a small machine can play a large one.
 CPUS, MEMORY_MB, GPUS = 32, 200_000, 8
@@ -110,7 +120,7 @@ class Cluster(NamedTuple):
         ).stdout.strip()  # fmt: skip
 
     def jobs(self, *states: str) -> dict[str, str]:
-        """Comments of the jobs in some states, of all that are not over without any, by their number."""
+        """Comments of jobs by their number: in these states, or of all that are not over."""
         asked = [f"--states={','.join(states)}"] if states else []
         lines = self.ask("squeue", "--noheader", "--format=%i %k", *asked).splitlines()
         return dict(line.split(maxsplit=1) for line in lines)
@@ -170,9 +180,11 @@ def _munged(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _daemon(cluster: Cluster, name: str, *arguments: str) -> Iterator[None]:
+    # It ends with these tests also where they are killed.
+    command = ["setpriv", "--pdeathsig", "TERM", name, *arguments]
     with (cluster.folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
-            [shutil.which(name) or name, *arguments], env=os.environ | cluster.environment,
+            command, env=os.environ | cluster.environment,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:

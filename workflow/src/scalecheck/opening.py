@@ -28,5 +28,7 @@ def open_job(options: Namespace, log: Log) -> "Job":
     from scalecheck import chain
 
     found = device.confirm(gpus)
+    if found["note"]:
+        log(found["note"])
     importing = (time.perf_counter() - program.BEGAN, time.process_time())
     return chain.Job(folder, sections, json.loads(options.settings), found, importing, log)
