@@ -3,14 +3,14 @@
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
 # make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md), and
-# make test-references, test-kills, bench, geometry, calibrate: what takes longer
+# make test-slurm, test-references, test-kills, bench, geometry, calibrate: what takes longer
 
 STUDY =
 CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test test-references test-kills bench geometry calibrate lint format lock clean
+.PHONY: report test test-slurm test-references test-kills bench geometry calibrate lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -44,6 +44,11 @@ report: .venv/.installed
 # A file's tests stay in one process: they share fits.
 test: .venv/.installed
 	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# Small studies through Debian's Slurm on the loopback, with eight GPUs that are only counted: a few minutes. What needs
+# Slurm is skipped, and says why, where it is not installed (slurm-wlm, munge) or may not be started (root).
+test-slurm: .venv/.installed
+	$(IN_VENV) pytest -m long -rs tests/slurm $(ARGS)
 
 # The sampler beside the rest of nineteen reference posteriors, about six minutes; skipped where their folder is absent.
 test-references: .venv/.installed
@@ -81,7 +86,7 @@ format: .venv/.installed
 
 # Versions that stand in the lock are kept where they still fit: ARGS=--upgrade renews them all.
 lock:
-	uv pip compile pyproject.toml --extra dev --extra examples --universal --python-version 3.12 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra examples --extra slurm --universal --python-version 3.12 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links -o requirements.lock --quiet $(ARGS)
 
 clean:

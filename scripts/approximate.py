@@ -8,7 +8,7 @@ from scalecheck import opening, program
 
 def add_options(parser: ArgumentParser) -> None:
     """Add what only this program needs."""
-    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+    program.add_devices(parser)
 
 
 def run(options: Namespace, log: program.Log) -> None:

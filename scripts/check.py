@@ -12,7 +12,7 @@ def run(options: Namespace, log: program.Log) -> None:
     folder = records.StudyFolder(options.folder)
     from scalecheck import device
 
-    device.choose(0, "float32", folder.cache)
+    device.choose(0, "float32", folder.cache, log)
     from scalecheck import checkup
 
     checkup.check_up(folder, sections, log)

@@ -13,7 +13,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--increment", action="store_true", help="look at the fit as it ends")
     parser.add_argument("--after", help="the increment before this one")
     parser.add_argument("--manifest", type=Path, help="written when the whole batch is done")
-    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+    program.add_devices(parser)
 
 
 def run(options: Namespace, log: program.Log) -> None:

@@ -14,7 +14,7 @@ def run(options: Namespace, log: program.Log) -> None:
 
     study = configuration.read_study(options.study)
     folder = records.StudyFolder(Path(study.results) / study.study)
-    device.choose(1, "float32", folder.cache)
+    device.choose(1, "float32", folder.cache, log)
     from scalecheck import gradient_profile
 
     costs = gradient_profile.profile(study, options.rows, log)

@@ -20,7 +20,7 @@ def main() -> None:
     )
     parser.add_argument("--depth", type=int, default=10, help="of --target: max_tree_depth")
     parser.add_argument("--csv", type=Path, help="of --target: also write the table to this file")
-    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+    program.add_devices(parser)
     parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
     options = parser.parse_args()
     log = program.open_log(options.log)

@@ -8,7 +8,7 @@ from scalecheck import program, records, study
 
 def add_options(parser: ArgumentParser) -> None:
     """Add what only this program needs."""
-    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+    program.add_devices(parser)
 
 
 def run(options: Namespace, log: program.Log) -> None:
@@ -17,10 +17,11 @@ def run(options: Namespace, log: program.Log) -> None:
 
     settings = study.Study(**study.parse_sections(options.settings))
     folder = records.StudyFolder(options.folder)
-    device.choose(options.gpu, settings.sampler.precision, folder.cache)
+    gpus = device.count(options.gpu, options.gres)
+    device.choose(gpus, settings.sampler.precision, folder.cache, log)
     from scalecheck import exact
 
-    device.confirm(options.gpu)
+    device.confirm(gpus)
     table = exact.calibrate_exactly(folder, settings, log)
     records.write_table(folder.table("simulated"), table)
 

@@ -36,7 +36,7 @@ FIT_SECTIONS = (
     "verdict.alpha",
     "budget",
 )
-DEVICE = {"platform": "cpu", "device": "cpu", "note": ""}
+DEVICE = {"platform": "cpu", "device": "cpu", "gpu": None, "override": "", "note": ""}
 
 IMPORTS = """
 import jax.numpy as jnp

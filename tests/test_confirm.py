@@ -43,7 +43,9 @@ def slow(study):
 
 
 def run(program, study, log=lambda line: None):
-    options = Namespace(settings=study.study.sections(*SECTIONS), folder=study.folder.path, gpu=0)
+    options = Namespace(
+        settings=study.study.sections(*SECTIONS), folder=study.folder.path, gpu=0, gres=""
+    )
     program.run(options, log)
     return records.read_json(study.folder.confirmation)
 

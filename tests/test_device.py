@@ -16,6 +16,7 @@ READ_BY_JAX = (
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
     "CUDA_VISIBLE_DEVICES",
     "SCALECHECK_PLATFORM",
+    "SLURM_JOB_ID",
 )
 
 
@@ -27,6 +28,26 @@ def environment(monkeypatch):
     return os.environ
 
 
+@pytest.fixture
+def four_gpus(environment, monkeypatch, tmp_path):
+    """Leases of a machine with four GPUs, in a folder of their own; given back at the end."""
+    leases = []
+    monkeypatch.setattr(device, "_listed_gpus", lambda: ["0", "1", "2", "3"])
+    monkeypatch.setattr(device, "_leases", leases)
+    monkeypatch.setattr(device.tempfile, "gettempdir", lambda: str(tmp_path))
+    yield leases
+    for lease in leases:
+        lease.close()
+
+
+def untold(line):
+    pytest.fail(f"nothing was to be said: {line}")
+
+
+def choose(gpus, cache, log=untold):
+    device.choose(gpus, "float32", cache, log)
+
+
 @pytest.mark.parametrize(
     ("gpus", "override", "expected"),
     [(0, None, "cpu"), (1, None, None), (1, "cpu", "cpu"), (0, "cuda", "cuda"), (0, "", "cpu")],
@@ -34,10 +55,10 @@ def environment(monkeypatch):
 def test_no_gpu_means_the_processor_and_the_variable_overrides(
     environment, monkeypatch, tmp_path, gpus, override, expected
 ):
-    monkeypatch.setattr(device, "_visible_gpus", list)
+    monkeypatch.setattr(device, "_listed_gpus", list)
     if override is not None:
         monkeypatch.setenv("SCALECHECK_PLATFORM", override)
-    device.choose(gpus, "float32", tmp_path / "cache")
+    choose(gpus, tmp_path / "cache")
     assert environment.get("JAX_PLATFORMS") == expected
     assert environment["JAX_ENABLE_X64"] == "0"
     assert environment["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "cache")
@@ -45,38 +66,120 @@ def test_no_gpu_means_the_processor_and_the_variable_overrides(
 
 def test_a_cache_that_is_set_stays_and_float64_is_passed_on(environment, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
-    device.choose(0, "float64", tmp_path)
+    device.choose(0, "float64", tmp_path, untold)
     assert environment["JAX_ENABLE_X64"] == "1"
     assert environment["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
 
 
-def test_jobs_of_one_machine_take_different_gpus(environment, monkeypatch, tmp_path):
-    monkeypatch.setattr(device, "_visible_gpus", lambda: ["0", "1"])
-    monkeypatch.setattr(device, "_leases", [])
-    monkeypatch.setattr(device.tempfile, "gettempdir", lambda: str(tmp_path))
+@pytest.mark.parametrize(
+    ("gpu", "gres", "expected"),
+    [
+        (0, "", 0), (1, "", 1), (2, "", 2), (0, "gpu", 1), (0, "gpu:2", 2), (0, "gpu:a100", 1),
+        (0, "gpu:a100:3", 3), (0, "gpu:v100-32gb:1", 1), (0, "lustre:4", 0), (0, "shard:2,gpu:1", 1),
+    ],
+)  # fmt: skip
+def test_gpus_are_counted_by_number_and_by_gres(gpu, gres, expected):
+    assert device.count(gpu, gres) == expected
+
+
+def test_jobs_of_one_machine_take_different_gpus(environment, monkeypatch, tmp_path, four_gpus):
     taken = []
-    for _ in range(2):
-        device.choose(1, "float32", tmp_path)
+    for _ in range(4):
+        choose(1, tmp_path)
         taken.append(environment["CUDA_VISIBLE_DEVICES"])
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert taken == ["0", "1"]
-    device._leases.pop(0).close()  # the first job ends
-    device.choose(1, "float32", tmp_path)
+    assert taken == ["0", "1", "2", "3"]
+    four_gpus.pop(2).close()  # the third job ends
+    choose(1, tmp_path)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+def test_a_lease_ends_with_its_process_however_that_ends(environment, tmp_path, four_gpus):
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from scalecheck import device\n"
+        "device._listed_gpus = lambda: ['0']\n"
+        "device.choose(1, 'float32', Path('cache'), print)\n"
+        "print('taken', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    own = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "taken\n"
+        choose(1, tmp_path)
+        assert environment.pop("CUDA_VISIBLE_DEVICES") == "1"
+        process.kill()
+    choose(1, tmp_path)
     assert environment["CUDA_VISIBLE_DEVICES"] == "0"
-    for lease in device._leases:
-        lease.close()
 
 
-def test_a_gpu_that_was_assigned_is_not_leased_again(environment, monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    monkeypatch.setattr(device, "_lease_gpu", lambda: pytest.fail("leased"))
-    device.choose(1, "float32", tmp_path)
+def test_who_waits_for_a_gpu_says_so_once(environment, monkeypatch, tmp_path, four_gpus):
+    for _ in range(4):
+        choose(1, tmp_path)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    lines, naps = [], []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            four_gpus.pop(1).close()
+
+    monkeypatch.setattr(device.time, "sleep", nap)
+    choose(1, tmp_path, lines.append)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "1"
+    assert lines == ["waits for a GPU: other jobs have taken 0, 1, 2, 3"]
+    assert len(naps) == 3
+
+
+@pytest.mark.parametrize("shown", ["3", "GPU-5c89fd2b", "", "-1"])
+def test_a_gpu_that_was_assigned_is_not_leased_again(environment, monkeypatch, tmp_path, shown):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    monkeypatch.setattr(device, "_lease", lambda *_: pytest.fail("leased"))
+    choose(1, tmp_path)
+    assert environment["CUDA_VISIBLE_DEVICES"] == shown
+
+
+def test_of_several_gpus_that_are_shown_one_is_leased(
+    environment, monkeypatch, tmp_path, four_gpus
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    choose(1, tmp_path)
     assert environment["CUDA_VISIBLE_DEVICES"] == "3"
 
 
-def test_the_device_that_jax_took_is_described():
-    found = device.confirm(0)
-    assert found == {"platform": "cpu", "device": "cpu", "note": ""}
+def test_jobs_of_a_queue_that_numbers_gpus_from_zero_do_not_wait_for_each_other(
+    environment, monkeypatch, tmp_path, four_gpus
+):
+    for job in ("11", "12"):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        choose(1, tmp_path)
+        assert environment["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_the_processor_needs_no_lease(environment, monkeypatch, tmp_path, four_gpus):
+    choose(0, tmp_path)
+    monkeypatch.setenv("SCALECHECK_PLATFORM", "cpu")
+    choose(1, tmp_path)
+    assert four_gpus == []
+    assert "CUDA_VISIBLE_DEVICES" not in environment
+
+
+ON_THE_PROCESSOR = {"platform": "cpu", "device": "cpu", "gpu": None, "override": "", "note": ""}
+
+
+def test_the_device_that_jax_took_is_described(environment, monkeypatch):
+    monkeypatch.setattr(device, "_listed_gpus", list)
+    assert device.confirm(0) == ON_THE_PROCESSOR
+
+
+def test_an_override_is_described_beside_the_gpu_that_was_assigned(environment, monkeypatch):
+    monkeypatch.setenv("SCALECHECK_PLATFORM", "cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert device.confirm(1) == ON_THE_PROCESSOR | {"gpu": "5", "override": "cpu"}
+    assert device.confirm(0) == ON_THE_PROCESSOR | {"override": "cpu"}
 
 
 class FakeDevice:
@@ -90,23 +193,41 @@ def test_jax_on_another_device_than_it_was_told_is_an_error(environment, monkeyp
     import jax
 
     monkeypatch.setattr(jax, "devices", lambda: [FakeDevice()])
-    assert device.confirm(1) == {"platform": "gpu", "device": "Fake H1", "note": ""}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    assert device.confirm(1) == {
+        "platform": "gpu", "device": "Fake H1", "gpu": "2", "override": "", "note": "",
+    }  # fmt: skip
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(StudyError, match="was to run on the processor, but JAX took fake:0"):
         device.confirm(0)
 
 
-def test_a_gpu_that_jax_cannot_use_is_noted(environment, monkeypatch):
-    monkeypatch.setattr(device, "_visible_gpus", lambda: ["0"])
-    assert "install scalecheck with the extra cuda13" in device.confirm(1)["note"]
-    assert device.confirm(0)["note"] == ""
+@pytest.mark.parametrize(
+    ("listed", "why"),
+    [
+        ([], "none is here: ask for none with --resources gpu=0"),
+        (["0"], "JAX cannot use the one that is here: install scalecheck with the extra cuda13"),
+    ],
+)
+def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(
+    environment, monkeypatch, listed, why
+):
+    monkeypatch.setattr(device, "_listed_gpus", lambda: listed)
+    with pytest.raises(StudyError, match=f"^--gpu 1: {why}.*; SCALECHECK_PLATFORM=cpu overrides$"):
+        device.confirm(1)
+
+
+def test_a_gpu_that_nobody_asked_for_is_noted(environment, monkeypatch):
+    monkeypatch.setattr(device, "_listed_gpus", lambda: ["0"])
+    note = "a GPU is here and was not asked for: --resources gpu=1"
+    assert device.confirm(0) == ON_THE_PROCESSOR | {"note": note}
 
 
 def test_a_platform_that_is_not_here_is_one_line(tmp_path):
     program = (
         "from pathlib import Path\n"
         "from scalecheck import device, errors\n"
-        "device.choose(0, 'float32', Path('cache'))\n"
+        "device.choose(0, 'float32', Path('cache'), print)\n"
         "try:\n    device.confirm(0)\n"
         "except errors.StudyError as error:\n    print(error)\n"
     )

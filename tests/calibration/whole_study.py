@@ -24,7 +24,7 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     fits = plan.make_plan(*store.read_orders(folder.data), settings.subsets, settings.increments)
     records.write_plan(folder.plan, [fit[: len(records.PLAN_COLUMNS)] for fit in fits])
     text = settings.sections(*FITS)
-    device = {"platform": "cpu", "device": "cpu", "note": ""}
+    device = {"platform": "cpu", "device": "cpu", "gpu": None, "override": "", "note": ""}
     job = chain.Job(folder, study.parse_sections(text), json.loads(text), device, (0.0, 0.0), log)
     subsets = [fit.fit for fit in fits if fit.kind in ("subset", "level")]
     if subsets:

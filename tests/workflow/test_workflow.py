@@ -155,3 +155,21 @@ def test_a_broken_setting_is_one_line_and_no_fit(
     assert len(ours) == 1
     assert "Traceback" not in run.stderr
     assert not FITS & set(rules_run(run))
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ([], {"--gpu 0 --gres="}),
+        (["--resources", "gpu=2"], {"--gpu 1 --gres="}),
+        # A cluster that knows GPUs as gres alone.
+        (["--resources", "gpu=0", "--set-resources", "fit_axis:gres=gpu:1"],
+         {"--gpu 0 --gres=", "--gpu 0 --gres=gpu:1"}),
+    ],
+)  # fmt: skip
+def test_a_fit_asks_for_a_gpu_where_snakemake_was_told_of_one(
+    copy_of_finished: Path, options: list[str], given: set[str]
+) -> None:
+    rules = sorted(FITS | {"confirm_effort"})
+    run = snakemake(copy_of_finished, "-n", "-p", *options, "--forcerun", *rules)
+    assert set(re.findall(r"--gpu \d --gres=\S*", run.stdout)) == given

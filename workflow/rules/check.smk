@@ -46,14 +46,15 @@ rule simulate_studies:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        gpu=1,
+        gpu=gpus,
+        gres="",
     params:
         engine=ENGINE_VERSION,
         settings=settings(),
         folder=subpath(output.simulated, ancestor=2),
     shell:
         "scalecheck-simulate --settings {params.settings:q} --folder {params.folder:q}"
-        " --gpu {resources.gpu} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule search_remedies:
@@ -72,14 +73,15 @@ rule search_remedies:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        gpu=1,
+        gpu=gpus,
+        gres="",
     params:
         engine=ENGINE_VERSION,
         settings=settings(),
         folder=subpath(output.remedies, parent=True),
     shell:
         "scalecheck-remedies --settings {params.settings:q} --folder {params.folder:q}"
-        " --gpu {resources.gpu} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule approximate:
@@ -96,7 +98,8 @@ rule approximate:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        gpu=1,
+        gpu=gpus,
+        gres="",
     params:
         engine=ENGINE_VERSION,
         settings=settings(
@@ -113,7 +116,7 @@ rule approximate:
         folder=subpath(output.approximation, parent=True),
     shell:
         "scalecheck-approximate --settings {params.settings:q} --folder {params.folder:q}"
-        " --gpu {resources.gpu} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule decide_verdict:

@@ -1,10 +1,11 @@
 """Studies to run, and what rules ask of them."""
 
 import csv
+import os
 import re
 from pathlib import Path
 
-from scalecheck import ENGINE_VERSION, rerun
+from scalecheck import ENGINE_VERSION, allocation, rerun
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
 from scalecheck.study import may_approximate
@@ -30,6 +31,20 @@ MADE = {study.data.file: study.data.made_by for study in STUDIES.values() if stu
 def file_of(section):
     """The data or the model file of a study."""
     return lambda wildcards: getattr(STUDIES[wildcards.study], section).file
+
+
+# The Snakemake that runs inside a job of a queue is told nothing of `--resources`.
+if workflow.is_main_process:
+    os.environ["SCALECHECK_GPUS"] = str(workflow.global_resources.get("gpu").value or 0)
+
+
+envvars:
+    "SCALECHECK_GPUS",
+
+
+def gpus(wildcards):
+    """One, where Snakemake was told of some: whoever did not say what is there has asked for none."""
+    return min(1, int(os.environ["SCALECHECK_GPUS"]))
 
 
 def truth(wildcards):
@@ -68,6 +83,15 @@ def before(wildcards):
 def record_before(wildcards):
     """Record of the increment before this one."""
     return [f"{RESULTS}/{wildcards.study}/fits/{fit}/record.json" for fit in before(wildcards)]
+
+
+def minutes(wildcards, attempt):
+    """What a batch queue is asked for, once the increment before this one is done."""
+    with open(f"{RESULTS}/{wildcards.study}/plan.csv", newline="", encoding="utf-8") as file:
+        rows = {row["fit"]: int(row["rows"]) for row in csv.DictReader(file)}
+    record = next(map(Path, record_before(wildcards)), None)
+    growth = rows[wildcards.increment] / rows[before(wildcards)[0]] if record else 1.0
+    return allocation.minutes(record, growth, attempt)
 
 
 def batches(wildcards):

@@ -17,7 +17,8 @@ rule fit_subsets:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        gpu=1,
+        gpu=gpus,
+        gres="",
     params:
         engine=ENGINE_VERSION,
         settings=settings("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
@@ -25,7 +26,7 @@ rule fit_subsets:
         folder=subpath(output.manifest, ancestor=2),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {params.fits:q}"
-        " --manifest {output.manifest:q} --gpu {resources.gpu} --log {log:q}"
+        " --manifest {output.manifest:q} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule confirm_effort:
@@ -42,14 +43,15 @@ rule confirm_effort:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        gpu=1,
+        gpu=gpus,
+        gres="",
     params:
         engine=ENGINE_VERSION,
         settings=settings("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha"),
         folder=subpath(output.confirmation, ancestor=2),
     shell:
         "scalecheck-confirm --settings {params.settings:q} --folder {params.folder:q}"
-        " --gpu {resources.gpu} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule fit_axis:
@@ -65,14 +67,15 @@ rule fit_axis:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        gpu=1,
+        gpu=gpus,
+        gres="",
     params:
         engine=ENGINE_VERSION,
         settings=settings("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
         folder=subpath(output.record, ancestor=3),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits axis-{wildcards.axis:q}"
-        " --gpu {resources.gpu} --log {log:q}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
 rule fit_increment:
@@ -90,7 +93,9 @@ rule fit_increment:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        gpu=1,
+        gpu=gpus,
+        gres="",
+        runtime=minutes,
     params:
         engine=ENGINE_VERSION,
         settings=settings_of_increment,
@@ -98,4 +103,4 @@ rule fit_increment:
         folder=subpath(output.record, ancestor=3),
     shell:
         "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {wildcards.increment:q}"
-        " --increment {params.after} --gpu {resources.gpu} --log {log:q}"
+        " --increment {params.after} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"

@@ -19,13 +19,16 @@ def open_job(options: Namespace, log: Log) -> "Job":
     Parameters
     ----------
     options
-        With `settings`, `folder` and `gpu`.
+        With `settings`, `folder`, `gpu` and `gres`.
     """
     sections = study.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    device.choose(options.gpu, sections["sampler"].precision, folder.cache)
+    gpus = device.count(options.gpu, options.gres)
+    device.choose(gpus, sections["sampler"].precision, folder.cache, log)
     from scalecheck import chain
 
-    found = device.confirm(options.gpu)
+    found = device.confirm(gpus)
+    if found["note"]:
+        log(found["note"])
     importing = (time.perf_counter() - program.BEGAN, time.process_time())
     return chain.Job(folder, sections, json.loads(options.settings), found, importing, log)

@@ -44,6 +44,12 @@ def main(
         run(options, log)
 
 
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """Add what the scheduler tells a program of fits about its GPUs."""
+    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+    parser.add_argument("--gres", default="", help="the same as Slurm's gres, such as gpu:1")
+
+
 @contextlib.contextmanager
 def errors_in_one_line(log: Log | None = None) -> Iterator[None]:
     """End the program with status 1 at a `StudyError`, as one line on stderr and in the log, if any."""

@@ -41,7 +41,7 @@ def run(options: Namespace, log: Log) -> str:
 def _of_target(options: Namespace, log: Log) -> str:
     if not 1 <= options.depth <= 20:
         raise StudyError(f"--depth must be from 1 to 20, got {options.depth}")
-    devices.choose(options.gpu, "float32", Path("results/.jax"))
+    devices.choose(devices.count(options.gpu, options.gres), "float32", Path("results/.jax"), log)
     from scalecheck.remedies import problem, search, targets
 
     gradients = options.gradients or problem.GRADIENTS
@@ -61,10 +61,11 @@ def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: Log) -
         choice.write_nothing(folder, chosen)
         log(f"nothing to search: {chosen.reason}")
         return f"nothing to search: {chosen.reason}"
-    devices.choose(options.gpu, study.sampler.precision, folder.cache)
+    gpus = devices.count(options.gpu, options.gres)
+    devices.choose(gpus, study.sampler.precision, folder.cache, log)
     from scalecheck.remedies import of_study, problem, search
 
-    devices.confirm(options.gpu)
+    devices.confirm(gpus)
     gradients = options.gradients or problem.GRADIENTS
     found = of_study.search_fit(folder, study, chosen, gradients, log)
     of_study.write(folder, chosen, found, gradients)
