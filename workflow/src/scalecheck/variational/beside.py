@@ -55,7 +55,7 @@ def read_one(job: Job, task: PlannedFit) -> batches.Batch:
 def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
     """Fit a batch of one, kept while it runs."""
     settings, name = job.sections["variational"], batch.tasks[0].fit
-    source = Path(job.sections["model"].file).read_text(encoding="utf-8")
+    source = Path(job.sections["model"].file).read_text(encoding="utf-8", errors="backslashreplace")
     others = [name, source, job.sections["seed"], posterior.versions(), ENGINE_VERSION]
     parts = depends_on(settings, *others, job.device["device"])
     identity = checkpoint.identify(batch.arrays, *parts)
