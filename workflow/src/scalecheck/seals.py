@@ -22,7 +22,8 @@ KEY = "sha256"
 
 def write_record(folder: StudyFolder, record: Mapping[str, Any]) -> None:
     """Write the record of a fit, with the digest of its content beside that of its posterior, if it has one."""
-    path, files = folder.record(record["fit"]), record.get(KEY, {})
+    path = folder.record(record["fit"])
+    files = {name: digest for name, digest in record.get(KEY, {}).items() if name != path.name}
     content = {**record, KEY: files}
     records.write_json(path, {**content, KEY: {**files, path.name: _of_content(content)}})
 
