@@ -54,7 +54,7 @@ test-slurm: .venv/.installed
 test-references: .venv/.installed
 	$(IN_VENV) pytest -m long tests/posteriordb $(ARGS)
 
-# Fifty kills of a running study, about twenty minutes; goes on where it was stopped.
+# Two hundred kills of a running study, well over an hour; goes on where it was stopped.
 test-kills: .venv/.installed
 	$(IN_VENV) python tests/workflow/kills.py $(ARGS)
 

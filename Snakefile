@@ -28,6 +28,11 @@ localrules:
     all,
 
 
+# A run, and no job of it: jobs on a cluster read this file again.
+onstart:
+    claim_studies()
+
+
 rule all:
     default_target: True
     input:

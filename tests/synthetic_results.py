@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from scalecheck import records, seals
 from scalecheck.report import ReportInputs
 
 DISTANCES = (
@@ -154,10 +155,8 @@ def write_results(folder: Path, inputs: ReportInputs) -> None:
         table.to_csv(folder / "checks" / f"{name}.csv", index=False)
     (folder / "verdict.json").write_text(json.dumps(inputs.verdict, indent=1))
     for fit in inputs.fits.to_dict("records"):
-        place = folder / "fits" / fit["fit"]
-        place.mkdir(parents=True)
         record = {"fit": fit["fit"], "status": fit["status"], "versions": dict(inputs.versions)}
-        (place / "record.json").write_text(json.dumps(record))
+        seals.write_record(records.StudyFolder(folder), record)
 
 
 PLAN = ("fit", "kind", "axis", "level", "rows", "new_rows")

@@ -2,9 +2,13 @@
 
 import dataclasses
 import gzip
+import os
+import pickle
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import xarray as xr
 
@@ -401,6 +405,30 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "a.xlsx").write_text("")
     with pytest.raises(StudyError, match=r"data.file must end in .csv, .csv.gz, .parquet or .nc"):
         read_table(settings(tmp_path / "a.xlsx"), {"y": "the model takes"})
+
+
+class Payload:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.filterwarnings("ignore:pyarrow.PyExtensionType-based:RuntimeWarning")
+def test_a_pickle_within_a_parquet_file_is_not_read(tmp_path):
+    path, mark = tmp_path / "a.parquet", tmp_path / "unpickled"
+    extension = {
+        "ARROW:extension:name": "arrow.py_extension_type",
+        "ARROW:extension:metadata": pickle.dumps(Payload(str(mark))),
+    }
+    schema = pa.schema([pa.field("y", pa.float64(), metadata=extension)])
+    pyarrow.parquet.write_table(pa.table({"y": [1.0, 2.0]}, schema=schema), path)
+    table = read_table(settings(path), {"y": "the model takes"})
+    assert not mark.exists()
+    np.testing.assert_array_equal(table.columns["y"].values, [1.0, 2.0])
 
 
 def test_a_netcdf_file_has_one_dimension(tmp_path):

@@ -16,7 +16,17 @@ import small_studies
 from arviz_stats.base import array_stats
 from told import told
 
-from scalecheck import batches, chain, density, fit, posterior, posterior_file, records, sampler
+from scalecheck import (
+    batches,
+    chain,
+    density,
+    fit,
+    posterior,
+    posterior_file,
+    records,
+    sampler,
+    seals,
+)
 from scalecheck.errors import StudyError
 from scalecheck.study import BudgetSettings
 
@@ -203,9 +213,7 @@ def test_after_a_stop_the_rest_is_skipped_with_the_reason(conjugate, tmp_path):
     shutil.copytree(conjugate.folder.path, folder)
     small = conjugate._replace(folder=records.StudyFolder(folder))
     first = records.read_json(small.folder.record("increment-01"))
-    records.write_json(
-        small.folder.record("increment-01"), {**first, "stop": "it was found to break"}
-    )
+    seals.write_record(small.folder, {**first, "stop": "it was found to break"})
     log = []
     for before, name in (("increment-01", "increment-02"), ("increment-02", "increment-03")):
         small.folder.posterior(name).unlink()

@@ -79,6 +79,36 @@ def test_a_module_imports_only_from_those_listed_before_it():
     assert wrong == []
 
 
+# What runs whatever a file says. `load` of NumPy refuses pickles only where it is told to.
+EVALUATING = {
+    "eval",
+    "exec",
+    "literal_eval",
+    "read_pickle",
+    "to_pickle",
+    "query",
+    "full_load",
+    "unsafe_load",
+}
+PICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+
+
+@pytest.mark.parametrize("path", [*LIBRARY.rglob("*.py"), *SCRIPTS], ids=lambda path: path.name)
+def test_nothing_reads_a_pickle_or_evaluates_text(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name.split(".")[0] for alias in node.names} | {
+                getattr(node, "module", "")
+            }
+            assert not names & PICKLING
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            assert name not in EVALUATING
+            if name == "load" and getattr(getattr(node.func, "value", None), "id", "") == "np":
+                options = {key.arg: ast.unparse(key.value) for key in node.keywords}
+                assert options.get("allow_pickle") == "False"
+
+
 def test_lock_names_no_index():
     # Clusters sit behind mirrors: an address in the lock would overrule theirs.
     assert "://" not in LOCK

@@ -171,9 +171,9 @@ def test_every_state_is_told_from_the_files_and_what_runs_comes_first(study):
     assert [one.state for one in running.read_states(study, NOW)] == list(running.STATES)
 
 
-def test_a_record_of_a_run_before_this_one_is_not_taken_for_its_own(study):
+def test_a_clock_that_went_back_hides_no_record(study):
     os.utime(study.record("increment-01"), (NOW - 50, NOW - 50))
-    assert states_of(study)["increment-01"].state == "sampled"
+    assert states_of(study)["increment-01"].state == "done"
 
 
 def test_a_running_fit_is_silent_after_a_minute_without_a_line(study):

@@ -2,9 +2,10 @@
 
     make test-kills
 
-Each round runs the study in a new folder, with up to five kills: SIGKILL or SIGTERM, by turns, to
-Snakemake and all its jobs; two at any moment, the next two while some fit is saved and goes on, and
-so forth, at a moment drawn at random. Then it is run to its end: every array of
+Each round runs the study in a new folder, with up to ten kills: SIGKILL or SIGTERM, by turns, to everything,
+to Snakemake alone (whose jobs go on) or to one of its jobs; two at any moment, the next two while some fit is
+saved and goes on, and so forth, at a moment drawn at random. What is run while a job of the run before is
+still there is refused, and run again. At last the study is run to its end: every array of
 every posterior has to have the same bits as in the run that was left alone, and verdict.json to be the
 same but for seconds and the forecast. One line for each kill is added to results/kills.csv, with what
 had been kept by then; a stopped program goes on with the next round.
@@ -25,26 +26,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import clinics
+import psutil
 import xarray as xr
 
 RESULTS = Path(__file__).parent / "results" / "kills.csv"
-COLUMNS = ("round", "signal", "second", "fits_done", "checkpoints")
-KILLS_PER_ROUND = 5
+COLUMNS = ("round", "signal", "victim", "second", "fits_done", "checkpoints")
+KILLS_PER_ROUND = 10
+VICTIMS = ("everything", "snakemake", "a job")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 # Few fits, each long enough to be killed in, and saved many times.
 CHANGES = {
     "  axes: [clinic]\n": "",
     "count: 3": "count: 2",
-    "sampler: {chains: 2, warmup: 100, draws: 100}": "sampler: {chains: 4, warmup: 800, draws: 1600}",
+    "sampler: {chains: 2, warmup: 100, draws: 100}": "sampler: {chains: 2, warmup: 400, draws: 1600}",
 }
 EVERY = "0.05"
 
 
 class Kill(NamedTuple):
-    """What was killed: the signal, after how many seconds, and what the study had by then."""
+    """What was killed: by which signal, after how many seconds, and what the study had by then."""
 
     signal: str
+    victim: str
     second: float
     fits_done: int
     checkpoints: int
@@ -69,14 +73,17 @@ def environment(folder: Path, cache: Path) -> dict[str, str]:
 
 
 def run(folder: Path, cache: Path) -> float:
-    """Run a study to its end; give its seconds."""
+    """Run a study to its end, again while jobs that outlived their Snakemake are there; give its seconds."""
     began = time.monotonic()
-    done = subprocess.run(
-        clinics.command(folder, "--nolock"), env=environment(folder, cache), cwd=folder,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return time.monotonic() - began
+    while True:
+        done = subprocess.run(
+            clinics.command(folder, "--nolock"), env=environment(folder, cache), cwd=folder,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode == 0:
+            return time.monotonic() - began
+        assert "is being written by another job" in done.stderr, done.stderr
+        wait_for_jobs(folder)
 
 
 def kill(
@@ -84,15 +91,21 @@ def kill(
     cache: Path,
     second: float,
     with_signal: signal.Signals,
+    victim: str,
     *,
     in_fit: bool = False,
+    again: bool = True,
 ) -> Kill | None:
-    """Start a study and kill it; None where it ended before.
+    """Start a study and kill what is named of it; None where it ended before.
 
     Parameters
     ----------
     second
         When: from the start or, with `in_fit`, a twentieth of it from when a fit was saved.
+    victim
+        One of `VICTIMS`.
+    again
+        Whether to begin anew, once, where it is refused.
     """
     process = subprocess.Popen(
         clinics.command(folder, "--nolock"), env=environment(folder, cache), cwd=folder,
@@ -104,22 +117,63 @@ def kill(
         while process.poll() is None and not _is_saved_since(began, fits):
             time.sleep(0.02)
         second /= 20
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=second)
+    while process.poll() is None and victim == "a job" and not jobs_of(folder):
+        time.sleep(0.02)
+    if process.poll() == 0:
         return None
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, with_signal)
+    if process.poll() is not None:
+        # Refused, because of a job that outlived its Snakemake; whatever else it is, `run` says it.
+        wait_for_jobs(folder)
+        if not again:
+            return None
+        return kill(folder, cache, second, with_signal, victim, in_fit=in_fit, again=False)
+    _send(with_signal, victim, process.pid, folder)
     seconds = time.time() - began
     try:
-        process.wait(timeout=60)
+        process.wait(timeout=120)
     finally:
-        with_group_gone(process.pid)
+        if victim != "snakemake":
+            with_group_gone(process.pid)
     return Kill(
         with_signal.name,
+        victim,
         seconds,
         len(list(fits.glob("*/record.json"))),
         len(list(fits.glob("*/checkpoint/state.npz"))),
     )
+
+
+def _send(with_signal: signal.Signals, victim: str, snakemake: int, folder: Path) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
+        match victim:
+            case "everything":
+                os.killpg(snakemake, with_signal)
+            case "snakemake":
+                os.kill(snakemake, with_signal)
+            case _:
+                for job in jobs_of(folder)[:1]:
+                    os.kill(job, with_signal)
+
+
+def jobs_of(folder: Path) -> list[int]:
+    """Processes of the programs that run in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            programs = [Path(part).name for part in process.cmdline()[1:2]]
+            if any(name.startswith("scalecheck-") for name in programs) and (
+                Path(process.cwd()) == folder.resolve()
+            ):
+                found.append(process.pid)
+    return found
+
+
+def wait_for_jobs(folder: Path) -> None:
+    """Wait until the jobs of a run that was killed have ended."""
+    while jobs_of(folder):
+        time.sleep(0.1)
 
 
 def _is_saved_since(began: float, fits: Path) -> bool:
@@ -187,8 +241,8 @@ def run_with_kills(
     write_study(folder)
     kills = []
     for number in range(first, first + n_kills):
-        second, in_fit = rng.uniform(0.1, 1) * most, number % 4 > 1
-        killed = kill(folder, cache, second, SIGNALS[number % 2], in_fit=in_fit)
+        second, in_fit, victim = rng.uniform(0.1, 1) * most, number % 4 > 1, VICTIMS[number % 3]
+        killed = kill(folder, cache, second, SIGNALS[number % 2], victim, in_fit=in_fit)
         if killed is None:
             break
         kills.append(killed)
@@ -201,7 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=200)
     options = parser.parse_args()
     done = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
     if len(done) >= options.kills:
@@ -242,7 +296,14 @@ def _add(number: int, kills: list[Kill]) -> None:
             writer.writerow(COLUMNS)
         for one in kills:
             writer.writerow(
-                [number, one.signal, f"{one.second:.1f}", one.fits_done, one.checkpoints]
+                [
+                    number,
+                    one.signal,
+                    one.victim,
+                    f"{one.second:.1f}",
+                    one.fits_done,
+                    one.checkpoints,
+                ]
             )
 
 

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from scalecheck import ENGINE_VERSION, allocation, rerun
+from scalecheck.claims import claim_run
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
+from scalecheck.records import StudyFolder
 from scalecheck.study import may_approximate
 
 # Whoever runs one study wants to see its mistakes in one line, not in a traceback.
@@ -17,6 +19,17 @@ except StudyError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = next(iter(STUDIES.values())).results
+
+
+CLAIMS = []  # until the process of the run ends
+
+
+def claim_studies():
+    """Refuse a second run on the same results, whatever its working directory."""
+    try:
+        CLAIMS.extend(claim_run(StudyFolder(f"{RESULTS}/{study}")) for study in STUDIES)
+    except StudyError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def settings(*names):

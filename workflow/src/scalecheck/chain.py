@@ -18,6 +18,7 @@ from scalecheck import (
     posterior,
     posterior_file,
     records,
+    seals,
     store,
 )
 from scalecheck.arrays import DAMAGE, read_arrays, write_arrays
@@ -110,12 +111,14 @@ def _write_posterior(
     """Write the posterior of one fit of a batch, if it has one; give its record."""
     # Each fit's share; all of a job import together.
     importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
-    path = job.folder.posterior(fitted.batch.tasks[number].fit)
+    name = fitted.batch.tasks[number].fit
+    path = job.folder.posterior(name)
+    record = posterior.record(fitted, number, sampler, job.raw, job.device, importing)
     if is_without_draws(fitted.draws, number, sampler.warmup):
         path.unlink(missing_ok=True)
-    else:
-        posterior_file.write_posterior(path, posterior.datasets(fitted, number, sampler.keep))
-    return posterior.record(fitted, number, sampler, job.raw, job.device, importing)
+        return record
+    posterior_file.write_posterior(path, posterior.datasets(fitted, number, sampler.keep))
+    return record | seals.of_posterior(job.folder, name)
 
 
 def _keeper(
@@ -123,13 +126,19 @@ def _keeper(
 ) -> checkpoint.Keeper:
     """Keep a batch that depends on nothing but what the hash is of."""
     own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
-    source = Path(job.sections["model"].file).read_text(encoding="utf-8")
+    source = Path(job.sections["model"].file).read_text(encoding="utf-8", errors="backslashreplace")
     names = ",".join(task.fit for task in batch.tasks)
     parts = (own, posterior.versions(), ENGINE_VERSION, job.device["device"])
     before = {f"left:{name}": v for name, v in left.arrays().items()} if left else {}
     arrays = batch.arrays | before
     identity = checkpoint.identify(arrays, names, source, *map(json.dumps, parts))
     return checkpoint.Keeper(folder, identity, checkpoint.seconds_between(), job.log)
+
+
+def _forget(job: Job, fits: list[str]) -> None:
+    """Remove records of fits that are made again: what has a record is done, whatever the dates of files say."""
+    for name in fits:
+        job.folder.record(name).unlink(missing_ok=True)
 
 
 def _clear(job: Job, fits: list[str]) -> None:
@@ -141,10 +150,11 @@ def _clear(job: Job, fits: list[str]) -> None:
 
 def write_batch(job: Job, fits: list[str], manifest: Path | None) -> None:
     """Run a batch and write its records; the manifest, if asked for, comes last of all."""
+    _forget(job, fits)
     recorded = run_batch(job, fits)
     for record in recorded:
         _say_stopped(job, record)
-        records.write_json(job.folder.record(record["fit"]), record)
+        seals.write_record(job.folder, record)
     if manifest is not None:
         records.write_json(manifest, {"fits": fits})
     _clear(job, fits)
@@ -160,18 +170,19 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
     """
     (task,) = tasks(job, [name])
     so_far = _increments(job, name) if before else [task]
-    recorded = [records.read_json(job.folder.record(one.fit)) for one in so_far[:-1]]
+    recorded = [seals.read_record(job.folder, one.fit) for one in so_far[:-1]]
     if before and (reason := _reason_to_skip(job, task, recorded)):
         job.log(f"{name}: skipped: {reason}")
-        records.write_json(job.folder.record(name), posterior.skipped_record(task, job.raw, reason))
+        seals.write_record(job.folder, posterior.skipped_record(task, job.raw, reason))
         return
+    _forget(job, [name])
     recorded.append(_run_increment(job, name, before, len(recorded)))
     _say_stopped(job, recorded[-1])
     if before:
         if job.sections["increments"].stop == "misfit" and recorded[-1]["status"] == "done":
             recorded[-1]["stop"] = _look(job, so_far, recorded)
         _say_forecast(job, name, recorded)
-    records.write_json(job.folder.record(name), recorded[-1])
+    seals.write_record(job.folder, recorded[-1])
     _clear(job, [name])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalecheck import budget, confirm, plan, records, store, verdict
+from scalecheck import budget, confirm, plan, records, seals, store, verdict
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
@@ -110,7 +110,7 @@ def conclude(
     judged = verdict.judge(verdict.complete(findings), settings.alpha)
     attribution = verdict.attribute(judged)
     ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
-    recorded = [records.read_json(folder.record(fit)) for fit in ran.fit]
+    recorded = [seals.read_record(folder, fit) for fit in ran.fit]
     again = confirm.read_record(folder)
     audits = [one["audit"] for one in recorded if one.get("audit")]
     spent = [*recorded, *audits, again] if again else [*recorded, *audits]

@@ -36,6 +36,7 @@ def build(given: Mapping[str, Any], file: str) -> Study:
         data["file"] = _find(data["file"], folder, file, "data.file")
     else:
         data["made_by"] = _find(data["made_by"], folder, file, "data.made_by")
+        _refuse_elsewhere(data["file"], folder, file)
         data["file"] = str(Path(data["file"]))  # as Snakemake writes the output of a rule
     if data["truth"] is not None:
         data["truth"] = _find(data["truth"], folder, file, "data.truth")
@@ -71,6 +72,15 @@ def _find(name: str, folder: Path, file: str, key: str) -> str:
         if candidate.is_file():
             return str(candidate)
     raise StudyError(f"{file}: {key} must be an existing file, got {name}")
+
+
+def _refuse_elsewhere(name: str, folder: Path, file: str) -> None:
+    """What a study writes lies among its own files."""
+    if not any(Path(name).resolve().is_relative_to(one.resolve()) for one in (Path(), folder)):
+        raise StudyError(
+            f"{file}: data.file, which data.made_by writes, must lie below the working directory or the folder of the"
+            f" study file, got {name}"
+        )
 
 
 class _StrictLoader(yaml.SafeLoader):

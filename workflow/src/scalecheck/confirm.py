@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scalecheck import plan, records
+from scalecheck import plan, records, seals
 from scalecheck.checks import effort
 from scalecheck.plan import PlannedFit
 from scalecheck.records import StudyFolder
@@ -38,7 +38,7 @@ def read_subsets(folder: StudyFolder) -> list[FitResult]:
     """Read the random subsets, whose fits are done before those of increments."""
     rows = records.read_plan(folder.plan)
     tasks = [plan.locate(rows, row["fit"], {}, "") for row in rows if row["kind"] == "subset"]
-    found = [(task, records.read_json(folder.record(task.fit))) for task in tasks]
+    found = [(task, seals.read_record(folder, task.fit)) for task in tasks]
     return [read_fit(folder, task, one) for task, one in found if one["status"] == "done"]
 
 

@@ -18,6 +18,10 @@ NDArray = np.ndarray
 _ISO_DATE = r"\d{4}(-(\d\d|Q[1-4]|W\d\d)(-\d\d?)?([T ]\S+)?)?"
 
 
+# Rows are numbered in 32 bits.
+_MOST_ROWS = 2**31 - 1
+
+
 class Column(NamedTuple):
     """One checked column of a table.
 
@@ -82,6 +86,7 @@ def read_table(
     raw = read_frame(settings.file)
     for_model = {*named, *(column for column in possible if column in raw.columns)}
     raw = _choose(raw, settings, named, for_model)
+    _refuse_nested(raw, settings.file)
     labels = {*settings.categories, settings.unit}
     numbers = {name: _numeric(raw[name], settings.file) for name in raw if name not in labels}
     _refuse_text(raw, numbers, settings, for_model)
@@ -121,6 +126,18 @@ def _choose(
             hint = closest(column, known) or f"; it has {', '.join(known)}"
             raise StudyError(f"{settings.file}: no column {column}, which {who}{hint}")
     return raw[[column for column in wanted if column not in made]]
+
+
+def _refuse_nested(raw: pd.DataFrame, file: str) -> None:
+    """A column of a typed format holds one kind of value: the first one tells."""
+    for name in raw:
+        present = np.flatnonzero(raw[name].notna())[:1]
+        value = raw[name].iloc[present[0]] if len(present) else None
+        if isinstance(value, list | dict | tuple | bytes | np.ndarray):
+            said = value.tolist() if isinstance(value, np.ndarray) else value
+            raise StudyError(
+                f"{file}: column {name} must hold numbers or text, row {present[0] + 1} is {said!r}"
+            )
 
 
 def _numeric(values: pd.Series, file: str) -> NDArray | None:
@@ -225,6 +242,8 @@ def _expand(table: Table, settings: DataSettings) -> Table:
     if settings.expand is None:
         return table
     counts = {key: _counts(table, column) for key, column in settings.expand.items()}
+    if counts["repeat" if "repeat" in counts else "trials"].sum(dtype="float64") > _MOST_ROWS:
+        raise StudyError(f"{table.file}: data.expand would make more than {_MOST_ROWS} rows")
     if "repeat" in counts:
         repeats, outcome = counts["repeat"], None
     else:
@@ -257,7 +276,7 @@ def _counts(table: Table, column: str) -> NDArray:
         raise StudyError(
             f"{table.file}: column {column}, row {row} must be a whole number from 0, got {value}"
         )
-    return values.astype("int64")
+    return np.minimum(values, _MOST_ROWS + 1).astype("int64")
 
 
 def _successes_first(trials: NDArray, successes: NDArray) -> NDArray:

@@ -82,7 +82,10 @@ def prior_draws(function: Function, names: Sequence[str], arrays: Arrays, keys: 
 def prior_moments(
     function: Function, latent: Sequence[str], vector: "Vector", arrays: Arrays, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `(d,)` and covariance `(d, d)` of the prior of some sites, unconstrained, by simulation."""
+    """Mean `(d,)` and covariance `(d, d)` of the prior of some sites, unconstrained, by simulation.
+
+    NaN where hardly a draw is finite.
+    """
     if not vector.names:
         return np.zeros(0), np.zeros((0, 0))
     keys = jax.random.split(jax.random.PRNGKey(seed), PRIOR_DRAWS)
@@ -95,6 +98,8 @@ def prior_moments(
     draws = np.asarray(draw(keys, dict(arrays)), "float64")
     # A prior such as Gamma(0.001, 0.001) draws numbers that underflow, and their logarithm is no number.
     draws = draws[np.isfinite(draws).all(axis=1)]
+    if len(draws) < 2:
+        return np.full(draws.shape[1], np.nan), np.full([draws.shape[1]] * 2, np.nan)
     return draws.mean(axis=0), np.cov(draws, rowvar=False).reshape(draws.shape[1], -1)
 
 

@@ -1,5 +1,6 @@
 """The file of a running fit: a line for every block, as `scalecheck-watch` reads it."""
 
+import contextlib
 import datetime
 import math
 import time
@@ -57,7 +58,10 @@ class Journal:
         for one in told:
             ends = one.phase != self.phases[one.fit] or (one.iterations >= one.total).all()
             if ends or now - self.written[one.fit] >= SECONDS:
-                records.append_line(self.paths[one.fit], line(self.fits[one.fit], self.warmup, one))
+                # On a full disk a line is left out, and the fit goes on.
+                with contextlib.suppress(OSError):
+                    content = line(self.fits[one.fit], self.warmup, one)
+                    records.append_line(self.paths[one.fit], content)
                 self.written[one.fit] = now
             self.phases[one.fit] = one.phase
 

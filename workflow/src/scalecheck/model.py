@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scalecheck import time_limit
 from scalecheck.errors import StudyError
 from scalecheck.names import closest
 from scalecheck.study import ModelSettings
@@ -108,7 +109,10 @@ def load_function(file: str, name: str, key: str) -> Callable[..., Any]:
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.parent))  # a model may import what lies beside it
     try:
-        spec.loader.exec_module(module)
+        with time_limit.limited(path):
+            spec.loader.exec_module(module)
+    except StudyError:
+        raise
     except (Exception, SystemExit) as error:
         raise StudyError(
             f"{path}{line_of(error, path)}: cannot be imported: {first_line(error)}"
@@ -217,11 +221,11 @@ def parameters_of(settings: ModelSettings) -> dict[str, bool]:
         When the file is no Python or lacks the function.
     """
     try:
-        tree = ast.parse(Path(settings.file).read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        reason = error.msg if isinstance(error, SyntaxError) else "not UTF-8 text"
-        raise StudyError(f"{settings.file}{line}: not valid Python: {reason}") from None
+        tree = ast.parse(Path(settings.file).read_bytes())  # Python itself knows their encoding
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where, reason = f", line {line}" if line else "", getattr(error, "msg", str(error))
+        raise StudyError(f"{settings.file}{where}: not valid Python: {reason}") from None
     for node in tree.body:
         if (
             isinstance(node, ast.FunctionDef)

@@ -2,7 +2,10 @@
 
 import difflib
 import re
+import zlib
 from collections.abc import Iterable
+
+LONGEST = 100  # characters; a file name may have 255 bytes
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -12,5 +15,8 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def slug(name: str) -> str:
-    """Write a name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", name)
+    """Write a name as part of a file name: short enough for one, and neither `.` nor `..`."""
+    found = re.sub(r"[^A-Za-z0-9_.]+", "_", name)
+    if not found.strip("."):
+        found = "_" * len(found)
+    return found if len(found) <= LONGEST else f"{found[:LONGEST]}_{zlib.crc32(name.encode()):08x}"

@@ -34,13 +34,17 @@ def cut_axis(table: "Table", name: str, levels: int) -> Axis:
     Raises
     ------
     StudyError
-        When the column is constant, so that it cannot be an axis.
+        When the column is constant, or no two rows are alike in it, so that it cannot be an axis.
     """
     column = table.columns[name]
     if column.labels is not None:
         sizes = np.bincount(column.values, minlength=len(column.labels))
         if (sizes > 0).sum() < 2:
             raise _constant(table, name)
+        if sizes.max() < 2:
+            raise StudyError(
+                f"{table.file}: column {name} has a label of its own in every row and cannot be one of data.axes"
+            )
         # The most frequent, listed in the order of their labels.
         chosen = np.sort(np.argsort(-sizes, kind="stable")[: min(levels, int((sizes > 0).sum()))])
         level = np.full(len(column.labels), -1)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from scalecheck import (
@@ -12,6 +13,7 @@ from scalecheck import (
     density,
     model,
     pathfinder,
+    repeatable,
     rowwise,
     sites,
     start_function,
@@ -83,12 +85,18 @@ def check_study(
     if truth is not None:
         check_truth(truth, [n for s in compared for n in density.element_names(s.name, s.shape)])
     function = sites.function_of_arrays(bound, first.counts)
+    repeatable.check(settings.file, function, first.arrays)
     coordinates.check(settings.file, function, first.arrays, sampler.reparam)
     by_row = density.has_row_likelihood(function, observed.name, first.arrays)
     if by_row:
+        _check_broadcast(bound, function, observed, first)
         _check_prediction(bound, function, observed, first)
         rowwise.check_rows(folder, bound, meta, function, found, observed, sampler.precision, seed)
     mean, covariance = _prior(folder, bound, meta, found, compared, seed)
+    if np.isnan(mean).any():
+        raise StudyError(
+            f"{settings.file}: draws from the prior are not finite: give every site a proper prior"
+        )
     return {
         "sites": [site._asdict() for site in found],
         "compared": [site.name for site in compared],
@@ -121,6 +129,24 @@ def _check_start(start: str, bound: model.Model, rows: Rows) -> None:
         pathfinder.require()
     elif start.startswith(start_function.PREFIX):
         start_function.check(bound, start, rows)
+
+
+def _check_broadcast(
+    bound: model.Model, function: Callable[..., Any], observed: sites.Site, rows: Rows
+) -> None:
+    """An outcome `(rows,)` beside means `(rows, 1)` is broadcast to every pair of them, without any error."""
+
+    def shape_of(arrays: dict[str, Any]) -> Any:
+        site = sites.traced(function, arrays, jax.random.key(0))[observed.name]
+        n_batch = jnp.ndim(site["value"]) - site["fn"].event_dim
+        return site["fn"].log_prob(site["value"]), jnp.zeros(jnp.shape(site["value"])[:n_batch])
+
+    found, expected = (one.shape for one in jax.eval_shape(shape_of, dict(rows.arrays)))
+    if found != expected:
+        raise StudyError(
+            f"{bound.file}: the site {observed.name} has a log likelihood of shape {found} for outcomes of shape"
+            f" {expected}: its distribution has a dimension too many"
+        )
 
 
 def _check_prediction(

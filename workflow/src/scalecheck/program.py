@@ -3,12 +3,15 @@
 import argparse
 import contextlib
 import datetime
+import errno
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from scalecheck.claims import claim
 from scalecheck.errors import StudyError
+from scalecheck.records import StudyFolder
 
 # As good as the start of the process: nothing that takes time has been imported yet.
 BEGAN = time.perf_counter()
@@ -24,7 +27,8 @@ def main(
 ) -> None:
     """Run a program on the results of one study.
 
-    A `StudyError` becomes one line on stderr and in the log, and exit status 1.
+    A `StudyError`, a full disk, a folder that cannot be written and a lack of memory become one line on
+    stderr and in the log, and exit status 1. What is being written by another process is refused.
 
     Parameters
     ----------
@@ -39,9 +43,12 @@ def main(
     parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
     add_options(parser)
     options = parser.parse_args()
-    log = open_log(options.log)
-    with errors_in_one_line(log if options.log is not None else None):
-        run(options, log)
+    names = getattr(options, "fits", (name,))
+    # The log, too, belongs to whoever writes already.
+    with errors_in_one_line(), claim(StudyFolder(options.folder), names):
+        log = open_log(options.log)
+        with errors_in_one_line(log if options.log is not None else None):
+            run(options, log)
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:
@@ -52,14 +59,44 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def errors_in_one_line(log: Log | None = None) -> Iterator[None]:
-    """End the program with status 1 at a `StudyError`, as one line on stderr and in the log, if any."""
+    """End the program with status 1 at what a user can mend, as one line on stderr and in the log, if any."""
     try:
         yield
-    except StudyError as error:
+    except Exception as error:
+        line = _line_of(error)
+        if line is None:
+            raise
         if log is not None:
-            log(str(error))
-        print(error, file=sys.stderr)
+            log(line)
+        print(line, file=sys.stderr)
         raise SystemExit(1) from None
+
+
+# Of the disk and of permissions: other errors of the system are ours.
+_ADVICE = dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT, errno.EIO),
+    "make room and run again, which goes on from what is there",
+) | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS),
+    "mend its permissions, or give another folder by --config results=FOLDER",
+)
+
+
+def _line_of(error: Exception) -> str | None:
+    """Say what a user can mend; None of what is for its author to mend."""
+    if isinstance(error, StudyError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}cannot be written: {error.strerror}: {_ADVICE[error.errno]}"
+    # By its words: JAX is not imported here, and has one error for everything.
+    words = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, MemoryError) or words.startswith("RESOURCE_EXHAUSTED"):
+        return (
+            f"out of memory ({words or 'MemoryError'}): use fewer rows (increments.end, subsets.size), fewer"
+            " chains (sampler.chains), or a machine with more"
+        )
+    return None
 
 
 def open_log(path: Path | None) -> Log:
@@ -73,7 +110,8 @@ def open_log(path: Path | None) -> Log:
         if path is None:
             sys.stderr.write(stamped)
             return
-        with path.open("a", encoding="utf-8") as file:
+        # A line is not worth a fit: the disk may have room again before anything has to be written.
+        with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
             file.write(stamped)
 
     return log

@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import errno
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +22,8 @@ _TEXTS = ("fit", "kind", "axis", "level", "parameter", "status", "reason", "fami
 _TEXTS += ("fits", "unit", "window", "statistic", "capped")
 
 LONGEST_TAIL = 2**16  # bytes that are read of a file of lines, which may have grown for days
+
+FULL = 2**16  # bytes that are left of a disk which has no room
 
 PLAN_COLUMNS = ("fit", "kind", "axis", "level", "rows", "new_rows")
 
@@ -66,6 +70,11 @@ class StudyFolder:
         """Compiled programs, shared by all studies of a results folder."""
         return self.path.parent / ".jax"
 
+    @property
+    def lock(self) -> Path:
+        """Whose bytes are claimed by those who write."""
+        return self.path.parent / ".locks" / self.path.name
+
     def record(self, fit: str) -> Path:
         """Settings, versions, timings and gradients of a fit; written last: it exists only when the fit does."""
         return self.path / "fits" / fit / "record.json"
@@ -81,6 +90,10 @@ class StudyFolder:
     def audit_checkpoint(self, fit: str) -> Path:
         """What is kept of the cold fit that an increment is compared with, while it runs."""
         return self.path / "fits" / fit / "checkpoint-cold"
+
+    def manifests(self) -> list[Path]:
+        """What the batches of subsets and levels wrote last: the names of their fits."""
+        return sorted((self.path / "fits").glob("subsets*.json"))
 
     def left(self, fit: str) -> Path:
         """What an increment leaves to the next, where those start warm."""
@@ -126,18 +139,45 @@ class StudyFolder:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its name when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    """Give a temporary path beside `path` that takes its name when the block ends without an error.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written: names `path`.
+    """
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     temporary = Path(name)
-    try:
+    with _removing(temporary), _naming(path):
         yield temporary
         # mkstemp makes files that only their owner can read; results are to be shared.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _removing(path: Path) -> Iterator[None]:
+    try:
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of an error which file could not be written; HDF5 says of a full disk that it may not, or `HDF error`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not isinstance(error, OSError) and str(error) != "NetCDF: HDF error":
+            raise
+        code = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
+        if path.parent.exists() and shutil.disk_usage(path.parent).free < FULL:
+            code = errno.ENOSPC
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def _umask() -> int:
@@ -154,12 +194,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically; NaN and infinities become null, which is all that JSON knows."""
-    write_text(path, json.dumps(_finite(content), indent=1) + "\n")
+    write_text(path, json.dumps(finite(content), indent=1) + "\n")
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
     """Add a line of JSON to a file in one write, so that a reader sees whole lines or, at its end, a part of one."""
-    line = json.dumps(_finite(content), separators=(",", ":")) + "\n"
+    line = json.dumps(finite(content), separators=(",", ":")) + "\n"
     with path.open("ab+", buffering=0) as file:
         if file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
             line = "\n" + line  # what was killed in the middle of a line went on
@@ -178,14 +218,15 @@ def read_last_line(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Give what JSON can hold: null for NaN and infinities, lists for tuples."""
     match value:
         case float():
             return value if math.isfinite(value) else None
         case dict():
-            return {key: _finite(part) for key, part in value.items()}
+            return {key: finite(part) for key, part in value.items()}
         case list() | tuple():
-            return [_finite(part) for part in value]
+            return [finite(part) for part in value]
         case _:
             return value
 

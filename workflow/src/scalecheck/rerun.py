@@ -1,7 +1,9 @@
 """With which settings an increment that stands would be made again: another budget is to refit none."""
 
+import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 
 def settings_of(record: Path, given: str) -> str:
@@ -13,16 +15,23 @@ def settings_of(record: Path, given: str) -> str:
     Parameters
     ----------
     record
-        Path of its record, which may be missing.
+        Path of its record, which may be missing; or damaged, and then whatever reads it next says so.
     given
         From `Study.sections`, `budget` among them.
     """
-    if not record.is_file():
+    made, now = _read(record), json.loads(given)
+    if made is None:
         return given
-    made, now = json.loads(record.read_text(encoding="utf-8")), json.loads(given)
     settings = made["settings"]
     if settings | {"budget": now["budget"]} != now:
         return given  # it is made again in any case
     if made["status"] != "skipped" or settings["budget"]["seconds"] == now["budget"]["seconds"]:
         return json.dumps(settings, sort_keys=True)
     return given
+
+
+def _read(record: Path) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
+        made = json.loads(record.read_bytes())
+        return {"status": made["status"], "settings": dict(made["settings"])}
+    return None

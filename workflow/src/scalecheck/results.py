@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from scalecheck import diagnose, plan, posterior_file, records, store
+from scalecheck import diagnose, plan, records, seals, store
 from scalecheck.checks.moments import Moments
 from scalecheck.plan import PlannedFit
 from scalecheck.records import StudyFolder
@@ -68,7 +68,7 @@ class FitResult(NamedTuple):
 
 def read_fit(folder: StudyFolder, task: PlannedFit, record: dict[str, Any]) -> FitResult:
     """Read a fit that was done, and assess it."""
-    tree = posterior_file.read_posterior(folder.posterior(task.fit))
+    tree = seals.read_posterior(folder, record)
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     energy = tree["sample_stats"]["energy"].to_numpy()
     health = diagnose.assess(z, energy, record["parameters"])
@@ -136,7 +136,7 @@ def read_study(folder: StudyFolder, order: str) -> Study:
     meta = store.read_meta(folder.data)
     levels = {axis: part["rows"] for axis, part in meta.axes.items()}
     tasks = [plan.locate(rows, row["fit"], levels, order) for row in rows]
-    recorded = {task.fit: records.read_json(folder.record(task.fit)) for task in tasks}
+    recorded = {task.fit: seals.read_record(folder, task.fit) for task in tasks}
     done = {
         task.fit: read_fit(folder, task, recorded[task.fit])
         for task in tasks

@@ -106,6 +106,8 @@ def check_rows(
         in_single = tuple(np.asarray(part) for part in at_rows(drawn, arrays))
         fine = in_single[0] if precision == "float32" else in_double[0]
         _refuse(~fine.any(axis=0), folder, bound, meta, rows.start, observed)
+        given = in_single[1] if precision == "float32" else in_double[1]
+        _refuse_nan(np.isnan(given).all(axis=0), folder, bound, meta, rows.start, observed)
         if precision == "float32":
             _compare_precisions(in_single[1], in_double[1], folder, meta, rows.start, observed)
 
@@ -158,6 +160,23 @@ def _refuse(
         f"{meta.file}: row {values[store.FILE_ROW][0]} has {bound.outcome} = {value}, which is outside the support"
         f" of the observed site {observed.name} ({bound.file})"
     )
+
+
+def _refuse_nan(
+    is_nan: NDArray,
+    folder: StudyFolder,
+    bound: model.Model,
+    meta: store.Meta,
+    start: int,
+    observed: sites.Site,
+) -> None:
+    if is_nan.any():
+        at = start + int(np.flatnonzero(is_nan)[0])
+        row = store.read_rows(folder.data, [Slice("arrival", at, at + 1)], [store.FILE_ROW])
+        raise StudyError(
+            f"{meta.file}: row {row[store.FILE_ROW][0]}: the log likelihood of the site {observed.name} is NaN,"
+            f" whatever is drawn from the prior ({bound.file})"
+        )
 
 
 def _compare_precisions(

@@ -78,11 +78,11 @@ def read_states(folder: StudyFolder, now: float) -> list[FitState]:
 
 
 def _read(folder: StudyFolder, row: dict[str, Any], now: float) -> FitState:
-    progress, record = (folder.progress(row["fit"]), folder.record(row["fit"]))
-    grew, ended = _changed(progress), _changed(record)
+    progress, record = folder.progress(row["fit"]), folder.record(row["fit"])
+    grew = _changed(progress)
     told = (records.read_last_line(progress) or {}) if grew else {}
-    # The record is written last; one that is older is left from a run before this one.
-    known = records.read_json(record) if ended and ended >= grew else {}
+    # Written last, and removed by a job that makes the fit again.
+    known = records.read_json(record) if record.exists() else {}
     return FitState(row["fit"], row["rows"], _state(told, known, grew), told, known, now - grew)
 
 

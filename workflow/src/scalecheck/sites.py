@@ -10,6 +10,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 
+from scalecheck import time_limit
 from scalecheck.columns import Rows
 from scalecheck.errors import StudyError
 from scalecheck.model import Model, first_line, line_of
@@ -146,23 +147,70 @@ def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) ->
     found: dict[str, _Probe] = {}
 
     def record(arrays: dict[str, jax.Array]) -> None:
-        trace = traced(function_of_arrays(model, counts), arrays, jax.random.key(0))
+        with refuse_clashes(model.file):
+            trace = traced(function_of_arrays(model, counts), arrays, jax.random.key(0))
         for name, site in trace.items():
+            _refuse_kind(model.file, name, site)
             if site["type"] == "deterministic":
                 found[name] = _Probe("deterministic", jnp.shape(site["value"]))
             elif site["type"] == "sample":
                 found[name] = _Probe(kind_of(site), jnp.shape(site["value"]), _n_batch(site))
 
     try:
-        jax.eval_shape(record, abstract)
+        with time_limit.limited(Path(model.file)):
+            jax.eval_shape(record, abstract)
     except StudyError:
         raise
+    except NotImplementedError as error:
+        path = Path(model.file)
+        raise StudyError(
+            f"{path}{line_of(error, path)}: this distribution cannot be drawn from, as an improper one: give a proper"
+            " prior"
+        ) from error
     except Exception as error:
         path = Path(model.file)
         raise StudyError(
             f"{path}{line_of(error, path)}: the model raises {first_line(error)}"
         ) from error
     return found
+
+
+class refuse_clashes(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
+    """Refuse a site of the name of a plate, which NumPyro takes for one of them silently."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.kinds: dict[str, str] = {}
+        super().__init__(lambda: None)
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Look at what has a name.
+
+        Raises
+        ------
+        StudyError
+            When a plate and a site have the same.
+        """
+        if msg["type"] not in ("sample", "deterministic", "plate", "param"):
+            return
+        if self.kinds.setdefault(msg["name"], msg["type"]) != msg["type"]:
+            raise StudyError(
+                f"{self.file}: the name {msg['name']} is that of a plate and of a site: rename one of them"
+            )
+
+
+def _refuse_kind(file: str, name: str, site: Mapping[str, Any]) -> None:
+    """Refuse sites that would be sampled silently as something else."""
+    if site["type"] == "param":
+        raise StudyError(
+            f"{file}: the site {name} is a numpyro.param, which would stay at its first value: give it a prior by"
+            " numpyro.sample"
+        )
+    if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
+        raise StudyError(
+            f"{file}: the plate {name} takes {site['args'][1]} rows at random, which NUTS cannot:"
+            " leave subsample_size out"
+        )
 
 
 def by_entry(distribution: dist.Distribution) -> dist.Distribution:

@@ -2,6 +2,7 @@
 
 import json
 import urllib.parse
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,8 @@ NDArray = np.ndarray
 
 # Of every row beside its columns: which observation it is, and the row of the file it stands in.
 OBSERVATION, FILE_ROW = "__observation", "__row"
+
+_LONGEST = 200  # characters of a name; netCDF takes 256
 
 
 class Meta(NamedTuple):
@@ -87,7 +90,7 @@ def write(
 
 def _group(order: str) -> str:
     """Name of an order's group: an axis may be called what netCDF refuses."""
-    return f"axis/{slug(order[5:])}" if order.startswith("axis/") else order
+    return f"axis/_{slug(order[5:])}" if order.startswith("axis/") else order
 
 
 def _compact(values: NDArray) -> NDArray:
@@ -120,7 +123,8 @@ def _write_order(
 
 def _escape(column: str) -> str:
     """NetCDF refuses many names that tables have: with a slash, with a space at an end, with a sign in front."""
-    return "_" + urllib.parse.quote(column, safe="")
+    name = "_" + urllib.parse.quote(column, safe="")
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}_{zlib.crc32(column.encode()):08x}"
 
 
 def read_meta(path: Path) -> Meta:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from scalecheck import records, store
+from scalecheck import records, seals, store
 from scalecheck.records import StudyFolder
 from scalecheck.truth import read_truth
 
@@ -77,7 +77,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
     fits = records.read_table(folder.table("fits"))
     verdict = records.read_json(folder.verdict)
     done = fits[fits.status == "done"]
-    last = records.read_json(folder.record(done.fit.iloc[-1])) if len(done) else {}
+    last = seals.read_record(folder, done.fit.iloc[-1]) if len(done) else {}
     device = {name: last[name] for name in ("device", "platform", "dtype") if name in last}
     plain: dict[str, Any] = {
         name: asdict(part) if is_dataclass(part) and not isinstance(part, type) else part

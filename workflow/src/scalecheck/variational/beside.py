@@ -53,7 +53,7 @@ def read_one(job: Job, task: PlannedFit) -> batches.Batch:
 
 def keeper_of(job: Job, batch: batches.Batch, name: str) -> checkpoint.Keeper:
     """Give what saves an approximation, or many, of the rows of a batch of one under a name."""
-    source = Path(job.sections["model"].file).read_text(encoding="utf-8")
+    source = Path(job.sections["model"].file).read_text(encoding="utf-8", errors="backslashreplace")
     settings = job.sections["variational"]
     others = [name, source, job.sections["seed"], posterior.versions(), ENGINE_VERSION]
     parts = depends_on(settings, *others, job.device["device"])

@@ -16,6 +16,7 @@ from scalecheck import (
     posterior,
     posterior_file,
     records,
+    seals,
     store,
 )
 from scalecheck.chain import Job
@@ -102,7 +103,7 @@ def _increments(job: Job) -> list[tuple[PlannedFit, dict[str, Any]]]:
     order = job.sections["increments"].order
     names = [row["fit"] for row in rows if row["kind"] == "increment"]
     tasks = [plan.locate(rows, name, {}, order) for name in names]
-    return [(task, records.read_json(job.folder.record(task.fit))) for task in tasks]
+    return [(task, seals.read_record(job.folder, task.fit)) for task in tasks]
 
 
 def _all_rows(job: Job) -> PlannedFit:

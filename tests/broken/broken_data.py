@@ -1,0 +1,308 @@
+"""Tables that are refused: files that are damaged or in another encoding, columns and values of the wrong kind."""
+
+import gzip
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import xarray as xr
+from broken_study import Broken
+
+
+class Payload:
+    """Makes a folder where it is unpickled."""
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, ("unpickled",)
+
+
+def as_text(change=lambda text: text, encoding="utf-8"):
+    """Write a CSV file, its text changed, in an encoding."""
+    return lambda path, frame: path.write_bytes(change(frame.to_csv(index=False)).encode(encoding))
+
+
+def content(whole):
+    return lambda path, frame: path.write_bytes(whole)
+
+
+def named(label):
+    """Call a site otherwise in row 3."""
+    return lambda frame: frame.assign(site=frame.site.mask(frame.index == 2, label))
+
+
+def half(write):
+    def halved(path, frame):
+        write(path, frame)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return halved
+
+
+def parquet_of(**columns):
+    """Write a Parquet file with further columns, which may be nested or named as others are."""
+
+    def written(path, frame):
+        whole = pa.Table.from_pandas(frame, preserve_index=False)
+        for name, values in columns.items():
+            whole = whole.append_column(name, pa.array(values(len(frame))))
+        pyarrow.parquet.write_table(whole, path)
+
+    return written
+
+
+def dims(**shapes):
+    """Write a netCDF file of ones, with dims by variable."""
+
+    def written(path, frame):
+        ones = {name: (names, np.ones([4] * len(names))) for name, names in shapes.items()}
+        xr.Dataset(ones).to_netcdf(path)
+
+    return written
+
+
+def change(**columns):
+    return lambda frame: frame.assign(**columns)
+
+
+def at(column, row, value):
+    """Change the value in a row, counted from 1."""
+
+    def changed(frame):
+        values = frame[column].astype(object)
+        values.iloc[row - 1] = value
+        return frame.assign(**{column: values})
+
+    return changed
+
+
+def kind(ending, **data):
+    return {"data": {"file": f"data.{ending}", **data}}
+
+
+def table(line, data=lambda frame: frame, /, **settings):
+    """A table with something wrong in it."""
+    return Broken("prepare", f"data.csv: {line}", {"data": settings}, data)
+
+
+def file(line, write, ending="csv", /, **settings):
+    """A file with something wrong."""
+    return Broken("prepare", f"data.{ending}: {line}", kind(ending, **settings), file=write)
+
+
+AXIS = {"axes": ["site"]}
+COUNTS = {"expand": {"trials": "trials", "successes": "successes"}}
+DROP = "(data.missing: drop leaves such rows out)"
+
+
+def counted(line, data):
+    return table(line, lambda frame: data(frame.drop(columns="y")), **COUNTS)
+
+
+FILES = {
+    "latin-1": file(
+        "line 4 is not UTF-8 text, it has the byte 0xf6: write the file as UTF-8",
+        lambda path, frame: as_text(encoding="latin-1")(path, named("Köln")(frame)),
+        **AXIS,
+    ),
+    "UTF-16": file("is UTF-16 text: write it as UTF-8", as_text(encoding="utf-16")),
+    "compressed but not by its name": file(
+        "is compressed by gzip: its name must end in .csv.gz",
+        lambda path, frame: path.write_bytes(gzip.compress(frame.to_csv().encode())),
+    ),
+    "empty": file("cannot be read: No columns to parse from file", content(b"")),
+    "empty and compressed": file(
+        "cannot be read: No columns to parse from file", content(b""), "csv.gz"
+    ),
+    "half of a compressed one": file(
+        "cannot be read: Compressed file ended before the end-of-stream marker was reached",
+        half(lambda path, frame: frame.to_csv(path, index=False)),
+        "csv.gz",
+    ),
+    "half of a Parquet file": file(
+        "cannot be read: Parquet magic bytes not found in footer. Either the file is"
+        " corrupted or this is not a parquet file.",
+        half(lambda path, frame: frame.to_parquet(path)),
+        "parquet",
+    ),
+    "empty Parquet file": file(
+        "cannot be read: Parquet file size is 0 bytes", content(b""), "parquet"
+    ),
+    "half of a netCDF file": file(
+        "cannot be read: NetCDF: HDF error",
+        half(lambda path, frame: frame.drop(columns="site").to_xarray().to_netcdf(path)),
+        "nc",
+    ),
+    "a page instead of a table": file(
+        "cannot be read: Parquet magic bytes not found in footer. Either the file is"
+        " corrupted or this is not a parquet file.",
+        content(b"<html>404</html>"),
+        "parquet",
+    ),
+    "a workbook": file(
+        "data.file must end in .csv, .csv.gz, .parquet or .nc", content(b"PK"), "xlsx"
+    ),
+    "a pickle called a table": file(
+        "line 1 is not UTF-8 text, it has the byte 0x80: write the file as UTF-8",
+        content(pickle.dumps(Payload())),
+        "csv",
+    ),
+    "a pickle called Parquet": file(
+        "cannot be read: Parquet magic bytes not found in footer. Either the file is"
+        " corrupted or this is not a parquet file.",
+        content(pickle.dumps(Payload())),
+        "parquet",
+    ),
+    "a pickle called netCDF": file(
+        "cannot be read: NetCDF: Unknown file format", content(pickle.dumps(Payload())), "nc"
+    ),
+    "a pickle": file(
+        "data.file must end in .csv, .csv.gz, .parquet or .nc",
+        content(pickle.dumps(Payload())),
+        "pkl",
+    ),
+    "only a header": file("the table has no rows", as_text(lambda text: text.splitlines()[0])),
+    "semicolons": file(
+        "no column y, which data.outcome names; it has x;y;site;patient;trials;successes;same",
+        as_text(lambda text: text.replace(",", ";")),
+    ),
+    "a field too many": file(
+        "cannot be read: Error tokenizing data. C error: Expected 7 fields in line 202, saw 8",
+        as_text(lambda text: text + "1,2,3,4,5,6,7,8\n"),
+    ),
+    "a quote that never ends": file(
+        "cannot be read: Error tokenizing data. C error: EOF inside string starting at row 201",
+        as_text(lambda text: text + '"'),
+    ),
+    "a column twice": file(
+        "the column x is given twice", as_text(lambda text: text.replace("trials", "x", 1))
+    ),
+    "a column of Parquet twice": file(
+        "the column x is given twice", parquet_of(x=lambda n: np.ones(n)), "parquet"
+    ),
+    "lists in Parquet": file(
+        "column z must hold numbers or text, row 1 is [1, 2]",
+        parquet_of(z=lambda n: [[1, 2]] * n),
+        "parquet",
+        categories=["z"],
+    ),
+    "records in Parquet": file(
+        "column z must hold numbers or text, row 1 is {'a': 1}",
+        parquet_of(z=lambda n: [{"a": 1}] * n),
+        "parquet",
+        axes=["z"],
+    ),
+    "bytes in Parquet": file(
+        "column z must hold numbers or text, row 1 is b'a'",
+        parquet_of(z=lambda n: [b"a"] * n),
+        "parquet",
+        axes=["z"],
+    ),
+    "two dims in netCDF": file(
+        "must be a Dataset with one dimension, got row, time",
+        dims(x=("row", "time"), y=("row",)),
+        "nc",
+    ),
+    "no dims in netCDF": file(
+        "must be a Dataset with one dimension, got none", dims(x=(), y=()), "nc"
+    ),
+}
+
+VALUES = {
+    "no rows": table("the table has no rows", lambda frame: frame.iloc[:0]),
+    "text among numbers": table(
+        "column x, row 7 is 'n.a.' where 199 rows hold numbers (data.categories names"
+        " columns of labels)",
+        at("x", 7, "n.a."),
+    ),
+    "a comma for a point": table(
+        "column x, row 7 is '0,5' where 199 rows hold numbers (data.categories names columns"
+        " of labels)",
+        at("x", 7, "0,5"),
+    ),
+    "NaN": table(
+        "column x has no value (empty or NaN) in row 7 (data.missing: drop leaves such rows out)",
+        at("x", 7, np.nan),
+    ),
+    "NaN in the outcome": table(
+        "column y has no value (empty or NaN) in row 200 (data.missing: drop leaves such rows out)",
+        at("y", 200, np.nan),
+    ),
+    "an empty string": file(
+        "column site has no value (empty or NaN) in row 3 (data.missing: drop leaves such"
+        " rows out)",
+        lambda path, frame: named("")(frame).to_parquet(path),
+        "parquet",
+        **AXIS,
+    ),
+    "infinity": table(
+        "column x is infinite in row 9 (data.missing: drop leaves such rows out)",
+        at("x", 9, -np.inf),
+    ),
+    "no value anywhere": table(
+        "no row is left, because each lacks a value", change(x=np.nan), missing="drop"
+    ),
+    "an integer beyond float32": Broken(
+        "check_study",
+        "data.csv: column x holds 1e+40, too large for sampler.precision float32: rescale"
+        " it, or use float64",
+        data=at("x", 7, 10**40),
+    ),
+    "more successes than trials": counted(
+        "row 5 has 4 successes of only 3 trials", at("successes", 5, 4)
+    ),
+    "a negative count": counted(
+        "column trials, row 5 must be a whole number from 0, got -3", at("trials", 5, -3)
+    ),
+    "half a trial": counted(
+        "column trials, row 5 must be a whole number from 0, got 2.5", at("trials", 5, 2.5)
+    ),
+    "counts beyond memory": counted(
+        "data.expand would make more than 2147483647 rows", at("trials", 5, 10**18)
+    ),
+    "no trials": counted(
+        "all counts are 0, so that there are no rows", change(trials=0, successes=0)
+    ),
+    "text for counts": counted(
+        "column trials must hold numbers, row 1 is 'three'", change(trials="three")
+    ),
+    "an outcome that is there twice": table(
+        "data.expand makes the outcome y, which must not be a column too", **COUNTS
+    ),
+    "a constant axis": table(
+        "column same is 7.5 in every row and cannot be one of data.axes", axes=["site", "same"]
+    ),
+    "days that do not sort": table(
+        "column day, row 1 is '19.02.2026': data.order must be a column of numbers or of"
+        " dates such as 2026-02-19",
+        change(day="19.02.2026"),
+        order="day",
+    ),
+    "a text for an order": table(
+        "column site, row 1 is 'north': data.order must be a column of numbers or of dates"
+        " such as 2026-02-19",
+        order="site",
+    ),
+    "an outcome out of support": Broken(
+        "check_study",
+        "data.csv: row 7 has y = 2, which is outside the support of the observed site y (model.py)",
+        data=at("y", 7, 2),
+    ),
+    "precision lost": Broken(
+        "check_study",
+        "data.csv: column x loses its precision in float32: rounding moves its values by"
+        " 0.93, their standard deviation is 0.92: subtract 1e+08, or use sampler.precision"
+        " float64",
+        data=lambda frame: frame.assign(x=frame.x + 1e8),
+    ),
+    "categories of one row": table(
+        "column row has a label of its own in every row and cannot be one of data.axes",
+        change(row=np.arange(200)),
+        axes=["row"],
+        categories=["row"],
+    ),
+}
+
+DATA = FILES | VALUES

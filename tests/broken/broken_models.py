@@ -1,0 +1,245 @@
+"""Models that are refused before any fit."""
+
+from broken_study import MODEL, Broken
+
+from scalecheck import time_limit
+
+
+def instead(old, new):
+    assert old in MODEL
+    return MODEL.replace(old, new)
+
+
+def first(*lines):
+    """Begin the model with further lines."""
+    return instead("    beta =", "".join(f"    {line}\n" for line in lines) + "    beta =")
+
+
+def model(line, source, /, **settings):
+    return Broken("check_study", line, settings, model=source)
+
+
+def endless(line, source):
+    """A model that has little time."""
+    return model(line, source)._replace(environment={time_limit.VARIABLE: "3"})
+
+
+PRIOR = 'numpyro.sample("beta", dist.Normal(0.0, 1.0))'
+
+MODELS = {
+    # the file
+    "syntax error": Broken(
+        "prepare",
+        "model.py, line 9: not valid Python: '(' was never closed",
+        model=MODEL + "    numpyro.sample('z'\n",
+    ),
+    "latin-1": Broken(
+        "prepare",
+        "model.py, line 9: not valid Python: (unicode error) 'utf-8' codec can't decode byte"
+        " 0xf6 in position 1: invalid start byte",
+        model=(MODEL + 'CITY = "Köln"\n').encode("latin-1"),
+    ),
+    "no Python": Broken(
+        "prepare",
+        "model.py: not valid Python: source code string cannot contain null bytes",
+        model=b"\0\1\2",
+    ),
+    "no such function": Broken(
+        "prepare",
+        "model.py: model.function must be a function of this file, got model, did you mean modell?",
+        model=instead("def model", "def modell"),
+    ),
+    "import that fails": model(
+        "model.py, line 1: cannot be imported: ModuleNotFoundError: No module named 'numpyroo'",
+        instead("import numpyro\n", "import numpyroo\n"),
+    ),
+    "import that exits": model(
+        "model.py, line 3: cannot be imported: SystemExit: 3", "import sys\n\nsys.exit(3)\n" + MODEL
+    ),
+    "import that never ends": endless(
+        "model.py, line 4: has not ended after 3 s (the environment variable"
+        " SCALECHECK_MODEL_SECONDS changes how long it may take)",
+        "import time\n\nwhile True:\n    time.sleep(0.1)\n" + MODEL,
+    ),
+    # its arguments
+    "misspelt count": model(
+        "model.py: the function model: argument n_sites has no column, did you mean n_site?",
+        instead("model(x, y", "model(x, site, n_sites, y"),
+    ),
+    "counts of a number": model(
+        "model.py: the function model: argument n_patient counts the levels of patient,"
+        " which holds numbers (data.categories makes them labels)",
+        instead("model(x, y", "model(x, patient, n_patient, y"),
+    ),
+    "text in a matrix": model(
+        "model.py: the function model: argument x takes several columns, which must all hold"
+        " numbers",
+        MODEL,
+        model={"arguments": {"x": ["x", "site"]}},
+    ),
+    "arguments without names": model(
+        "model.py: the model raises TypeError: model() got some positional-only arguments"
+        " passed as keyword arguments: 'x'",
+        instead("model(x, y", "model(x, /, y"),
+    ),
+    # what runs
+    "it raises": model(
+        "model.py, line 8: the model raises TypeError: dot_general requires contracting"
+        " dimensions to have the same shape, got (1013,) and (3,).",
+        instead("beta * x", "beta * x @ x[:3]"),
+    ),
+    "it asks for numbers": model(
+        "model.py, line 6: the model raises ConcretizationTypeError: Abstract tracer value"
+        " encountered where concrete value is expected: traced array with shape float32[]",
+        instead("Normal(0.0, 1.0)", "Normal(0.0, float(x.max()))"),
+    ),
+    "it depends on a value": model(
+        "model.py, line 6: the model raises TracerBoolConversionError: Attempted boolean"
+        " conversion of traced array with shape bool[].",
+        first("if x.max() > 3:", "    x = x / 3"),
+    ),
+    "a dimension that depends on data": model(
+        "model.py, line 6: the model raises NonConcreteBooleanIndexError: Array boolean"
+        " indices must be concrete; got bool[1013]",
+        first("x = x[x > 0]"),
+    ),
+    "levels counted in the data": model(
+        "model.py, line 7: the model raises ConcretizationTypeError: Abstract tracer value"
+        " encountered where concrete value is expected: traced array with shape float32[1013]",
+        "import jax.numpy as jnp\n" + first("n_levels = len(jnp.unique(x))"),
+    ),
+    "it never ends": endless(
+        "model.py, line 8: has not ended after 3 s (the environment variable"
+        " SCALECHECK_MODEL_SECONDS changes how long it may take)",
+        first("import time", "while True:", "    time.sleep(0.1)"),
+    ),
+    "it never ends and catches all": endless(
+        "model.py, line 9: has not ended after 3 s (the environment variable"
+        " SCALECHECK_MODEL_SECONDS changes how long it may take)",
+        first(
+            "import time",
+            "while True:",
+            "    try:",
+            "        time.sleep(0.1)",
+            "    except Exception:",
+            "        pass",
+        ),
+    ),
+    "it needs the outcome": model(
+        "model.py, line 7: the model raises AttributeError: 'NoneType' object has no"
+        " attribute 'shape' when y is None, as it is when it predicts: n_rows and the"
+        " covariates tell the number of rows",
+        instead("x.shape[0])", "y.shape[0])"),
+    ),
+    "it takes all memory": model(
+        "out of memory (RESOURCE_EXHAUSTED: Out of memory allocating 3518437208883200"
+        " bytes.): use fewer rows (increments.end, subsets.size), fewer chains"
+        " (sampler.chains), or a machine with more",
+        "import jax.numpy as jnp\n" + first("x = x + jnp.zeros((1 << 42, x.shape[0])).sum(axis=0)"),
+    ),
+    "it turns on float64": model(
+        "model.py: turns on float64 (enable_x64), but sampler.precision is float32: say"
+        " float64 there",
+        'import jax\n\njax.config.update("jax_enable_x64", True)\n' + MODEL,
+    ),
+    # randomness
+    "numbers of NumPy's generator": model(
+        "model.py: the model is another one each time that it is called: what is random must"
+        " be drawn by numpyro.sample, not by numpy.random, random or the time",
+        "import numpy as np\n" + first("x = x + np.random.normal()"),
+    ),
+    "an array of NumPy's generator": model(
+        "model.py: the model is another one each time that it is called: what is random must"
+        " be drawn by numpyro.sample, not by numpy.random, random or the time",
+        "import numpy as np\n" + first("x = x + np.random.normal(size=1)"),
+    ),
+    "Python's own randomness": model(
+        "model.py: the model is another one each time that it is called: what is random must"
+        " be drawn by numpyro.sample, not by numpy.random, random or the time",
+        "import random\n"
+        + first("x = x[::-1] if random.random() < 2 ** -0.5 else x", "x = x * random.random()"),
+    ),
+    "a model that remembers": model(
+        "model.py: the model is another one each time that it is called: what is random must"
+        " be drawn by numpyro.sample, not by numpy.random, random or the time",
+        "seen = []\n" + first("seen.append(1)", "x = x / len(seen)"),
+    ),
+    "rows drawn at random": model(
+        "model.py: the plate rows takes 50 rows at random, which NUTS cannot: leave"
+        " subsample_size out",
+        instead("0]):", "0], subsample_size=50) as i:")
+        .replace("beta * x)", "beta * x[i])")
+        .replace("=y)", "=y[i])"),
+    ),
+    # sites
+    "nothing observed": model(
+        "model.py: no site is observed: give numpyro.sample(..., obs=y)", instead(", obs=y", "")
+    ),
+    "two observed sites": model(
+        "model.py: exactly one site must be observed, got y, z",
+        MODEL + '    numpyro.sample("z", dist.Normal(beta, 1.0), obs=x)\n',
+    ),
+    "a discrete latent": model(
+        "model.py: the latent site beta is discrete, which NUTS cannot sample: sum it out",
+        instead("dist.Normal(0.0, 1.0)", "dist.Poisson(1.0)"),
+    ),
+    "an improper prior": model(
+        "model.py, line 6: this distribution cannot be drawn from, as an improper one: give"
+        " a proper prior",
+        instead("dist.Normal(0.0, 1.0)", "dist.ImproperUniform(dist.constraints.real, (), ())"),
+    ),
+    "an infinite scale": model(
+        "model.py: draws from the prior are not finite: give every site a proper prior",
+        instead("dist.Normal(0.0, 1.0)", "dist.Normal(0.0, float('inf'))"),
+    ),
+    "a flat prior": model(
+        "model.py: draws from the prior are not finite: give every site a proper prior",
+        instead("dist.Normal(0.0, 1.0)", "dist.Uniform(-float('inf'), float('inf'))"),
+    ),
+    "a param": model(
+        "model.py: the site scale is a numpyro.param, which would stay at its first value:"
+        " give it a prior by numpyro.sample",
+        first('numpyro.param("scale", 1.0)'),
+    ),
+    "only latents of rows": model(
+        "model.py: no latent site can be compared across fits: all are indexed by a group or"
+        " by rows",
+        instead("dist.Normal(0.0, 1.0))", "dist.Normal(0.0, 1.0).expand(x.shape))"),
+    ),
+    "a site twice": model(
+        "model.py, line 7: the model raises AssertionError: all sites must have unique names"
+        " but got `beta` duplicated",
+        first('numpyro.sample("beta", dist.Normal())'),
+    ),
+    "a site of a plate's name": model(
+        "model.py: the name rows is that of a plate and of a site: rename one of them",
+        first('numpyro.sample("rows", dist.Normal())'),
+    ),
+    "a site of a dim's name": model(
+        "model.py: the site chain cannot be stored under this name: rename it"
+        " (numpyro.handlers.scope takes a divider)",
+        first('numpyro.sample("chain", dist.Normal())'),
+    ),
+    "a site like a path": model(
+        "model.py: the site ../x cannot be stored under this name: rename it"
+        " (numpyro.handlers.scope takes a divider)",
+        first('numpyro.sample("../x", dist.Normal())'),
+    ),
+    # the density
+    "NaN at the start": model(
+        "data.csv: row 4: the log likelihood of the site y is NaN, whatever is drawn from"
+        " the prior (model.py)",
+        "import jax.numpy as jnp\n"
+        + instead("dist.Bernoulli(logits=beta * x)", "dist.Normal(beta * jnp.log(x), 1.0)"),
+    ),
+    "a negative scale": model(
+        "model.py, line 8: the model raises ValueError: Normal distribution got invalid"
+        " scale parameter.",
+        instead("dist.Bernoulli(logits=beta * x)", "dist.Normal(beta, -1.0)"),
+    ),
+    "an outcome for every pair of rows": model(
+        "model.py: the site y has a log likelihood of shape (200, 200) for outcomes of shape"
+        " (200,): its distribution has a dimension too many",
+        instead("beta * x)", "beta * x[:, None])"),
+    ),
+}

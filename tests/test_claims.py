@@ -1,0 +1,154 @@
+"""Two processes never write the same thing, and what cannot be written is said in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scalecheck import program
+from scalecheck.claims import claim, claim_run
+from scalecheck.errors import StudyError
+from scalecheck.records import StudyFolder
+
+HOLDER = """
+import sys
+from scalecheck import claims
+from scalecheck.records import StudyFolder
+folder = StudyFolder(sys.argv[1])
+held = claims.claim(folder, sys.argv[2:]) if sys.argv[2:] else claims.claim_run(folder)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold():
+    """Processes that claim something until they are killed."""
+    begun = []
+
+    def start(folder, *names):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(folder), *names],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+        )  # fmt: skip
+        begun.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        return process
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def test_what_another_process_writes_is_refused_until_that_is_killed(tmp_path, hold):
+    folder = StudyFolder(tmp_path / "results" / "small")
+    other = hold(folder.path, "subset-01", "subset-02")
+    with claim(folder, ["subset-03", "increment-01"]):
+        pass
+    with pytest.raises(StudyError) as caught:
+        claim(folder, ["subset-03", "subset-02"])
+    assert str(caught.value) == (
+        f"{folder.path}: subset-02 is being written by another job (process {other.pid}): let it end, or end it,"
+        " and run again"
+    )
+    other.kill()
+    other.wait()
+    with claim(folder, ["subset-02"]):
+        pass
+
+
+def test_a_second_run_is_refused_from_any_working_directory(tmp_path, hold, monkeypatch):
+    other = hold(tmp_path / "results" / "small")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(StudyError) as caught:
+        claim_run(StudyFolder("../results/small"))
+    assert str(caught.value) == (
+        f"../results/small: another run (process {other.pid}) is writing there: let it end, or give this one a"
+        " folder of its own by --config results=FOLDER"
+    )
+    with claim(StudyFolder("../results/small"), ["subset-01"]):  # its own jobs write
+        pass
+    with claim_run(StudyFolder("../results/other")):
+        pass
+
+
+def test_a_program_that_is_refused_leaves_the_log_of_the_other(tmp_path, hold, monkeypatch, capsys):
+    log = tmp_path / "prepare.log"
+    log.write_text("lines of the other\n")
+    other = hold(tmp_path / "small", "scalecheck-prepare")
+    options = ["--settings", "{}", "--folder", str(tmp_path / "small"), "--log", str(log)]
+    monkeypatch.setattr(sys, "argv", ["scalecheck-prepare", *options])
+    with pytest.raises(SystemExit) as ended:
+        program.main("scalecheck-prepare", None, lambda options, log: pytest.fail("it ran"))
+    assert ended.value.code == 1
+    line = f"{tmp_path}/small: scalecheck-prepare is being written by another job (process {other.pid}): "
+    assert capsys.readouterr().err.startswith(line)
+    assert log.read_text() == "lines of the other\n"
+
+
+# ---- folders that cannot be written
+
+
+@pytest.fixture
+def as_nobody(tmp_path, monkeypatch):
+    """The rights of a user who has none, in a folder that others may read."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+
+    def become():
+        os.seteuid(65534)
+
+    yield become
+    os.seteuid(0)
+
+
+@pytest.mark.parametrize("made", [".", "results", "results/small"])
+def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(as_nobody, made):
+    Path(made).mkdir(parents=True, exist_ok=True)
+    as_nobody()
+    for refused in (claim_run, lambda folder: claim(folder, ["subset-01"])):
+        with pytest.raises(StudyError) as caught:
+            refused(StudyFolder("results/small"))
+        assert str(caught.value) == (
+            f"{made}: cannot be written: Permission denied: mend its permissions, or give another folder by"
+            " --config results=FOLDER"
+        )
+
+
+def test_a_results_folder_of_somebody_else_is_named(as_nobody):
+    folder = StudyFolder("results/small")
+    with claim_run(folder):
+        folder.path.mkdir()
+        folder.path.chmod(0o777)
+    as_nobody()
+    with pytest.raises(StudyError, match=r"^results/.locks/small: cannot be written: Permission"):
+        claim_run(folder)
+
+
+def test_a_file_that_cannot_be_written_ends_a_program_in_one_line(as_nobody, monkeypatch, capsys):
+    from scalecheck import records
+
+    folder = StudyFolder("results/small")
+    folder.record("subset-01").parent.mkdir(parents=True)
+    for path in (Path("results"), folder.path):
+        path.chmod(0o777)
+    options = ["--settings", "{}", "--folder", "results/small"]
+    monkeypatch.setattr(sys, "argv", ["scalecheck-fit", *options])
+    as_nobody()
+    with pytest.raises(SystemExit) as ended:
+        program.main(
+            "scalecheck-fit", None,
+            lambda options, log: records.write_json(folder.record("subset-01"), {}),
+        )  # fmt: skip
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "results/small/fits/subset-01/record.json: cannot be written: Permission denied: mend its permissions, or"
+        " give another folder by --config results=FOLDER\n"
+    )

@@ -1,0 +1,88 @@
+"""A limit to how long a user's code may take before any fit: a model that never ends is found and named."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from scalecheck.errors import StudyError
+
+SECONDS = 300.0
+VARIABLE = "SCALECHECK_MODEL_SECONDS"
+
+# Seconds after which it is tried again: what is raised while Python collects its garbage is lost.
+_AGAIN = 1.0
+
+
+class _TimeIsUp(BaseException):
+    """Not an Exception, which code that tries something may catch."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+def seconds() -> float:
+    """Read how long a model may take, seconds.
+
+    Raises
+    ------
+    StudyError
+        When the environment variable is no positive number.
+    """
+    given = os.environ.get(VARIABLE, str(SECONDS))
+    try:
+        found = float(given)
+    except ValueError:
+        found = float("nan")
+    if not found > 0:
+        raise StudyError(f"{VARIABLE} must be a positive number of seconds, not {given!r}")
+    return found
+
+
+@contextlib.contextmanager
+def limited(path: Path) -> Iterator[None]:
+    """Limit what runs inside; elsewhere than in the main thread, where no signal arrives, do not.
+
+    Parameters
+    ----------
+    path
+        The user's file, for the message.
+
+    Raises
+    ------
+    StudyError
+        Names the file, and the line that it was at.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    limit = seconds()
+
+    def end(_: int, frame: FrameType | None) -> NoReturn:
+        raise _TimeIsUp(_line_in(path, frame))
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, limit, _AGAIN)
+    try:
+        yield
+    except _TimeIsUp as ended:
+        raise StudyError(
+            f"{path}{ended.line}: has not ended after {limit:g} s (the environment variable {VARIABLE} changes"
+            " how long it may take)"
+        ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _line_in(path: Path, frame: FrameType | None) -> str:
+    while frame is not None:
+        if frame.f_code.co_filename in (str(path), str(path.resolve())):
+            return f", line {frame.f_lineno}"
+        frame = frame.f_back
+    return ""
