@@ -134,7 +134,7 @@ def next_step(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
 
 def _in_its_place(verdict: Mapping[str, Any]) -> str:
     """Say what to do instead of a full fit that is over the budget."""
-    believed = (verdict.get("approximation") or {}).get("verdict")
+    believed = str((verdict.get("approximation") or {}).get("verdict"))
     instead = {
         "believable": "use the approximation of all rows.",
         "means only": "use the means of the approximation of all rows, not its intervals.",
