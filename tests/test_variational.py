@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import chain, posterior_file, records
+from scalecheck import chain, posterior_file, records, seals
 from scalecheck.checkpoint import Keeper
 from scalecheck.errors import StudyError
 from scalecheck.report import approximation as page
@@ -242,7 +242,8 @@ def model(x, y=None):
 def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
     table = pd.DataFrame({"x": np.ones(120), "y": np.linspace(-1, 1, 120)})
     small = small_studies.make(tmp_path, table, KNOWN)
-    records.write_json(small.folder.record("increment-01"), {"status": "skipped", "reason": ""})
+    skipped = {"fit": "increment-01", "status": "skipped", "reason": ""}
+    seals.write_record(small.folder, skipped)
     small.folder.approximate_posterior.write_text("of other settings")
     job.write_approximation(settled(small, approximation="always"))
     found = records.read_json(small.folder.approximation)
