@@ -3,7 +3,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from scalecheck import program, records, study
+from scalecheck import opening, program, records, study
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -13,17 +13,11 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, log: program.Log) -> None:
     """Simulate, fit, check and rank."""
-    from scalecheck import device
-
-    settings = study.Study(**study.parse_sections(options.settings))
-    folder = records.StudyFolder(options.folder)
-    gpus = device.count(options.gpu, options.gres)
-    device.choose(gpus, settings.sampler.precision, folder.cache, log)
+    job = opening.open_job(options, log)
     from scalecheck import exact
 
-    device.confirm(gpus)
-    table = exact.calibrate_exactly(folder, settings, log)
-    records.write_table(folder.table("simulated"), table)
+    table = exact.calibrate_exactly(job.folder, study.Study(**job.sections), log)
+    records.write_table(job.folder.table("simulated"), table)
 
 
 if __name__ == "__main__":

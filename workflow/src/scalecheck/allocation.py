@@ -1,8 +1,9 @@
 """How long a batch queue is asked for: by what is known when a fit is submitted."""
 
-import json
 import math
 from pathlib import Path
+
+from scalecheck import records
 
 # Minutes. Of what nothing is known yet: rather too long than too short, for a finished fit is never repeated.
 UNKNOWN = 240
@@ -21,22 +22,14 @@ def minutes(before: Path | None, growth: float, attempt: int) -> int:
     Parameters
     ----------
     before
-        The record of the increment before it; None where there is none. It may not be there yet.
+        The record of the increment before it; None where there is none. It may not be there yet, or be damaged.
     growth
         Rows of the increment, as a multiple of those of the one before: a gradient takes so many times as long.
     attempt
         From 1: each further one asks for as much again.
     """
-    seconds = _seconds(before) if before is not None and before.exists() else None
-    if seconds is None:
+    taken = records.peek_json(before) if before is not None else None
+    if taken is None:
         return min(MOST, attempt * UNKNOWN)
+    seconds = sum(taken.get("seconds", {}).values())  # none of an increment that was skipped
     return min(MOST, attempt * max(LEAST, math.ceil(MARGIN * growth * seconds / 60)))
-
-
-def _seconds(record: Path) -> float | None:
-    """What an increment took, none of it if it was skipped; None where its record is damaged."""
-    try:
-        taken = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return float(sum(taken.get("seconds", {}).values()))

@@ -237,15 +237,10 @@ def _same_density(
         return tuple(each(density.potential(one)(**arrays))(z) for one, arrays in looked_at)
 
     with jax.enable_x64(True):
-        one, other, without_rows = map(np.asarray, energies(_in_double(own), _in_double(padded)))
+        one, other, without_rows = map(
+            np.asarray, energies(density.in_double(own), density.in_double(padded))
+        )
     allowed = _TOLERANCE * abs(one - without_rows)
     return bool(
         (np.isclose(one, other, rtol=1e-9, equal_nan=True) | (abs(one - other) <= allowed)).all()
     )
-
-
-def _in_double(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    return {
-        name: values.astype("float64") if values.dtype.kind == "f" else values
-        for name, values in arrays.items()
-    }

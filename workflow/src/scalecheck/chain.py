@@ -14,6 +14,7 @@ from scalecheck import (
     batches,
     checkpoint,
     fit,
+    model,
     plan,
     posterior,
     posterior_file,
@@ -126,7 +127,7 @@ def _keeper(
 ) -> checkpoint.Keeper:
     """Keep a batch that depends on nothing but what the hash is of."""
     own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
-    source = Path(job.sections["model"].file).read_text(encoding="utf-8", errors="backslashreplace")
+    source = model.source(job.sections["model"].file)
     names = ",".join(task.fit for task in batch.tasks)
     parts = (own, posterior.versions(), ENGINE_VERSION, job.device["device"])
     before = {f"left:{name}": v for name, v in left.arrays().items()} if left else {}

@@ -8,7 +8,6 @@ the bits of one that was never killed.
 
 import contextlib
 import hashlib
-import os
 import shutil
 import signal
 import time
@@ -18,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from scalecheck import environment
 from scalecheck.arrays import DAMAGE, read_arrays, write_arrays
-from scalecheck.errors import StudyError
 from scalecheck.program import Log
 from scalecheck.sampler import Saved, Snapshot
 
@@ -56,14 +55,7 @@ def seconds_between() -> float:
     StudyError
         When the environment variable is no positive number.
     """
-    given = os.environ.get(VARIABLE, str(SECONDS))
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = float("nan")
-    if not seconds > 0:
-        raise StudyError(f"{VARIABLE} must be a positive number of seconds, not {given!r}")
-    return seconds
+    return environment.positive(VARIABLE, "seconds") or SECONDS
 
 
 class Keeper:

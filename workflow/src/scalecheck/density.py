@@ -32,6 +32,14 @@ def potential(function: Function) -> Callable[..., Callable[[Sites], jax.Array]]
     return of_arrays
 
 
+def in_double(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give arrays `(rows, ...)` with their floating point numbers in float64; only under x64 does JAX keep them so."""
+    return {
+        name: values.astype("float64") if values.dtype.kind == "f" else values
+        for name, values in arrays.items()
+    }
+
+
 def constrain(
     function: Function, z: Sites, arrays: Arrays, *, deterministic: bool = False
 ) -> Sites:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from scalecheck.errors import StudyError
+from scalecheck import environment
 
 VARIABLE = "SCALECHECK_MEMORY_GB"
 GB = 1e9
@@ -51,23 +51,13 @@ def free() -> Free:
     StudyError
         When the environment variable is no positive number.
     """
-    given = os.environ.get(VARIABLE)
-    host = _given(given) if given else of_host()
+    given = environment.positive(VARIABLE, "GB")
+    host = given * GB if given else of_host()
     device = jax.local_devices()[0]
     stats = None if device.platform == "cpu" else device.memory_stats()
     if not stats:
         return Free(host)
     return Free(host, host if given else float(stats["bytes_limit"] - stats["bytes_in_use"]))
-
-
-def _given(text: str) -> float:
-    try:
-        found = float(text) * GB
-    except ValueError:
-        found = float("nan")
-    if not found > 0:
-        raise StudyError(f"{VARIABLE} must be a positive number of GB, not {text!r}")
-    return found
 
 
 def of_host(root: Path = Path("/")) -> float:

@@ -88,6 +88,11 @@ def load(settings: ModelSettings) -> Callable[..., Any]:
     return load_function(settings.file, settings.function, "model.function")
 
 
+def source(file: str) -> str:
+    """Give the text of a model's file, whatever its encoding: texts are equal where the files are."""
+    return Path(file).read_text(encoding="utf-8", errors="backslashreplace")
+
+
 def load_function(file: str, name: str, key: str) -> Callable[..., Any]:
     """Load a function from the file of a model.
 

@@ -249,6 +249,14 @@ def read_json(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path}: damaged ({error}): delete it and run again") from None
 
 
+def peek_json(path: Path) -> dict[str, Any] | None:
+    """Read an object of JSON that may be missing or damaged, and is None then: whatever needs it says so."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        return found if isinstance(found, dict) else None
+    return None
+
+
 def write_plan(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write plan.csv, its rows in the order of `PLAN_COLUMNS`."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

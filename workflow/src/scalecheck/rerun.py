@@ -1,9 +1,9 @@
 """With which settings an increment that stands would be made again: another budget is to refit none."""
 
-import contextlib
 import json
 from pathlib import Path
-from typing import Any
+
+from scalecheck import records
 
 
 def settings_of(record: Path, given: str) -> str:
@@ -19,8 +19,8 @@ def settings_of(record: Path, given: str) -> str:
     given
         From `Study.sections`, `budget` among them.
     """
-    made, now = _read(record), json.loads(given)
-    if made is None:
+    made, now = records.peek_json(record), json.loads(given)
+    if made is None or not {"status", "settings"} <= set(made):
         return given
     settings = made["settings"]
     if settings | {"budget": now["budget"]} != now:
@@ -28,10 +28,3 @@ def settings_of(record: Path, given: str) -> str:
     if made["status"] != "skipped" or settings["budget"]["seconds"] == now["budget"]["seconds"]:
         return json.dumps(settings, sort_keys=True)
     return given
-
-
-def _read(record: Path) -> dict[str, Any] | None:
-    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
-        made = json.loads(record.read_bytes())
-        return {"status": made["status"], "settings": dict(made["settings"])}
-    return None

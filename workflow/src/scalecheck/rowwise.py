@@ -103,11 +103,10 @@ def check_rows(
             drawn = density.prior_draws(function, latent, arrays, keys)
         exact = _read(folder, bound, meta, rows, "float64").arrays
         in_double = _in_float64(at_rows, drawn, exact)
-        in_single = tuple(np.asarray(part) for part in at_rows(drawn, arrays))
-        fine = in_single[0] if precision == "float32" else in_double[0]
-        _refuse(~fine.any(axis=0), folder, bound, meta, rows.start, observed)
-        given = in_single[1] if precision == "float32" else in_double[1]
-        _refuse_nan(np.isnan(given).all(axis=0), folder, bound, meta, rows.start, observed)
+        fine, log_likelihood = at_rows(drawn, arrays)
+        in_single = np.asarray(fine), np.asarray(log_likelihood)
+        used = in_single if precision == "float32" else in_double
+        _refuse(*used, folder, bound, meta, rows.start, observed)
         if precision == "float32":
             _compare_precisions(in_single[1], in_double[1], folder, meta, rows.start, observed)
 
@@ -141,42 +140,35 @@ def _in_float64(
 
 
 def _refuse(
-    outside: NDArray,
+    fine: NDArray,
+    log_likelihood: NDArray,
     folder: StudyFolder,
     bound: model.Model,
     meta: store.Meta,
     start: int,
     observed: sites.Site,
 ) -> None:
-    if not outside.any():
+    """Refuse the first row that no draw has in its support, or gives a log likelihood; both `(start, rows)`."""
+    outside, undefined = ~fine.any(axis=0), np.isnan(log_likelihood).all(axis=0)
+    if not (outside | undefined).any():
         return
-    at = start + int(np.flatnonzero(outside)[0])
+    first = int(np.flatnonzero(outside | undefined)[0])
+    at = start + first
     columns = bound.arguments[bound.outcome].columns
     values = store.read_rows(
         folder.data, [Slice("arrival", at, at + 1)], [*columns, store.FILE_ROW]
     )
+    row = f"{meta.file}: row {values[store.FILE_ROW][0]}"
+    if not outside[first]:
+        raise StudyError(
+            f"{row}: the log likelihood of the site {observed.name} is NaN, whatever is drawn from the prior"
+            f" ({bound.file})"
+        )
     value = ", ".join(f"{values[column][0]:g}" for column in columns)
     raise StudyError(
-        f"{meta.file}: row {values[store.FILE_ROW][0]} has {bound.outcome} = {value}, which is outside the support"
-        f" of the observed site {observed.name} ({bound.file})"
+        f"{row} has {bound.outcome} = {value}, which is outside the support of the observed site {observed.name}"
+        f" ({bound.file})"
     )
-
-
-def _refuse_nan(
-    is_nan: NDArray,
-    folder: StudyFolder,
-    bound: model.Model,
-    meta: store.Meta,
-    start: int,
-    observed: sites.Site,
-) -> None:
-    if is_nan.any():
-        at = start + int(np.flatnonzero(is_nan)[0])
-        row = store.read_rows(folder.data, [Slice("arrival", at, at + 1)], [store.FILE_ROW])
-        raise StudyError(
-            f"{meta.file}: row {row[store.FILE_ROW][0]}: the log likelihood of the site {observed.name} is NaN,"
-            f" whatever is drawn from the prior ({bound.file})"
-        )
 
 
 def _compare_precisions(

@@ -3,7 +3,6 @@
 `record.json` holds under `sha256` the digest of each file that belongs to it, its own content among them.
 """
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -93,10 +92,9 @@ def _removed(folder: StudyFolder, fit: str, path: Path, reason: str) -> StudyErr
 
 
 def _manifests_of(folder: StudyFolder, fit: str) -> list[Path]:
-    found: list[Path] = []
-    for path in folder.manifests():
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            if fit not in json.loads(path.read_bytes())["fits"]:
-                continue
-        found.append(path)
-    return found
+    """Give the manifests that name a fit, and those that cannot be read."""
+    return [
+        path
+        for path in folder.manifests()
+        if (told := records.peek_json(path)) is None or fit in told.get("fits", [fit])
+    ]

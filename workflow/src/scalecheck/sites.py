@@ -147,7 +147,7 @@ def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) ->
     found: dict[str, _Probe] = {}
 
     def record(arrays: dict[str, jax.Array]) -> None:
-        with refuse_clashes(model.file):
+        with RefuseClashes(model.file):
             trace = traced(function_of_arrays(model, counts), arrays, jax.random.key(0))
         for name, site in trace.items():
             _refuse_kind(model.file, name, site)
@@ -175,7 +175,7 @@ def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) ->
     return found
 
 
-class refuse_clashes(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
+class RefuseClashes(numpyro.primitives.Messenger):
     """Refuse a site of the name of a plate, which NumPyro takes for one of them silently."""
 
     def __init__(self, file: str) -> None:

@@ -132,17 +132,17 @@ class Study:
         was drawn from changes neither rows nor fits: `data` has it only without names.
         """
         whole = dataclasses.asdict(self)
-        is_whole = not names
-        names = names or tuple(whole)
+        if not names:
+            return json.dumps(whole, sort_keys=True)
         chosen: dict[str, Any] = {}
         for name in names:
             section, _, key = name.partition(".")
             if key:
                 chosen.setdefault(section, {})[key] = whole[section][key]
+            elif section == "data":
+                chosen[section] = {k: v for k, v in whole[section].items() if k != "truth"}
             else:
                 chosen[section] = whole[section]
-        if "data" in names and not is_whole:
-            chosen["data"] = {k: v for k, v in chosen["data"].items() if k != "truth"}
         return json.dumps(chosen, sort_keys=True)
 
 

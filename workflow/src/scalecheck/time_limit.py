@@ -1,7 +1,6 @@
 """A limit to how long a user's code may take before any fit: a model that never ends is found and named."""
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from scalecheck import environment
 from scalecheck.errors import StudyError
 
 SECONDS = 300.0
@@ -34,14 +34,7 @@ def seconds() -> float:
     StudyError
         When the environment variable is no positive number.
     """
-    given = os.environ.get(VARIABLE, str(SECONDS))
-    try:
-        found = float(given)
-    except ValueError:
-        found = float("nan")
-    if not found > 0:
-        raise StudyError(f"{VARIABLE} must be a positive number of seconds, not {given!r}")
-    return found
+    return environment.positive(VARIABLE, "seconds") or SECONDS
 
 
 @contextlib.contextmanager

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from scalecheck import ENGINE_VERSION, batches, checkpoint, evidence, fit, posterior
+from scalecheck import ENGINE_VERSION, batches, checkpoint, evidence, fit, model, posterior
 from scalecheck.chain import Job, read
 from scalecheck.plan import PlannedFit
 from scalecheck.results import FitResult
@@ -53,7 +52,7 @@ def read_one(job: Job, task: PlannedFit) -> batches.Batch:
 
 def keeper_of(job: Job, batch: batches.Batch, name: str) -> checkpoint.Keeper:
     """Give what saves an approximation, or many, of the rows of a batch of one under a name."""
-    source = Path(job.sections["model"].file).read_text(encoding="utf-8", errors="backslashreplace")
+    source = model.source(job.sections["model"].file)
     settings = job.sections["variational"]
     others = [name, source, job.sections["seed"], posterior.versions(), ENGINE_VERSION]
     parts = depends_on(settings, *others, job.device["device"])

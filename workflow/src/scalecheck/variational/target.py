@@ -157,10 +157,7 @@ def _adds_up(batch: Batch, layout: Layout, at: jax.Array) -> bool:
     Held against the log likelihood of these rows: the prior of thousands of units would hide any difference.
     """
     with jax.enable_x64(True):
-        arrays = {
-            name: values.astype("float64") if values.dtype.kind == "f" else values
-            for name, values in arrays_of(batch).items()
-        }
+        arrays = density.in_double(arrays_of(batch))
         flat = jnp.asarray(np.asarray(at), "float64")
         n_half = min(len(next(iter(arrays.values()))), _FEW) // 2
         halves = [
