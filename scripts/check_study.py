@@ -13,12 +13,13 @@ def run(options: Namespace, log: program.Log) -> None:
     from scalecheck import device
 
     device.choose(0, "float32", folder.cache, log)
-    from scalecheck import preflight
+    from scalecheck import demand, preflight
 
     data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
     found = preflight.check_study(
         folder, data["outcome"], model, sampler, sections["seed"], data["truth"]
     )
+    found["demand"] = demand.of_study(folder, data["outcome"], model, sampler)
     records.write_json(folder.model, found)
     log(f"compared across fits: {', '.join(found['compared'])}")
 

@@ -47,3 +47,64 @@ def test_a_damaged_record_says_nothing(tmp_path):
     path = tmp_path / "record.json"
     path.write_text('{"seconds": {"samp')
     assert allocation.minutes(path, 2.0, 1) == 240
+
+
+DEMAND = {
+    "rows": 5000,
+    "bytes": {"fixed": 1e6, "per_row": 1e4},
+    "operations": {"fixed": 0.0, "per_row": 2e6},
+}
+
+
+def model(folder, demand=DEMAND):
+    path = folder / "model.json"
+    path.write_text(json.dumps({"demand": demand}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "attempt", "expected"),
+    [
+        ([100], 1, 2004),  # 1 MB and 100 times 10 kB, twice
+        ([100], 3, 6012),
+        ([100] * 50, 1, 2200),
+        ([1_000_000], 1, 22_002),
+    ],
+)
+def test_a_job_asks_for_the_memory_of_its_own_rows_not_of_the_table(
+    tmp_path, rows, attempt, expected
+):
+    assert allocation.megabytes(model(tmp_path), rows, attempt) == expected
+
+
+def test_without_a_forecast_a_job_asks_for_what_surrounds_a_fit(tmp_path):
+    assert allocation.megabytes(tmp_path / "model.json", [100], 2) == 4000
+    assert allocation.all_rows(tmp_path / "model.json") == []
+    assert allocation.all_rows(model(tmp_path)) == [5000]
+
+
+def test_jobs_are_as_many_as_let_each_take_some_minutes(tmp_path):
+    path, rows = model(tmp_path), [1000] * 200
+    # A thousand rows are 2e9 operations, a second of a processor: 16 leapfrogs times ten iterations.
+    guessed = allocation.seconds(path, rows, 10)
+    assert guessed == pytest.approx(200 * 160, rel=1e-3)
+    n_jobs = allocation.n_jobs("auto", path, rows, 10)
+    assert guessed / n_jobs <= allocation.AIM < guessed / (n_jobs - 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_fits", "expected"), [("auto", 3, 1), (8, 3, 3), (2, 3, 2), (1, 0, 1)]
+)
+def test_there_are_no_more_jobs_than_fits_and_one_at_least(tmp_path, asked, n_fits, expected):
+    path = model(tmp_path)
+    assert allocation.n_jobs(asked, path, [10] * n_fits, 10) == expected
+    assert allocation.n_jobs(asked, tmp_path / "none.json", [10] * n_fits, 10) == expected
+
+
+def test_a_batch_asks_for_more_time_than_usual_where_its_fits_are_long(tmp_path):
+    path = model(tmp_path)
+    assert allocation.minutes_of_batch(path, [10], 100, 1) == 240
+    assert allocation.minutes_of_batch(path, [10], 100, 2) == 480
+    # 16,000 leapfrogs of 0.2 s are 53 minutes; eight times as much is asked for.
+    assert allocation.minutes_of_batch(path, [200], 1000, 1) == pytest.approx(8 * 53.4, abs=1)
+    assert allocation.minutes_of_batch(path, [5000] * 10, 1000, 3) == 1440

@@ -1,7 +1,9 @@
-"""How long a batch queue is asked for: by what is known when a fit is submitted."""
+"""What a batch queue is asked for, time, memory and jobs: by what is known when fits are submitted."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from scalecheck import records
 
@@ -33,3 +35,87 @@ def minutes(before: Path | None, growth: float, attempt: int) -> int:
         return min(MOST, attempt * UNKNOWN)
     seconds = sum(taken.get("seconds", {}).values())  # none of an increment that was skipped
     return min(MOST, attempt * max(LEAST, math.ceil(MARGIN * growth * seconds / 60)))
+
+
+# Megabytes that the allocation holds besides a fit's own: Snakemake twice, the libraries, and what is compiled.
+BESIDES = 2000
+# What is forecast from shapes is no more than what has to be there at the same time.
+MEMORY_MARGIN = 2
+
+
+def megabytes(model: Path, rows: Sequence[int], attempt: int) -> int:
+    """Megabytes to ask for a job of fits.
+
+    Parameters
+    ----------
+    model
+        `model.json`, which holds what a fit takes by its rows. It may not be there yet, or be damaged.
+    rows
+        Of each fit of the job.
+    attempt
+        From 1: each further one asks for as much again.
+    """
+    demand = _demand(model)
+    taken = sum(_at(demand["bytes"], n) for n in rows) if demand else 0.0
+    return attempt * (BESIDES + math.ceil(MEMORY_MARGIN * taken / 1e6))
+
+
+def all_rows(model: Path) -> list[int]:
+    """Rows of a fit of all of them, as a list; empty where they are not known."""
+    demand = _demand(model)
+    return [demand["rows"]] if demand else []
+
+
+# Seconds of a leapfrog of one lane, whatever its model; operations that one processor does in a second.
+LEAPFROG, OPERATIONS = 1e-5, 2e9
+# Of a trajectory whose length nobody knows yet.
+LEAPFROGS = 16
+# Seconds that a job should take: long beside its imports and compilation, and its wait in the queue.
+AIM = 300
+
+
+def seconds(model: Path, rows: Sequence[int], iterations: int) -> float:
+    """Guess how long one processor takes for fits, compilation apart: right within a factor of five or so.
+
+    Parameters
+    ----------
+    model, rows
+        As of `megabytes`.
+    iterations
+        Of all chains of a fit.
+    """
+    demand = _demand(model)
+    if demand is None:
+        return 0.0
+    each = [LEAPFROG + _at(demand["operations"], n) / OPERATIONS for n in rows]
+    return LEAPFROGS * iterations * sum(each)
+
+
+def n_jobs(asked: int | str, model: Path, rows: Sequence[int], iterations: int) -> int:
+    """Jobs among which fits of one shape are divided: as asked, or so that each takes some minutes.
+
+    Parameters
+    ----------
+    asked
+        `batches` of the study: a number, or `auto`.
+    model, rows, iterations
+        As of `seconds`.
+    """
+    if isinstance(asked, str):
+        asked = math.ceil(seconds(model, rows, iterations) / AIM)
+    return max(1, min(asked, len(rows)))
+
+
+def minutes_of_batch(model: Path, rows: Sequence[int], iterations: int, attempt: int) -> int:
+    """Minutes to ask for a job of fits that wait for nothing; arguments as of `megabytes` and `seconds`."""
+    guessed = math.ceil(MARGIN * seconds(model, rows, iterations) / 60)
+    return min(MOST, attempt * max(UNKNOWN, guessed))
+
+
+def _demand(model: Path) -> dict[str, Any] | None:
+    found = records.peek_json(model)
+    return found.get("demand") if found else None
+
+
+def _at(line: dict[str, float], rows: int) -> float:
+    return line["fixed"] + line["per_row"] * rows

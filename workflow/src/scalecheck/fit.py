@@ -15,7 +15,7 @@ import numpy as np
 from scalecheck import density, free_memory, memory, moving, preflight, sampler
 from scalecheck.batches import Batch
 from scalecheck.checkpoint import Keeper
-from scalecheck.coordinates import Coordinates, coordinates_of
+from scalecheck.coordinates import coordinates_of
 from scalecheck.gradients import time_gradient
 from scalecheck.keeping import streams_of
 from scalecheck.starts import find_starts, shapes_of_starts
@@ -132,11 +132,10 @@ def sample_batch(
 
     began = time.perf_counter(), time.process_time()
     is_warm = left is not None and settings.start != "previous"
-    shapes = shapes_of_starts(batch, settings.chains)
-    nuts = nuts_settings(settings, shapes, is_warm=is_warm)
+    nuts = nuts_settings(settings, shapes_of_starts(batch, settings.chains), is_warm=is_warm)
     moved = coordinates_of(batch.function, settings.reparam)
-    streams = streams_of(batch, moved, settings.keep)
-    _check_memory(batch, moved, settings, shapes, nuts, streams, log)
+    needed = forecast_memory(batch, settings)
+    log(memory.check(needed, free_memory.free(), _name(batch)))
     starts = find_starts(batch, settings, pairs[:, 0])
     options: dict[str, Any] = {}
     if settings.engine == "lanes" and settings.on_stall == "restart" and not is_warm:
@@ -161,7 +160,7 @@ def sample_batch(
             enough=functools.partial(moving.usable, batch, moved),
             stops_stalled=settings.on_stall == "stop" and not is_warm,
             most_gradients=settings.max_gradients,
-            streams=streams,
+            streams=streams_of(batch, moved, settings.keep),
             on_block=tell,
             **options,
         )
@@ -172,29 +171,22 @@ def sample_batch(
     )
 
 
-def _check_memory(
-    batch: Batch,
-    moved: Coordinates,
-    settings: SamplerSettings,
-    starts: Mapping[str, Any],
-    nuts: sampler.Settings,
-    streams: sampler.Streams | None,
-    log: Callable[[str], None],
-) -> None:
-    """Say what a batch will take in memory, and refuse what is not there."""
+def forecast_memory(batch: Batch, settings: SamplerSettings) -> memory.Forecast:
+    """Forecast what a batch will take in memory, from its shapes."""
+    moved = coordinates_of(batch.function, settings.reparam)
+    starts = shapes_of_starts(batch, settings.chains)
     has_lanes = settings.engine == "lanes"
-    found = memory.forecast(
+    return memory.forecast(
         moved.potential,
         batch.arrays,
         starts,
-        nuts,
-        streams,
+        nuts_settings(settings, starts),
+        streams_of(batch, moved, settings.keep),
         at_once=_slots() if has_lanes else _fits_at_once() or len(batch.tasks),
         in_block=_slots() if has_lanes else len(batch.tasks),
         room=None if has_lanes else NUMPYRO_BLOCK,
         draws=settings.draws,
     )
-    log(memory.check(found, free_memory.free(), _name(batch)))
 
 
 def _slots() -> int:

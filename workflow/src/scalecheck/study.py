@@ -122,7 +122,7 @@ class Study:
     approximation: str
     variational: VariationalSettings
     remedies: str
-    batches: int
+    batches: int | str
 
     def sections(self, *names: str) -> str:
         """Give these sections as one line of JSON with sorted keys, equal for equal settings.

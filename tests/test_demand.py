@@ -1,0 +1,75 @@
+"""What a fit asks of a machine is told from shapes, before anything was fitted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import small_studies
+
+from scalecheck import demand, fit
+
+N_ROWS = 4500
+PER_UNIT = """
+def model(x, unit, n_unit, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("units", n_unit):
+        base = numpyro.sample("base", dist.Normal(mu, 1.0))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(base[unit] + x, 1.0), obs=y)
+"""
+CONSTANT = """
+def model(x, y=None):
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+"""
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((2, N_ROWS))
+    return pd.DataFrame({"x": x, "y": y, "unit": np.arange(N_ROWS) // 3})
+
+
+def asked(small):
+    study = small.study
+    return demand.of_study(small.folder, "y", study.model, study.sampler)
+
+
+@pytest.mark.parametrize(
+    ("source", "settings"),
+    [(small_studies.CONJUGATE, {}), (PER_UNIT, {"data": {"unit": "unit"}})],
+    ids=["few parameters", "a parameter per unit"],
+)
+def test_the_memory_of_all_rows_is_told_from_fits_of_fewer(tmp_path, table, source, settings):
+    small = small_studies.make(tmp_path, table, source, **settings)
+    line = asked(small)["bytes"]
+    whole = fit.forecast_memory(small.whole(), small.study.sampler).together.total
+    assert line["fixed"] + N_ROWS * line["per_row"] == pytest.approx(whole, rel=0.01)
+    # Each row is at least its own numbers, in float32.
+    assert line["per_row"] > 4 * len(small.whole().arrays)
+
+
+def test_operations_of_a_gradient_grow_with_rows(tmp_path, table):
+    found = asked(small_studies.make(tmp_path, table))
+    assert found["rows"] == N_ROWS
+    assert 5 < found["operations"]["per_row"] < 100
+    assert found["operations"]["fixed"] < 1000
+
+
+def test_a_fit_without_parameters_asks_for_its_data_alone(tmp_path, table):
+    found = asked(small_studies.make(tmp_path, table, CONSTANT))
+    assert found["operations"] == {"fixed": 0.0, "per_row": 0.0}
+    assert found["bytes"]["fixed"] + N_ROWS * found["bytes"]["per_row"] == 2 * 4 * N_ROWS
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ({10: 5.0}, (5.0, 0.0)),
+        ({10: 5.0, 20: 7.0}, (3.0, 0.2)),
+        ({10: 5.0, 20: 4.0}, (4.0, 0.0)),
+        ({10: 5.0, 20: 15.0}, (0.0, 1.0)),
+    ],
+)
+def test_a_line_through_two_points_falls_nowhere_and_begins_at_nothing(points, expected):
+    assert demand.line(points) == pytest.approx(expected)

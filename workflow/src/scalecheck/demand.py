@@ -1,0 +1,112 @@
+"""What a fit asks of a machine, by its rows: from shapes alone, so that a queue is told before anything was fitted."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from scalecheck import batches, fit, model, store
+from scalecheck.batches import Batch
+from scalecheck.coordinates import coordinates_of
+from scalecheck.plan import PlannedFit, Slice
+from scalecheck.records import StudyFolder
+from scalecheck.starts import shapes_of_starts
+from scalecheck.study import ModelSettings, SamplerSettings
+
+# A second fit is laid out with so many rows: enough for a slope.
+_MANY = 16 * batches.SMALL
+
+
+class Line(NamedTuple):
+    """What grows with rows: `fixed + per_row * rows`."""
+
+    fixed: float
+    per_row: float
+
+
+class Demand(NamedTuple):
+    """What one fit asks for.
+
+    Attributes
+    ----------
+    bytes
+        Of memory, while it runs.
+    operations
+        Of a gradient of one chain; what is no sum or product counts as many.
+    """
+
+    bytes: Line
+    operations: Line
+
+
+def of_study(
+    folder: StudyFolder, outcome: str, settings: ModelSettings, sampler: SamplerSettings
+) -> dict[str, Any]:
+    """Lay out a fit of few rows and one of many, and draw a line through what each asks for.
+
+    Parameters
+    ----------
+    folder
+        Whose store is written.
+
+    Returns
+    -------
+    dict
+        For `model.json`: the rows of the study, bytes and operations by rows.
+    """
+    meta = store.read_meta(folder.data)
+    bound = model.bind(model.load(settings), settings, outcome, meta.labels)
+    wanted = batches.stored_columns(bound, meta.unit)
+    measured: dict[int, tuple[float, float]] = {}
+    for n_rows in sorted({min(batches.SMALL, meta.n_rows), min(_MANY, meta.n_rows)}):
+        part = Slice("random", 0, n_rows)
+        task = PlannedFit(f"{n_rows} rows", "subset", "", "", n_rows, n_rows, (part,))
+        values = [store.read_rows(folder.data, [part], wanted)]
+        (batch,) = batches.make_batches(
+            bound, [task], values, meta.labels, meta.unit, settings.compare, sampler.precision
+        )
+        measured[n_rows] = _of_batch(batch, sampler)
+    bytes_of, operations = (
+        line({n: one[number] for n, one in measured.items()}) for number in (0, 1)
+    )
+    found = Demand(bytes_of, operations)
+    return {"rows": meta.n_rows} | {name: one._asdict() for name, one in found._asdict().items()}
+
+
+def line(points: Mapping[int, float]) -> Line:
+    """Draw a line through one point or two, rows -> value; a level one through a single point.
+
+    It falls nowhere and begins at no less than nothing.
+    """
+    if len(points) == 1:
+        return Line(*points.values(), 0.0)
+    (few, low), (many, high) = sorted(points.items())
+    per_row = max(0.0, (high - low) / (many - few))
+    return Line(max(0.0, high - per_row * many), per_row)
+
+
+def _of_batch(batch: Batch, sampler: SamplerSettings) -> tuple[float, float]:
+    """Bytes of memory, and operations of a gradient."""
+    if not any(site.kind == "latent" for site in batch.sites):
+        return float(sum(values.nbytes for values in batch.arrays.values())), 0.0
+    return float(fit.forecast_memory(batch, sampler).together.total), _operations(batch, sampler)
+
+
+# A logarithm or an exponential takes about as long as so many products.
+_TRANSCENDENTAL = 20.0
+
+
+def _operations(batch: Batch, sampler: SamplerSettings) -> float:
+    moved = coordinates_of(batch.function, sampler.reparam)
+    own = lambda x, n: jax.ShapeDtypeStruct(x.shape[n:], jax.dtypes.canonicalize_dtype(x.dtype))  # noqa: E731
+    starts = shapes_of_starts(batch, sampler.chains)
+
+    def gradient(z: Any, arrays: Any) -> Any:
+        return jax.value_and_grad(moved.potential(**arrays))(z)
+
+    lowered = jax.jit(gradient).lower(
+        {name: own(values, 2) for name, values in starts.items()},
+        {name: own(values, 1) for name, values in batch.arrays.items()},
+    )
+    cost: Mapping[str, float] = lowered.cost_analysis() or {}
+    return cost.get("flops", 0.0) + _TRANSCENDENTAL * cost.get("transcendentals", 0.0)
