@@ -76,6 +76,27 @@ def test_the_density_of_the_shared_parameters_is_that_of_their_draws(name):
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio))
 
 
+@pytest.mark.parametrize("name", ["mean_field", "low_rank", "flow"])
+def test_draws_that_are_made_some_at_a_time_are_the_same(name):
+    problem, _, found = fitted(name)
+    draws = problem.guide.draw(found.params, KEY, 50)
+    last = problem.guide.draw_of(lambda flat: flat[1:], found.params, KEY, 50, 7)
+    assert last == pytest.approx(np.asarray(draws)[:, 1:], rel=1e-5)
+
+
+def test_of_a_million_parameters_only_some_draws_are_in_memory():
+    d = 10**6
+    guide = guides.guide_of("mean_field", jnp.zeros(d), 3)
+    params = {f"{what}_{part}": jax.ShapeDtypeStruct((size,), "float32")
+              for part, size in guide.sites.items() for what in ("mean", "sd")}  # fmt: skip
+
+    def first(params):
+        return guide.draw_of(lambda flat: flat[:3], params, KEY, 1000, 4)
+
+    used = jax.jit(first).lower(params).compile().memory_analysis()
+    assert used.temp_size_in_bytes < 100 * 4 * d  # a tenth of all draws
+
+
 def test_the_flow_follows_a_correlation():
     problem, _, found = fitted("flow")
     draws = np.asarray(problem.guide.draw(found.params, KEY, 4000))
@@ -220,6 +241,7 @@ def test_draws_of_the_approximation_are_an_arviz_tree(conjugate, written):
     assert tree["posterior"]["mu"].dims == ("chain", "draw")
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     assert z.mean() == pytest.approx(written["mean"][0], abs=1e-6)
+    assert tree["posterior"]["mu"].to_numpy() == pytest.approx(z[..., 0], abs=1e-6)
     assert not conjugate.folder.approximating("").exists()
 
 

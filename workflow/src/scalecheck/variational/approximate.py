@@ -19,7 +19,7 @@ from scalecheck.posterior_file import ATTRIBUTES, Group
 from scalecheck.program import Log
 from scalecheck.study import VariationalSettings
 from scalecheck.variational.ascent import Approximated, maximise
-from scalecheck.variational.guides import Guide, guide_of
+from scalecheck.variational.guides import Guide, Params, guide_of
 from scalecheck.variational.programs import Problem, Programs
 from scalecheck.variational.target import (
     Layout,
@@ -34,6 +34,8 @@ NDArray = np.ndarray
 
 # Draws of an approximation that are stored and compared.
 N_DRAWS = 1000
+# Numbers of whole draws that are in memory together: with millions of parameters, a few draws.
+_NUMBERS = 2**24
 
 
 class Approximation(NamedTuple):
@@ -49,20 +51,18 @@ class Approximation(NamedTuple):
         The family.
     found
         The member of it.
-    draws
-        `(draw, d)` of the vector, unconstrained.
+    key
+        `(2,)` of its draws, which are made again where more of them than the shared ones is asked for.
+    shared
+        `(draw, n_shared)` of the compared parameters, unconstrained.
     """
 
     batch: Batch
     layout: Layout
     guide: Guide
     found: Approximated
-    draws: NDArray
-
-    @property
-    def shared(self) -> NDArray:
-        """Draws `(draw, n_shared)` of the compared parameters."""
-        return self.draws[:, : self.layout.n_shared]
+    key: jax.Array
+    shared: NDArray
 
     def log_density_shared(self, theta: NDArray) -> NDArray:
         """Log density `(n,)` of the compared parameters at `theta` `(n, n_shared)`."""
@@ -92,8 +92,15 @@ def approximate(
     first = first_guess(batch, layout, starting)
     problem = problem_of(batch, layout, settings, first)
     found = maximise(problem, Programs(problem), settings.steps, fitting, log, keeper)
-    drawn = jax.jit(lambda params: problem.guide.draw(params, drawing, N_DRAWS))(found.params)
-    return Approximation(batch, layout, problem.guide, found, np.asarray(drawn))
+    at_once = max(1, min(N_DRAWS, _NUMBERS // layout.size))
+
+    @jax.jit
+    def of_shared(params: Params) -> jax.Array:
+        first = lambda flat: flat[: layout.n_shared]  # noqa: E731
+        return problem.guide.draw_of(first, params, drawing, N_DRAWS, at_once)
+
+    shared = np.asarray(of_shared(found.params))
+    return Approximation(batch, layout, problem.guide, found, drawing, shared)
 
 
 def problem_of(
@@ -140,8 +147,12 @@ def constrained(
         return {name: values[name] for name in names}
 
     # One after the other: the deterministic sites of rows on the way would fill the memory.
-    every = jax.jit(lambda flat, arrays: jax.lax.map(lambda z: one(z, arrays), flat))
-    drawn = every(approximation.draws, arrays_of(batch))
+    @jax.jit
+    def every(params: Params, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        take = lambda flat: one(flat, arrays)  # noqa: E731
+        return approximation.guide.draw_of(take, params, approximation.key, N_DRAWS, 1)
+
+    drawn = every(approximation.found.params, arrays_of(batch))
     found: dict[str, Any] = {}
     for site in kept:
         values, labels = own_values(batch, 0, site, np.asarray(drawn[site.name]), 1)
@@ -152,7 +163,7 @@ def constrained(
 def dataset(approximation: Approximation, keep: Sequence[str] | None) -> dict[str, Group]:
     """Give the groups of approximation.nc: `posterior` and `unconstrained_posterior`, one chain."""
     kept = constrained(approximation, keep)
-    counted = {"chain": range(1), "draw": range(len(approximation.draws))}
+    counted = {"chain": range(1), "draw": range(N_DRAWS)}
     coords = {dim: labels for *_, parts in kept.values() for dim, labels in parts.items()}
     attributes = ATTRIBUTES | {"sample_dims": ["chain", "draw"]}
     variables = {n: (("chain", "draw", *dims), v[None]) for n, (dims, v, _) in kept.items()}

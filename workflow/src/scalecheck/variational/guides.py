@@ -37,12 +37,23 @@ class Guide(NamedTuple):
 
     def draw(self, params: Params, key: jax.Array, n: int) -> jax.Array:
         """Draw n vectors: `(n, d)`."""
+        return jax.vmap(lambda key: self._one(params, key))(jax.random.split(key, n))
 
-        def one(key: jax.Array) -> jax.Array:
-            trace = self._trace(params, key)
-            return jnp.concatenate([trace[name]["value"] for name in self.sites])
+    def draw_of(
+        self,
+        take: Callable[[jax.Array], Any],
+        params: Params,
+        key: jax.Array,
+        n: int,
+        at_once: int,
+    ) -> Any:
+        """Draw the vectors of `draw` again, some at once, and hold what `take` makes of each `(d,)`: `(n, ...)`."""
+        keys = jax.random.split(key, n)
+        return jax.lax.map(lambda key: take(self._one(params, key)), keys, batch_size=at_once)
 
-        return jax.vmap(one)(jax.random.split(key, n))
+    def _one(self, params: Params, key: jax.Array) -> jax.Array:
+        trace = self._trace(params, key)
+        return jnp.concatenate([trace[name]["value"] for name in self.sites])
 
     def log_density_shared(self, params: Params, theta: jax.Array) -> jax.Array:
         """Log density `(n,)` of the marginal of the shared elements at `theta` `(n, n_shared)`."""
