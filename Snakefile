@@ -11,11 +11,6 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 
 
-pathvars:
-    results=RESULTS,
-    logs="logs",
-
-
 wildcard_constraints:
     study="|".join(map(re.escape, STUDIES)),
     axis=r"[A-Za-z0-9_.\-]+",
@@ -24,17 +19,13 @@ wildcard_constraints:
     table="|".join(map(re.escape, MADE)) or "(?!)",
 
 
-localrules:
-    all,
-
-
-# A run, and no job of it: jobs on a cluster read this file again.
+# A run, and no job of it: jobs on a cluster read this file again. Whoever uses this as a module calls it themselves.
 onstart:
     claim_studies()
 
 
 rule all:
-    default_target: True
+    localrule: True
     input:
         expand("<results>/{study}/report.html", study=STUDIES),
         expand("<results>/{study}/verdict.json", study=STUDIES),
