@@ -25,10 +25,10 @@ onstart:
 
 
 rule all:
-    localrule: True
     input:
         expand("<results>/{study}/report.html", study=STUDIES),
         expand("<results>/{study}/verdict.json", study=STUDIES),
+    localrule: True
 
 
 include: "workflow/rules/data.smk"
