@@ -1,11 +1,16 @@
 """scalecheck: will this Bayesian model survive all of its data?"""
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-configfile: "config/config.yaml"
+# Studies that are named on the command line, or by the workflow that uses this one, need none.
+if Path("config/config.yaml").exists():
+
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

@@ -12,13 +12,12 @@ from scalecheck.errors import StudyError
 from scalecheck.records import StudyFolder
 from scalecheck.study import may_approximate
 
-# As a module: files of the workflow that uses this one say nothing of the studies, and its rules may make their data.
+# As a module: the files of the workflow that uses this one are none of studies, and its rules may make their data.
 IS_MODULE = not workflow.modifier.is_main_snakefile()
-HAS_CONFIG = workflow.modifier.skip_configfile  # the module's `config:`
 
 # Whoever runs one study wants to see its mistakes in one line, not in a traceback.
 try:
-    STUDIES = select(config, [] if HAS_CONFIG else workflow.configfiles, may_be_made=IS_MODULE)
+    STUDIES = select(config, [] if IS_MODULE else workflow.configfiles, may_be_made=IS_MODULE)
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
