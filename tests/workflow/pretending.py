@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # Called by the name of the program that it stands for; writes what the rules of that program expect.
-PROGRAM = '''\
+PROGRAM = """\
 import csv, json, os, sys, time
 from argparse import ArgumentParser
 from pathlib import Path
@@ -68,7 +68,7 @@ def report():
     "verdict": lambda: write("verdict.json"),
     "report": report,
 }[Path(sys.argv[0]).name.removeprefix("scalecheck-")]()
-'''
+"""
 
 NAMES = ("prepare", "check-study", "plan", "fit", "confirm", "check", "verdict", "report")
 
