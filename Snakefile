@@ -1,19 +1,19 @@
 """scalecheck: will this Bayesian model survive all of its data?"""
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-configfile: "config/config.yaml"
+# Studies that are named on the command line, or by the workflow that uses this one, need none.
+if Path("config/config.yaml").exists():
+
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
-
-
-pathvars:
-    results=RESULTS,
-    logs="logs",
 
 
 wildcard_constraints:
@@ -24,20 +24,16 @@ wildcard_constraints:
     table="|".join(map(re.escape, MADE)) or "(?!)",
 
 
-localrules:
-    all,
-
-
-# A run, and no job of it: jobs on a cluster read this file again.
+# A run, and no job of it: jobs on a cluster read this file again. Whoever uses this as a module calls it themselves.
 onstart:
     claim_studies()
 
 
 rule all:
-    default_target: True
     input:
         expand("<results>/{study}/report.html", study=STUDIES),
         expand("<results>/{study}/verdict.json", study=STUDIES),
+    localrule: True
 
 
 include: "workflow/rules/data.smk"

@@ -4,16 +4,24 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from scalecheck import opening, program
+from scalecheck import opening, parts, program, records
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Add what only this program needs."""
-    parser.add_argument("--fits", nargs="+", required=True, help="names from plan.csv")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--fits", nargs="+", default=[], help="names from plan.csv")
+    which.add_argument("--part", help="2-of-5: the second of five parts of all subsets and levels")
     parser.add_argument("--increment", action="store_true", help="look at the fit as it ends")
     parser.add_argument("--after", help="the increment before this one")
     parser.add_argument("--manifest", type=Path, help="written when the whole batch is done")
     program.add_devices(parser)
+
+
+def fits_of(options: Namespace) -> list[str]:
+    """Name the fits that are asked for."""
+    plan = records.StudyFolder(options.folder).plan
+    return options.fits or parts.fits_of(records.read_plan(plan), options.part)
 
 
 def run(options: Namespace, log: program.Log) -> None:
@@ -24,8 +32,8 @@ def run(options: Namespace, log: program.Log) -> None:
     if options.increment:
         chain.write_increment(job, options.fits[0], options.after)
     else:
-        chain.write_batch(job, options.fits, options.manifest)
+        chain.write_batch(job, fits_of(options), options.manifest)
 
 
 if __name__ == "__main__":
-    program.main("scalecheck-fit", __doc__, run, add_options)
+    program.main("scalecheck-fit", __doc__, run, add_options, fits_of)

@@ -11,9 +11,9 @@ def run(options: Namespace, log: program.Log) -> None:
     sections = study.parse_sections(options.settings)
     folder = records.StudyFolder(options.folder)
     from scalecheck.report.inputs import read_inputs
-    from scalecheck.report.page import render
+    from scalecheck.report.page import write
 
-    records.write_text(folder.report, render(read_inputs(folder, sections)))
+    write(folder, read_inputs(folder, sections))
     line = f"report: {folder.report}"
     log(line)
     print(line)

@@ -229,11 +229,12 @@ def test_a_fit_is_located_where_it_was_planned(order, whole):
     plan = plan_of(every, axes=axes, count=120, size=100, order=order)
     table = [dict(zip(PLAN_COLUMNS, fit, strict=False)) for fit in plan]
     level_rows = {name: [part.n_rows for part in axis.orders] for name, axis in axes.items()}
-    for fit in plan:
-        assert locate(table, fit.fit, level_rows, order) == fit
+    assert locate(table, [fit.fit for fit in plan], level_rows, order) == plan
+    for fit in plan[::50]:
+        assert locate(table, [fit.fit], level_rows, order) == [fit]
 
 
 def test_a_fit_that_is_not_planned_is_refused():
     table = [dict(zip(PLAN_COLUMNS, fit, strict=False)) for fit in plan_of(rows(400))]
     with pytest.raises(StudyError, match="plan.csv has no fit subset-1, did you mean subset-01?"):
-        locate(table, "subset-1", {}, "arrival")
+        locate(table, ["subset-1"], {}, "arrival")

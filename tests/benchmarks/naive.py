@@ -39,8 +39,8 @@ def main() -> None:
             continue
         sections = study.parse_sections(json.dumps(record["settings"]))
         user_model = model.load(sections["model"])
-        slices = plan.locate(rows, row["fit"], levels, "arrival").slices
-        columns = store.read_rows(folder.data, slices, ["distance_ft", "holed"])
+        (task,) = plan.locate(rows, [row["fit"]], levels, "arrival")
+        columns = store.read_rows(folder.data, task.slices, ["distance_ft", "holed"])
         distance, holed = (
             jnp.asarray(columns[c].astype(np.float32)) for c in ("distance_ft", "holed")
         )

@@ -1,25 +1,40 @@
 """Studies to run, and what rules ask of them."""
 
-import csv
+import functools
 import os
 import re
 from pathlib import Path
 
-from scalecheck import ENGINE_VERSION, allocation, rerun
+from scalecheck import ENGINE_VERSION, allocation, parts, records, rerun
 from scalecheck.claims import claim_run
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
 from scalecheck.records import StudyFolder
 from scalecheck.study import may_approximate
 
+# As a module: the files of the workflow that uses this one are none of studies, and its rules may make their data.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
 # Whoever runs one study wants to see its mistakes in one line, not in a traceback.
 try:
-    STUDIES = select(config, workflow.configfiles)
+    STUDIES = select(config, [] if IS_MODULE else workflow.configfiles, may_be_made=IS_MODULE)
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
-RESULTS = next(iter(STUDIES.values())).results
 
+pathvars:
+    results=next(iter(STUDIES.values())).results,
+    logs="logs",
+
+
+def folder_of(study):
+    """Where Snakemake writes the results of a study: a module's `prefix` and `pathvars` are in it."""
+    path = workflow.pathvars.apply(f"<results>/{study}")
+    return StudyFolder(workflow.modifier.modify_path(path))
+
+
+# Now: when functions of rules are called, the module is no longer known.
+FOLDERS = {study: folder_of(study) for study in STUDIES}
 
 CLAIMS = []  # until the process of the run ends
 
@@ -27,7 +42,7 @@ CLAIMS = []  # until the process of the run ends
 def claim_studies():
     """Refuse a second run on the same results, whatever its working directory."""
     try:
-        CLAIMS.extend(claim_run(StudyFolder(f"{RESULTS}/{study}")) for study in STUDIES)
+        CLAIMS.extend(map(claim_run, FOLDERS.values()))
     except StudyError as error:
         raise WorkflowError(str(error)) from None
 
@@ -42,8 +57,8 @@ MADE = {study.data.file: study.data.made_by for study in STUDIES.values() if stu
 
 
 def file_of(section):
-    """The data or the model file of a study."""
-    return lambda wildcards: getattr(STUDIES[wildcards.study], section).file
+    """The data or the model file of a study: the user's, which lie where the study says, under no prefix."""
+    return lambda wildcards: local(getattr(STUDIES[wildcards.study], section).file)
 
 
 # The Snakemake that runs inside a job of a queue is told nothing of `--resources`.
@@ -63,91 +78,93 @@ def gpus(wildcards):
 def truth(wildcards):
     """What simulated data were drawn from, where it is known."""
     found = STUDIES[wildcards.study].data.truth
-    return [found] if found else []
+    return [local(found)] if found else []
 
 
-def planned(study, *kinds):
+@functools.lru_cache
+def read_plan(path, changed):
+    """Rows of plan.csv: once for all jobs that ask, of which there may be thousands."""
+    return records.read_plan(Path(path))
+
+
+def planned(study):
+    """Rows of plan.csv, once it is there."""
+    path = checkpoints.plan_fits.get(study=study).output.plan
+    return read_plan(path, os.stat(path).st_mtime_ns)
+
+
+def fits(study, *kinds):
     """Names of the planned fits of some kinds, in plan order."""
-    plan = checkpoints.plan_fits.get(study=study).output.plan
-    with open(plan, newline="", encoding="utf-8") as file:
-        return [row["fit"] for row in csv.DictReader(file) if row["kind"] in kinds]
+    return [row["fit"] for row in planned(study) if row["kind"] in kinds]
 
 
-def parts(study):
-    """Names of the jobs among which the fits of one shape are divided."""
-    fits = planned(study, "subset", "level")
-    n_parts = min(STUDIES[study].batches, len(fits))
-    return [f"{number}-of-{n_parts}" for number in range(1, n_parts + 1)]
+def batches(wildcards):
+    """What the jobs of subsets and levels write last."""
+    jobs = parts.parts(planned(wildcards.study), STUDIES[wildcards.study].batches)
+    return [f"<results>/{wildcards.study}/fits/subsets-{part}.json" for part in jobs]
 
 
 def fits_of_part(wildcards):
-    """Subsets and levels of one job."""
-    number, n_parts = map(int, wildcards.part.split("-of-"))
-    return planned(wildcards.study, "subset", "level")[number - 1 :: n_parts]
+    """Subsets and levels of one job, told apart by a few characters: the job finds their names in the plan."""
+    return parts.digest(parts.fits_of(planned(wildcards.study), wildcards.part))
 
 
 def before(wildcards):
     """The increment before this one, or nothing."""
-    increments = planned(wildcards.study, "increment")
+    increments = fits(wildcards.study, "increment")
     index = increments.index(wildcards.increment)
     return increments[index - 1 : index] if index else []
 
 
 def record_before(wildcards):
     """Record of the increment before this one."""
-    return [f"{RESULTS}/{wildcards.study}/fits/{fit}/record.json" for fit in before(wildcards)]
+    return [f"<results>/{wildcards.study}/fits/{fit}/record.json" for fit in before(wildcards)]
 
 
 def minutes(wildcards, attempt):
     """What a batch queue is asked for, once the increment before this one is done."""
-    with open(f"{RESULTS}/{wildcards.study}/plan.csv", newline="", encoding="utf-8") as file:
-        rows = {row["fit"]: int(row["rows"]) for row in csv.DictReader(file)}
-    record = next(map(Path, record_before(wildcards)), None)
-    growth = rows[wildcards.increment] / rows[before(wildcards)[0]] if record else 1.0
+    rows = {row["fit"]: row["rows"] for row in planned(wildcards.study)}
+    last = next(iter(before(wildcards)), None)
+    record = FOLDERS[wildcards.study].record(last) if last else None
+    growth = rows[wildcards.increment] / rows[last] if last else 1.0
     return allocation.minutes(record, growth, attempt)
-
-
-def batches(wildcards):
-    """What the jobs of subsets and levels write last."""
-    folder = f"{RESULTS}/{wildcards.study}/fits"
-    return [f"{folder}/subsets-{part}.json" for part in parts(wildcards.study)]
 
 
 def settings_of_increment(wildcards):
     """Settings of an increment: another budget alone refits none."""
-    study, record = wildcards.study, f"fits/{wildcards.increment}/record.json"
     sections = ("seed", "data", "model", "sampler", "increments", "verdict.alpha", "budget")
-    given = STUDIES[study].sections(*sections)
-    return rerun.settings_of(Path(RESULTS, study, record), given)
+    given = STUDIES[wildcards.study].sections(*sections)
+    return rerun.settings_of(FOLDERS[wildcards.study].record(wildcards.increment), given)
 
 
 def every_fit(wildcards):
     """What the jobs of all fits write last."""
-    folder = f"{RESULTS}/{wildcards.study}/fits"
-    singles = planned(wildcards.study, "axis", "increment")
-    return batches(wildcards) + [f"{folder}/{fit}/record.json" for fit in singles]
+    singles = fits(wildcards.study, "axis", "increment")
+    return batches(wildcards) + expand(
+        "<results>/{study}/fits/{fit}/record.json", study=wildcards.study, fit=singles
+    )
 
 
 def simulated(wildcards):
     """Ranks among simulated studies, where the study asks for them."""
     asked = STUDIES[wildcards.study].verdict.simulate
-    return [f"{RESULTS}/{wildcards.study}/checks/simulated.csv"] if asked else []
+    return [f"<results>/{wildcards.study}/checks/simulated.csv"] if asked else []
 
 
 def remedies(wildcards):
     """What the search for remedies found, where the study asks for it."""
     asked = STUDIES[wildcards.study].remedies == "auto"
-    return [f"{RESULTS}/{wildcards.study}/remedies.json"] if asked else []
+    return [f"<results>/{wildcards.study}/remedies.json"] if asked else []
 
 
 def increments(wildcards):
     """Records of all increments."""
-    folder = f"{RESULTS}/{wildcards.study}/fits"
-    return [f"{folder}/{fit}/record.json" for fit in planned(wildcards.study, "increment")]
+    named = fits(wildcards.study, "increment")
+    return [f"<results>/{wildcards.study}/fits/{fit}/record.json" for fit in named]
 
 
 def approximated(wildcards):
     """The approximation of all rows, where it may be asked for."""
     study = STUDIES[wildcards.study]
     asked = may_approximate(study.approximation, study.budget)
-    return [f"{RESULTS}/{wildcards.study}/approximation.json"] if asked else []
+    return [f"<results>/{wildcards.study}/approximation.json"] if asked else []

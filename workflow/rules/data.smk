@@ -4,9 +4,9 @@
 rule make_table:
     """Run a study's own program that writes its table."""
     input:
-        program=lambda wildcards: MADE[wildcards.table],
+        program=lambda wildcards: local(MADE[wildcards.table]),
     output:
-        table="{table}",
+        table=local("{table}"),
     log:
         "<logs>/make_table/{table}.log",
     conda:

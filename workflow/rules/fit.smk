@@ -25,7 +25,7 @@ rule fit_subsets:
         fits=fits_of_part,
         folder=subpath(output.manifest, ancestor=2),
     shell:
-        "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {params.fits:q}"
+        "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --part {wildcards.part}"
         " --manifest {output.manifest:q} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 

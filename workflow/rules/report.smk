@@ -1,8 +1,8 @@
-"""The page."""
+"""The page, and its figures."""
 
 
 rule write_report:
-    """Write the page that a person takes into a meeting."""
+    """Write the page that a person takes into a meeting, and its figures."""
     input:
         verdict=rules.decide_verdict.output.verdict,
         tables=[path for path in rules.check_fits.output],
@@ -12,7 +12,15 @@ rule write_report:
         page=report(
             "<results>/{study}/report.html",
             caption="../report/page.rst",
-            category="Verdict",
+            category="{study}",
+            labels={"what": "the page"},
+        ),
+        figures=report(
+            directory("<results>/{study}/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="{study}",
+            labels={"what": "{figure}"},
         ),
     log:
         "<logs>/{study}/write_report.log",

@@ -65,7 +65,7 @@ def tasks(job: Job, fits: list[str]) -> list[PlannedFit]:
     table = records.read_plan(job.folder.plan)
     levels = {axis: part["rows"] for axis, part in store.read_meta(job.folder.data).axes.items()}
     order = job.sections.get("increments")
-    return [plan.locate(table, name, levels, order.order if order else "") for name in fits]
+    return plan.locate(table, fits, levels, order.order if order else "")
 
 
 def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:

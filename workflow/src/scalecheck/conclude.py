@@ -184,10 +184,8 @@ def rows_used(folder: StudyFolder, fits: list[str], order: str) -> int:
     table = records.read_plan(folder.plan)
     levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
     seen = [
-        store.read_rows(
-            folder.data, plan.locate(table, fit, levels, order).slices, [store.OBSERVATION]
-        )[store.OBSERVATION]
-        for fit in fits
+        store.read_rows(folder.data, task.slices, [store.OBSERVATION])[store.OBSERVATION]
+        for task in plan.locate(table, fits, levels, order)
     ]
     return len(np.unique(np.concatenate(seen))) if seen else 0
 

@@ -12,7 +12,7 @@ from scalecheck.errors import StudyError
 from scalecheck.study import Study, section_of
 
 
-def build(given: Mapping[str, Any], file: str) -> Study:
+def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> Study:
     """Validate settings as given, fill in the defaults and freeze them.
 
     Parameters
@@ -21,6 +21,8 @@ def build(given: Mapping[str, Any], file: str) -> Study:
         The study as read, nested dictionaries.
     file
         Name of the file that messages should give.
+    may_be_made
+        Whether rules of another workflow may make the data, and what they were drawn from.
 
     Raises
     ------
@@ -33,13 +35,13 @@ def build(given: Mapping[str, Any], file: str) -> Study:
     data, model = settings["data"], settings["model"]
     model["file"] = _find(model["file"], folder, file, "model.file")
     if data["made_by"] is None:
-        data["file"] = _find(data["file"], folder, file, "data.file")
+        data["file"] = _find(data["file"], folder, file, "data.file", may_be_made=may_be_made)
     else:
         data["made_by"] = _find(data["made_by"], folder, file, "data.made_by")
         _refuse_elsewhere(data["file"], folder, file)
         data["file"] = str(Path(data["file"]))  # as Snakemake writes the output of a rule
     if data["truth"] is not None:
-        data["truth"] = _find(data["truth"], folder, file, "data.truth")
+        data["truth"] = _find(data["truth"], folder, file, "data.truth", may_be_made=may_be_made)
     settings["results"] = str(Path(settings["results"]))  # `results/` would double the slash
     values = {name: section_of(name, value) for name, value in settings.items()}
     return Study(**values)
@@ -66,11 +68,13 @@ def _decide_warm(settings: dict[str, Any], file: str) -> None:
         )
 
 
-def _find(name: str, folder: Path, file: str, key: str) -> str:
-    """From the working directory, as Snakemake's paths; else beside the study file."""
+def _find(name: str, folder: Path, file: str, key: str, *, may_be_made: bool = False) -> str:
+    """From the working directory, as Snakemake's paths; else beside the study file. What is to be made counts as there."""
     for candidate in (Path(name), folder / name):
         if candidate.is_file():
             return str(candidate)
+    if may_be_made:
+        return str(Path(name))
     raise StudyError(f"{file}: {key} must be an existing file, got {name}")
 
 
@@ -141,7 +145,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def select(config: Mapping[str, Any], configfiles: Iterable[str | Path]) -> dict[str, Study]:
+def select(
+    config: Mapping[str, Any], configfiles: Iterable[str | Path], *, may_be_made: bool = False
+) -> dict[str, Study]:
     """Choose what to run from Snakemake's configuration: one study, or several.
 
     A configfile with the key `study` is itself the study; else `studies` lists study files, else
@@ -154,6 +160,8 @@ def select(config: Mapping[str, Any], configfiles: Iterable[str | Path]) -> dict
         Snakemake's merged configuration.
     configfiles
         The files it was merged from; read again, because merging hides keys given twice.
+    may_be_made
+        As for `build`.
 
     Returns
     -------
@@ -171,16 +179,18 @@ def select(config: Mapping[str, Any], configfiles: Iterable[str | Path]) -> dict
     overrides = {key: part for key, part in given.items() if key not in ("study_file", "studies")}
     if whole:
         _refuse_merging(whole[0], files, given)
-        return _by_name([build(overrides, whole[0])])
+        return _by_name([build(overrides, whole[0], may_be_made=may_be_made)])
     names = given.get("studies", given.get("study_file"))
     if names is None and "study" in config:
-        return _by_name([build(dict(config), "the configuration")])
+        return _by_name([build(dict(config), "the configuration", may_be_made=may_be_made)])
     names = [names] if isinstance(names, str) else names
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise StudyError(
             "the configuration must have the key study, study_file or studies=[a.yaml, b.yaml]"
         )
-    return _by_name([build(_merge(read_yaml(name), overrides), name) for name in names])
+    return _by_name(
+        [build(_merge(read_yaml(name), overrides), name, may_be_made=may_be_made) for name in names]
+    )
 
 
 def read_study(path: str | Path) -> Study:

@@ -37,7 +37,8 @@ class Candidate(NamedTuple):
 def read_subsets(folder: StudyFolder) -> list[FitResult]:
     """Read the random subsets, whose fits are done before those of increments."""
     rows = records.read_plan(folder.plan)
-    tasks = [plan.locate(rows, row["fit"], {}, "") for row in rows if row["kind"] == "subset"]
+    subsets = [row["fit"] for row in rows if row["kind"] == "subset"]
+    tasks = plan.locate(rows, subsets, {}, "")
     found = [(task, seals.read_record(folder, task.fit)) for task in tasks]
     return [read_fit(folder, task, one) for task, one in found if one["status"] == "done"]
 

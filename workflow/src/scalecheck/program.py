@@ -6,7 +6,7 @@ import datetime
 import errno
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from scalecheck.claims import claim
@@ -24,6 +24,7 @@ def main(
     description: str | None,
     run: Callable[[argparse.Namespace, Log], None],
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+    fits: Callable[[argparse.Namespace], Sequence[str]] = lambda options: (),
 ) -> None:
     """Run a program on the results of one study.
 
@@ -36,6 +37,8 @@ def main(
         Takes the options and a function that adds a timestamped line to the log.
     add_options
         Adds options to `--settings`, `--folder` and `--log`, which every program has.
+    fits
+        Names the fits that the options ask for, of a program that fits: others may be made beside them.
     """
     parser = argparse.ArgumentParser(prog=name, description=description)
     parser.add_argument("--settings", required=True, help="sections of the study as JSON")
@@ -43,9 +46,8 @@ def main(
     parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
     add_options(parser)
     options = parser.parse_args()
-    names = getattr(options, "fits", (name,))
     # The log, too, belongs to whoever writes already.
-    with errors_in_one_line(), claim(StudyFolder(options.folder), names):
+    with errors_in_one_line(), claim(StudyFolder(options.folder), fits(options) or (name,)):
         log = open_log(options.log)
         with errors_in_one_line(log if options.log is not None else None):
             run(options, log)

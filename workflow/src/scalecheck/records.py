@@ -66,6 +66,11 @@ class StudyFolder:
         return self.path / "report.html"
 
     @property
+    def figures(self) -> Path:
+        """The figures of the page, as files of their own."""
+        return self.path / "figures"
+
+    @property
     def cache(self) -> Path:
         """Compiled programs, shared by all studies of a results folder."""
         return self.path.parent / ".jax"

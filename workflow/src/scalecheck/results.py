@@ -135,7 +135,7 @@ def read_study(folder: StudyFolder, order: str) -> Study:
     rows = records.read_plan(folder.plan)
     meta = store.read_meta(folder.data)
     levels = {axis: part["rows"] for axis, part in meta.axes.items()}
-    tasks = [plan.locate(rows, row["fit"], levels, order) for row in rows]
+    tasks = plan.locate(rows, [row["fit"] for row in rows], levels, order)
     recorded = {task.fit: seals.read_record(folder, task.fit) for task in tasks}
     done = {
         task.fit: read_fit(folder, task, recorded[task.fit])

@@ -21,7 +21,7 @@ def search_fit(
     """
     rows = records.read_plan(folder.plan)
     levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
-    task = plan.locate(rows, choice.fit, levels, study.increments.order)
+    (task,) = plan.locate(rows, [choice.fit], levels, study.increments.order)
     (batch,) = batches.read_batches(
         folder, [task], study.data.outcome, study.model, study.sampler.precision
     )

@@ -7,9 +7,12 @@ from typing import NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scalecheck import records
+from scalecheck.records import StudyFolder
 from scalecheck.report import approximation, captions, numbers, plots, tables, words
 from scalecheck.report.blind import blind_spots
 from scalecheck.report.effort import chains_of, effort, per_fit, sampled
+from scalecheck.report.figures import write_figures
 from scalecheck.report.forest import chosen_parameters, forest
 from scalecheck.report.history import history
 from scalecheck.report.inputs import ReportInputs
@@ -75,6 +78,23 @@ def render(inputs: ReportInputs) -> str:
     str
         One HTML document that needs no network; the same bytes for the same inputs.
     """
+    return _fill(_page(inputs))
+
+
+def write(folder: StudyFolder, inputs: ReportInputs) -> None:
+    """Write the page, and before it the figures on it as files of their own.
+
+    Parameters
+    ----------
+    inputs
+        As for `render`.
+    """
+    page = _page(inputs)
+    write_figures(folder.figures, _pictures(page))
+    records.write_text(folder.report, _fill(page))
+
+
+def _fill(page: Page) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -82,7 +102,6 @@ def render(inputs: ReportInputs) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = _page(inputs)
     return environment.get_template("template.html.jinja").render(page._asdict())
 
 
@@ -128,6 +147,14 @@ def _page(inputs: ReportInputs) -> Page:
         settings=_settings(inputs),
         alpha=numbers.percent(verdict.get("alpha")),
     )
+
+
+def _pictures(page: Page) -> list[Picture]:
+    """All that are drawn, in the order of the page."""
+    parts = [part for field in page for part in (field if isinstance(field, list) else [field])]
+    if page.approximation:
+        parts += [page.approximation.development, page.approximation.shrinkage]
+    return [part for part in parts if isinstance(part, Picture)]
 
 
 def _with_flags(fits: pd.DataFrame) -> pd.DataFrame:

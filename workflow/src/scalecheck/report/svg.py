@@ -19,7 +19,7 @@ COLOURS = {"subset": "#0072b2", "level": "#d55e00", "axis": "#b0568a", "incremen
 MARKERS = {"subset": "o", "level": "s", "axis": "D", "increment": "^"}
 
 # On the page a colour is a variable of its style sheet, so that dark mode and print can change it.
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {
+VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {
     colour: kind for kind, colour in COLOURS.items()
 }
 _STYLE: dict[Any, Any] = {
@@ -122,7 +122,7 @@ def _embedded(svg: str, name: str, alt: str) -> str:
     content = re.sub(r"<!--.*?-->\s*", "", content, flags=re.DOTALL)
     content = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", content)
     content = re.sub(r"font(-family)?: [^;\"]*'DejaVu Sans'[^;\"]*", _font, content)
-    for colour, variable in _VARIABLES.items():
+    for colour, variable in VARIABLES.items():
         content = content.replace(colour, f"var(--{variable})")
     width = view_box[1].split()[2]
     label = str(Markup.escape(alt))

@@ -102,7 +102,7 @@ def _increments(job: Job) -> list[tuple[PlannedFit, dict[str, Any]]]:
     rows = records.read_plan(job.folder.plan)
     order = job.sections["increments"].order
     names = [row["fit"] for row in rows if row["kind"] == "increment"]
-    tasks = [plan.locate(rows, name, {}, order) for name in names]
+    tasks = plan.locate(rows, names, {}, order)
     return [(task, seals.read_record(job.folder, task.fit)) for task in tasks]
 
 
@@ -118,7 +118,7 @@ def _simulate(job: Job) -> Symmetry | None:
         return None
     rows = records.read_plan(job.folder.plan)
     names = [row["fit"] for row in rows if row["kind"] in ("subset", "increment")]
-    task = plan.locate(rows, names[0], {}, job.sections["increments"].order)
+    (task,) = plan.locate(rows, names[:1], {}, job.sections["increments"].order)
     batch = read_one(job, task)
     key = fit.fit_key(job.sections["seed"], "simulated data sets")
     settings = job.sections["variational"]

@@ -1,0 +1,91 @@
+"""The figures of the page as files of their own."""
+
+import html
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from docutils.core import publish_parts
+
+from scalecheck.records import StudyFolder
+from scalecheck.report.figures import write_figures
+from scalecheck.report.inputs import ReportInputs
+from scalecheck.report.page import render, write
+from scalecheck.report.plots import picture
+from scalecheck.report.svg import PAPER
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def written(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    folder = StudyFolder(tmp_path_factory.mktemp("written"))
+    left = folder.figures / "left.svg"  # of an older page
+    left.parent.mkdir()
+    left.touch()
+    write(folder, inputs)
+    return folder
+
+
+def test_every_figure_of_the_page_is_a_file_with_its_caption(
+    written: StudyFolder, inputs: ReportInputs
+) -> None:
+    page = written.report.read_text()
+    assert page == render(inputs)
+    on_page = set(re.findall(r'<figure id="figure-([^"]+)"', page))
+    assert {path.stem for path in written.figures.glob("*.svg")} == on_page
+    assert {path.stem for path in written.figures.glob("*.rst")} == on_page
+
+
+def test_a_figure_is_whole_without_the_page(written: StudyFolder) -> None:
+    for path in written.figures.glob("*.svg"):
+        text = path.read_text()
+        assert "var(" not in text and "class=" not in text
+        root = ElementTree.fromstring(text)
+        assert root.tag == f"{SVG}svg"
+        rect = root.find(f"{SVG}rect")
+        assert rect is not None and rect.get("fill") == PAPER
+        ids = [part.get("id") for part in root.iter() if part.get("id")]
+        assert len(ids) == len(set(ids))
+        used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+        assert used <= set(ids)
+
+
+def test_pieces_of_a_figure_lie_below_each_other_inside_it(written: StudyFolder) -> None:
+    for path in written.figures.glob("*.svg"):
+        root = ElementTree.fromstring(path.read_text())
+        bottom = 0.0
+        for piece in root.findall(f"{SVG}svg"):
+            top, height, width = (
+                float(piece.get(side, "nan")) for side in ("y", "height", "width")
+            )
+            assert top > bottom
+            assert width < float(root.get("width", "nan"))
+            bottom = top + height
+        assert 0 < bottom < float(root.get("height", "nan"))
+
+
+def read_caption(path: Path) -> str:
+    """Text of a caption as Snakemake's report shows it."""
+    return words(publish_parts(path.read_text(), writer="html5")["body"])
+
+
+def words(markup: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", markup)).split())
+
+
+def test_a_caption_says_in_a_report_of_snakemake_what_it_says_on_the_page(
+    written: StudyFolder,
+) -> None:
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", written.report.read_text(), re.DOTALL)
+    shown = [words(one) for one in captions]
+    for path in written.figures.glob("*.rst"):
+        assert any(read_caption(path).endswith(one) for one in shown)
+
+
+def test_a_name_that_looks_like_markup_stays_text_in_a_caption(tmp_path: Path) -> None:
+    caption = "mu_ and *b* of `n_clinic`_, |x| \\ y"
+    drawn = picture("figure-forest", "Estimates", caption, [lambda axes: axes.set_yticks([])])
+    write_figures(tmp_path / "figures", [drawn])
+    assert read_caption(tmp_path / "figures/forest.rst") == f"Estimates. {caption}"

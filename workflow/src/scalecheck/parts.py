@@ -1,0 +1,47 @@
+"""The jobs among which the fits of one shape are divided: `2-of-5` is the second of five."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scalecheck.errors import StudyError
+
+
+def parts(plan: Sequence[Mapping[str, Any]], batches: int) -> list[str]:
+    """Name the jobs of subsets and levels.
+
+    Parameters
+    ----------
+    plan
+        The rows of plan.csv.
+    batches
+        Jobs at most; no job is without a fit.
+    """
+    n_parts = min(batches, len(_of_one_shape(plan)))
+    return [f"{number}-of-{n_parts}" for number in range(1, n_parts + 1)]
+
+
+def fits_of(plan: Sequence[Mapping[str, Any]], part: str) -> list[str]:
+    """Name the fits of one job, in the order of the plan.
+
+    Raises
+    ------
+    StudyError
+        When there is no such job, or it has no fit.
+    """
+    number, _, n_parts = part.partition("-of-")
+    fits = _of_one_shape(plan)
+    if not (number.isdecimal() and n_parts.isdecimal() and 0 < int(number) <= int(n_parts)):
+        raise StudyError(f"--part must be like 2-of-5, got {part}")
+    if int(number) > len(fits):
+        raise StudyError(f"--part must name one of the {len(fits)} subsets and levels, got {part}")
+    return fits[int(number) - 1 :: int(n_parts)]
+
+
+def digest(names: Sequence[str]) -> str:
+    """Tell lists of fits apart by a few characters, where ten thousand names would stand in every log."""
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+
+
+def _of_one_shape(plan: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [row["fit"] for row in plan if row["kind"] in ("subset", "level")]
