@@ -14,6 +14,7 @@ if Path("config/config.yaml").exists():
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 
 
 wildcard_constraints:

@@ -163,7 +163,7 @@ class BadDay(NamedTuple):
 
 
 # More than the profile asks for at first, and less than at the second try.
-BALLAST = "import numpy as np\n\nBALLAST = np.ones(330_000_000)  # 2.6 GB"
+BALLAST = "import numpy as np\n\nBALLAST = np.ones(400_000_000)  # 3.2 GB"
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ rule check_fits:
         "<logs>/{study}/check_fits.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        mem_mb=memory_of(largest_rows),
     params:
         settings=settings("seed", "data", "model", "increments"),
         folder=subpath(output.fits, ancestor=2),
@@ -48,6 +50,7 @@ rule simulate_studies:
     resources:
         gpu=gpus,
         gres="",
+        mem_mb=memory_of(largest_rows),
     params:
         engine=ENGINE_VERSION,
         settings=settings(),
@@ -75,6 +78,7 @@ rule search_remedies:
     resources:
         gpu=gpus,
         gres="",
+        mem_mb=memory_of(largest_rows),
     params:
         engine=ENGINE_VERSION,
         settings=settings(),
@@ -100,6 +104,7 @@ rule approximate:
     resources:
         gpu=gpus,
         gres="",
+        mem_mb=memory_of(all_rows),
     params:
         engine=ENGINE_VERSION,
         settings=settings(

@@ -100,7 +100,8 @@ def fits(study, *kinds):
 
 def batches(wildcards):
     """What the jobs of subsets and levels write last."""
-    jobs = parts.parts(planned(wildcards.study), STUDIES[wildcards.study].batches)
+    plan = planned(wildcards.study)
+    jobs = parts.parts(plan, n_jobs(wildcards.study, plan))
     return [f"<results>/{wildcards.study}/fits/subsets-{part}.json" for part in jobs]
 
 
@@ -119,15 +120,6 @@ def before(wildcards):
 def record_before(wildcards):
     """Record of the increment before this one."""
     return [f"<results>/{wildcards.study}/fits/{fit}/record.json" for fit in before(wildcards)]
-
-
-def minutes(wildcards, attempt):
-    """What a batch queue is asked for, once the increment before this one is done."""
-    rows = {row["fit"]: row["rows"] for row in planned(wildcards.study)}
-    last = next(iter(before(wildcards)), None)
-    record = FOLDERS[wildcards.study].record(last) if last else None
-    growth = rows[wildcards.increment] / rows[last] if last else 1.0
-    return allocation.minutes(record, growth, attempt)
 
 
 def settings_of_increment(wildcards):

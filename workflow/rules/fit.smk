@@ -19,6 +19,8 @@ rule fit_subsets:
     resources:
         gpu=gpus,
         gres="",
+        mem_mb=memory_of(rows_of_part),
+        runtime=minutes_of(rows_of_part),
     params:
         engine=ENGINE_VERSION,
         settings=settings("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
@@ -45,6 +47,7 @@ rule confirm_effort:
     resources:
         gpu=gpus,
         gres="",
+        mem_mb=memory_of(largest_rows),
     params:
         engine=ENGINE_VERSION,
         settings=settings("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha"),
@@ -69,6 +72,8 @@ rule fit_axis:
     resources:
         gpu=gpus,
         gres="",
+        mem_mb=memory_of(rows_of_axis),
+        runtime=minutes_of(rows_of_axis),
     params:
         engine=ENGINE_VERSION,
         settings=settings("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
@@ -95,7 +100,8 @@ rule fit_increment:
     resources:
         gpu=gpus,
         gres="",
-        runtime=minutes,
+        mem_mb=memory_of(rows_of_increment),
+        runtime=minutes_of_increment,
     params:
         engine=ENGINE_VERSION,
         settings=settings_of_increment,

@@ -1,0 +1,71 @@
+"""What a batch queue is asked for: by what is planned, and by the shapes of the model (`model.json`)."""
+
+
+def planned_rows(study):
+    """Rows of each planned fit; none, where they are asked for before the plan is there."""
+    path = FOLDERS[study].plan
+    if not path.exists():
+        return {}
+    return {row["fit"]: row["rows"] for row in read_plan(path, os.stat(path).st_mtime_ns)}
+
+
+def rows_of_part(wildcards):
+    """Rows of the fits of one job."""
+    rows = planned_rows(wildcards.study)
+    return [rows[fit] for fit in parts.fits_of(planned(wildcards.study), wildcards.part)]
+
+
+def rows_of_axis(wildcards):
+    """Rows of all levels of an axis."""
+    return [planned_rows(wildcards.study).get(f"axis-{wildcards.axis}", 0)]
+
+
+def rows_of_increment(wildcards):
+    """Rows of an increment."""
+    return [planned_rows(wildcards.study).get(wildcards.increment, 0)]
+
+
+def largest_rows(wildcards):
+    """Rows of the largest fit."""
+    return [max(planned_rows(wildcards.study).values(), default=0)]
+
+
+def all_rows(wildcards):
+    """All rows."""
+    return allocation.all_rows(FOLDERS[wildcards.study].model)
+
+
+def memory_of(rows):
+    """Megabytes of a job of fits, by their own rows, whatever the size of the table."""
+    return lambda wildcards, attempt: allocation.megabytes(
+        FOLDERS[wildcards.study].model, rows(wildcards), attempt
+    )
+
+
+def iterations(study):
+    """Of all chains of a fit."""
+    sampler = STUDIES[study].sampler
+    return sampler.chains * (sampler.warmup + sampler.draws)
+
+
+def n_jobs(study, plan):
+    """Jobs among which subsets and levels are divided."""
+    rows = [row["rows"] for row in plan if row["kind"] in ("subset", "level")]
+    asked, model = STUDIES[study].batches, FOLDERS[study].model
+    return allocation.n_jobs(asked, model, rows, iterations(study))
+
+
+def minutes_of(rows):
+    """Minutes of a job that waits for no other."""
+    return lambda wildcards, attempt: allocation.minutes_of_batch(
+        FOLDERS[wildcards.study].model, rows(wildcards), iterations(wildcards.study), attempt
+    )
+
+
+def minutes_of_increment(wildcards, attempt):
+    """Minutes of an increment, once the one before it is done."""
+    rows = planned_rows(wildcards.study)
+    last = next(iter(before(wildcards)), None)
+    record = FOLDERS[wildcards.study].record(last) if last else None
+    growth = rows[wildcards.increment] / rows[last] if last else 1.0
+    return allocation.minutes(record, growth, attempt)
