@@ -260,6 +260,7 @@ def _rows() -> list[dict[str, str]]:
 
 
 def _add(kills: list[Kill]) -> None:
+    TABLE.parent.mkdir(exist_ok=True)
     is_new = not TABLE.exists()
     with TABLE.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
