@@ -40,17 +40,20 @@ class Moment(NamedTuple):
 
 
 def draw(rng: random.Random, folder: Path, most: float) -> Moment:
-    """Draw a moment: any, up to `most` seconds; in a fit; or in a program that has still to run."""
-    match rng.randrange(3):
-        case 0:
-            return Moment(rng.uniform(0, 1) * most)
-        case 1:
-            return Moment(rng.uniform(0, OF_FIT), SAVED)
-        case _:
-            missing = [
-                name for name, file in PROGRAMS.items() if not (folder / RESULTS / file).exists()
-            ]
-            return Moment(rng.uniform(0, OF_PROGRAM), rng.choice(missing or list(PROGRAMS)))
+    """Draw a moment: any; in a fit; or in a program that has still to run.
+
+    Parameters
+    ----------
+    most
+        Seconds until it, at most, of a run from nothing: less the fewer programs are left.
+    """
+    files = folder / RESULTS
+    missing = [name for name, file in PROGRAMS.items() if not (files / file).exists()]
+    any_moment = Moment(rng.uniform(0, most) * (1 + len(missing)) / (1 + len(PROGRAMS)))
+    of_fit = Moment(rng.uniform(0, OF_FIT), SAVED)
+    of_program = Moment(rng.uniform(0, OF_PROGRAM), rng.choice(missing or list(PROGRAMS)))
+    fits_are_done = "scalecheck-check" not in missing
+    return rng.choice([any_moment, of_program, any_moment if fits_are_done else of_fit])
 
 
 def await_moment(moment: Moment, process: subprocess.Popen[str], folder: Path) -> None:
