@@ -23,11 +23,10 @@ def main() -> None:
     program.add_devices(parser)
     parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
     options = parser.parse_args()
-    log = program.open_log(options.log)
-    with program.errors_in_one_line(log if options.log is not None else None):
+    with program.errors_in_one_line():
         from scalecheck.remedies import command
 
-        print(command.run(options, log))
+        print(command.run(options))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from scalecheck import program
 from scalecheck.claims import claim, claim_run
 from scalecheck.errors import StudyError
 from scalecheck.records import StudyFolder
+from scalecheck.remedies import command
 
 HOLDER = """
 import sys
@@ -88,6 +90,21 @@ def test_a_program_that_is_refused_leaves_the_log_of_the_other(tmp_path, hold, m
     assert ended.value.code == 1
     line = f"{tmp_path}/small: scalecheck-prepare is being written by another job (process {other.pid}): "
     assert capsys.readouterr().err.startswith(line)
+    assert log.read_text() == "lines of the other\n"
+
+
+def test_a_search_is_refused_while_another_process_searches(tmp_path, conjugate, hold):
+    log = tmp_path / "search.log"
+    log.write_text("lines of the other\n")
+    other = hold(tmp_path / "small", "scalecheck-remedies")
+    options = Namespace(gradients=None, target=None, settings=conjugate.study.sections(),
+                        folder=tmp_path / "small", log=log)  # fmt: skip
+    with pytest.raises(StudyError) as caught:
+        command.run(options)
+    assert str(caught.value) == (
+        f"{tmp_path}/small: scalecheck-remedies is being written by another job (process {other.pid}): let it end,"
+        " or end it, and run again"
+    )
     assert log.read_text() == "lines of the other\n"
 
 

@@ -6,7 +6,7 @@ import datetime
 import errno
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from scalecheck.claims import claim
@@ -47,10 +47,34 @@ def main(
     add_options(parser)
     options = parser.parse_args()
     # The log, too, belongs to whoever writes already.
-    with errors_in_one_line(), claim(StudyFolder(options.folder), fits(options) or (name,)):
-        log = open_log(options.log)
-        with errors_in_one_line(log if options.log is not None else None):
+    with errors_in_one_line():
+        folder, names = StudyFolder(options.folder), fits(options) or (name,)
+        with claimed(folder, names, options.log) as log:
             run(options, log)
+
+
+@contextlib.contextmanager
+def claimed(folder: StudyFolder, names: Iterable[str], path: Path | None) -> Iterator[Log]:
+    """Claim what a program writes, and only then open its log: it, too, belongs to whoever writes already.
+
+    Parameters
+    ----------
+    names
+        Of fits, or of the program.
+    path
+        Of the log; stderr where it is None.
+    """
+    with claim(folder, names):
+        with logged(path) as log:
+            yield log
+
+
+@contextlib.contextmanager
+def logged(path: Path | None) -> Iterator[Log]:
+    """Open a log, which also takes the line that a program ends with where it fails."""
+    log = open_log(path)
+    with errors_in_one_line(log if path is not None else None):
+        yield log
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:

@@ -124,6 +124,11 @@ class StudyFolder:
         return self.path / "remedies.csv"
 
     @property
+    def searching(self) -> Path:
+        """What is kept of the search for remedies while it runs."""
+        return self.path / "searching"
+
+    @property
     def approximation(self) -> Path:
         """The approximation of all rows and whether to believe it, or why there is none."""
         return self.path / "approximation.json"

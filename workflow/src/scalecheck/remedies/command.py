@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from scalecheck import configuration, records
+from scalecheck import configuration, program, records
 from scalecheck import device as devices
 from scalecheck.errors import StudyError
 from scalecheck.program import Log
@@ -11,8 +11,10 @@ from scalecheck.records import StudyFolder
 from scalecheck.study import Study, parse_sections
 
 
-def run(options: Namespace, log: Log) -> str:
+def run(options: Namespace) -> str:
     """Search as the options say, write what was found, and give it as text.
+
+    A study is claimed for it, like by every program that writes into one.
 
     Parameters
     ----------
@@ -22,12 +24,13 @@ def run(options: Namespace, log: Log) -> str:
     Raises
     ------
     StudyError
-        When an option is wrong, or there is nothing to search.
+        When an option is wrong, there is nothing to search, or another process searches.
     """
     if options.gradients is not None and options.gradients < 1:
         raise StudyError(f"--gradients must be at least 1, got {options.gradients}")
     if options.target is not None:
-        return _of_target(options, log)
+        with program.logged(options.log) as log:
+            return _of_target(options, log)
     if options.settings is not None:
         if options.folder is None:
             raise StudyError("--settings needs --folder, the results of the study")
@@ -35,7 +38,8 @@ def run(options: Namespace, log: Log) -> str:
     else:
         study = configuration.read_study(options.study)
         folder = StudyFolder(Path(study.results) / study.study)
-    return _of_study(options, study, folder, log)
+    with program.claimed(folder, ("scalecheck-remedies",), options.log) as log:
+        return _of_study(options, study, folder, log)
 
 
 def _of_target(options: Namespace, log: Log) -> str:
@@ -65,9 +69,9 @@ def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: Log) -
     devices.choose(gpus, study.sampler.precision, folder.cache, log)
     from scalecheck.remedies import of_study, problem, search
 
-    devices.confirm(gpus)
+    device = devices.confirm(gpus)["device"]
     gradients = options.gradients or problem.GRADIENTS
-    found = of_study.search_fit(folder, study, chosen, gradients, log)
+    found = of_study.search_fit(folder, study, chosen, gradients, device, log)
     of_study.write(folder, chosen, found, gradients)
     return search.as_text(found, _title(f"{study.study}, {chosen.fit}: {chosen.reason}", gradients))
 

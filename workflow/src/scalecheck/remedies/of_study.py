@@ -1,23 +1,40 @@
 """Search a fit of a study, and write what was found."""
 
-from scalecheck import batches, plan, records, store
+import dataclasses
+import json
+import shutil
+
+from scalecheck import (
+    ENGINE_VERSION,
+    batches,
+    checkpoint,
+    model,
+    plan,
+    posterior,
+    records,
+    store,
+)
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
 from scalecheck.remedies import problem, search
 from scalecheck.remedies.choice import Choice
+from scalecheck.remedies.kept import Kept
+from scalecheck.remedies.problem import Problem
 from scalecheck.remedies.search import Found
 from scalecheck.study import Study
 
 
 def search_fit(
-    folder: StudyFolder, study: Study, choice: Choice, gradients: int, log: Log
+    folder: StudyFolder, study: Study, choice: Choice, gradients: int, device: str, log: Log
 ) -> Found:
-    """Search the chosen fit of a study, its rows and its settings.
+    """Search the chosen fit of a study, its rows and its settings; a search that was killed goes on.
 
     Parameters
     ----------
     gradients
         Of each chain of a candidate.
+    device
+        That JAX computes on.
     """
     rows = records.read_plan(folder.plan)
     levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
@@ -27,11 +44,19 @@ def search_fit(
     )
     log(f"{choice.fit} ({task.rows} rows): {choice.reason}")
     one = problem.of_batch(batch, study.sampler, study.seed, gradients)
-    return search.search(one, log)
+    return search.search(one, log, Kept(folder.searching, _identity(one, study, device)))
+
+
+def _identity(one: Problem, study: Study, device: str) -> str:
+    """Hash all that determines the draws of a candidate, but the candidate."""
+    own = (one.batch.tasks[0].fit, one.seed, one.gradients, dataclasses.asdict(one.settings))
+    others = (dataclasses.asdict(study.model), posterior.versions(), ENGINE_VERSION, device)
+    source = model.source(study.model.file)
+    return checkpoint.identify(one.batch.arrays, source, json.dumps([*own, *others]))
 
 
 def write(folder: StudyFolder, choice: Choice, found: Found, gradients: int) -> None:
-    """Write remedies.csv, and then remedies.json, which says what was searched and what to paste."""
+    """Write remedies.csv, and then remedies.json, which says what was searched and what to paste; keep nothing else."""
     records.write_table(folder.remedies_table, found.table)
     content = {
         "fit": choice.fit,
@@ -43,3 +68,4 @@ def write(folder: StudyFolder, choice: Choice, found: Found, gradients: int) -> 
         "advice": list(search.advice(found)),
     }
     records.write_json(folder.remedies, content)
+    shutil.rmtree(folder.searching, ignore_errors=True)

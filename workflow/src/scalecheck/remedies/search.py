@@ -9,6 +9,7 @@ import pandas as pd
 from scalecheck.program import Log
 from scalecheck.remedies import neutra, problem, propose, ranking
 from scalecheck.remedies.candidate import AS_IT_IS, KINDS, NEUTRA, Candidate, combined
+from scalecheck.remedies.kept import Kept
 from scalecheck.remedies.problem import Problem, Seen
 
 
@@ -33,29 +34,35 @@ class Found(NamedTuple):
 class _Search:
     """Candidates tried so far, in their order."""
 
-    def __init__(self, one: Problem, log: Log) -> None:
-        self.problem, self.log = one, log
+    def __init__(self, one: Problem, log: Log, kept: Kept | None) -> None:
+        self.problem, self.log, self.kept = one, log, kept
         self.candidates: dict[str, Candidate] = {}
         self.seen: dict[str, Seen] = {}
         self.summaries: dict[str, ranking.Summary | None] = {}
 
     def add(self, candidate: Candidate) -> Seen:
-        """Try a candidate, unless it was."""
+        """Try a candidate, unless it was, here or before the search was killed."""
         name = candidate.name
         if name not in self.seen:
-            is_flow = candidate.kind == NEUTRA
-            run = (
-                neutra.run(self.problem, self.log)
-                if is_flow
-                else problem.run(self.problem, candidate, _quiet)
-            )
+            before = self.kept.read(name) if self.kept else None
+            run = before or self._try(candidate)
             self.candidates[name], self.seen[name] = candidate, run
             self.summaries[name] = ranking.summarise(run.trial)
             n_draws = run.trial.z.shape[1]
-            self.log(
-                f"{name}: {run.failure or f'{n_draws} draws of {int(run.trial.gradients.sum())} gradients'}"
-            )
+            told = f"{n_draws} draws of {int(run.trial.gradients.sum())} gradients"
+            self.log(f"{name}: {run.failure or told}{', kept' if before else ''}")
         return self.seen[name]
+
+    def _try(self, candidate: Candidate) -> Seen:
+        is_flow = candidate.kind == NEUTRA
+        run = (
+            neutra.run(self.problem, self.log)
+            if is_flow
+            else problem.run(self.problem, candidate, _quiet)
+        )
+        if self.kept:
+            self.kept.write(candidate.name, run)
+        return run
 
     def table(self) -> pd.DataFrame:
         """Rank what was tried so far."""
@@ -96,13 +103,18 @@ class _Search:
         return AS_IT_IS not in names or names.index(candidate.name) < names.index(AS_IT_IS)
 
 
-def search(one: Problem, log: Log) -> Found:
+def search(one: Problem, log: Log, kept: Kept | None = None) -> Found:
     """Search: the fit as it is, every kind alone, what its draws suggest, the best of each together, at last NeuTra.
 
     The last only where none of the others gave what a fit needs (R-hat at most 1.01 and an ESS of 400) within its
     gradients, and the model has from 2 to 100 scalars.
+
+    Parameters
+    ----------
+    kept
+        Of the same search, which was killed; what is tried is added to it. Without it nothing is kept.
     """
-    run = _Search(one, log)
+    run = _Search(one, log, kept)
     first = run.add(Candidate(AS_IT_IS, {}))
     for candidate in propose.at_first(one, first):
         run.add(candidate)

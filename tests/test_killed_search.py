@@ -1,0 +1,135 @@
+"""A search for remedies that is killed goes on after its last candidate."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+import small_studies
+
+from scalecheck.records import StudyFolder
+from scalecheck.remedies import of_study, problem, search, targets
+from scalecheck.remedies.choice import Choice
+from scalecheck.remedies.kept import Kept
+from scalecheck.remedies.ranking import Trial
+
+
+def correlated():
+    x = numpyro.sample("x", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(x, 0.1))
+
+
+@pytest.fixture
+def one():
+    return problem.of_batch(targets.batch_of(correlated, "t.py: m"), targets.settings(5), 0, 1500)
+
+
+class Killed(Exception):
+    """What ends a search."""
+
+
+def counting(monkeypatch, most):
+    """Names of the candidates that are sampled, of which the one after `most` kills the search."""
+    run, names = problem.run, []
+
+    def counted(one, candidate, log):
+        if len(names) == most:
+            raise Killed
+        names.append(candidate.name)
+        return run(one, candidate, log)
+
+    monkeypatch.setattr(problem, "run", counted)
+    return names
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_after_its_last_candidate_and_finds_the_same(one, tmp_path):
+    kept, lines = Kept(tmp_path / "searching", "this search"), []
+    with pytest.MonkeyPatch.context() as patch:
+        all_names = counting(patch, None)
+        whole = search.search(one, lambda line: None)
+    assert len(all_names) > 3
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        counting(patch, 2)
+        search.search(one, lambda line: None, kept)
+    with pytest.MonkeyPatch.context() as patch:
+        names = counting(patch, None)
+        resumed = search.search(one, lines.append, kept)
+    assert names == all_names[2:]
+    assert [line.endswith(", kept") for line in lines[:3]] == [True, True, False]
+    pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)
+    assert (resumed.best, resumed.lines) == (whole.best, whole.lines)
+
+
+def test_a_candidate_is_kept_whole(one, tmp_path):
+    kept = Kept(tmp_path / "searching", "this search")
+    trial = Trial(np.ones((4, 3, 2), "float32"), np.array([1.5, 2, 3, 4]))
+    seen = problem.Seen(trial, 0.25, 7, 0.5)
+    kept.write("target_accept: 0.9", seen)
+    kept.write("neutra", problem.failed(one, "no start"))
+    found = kept.read("target_accept: 0.9")
+    assert found is not None
+    assert found[1:] == seen[1:]
+    for mine, its in zip(found.trial, seen.trial, strict=True):
+        assert mine.dtype == its.dtype
+        assert np.array_equal(mine, its)
+    flow = kept.read("neutra")
+    assert flow is not None
+    assert flow.failure == "no start"
+    assert kept.read("metric: dense") is None
+    assert Kept(kept.folder, "another search").read("neutra") is None
+
+
+def test_a_damaged_candidate_is_tried_again(one, tmp_path):
+    kept = Kept(tmp_path / "searching", "this search")
+    kept.write("neutra", problem.failed(one, "no start"))
+    (path,) = kept.folder.iterdir()
+    path.write_bytes(path.read_bytes()[:-40])
+    assert kept.read("neutra") is None
+
+
+# ---- of a study
+
+
+@pytest.fixture
+def small(conjugate, tmp_path):
+    """A copy of the finished study, to be searched."""
+    shutil.copytree(conjugate.folder.path, tmp_path / "small")
+    return small_studies.Small(conjugate.study, StudyFolder(tmp_path / "small"))
+
+
+def search_increment(small, seed=1, gradients=300):
+    study = dataclasses.replace(small.study, seed=seed)
+    chosen = Choice("increment-01", "asked for")
+    found = of_study.search_fit(small.folder, study, chosen, gradients, "cpu", lambda line: None)
+    of_study.write(small.folder, chosen, found, gradients)
+    return found
+
+
+def kill_first(small, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        counting(patch, 1)
+        search_increment(small)
+    assert len(list(small.folder.searching.iterdir())) == 1
+    assert not small.folder.remedies.exists()
+
+
+def test_the_search_of_a_study_goes_on_and_keeps_nothing_when_it_is_written(small, monkeypatch):
+    kill_first(small, monkeypatch)
+    names = counting(monkeypatch, None)
+    found = search_increment(small)
+    assert "as it is" not in names
+    assert found.table["candidate"].to_list().count("as it is") == 1
+    assert small.folder.remedies.exists()
+    assert not small.folder.searching.exists()
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"gradients": 301}])
+def test_a_search_of_another_seed_or_effort_begins_anew(small, monkeypatch, change):
+    kill_first(small, monkeypatch)
+    names = counting(monkeypatch, None)
+    search_increment(small, **change)
+    assert names[0] == "as it is"
