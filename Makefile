@@ -3,14 +3,14 @@
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
 # make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md), and
-# make test-slurm, test-references, test-kills, bench, geometry, calibrate: what takes longer
+# make test-slurm, test-references, test-kills, conda, bench, geometry, calibrate: what takes longer
 
 STUDY =
 CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test test-slurm test-references test-kills bench geometry calibrate lint format lock clean
+.PHONY: report test test-slurm test-references test-kills conda bench geometry calibrate lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -54,6 +54,13 @@ test-slurm: .venv/.installed
 test-references: .venv/.installed
 	$(IN_VENV) pytest -m long tests/posteriordb $(ARGS)
 
+# The environment of envs/cpu.yaml, built anew beside this checkout by whichever of the three is here, and a program in it.
+conda:
+	@set -ex; conda=$$(command -v micromamba || command -v mamba || command -v conda) || \
+	  { echo "no micromamba, mamba or conda on PATH" >&2; exit 1; }; \
+	rm -rf .conda; $$conda env create --yes --file envs/cpu.yaml --prefix .conda; \
+	.conda/bin/scalecheck-fit --help >/dev/null; .conda/bin/python -m pip check
+
 # Two hundred kills of a running study, well over an hour; goes on where it was stopped.
 test-kills: .venv/.installed
 	$(IN_VENV) python tests/workflow/kills.py $(ARGS)
@@ -90,7 +97,7 @@ lock:
 	  --no-emit-index-url --no-emit-find-links -o requirements.lock --quiet $(ARGS)
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .conda
 
 # ---- the environment
 

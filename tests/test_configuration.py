@@ -291,6 +291,17 @@ def test_a_module_gives_its_study_as_configuration(folder):
     assert select(config, [])["a"].data.order == "no"
 
 
+def test_the_data_of_a_module_may_be_made_by_another_workflow_and_its_model_may_not(folder):
+    data = {**PARTS["data"], "file": "./made/rows.csv", "truth": "truth.csv"}
+    config = {"study": "a", "data": data, "model": PARTS["model"]}
+    found = select(config, [], may_be_made=True)["a"].data
+    assert (found.file, found.truth) == ("made/rows.csv", "truth.csv")
+    with pytest.raises(StudyError, match="data.file must be an existing file, got ./made/rows.csv"):
+        select(config, [])
+    with pytest.raises(StudyError, match="model.file must be an existing file, got none.py"):
+        select({**config, "model": {"file": "none.py"}}, [], may_be_made=True)
+
+
 @pytest.mark.parametrize(
     "config", [{}, {"studies": []}, {"studies": 5}, {"studies": [5]}, {"study_file": None}]
 )

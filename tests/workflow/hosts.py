@@ -53,12 +53,12 @@ use rule * from scalecheck as scalecheck_*
 
 rule summarise:
     input:
-        "checks/results/clinics/report.html",
         "checks/results/again/verdict.json",
+        expand("checks/results/{{study}}/report.html", study=["clinics", "again"]),
     output:
         "summary.txt",
     shell:
-        "cat {{input[1]}} > {{output}}"
+        "cat {{input[0]}} > {{output}}"
 
 
 onstart:
