@@ -148,13 +148,20 @@ def _open_parquet(file: str) -> Iterator[Source]:
             wanted = {*names, *index} if set(names) - set(schema.names) else set(names)
             fields, start = [field for field in schema.names if field in wanted], 0
             for batch in opened.iter_batches(blocks.ROWS, columns=fields):
-                frame = _flat(pa.Table.from_batches([batch]).to_pandas())
+                part = pa.Table.from_batches([batch])
+                frame = _flat(part.to_pandas(types_mapper=_whole_numbers(pa).get))
                 for name, numbers in count.items():
                     frame[name] = np.asarray(numbers[start : start + len(frame)])
                 start += len(frame)
                 yield frame[[*names]]
 
         yield Source([*count, *own.columns], opened.metadata.num_rows, pieces)
+
+
+def _whole_numbers(pa: Any) -> dict[Any, Any]:
+    """Types that hold a gap among whole numbers: as floats, long identifiers would run into one another."""
+    names = [f"{sign}{bits}" for sign in ("Int", "UInt") for bits in (8, 16, 32, 64)]
+    return {getattr(pa, name.lower())(): pd.api.types.pandas_dtype(name) for name in names}
 
 
 def _index_of(schema: Any) -> tuple[list[str], dict[str, range]]:

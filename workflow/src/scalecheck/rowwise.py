@@ -9,6 +9,7 @@ import numpy as np
 from numpyro import handlers
 
 from scalecheck import density, model, sites, store
+from scalecheck.blocks import blocks
 from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
 from scalecheck.plan import Slice
@@ -37,11 +38,17 @@ def check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> 
     StudyError
         Names the file and the column.
     """
-    whole = [Slice("arrival", 0, meta.n_rows)]
     for column in bound.columns:
-        if meta.labels[column] is not None:
-            continue
-        values = store.read_rows(folder.data, whole, [column])[column].astype("float64")
+        if meta.labels[column] is None:
+            _check_column(folder, meta, column)
+
+
+def _check_column(folder: StudyFolder, meta: store.Meta, column: str) -> None:
+    # Moments block by block: a mean, and sums of squares about it (Chan, Golub and LeVeque, 1983).
+    count, mean, squares, lost_squares = 0, 0.0, 0.0, 0.0
+    for rows in blocks(meta.n_rows):
+        part = [Slice("arrival", rows.start, rows.stop)]
+        values = store.read_rows(folder.data, part, [column])[column].astype("float64")
         with np.errstate(over="ignore"):
             rounded = values.astype("float32")
         if np.isinf(rounded).any():
@@ -50,13 +57,18 @@ def check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> 
                 f"{meta.file}: column {column} holds {values[row]:g}, too large for sampler.precision float32:"
                 " rescale it, or use float64"
             )
-        lost, spread = np.sqrt(np.mean((rounded - values) ** 2)), values.std()
-        if lost > _COARSEST * spread > 0:
-            raise StudyError(
-                f"{meta.file}: column {column} loses its precision in float32: rounding moves its values by"
-                f" {lost:.2g}, their standard deviation is {spread:.2g}: subtract {values.mean():.6g}, or use"
-                " sampler.precision float64"
-            )
+        apart, before = values.mean() - mean, count
+        count += len(values)
+        mean += apart * len(values) / count
+        squares += values.var() * len(values) + apart**2 * before * len(values) / count
+        lost_squares += ((rounded - values) ** 2).sum()
+    lost, spread = np.sqrt(lost_squares / count), np.sqrt(squares / count)
+    if lost > _COARSEST * spread > 0:
+        raise StudyError(
+            f"{meta.file}: column {column} loses its precision in float32: rounding moves its values by"
+            f" {lost:.2g}, their standard deviation is {spread:.2g}: subtract {mean:.6g}, or use"
+            " sampler.precision float64"
+        )
 
 
 def check_rows(
