@@ -1,12 +1,15 @@
 """Facts about tables: the same from every format, expanded, encoded."""
 
 import dataclasses
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 from tables import FORMATS, PUTTS, read, read_file, refusal, write
+
+from scalecheck import blocks
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,36 @@ def test_times_are_days_since_1970(tmp_path, ending):
     assert day[1] == 18261.25
 
 
+WRITTEN = {
+    "text": ["1.5", "2", "1.5"],
+    "decimals": [Decimal("1.5"), Decimal("2"), Decimal("1.5")],
+}
+
+
+@pytest.mark.parametrize("block", [1, 2**18])
+@pytest.mark.parametrize("values", WRITTEN.values(), ids=WRITTEN)
+def test_numbers_that_are_written_otherwise_are_numbers(tmp_path, monkeypatch, values, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
+    column = read(tmp_path / "a.parquet", pd.DataFrame({"y": values}), "y").columns["y"]
+    assert column.labels is None
+    np.testing.assert_array_equal(column.values, [1.5, 2.0, 1.5])
+
+
+def test_truth_values_with_a_gap_are_numbers(tmp_path):
+    frame = pd.DataFrame({"y": [True, None, False]})
+    column = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"]
+    assert column.labels is None
+    np.testing.assert_array_equal(column.values, [1.0, 0.0])
+
+
+@pytest.mark.parametrize("block", [2, 2**18])
+def test_an_index_that_only_counts_is_a_column(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
+    frame = PUTTS.set_index(pd.RangeIndex(5, 13, 2, name="putt"))
+    table = read(tmp_path / "a.parquet", frame, "putt", "made")
+    np.testing.assert_array_equal(table.columns["putt"].values, [5, 7, 9, 11])
+
+
 def test_text_of_a_netcdf_file_may_be_bytes(tmp_path):
     path = tmp_path / "a.nc"
     site = ("row", np.array([b"b", b"a"]))
@@ -114,8 +147,10 @@ COUNTS = pd.DataFrame({"x": [1.5, 2.5, 3.5], "n": [3, 0, 2], "k": [1, 0, 2], "si
 BINOMIAL = {"trials": "n", "successes": "k"}
 
 
+@pytest.mark.parametrize("block", [1, 2, 2**18])
 @pytest.mark.parametrize("ending", FORMATS)
-def test_binomial_rows_become_one_row_per_trial(tmp_path, ending):
+def test_binomial_rows_become_one_row_per_trial(tmp_path, monkeypatch, ending, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
     table = read(tmp_path / f"a.{ending}", COUNTS, "x", "y", axes=("site",), expand=BINOMIAL)
     assert set(table.columns) == {"x", "site", "y"}
     np.testing.assert_array_equal(table.columns["y"].values, [1, 0, 0, 1, 1])
@@ -127,6 +162,12 @@ def test_binomial_rows_become_one_row_per_trial(tmp_path, ending):
 def test_frequencies_become_rows(tmp_path):
     table = read(tmp_path / "a.csv", COUNTS, "x", expand={"repeat": "n"})
     assert set(table.columns) == {"x"}
+    np.testing.assert_array_equal(table.columns["x"].values, [1.5, 1.5, 1.5, 3.5, 3.5])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "float32"])
+def test_counts_may_be_of_any_type(tmp_path, dtype):
+    table = read(tmp_path / "a.parquet", COUNTS.astype({"n": dtype}), "x", expand={"repeat": "n"})
     np.testing.assert_array_equal(table.columns["x"].values, [1.5, 1.5, 1.5, 3.5, 3.5])
 
 

@@ -5,6 +5,14 @@ import pandas as pd
 import pytest
 from tables import FORMATS, read, refusal
 
+from scalecheck import blocks
+
+
+@pytest.fixture(autouse=True, params=[2, 2**18])
+def rows_at_once(request, monkeypatch):
+    monkeypatch.setattr(blocks, "ROWS", request.param)
+
+
 GAPS = pd.DataFrame(
     {
         "x": [1.0, np.nan, np.inf, 4.0, -np.inf, 6.0],
@@ -70,3 +78,19 @@ def test_nothing_left_is_refused(tmp_path):
     frame = pd.DataFrame({"x": [np.nan, np.inf], "y": 1})
     found = refusal(tmp_path / "a.csv", frame, "x", "y", missing="drop")
     assert found == "no row is left, because each lacks a value"
+
+
+def test_long_identifiers_beside_a_gap_stay_apart(tmp_path):
+    # As floats they would be one.
+    patient = pd.array([2**53, 2**53 + 1, None, 2**53], dtype="Int64")
+    frame = pd.DataFrame({"y": [1, 2, 3, 4], "patient": patient})
+    table = read(tmp_path / "a.parquet", frame, "y", unit="patient", missing="drop")
+    assert table.columns["patient"].labels == (str(2**53), str(2**53 + 1))
+    np.testing.assert_array_equal(table.columns["patient"].values, [0, 1, 0])
+
+
+def test_whole_numbers_beside_a_gap_are_floats_in_whichever_piece_it_was(tmp_path):
+    frame = pd.DataFrame({"y": pd.array([1, 2, 3, 4, None, 6], dtype="Int64")})
+    found = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"].values
+    assert found.dtype == "float64"
+    np.testing.assert_array_equal(found, [1, 2, 3, 4, 6])

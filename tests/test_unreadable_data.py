@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 from tables import PUTTS, read, read_file, refusal, write
 
+from scalecheck import blocks
 from scalecheck.errors import StudyError
 
 
@@ -50,13 +51,30 @@ def test_a_misspelt_column_is_refused_with_what_was_meant(tmp_path, columns, key
     assert refusal(tmp_path / "a.csv", PUTTS, *columns, **keys).startswith(message)
 
 
-@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
-def test_a_text_among_numbers_is_refused_with_its_row(tmp_path, ending):
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
+@pytest.mark.parametrize("block", [1, 2, 2**18])
+def test_a_text_among_numbers_is_refused_with_its_row(tmp_path, monkeypatch, ending, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
     frame = PUTTS.assign(distance=["1", "2.5", "3 ft", "4"])
     assert refusal(tmp_path / f"a.{ending}", frame, "distance") == (
         "column distance, row 3 is '3 ft' where 3 rows hold numbers"
         " (data.categories names columns of labels)"
     )
+
+
+@pytest.mark.parametrize("block", [1, 2**18])
+def test_what_is_refused_first_does_not_depend_on_the_pieces(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
+    # Whatever comes first in the file: nested values, then texts among numbers, then gaps.
+    frame = PUTTS.assign(made=[np.nan, 0, 0, 1], distance=["1", "2", "ft", "4"])
+    columns, path = ("made", "distance"), tmp_path / "a.parquet"
+    assert refusal(path, frame, *columns).startswith("column distance, row 3 is 'ft'")
+    nested = frame.assign(site=[None, None, None, [1, 2]])
+    assert refusal(path, nested, *columns, axes=("site",)) == (
+        "column site must hold numbers or text, row 4 is [1, 2]"
+    )
+    dates = PUTTS.assign(made=[np.nan, 0, 0, 1], day=["2020-01-01", "2020-01-02", "1/2/20", "May"])
+    assert refusal(path, dates, "made", order="day").startswith("column day, row 3 is '1/2/20'")
 
 
 @pytest.mark.parametrize("day", ["1/2/2020", "02.01.2020", "2020-1-5", "January"])

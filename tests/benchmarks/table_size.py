@@ -5,10 +5,10 @@
 
 Writes a random table piece by piece: a text category, a time (the order), two covariates that are no float32 (one
 of them an axis), an outcome of 0 and 1, and a column that the study does not use. Then runs the programs of the
-workflow, each in a process of its own: peak resident size and seconds of the processor are those that the operating system
-counts for it, `read_mb` is what it read by system calls, libraries included. Adds a line per program to
-tests/benchmarks/results/table_size.csv. A table of 1e8 rows takes about 4 GB, its spool 5 and its store 10: all
-is removed at the end.
+workflow, each in a process of its own: peak resident size and seconds of the processor are those that the
+operating system counts for it, `read_mb` is what it read by system calls, libraries included. Adds a line per
+program to tests/benchmarks/results/table_size.csv. A table of 1e8 rows takes 3.3 GB, its
+spool as much and its store 10: all is removed at the end.
 """
 
 import argparse

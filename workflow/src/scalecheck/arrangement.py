@@ -7,7 +7,7 @@ import numpy as np
 
 from scalecheck.blocks import blocks
 from scalecheck.levels import Axis
-from scalecheck.orders import all_rows, arrival_order, random_order
+from scalecheck.orders import all_rows, arrival_order, shuffle
 from scalecheck.plan import Levels, Order
 from scalecheck.sorting import sort_by_code
 from scalecheck.spool import Values, in_memory
@@ -68,7 +68,8 @@ def _units(column: Values | None) -> NDArray | None:
 
 
 def _random(n_rows: int, units: NDArray | None, rng: np.random.Generator) -> Arranged:
-    rows = random_order(all_rows(n_rows), units, rng)
+    rows = all_rows(n_rows)
+    shuffle(rows, units, rng)
     return Arranged("random", rows, _unit_ends(units, rows), None)
 
 
@@ -79,7 +80,7 @@ def _along(
     rows, sizes = _sort_into_levels(axis, values)
     ends, part_ends = np.cumsum(sizes), []
     for start, end in zip(ends - sizes, ends, strict=True):
-        rows[start:end] = random_order(rows[start:end], units, rng)
+        shuffle(rows[start:end], units, rng)
         part_ends.append(_unit_ends(units, rows[start:end]))
     found = [part for part in part_ends if part is not None]
     levels = {
@@ -99,8 +100,8 @@ def _sort_into_levels(axis: Axis, values: Values) -> tuple[NDArray, NDArray]:
         place[part] = found = axis.level_of(values[part]) + 1
         sizes += np.bincount(found, minlength=n_levels + 1)
     rows = all_rows(len(values))
-    ordered = sort_by_code(rows, lambda part: place[part].astype("int64"), n_levels + 1)
-    return ordered[sizes[0] :], sizes[1:]
+    sort_by_code(rows, lambda part: place[part].astype("int64"), n_levels + 1)
+    return rows[sizes[0] :], sizes[1:]
 
 
 def _unit_ends(units: NDArray | None, rows: NDArray) -> NDArray | None:

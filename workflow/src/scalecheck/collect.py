@@ -110,7 +110,7 @@ class Collected:
 
     def keep(self, rows: NDArray) -> None:
         """Keep these rows `(kept,)` of the piece that was looked at last, counted from 0 in it."""
-        if not len(rows):
+        if self.nested is not None or not len(rows):
             return
         if isinstance(self._piece, Coded):
             self._growing.append(self._labels.add(self._piece, rows))

@@ -1,7 +1,7 @@
 """The orders in which fits read the rows of a table: by arrival and at random.
 
 Rows are numbered in 32 bits, and what is done to them is done block by block: an order takes 4 bytes per row, and
-making one not much more than two of them and a column.
+making one hardly more than a second one and a column.
 """
 
 import numpy as np
@@ -28,12 +28,14 @@ def arrival_order(table: Table, settings: DataSettings, seed: int) -> NDArray:
     rows = all_rows(table.n_rows)
     if settings.order or settings.expand:
         rng.shuffle(rows)
-        rows = sort_by_value(_inverse(rows), when)
+        rows = _inverse(rows)
+        sort_by_value(rows, when)
     if settings.unit is None:
         return rows
     units = in_memory(table.columns[settings.unit].values)
     rank = _arrival_of_units(units, when, rng)
-    return sort_by_code(rows, lambda part: rank[units[part]], len(rank))
+    sort_by_code(rows, lambda part: rank[units[part]], len(rank))
+    return rows
 
 
 def _inverse(rows: NDArray) -> NDArray:
@@ -55,22 +57,22 @@ def _arrival_of_units(units: NDArray, when: Values, rng: np.random.Generator) ->
     return rank
 
 
-def random_order(rows: NDArray, units: NDArray | None, rng: np.random.Generator) -> NDArray:
-    """Put rows in a random order, whole units side by side. `(rows,)`.
+def shuffle(rows: NDArray, units: NDArray | None, rng: np.random.Generator) -> None:
+    """Put rows in a random order, in place, whole units side by side.
 
     Parameters
     ----------
     rows
-        `(rows,)` numbers of rows, which are shuffled in place.
+        `(rows,)` numbers of rows.
     units
         `(all rows,)` codes of exchangeable units, if any.
     """
     rng.shuffle(rows)
     if units is None:
-        return rows
+        return
     there = np.zeros(int(units.max()) + 1, bool)
     for part in blocks(len(rows)):
         there[units[rows[part]]] = True
     rank = np.zeros(len(there), "int64")
     rank[there] = rng.permutation(int(there.sum()))
-    return sort_by_code(rows, lambda part: rank[units[part]], len(rank))
+    sort_by_code(rows, lambda part: rank[units[part]], len(rank))

@@ -27,7 +27,8 @@ _STARTS = 4
 
 def first_rows(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> Rows:
     """Read as many rows of a study, in float32, as are looked at together."""
-    return _read(folder, bound, meta, slice(0, min(meta.n_rows, _CHUNK)))
+    rows = slice(0, min(meta.n_rows, _CHUNK))
+    return make_rows(bound, _read(folder, bound, rows), meta.labels)
 
 
 def check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> None:
@@ -108,12 +109,12 @@ def check_rows(
         # The last chunk overlaps the one before, so that all have one shape.
         rows = slice(max(0, min(start, meta.n_rows - size)), meta.n_rows)
         rows = slice(rows.start, rows.start + size)
-        arrays = {
-            name: jnp.asarray(v) for name, v in _read(folder, bound, meta, rows).arrays.items()
-        }
+        values = _read(folder, bound, rows)
+        single = make_rows(bound, values, meta.labels).arrays
+        arrays = {name: jnp.asarray(array) for name, array in single.items()}
         if drawn is None:
             drawn = density.prior_draws(function, latent, arrays, keys)
-        exact = _read(folder, bound, meta, rows, "float64").arrays
+        exact = make_rows(bound, values, meta.labels, precision="float64").arrays
         in_double = _in_float64(at_rows, drawn, exact)
         fine, log_likelihood = at_rows(drawn, arrays)
         in_single = np.asarray(fine), np.asarray(log_likelihood)
@@ -206,13 +207,6 @@ def _compare_precisions(
         )
 
 
-def _read(
-    folder: StudyFolder,
-    bound: model.Model,
-    meta: store.Meta,
-    rows: slice,
-    precision: str = "float32",
-) -> Rows:
-    part = Slice("arrival", rows.start, min(rows.stop, meta.n_rows))
-    values = store.read_rows(folder.data, [part], bound.columns)
-    return make_rows(bound, values, meta.labels, precision=precision)
+def _read(folder: StudyFolder, bound: model.Model, rows: slice) -> dict[str, NDArray]:
+    part = Slice("arrival", rows.start, rows.stop)
+    return store.read_rows(folder.data, [part], bound.columns)

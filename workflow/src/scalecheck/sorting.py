@@ -16,15 +16,15 @@ NDArray = np.ndarray
 _PER_RANGE = 64
 
 
-def sort_by_code(rows: NDArray, code_of: Callable[[NDArray], NDArray], n_codes: int) -> NDArray:
-    """Sort by a whole number below `n_codes`: rows of one number stay as they are. `(rows,)`.
+def sort_by_code(rows: NDArray, code_of: Callable[[NDArray], NDArray], n_codes: int) -> None:
+    """Sort in place by a whole number below `n_codes`: rows of one number stay as they were.
 
     Parameters
     ----------
     rows
         `(rows,)` numbers of rows.
     code_of
-        Gives the number of each of some rows.
+        Gives the number of each of some rows, `(some,)`.
     """
     place = np.zeros(n_codes + 1, "int64")
     for part in blocks.blocks(len(rows)):
@@ -32,9 +32,8 @@ def sort_by_code(rows: NDArray, code_of: Callable[[NDArray], NDArray], n_codes: 
     np.cumsum(place, out=place)
     ordered = np.empty_like(rows)
     for part in blocks.blocks(len(rows)):
-        codes = code_of(rows[part]).astype(
-            np.min_scalar_type(n_codes)
-        )  # two bytes are sorted faster
+        # Two bytes are sorted faster than eight.
+        codes = code_of(rows[part]).astype(np.min_scalar_type(n_codes))
         order = np.argsort(codes, kind="stable")
         codes = codes[order]
         runs = np.flatnonzero(np.diff(codes, prepend=codes[:1] + 1))
@@ -42,39 +41,39 @@ def sort_by_code(rows: NDArray, code_of: Callable[[NDArray], NDArray], n_codes: 
         within = np.arange(len(codes)) - np.repeat(runs, lengths)
         ordered[place[codes] + within] = rows[part][order]
         place[codes[runs]] += lengths
-    return ordered
+    rows[:] = ordered
 
 
-def sort_by_value(rows: NDArray, values: Values) -> NDArray:
-    """Sort by a number: rows of equal numbers stay as they are. `(rows,)`.
+def sort_by_value(rows: NDArray, values: Values) -> None:
+    """Sort in place by a number: rows of equal numbers stay as they were.
 
     The rows are put into ranges of the number first, and each range is sorted by itself.
 
     Parameters
     ----------
     rows
-        A permutation of `0 ... len(values) - 1`.
+        A permutation `(rows,)` of `0 ... len(values) - 1`.
     values
         `(rows,)`, without NaN.
     """
-    if len(values) <= blocks.ROWS:
-        return rows[np.argsort(values[:][rows], kind="stable")]
-    ordered, sizes = _sort_into_ranges(rows, values, _edges(values))
-    whole, ends = in_memory(values), np.cumsum(sizes)
-    for start, end in zip((ends - sizes)[::2], ends[::2], strict=True):  # the others are edges
-        part = ordered[start:end]
+    ends = np.array([0, len(rows)])
+    if len(rows) > blocks.ROWS:
+        ends = _sort_into_ranges(rows, values, _edges(values))
+    whole = in_memory(values)
+    for start, end in zip(ends[::2], ends[1::2], strict=True):  # between them are edges
+        part = rows[start:end]
         part[:] = part[np.argsort(whole[part], kind="stable")]
-    return ordered
 
 
-def _sort_into_ranges(rows: NDArray, values: Values, edges: NDArray) -> tuple[NDArray, NDArray]:
-    """Rows by range of their value `(rows,)`, and how many are in each `(ranges,)`."""
+def _sort_into_ranges(rows: NDArray, values: Values, edges: NDArray) -> NDArray:
+    """Sort rows in place by the range of their value; give where each begins and, after it, ends, `(2 ranges,)`."""
     n_ranges = 2 * len(edges) + 1
     sizes, ranges = np.zeros(n_ranges, "int64"), np.empty(len(values), np.min_scalar_type(n_ranges))
     for part in blocks.blocks(len(values)):
         ranges[part] = found = _range_of(values[part], edges)
         sizes += np.bincount(found, minlength=n_ranges)
-    return sort_by_code(rows, lambda part: ranges[part].astype("int64"), n_ranges), sizes
+    sort_by_code(rows, lambda part: ranges[part].astype("int64"), n_ranges)
+    return np.append(0, np.cumsum(sizes))
 
 
 def _edges(values: Values) -> NDArray:
