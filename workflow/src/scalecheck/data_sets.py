@@ -79,7 +79,8 @@ def _reader(columns: Mapping[str, Column], arranged: Mapping[str, Arranged]) -> 
         rows = np.concatenate([arranged[s.order].rows[s.start : s.stop] for s in slices])
         known = {store.OBSERVATION: rows, store.FILE_ROW: rows + 1}
         return {
-            name: known[name] if name in known else columns[name].values[rows] for name in names
+            name: known[name] if name in known else np.asarray(columns[name].values)[rows]
+            for name in names
         }
 
     return read

@@ -76,33 +76,35 @@ class Growing:
 
     def append(self, values: NDArray) -> None:
         """Add values `(rows,)`; those before become floats where the new ones are."""
-        self._widen(values.dtype)
+        dtype = self._widen(values.dtype)
         with self._path.open("ab", buffering=0) as file:
-            _write(file.fileno(), values.astype(self._dtype, copy=False))
+            _write(file.fileno(), values.astype(dtype, copy=False))
         self._n_rows += len(values)
 
     def end(self, dtype: np.dtype | None = None) -> Spooled:
         """Give the values that were appended, as wide as `dtype` at least."""
-        self._widen(dtype or self._dtype or np.dtype("float64"))
-        return Spooled(self._path, self._dtype, self._n_rows)
+        wider = self._widen(dtype or self._dtype or np.dtype("float64"))
+        return Spooled(self._path, wider, self._n_rows)
 
     def recode(self, codes: NDArray) -> None:
         """Put `codes[value]` in the place of each value; codes `(values,)`."""
         if (codes != np.arange(len(codes))).any():
-            self._rewrite(lambda part: codes[part])
+            self._rewrite(self.end(), lambda part: codes[part])
 
-    def _widen(self, dtype: np.dtype) -> None:
-        wider = dtype if self._dtype is None else np.promote_types(self._dtype, dtype)
-        if self._dtype not in (None, wider):
-            self._rewrite(lambda part: part.astype(wider))
+    def _widen(self, dtype: np.dtype) -> np.dtype:
+        before = self._dtype or dtype
+        wider = np.promote_types(before, dtype)
+        if before != wider:
+            written = Spooled(self._path, before, self._n_rows)
+            self._rewrite(written, lambda part: part.astype(wider))
         self._dtype = wider
+        return wider
 
-    def _rewrite(self, change: Callable[[NDArray], NDArray]) -> None:
-        before = Spooled(self._path, self._dtype, self._n_rows)
+    def _rewrite(self, written: Spooled, change: Callable[[NDArray], NDArray]) -> None:
         path = self._path.with_suffix(".changed")
         with path.open("wb", buffering=0) as file:
-            for rows in blocks(len(before)):
-                _write(file.fileno(), change(before[rows]))
+            for rows in blocks(len(written)):
+                _write(file.fileno(), change(written[rows]))
         path.replace(self._path)
 
 

@@ -3,7 +3,7 @@
 import json
 import urllib.parse
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,30 +122,29 @@ def _write_order(
     group, rows = file.createGroup(_group(arranged.order)), arranged.rows
     group.createDimension("row", len(rows))
     for name, values in columns.items():
-        # One column at a time is in memory: rows are taken from all over it.
-        whole = in_memory(values, dtypes[name])
-        _write_column(group, name, whole.dtype, rows, lambda part, whole=whole: whole[part])
-    n_rows = len(next(iter(columns.values())))
-    _write_column(group, OBSERVATION, _smallest(0, n_rows - 1), rows, lambda part: part)
+        _write_column(group, name, values, dtypes[name], rows)
+    n_rows = len(columns[FILE_ROW])
+    observation = _variable(group, OBSERVATION, _smallest(0, n_rows - 1))
+    for part in blocks(len(rows)):
+        observation[part] = rows[part]
     if arranged.unit_ends is not None:
         group.createDimension("unit", len(arranged.unit_ends))
         group.createVariable("__unit_end", "i8", ("unit",))[:] = arranged.unit_ends
 
 
 def _write_column(
-    group: netCDF4.Group,
-    name: str,
-    dtype: np.dtype,
-    rows: NDArray,
-    take: Callable[[NDArray], NDArray],
+    group: netCDF4.Group, name: str, values: Values, dtype: np.dtype, rows: NDArray
 ) -> None:
+    """One column at a time is in memory, because rows are taken from all over it."""
+    whole, variable = in_memory(values, dtype), _variable(group, name, dtype)
+    for part in blocks(len(rows)):
+        variable[part] = whole[rows[part]]
+
+
+def _variable(group: netCDF4.Group, name: str, dtype: np.dtype) -> netCDF4.Variable:
     # Without chunks rows follow one another in the file, so that a slice is one read; and whatever is written
     # needs no filling before.
-    variable = group.createVariable(
-        _escape(name), dtype, ("row",), contiguous=True, fill_value=False
-    )
-    for part in blocks(len(rows)):
-        variable[part] = take(rows[part])
+    return group.createVariable(_escape(name), dtype, ("row",), contiguous=True, fill_value=False)
 
 
 def _escape(column: str) -> str:
