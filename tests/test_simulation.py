@@ -10,10 +10,10 @@ from test_fit import ROW_LATENTS
 from test_no_parameters import KNOWN
 
 from scalecheck import records, simulated_fits, simulation, store
-from scalecheck.data import Column
 from scalecheck.data_sets import DataSet, from_table
 from scalecheck.evidence import open_likelihood
 from scalecheck.results import read_study
+from scalecheck.table import Column
 
 KINDS = ("subset", "axis", "increment")
 

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from scalecheck import configuration, plan, prepare, records, store
-from scalecheck.data import Column, Table
-from scalecheck.orders import arrival_order, cut_axis
+from scalecheck.levels import cut_axis
 from scalecheck.plan import Slice
 from scalecheck.study import DataSettings
+from scalecheck.table import Column, Table
 
 MODEL = """
 def model(x, y=None, site=None, patient=None, n_patient=1):
@@ -241,7 +241,7 @@ def plain(**columns):
 def write(path, table, *axes, seed=1):
     cut = {name: cut_axis(table, name, 4) for name in axes}
     settings = DataSettings("data.csv", "y", None, None, None, (), (), "error")
-    return store.write(path, table, cut, arrival_order(table, settings, seed), None, seed)
+    return store.write(path, table, settings, cut, seed)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ import scalecheck
 from scalecheck import configuration, model, simulation, verdict
 from scalecheck.checks import effort
 from scalecheck.checks.moments import Prior
-from scalecheck.data import Column
 from scalecheck.data_sets import from_table
 from scalecheck.examine.costs import effort_of
 from scalecheck.likelihood import Likelihood
 from scalecheck.simulation import Outcome
 from scalecheck.study import Study
+from scalecheck.table import Column
 from scalecheck.verdict import FAMILIES, Judged
 
 MODELS = Path(__file__).parent / "models.py"

@@ -1,80 +1,117 @@
-"""All orders of a table at once: which row stands where, and where whole units end."""
+"""All orders of a table, one after the other: which row stands where, and where whole units end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from scalecheck.orders import Axis, random_order
+from scalecheck.blocks import blocks
+from scalecheck.levels import Axis
+from scalecheck.orders import all_rows, arrival_order, shuffle
 from scalecheck.plan import Levels, Order
+from scalecheck.sorting import sort_by_code
+from scalecheck.spool import Values, in_memory
+from scalecheck.study import DataSettings
+from scalecheck.table import Table
 
 NDArray = np.ndarray
 
 
-class Arrangement(NamedTuple):
-    """A table in every order in which fits read it.
+class Arranged(NamedTuple):
+    """A table in one of the orders in which fits read it.
 
     Attributes
     ----------
+    order
+        `arrival`, `random` or `axis/<name>`.
     rows
-        By order (`arrival`, `random`, `axis/<name>`): numbers of the table's rows.
+        `(rows,)` numbers of the table's rows.
     unit_ends
-        By order: `(units,)` rows up to the end of each unit; None where rows are exchangeable.
-    axes
-        By axis: labels, rows and units of its levels, which follow one another in its order.
+        `(units,)` rows up to the end of each unit; None where rows are exchangeable.
+    levels
+        Of an axis: labels, rows and units of its levels, which follow one another; else None.
     """
 
-    rows: dict[str, NDArray]
-    unit_ends: dict[str, NDArray | None]
-    axes: dict[str, dict[str, list[Any]]]
+    order: str
+    rows: NDArray
+    unit_ends: NDArray | None
+    levels: dict[str, list[Any]] | None
 
 
 def arrange(
-    n_rows: int, units: NDArray | None, axes: Mapping[str, Axis], arrival: NDArray, seed: int
-) -> Arrangement:
-    """Put a table into all its orders.
+    table: Table, settings: DataSettings, axes: Mapping[str, Axis], seed: int
+) -> Iterator[Arranged]:
+    """Put a table into its orders, of which only one needs to be kept at a time.
 
     Parameters
     ----------
-    units
-        `(rows,)` codes of exchangeable units, if any.
+    settings
+        The section `data` of the study.
     axes
         How each axis is cut.
-    arrival
-        `(rows,)` the order of arrival.
     seed
-        Determines the random orders.
+        Determines what is random in them.
     """
-    rows = {
-        "arrival": arrival,
-        "random": random_order(units, n_rows, np.random.default_rng([seed, 2])),
-    }
-    ends = {name: _unit_ends(units, order) for name, order in rows.items()}
-    levels: dict[str, dict[str, list[Any]]] = {}
+    column = table.columns[settings.unit].values if settings.unit else None
+    arrival = arrival_order(table, settings, seed)
+    yield Arranged("arrival", arrival, _unit_ends(_units(column), arrival), None)
+    del arrival
+    yield _random(table.n_rows, _units(column), np.random.default_rng([seed, 2]))
     for number, (name, axis) in enumerate(axes.items()):
         rng = np.random.default_rng([seed, 3, number])
-        parts = [_level_rows(axis, level, units, rng) for level in range(len(axis.labels))]
-        part_ends = [end for part in parts if (end := _unit_ends(units, part)) is not None]
-        rows[f"axis/{name}"] = np.concatenate(parts)
-        ends[f"axis/{name}"] = np.concatenate(part_ends) if part_ends else None
-        levels[name] = {
-            "labels": list(axis.labels),
-            "rows": [len(part) for part in parts],
-            "units": [len(end) for end in part_ends],
-        }
-    return Arrangement(rows, ends, levels)
+        yield _along(name, axis, table.columns[name].values, _units(column), rng)
 
 
-def _level_rows(axis: Axis, level: int, units: NDArray | None, rng: np.random.Generator) -> NDArray:
-    rows = np.flatnonzero(axis.level == level)
-    return rows[random_order(None if units is None else units[rows], len(rows), rng)]
+def _units(column: Values | None) -> NDArray | None:
+    """Read the units anew for every order: while one is written they would be held for nothing."""
+    return None if column is None else in_memory(column)
+
+
+def _random(n_rows: int, units: NDArray | None, rng: np.random.Generator) -> Arranged:
+    rows = all_rows(n_rows)
+    shuffle(rows, units, rng)
+    return Arranged("random", rows, _unit_ends(units, rows), None)
+
+
+def _along(
+    name: str, axis: Axis, values: Values, units: NDArray | None, rng: np.random.Generator
+) -> Arranged:
+    """Level by level, at random within each."""
+    rows, sizes = _sort_into_levels(axis, values)
+    ends, part_ends = np.cumsum(sizes), []
+    for start, end in zip(ends - sizes, ends, strict=True):
+        shuffle(rows[start:end], units, rng)
+        part_ends.append(_unit_ends(units, rows[start:end]))
+    found = [part for part in part_ends if part is not None]
+    levels = {
+        "labels": list(axis.labels),
+        "rows": sizes.tolist(),
+        "units": [len(part) for part in found],
+    }
+    return Arranged(f"axis/{name}", rows, np.concatenate(found) if found else None, levels)
+
+
+def _sort_into_levels(axis: Axis, values: Values) -> tuple[NDArray, NDArray]:
+    """Rows of each level one after the other `(rows,)`, and how many it has `(levels,)`."""
+    n_levels = len(axis.labels)
+    # Rows without a level come first.
+    place, sizes = np.empty(len(values), np.min_scalar_type(n_levels)), np.zeros(n_levels + 1, int)
+    for part in blocks(len(values)):
+        place[part] = found = axis.level_of(values[part]) + 1
+        sizes += np.bincount(found, minlength=n_levels + 1)
+    rows = all_rows(len(values))
+    sort_by_code(rows, lambda part: place[part].astype("int64"), n_levels + 1)
+    return rows[sizes[0] :], sizes[1:]
 
 
 def _unit_ends(units: NDArray | None, rows: NDArray) -> NDArray | None:
     if units is None:
         return None
-    changes = np.flatnonzero(np.diff(units[rows]))
-    return np.append(changes + 1, len(rows))
+    changes = [
+        part.start + 1 + np.flatnonzero(np.diff(units[rows[part.start : part.stop + 1]]))
+        for part in blocks(len(rows))
+    ]
+    return np.append(np.concatenate(changes), len(rows))
 
 
 def plan_orders(
@@ -88,9 +125,9 @@ def plan_orders(
     Parameters
     ----------
     unit_ends
-        By order, `(units,)` or None, as in `Arrangement`.
+        By order, `(units,)` or None, as in `Arranged`.
     axes
-        As in `Arrangement`.
+        Levels by axis, as in `Arranged`.
     file
         The table, for messages.
     """

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalecheck import orders, plan, store
-from scalecheck.arrangement import Arrangement, arrange, plan_orders
-from scalecheck.data import Column, Table
+from scalecheck import plan, store
+from scalecheck.arrangement import Arranged, arrange, plan_orders
 from scalecheck.evidence import Read
+from scalecheck.levels import cut_axis
 from scalecheck.plan import PlannedFit, Slice
 from scalecheck.study import Study
+from scalecheck.table import Column, Table
 
 NDArray = np.ndarray
 
@@ -59,28 +60,27 @@ def from_table(
     """
     n_rows = len(next(iter(columns.values())).values)
     table = Table("the simulated table", columns, np.arange(1, n_rows + 1), {})
-    axes = {
-        name: orders.cut_axis(table, name, settings.subsets.levels) for name in settings.data.axes
-    }
-    arrival = orders.arrival_order(table, settings.data, seed)
-    unit = settings.data.unit
-    arranged = arrange(n_rows, columns[unit].values if unit else None, axes, arrival, seed)
+    axes = {name: cut_axis(table, name, settings.subsets.levels) for name in settings.data.axes}
+    arranged = {part.order: part for part in arrange(table, settings.data, axes, seed)}
+    ends = {order: part.unit_ends for order, part in arranged.items()}
+    levels = {name: arranged[f"axis/{name}"].levels or {} for name in axes}
     planned = plan.make_plan(
-        *plan_orders(n_rows, arranged.unit_ends, arranged.axes, table.file),
+        *plan_orders(n_rows, ends, levels, table.file),
         settings.subsets,
         settings.increments,
     )
     return DataSet(tuple(planned), kinds, _reader(columns, arranged), seed)
 
 
-def _reader(columns: Mapping[str, Column], arranged: Arrangement) -> Read:
+def _reader(columns: Mapping[str, Column], arranged: Mapping[str, Arranged]) -> Read:
     """Read columns of a table in memory as `store.read_rows` reads them."""
 
     def read(slices: Sequence[Slice], names: Sequence[str]) -> dict[str, NDArray]:
-        rows = np.concatenate([arranged.rows[s.order][s.start : s.stop] for s in slices])
+        rows = np.concatenate([arranged[s.order].rows[s.start : s.stop] for s in slices])
         known = {store.OBSERVATION: rows, store.FILE_ROW: rows + 1}
         return {
-            name: known[name] if name in known else columns[name].values[rows] for name in names
+            name: known[name] if name in known else np.asarray(columns[name].values)[rows]
+            for name in names
         }
 
     return read

@@ -1,30 +1,60 @@
-"""Read a table from a file, by its ending."""
+"""Open a table by the ending of its file, and read it in pieces."""
 
+import contextlib
 import gzip
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from scalecheck import blocks
 from scalecheck.errors import StudyError
 
 
-def read_frame(file: str) -> pd.DataFrame:
-    """Read a file by its ending.
+class Source(NamedTuple):
+    """A table that is open.
+
+    Attributes
+    ----------
+    names
+        Of its columns.
+    n_rows
+        Rows.
+    pieces
+        `names -> frames`: these columns, some rows at a time.
+    """
+
+    names: list[str]
+    n_rows: int
+    pieces: Callable[[Sequence[str]], Iterator[pd.DataFrame]]
+
+
+@contextlib.contextmanager
+def open_table(file: str) -> Iterator[Source]:
+    """Open a file by its ending.
 
     Raises
     ------
     StudyError
         When it cannot be read, is empty, or names a column twice.
     """
-    name = file.lower()
+    opener = next((_OPENERS[end] for end in _OPENERS if file.lower().endswith(end)), None)
+    if opener is None:
+        raise StudyError(f"{file}: data.file must end in .csv, .csv.gz, .parquet or .nc")
+    with contextlib.ExitStack() as stack:
+        with _reading(file):
+            source = stack.enter_context(opener(file))
+        if not source.n_rows or not source.names:
+            raise StudyError(f"{file}: the table has no rows")
+        _refuse_twice(file, source.names)
+        yield source._replace(pieces=lambda names: _read_pieces(file, source.pieces(names)))
+
+
+@contextlib.contextmanager
+def _reading(file: str) -> Iterator[None]:
     try:
-        if name.endswith((".csv", ".csv.gz")):
-            frame = _read_csv(file)
-        elif name.endswith(".parquet"):
-            frame = _read_parquet(file)
-        elif name.endswith(".nc"):
-            frame = _read_netcdf(file)
-        else:
-            raise StudyError(f"{file}: data.file must end in .csv, .csv.gz, .parquet or .nc")
+        yield
     except StudyError:
         raise
     except Exception as error:
@@ -32,13 +62,25 @@ def read_frame(file: str) -> pd.DataFrame:
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = words.splitlines()[0]
         raise StudyError(f"{file}: cannot be read: {reason}") from None
-    if frame.empty:
-        raise StudyError(f"{file}: the table has no rows")
-    frame = frame.rename(columns=str)
-    for column in frame.columns[frame.columns.duplicated()]:
-        raise StudyError(f"{file}: the column {column} is given twice")
-    return frame
 
+
+def _read_pieces(file: str, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Read on under the errors of the file, which those of whoever takes the pieces are not."""
+    while True:
+        with _reading(file):
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
+def _refuse_twice(file: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"{file}: the column {name} is given twice")
+
+
+# ---- text
 
 # What a file begins with that is no UTF-8 text, whatever its name says.
 _NO_CSV = {
@@ -63,41 +105,114 @@ def _refuse_other_encodings(file: str) -> None:
                 ) from None
 
 
-def _read_csv(file: str) -> pd.DataFrame:
+@contextlib.contextmanager
+def _open_csv(file: str) -> Iterator[Source]:
+    # Read whole: what kind of values a column of text holds is known at its last row.
     try:
-        return _parse_csv(file)
+        frame = _parse_csv(file).rename(columns=str)
     except UnicodeDecodeError:
         _refuse_other_encodings(file)
         raise
+
+    def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
+        for rows in blocks.blocks(len(frame)):
+            yield frame[[*names]].iloc[rows].reset_index(drop=True)
+
+    yield Source([*frame.columns], len(frame), pieces)
 
 
 def _parse_csv(file: str) -> pd.DataFrame:
     # Two lines: a row with more fields than the header has names would shift all columns by one.
     header = pd.read_csv(file, header=None, nrows=2, dtype=str).iloc[0].dropna()
-    for column in header[header.duplicated()]:
-        raise StudyError(f"{file}: the column {column} is given twice")
+    _refuse_twice(file, [*header])
     return pd.read_csv(file, low_memory=False)
 
 
-def _read_parquet(file: str) -> pd.DataFrame:
-    from pyarrow import parquet  # here, because only this format needs it
+# ---- Parquet
 
-    names = parquet.read_schema(file).names
-    for column in sorted({name for name in names if names.count(name) > 1}):
-        raise StudyError(f"{file}: the column {column} is given twice")
-    frame = pd.read_parquet(file)
-    # What was an index when the file was written is a column to us.
+
+@contextlib.contextmanager
+def _open_parquet(file: str) -> Iterator[Source]:
+    import pyarrow as pa  # here, because only this format needs it
+    from pyarrow import parquet
+
+    # Not buffered ahead: that would hold whole row groups, which have as many rows as the writer liked.
+    with parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20) as opened:
+        schema = opened.schema_arrow
+        _refuse_twice(file, sorted(schema.names))
+        # What was an index when the file was written is a column to us.
+        index, count = _index_of(schema)
+        own = _flat(schema.empty_table().to_pandas())
+
+        def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
+            wanted = {*names, *index} if set(names) - set(schema.names) else set(names)
+            fields, start = [field for field in schema.names if field in wanted], 0
+            for batch in opened.iter_batches(blocks.ROWS, columns=fields):
+                part = pa.Table.from_batches([batch])
+                frame = _flat(part.to_pandas(types_mapper=_whole_numbers(pa).get))
+                for name, numbers in count.items():
+                    frame[name] = np.asarray(numbers[start : start + len(frame)])
+                start += len(frame)
+                yield frame[[*names]]
+
+        yield Source([*count, *own.columns], opened.metadata.num_rows, pieces)
+
+
+def _whole_numbers(pa: Any) -> dict[Any, Any]:
+    """Types that hold a gap among whole numbers: as floats, long identifiers would run into one another."""
+    names = [f"{sign}{bits}" for sign in ("Int", "UInt") for bits in (8, 16, 32, 64)]
+    return {getattr(pa, name.lower())(): pd.api.types.pandas_dtype(name) for name in names}
+
+
+def _index_of(schema: Any) -> tuple[list[str], dict[str, range]]:
+    """Fields of what was an index, and those of its columns that only count, by name."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    counts = [part for part in index if isinstance(part, dict) and part["name"] is not None]
+    return [field for field in index if isinstance(field, str)], {
+        str(part["name"]): range(part["start"], part["stop"], part["step"]) for part in counts
+    }
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
     indexed = any(name is not None for name in frame.index.names)
-    return frame.reset_index(drop=not indexed)
+    return frame.reset_index(drop=not indexed).rename(columns=str)
 
 
-def _read_netcdf(file: str) -> pd.DataFrame:
+# ---- netCDF
+
+
+@contextlib.contextmanager
+def _open_netcdf(file: str) -> Iterator[Source]:
     import xarray as xr  # here, because only this format needs it
 
-    # By the name of its reader: others that happen to be installed are not asked.
-    with xr.open_dataset(file, engine="netcdf4") as dataset:
-        if len(dataset.dims) != 1:
-            dims = ", ".join(map(str, dataset.dims)) or "none"
+    # By the name of its reader: others that happen to be installed are not asked. Without indexes, for which
+    # whole columns would be read.
+    with xr.open_dataset(
+        file, engine="netcdf4", cache=False, create_default_indexes=False
+    ) as dataset:
+        if len(dataset.sizes) != 1:
+            dims = ", ".join(map(str, dataset.sizes)) or "none"
             raise StudyError(f"{file}: must be a Dataset with one dimension, got {dims}")
-        text = {name: part.astype(str) for name, part in dataset.items() if part.dtype.kind == "S"}
-        return dataset.assign(text).to_dataframe().reset_index()
+        ((dim, n_rows),) = dataset.sizes.items()
+
+        def column(name: str, rows: slice) -> np.ndarray:
+            if name == dim and dim not in dataset.variables:
+                return np.arange(rows.start, rows.stop)
+            values = dataset.variables[name]
+            found = values.isel({dim: rows} if values.dims else {}).values
+            found = found.astype(str) if found.dtype.kind == "S" else found
+            return np.broadcast_to(found, rows.stop - rows.start)
+
+        def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
+            for rows in blocks.blocks(n_rows):
+                yield pd.DataFrame({name: column(name, rows) for name in names})
+
+        yield Source([str(name) for name in {dim: None, **dataset.variables}], n_rows, pieces)
+
+
+_OPENERS = {
+    ".csv": _open_csv,
+    ".csv.gz": _open_csv,
+    ".parquet": _open_parquet,
+    ".nc": _open_netcdf,
+}

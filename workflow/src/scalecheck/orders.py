@@ -1,130 +1,78 @@
-"""The orders in which fits read the rows of a table: by arrival, at random, along an axis."""
+"""The orders in which fits read the rows of a table: by arrival and at random.
 
-from typing import TYPE_CHECKING, NamedTuple
+Rows are numbered in 32 bits, and what is done to them is done block by block: an order takes 4 bytes per row, and
+making one hardly more than a second one and a column.
+"""
 
 import numpy as np
 
-from scalecheck.errors import StudyError
+from scalecheck.blocks import blocks
+from scalecheck.sorting import sort_by_code, sort_by_value
+from scalecheck.spool import Values, in_memory
 from scalecheck.study import DataSettings
-
-if TYPE_CHECKING:  # pandas, which reads tables, would cost every fit a second
-    from scalecheck.data import Table
+from scalecheck.table import Table
 
 NDArray = np.ndarray
 
 
-class Axis(NamedTuple):
-    """An axis cut into levels.
-
-    Attributes
-    ----------
-    labels
-        One per level.
-    level
-        `(rows,)` level of each row; -1 where it belongs to none.
-    """
-
-    labels: tuple[str, ...]
-    level: NDArray
+def all_rows(n_rows: int) -> NDArray:
+    """Numbers of the rows of a table. `(rows,)`."""
+    return np.arange(n_rows, dtype="uint32")
 
 
-def cut_axis(table: "Table", name: str, levels: int) -> Axis:
-    """Cut a column into its most frequent categories, or quantile bins of a number.
-
-    Raises
-    ------
-    StudyError
-        When the column is constant, or no two rows are alike in it, so that it cannot be an axis.
-    """
-    column = table.columns[name]
-    if column.labels is not None:
-        sizes = np.bincount(column.values, minlength=len(column.labels))
-        if (sizes > 0).sum() < 2:
-            raise _constant(table, name)
-        if sizes.max() < 2:
-            raise StudyError(
-                f"{table.file}: column {name} has a label of its own in every row and cannot be one of data.axes"
-            )
-        # The most frequent, listed in the order of their labels.
-        chosen = np.sort(np.argsort(-sizes, kind="stable")[: min(levels, int((sizes > 0).sum()))])
-        level = np.full(len(column.labels), -1)
-        level[chosen] = np.arange(len(chosen))
-        return Axis(tuple(column.labels[code] for code in chosen), level[column.values])
-    distinct = np.unique(column.values)
-    if len(distinct) < 2:
-        raise _constant(table, name)
-    if len(distinct) <= levels:
-        return Axis(_labels(distinct, distinct), np.searchsorted(distinct, column.values))
-    inner = np.quantile(column.values, np.arange(1, levels) / levels, method="inverted_cdf")
-    # A value with much mass can be several quantiles at once: then there are fewer bins. The last
-    # value closes the last bin, so it is no inner edge.
-    inner = np.unique(inner[inner < distinct[-1]])
-    if not len(inner):  # the last value has nearly all the mass
-        inner = distinct[-2:-1]
-    level = np.searchsorted(inner, column.values, side="left")
-    first = np.flatnonzero(np.diff(np.searchsorted(inner, distinct, side="left"), prepend=-1))
-    last = np.append(first[1:] - 1, len(distinct) - 1)
-    return Axis(_labels(distinct[first], distinct[last]), level)
-
-
-def _labels(low: NDArray, high: NDArray) -> tuple[str, ...]:
-    """First and last value of each level, with as few digits as tell the levels apart."""
-    ends = list(zip(low.tolist(), high.tolist(), strict=True))
-    if low.dtype.kind != "f":
-        return tuple(f"{a}" if a == b else f"{a} to {b}" for a, b in ends)
-    labels: tuple[str, ...] = ()
-    for digits in (4, 6, 10, 17):
-        labels = tuple(_range(a, b, digits) for a, b in ends)
-        if len(set(labels)) == len(labels):
-            break
-    return labels
-
-
-def _range(low: float, high: float, digits: int) -> str:
-    """Both ends with so many digits, or with all they have where they would read the same."""
-    if low == high:
-        return f"{low:.{digits}g}"
-    written = f"{low:.{digits}g}", f"{high:.{digits}g}"
-    return " to ".join(written if written[0] != written[1] else (repr(low), repr(high)))
-
-
-def _constant(table: "Table", name: str) -> StudyError:
-    column = table.columns[name]
-    value = column.labels[column.values[0]] if column.labels else f"{column.values[0]:g}"
-    return StudyError(
-        f"{table.file}: column {name} is {value} in every row and cannot be one of data.axes"
-    )
-
-
-def arrival_order(table: "Table", settings: DataSettings, seed: int) -> NDArray:
+def arrival_order(table: Table, settings: DataSettings, seed: int) -> NDArray:
     """Rows by arrival, ties shuffled, units whole: a unit arrives with its first row. `(rows,)`."""
     rng = np.random.default_rng([seed, 1])
-    if settings.order is None:
-        # Expanded rows have no order inside the aggregated row they come from.
-        when = table.row
-    else:
-        when = table.columns[settings.order].values
-    tie = (
-        rng.permutation(table.n_rows)
-        if settings.order or settings.expand
-        else np.arange(table.n_rows)
-    )
+    # Expanded rows have no order inside the aggregated row they come from.
+    when = table.row if settings.order is None else table.columns[settings.order].values
+    rows = all_rows(table.n_rows)
+    if settings.order or settings.expand:
+        rng.shuffle(rows)
+        rows = _inverse(rows)
+        sort_by_value(rows, when)
     if settings.unit is None:
-        return np.lexsort((tie, when))
-    unit = table.columns[settings.unit].values
-    n_units = int(unit.max()) + 1
-    rank = np.unique(when, return_inverse=True)[1]
-    first = np.full(n_units, np.iinfo("int64").max)
-    np.minimum.at(first, unit, rank)
-    unit_tie = rng.permutation(n_units)
-    return np.lexsort((tie, when, unit_tie[unit], first[unit]))
+        return rows
+    units = in_memory(table.columns[settings.unit].values)
+    rank = _arrival_of_units(units, when, rng)
+    sort_by_code(rows, lambda part: rank[units[part]], len(rank))
+    return rows
 
 
-def random_order(unit: NDArray | None, n_rows: int, rng: np.random.Generator) -> NDArray:
-    """Rows at random, whole units side by side. `(rows,)`."""
-    shuffled = rng.permutation(n_rows)
-    if unit is None:
-        return shuffled
-    _, code = np.unique(unit, return_inverse=True)
-    unit_rank = rng.permutation(int(code.max()) + 1)
-    return shuffled[np.argsort(unit_rank[code[shuffled]], kind="stable")]
+def _inverse(rows: NDArray) -> NDArray:
+    """Where each row stands in a permutation. `(rows,)`."""
+    place = np.empty_like(rows)
+    for part in blocks(len(rows)):
+        place[rows[part]] = np.arange(part.start, part.stop)
+    return place
+
+
+def _arrival_of_units(units: NDArray, when: Values, rng: np.random.Generator) -> NDArray:
+    """Which unit arrives first, by its first row, ties shuffled. `(units,)`."""
+    last = np.inf if when.dtype.kind == "f" else np.iinfo(when.dtype).max
+    first = np.full(int(units.max()) + 1, last, when.dtype)
+    for part in blocks(len(units)):
+        np.minimum.at(first, units[part], when[part])
+    rank = np.empty(len(first), "int64")
+    rank[np.lexsort((rng.permutation(len(first)), first))] = np.arange(len(first))
+    return rank
+
+
+def shuffle(rows: NDArray, units: NDArray | None, rng: np.random.Generator) -> None:
+    """Put rows in a random order, in place, whole units side by side.
+
+    Parameters
+    ----------
+    rows
+        `(rows,)` numbers of rows.
+    units
+        `(all rows,)` codes of exchangeable units, if any.
+    """
+    rng.shuffle(rows)
+    if units is None:
+        return
+    there = np.zeros(int(units.max()) + 1, bool)
+    for part in blocks(len(rows)):
+        there[units[rows[part]]] = True
+    rank = np.zeros(len(there), "int64")
+    rank[there] = rng.permutation(int(there.sum()))
+    sort_by_code(rows, lambda part: rank[units[part]], len(rank))

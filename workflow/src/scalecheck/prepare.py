@@ -1,10 +1,12 @@
 """From the file of a study to its store."""
 
-from scalecheck import data, orders, store
+from scalecheck import data, store
 from scalecheck.errors import StudyError
+from scalecheck.levels import cut_axis
 from scalecheck.model import parameters_of, refuse_unknown
 from scalecheck.names import slug
 from scalecheck.records import StudyFolder
+from scalecheck.spool import spooling
 from scalecheck.study import DataSettings, ModelSettings
 
 _OUTCOME = "data.outcome names"
@@ -33,10 +35,10 @@ def prepare(
         )
     named, possible = columns_of(settings, model)
     _refuse_outcome(settings, named)
-    table = data.read_table(settings, named, possible)
-    axes = {name: orders.cut_axis(table, name, levels) for name in settings.axes}
-    arrival = orders.arrival_order(table, settings, seed)
-    return store.write(folder.data, table, axes, arrival, settings.unit, seed)
+    with spooling(folder.spool) as spool:
+        table = data.read_table(settings, named, possible, spool)
+        axes = {name: cut_axis(table, name, levels) for name in settings.axes}
+        return store.write(folder.data, table, settings, axes, seed)
 
 
 def _refuse_outcome(settings: DataSettings, named: dict[str, str]) -> None:

@@ -46,6 +46,11 @@ class StudyFolder:
         return self.path / "data.nc"
 
     @property
+    def spool(self) -> Path:
+        """Columns of the table while `data` is made of them."""
+        return self.path / ".spool"
+
+    @property
     def model(self) -> Path:
         """What `check_study` learned about the model on these data."""
         return self.path / "model.json"

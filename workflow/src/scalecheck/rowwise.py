@@ -9,6 +9,7 @@ import numpy as np
 from numpyro import handlers
 
 from scalecheck import density, model, sites, store
+from scalecheck.blocks import blocks
 from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
 from scalecheck.plan import Slice
@@ -26,7 +27,8 @@ _STARTS = 4
 
 def first_rows(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> Rows:
     """Read as many rows of a study, in float32, as are looked at together."""
-    return _read(folder, bound, meta, slice(0, min(meta.n_rows, _CHUNK)))
+    rows = slice(0, min(meta.n_rows, _CHUNK))
+    return make_rows(bound, _read(folder, bound, rows), meta.labels)
 
 
 def check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> None:
@@ -37,11 +39,17 @@ def check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> 
     StudyError
         Names the file and the column.
     """
-    whole = [Slice("arrival", 0, meta.n_rows)]
     for column in bound.columns:
-        if meta.labels[column] is not None:
-            continue
-        values = store.read_rows(folder.data, whole, [column])[column].astype("float64")
+        if meta.labels[column] is None:
+            _check_column(folder, meta, column)
+
+
+def _check_column(folder: StudyFolder, meta: store.Meta, column: str) -> None:
+    # Moments block by block: a mean, and sums of squares about it (Chan, Golub and LeVeque, 1983).
+    count, mean, squares, lost_squares = 0, 0.0, 0.0, 0.0
+    for rows in blocks(meta.n_rows):
+        part = [Slice("arrival", rows.start, rows.stop)]
+        values = store.read_rows(folder.data, part, [column])[column].astype("float64")
         with np.errstate(over="ignore"):
             rounded = values.astype("float32")
         if np.isinf(rounded).any():
@@ -50,13 +58,18 @@ def check_columns(folder: StudyFolder, bound: model.Model, meta: store.Meta) -> 
                 f"{meta.file}: column {column} holds {values[row]:g}, too large for sampler.precision float32:"
                 " rescale it, or use float64"
             )
-        lost, spread = np.sqrt(np.mean((rounded - values) ** 2)), values.std()
-        if lost > _COARSEST * spread > 0:
-            raise StudyError(
-                f"{meta.file}: column {column} loses its precision in float32: rounding moves its values by"
-                f" {lost:.2g}, their standard deviation is {spread:.2g}: subtract {values.mean():.6g}, or use"
-                " sampler.precision float64"
-            )
+        apart, before = values.mean() - mean, count
+        count += len(values)
+        mean += apart * len(values) / count
+        squares += values.var() * len(values) + apart**2 * before * len(values) / count
+        lost_squares += ((rounded - values) ** 2).sum()
+    lost, spread = np.sqrt(lost_squares / count), np.sqrt(squares / count)
+    if lost > _COARSEST * spread > 0:
+        raise StudyError(
+            f"{meta.file}: column {column} loses its precision in float32: rounding moves its values by"
+            f" {lost:.2g}, their standard deviation is {spread:.2g}: subtract {mean:.6g}, or use"
+            " sampler.precision float64"
+        )
 
 
 def check_rows(
@@ -96,12 +109,12 @@ def check_rows(
         # The last chunk overlaps the one before, so that all have one shape.
         rows = slice(max(0, min(start, meta.n_rows - size)), meta.n_rows)
         rows = slice(rows.start, rows.start + size)
-        arrays = {
-            name: jnp.asarray(v) for name, v in _read(folder, bound, meta, rows).arrays.items()
-        }
+        values = _read(folder, bound, rows)
+        single = make_rows(bound, values, meta.labels).arrays
+        arrays = {name: jnp.asarray(array) for name, array in single.items()}
         if drawn is None:
             drawn = density.prior_draws(function, latent, arrays, keys)
-        exact = _read(folder, bound, meta, rows, "float64").arrays
+        exact = make_rows(bound, values, meta.labels, precision="float64").arrays
         in_double = _in_float64(at_rows, drawn, exact)
         fine, log_likelihood = at_rows(drawn, arrays)
         in_single = np.asarray(fine), np.asarray(log_likelihood)
@@ -194,13 +207,6 @@ def _compare_precisions(
         )
 
 
-def _read(
-    folder: StudyFolder,
-    bound: model.Model,
-    meta: store.Meta,
-    rows: slice,
-    precision: str = "float32",
-) -> Rows:
-    part = Slice("arrival", rows.start, min(rows.stop, meta.n_rows))
-    values = store.read_rows(folder.data, [part], bound.columns)
-    return make_rows(bound, values, meta.labels, precision=precision)
+def _read(folder: StudyFolder, bound: model.Model, rows: slice) -> dict[str, NDArray]:
+    part = Slice("arrival", rows.start, rows.stop)
+    return store.read_rows(folder.data, [part], bound.columns)

@@ -5,19 +5,20 @@ import urllib.parse
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import netCDF4
 import numpy as np
 
-from scalecheck.arrangement import arrange, plan_orders
+from scalecheck.arrangement import Arranged, arrange, plan_orders
+from scalecheck.blocks import blocks
+from scalecheck.levels import Axis
 from scalecheck.names import slug
-from scalecheck.orders import Axis
 from scalecheck.plan import Levels, Order, Slice
 from scalecheck.records import atomic
-
-if TYPE_CHECKING:  # pandas, which reads tables, would cost every fit a second
-    from scalecheck.data import Table
+from scalecheck.spool import Values, in_memory
+from scalecheck.study import DataSettings
+from scalecheck.table import Table
 
 NDArray = np.ndarray
 
@@ -55,35 +56,33 @@ class Meta(NamedTuple):
 
 
 def write(
-    path: Path,
-    table: "Table",
-    axes: Mapping[str, Axis],
-    arrival: NDArray,
-    unit: str | None,
-    seed: int,
+    path: Path, table: Table, settings: DataSettings, axes: Mapping[str, Axis], seed: int
 ) -> Meta:
     """Write a table in all its orders.
 
     Parameters
     ----------
-    arrival
-        `(rows,)` the order of arrival.
+    settings
+        The section `data` of the study.
+    axes
+        How each axis is cut.
     seed
         Determines the random orders.
     """
-    units = table.columns[unit].values if unit else None
-    arranged = arrange(table.n_rows, units, axes, arrival, seed)
-    columns = {name: _compact(column.values) for name, column in table.columns.items()}
-    columns[OBSERVATION] = _compact(np.arange(table.n_rows))
-    columns[FILE_ROW] = _compact(table.row)
+    columns = {name: column.values for name, column in table.columns.items()}
+    columns[FILE_ROW] = table.row
+    dtypes = {name: _compact(values) for name, values in columns.items()}
     labels = {
         name: list(column.labels) if column.labels is not None else None
         for name, column in table.columns.items()
     }
-    meta = Meta(table.file, table.n_rows, labels, arranged.axes, dict(table.dropped), unit)
+    levels: dict[str, dict[str, list[Any]]] = {}
     with atomic(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
-        for name, rows in arranged.rows.items():
-            _write_order(file, _group(name), columns, rows, arranged.unit_ends[name])
+        for arranged in arrange(table, settings, axes, seed):
+            _write_order(file, arranged, columns, dtypes)
+            if arranged.levels is not None:
+                levels[arranged.order.removeprefix("axis/")] = arranged.levels
+        meta = Meta(table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit)
         file.setncattr("meta", json.dumps(meta._asdict()))
     return meta
 
@@ -93,32 +92,59 @@ def _group(order: str) -> str:
     return f"axis/_{slug(order[5:])}" if order.startswith("axis/") else order
 
 
-def _compact(values: NDArray) -> NDArray:
+def _compact(values: Values) -> np.dtype:
     """The smallest type that holds the same values."""
     if values.dtype.kind in "iu":
-        low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-        small = np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))
-        return values.astype(small) if small.kind in "iu" else values
+        ends = [end for part in blocks(len(values)) for end in _ends(values[part])]
+        small = _smallest(min(ends), max(ends))
+        return small if small.kind in "iu" else values.dtype
     with np.errstate(over="ignore"):
-        single = values.astype("float32")
-    return single if (single == values).all() else values
+        single = all(
+            (values[part].astype("float32") == values[part]).all() for part in blocks(len(values))
+        )
+    return np.dtype("float32") if single else values.dtype
+
+
+def _ends(values: NDArray) -> tuple[int, int]:
+    return int(values.min()), int(values.max())
+
+
+def _smallest(low: int, high: int) -> np.dtype:
+    return np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))
 
 
 def _write_order(
     file: netCDF4.Dataset,
-    name: str,
-    columns: Mapping[str, NDArray],
-    rows: NDArray,
-    unit_ends: NDArray | None,
+    arranged: Arranged,
+    columns: Mapping[str, Values],
+    dtypes: Mapping[str, np.dtype],
 ) -> None:
-    group = file.createGroup(name)
+    group, rows = file.createGroup(_group(arranged.order)), arranged.rows
     group.createDimension("row", len(rows))
-    for column, values in columns.items():
-        variable = group.createVariable(_escape(column), values.dtype, ("row",))
-        variable[:] = values[rows]
-    if unit_ends is not None:
-        group.createDimension("unit", len(unit_ends))
-        group.createVariable("__unit_end", "i8", ("unit",))[:] = unit_ends
+    for name, values in columns.items():
+        _write_column(group, name, values, dtypes[name], rows)
+    n_rows = len(columns[FILE_ROW])
+    observation = _variable(group, OBSERVATION, _smallest(0, n_rows - 1))
+    for part in blocks(len(rows)):
+        observation[part] = rows[part]
+    if arranged.unit_ends is not None:
+        group.createDimension("unit", len(arranged.unit_ends))
+        group.createVariable("__unit_end", "i8", ("unit",))[:] = arranged.unit_ends
+
+
+def _write_column(
+    group: netCDF4.Group, name: str, values: Values, dtype: np.dtype, rows: NDArray
+) -> None:
+    """One column at a time is in memory, because rows are taken from all over it."""
+    whole, variable = in_memory(values, dtype), _variable(group, name, dtype)
+    for part in blocks(len(rows)):
+        variable[part] = whole[rows[part]]
+
+
+def _variable(group: netCDF4.Group, name: str, dtype: np.dtype) -> netCDF4.Variable:
+    # Without chunks rows follow one another in the file, so that a slice is one read; and whatever is written
+    # needs no filling before.
+    return group.createVariable(_escape(name), dtype, ("row",), contiguous=True, fill_value=False)
 
 
 def _escape(column: str) -> str:

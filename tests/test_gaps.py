@@ -1,0 +1,96 @@
+"""Facts about values that are missing or infinite: refused with their rows, or left out and counted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tables import FORMATS, read, refusal
+
+from scalecheck import blocks
+
+
+@pytest.fixture(autouse=True, params=[2, 2**18])
+def rows_at_once(request, monkeypatch):
+    monkeypatch.setattr(blocks, "ROWS", request.param)
+
+
+GAPS = pd.DataFrame(
+    {
+        "x": [1.0, np.nan, np.inf, 4.0, -np.inf, 6.0],
+        "site": ["a", None, "b", "b", "a", "a"],
+        "group": [1, 2, 3, np.nan, 5, 1],
+        "ok": [1, 2, 3, 4, 5, 6],
+    }
+)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize(
+    ("columns", "keys", "message"),
+    [
+        (("x",), {}, "column x has no value (empty or NaN) in row 2"),
+        (("ok",), {"axes": ("site",)}, "column site has no value (empty or NaN) in row 2"),
+        (("ok",), {"unit": "group"}, "column group has no value (empty or NaN) in row 4"),
+        (("ok",), {"order": "group"}, "column group has no value (empty or NaN) in row 4"),
+    ],
+)
+def test_a_gap_is_refused_with_its_row(tmp_path, ending, columns, keys, message):
+    found = refusal(tmp_path / f"a.{ending}", GAPS, *columns, **keys)
+    assert found == f"{message} (data.missing: drop leaves such rows out)"
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("categories", [(), ("x",)])
+def test_an_infinity_is_refused_with_its_rows(tmp_path, ending, categories):
+    frame = GAPS.assign(x=[1.0, 2.0, np.inf, 4.0, -np.inf, 6.0])
+    found = refusal(tmp_path / f"a.{ending}", frame, "x", categories=categories)
+    assert found.startswith("column x is infinite in row 3, 5 (")
+
+
+def test_only_the_first_five_of_many_rows_are_named(tmp_path):
+    frame = pd.DataFrame({"x": [np.nan] * 40, "y": 1})
+    found = refusal(tmp_path / "a.csv", frame, "x", "y")
+    assert "in row 1, 2, 3, 4, 5 and 35 more" in found
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_dropped_rows_are_left_out_and_counted_once(tmp_path, ending):
+    keys = {"axes": ("site",), "categories": ("group",), "missing": "drop"}
+    table = read(tmp_path / f"a.{ending}", GAPS, "x", "ok", **keys)
+    np.testing.assert_array_equal(table.row, [1, 6])
+    np.testing.assert_array_equal(table.columns["x"].values, [1.0, 6.0])
+    # An integer column with a gap is read as floats; its labels are integers all the same.
+    assert table.columns["group"].labels == ("1",)
+    assert sum(table.dropped.values()) == 4
+    assert {reason: n for reason, n in table.dropped.items() if n} == {
+        "x missing": 1,
+        "x infinite": 2,
+        "group missing": 1,
+    }
+
+
+def test_a_missing_time_is_a_gap(tmp_path):
+    frame = pd.DataFrame({"y": [1, 2], "day": pd.to_datetime(["2020-01-01", None])})
+    found = refusal(tmp_path / "a.parquet", frame, "y", order="day")
+    assert found.startswith("column day has no value (empty or NaN) in row 2")
+
+
+def test_nothing_left_is_refused(tmp_path):
+    frame = pd.DataFrame({"x": [np.nan, np.inf], "y": 1})
+    found = refusal(tmp_path / "a.csv", frame, "x", "y", missing="drop")
+    assert found == "no row is left, because each lacks a value"
+
+
+def test_long_identifiers_beside_a_gap_stay_apart(tmp_path):
+    # As floats they would be one.
+    patient = pd.array([2**53, 2**53 + 1, None, 2**53], dtype="Int64")
+    frame = pd.DataFrame({"y": [1, 2, 3, 4], "patient": patient})
+    table = read(tmp_path / "a.parquet", frame, "y", unit="patient", missing="drop")
+    assert table.columns["patient"].labels == (str(2**53), str(2**53 + 1))
+    np.testing.assert_array_equal(table.columns["patient"].values, [0, 1, 0])
+
+
+def test_whole_numbers_beside_a_gap_are_floats_in_whichever_piece_it_was(tmp_path):
+    frame = pd.DataFrame({"y": pd.array([1, 2, 3, 4, None, 6], dtype="Int64")})
+    found = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"].values
+    assert found.dtype == "float64"
+    np.testing.assert_array_equal(found, [1, 2, 3, 4, 6])

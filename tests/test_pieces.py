@@ -1,0 +1,236 @@
+"""Facts about large tables: whatever is held at once, the store is the same, and little is held or read."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tables import settings, table_of, write
+
+from scalecheck import blocks, prepare, spool, store
+from scalecheck.data import read_table
+from scalecheck.errors import StudyError
+from scalecheck.frame import open_table
+from scalecheck.plan import Slice
+from scalecheck.records import StudyFolder
+from scalecheck.spool import Growing, Spool, Spooled, spooling
+from scalecheck.study import ModelSettings
+
+N_ROWS, BLOCK = 600, 64
+MODEL = "def model(x, y=None, rain=None, n_site=1): ..."
+
+
+def frame():
+    """Draw a table of numbers, labels, times, gaps and counts."""
+    rng = np.random.default_rng(3)
+    day = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(90, size=N_ROWS), "D")
+    return pd.DataFrame(
+        {
+            "y": rng.normal(size=N_ROWS),
+            "x": np.where(rng.random(N_ROWS) < 0.1, np.nan, rng.integers(9, size=N_ROWS)),
+            "rain": rng.random(N_ROWS) < 0.5,
+            "site": np.array(["a", "b", "ö"])[rng.integers(3, size=N_ROWS)],
+            # New labels in every piece, and not in their order.
+            "patient": [f"p{number}" for number in (np.arange(N_ROWS) * 7 % N_ROWS) // 4],
+            "time": day,
+            "day": day.strftime("%Y-%m-%d"),
+            "age": rng.normal(50, 10, size=N_ROWS),
+            "n": rng.integers(4, size=N_ROWS),
+            "unused": "text",
+        }
+    )
+
+
+STUDIES = {
+    "order and axes": {"order": "time", "axes": ("site", "age")},
+    "units": {"order": "day", "unit": "patient", "axes": ("site", "x")},
+    "counts": {"expand": {"repeat": "n"}, "axes": ("age",), "categories": ("rain",)},
+}
+
+
+@pytest.fixture(params=["parquet", "nc"])
+def table(request, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(MODEL)
+    return write(f"table.{request.param}", frame())
+
+
+def prepared(table, folder, **keys):
+    """Prepare a study; give its store and the bytes of that."""
+    data = settings(table, missing="drop", **keys)
+    prepare.prepare(StudyFolder(folder), data, ModelSettings("model.py", "model", {}, None), 4, 5)
+    return StudyFolder(folder).data.read_bytes()
+
+
+# ---- the same store
+
+
+@pytest.mark.parametrize("keys", STUDIES.values(), ids=STUDIES)
+def test_a_store_is_the_same_whatever_is_held_at_once(table, monkeypatch, keys):
+    found = {}
+    for rows in (7, BLOCK, N_ROWS, blocks.ROWS):
+        monkeypatch.setattr(blocks, "ROWS", rows)
+        found[rows] = prepared(table, Path("small"), **keys)
+    assert len({*found.values()}) == 1
+
+
+def test_row_groups_of_a_parquet_file_are_not_seen_in_the_store(table, monkeypatch):
+    monkeypatch.setattr(blocks, "ROWS", BLOCK)
+    whole = prepared(table, Path("small"), **STUDIES["units"])
+    frame().to_parquet("groups.parquet", row_group_size=37)
+    # Its name is in the store, and is as long.
+    Path("table.parquet").unlink(missing_ok=True)
+    Path("groups.parquet").rename("table.parquet")
+    again = prepared("table.parquet", Path("small"), **STUDIES["units"])
+    assert len(again) == len(whole) or table.endswith(".nc")
+    if table.endswith(".parquet"):
+        assert again == whole
+
+
+# ---- no more in memory
+
+
+@pytest.mark.parametrize("keys", STUDIES.values(), ids=STUDIES)
+def test_no_more_rows_are_read_or_written_than_a_block(table, monkeypatch, keys):
+    monkeypatch.setattr(blocks, "ROWS", BLOCK)
+    held, chosen = [], []
+    append, get = Growing.append, Spooled.__getitem__
+
+    @contextlib.contextmanager
+    def opened(file):
+        with open_table(file) as source:
+            yield source._replace(pieces=lambda names: looked_at(names, source.pieces(names)))
+
+    def looked_at(names, pieces):
+        for piece in pieces:
+            chosen.append(set(names) | set(piece))
+            held.append(len(piece))
+            yield piece
+
+    def appended(self, values):
+        held.append(len(values))
+        append(self, values)
+
+    def got(self, rows):
+        found = get(self, rows)
+        held.append(len(found))
+        return found
+
+    monkeypatch.setattr("scalecheck.data.open_table", opened)
+    monkeypatch.setattr(Growing, "append", appended)
+    monkeypatch.setattr(Spooled, "__getitem__", got)
+    prepared(table, Path("small"), **keys)
+    assert max(held) == BLOCK
+    assert len(chosen) == -(-N_ROWS // BLOCK)
+    assert not any("unused" in names for names in chosen)
+
+
+# ---- no more from the disk
+
+
+def bytes_read(action):
+    """Bytes that this process reads by system calls while it does something."""
+    counts = Path("/proc/self/io")
+    if not counts.exists():
+        pytest.skip("this system does not count what a process reads")
+
+    def count():
+        return int(counts.read_text().split()[1])
+
+    before = count()
+    nothing = count() - before  # but the count itself
+    before = count()
+    action()
+    return count() - before - nothing
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Stores of a hundred thousand and of a million rows."""
+    folder = tmp_path_factory.mktemp("stores")
+    data = settings("data.csv")
+    for n_rows in (10**5, 10**6):
+        values = {f"x{number}": np.arange(n_rows) / 3 for number in range(3)}
+        store.write(folder / str(n_rows), table_of(**values), data, {}, 1)
+    return folder
+
+
+# To open a file the netCDF library reads its first 4 MiB, and HDF5 reads 64 KiB of a column at least.
+OPENED = 2**22 + 3 * 2**16 + 50_000
+
+
+def test_a_fit_of_500_rows_reads_500_rows(stores):
+    def read(path, n_rows):
+        parts = [Slice("random", 10_000, 10_000 + n_rows)]
+        return bytes_read(lambda: store.read_rows(path, parts, ["x0", "x1", "x2"]))
+
+    of_many = stores / "1000000"
+    found = read(of_many, 500)
+    assert found < OPENED < of_many.stat().st_size / 10
+    # What is read grows with the rows of the fit, and not with those of the table.
+    assert found == pytest.approx(read(stores / "100000", 500), abs=10_000)
+    more = read(of_many, 80_000) - read(of_many, 40_000)
+    assert more == pytest.approx(3 * 8 * 40_000, abs=10_000)
+
+
+def test_a_plan_reads_no_rows(stores):
+    few, many = (
+        bytes_read(lambda p=p: store.read_orders(stores / p)) for p in ("100000", "1000000")
+    )
+    assert few == pytest.approx(many, abs=10_000)
+
+
+# ---- the spool
+
+
+def test_a_spool_gives_back_what_was_appended(tmp_path):
+    growing = Spool(tmp_path).column()
+    growing.append(np.array([1, 2], "int8"))
+    growing.append(np.array([0.5]))
+    growing.append(np.array([7], "int64"))
+    found = growing.end()
+    assert (len(found), found.dtype) == (4, "float64")
+    np.testing.assert_array_equal(found, [1, 2, 0.5, 7])
+    np.testing.assert_array_equal(found[1:3], [2, 0.5])
+    np.testing.assert_array_equal(found[3:99], [7])
+
+
+def test_an_empty_spool_gives_nothing(tmp_path):
+    assert len(Spool(tmp_path).column().end()[:]) == 0
+
+
+def test_a_spool_is_gone_after_its_use_whatever_a_killed_one_left(tmp_path):
+    folder = tmp_path / ".spool"
+    folder.mkdir()
+    (folder / "1.raw").write_bytes(b"left")
+    with spooling(folder) as spooled:
+        column = spooled.column()
+        column.append(np.arange(3))
+        np.testing.assert_array_equal(column.end(), [0, 1, 2])
+    assert not folder.exists()
+    with pytest.raises(StudyError), spooling(folder) as spooled:
+        spooled.column().append(np.arange(3))
+        raise StudyError("refused")
+    assert not folder.exists()
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch):
+    def full(handle, values):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spool.os, "write", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        with spooling(tmp_path / ".spool") as spooled:
+            spooled.column().append(np.arange(3))
+    assert caught.value.filename == str(tmp_path / ".spool")
+    assert not (tmp_path / ".spool").exists()
+
+
+def test_a_file_of_more_rows_than_can_be_numbered_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"y": [1, 2, 3]}).to_csv(path)
+    monkeypatch.setattr("scalecheck.data.MOST_ROWS", 2)
+    with spooling(tmp_path / ".spool") as spooled, pytest.raises(StudyError) as caught:
+        read_table(settings(path), {"y": "the model takes"}, (), spooled)
+    assert str(caught.value) == f"{path}: must have at most 2 rows, got 3"

@@ -1,0 +1,67 @@
+"""Labels of a column of which pieces were read: a code for each, at the end in their order."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+NDArray = np.ndarray
+
+
+class Coded(NamedTuple):
+    """Values of a piece, by number.
+
+    Attributes
+    ----------
+    codes
+        `(rows,)` which of the distinct values; -1 where there is none.
+    distinct
+        `(k,)` values, of which some may stand in no row.
+    ordered
+        Whether they have an order of their own.
+    """
+
+    codes: NDArray
+    distinct: pd.Index
+    ordered: bool
+
+
+def code(values: pd.Series) -> Coded:
+    """Number the distinct values of a piece."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return Coded(values.cat.codes.to_numpy(), values.cat.categories, values.cat.ordered)
+    codes, distinct = pd.factorize(values)
+    return Coded(codes, pd.Index(distinct), False)
+
+
+class Labels:
+    """Labels that were seen, numbered as they came."""
+
+    def __init__(self) -> None:
+        self._codes: dict[Any, int] = {}
+        self._order: dict[Any, None] = {}
+        self._dtypes: set[Any] = set()
+
+    def add(self, piece: Coded, rows: NDArray) -> NDArray:
+        """Give the codes of these rows of a piece, which all have a value. `(rows,)`."""
+        codes, known = piece.codes[rows], self._codes
+        used = np.flatnonzero(np.bincount(codes, minlength=len(piece.distinct)))
+        number = np.empty(len(piece.distinct), "int32")
+        number[used] = [known.setdefault(label, len(known)) for label in piece.distinct[used]]
+        self._dtypes.add(piece.distinct.dtype)
+        if piece.ordered:
+            self._order |= dict.fromkeys(piece.distinct)
+        return number[codes]
+
+    def sort(self) -> tuple[NDArray, tuple[str, ...]]:
+        """Give the final code of each code `(labels,)`, and the labels in their order."""
+        seen: list[Any] = [*self._codes]
+        if self._order:
+            values = pd.Series(pd.Categorical(seen, [*self._order], ordered=True))
+        else:
+            (dtype,) = self._dtypes if len(self._dtypes) == 1 else (None,)
+            values = pd.Series(seen, dtype=dtype)
+        if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
+            values = values.astype("int64")  # a gap elsewhere in the column made floats of integers
+        codes, labels = pd.factorize(values, sort=True)
+        return codes.astype("int32"), tuple(str(label) for label in labels)
