@@ -79,7 +79,8 @@ def line(points: Mapping[int, float]) -> Line:
     It falls nowhere and begins at no less than nothing.
     """
     if len(points) == 1:
-        return Line(*points.values(), 0.0)
+        (value,) = points.values()
+        return Line(value, 0.0)
     (few, low), (many, high) = sorted(points.items())
     per_row = max(0.0, (high - low) / (many - few))
     return Line(max(0.0, high - per_row * many), per_row)
