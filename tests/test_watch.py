@@ -4,6 +4,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from scalecheck.errors import StudyError
 from scalecheck.journal import Journal, line
 from scalecheck.records import StudyFolder
 from scalecheck.sampler import TimeLeft
+from scalecheck.spending import spent
 
 SCRIPT = Path(__file__).parents[1] / "scripts/watch.py"
 FITS = (
@@ -148,7 +150,7 @@ def study(tmp_path):
     stopped = {**done, "status": "stopped", "reason": "chain 2 stalled in warmup"}
     ended = {"increment-01": done, "increment-03": skipped, "axis-year": stopped}
     for fit, record in ended.items():
-        records.write_json(folder.record(fit), record)
+        records.write_json(folder.record(fit), {"rows": 1000, **record})
         os.utime(folder.record(fit), (NOW - 4, NOW - 4))
     os.utime(folder.plan, (NOW - 60, NOW - 60))
     return folder
@@ -188,14 +190,54 @@ def test_half_a_line_leaves_the_last_whole_one(study):
     assert states_of(study)["subset-01"].told["iterations"] == [100] * 4
 
 
-def test_it_is_over_when_the_verdict_is_newer_than_every_fit(study):
-    states = running.read_states(study, NOW)
-    assert not running.is_over(study, states)
+@pytest.fixture
+def ended(conjugate, tmp_path):
+    """A study that has ended, with its verdict, and a clock that went back before the verdict."""
+    shutil.copytree(conjugate.folder.path, tmp_path / "small")
+    folder = StudyFolder(tmp_path / "small")
+    recorded = [
+        records.read_json(folder.record(row["fit"])) for row in records.read_plan(folder.plan)
+    ]
+    took = spent(recorded, records.peek_json(folder.confirmation))
+    records.write_json(folder.verdict, took._asdict())
+    os.utime(folder.verdict, (NOW - 1e6, NOW - 1e6))
+    return folder
+
+
+def is_over(folder):
+    return running.is_over(folder, running.read_states(folder, NOW))
+
+
+def test_it_is_over_when_the_verdict_says_what_the_fits_took_whatever_the_dates(ended):
+    assert is_over(ended)
+    ended.verdict.unlink()
+    assert not is_over(ended)
+
+
+def test_it_is_not_over_while_a_fit_is_made_again(ended):
+    ended.record("subset-02").unlink()
+    assert not is_over(ended)
+
+
+def test_it_is_not_over_when_a_fit_was_made_again_since_the_verdict(ended):
+    path = ended.record("subset-02")
+    again = records.read_json(path)
+    again["seconds"]["sampling"] += 1e-6
+    records.write_json(path, again)
+    assert not is_over(ended)
+
+
+def test_it_is_not_over_when_more_is_planned_since_the_verdict(ended):
+    plan = records.read_plan(ended.plan)
+    columns = [[row[name] for name in records.PLAN_COLUMNS] for row in plan]
+    records.write_plan(ended.plan, [*columns[:-1], [*columns[-1][:4], columns[-1][4] + 1, 1]])
+    assert not is_over(ended)
+
+
+def test_it_is_not_over_while_nothing_is_decided(study):
+    assert not is_over(study)
     records.write_json(study.verdict, {})
-    os.utime(study.verdict, (NOW - 30, NOW - 30))
-    assert not running.is_over(study, states)
-    os.utime(study.verdict, (NOW, NOW))
-    assert running.is_over(study, states)
+    assert not is_over(study)
 
 
 # ---- the table
@@ -293,10 +335,10 @@ def test_once_prints_the_table_and_ends(study, monkeypatch, capsys):
     assert "golf: 1 of 7 fits done" in printed
 
 
-def test_with_a_verdict_the_program_ends_by_itself(study, monkeypatch, capsys):
-    records.write_json(study.verdict, {})
-    run_program(monkeypatch, study.path)
-    assert "golf: 1 of 7 fits done" in capsys.readouterr().out
+def test_with_a_verdict_the_program_ends_by_itself(ended, monkeypatch, capsys):
+    run_program(monkeypatch, ended.path)
+    n_fits = len(records.read_plan(ended.plan))
+    assert f"small: {n_fits} of {n_fits} fits done" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_it_quietly(study, monkeypatch, capsys):

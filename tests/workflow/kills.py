@@ -225,10 +225,8 @@ def _kill_until(n_kills: int, scratch: Path) -> None:
     alone, cache = scratch / "alone", scratch / "jax"
     here = Here(cache)
     with _queue(cache) as queue:
-        for _ in range(2):  # the second time with everything compiled
-            shutil.rmtree(alone, ignore_errors=True)
-            write_study(alone)
-            seconds = end(here, alone)
+        write_study(alone)
+        seconds = end(here, alone)
         print(f"left alone: {seconds:.0f} s", flush=True)
         for number in itertools.count(1 + max((int(row["round"]) for row in _rows()), default=0)):
             if (left := n_kills - len(_rows())) <= 0:
@@ -236,10 +234,10 @@ def _kill_until(n_kills: int, scratch: Path) -> None:
             place = queue if queue and number % ROUNDS_PER_QUEUE == 0 else here
             folder = scratch / f"round-{number}"
             first = sum(row["place"] == place.name for row in _rows())
-            # What is left of a study gets shorter by each kill: half of its seconds is late enough.
+            # All others find everything compiled, and less is left of a study after each kill.
             kills = run_with_kills(
                 place, folder, min(KILLS_PER_ROUND, left),
-                random.Random(number), seconds / 2, number, first,
+                random.Random(number), seconds / 4, number, first,
             )  # fmt: skip
             if found := differences(alone, folder):
                 raise SystemExit(f"round {number}: {kills}: differs in {', '.join(found)}")

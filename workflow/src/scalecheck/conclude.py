@@ -12,6 +12,7 @@ from scalecheck import budget, confirm, plan, records, seals, store, verdict
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.program import Log
 from scalecheck.records import StudyFolder
+from scalecheck.spending import spent
 from scalecheck.study import BudgetSettings, VerdictSettings, may_approximate
 from scalecheck.verdict import Judged
 
@@ -111,9 +112,7 @@ def conclude(
     attribution = verdict.attribute(judged)
     ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
     recorded = [seals.read_record(folder, fit) for fit in ran.fit]
-    again = confirm.read_record(folder)
-    audits = [one["audit"] for one in recorded if one.get("audit")]
-    spent = [*recorded, *audits, again] if again else [*recorded, *audits]
+    took = spent(recorded, confirm.read_record(folder))
     # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
     needed = list(ran.fit[ran.kind != "level"])
     unusable = {fit: reason for fit, reason in zip(ran.fit, ran.reason, strict=True) if reason}
@@ -139,8 +138,8 @@ def conclude(
             "used": rows_used(folder, list(done.fit), order),
             "first_seen": _first_seen(judged, fits[fits.kind == "increment"]),
         },
-        "gradients": sum(sum(sum(part) for part in one["gradients"].values()) for one in spent),
-        "seconds": sum(sum(one["seconds"].values()) for one in spent),
+        "gradients": took.gradients,
+        "seconds": took.seconds,
         "p_simulated": simulated.get(WHOLE_STUDY),
         "findings": [verdict.as_json(one, simulated.get(identity(one.finding))) for one in judged],
         "forecast": budget.as_json(full, limits),
