@@ -69,7 +69,7 @@ def _decide_warm(settings: dict[str, Any], file: str) -> None:
 
 
 def _find(name: str, folder: Path, file: str, key: str, *, may_be_made: bool = False) -> str:
-    """From the working directory, as Snakemake's paths; else beside the study file. What is to be made counts as there."""
+    """From the working directory, as Snakemake's paths (and what is to be made); else beside the study file."""
     for candidate in (Path(name), folder / name):
         if candidate.is_file():
             return str(candidate)
