@@ -1,6 +1,6 @@
 """The forest plot: every compared parameter in every fit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import batched
 from typing import Any, NamedTuple
 
@@ -63,13 +63,31 @@ def chosen_parameters(names: Sequence[str], findings: Sequence[Mapping[str, Any]
 
 
 def forest(
-    fits: pd.DataFrame, estimates: pd.DataFrame, parameters: Sequence[str], caption: str
+    fits: pd.DataFrame,
+    shown: Collection[str],
+    estimates: pd.DataFrame,
+    parameters: Sequence[str],
+    caption: str,
 ) -> Picture | None:
     """Draw means and 89 % intervals of the parameters over all fits, grouped by kind.
 
     Wide pieces hold up to three parameters side by side, narrow ones a single parameter.
+
+    Parameters
+    ----------
+    fits
+        Those that were done.
+    shown
+        Names of the fits to draw.
+    estimates
+        `checks/estimates.csv`.
+    parameters
+        Those to draw.
+    caption
+        One sentence.
     """
-    lines = _lines(fits[fits["fit"].isin(estimates["fit"])])
+    lines = _lines(fits[fits["fit"].isin(estimates["fit"]) & fits["fit"].isin(shown)])
+    subsets = fits[(fits["kind"] == "subset") & fits["usable"]]["fit"]
     if not lines or not parameters:
         return None
     by_name = {name: estimates[estimates["parameter"] == name] for name in parameters}
@@ -80,7 +98,9 @@ def forest(
 
     def drawn(name: str, columns: Columns, names: tuple[str, ...]) -> Markup:
         alt = f"Forest plot of {', '.join(names)}. {caption}"
-        return draw(name, lambda: _figure(lines, [(n, by_name[n]) for n in names], columns), alt)
+        return draw(
+            name, lambda: _figure(lines, subsets, [(n, by_name[n]) for n in names], columns), alt
+        )
 
     wide = [
         drawn(f"forest-w{i}", desk, names) for i, names in enumerate(batched(parameters, in_a_row))
@@ -120,7 +140,10 @@ def _groups(fits: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 
 
 def _figure(
-    lines: list[Line], parameters: list[tuple[str, pd.DataFrame]], columns: Columns
+    lines: list[Line],
+    subsets: Collection[str],
+    parameters: list[tuple[str, pd.DataFrame]],
+    columns: Columns,
 ) -> Figure:
     height = lines[-1].y + _LINE / 2 + 6
     fig = figure(columns.full, _TOP + height + _BOTTOM)
@@ -130,7 +153,7 @@ def _figure(
     for i, (name, estimates) in enumerate(parameters):
         ax = panel(fig, columns.labels + i * (width + gap), _TOP, width, height)
         ax.set_ylim(height, 0)
-        _panel(ax, name, lines, estimates, width)
+        _panel(ax, name, lines, subsets, estimates, width)
         if i == 0:
             _write_labels(ax, lines, columns)
         if columns.numbers:
@@ -138,7 +161,14 @@ def _figure(
     return fig
 
 
-def _panel(ax: Axes, name: str, lines: list[Line], estimates: pd.DataFrame, width: float) -> None:
+def _panel(
+    ax: Axes,
+    name: str,
+    lines: list[Line],
+    subsets: Collection[str],
+    estimates: pd.DataFrame,
+    width: float,
+) -> None:
     values = estimates.set_index("fit")
     usable = [line.fit for line in lines if line.fit and line.usable]
     _scale(ax, _bounds(values, values[values.index.isin(usable)]), width)
@@ -147,7 +177,7 @@ def _panel(ax: Axes, name: str, lines: list[Line], estimates: pd.DataFrame, widt
     ax.spines["left"].set_visible(False)
     ax.tick_params(labeltop=True, pad=3)
     ax.set_title(shorten(name, int((width + 16) // 9)), loc="left", fontweight="bold", size=13)
-    _reference(ax, lines, values)
+    _reference(ax, subsets, values)
     for line in lines:
         if line.fit in values.index:
             _interval(ax, line, values.loc[line.fit])
@@ -178,9 +208,8 @@ def _scale(ax: Axes, bounds: np.ndarray, width: float) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 
-def _reference(ax: Axes, lines: list[Line], values: pd.DataFrame) -> None:
-    """Draw the mean of the random subsets through all groups, for the eye to compare with."""
-    subsets = [line.fit for line in lines if line.kind == "subset" and line.usable and line.fit]
+def _reference(ax: Axes, subsets: Collection[str], values: pd.DataFrame) -> None:
+    """Draw the mean of all usable random subsets through all groups, for the eye to compare with."""
     means = values[values.index.isin(subsets)]["mean"]
     if means.notna().any():
         ax.axvline(means.mean(), color=COLOURS["subset"], linewidth=1, alpha=0.45, zorder=1)

@@ -21,6 +21,7 @@ from scalecheck.report.numbers import text
 from scalecheck.report.outlook import outlook
 from scalecheck.report.recovery import recovered, recovery
 from scalecheck.report.remedies import Remedies, remedies_of
+from scalecheck.report.shown import left_aside, shown
 from scalecheck.report.svg import Picture
 from scalecheck.report.tables import Row, Table
 
@@ -109,6 +110,8 @@ def _page(inputs: ReportInputs) -> Page:
     verdict = inputs.verdict
     fits = _with_flags(inputs.fits)
     done = fits[fits["status"] == "done"]
+    listed = shown(fits, verdict.get("findings") or [])
+    aside = left_aside(fits, listed)
     estimates = inputs.estimates
     names = [name for name in dict.fromkeys(estimates["parameter"]) if isinstance(name, str)]
     drawn = chosen_parameters(names, verdict.get("findings") or [])
@@ -125,21 +128,21 @@ def _page(inputs: ReportInputs) -> Page:
         simulated=words.simulated(verdict),
         not_run=words.not_run(verdict, fits),
         units=_units(inputs),
-        estimates=_forest(done, estimates, drawn),
+        estimates=_forest(done, listed, estimates, drawn, aside),
         undrawn=tables.parameters(estimates, [name for name in names if name not in drawn]),
         recovery=recovery(recovered(done, estimates, inputs.truth)),
         contraction=_contraction(done, estimates, drawn),
-        effort=_effort(inputs, done),
+        effort=_effort(inputs, done, listed, aside),
         history=_history(inputs, done),
-        cost=_cost(inputs, done),
+        cost=_cost(inputs, done, listed, aside),
         outlook=_outlook(inputs, done),
         remedies=remedies_of(inputs),
         approximation=approximation.section(inputs.approximation) if inputs.approximation else None,
         cost_by_kind=tables.cost_by_kind(fits),
-        cost_per_fit=tables.cost_per_fit(fits),
+        cost_per_fit=tables.cost_per_fit(listed)._replace(note=aside.strip()),
         health_summary=captions.health(fits),
         unhealthy=tables.unhealthy(fits),
-        health=tables.health(fits),
+        health=tables.health(listed)._replace(note=aside.strip()),
         left_out=tables.left_out(fits, inputs.dropped, verdict.get("rows") or {}),
         blind_spots=blind_spots(inputs),
         comparisons=_comparisons(inputs, words.OF_POSTERIORS),
@@ -163,10 +166,17 @@ def _with_flags(fits: pd.DataFrame) -> pd.DataFrame:
     return fits.assign(usable=pd.Series(usable, index=fits.index, dtype=bool))
 
 
-def _forest(done: pd.DataFrame, estimates: pd.DataFrame, drawn: list[str]) -> Picture | None:
+def _forest(
+    done: pd.DataFrame,
+    listed: pd.DataFrame,
+    estimates: pd.DataFrame,
+    drawn: list[str],
+    aside: str,
+) -> Picture | None:
     if not drawn:
         return None
-    return forest(done, estimates, drawn, captions.forest(done, estimates, drawn[0]))
+    caption = captions.forest(done, estimates, drawn[0]) + aside
+    return forest(done, listed["fit"], estimates, drawn, caption)
 
 
 def _contraction(done: pd.DataFrame, estimates: pd.DataFrame, drawn: list[str]) -> Picture | None:
@@ -188,10 +198,13 @@ def _slow(inputs: ReportInputs) -> set[str]:
     return {text(finding["where"]["fit"]) for finding in costs}
 
 
-def _effort(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
+def _effort(
+    inputs: ReportInputs, done: pd.DataFrame, listed: pd.DataFrame, aside: str
+) -> Picture | None:
     chains = chains_of(done, _table(inputs, "adaptation"))
     slow = _slow(inputs)
-    return effort(done, chains, slow, captions.effort(done, per_fit(chains), slow))
+    caption = captions.effort(done, per_fit(chains), slow) + aside
+    return effort(done[done["fit"].isin(listed["fit"])], chains, slow, caption)
 
 
 def _history(inputs: ReportInputs, done: pd.DataFrame) -> list[Picture]:
@@ -201,7 +214,9 @@ def _history(inputs: ReportInputs, done: pd.DataFrame) -> list[Picture]:
     )
 
 
-def _cost(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
+def _cost(
+    inputs: ReportInputs, done: pd.DataFrame, listed: pd.DataFrame, aside: str
+) -> Picture | None:
     """Leapfrogs are those after warmup where the chains are known: what is forecast with."""
     if done.empty:
         return None
@@ -209,8 +224,8 @@ def _cost(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
     if len(adaptation):
         means = per_fit(chains_of(done, adaptation))["leapfrogs"]
         done = done.assign(leapfrogs_per_iteration=done["fit"].map(means))
-    caption = captions.cost(done, bool(len(adaptation)), bool(len(scaling)))
-    return plots.cost(done, scaling, caption)
+    caption = captions.cost(done, bool(len(adaptation)), bool(len(scaling))) + aside
+    return plots.cost(done[done["fit"].isin(listed["fit"])], scaling, caption)
 
 
 def _outlook(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
