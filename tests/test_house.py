@@ -50,7 +50,7 @@ LIBRARY = CHECKOUT / "workflow/src/scalecheck"
 def rooms_in_order():
     """The modules of the library as CONTRIBUTING.md lists them."""
     text = (CHECKOUT / "CONTRIBUTING.md").read_text()
-    found = re.search(r"a module imports only from those before it: (.*?)\. Index", text, re.S)
+    found = re.search(r"a module imports only from those before it:\s+(.*?)\. Index", text, re.S)
     assert found is not None
     return found[1].replace(",", " ").split()
 
