@@ -54,7 +54,8 @@ test-slurm: .venv/.installed
 test-references: .venv/.installed
 	$(IN_VENV) pytest -m long tests/posteriordb $(ARGS)
 
-# Two hundred kills of a running study, well over an hour; goes on where it was stopped.
+# Two hundred kills of a running study, a fifth of them through Slurm where it may be started, an hour or two; goes on where it
+# was stopped.
 test-kills: .venv/.installed
 	$(IN_VENV) python tests/workflow/kills.py $(ARGS)
 
