@@ -45,10 +45,11 @@ report: .venv/.installed
 test: .venv/.installed
 	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Small studies through Debian's Slurm on the loopback, with eight GPUs that are only counted: a few minutes. What needs
-# Slurm is skipped, and says why, where it is not installed (slurm-wlm, munge) or may not be started (root).
+# Small studies through Debian's Slurm on the loopback, with eight GPUs that are only counted, and kills of studies there and
+# here: some minutes. What needs Slurm is skipped, and says why, where it is not installed (slurm-wlm, munge) or may not be
+# started (root).
 test-slurm: .venv/.installed
-	$(IN_VENV) pytest -m long -rs tests/slurm $(ARGS)
+	$(IN_VENV) pytest -m long -rs tests/slurm tests/workflow $(ARGS)
 
 # The sampler beside the rest of nineteen reference posteriors, about six minutes; skipped where their folder is absent.
 test-references: .venv/.installed
@@ -61,7 +62,8 @@ conda:
 	rm -rf .conda; $$conda env create --yes --file envs/cpu.yaml --prefix .conda; \
 	.conda/bin/scalecheck-fit --help >/dev/null; .conda/bin/python -m pip check
 
-# Two hundred kills of a running study, well over an hour; goes on where it was stopped.
+# Two hundred kills of a running study, a fifth of them through Slurm where it may be started, an hour or two; goes on where it
+# was stopped.
 test-kills: .venv/.installed
 	$(IN_VENV) python tests/workflow/kills.py $(ARGS)
 

@@ -9,7 +9,7 @@ from endings import differences
 from here import Here
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_killed_ten_times_ends_with_the_same_bits(tmp_path: Path) -> None:
     alone, place = tmp_path / "alone", Here(tmp_path / "jax")
     kills.write_study(alone)
