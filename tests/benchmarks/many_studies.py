@@ -1,7 +1,7 @@
 """What Snakemake takes for many studies of many fits, whatever the fits compute: they only sleep.
 
-    .venv/bin/python tests/benchmarks/many_studies.py                         # 20 studies, 10,000 subsets, 20 jobs each
-    .venv/bin/python tests/benchmarks/many_studies.py --batches 100 --dry-run  # on paper, once all is planned
+    .venv/bin/python tests/benchmarks/many_studies.py # 20 studies of 10,000 subsets, 20 jobs each
+    .venv/bin/python tests/benchmarks/many_studies.py --batches 100 --dry-run # on paper, once all is planned
 
 Adds lines to tests/benchmarks/results/many_studies.csv: processor and wall seconds and the most memory of the Snakemake
 process with what it waits for, jobs, and the files that lie in the folder afterwards.
