@@ -5,7 +5,7 @@
 Each round runs the study in a new folder, with up to ten kills: of everything, of Snakemake alone (whose jobs go
 on) or of one of its jobs, by turns, at moments drawn at random: at any, while a fit is saved and goes on, and
 while a program runs that does not fit. What is run while a job of the run before is still there may be refused,
-and is run again. Every fifth round goes through Slurm on the loopback, where there is one: there jobs are also
+and is run again. Every third round goes through Slurm on the loopback, where there is one: there jobs are also
 cancelled, and the node goes down. At last the study is run to its end: every array of every posterior has to have
 the same bits as in the run that was left alone, on this machine, and verdict.json to be the same but for its
 seconds, and the seconds and price of the forecast. One line for each kill is added to results/kills.csv, with what
@@ -36,7 +36,7 @@ from moments import await_moment, draw, programs_of
 
 TABLE = Path(__file__).parent / "results" / "kills.csv"
 KILLS_PER_ROUND = 10
-ROUNDS_PER_QUEUE = 5  # one in so many goes through Slurm
+ROUNDS_PER_QUEUE = 3  # one in so many goes through Slurm
 MOST = 20.0  # seconds until a kill at any moment, of a study from nothing
 
 # Few fits, each long enough to be killed in, and saved many times.
