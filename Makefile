@@ -45,9 +45,9 @@ report: .venv/.installed
 test: .venv/.installed
 	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Small studies through Debian's Slurm on the loopback, with eight GPUs that are only counted, and kills of studies there and
-# here: some minutes. What needs Slurm is skipped, and says why, where it is not installed (slurm-wlm, munge) or may not be
-# started (root).
+# Whole runs of the workflow, some minutes: small studies through Debian's Slurm on the loopback, with eight GPUs that are only
+# counted; ten kills of a study here, and some in the queue; as a module of another workflow; many studies. What needs Slurm
+# is skipped, and says why, where it is not installed (slurm-wlm, munge) or may not be started (root).
 test-slurm: .venv/.installed
 	$(IN_VENV) pytest -m long -rs tests/slurm tests/workflow $(ARGS)
 

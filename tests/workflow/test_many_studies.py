@@ -7,6 +7,8 @@ from pathlib import Path
 import pretending
 import pytest
 
+pytestmark = pytest.mark.long
+
 N_STUDIES, N_SUBSETS, BATCHES = 3, 200, 4
 N_INCREMENTS = 5
 

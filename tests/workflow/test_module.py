@@ -13,6 +13,8 @@ from clinics import rules_run
 from scalecheck.claims import claim_run
 from scalecheck.records import StudyFolder
 
+pytestmark = pytest.mark.long
+
 # A second module beside the first, with the configuration of a study itself, and under no prefix.
 SECOND = """
 
