@@ -16,10 +16,9 @@ def run(options: Namespace, log: program.Log) -> None:
     from scalecheck import demand, preflight
 
     data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
-    found = preflight.check_study(
-        folder, data["outcome"], model, sampler, sections["seed"], data["truth"]
-    )
-    found["demand"] = demand.of_study(folder, data["outcome"], model, sampler)
+    bound = preflight.load_model(folder, data["outcome"], model, sampler)
+    found = preflight.check_study(folder, bound, model, sampler, sections["seed"], data["truth"])
+    found["demand"] = demand.of_study(folder, bound, model.compare, sampler)
     records.write_json(folder.model, found)
     log(f"compared across fits: {', '.join(found['compared'])}")
 

@@ -137,8 +137,9 @@ def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
     folder = StudyFolder(path / "results" / "small")
     prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed)
     fits = plan.make_plan(*store.read_orders(folder.data), study.subsets, study.increments)
+    bound = preflight.load_model(folder, study.data.outcome, study.model, study.sampler)
     found = preflight.check_study(
-        folder, study.data.outcome, study.model, study.sampler, study.seed, study.data.truth
+        folder, bound, study.model, study.sampler, study.seed, study.data.truth
     )
     records.write_json(folder.model, found)
     records.write_plan(folder.plan, [fit[: len(records.PLAN_COLUMNS)] for fit in fits])

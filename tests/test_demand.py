@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import demand, fit
+from scalecheck import demand, fit, preflight
 
 N_ROWS = 4500
 PER_UNIT = """
@@ -32,7 +32,8 @@ def table():
 
 def asked(small):
     study = small.study
-    return demand.of_study(small.folder, "y", study.model, study.sampler)
+    bound = preflight.load_model(small.folder, "y", study.model, study.sampler)
+    return demand.of_study(small.folder, bound, study.model.compare, study.sampler)
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,9 @@ def test_an_unknown_parameter_is_refused_before_any_fit(conjugate, tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("parameter,value\nnu,1\n")
     given = conjugate.study
+    bound = preflight.load_model(conjugate.folder, given.data.outcome, given.model, given.sampler)
     with pytest.raises(StudyError, match="row 1 names nu, which is no parameter"):
-        preflight.check_study(
-            conjugate.folder, given.data.outcome, given.model, given.sampler, 0, str(path)
-        )
+        preflight.check_study(conjugate.folder, bound, given.model, given.sampler, 0, str(path))
 
 
 NAMES = ("intercept", "slope", *(f"beta[{i}]" for i in range(8)), "tau", "sigma")

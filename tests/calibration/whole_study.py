@@ -17,9 +17,8 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     """Prepare, plan, fit, check and decide; give the content of verdict.json."""
     folder = StudyFolder(path)
     prepare.prepare(folder, settings.data, settings.model, settings.subsets.levels, settings.seed)
-    found = preflight.check_study(
-        folder, settings.data.outcome, settings.model, settings.sampler, settings.seed
-    )
+    bound = preflight.load_model(folder, settings.data.outcome, settings.model, settings.sampler)
+    found = preflight.check_study(folder, bound, settings.model, settings.sampler, settings.seed)
     records.write_json(folder.model, found)
     fits = plan.make_plan(*store.read_orders(folder.data), settings.subsets, settings.increments)
     records.write_plan(folder.plan, [fit[: len(records.PLAN_COLUMNS)] for fit in fits])

@@ -1,6 +1,6 @@
 """What a fit asks of a machine, by its rows: from shapes alone, so that a queue is told before anything was fitted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ from scalecheck.coordinates import coordinates_of
 from scalecheck.plan import PlannedFit, Slice
 from scalecheck.records import StudyFolder
 from scalecheck.starts import shapes_of_starts
-from scalecheck.study import ModelSettings, SamplerSettings
+from scalecheck.study import SamplerSettings
 
 # A second fit is laid out with so many rows: enough for a slope.
 _MANY = 16 * batches.SMALL
@@ -40,7 +40,10 @@ class Demand(NamedTuple):
 
 
 def of_study(
-    folder: StudyFolder, outcome: str, settings: ModelSettings, sampler: SamplerSettings
+    folder: StudyFolder,
+    bound: model.Model,
+    compare: Sequence[str] | None,
+    sampler: SamplerSettings,
 ) -> dict[str, Any]:
     """Lay out a fit of few rows and one of many, and draw a line through what each asks for.
 
@@ -48,6 +51,10 @@ def of_study(
     ----------
     folder
         Whose store is written.
+    bound
+        The model.
+    compare
+        `model.compare`.
 
     Returns
     -------
@@ -55,7 +62,6 @@ def of_study(
         For `model.json`: the rows of the study, bytes and operations by rows.
     """
     meta = store.read_meta(folder.data)
-    bound = model.bind(model.load(settings), settings, outcome, meta.labels)
     wanted = batches.stored_columns(bound, meta.unit)
     measured: dict[int, tuple[float, float]] = {}
     for n_rows in sorted({min(batches.SMALL, meta.n_rows), min(_MANY, meta.n_rows)}):
@@ -63,7 +69,7 @@ def of_study(
         task = PlannedFit(f"{n_rows} rows", "subset", "", "", n_rows, n_rows, (part,))
         values = [store.read_rows(folder.data, [part], wanted)]
         (batch,) = batches.make_batches(
-            bound, [task], values, meta.labels, meta.unit, settings.compare, sampler.precision
+            bound, [task], values, meta.labels, meta.unit, compare, sampler.precision
         )
         measured[n_rows] = _of_batch(batch, sampler)
     bytes_of, operations = (

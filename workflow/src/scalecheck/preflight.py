@@ -30,9 +30,28 @@ from scalecheck.truth import check_truth
 NDArray = np.ndarray
 
 
+def load_model(
+    folder: StudyFolder, outcome: str, settings: ModelSettings, sampler: SamplerSettings
+) -> model.Model:
+    """Load a model and bind it to the columns of its study, once for all that is asked of it.
+
+    Raises
+    ------
+    StudyError
+        When it cannot be loaded or bound, or turns on another precision than the sampler's.
+    """
+    before = jax.config.read("jax_enable_x64")
+    bound = model.bind(model.load(settings), settings, outcome, store.read_meta(folder.data).labels)
+    if jax.config.read("jax_enable_x64") and not before and sampler.precision == "float32":
+        raise StudyError(
+            f"{settings.file}: turns on float64 (enable_x64), but sampler.precision is float32: say float64 there"
+        )
+    return bound
+
+
 def check_study(
     folder: StudyFolder,
-    outcome: str,
+    bound: model.Model,
     settings: ModelSettings,
     sampler: SamplerSettings,
     seed: int,
@@ -46,6 +65,8 @@ def check_study(
 
     Parameters
     ----------
+    bound
+        From `load_model`.
     truth
         `data.truth`, whose parameters must be compared ones.
 
@@ -60,12 +81,6 @@ def check_study(
         One line that names the file, the site or column, and the row.
     """
     meta = store.read_meta(folder.data)
-    before = jax.config.read("jax_enable_x64")
-    bound = model.bind(model.load(settings), settings, outcome, meta.labels)
-    if jax.config.read("jax_enable_x64") and not before and sampler.precision == "float32":
-        raise StudyError(
-            f"{settings.file}: turns on float64 (enable_x64), but sampler.precision is float32: say float64 there"
-        )
     if sampler.precision == "float32":
         rowwise.check_columns(folder, bound, meta)
     first = rowwise.first_rows(folder, bound, meta)
