@@ -1,15 +1,11 @@
 """A study through Slurm that is killed again and again ends as one that was left alone on this machine."""
 
 import random
-import sys
 from pathlib import Path
 
+import kills
 import pytest
 from cluster import Cluster
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-
-import kills
 from endings import differences
 from here import Here
 from queued import Queue

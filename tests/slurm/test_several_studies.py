@@ -4,12 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pretending
 import putts
 import pytest
 from cluster import Cluster
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-import pretending  # noqa: E402
 
 pytestmark = pytest.mark.long
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from scalecheck import batches, fit, model, store
+from scalecheck import batches, fit, memory, model, store
 from scalecheck.batches import Batch
 from scalecheck.coordinates import coordinates_of
 from scalecheck.plan import PlannedFit, Slice
@@ -105,15 +105,8 @@ _TRANSCENDENTAL = 20.0
 
 def _operations(batch: Batch, sampler: SamplerSettings) -> float:
     moved = coordinates_of(batch.function, sampler.reparam)
-    own = lambda x, n: jax.ShapeDtypeStruct(x.shape[n:], jax.dtypes.canonicalize_dtype(x.dtype))  # noqa: E731
     starts = shapes_of_starts(batch, sampler.chains)
-
-    def gradient(z: Any, arrays: Any) -> Any:
-        return jax.value_and_grad(moved.potential(**arrays))(z)
-
-    lowered = jax.jit(gradient).lower(
-        {name: own(values, 2) for name, values in starts.items()},
-        {name: own(values, 1) for name, values in batch.arrays.items()},
-    )
+    gradient, shapes = memory.one_gradient(moved.potential, batch.arrays, starts)
+    lowered = jax.jit(gradient).lower(*shapes)
     cost: Mapping[str, float] = lowered.cost_analysis() or {}
     return cost.get("flops", 0.0) + _TRANSCENDENTAL * cost.get("transcendentals", 0.0)

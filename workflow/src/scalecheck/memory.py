@@ -179,20 +179,34 @@ def _in_words(size: float) -> str:
     return f"{size / GB:.1f} GB" if size >= GB else f"{size / MB:.3g} MB"
 
 
-def _of_gradient(
+def one_gradient(
     potential: Callable[..., Any], arrays: Mapping[str, Any], starts: Mapping[str, Any]
-) -> int:
-    """Bytes of the intermediate results of one gradient that are needed at the same time, at most."""
+) -> tuple[Callable[..., Any], tuple[Any, Any]]:
+    """Give the gradient of one chain of one fit as a function, and the shapes of what it takes.
+
+    Parameters
+    ----------
+    potential, arrays, starts
+        As of `forecast`.
+    """
 
     def value_and_grad(z: Any, arrays: Any) -> Any:
         return jax.value_and_grad(potential(**arrays))(z)
 
-    own = lambda x, n: jax.ShapeDtypeStruct(x.shape[n:], jax.dtypes.canonicalize_dtype(x.dtype))  # noqa: E731
-    closed = jax.make_jaxpr(value_and_grad)(
-        {name: own(values, 2) for name, values in starts.items()},
-        {name: own(values, 1) for name, values in arrays.items()},
-    )
-    return _peak(closed.jaxpr)
+    def of_one(values: Any, leading: int) -> jax.ShapeDtypeStruct:
+        dtype = jax.dtypes.canonicalize_dtype(values.dtype)
+        return jax.ShapeDtypeStruct(values.shape[leading:], dtype)
+
+    z = {name: of_one(values, 2) for name, values in starts.items()}
+    return value_and_grad, (z, {name: of_one(values, 1) for name, values in arrays.items()})
+
+
+def _of_gradient(
+    potential: Callable[..., Any], arrays: Mapping[str, Any], starts: Mapping[str, Any]
+) -> int:
+    """Bytes of the intermediate results of one gradient that are needed at the same time, at most."""
+    gradient, shapes = one_gradient(potential, arrays, starts)
+    return _peak(jax.make_jaxpr(gradient)(*shapes).jaxpr)
 
 
 def _peak(jaxpr: Jaxpr) -> int:

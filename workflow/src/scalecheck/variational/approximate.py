@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,10 +95,12 @@ def approximate(
     found = maximise(problem, Programs(problem), settings.steps, fitting, log, keeper)
     at_once = max(1, min(N_DRAWS, _NUMBERS // layout.size))
 
+    def first_ones(flat: jax.Array) -> jax.Array:
+        return flat[: layout.n_shared]
+
     @jax.jit
     def of_shared(params: Params) -> jax.Array:
-        first = lambda flat: flat[: layout.n_shared]  # noqa: E731
-        return problem.guide.draw_of(first, params, drawing, N_DRAWS, at_once)
+        return problem.guide.draw_of(first_ones, params, drawing, N_DRAWS, at_once)
 
     shared = np.asarray(of_shared(found.params))
     return Approximation(batch, layout, problem.guide, found, drawing, shared)
@@ -149,7 +152,7 @@ def constrained(
     # One after the other: the deterministic sites of rows on the way would fill the memory.
     @jax.jit
     def every(params: Params, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        take = lambda flat: one(flat, arrays)  # noqa: E731
+        take = partial(one, arrays=arrays)
         return approximation.guide.draw_of(take, params, approximation.key, N_DRAWS, 1)
 
     drawn = every(approximation.found.params, arrays_of(batch))

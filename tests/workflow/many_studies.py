@@ -1,25 +1,23 @@
 """What Snakemake takes for many studies of many fits, whatever the fits compute: they only sleep.
 
-    .venv/bin/python tests/benchmarks/many_studies.py # 20 studies of 10,000 subsets, 20 jobs each
-    .venv/bin/python tests/benchmarks/many_studies.py --batches 100 --dry-run # on paper, once all is planned
+    .venv/bin/python tests/workflow/many_studies.py                          # 20 studies of 10,000 subsets, 20 jobs
+    .venv/bin/python tests/workflow/many_studies.py --batches 100 --dry-run  # on paper, once all is planned
 
-Adds lines to tests/benchmarks/results/many_studies.csv: processor and wall seconds and the most memory of the Snakemake
+Adds lines to tests/workflow/results/many_studies.csv: processor and wall seconds and the most memory of the Snakemake
 process with what it waits for, jobs, and the files that lie in the folder afterwards.
 """
 
 import argparse
-import csv
 import datetime
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-import pretending  # noqa: E402
+import pandas as pd
+import pretending
 
 RESULTS = Path(__file__).parent / "results" / "many_studies.csv"
 COLUMNS = (
@@ -83,12 +81,8 @@ def main() -> None:
 
 def _add(line: dict[str, Any]) -> None:
     print(", ".join(f"{name} {line[name]}" for name in COLUMNS), flush=True)
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(line)
+    table = pd.DataFrame([line], columns=[*COLUMNS])
+    table.to_csv(RESULTS, mode="a", header=not RESULTS.exists(), index=False)
 
 
 if __name__ == "__main__":
