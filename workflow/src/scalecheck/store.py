@@ -1,9 +1,10 @@
 """The store of a study's data: every order in which fits read, so that each reads only its slice."""
 
+import contextlib
 import json
 import urllib.parse
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from scalecheck.arrangement import Arranged, arrange, plan_orders
 from scalecheck.blocks import blocks
+from scalecheck.errors import StudyError
 from scalecheck.levels import Axis
 from scalecheck.names import slug
 from scalecheck.plan import Levels, Order, Slice
@@ -26,6 +28,10 @@ NDArray = np.ndarray
 OBSERVATION, FILE_ROW = "__observation", "__row"
 
 _LONGEST = 200  # characters of a name; netCDF takes 256
+
+# Rows that share a checksum, and are read together. A fit of 500 rows that lie elsewhere in each column reads tens of
+# kilobytes of it; 1e8 rows have twelve thousand checksums.
+_CHUNK = 8192
 
 
 class Meta(NamedTuple):
@@ -83,7 +89,8 @@ def write(
             if arranged.levels is not None:
                 levels[arranged.order.removeprefix("axis/")] = arranged.levels
         meta = Meta(table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit)
-        file.setncattr("meta", json.dumps(meta._asdict()))
+        known = json.dumps(meta._asdict())
+        file.setncatts({"meta": known, "meta_crc32": f"{zlib.crc32(known.encode()):08x}"})
     return meta
 
 
@@ -124,27 +131,30 @@ def _write_order(
     for name, values in columns.items():
         _write_column(group, name, values, dtypes[name], rows)
     n_rows = len(columns[FILE_ROW])
-    observation = _variable(group, OBSERVATION, _smallest(0, n_rows - 1))
+    observation = _checked(group, _escape(OBSERVATION), _smallest(0, n_rows - 1), "row")
     for part in blocks(len(rows)):
         observation[part] = rows[part]
     if arranged.unit_ends is not None:
         group.createDimension("unit", len(arranged.unit_ends))
-        group.createVariable("__unit_end", "i8", ("unit",))[:] = arranged.unit_ends
+        _checked(group, "__unit_end", np.dtype("i8"), "unit")[:] = arranged.unit_ends
 
 
 def _write_column(
     group: netCDF4.Group, name: str, values: Values, dtype: np.dtype, rows: NDArray
 ) -> None:
     """One column at a time is in memory, because rows are taken from all over it."""
-    whole, variable = in_memory(values, dtype), _variable(group, name, dtype)
+    whole, variable = in_memory(values, dtype), _checked(group, _escape(name), dtype, "row")
     for part in blocks(len(rows)):
         variable[part] = whole[rows[part]]
 
 
-def _variable(group: netCDF4.Group, name: str, dtype: np.dtype) -> netCDF4.Variable:
-    # Without chunks rows follow one another in the file, so that a slice is one read; and whatever is written
-    # needs no filling before.
-    return group.createVariable(_escape(name), dtype, ("row",), contiguous=True, fill_value=False)
+def _checked(group: netCDF4.Group, name: str, dtype: np.dtype, dim: str) -> netCDF4.Variable:
+    """A variable whose values have checksums, at which HDF5 looks whenever they are read."""
+    chunk = max(1, min(_CHUNK, len(group.dimensions[dim])))
+    # Whatever is written needs no filling before.
+    return group.createVariable(
+        name, dtype, (dim,), chunksizes=(chunk,), fletcher32=True, fill_value=False
+    )
 
 
 def _escape(column: str) -> str:
@@ -153,17 +163,42 @@ def _escape(column: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}_{zlib.crc32(column.encode()):08x}"
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[netCDF4.Dataset]:
+    """Open a store. What HDF5 finds damaged is said in one line.
+
+    Raises
+    ------
+    StudyError
+        Where a checksum is another, or the file is not netCDF.
+    """
+    try:
+        with netCDF4.Dataset(path) as file:
+            file.set_auto_mask(False)
+            yield file
+    except (OSError, RuntimeError) as error:
+        if (
+            isinstance(error, OSError) and (error.errno or 0) > 0
+        ):  # the system's: missing, not ours to read
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise StudyError(f"{path}: damaged ({reason}): delete it and run again") from None
+
+
 def read_meta(path: Path) -> Meta:
     """Read what the store knows besides the rows."""
-    with netCDF4.Dataset(path) as file:
-        return Meta(**json.loads(file.getncattr("meta")))
+    with _opened(path) as file:
+        known = getattr(file, "meta", "")
+        if f"{zlib.crc32(known.encode()):08x}" != getattr(file, "meta_crc32", ""):
+            raise RuntimeError("meta: its checksum is another")
+        return Meta(**json.loads(known))
 
 
 def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
     """Read what the plan needs: the orders by arrival and at random, and the levels of each axis."""
     meta = read_meta(path)
     names = ["arrival", "random", *(f"axis/{axis}" for axis in meta.axes)]
-    with netCDF4.Dataset(path) as file:
+    with _opened(path) as file:
         ends = {name: _read_ends(file[_group(name)]) for name in names}
     return plan_orders(meta.n_rows, ends, meta.axes, meta.file)
 
@@ -174,8 +209,7 @@ def _read_ends(group: netCDF4.Group) -> NDArray | None:
 
 def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
     """Read only these slices of these columns, one after the other. Values `(rows,)` by column."""
-    with netCDF4.Dataset(path) as file:
-        file.set_auto_mask(False)
+    with _opened(path) as file:
         return {
             column: np.concatenate([_read_slice(file, part, column) for part in slices])
             for column in columns
@@ -183,4 +217,8 @@ def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> di
 
 
 def _read_slice(file: netCDF4.Dataset, part: Slice, column: str) -> NDArray:
-    return np.asarray(file[_group(part.order)][_escape(column)][part.start : part.stop])
+    try:
+        return np.asarray(file[_group(part.order)][_escape(column)][part.start : part.stop])
+    except RuntimeError as error:
+        where = f"column {column}, order {part.order}, rows {part.start} to {part.stop}"
+        raise RuntimeError(f"{where}: {error}") from None
