@@ -38,3 +38,13 @@ def rich(tmp_path_factory):
 
     with jax.enable_x64(False):
         return small_studies.rich(tmp_path_factory.mktemp("rich"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with a data file and a model file alone."""
+    import minimal_studies
+
+    monkeypatch.chdir(tmp_path)
+    minimal_studies.begin(tmp_path)
+    return tmp_path

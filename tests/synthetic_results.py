@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import synthetic_tables
+import synthetic_verdicts
 
 from scalecheck import records, seals
 from scalecheck.report import ReportInputs
@@ -65,7 +67,13 @@ def golf() -> ReportInputs:
     truth = Truth(("sigma",), mean, np.array([0.6 * 0.0266]))
     fits, estimates = _fits(plan, truth, skipped=("increment-06",), unusable=())
     return ReportInputs(
-        _verdict_golf(), fits, estimates, _tables(fits, "sigma"), _settings("golf"), VERSIONS, {}
+        synthetic_verdicts.golf(),
+        fits,
+        estimates,
+        synthetic_tables.of_checks(fits, "sigma"),
+        _settings("golf"),
+        VERSIONS,
+        {},
     )
 
 
@@ -84,9 +92,9 @@ def panel() -> ReportInputs:
 
     fits, estimates = _fits(plan, Truth(names, mean, unit_sd), (), unusable=("subset-05",))
     dropped = {"rows dropped for missing values": 12}
-    tables = _tables(fits, "slope") | {"units": _units()}
+    tables = synthetic_tables.of_checks(fits, "slope") | {"units": synthetic_tables.of_units()}
     return ReportInputs(
-        _verdict_panel(), fits, estimates, tables, _settings("panel"), VERSIONS, dropped
+        synthetic_verdicts.panel(), fits, estimates, tables, _settings("panel"), VERSIONS, dropped
     )
 
 
@@ -108,41 +116,15 @@ def funnel() -> ReportInputs:
         leapfrogs_per_iteration=fits["leapfrogs_per_iteration"] * factor,
         step_size=fits["step_size"] / factor,
     )
-    verdict = {
-        **_verdict_panel(), "study": "funnel", "verdict": "misfit", "heterogeneous": True,
-        "attribution": {"family": "effort", "axis": None}, "findings": _findings_funnel(),
-        "rows": {"total": 328521, "used": 20000, "first_seen": 4000}, "p_simulated": 0.001,
-    }  # fmt: skip
     return ReportInputs(
-        verdict, fits, estimates, _tables(fits, "tau"), _settings("funnel"), VERSIONS, {}
+        synthetic_verdicts.funnel(),
+        fits,
+        estimates,
+        synthetic_tables.of_checks(fits, "tau"),
+        _settings("funnel"),
+        VERSIONS,
+        {},
     )
-
-
-def _findings_funnel() -> list[dict]:
-    loud = [
-        _finding(
-            "effort", "strong", 1e-4, 9e-4, ("leapfrogs over others'", 3.1, 2.4, 4.0),
-            "subset-03 takes 3.1 times the leapfrogs of the other subsets (40.7 per iteration), and "
-            "2.8 times with another seed: see what its rows have that others lack, or change the "
-            "parametrisation", fit="subset-03",
-        ) | {"p_simulated": 0.001},
-        _finding(
-            "scaling", "suspect", 0.002, 0.03, ("leapfrogs over predicted", 2.3, 1.6, 3.3),
-            "increment-04 (4000 rows) takes 30 leapfrogs per iteration where 13 were predicted, 2.3 "
-            "times as many: the model does not fit the rows that came last, or a chain is stuck: "
-            "see what they hold, and adaptation", fit="increment-04",
-        ),
-        _finding(
-            "adaptation", "suspect", 0.001, 0.04, ("gap of a chain in sds of the potential", 0.7, 0.4, 1),
-            "increment-04: the potential of chain 2 lies 0.7 sds above that of the others: it is "
-            "stuck in another mode or not there yet", fit="increment-04",
-        ),
-    ]  # fmt: skip
-    quiet = (f for f in _verdict_panel()["findings"] if f["family"] not in COSTS)
-    along = {"axis": "carrier", "parameter": "tau"}
-    return loud + [
-        f | ({"where": f["where"] | along} if f["family"] == "heterogeneity" else {}) for f in quiet
-    ]
 
 
 def write_results(folder: Path, inputs: ReportInputs) -> None:
@@ -239,211 +221,6 @@ def _estimates(fit: dict, truth: Truth, good: bool, rng: np.random.Generator) ->
         }
         for name, m, s in zip(truth.parameters, mean, sd, strict=True)
     ]  # fmt: skip
-
-
-def _finding(
-    family: str, status: str, p: float | None, adjusted: float | None, effect: tuple | None,
-    message: str, **where: str | None,
-) -> dict:  # fmt: skip
-    place: dict[str, str | None] = dict.fromkeys(("axis", "level", "parameter", "fit"))
-    named = (
-        None if effect is None else dict(zip(("name", "value", "low", "high"), effect, strict=True))
-    )
-    return {
-        "family": family, "status": status, "p": p, "p_adjusted": adjusted, "effect": named, "p_simulated": None,
-        "where": place | where, "message": message,
-    }  # fmt: skip
-
-
-def _passed(family: str, p: float, effect: tuple | None, **where: str | None) -> dict:
-    return _finding(family, "pass", p, min(1.0, 3 * p), effect, "Nothing was seen.", **where)
-
-
-COSTS = ("effort", "scaling", "adaptation")
-
-
-def _cheap(n_increments: int) -> list[dict]:
-    """Families of cost that saw nothing."""
-    fits = [f"increment-{i:02}" for i in range(1, n_increments + 1)]
-    alike = ("leapfrogs over others'", 1.08, 0.8, 1.4)
-    steady = ("leapfrogs over predicted", 1.1, 0.8, 1.5)
-    together = ("gap of a chain in sds of the potential", 0.04, -0.03, 0.1)
-    return [
-        _passed("effort", 1.0, alike, fit="subset-02"),
-        *(_passed("scaling", 0.3, steady, fit=fit) for fit in fits[2:]),
-        *(_passed("adaptation", 0.4, together, fit=fit) for fit in fits),
-    ]
-
-
-def _verdict_golf() -> dict:
-    findings = [
-        _passed("agreement", 0.21, ("dispersion", 1.28, 0.74, 2.9)),
-        _finding(
-            "heterogeneity", "strong", 2e-4, 8e-4, ("shift", 41.2, 39.0, 43.4),
-            "sigma differs along distance_ft, most at 0.28 (41 level sds from the pooled value): "
-            "the model uses distance_ft, so change how it enters.",
-            axis="distance_ft", level="0.28", parameter="sigma", fit="axis-distance_ft",
-        ),
-        _finding(
-            "heterogeneity", "strong", 1e-4, 4e-4, ("shift", 8.3, 6.1, 10.4),
-            "sigma differs between berry1995 and broadie2018 (8.3 level sds): model it per source.",
-            axis="source", level="berry1995", parameter="sigma", fit="axis-source",
-        ),
-        _passed("drift", 0.44, ("shift", 0.4, -0.3, 1.1), fit="increment-04"),
-        _finding(
-            "drift", "strong", 3e-6, 2e-5, ("shift", -3.1, -3.9, -2.3),
-            "sigma fell by 3.1 posterior sds when 4,000 rows were added to 4,000: look at what "
-            "arrived in these rows.", parameter="sigma", fit="increment-05",
-        ),
-        _passed("surprise", 0.31, ("largest score", 2.1, 1.0, 3.2), fit="increment-02"),
-        _passed("surprise", 0.52, ("largest score", 1.8, 1.0, 3.2), fit="increment-03"),
-        _passed("surprise", 0.12, ("largest score", 2.8, 1.0, 3.2), fit="increment-04"),
-        _finding(
-            "surprise", "suspect", 0.008, 0.024, ("low tail", 4.6, 3.9, 5.3),
-            "The new rows of increment-05 hold misses that the earlier posterior calls nearly "
-            "impossible: give short putts another way to miss.", fit="increment-05",
-        ),
-        _finding("effort", "not run", None, None, None, "effort needs at least 3 fitted subsets"),
-        *_cheap(5)[1:],
-    ]  # fmt: skip
-    return {
-        "study": "golf", "version": "0.1.0", "verdict": "misfit", "misfit": True,
-        "heterogeneous": True, "alpha": 0.05,
-        "attribution": {"family": "heterogeneity", "axis": "source"}, "p_simulated": None,
-        "rows": {"total": 1259184, "used": 24000, "first_seen": 1000}, "gradients": 812345,
-        "seconds": 41.2, "findings": findings, "forecast": None,
-    }  # fmt: skip
-
-
-def _verdict_panel() -> dict:
-    later = [f"increment-0{i}" for i in range(2, 6)]
-    findings = [
-        _passed("agreement", 0.38, ("dispersion", 1.04, 0.8, 1.4)),
-        _passed("heterogeneity", 0.08, None, axis="region", parameter="slope"),
-        *(_passed("drift", 0.6, ("shift", 0.4, -0.1, 0.9), fit=fit) for fit in later),
-        *(_passed("surprise", 0.4, ("largest score", 2.0, 1.0, 3.4), fit=fit) for fit in later),
-        *_cheap(5),
-    ]
-    return {
-        "study": "panel", "version": "0.1.0", "verdict": "adequate", "misfit": False,
-        "heterogeneous": False, "alpha": 0.05,
-        "attribution": {"family": None, "axis": None}, "p_simulated": None,
-        "rows": {"total": 64000, "used": 40000, "first_seen": None}, "gradients": 3812345,
-        "seconds": 412.0, "findings": findings, "forecast": {
-            "rows": 64000, "gradients": [14210.0, 17530.0, 26120.0],
-            "seconds": [11.8, 14.6, 20.3], "price": [0.0082, 0.0101, 0.0141], "over_budget": False,
-        },
-    }  # fmt: skip
-
-
-def _tables(fits: pd.DataFrame, parameter: str) -> dict[str, pd.DataFrame]:
-    levels = fits[fits["kind"] == "level"]
-    done = fits[fits["status"] == "done"]
-    increments = done[done["kind"] == "increment"]
-    steps = list(increments["fit"])
-    drift = {"before": steps[:-1], "after": steps[1:], "parameter": parameter}
-    return {
-        "agreement": pd.DataFrame({"parameter": [parameter], "df": [7], "p": [0.21]}),
-        "heterogeneity": levels[["axis", "level"]].assign(parameter=parameter, shift=1.5, p=2e-4),
-        "drift": pd.DataFrame(drift).assign(shift=-0.4, shift_mcse=0.03, p=0.44),
-        "surprise": _surprise(steps[1:]),
-        "effort": _effort(done),
-        "scaling": _scaling(increments),
-        "adaptation": _adaptation(done),
-        "history": _history(increments),
-    }
-
-
-STATISTICS = (
-    "log score", "lowest log scores", "mean", "variance", "skewness", "kurtosis", "lag 1",
-    "z ~ distance", "z^2 ~ distance", "z ~ time", "z by source", "z distance by source",
-)  # fmt: skip
-
-
-def _surprise(steps: list[str]) -> pd.DataFrame:
-    rng = np.random.default_rng(7)
-    table = pd.DataFrame([(fit, name) for fit in steps for name in STATISTICS])
-    table.columns = ["fit", "statistic"]
-    studentised = rng.normal(size=len(table))
-    values = {"observed": 0.1 * studentised - 0.5, "median": -0.5, "sd": 0.1}
-    p = np.clip(np.exp(-np.abs(studentised)), 0.001, 1)
-    return table.assign(**values, studentised=studentised, p=p, leading=False)
-
-
-def _effort(done: pd.DataFrame) -> pd.DataFrame:
-    part = done[done["kind"].isin(["subset", "level"])]
-    leapfrogs = part["leapfrogs_per_iteration"]
-    return part[["fit", "kind", "axis", "level"]].assign(
-        leapfrogs=leapfrogs, log2_leapfrogs=np.log2(leapfrogs), log2_sd=0.1,
-        step_size=part["step_size"], seconds_per_gradient=part["seconds_per_gradient"],
-        ratio=leapfrogs / leapfrogs.median(), seconds_ratio=1.0, p=1.0,
-    )  # fmt: skip
-
-
-def _scaling(increments: pd.DataFrame) -> pd.DataFrame:
-    leapfrogs = increments["leapfrogs_per_iteration"].to_numpy()
-    predicted = np.full(len(leapfrogs), leapfrogs[0])
-    predicted[:2] = np.nan
-    ratio = leapfrogs / predicted
-    return increments[["fit", "rows", "usable"]].assign(
-        leapfrogs=leapfrogs, predicted=predicted, ratio=ratio, ratio_low=ratio / 1.4,
-        ratio_high=ratio * 1.4, p=np.where(np.isnan(ratio), np.nan, 0.3),
-        seconds_per_gradient=increments["seconds_per_gradient"],
-        seconds_fitted=increments["seconds_per_gradient"], exponent=1.0,
-    )  # fmt: skip
-
-
-def _adaptation(done: pd.DataFrame) -> pd.DataFrame:
-    rng = np.random.default_rng(3)
-    windows = (("1", 75), ("2", 100), ("3", 150), ("4", 450), ("5", 500), ("sampling", 1000))
-    rows = []
-    for fit in done.to_dict("records"):
-        for chain in range(4):
-            luck = np.exp(0.12 * rng.normal())
-            for i, (window, stop) in enumerate(windows):
-                early = np.exp(-0.5 / (i + 1) * rng.random())
-                rows.append({
-                    "fit": fit["fit"], "kind": fit["kind"], "chain": chain, "window": window,
-                    "stop": stop, "step_size": fit["step_size"] * luck * early,
-                    "acceptance_rate": 0.8,
-                    "leapfrogs": fit["leapfrogs_per_iteration"] / luck, "depth_saturated": 0.0,
-                    "divergences": 0, "metric_change": 1.3, "metric_spread": 1.2,
-                    "potential_gap": 0.1 if window == "sampling" else np.nan,
-                    "rhat_potential": 1.002 if window == "sampling" else np.nan,
-                })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _history(increments: pd.DataFrame) -> pd.DataFrame:
-    """A warmup that finds its step size; one chain of increment-04 stalls where leapfrogs are many."""
-    rng = np.random.default_rng(11)
-    rows = []
-    for fit in increments.to_dict("records"):
-        for chain in range(4):
-            stuck = fit["fit"] == "increment-04" and chain == 2 and fit["step_size"] < 0.5
-            for start in range(0, 1000, 25):
-                learning = 1 + 4 * np.exp(-start / 60) + (5.5 if stuck and start < 500 else 0)
-                noise = np.exp(0.1 * rng.normal())
-                rows.append({
-                    "fit": fit["fit"], "kind": fit["kind"], "chain": chain, "start": start,
-                    "stop": start + 25, "warmup": start < 500,
-                    "leapfrogs": fit["leapfrogs_per_iteration"] * learning * noise,
-                    "step_size": fit["step_size"] / learning * (noise if start < 500 else 1),
-                    "stalled": stuck and 100 <= start + 25 <= 500,
-                })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _units() -> pd.DataFrame:
-    rng = np.random.default_rng(5)
-    p = np.sort(rng.random(60)) ** 1.3
-    p[:2] = 1e-4, 4e-4
-    predicted = 0.21 + 0.02 * rng.normal(size=60)
-    return pd.DataFrame({
-        "unit": [f"N{100 + 7 * i}AA" for i in range(60)], "rows": rng.integers(5, 546, size=60),
-        "observed": predicted + 0.1 * (1 - p), "predicted": predicted, "low": predicted - 0.06,
-        "high": predicted + 0.06, "p": p, "q": np.minimum(1, p * 60 / np.arange(1, 61)), "units": 4037,
-    })  # fmt: skip
 
 
 def _settings(study: str) -> dict:
