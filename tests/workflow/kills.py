@@ -9,7 +9,8 @@ and is run again. Every third round goes through Slurm on the loopback, where th
 cancelled, and the node goes down. At last the study is run to its end: every array of every posterior has to have
 the same bits as in the run that was left alone, on this machine, and verdict.json to be the same but for its
 seconds, and the seconds and price of the forecast. One line for each kill is added to results/kills.csv, with what
-was running and had been kept by then; a program that was stopped goes on with the next round.
+was running and had been kept by then, and how the round ended, well or not: no round is tried twice. A program that
+was stopped goes on with the next round.
 """
 
 import argparse
@@ -38,6 +39,7 @@ TABLE = Path(__file__).parent / "results" / "kills.csv"
 KILLS_PER_ROUND = 10
 ROUNDS_PER_QUEUE = 3  # one in so many goes through Slurm
 MOST = 20.0  # seconds until a kill at any moment, of a study from nothing
+SURVIVED = "same bits"
 
 # Few fits, each long enough to be killed in, and saved many times.
 CHANGES = {
@@ -58,6 +60,8 @@ class Kill(NamedTuple):
         Programs that ran.
     fits_done, checkpoints
         Fits that were done, and that were saved.
+    outcome
+        Of its round: `SURVIVED`, or what was otherwise.
     """
 
     round: int
@@ -68,6 +72,7 @@ class Kill(NamedTuple):
     running: str
     fits_done: int
     checkpoints: int
+    outcome: str = ""
 
 
 class Run(NamedTuple):
@@ -145,6 +150,7 @@ def run_with_kills(
     most: float,
     number: int = 1,
     first: int = 0,
+    kills: list[Kill] | None = None,
 ) -> list[Kill]:
     """Run a study to its end with so many kills, fewer where it ends before.
 
@@ -156,9 +162,11 @@ def run_with_kills(
         Of the round.
     first
         Number of the first kill here: blows go by turns.
+    kills
+        Takes them as they are dealt, for whoever wants to know of a round that fails.
     """
     write_study(folder)
-    kills: list[Kill] = []
+    kills = [] if kills is None else kills
     run: Run | None = None
     with _none_left(place, folder):
         while len(kills) < n_kills:
@@ -235,22 +243,25 @@ def _kill_until(n_kills: int, scratch: Path) -> None:
             place = queue if queue and number % ROUNDS_PER_QUEUE == 0 else here
             folder = scratch / f"round-{number}"
             first = sum(row["place"] == place.name for row in _rows())
-            kills = run_with_kills(
-                place, folder, min(KILLS_PER_ROUND, left),
-                random.Random(number), MOST, number, first,
-            )  # fmt: skip
-            if found := differences(alone, folder):
-                raise SystemExit(f"round {number}: {kills}: differs in {', '.join(found)}")
+            kills: list[Kill] = []
+            try:
+                run_with_kills(
+                    place, folder, min(KILLS_PER_ROUND, left),
+                    random.Random(number), MOST, number, first, kills,
+                )  # fmt: skip
+                found = differences(alone, folder)
+                outcome = f"differs in {', '.join(found)}" if found else SURVIVED
+            except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as error:
+                outcome = f"{type(error).__name__}: {error}"[:500]
+            _add([one._replace(outcome=" ".join(outcome.split())) for one in kills])
+            print(f"round {number}, {place.name}: {len(kills)} kills, {outcome}", flush=True)
+            if outcome != SURVIVED:
+                raise SystemExit(f"round {number} of {kills}")
             shutil.rmtree(folder)
-            _add(kills)
-            print(
-                f"round {number}, {place.name}: {len(kills)} kills survived, {len(_rows())} in all",
-                flush=True,
-            )
 
 
 def _rows() -> list[dict[str, str]]:
-    """Give the kills that were survived."""
+    """Give the kills that were dealt."""
     if not TABLE.exists():
         return []
     with TABLE.open(newline="") as file:
@@ -266,11 +277,12 @@ def _add(kills: list[Kill]) -> None:
 
 
 def _summary() -> str:
-    """Say how many kills of which kind were survived."""
+    """Say how many kills of which kind were dealt, and how many survived."""
     rows = _rows()
     kinds = Counter((row["place"], row["victim"], row["by"]) for row in rows)
     lines = [f"{count:4d}  {', '.join(kind)}" for kind, count in sorted(kinds.items())]
-    return "\n".join([f"{len(rows)} kills, all of them survived", *lines])
+    survived = sum(row["outcome"] == SURVIVED for row in rows)
+    return "\n".join([f"{survived} of {len(rows)} kills survived", *lines])
 
 
 if __name__ == "__main__":
