@@ -30,8 +30,10 @@ $(error no study "$(STUDY)": neither a file nor one of config/studies/, which ho
 endif
 endif
 
-# Snakemake schedules GPUs only when it is told how many there are; without one its default stands.
-gpus := $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU ')
+# Snakemake schedules GPUs only when it is told how many there are; without one its default stands. nvidia-smi lists those that
+# CUDA_VISIBLE_DEVICES hides, too.
+gpus := $(shell if [ "$${CUDA_VISIBLE_DEVICES+set}" ]; then echo "$$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | grep -cv -e '^$$' -e '^-1$$'; \
+  else nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU '; fi)
 ifneq ($(gpus),0)
 resources = --resources gpu=$(gpus)
 endif

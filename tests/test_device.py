@@ -1,5 +1,6 @@
 """The device is set before JAX is imported, asserted and recorded."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -133,12 +134,32 @@ def test_who_waits_for_a_gpu_says_so_once(environment, monkeypatch, tmp_path, fo
     assert len(naps) == 3
 
 
-@pytest.mark.parametrize("shown", ["3", "GPU-5c89fd2b", "", "-1"])
-def test_a_gpu_that_was_assigned_is_not_leased_again(environment, monkeypatch, tmp_path, shown):
+@pytest.mark.parametrize("shown", ["", "-1"])
+def test_where_no_gpu_is_shown_none_is_leased(environment, monkeypatch, tmp_path, shown):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     monkeypatch.setattr(device, "_lease", lambda *_: pytest.fail("leased"))
     choose(1, tmp_path)
     assert environment["CUDA_VISIBLE_DEVICES"] == shown
+
+
+@pytest.mark.parametrize("shown", ["3", "GPU-5c89fd2b"])
+def test_the_only_gpu_that_is_shown_is_leased_as_well(
+    environment, monkeypatch, tmp_path, four_gpus, shown
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    choose(1, tmp_path)
+    assert environment["CUDA_VISIBLE_DEVICES"] == shown
+    with pytest.raises(pytest.fail.Exception, match=f"waits for a GPU: .* {shown}"):
+        choose(1, tmp_path)
+
+
+def test_a_lease_of_another_user_counts(tmp_path):
+    path = tmp_path / "scalecheck-gpu--0.lock"
+    path.touch(0o444)
+    with device._open_lock(path) as one, device._open_lock(path) as two:
+        fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_of_several_gpus_that_are_shown_one_is_leased(

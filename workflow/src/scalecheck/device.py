@@ -1,5 +1,6 @@
 """Which device a fit runs on: chosen before JAX is imported, asserted and recorded after."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -17,7 +18,7 @@ PLATFORM = "SCALECHECK_PLATFORM"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 # Held until the process ends, however it ends: the lock goes with the open file.
-_leases: list[IO[str]] = []
+_leases: list[IO[bytes]] = []
 
 
 def count(gpu: int, gres: str) -> int:
@@ -60,12 +61,12 @@ def choose(gpus: int, precision: str, cache: Path, log: Log) -> None:
 def _take_gpu(log: Log) -> None:
     """Leave this process one GPU: Snakemake counts GPUs but assigns none.
 
-    A batch queue assigns one by showing no other.
+    A batch queue assigns one by showing no other: of these, too, jobs that share an allocation take one each.
     """
     shown = os.environ.get(VISIBLE)
     devices = _listed_gpus() if shown is None else [name for name in shown.split(",") if name]
-    if shown is None or len(devices) > 1:
-        os.environ |= {VISIBLE: _lease(devices, log)} if devices else {}
+    if devices and devices != ["-1"]:  # CUDA's word for none
+        os.environ[VISIBLE] = _lease(devices, log)
 
 
 def _lease(devices: list[str], log: Log) -> str:
@@ -75,8 +76,7 @@ def _lease(devices: list[str], log: Log) -> str:
     has_told = False
     while True:
         for device in devices:
-            name = f"scalecheck-gpu-{os.getuid()}-{job}-{device}.lock"
-            lease = Path(tempfile.gettempdir(), name).open("w")
+            lease = _open_lock(Path(tempfile.gettempdir(), f"scalecheck-gpu-{job}-{device}.lock"))
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -88,6 +88,14 @@ def _lease(devices: list[str], log: Log) -> str:
             log(f"waits for a GPU: other jobs have taken {', '.join(devices)}")
             has_told = True
         time.sleep(0.5)
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    """Open a file that users of one machine share: whoever came first has made it, the others only read it."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
+        path.chmod(0o644)  # whatever the umask
+    return path.open("rb")
 
 
 def _listed_gpus() -> list[str]:
