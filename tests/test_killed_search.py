@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 import small_studies
 
+from scalecheck.errors import NotEnoughMemory
 from scalecheck.records import StudyFolder
 from scalecheck.remedies import of_study, problem, search, targets
+from scalecheck.remedies.candidate import Candidate
 from scalecheck.remedies.choice import Choice
 from scalecheck.remedies.kept import Kept
 from scalecheck.remedies.ranking import Trial
@@ -31,9 +33,15 @@ class Killed(Exception):
     """What ends a search."""
 
 
-def counting(monkeypatch, most):
+def drawn(one, candidate, log):
+    """Draws that depend on the name of the candidate alone, as those of a seed do."""
+    z = np.random.default_rng([*candidate.name.encode()]).normal(size=(4, 500, 2))
+    return problem.Seen(Trial(z, np.full(4, 1500)), 0.0, 1, 0.2)
+
+
+def counting(monkeypatch, most, run=problem.run):
     """Names of the candidates that are sampled, of which the one after `most` kills the search."""
-    run, names = problem.run, []
+    names = []
 
     def counted(one, candidate, log):
         if len(names) == most:
@@ -45,23 +53,51 @@ def counting(monkeypatch, most):
     return names
 
 
-@pytest.mark.slow
 def test_a_killed_search_goes_on_after_its_last_candidate_and_finds_the_same(one, tmp_path):
     kept, lines = Kept(tmp_path / "searching", "this search"), []
     with pytest.MonkeyPatch.context() as patch:
-        all_names = counting(patch, None)
+        all_names = counting(patch, None, drawn)
         whole = search.search(one, lambda line: None)
     assert len(all_names) > 3
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        counting(patch, 2)
+        counting(patch, 2, drawn)
         search.search(one, lambda line: None, kept)
     with pytest.MonkeyPatch.context() as patch:
-        names = counting(patch, None)
+        names = counting(patch, None, drawn)
         resumed = search.search(one, lines.append, kept)
     assert names == all_names[2:]
     assert [line.endswith(", kept") for line in lines[:3]] == [True, True, False]
     pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)
     assert (resumed.best, resumed.lines) == (whole.best, whole.lines)
+
+
+def test_a_candidate_that_lacks_memory_is_not_kept_and_the_fit_as_it_is_ends_the_search(
+    one, tmp_path, monkeypatch
+):
+    kept = Kept(tmp_path / "searching", "this search")
+    lacking = {"metric: dense"}
+
+    def run(one, candidate, log):
+        if candidate.name in lacking:
+            raise NotEnoughMemory("needs about 9.2 GB")
+        return drawn(one, candidate, log)
+
+    monkeypatch.setattr(problem, "run", run)
+    table = search.search(one, lambda line: None, kept).table.set_index("candidate")
+    assert table["failure"]["metric: dense"] == "needs about 9.2 GB"
+    assert kept.read("metric: dense") is None
+    lacking.clear()
+    more = search.search(one, lambda line: None, kept).table.set_index("candidate")
+    assert more["failure"]["metric: dense"] == ""
+    lacking.add("as it is")
+    with pytest.raises(NotEnoughMemory):
+        search.search(one, lambda line: None)
+
+
+def test_what_the_sampler_refuses_for_memory_says_nothing_of_the_candidate(one, monkeypatch):
+    monkeypatch.setattr("scalecheck.free_memory.of_host", lambda: 1.0)
+    with pytest.raises(NotEnoughMemory, match=r"needs .* \(of 1e-06 MB available\)"):
+        problem.run(one, Candidate("as it is", {}), lambda line: None)
 
 
 def test_a_candidate_is_kept_whole(one, tmp_path):

@@ -6,3 +6,7 @@ class StudyError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class NotEnoughMemory(StudyError):
+    """A fit needs more than there is: with more memory the same settings run."""

@@ -14,7 +14,7 @@ import jax
 from jax.extend.core import Jaxpr, Literal
 
 from scalecheck import sampler
-from scalecheck.errors import StudyError
+from scalecheck.errors import NotEnoughMemory
 from scalecheck.free_memory import GB, Free
 
 MB = 1e6
@@ -156,14 +156,14 @@ def check(found: Forecast, free: Free, fits: str) -> str:
 
     Raises
     ------
-    StudyError
+    NotEnoughMemory
         Names what takes most, and the key that changes it.
     """
     needs = found.needs(free)
     for need in needs:
         if need.sizes.total > need.free:
             largest = max(Sizes._fields, key=lambda name: getattr(need.sizes, name))
-            raise StudyError(f"{fits}: needs {need.in_words()}: {_ADVICE[largest]}")
+            raise NotEnoughMemory(f"{fits}: needs {need.in_words()}: {_ADVICE[largest]}")
     return f"{fits}: takes {'; '.join(need.in_words() for need in needs)}"
 
 

@@ -39,6 +39,8 @@ def run(problem: Problem, log: Log) -> Seen:
     log(f"neutra: {steps} steps of a flow")
     try:
         found = svi.run(jax.random.PRNGKey(problem.seed), steps, progress_bar=False, **arrays)
+    except jax.errors.JaxRuntimeError:  # of a lack of memory, which says nothing of the flow
+        raise
     except RuntimeError as error:  # NumPyro finds no start
         return failed(problem, first_line(error))
     flow = NeuTraReparam(guide, found.params)

@@ -9,7 +9,7 @@ import numpy as np
 from scalecheck import density, fit, sampler
 from scalecheck.batches import Batch
 from scalecheck.density import Vector
-from scalecheck.errors import StudyError
+from scalecheck.errors import NotEnoughMemory, StudyError
 from scalecheck.program import Log
 from scalecheck.remedies.candidate import Candidate
 from scalecheck.remedies.ranking import Trial
@@ -135,6 +135,11 @@ def try_batch(
     ----------
     in_model
         Map of draws `(chain, draw, ...)` to the unconstrained sites of the model.
+
+    Raises
+    ------
+    NotEnoughMemory
+        Which says nothing of the candidate.
     """
     latent = [site for site in batch.sites if site.kind == "latent"]
     kept = tuple(n for n in problem.vector.shapes if n in {s.name for s in latent}) or (
@@ -146,6 +151,8 @@ def try_batch(
     key = fit.fit_key(problem.seed, batch.tasks[0].fit)
     try:
         found = fit.sample_batch(batch, settings, key[None], log)
+    except NotEnoughMemory:
+        raise
     except StudyError as error:
         return failed(problem, str(error))
     n_draws = found.iterations[0].n_steps.shape[1] - settings.warmup

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from scalecheck.errors import NotEnoughMemory
 from scalecheck.program import Log
 from scalecheck.remedies import neutra, problem, propose, ranking
 from scalecheck.remedies.candidate import AS_IT_IS, KINDS, NEUTRA, Candidate, combined
@@ -55,11 +56,17 @@ class _Search:
 
     def _try(self, candidate: Candidate) -> Seen:
         is_flow = candidate.kind == NEUTRA
-        run = (
-            neutra.run(self.problem, self.log)
-            if is_flow
-            else problem.run(self.problem, candidate, _quiet)
-        )
+        try:
+            run = (
+                neutra.run(self.problem, self.log)
+                if is_flow
+                else problem.run(self.problem, candidate, _quiet)
+            )
+        except NotEnoughMemory as error:
+            if candidate.kind == AS_IT_IS:
+                raise
+            # Not kept: a job that is tried again is given more.
+            return problem.failed(self.problem, str(error))
         if self.kept:
             self.kept.write(candidate.name, run)
         return run
