@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Fit the subset that took anomalously many leapfrogs again with a fresh seed, if one did."""
 
+import shutil
 from argparse import ArgumentParser, Namespace
 
 from scalecheck import opening, program, records, study
@@ -24,6 +25,7 @@ def run(options: Namespace, log: program.Log) -> None:
         return
     job = opening.open_job(options, log)
     records.write_json(folder.confirmation, confirm.refit(job, found.task))
+    shutil.rmtree(folder.confirmation_checkpoint.parent, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def fits_of(options: Namespace) -> list[str]:
-    """Name the fits that are asked for."""
-    plan = records.StudyFolder(options.folder).plan
-    return options.fits or parts.fits_of(records.read_plan(plan), options.part)
+    """Name the fits that are asked for: once, so that those are written that are claimed."""
+    if options.part:
+        plan = records.StudyFolder(options.folder).plan
+        options.fits = parts.fits_of(records.read_plan(plan), options.part)
+    return options.fits
 
 
 def run(options: Namespace, log: program.Log) -> None:
@@ -32,7 +34,7 @@ def run(options: Namespace, log: program.Log) -> None:
     if options.increment:
         chain.write_increment(job, options.fits[0], options.after)
     else:
-        chain.write_batch(job, fits_of(options), options.manifest)
+        chain.write_batch(job, options.fits, options.manifest)
 
 
 if __name__ == "__main__":

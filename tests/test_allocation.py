@@ -5,6 +5,7 @@ import json
 import pytest
 
 from scalecheck import allocation
+from scalecheck.errors import StudyError
 
 
 def record(folder, **seconds):
@@ -51,7 +52,9 @@ def test_a_damaged_record_says_nothing(tmp_path):
 
 DEMAND = {
     "rows": 5000,
-    "bytes": {"fixed": 1e6, "per_row": 1e4},
+    "at_once": 2,
+    "held": {"fixed": 1e6, "per_row": 1e4},
+    "running": {"fixed": 0.0, "per_row": 1e5},
     "operations": {"fixed": 0.0, "per_row": 2e6},
 }
 
@@ -65,13 +68,14 @@ def model(folder, demand=DEMAND):
 @pytest.mark.parametrize(
     ("rows", "attempt", "expected"),
     [
-        ([100], 1, 2004),  # 1 MB and 100 times 10 kB, twice
-        ([100], 3, 6012),
-        ([100] * 50, 1, 2200),
-        ([1_000_000], 1, 22_002),
+        ([100], 1, 2024),  # 1 MB, and 100 times 10 kB and 100 kB, twice
+        ([100], 3, 6072),
+        ([100] * 50, 1, 2240),  # 100 MB held, and 10 MB for each of two
+        ([100, 1000, 200], 1, 2272),  # the two that take most
+        ([1_000_000], 1, 222_002),
     ],
 )
-def test_a_job_asks_for_the_memory_of_its_own_rows_not_of_the_table(
+def test_a_job_asks_for_the_data_of_all_its_fits_and_the_chains_of_those_that_run_at_once(
     tmp_path, rows, attempt, expected
 ):
     assert allocation.megabytes(model(tmp_path), rows, attempt) == expected
@@ -98,13 +102,29 @@ def test_jobs_are_as_many_as_let_each_take_some_minutes(tmp_path):
 def test_there_are_no_more_jobs_than_fits_and_one_at_least(tmp_path, asked, n_fits, expected):
     path = model(tmp_path)
     assert allocation.n_jobs(asked, path, [10] * n_fits, 10) == expected
-    assert allocation.n_jobs(asked, tmp_path / "none.json", [10] * n_fits, 10) == expected
 
 
-def test_a_batch_asks_for_more_time_than_usual_where_its_fits_are_long(tmp_path):
+def test_gpus_take_no_more_jobs_than_there_are(tmp_path):
+    path, rows = model(tmp_path), [1000] * 200
+    assert allocation.n_jobs("auto", path, rows, 10, gpus=4) == 4
+    assert allocation.n_jobs(7, path, rows, 10, gpus=4) == 7
+
+
+@pytest.mark.parametrize("content", [None, '{"demand": {"he', "{}"])
+def test_where_the_model_says_nothing_auto_is_refused_and_not_one_job(tmp_path, content):
+    path = tmp_path / "model.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(StudyError, match=r"model.json: is missing or damaged, and batches: auto"):
+        allocation.n_jobs("auto", path, [10] * 3, 10)
+    assert allocation.n_jobs(2, path, [10] * 3, 10) == 2
+
+
+def test_a_batch_asks_for_eight_times_what_is_guessed(tmp_path):
     path = model(tmp_path)
-    assert allocation.minutes_of_batch(path, [10], 100, 1) == 240
-    assert allocation.minutes_of_batch(path, [10], 100, 2) == 480
+    assert allocation.minutes_of_batch(tmp_path / "none.json", [10], 100, 2) == 480
+    assert allocation.minutes_of_batch(path, [10], 100, 1) == 30
+    assert allocation.minutes_of_batch(path, [10], 100, 2) == 60
     # 16,000 leapfrogs of 0.2 s are 53 minutes; eight times as much is asked for.
     assert allocation.minutes_of_batch(path, [200], 1000, 1) == pytest.approx(8 * 53.4, abs=1)
     assert allocation.minutes_of_batch(path, [5000] * 10, 1000, 3) == 1440

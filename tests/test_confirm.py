@@ -10,7 +10,7 @@ import netCDF4
 import numpy as np
 import pytest
 
-from scalecheck import confirm, records, results, seals
+from scalecheck import checkpoint, confirm, records, results, seals
 from scalecheck.examine import costs
 
 SECTIONS = ("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha")
@@ -110,3 +110,26 @@ def test_too_few_subsets_have_nothing_to_confirm(study, n_fits):
 def test_only_subsets_are_read(study):
     names = [fit.task.fit for fit in confirm.read_subsets(study.folder)]
     assert names == ["subset-01", "subset-02", "subset-03"]
+
+
+def test_a_second_fit_that_was_told_to_end_goes_on_with_the_same_bits(
+    program, slow, monkeypatch, tmp_path
+):
+    whole = run(program, slow)
+    slow.folder.confirmation.unlink()
+    keep, times = checkpoint.Keeper.keep, []
+
+    def told_to_end(self, *arguments, **options):
+        times.append(1)
+        self._last, self._is_told_to_end = 0.0, len(times) == 2
+        return keep(self, *arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(checkpoint.Keeper, "keep", told_to_end)
+        run(program, slow)
+    assert slow.folder.confirmation_checkpoint.exists()
+    lines = []
+    again = run(program, slow, lines.append)
+    assert "confirmation: goes on from its checkpoint" in lines
+    assert again["leapfrogs"] == whole["leapfrogs"]
+    assert not slow.folder.confirmation_checkpoint.parent.exists()

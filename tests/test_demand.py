@@ -1,5 +1,6 @@
 """What a fit asks of a machine is told from shapes, before anything was fitted."""
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,16 +39,28 @@ def asked(small):
 
 @pytest.mark.parametrize(
     ("source", "settings"),
-    [(small_studies.CONJUGATE, {}), (PER_UNIT, {"data": {"unit": "unit"}})],
-    ids=["few parameters", "a parameter per unit"],
+    [
+        (small_studies.CONJUGATE, {}),
+        (small_studies.CONJUGATE, {"sampler": {"precision": "float64"}}),
+        (PER_UNIT, {"data": {"unit": "unit"}}),
+    ],
+    ids=["few parameters", "float64", "a parameter per unit"],
 )
 def test_the_memory_of_all_rows_is_told_from_fits_of_fewer(tmp_path, table, source, settings):
     small = small_studies.make(tmp_path, table, source, **settings)
-    line = asked(small)["bytes"]
-    whole = fit.forecast_memory(small.whole(), small.study.sampler).together.total
-    assert line["fixed"] + N_ROWS * line["per_row"] == pytest.approx(whole, rel=0.01)
-    # Each row is at least its own numbers, in float32.
-    assert line["per_row"] > 4 * len(small.whole().arrays)
+    found = asked(small)
+    with jax.enable_x64(small.study.sampler.precision == "float64"):
+        whole = fit.forecast_memory(small.whole(), small.study.sampler).together
+    for name, size in {
+        "held": whole.data + whole.draws,
+        "running": whole.chains + whole.gradients,
+    }.items():
+        assert found[name]["fixed"] + N_ROWS * found[name]["per_row"] == pytest.approx(
+            size, rel=0.01
+        )
+    # Each row is at least its own numbers.
+    assert found["held"]["per_row"] > 4 * len(small.whole().arrays)
+    assert found["at_once"] == fit.CPU_SLOTS
 
 
 def test_operations_of_a_gradient_grow_with_rows(tmp_path, table):
@@ -60,7 +73,8 @@ def test_operations_of_a_gradient_grow_with_rows(tmp_path, table):
 def test_a_fit_without_parameters_asks_for_its_data_alone(tmp_path, table):
     found = asked(small_studies.make(tmp_path, table, CONSTANT))
     assert found["operations"] == {"fixed": 0.0, "per_row": 0.0}
-    assert found["bytes"]["fixed"] + N_ROWS * found["bytes"]["per_row"] == 2 * 4 * N_ROWS
+    assert found["held"]["fixed"] + N_ROWS * found["held"]["per_row"] == 2 * 4 * N_ROWS
+    assert found["running"] == {"fixed": 0.0, "per_row": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -136,3 +136,25 @@ def test_memory_that_is_given_must_be_a_positive_number(monkeypatch, given):
     monkeypatch.setenv(free_memory.VARIABLE, given)
     with pytest.raises(StudyError, match=f"must be a positive number of GB, not '{given}'"):
         free_memory.free()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"SLURM_MEM_PER_NODE": "3000"}, 3000),
+        ({"SLURM_MEM_PER_CPU": "500", "SLURM_CPUS_ON_NODE": "4"}, 2000),
+        ({"SLURM_MEM_PER_CPU": "500"}, 500),
+        ({"SLURM_MEM_PER_NODE": "0"}, None),
+        ({"SLURM_MEM_PER_NODE": "4G"}, None),
+        ({}, None),
+    ],
+)
+def test_what_slurm_gave_a_job_counts_where_nothing_enforces_it(monkeypatch, given, expected):
+    for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    taken = SimpleNamespace(ru_maxrss=100 * 1024)
+    monkeypatch.setattr(free_memory.resource, "getrusage", lambda _: taken)
+    found = free_memory._of_job(free_memory.os.environ)
+    assert found == (float("inf") if expected is None else (expected - 100) * 2**20)

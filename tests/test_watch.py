@@ -264,8 +264,9 @@ def test_ctrl_c_ends_it_quietly(study, monkeypatch, capsys):
     ("plan", "expected"),
     [
         (None, "{path}: no plan.csv: not the results of a study, or not planned yet"),
-        ("a,b\n1,2\n", "{path}/plan.csv: not a plan of scalecheck"),
-        ("fit,kind,axis,level,rows,new_rows\nx,subset,,,many,0\n", "{path}/plan.csv: not a plan of scalecheck"),
+        ("a,b\n1,2\n", "{path}/plan.csv: not a plan of scalecheck: delete it and run again"),
+        ("fit,kind,axis,level,rows,new_rows\nx,subset,,,many,0\n",
+         "{path}/plan.csv: not a plan of scalecheck: delete it and run again"),
     ],
 )  # fmt: skip
 def test_a_folder_that_is_none_of_a_study_is_an_error_in_one_line(

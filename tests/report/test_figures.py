@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ from scalecheck.report.figures import write_figures
 from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.page import render, write
 from scalecheck.report.plots import picture
-from scalecheck.report.svg import PAPER
+from scalecheck.report.svg import PAPER, Picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -89,3 +90,26 @@ def test_a_name_that_looks_like_markup_stays_text_in_a_caption(tmp_path: Path) -
     drawn = picture("figure-forest", "Estimates", caption, [lambda axes: axes.set_yticks([])])
     write_figures(tmp_path / "figures", [drawn])
     assert read_caption(tmp_path / "figures/forest.rst") == f"Estimates. {caption}"
+
+
+def test_a_name_that_xml_cannot_hold_makes_no_broken_file(tmp_path: Path) -> None:
+    drawn = picture(
+        "figure-forest", "a\x01b", "c\x0c\ufffe", [lambda axes: axes.set_title("d\x1b")]
+    )
+    write_figures(tmp_path / "figures", [drawn])
+    found = ElementTree.parse(tmp_path / "figures/forest.svg").getroot()
+    assert found[0].text == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_figures_that_cannot_all_be_written_leave_those_before(tmp_path: Path) -> None:
+    drawn = picture("figure-forest", "Estimates", "all", [lambda axes: axes.set_yticks([])])
+    write_figures(tmp_path / "figures", [drawn])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+
+    def pictures() -> Iterator[Picture]:
+        yield drawn._replace(caption="others")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_figures(tmp_path / "figures", pictures())
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before

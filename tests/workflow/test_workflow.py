@@ -180,12 +180,13 @@ def test_jobs_ask_for_the_memory_and_the_time_of_their_own_fits(copy_of_finished
     rules = sorted(FITS | {"confirm_effort", "check_fits"})
     run = snakemake(copy_of_finished, "-n", "--forcerun", *rules)
     model = json.loads((copy_of_finished / "results/clinics/model.json").read_text())
-    one_fit = model["demand"]["bytes"]["fixed"]  # of any number of rows: there are few
-    # Five subsets and levels, a pooled fit, two increments, the fit that confirms and the check of all.
-    expected = [2000 + math.ceil(2 * n * one_fit / 1e6) for n in (5, 1, 1, 1, 1, 1)]
+    # Of any number of rows: there are few, and all of a job run at once.
+    one_fit = model["demand"]["held"]["fixed"] + model["demand"]["running"]["fixed"]
+    # Five subsets and levels, a pooled fit, two increments, the fit that confirms and the check of all eight.
+    expected = [2000 + math.ceil(2 * n * one_fit / 1e6) for n in (5, 1, 1, 1, 1, 8)]
     assert sorted(map(int, re.findall(r"mem_mb=(\d+)", run.stdout))) == sorted(expected)
-    # The first increment knows as little as the others, the second what the first one took.
-    assert sorted(re.findall(r"runtime=(\d+)", run.stdout)) == ["240", "240", "240", "30"]
+    # The first increment knows nothing, the second what the first one took; batches guess by their shapes.
+    assert sorted(re.findall(r"runtime=(\d+)", run.stdout)) == ["240", "30", "30", "30"]
 
 
 def test_few_small_fits_are_one_job_of_those_that_choose_themselves(copy_of_finished: Path) -> None:

@@ -24,9 +24,9 @@ rule check_fits:
     log:
         "<logs>/{study}/check_fits.log",
     conda:
-        "../../envs/cpu.yaml"
+        "scalecheck"
     resources:
-        mem_mb=memory_of(largest_rows),
+        mem_mb=memory_of(every_rows),
     params:
         settings=settings("seed", "data", "model", "increments"),
         folder=subpath(output.fits, ancestor=2),
@@ -46,11 +46,12 @@ rule simulate_studies:
     log:
         "<logs>/{study}/simulate_studies.log",
     conda:
-        "../../envs/cpu.yaml"
+        "scalecheck"
     resources:
         gpu=gpus,
         gres="",
-        mem_mb=memory_of(largest_rows),
+        mem_mb=memory_of(simulated_rows),
+        runtime=minutes_of(simulated_rows),
     params:
         engine=ENGINE_VERSION,
         settings=settings(),
@@ -74,7 +75,7 @@ rule search_remedies:
     log:
         "<logs>/{study}/search_remedies.log",
     conda:
-        "../../envs/cpu.yaml"
+        "scalecheck"
     resources:
         gpu=gpus,
         gres="",
@@ -100,7 +101,7 @@ rule approximate:
     log:
         "<logs>/{study}/approximate.log",
     conda:
-        "../../envs/cpu.yaml"
+        "scalecheck"
     resources:
         gpu=gpus,
         gres="",
@@ -137,7 +138,7 @@ rule decide_verdict:
     log:
         "<logs>/{study}/decide_verdict.log",
     conda:
-        "../../envs/cpu.yaml"
+        "scalecheck"
     params:
         settings=settings("study", "increments.order", "verdict", "budget", "approximation"),
         folder=subpath(output.verdict, parent=True),

@@ -70,9 +70,12 @@ envvars:
     "SCALECHECK_GPUS",
 
 
+GPUS = int(os.environ["SCALECHECK_GPUS"])
+
+
 def gpus(wildcards):
     """One, where Snakemake was told of some: whoever did not say what is there has asked for none."""
-    return min(1, int(os.environ["SCALECHECK_GPUS"]))
+    return min(1, GPUS)
 
 
 def truth(wildcards):

@@ -30,6 +30,16 @@ def largest_rows(wildcards):
     return [max(planned_rows(wildcards.study).values(), default=0)]
 
 
+def every_rows(wildcards):
+    """Rows of each fit."""
+    return [*planned_rows(wildcards.study).values()]
+
+
+def simulated_rows(wildcards):
+    """Rows of each fit of each simulated data set."""
+    return every_rows(wildcards) * STUDIES[wildcards.study].verdict.simulate
+
+
 def all_rows(wildcards):
     """All rows."""
     return allocation.all_rows(FOLDERS[wildcards.study].model)
@@ -52,7 +62,10 @@ def n_jobs(study, plan):
     """Jobs among which subsets and levels are divided."""
     rows = [row["rows"] for row in plan if row["kind"] in ("subset", "level")]
     asked, model = STUDIES[study].batches, FOLDERS[study].model
-    return allocation.n_jobs(asked, model, rows, iterations(study))
+    try:
+        return allocation.n_jobs(asked, model, rows, iterations(study), GPUS)
+    except StudyError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def minutes_of(rows):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck import records
+from scalecheck.errors import StudyError
 
 # Minutes. Of what nothing is known yet: rather too long than too short, for a finished fit is never repeated.
 UNKNOWN = 240
@@ -55,8 +56,11 @@ def megabytes(model: Path, rows: Sequence[int], attempt: int) -> int:
     attempt
         From 1: each further one asks for as much again.
     """
-    demand = _demand(model)
-    taken = sum(_at(demand["bytes"], n) for n in rows) if demand else 0.0
+    demand, taken = _demand(model), 0.0
+    if demand:
+        largest = sorted(rows, reverse=True)[: demand["at_once"]]
+        taken = sum(_at(demand["held"], n) for n in rows)
+        taken += sum(_at(demand["running"], n) for n in largest)
     return attempt * (BESIDES + math.ceil(MEMORY_MARGIN * taken / 1e6))
 
 
@@ -91,30 +95,51 @@ def seconds(model: Path, rows: Sequence[int], iterations: int) -> float:
     return LEAPFROGS * iterations * sum(each)
 
 
-def n_jobs(asked: int | str, model: Path, rows: Sequence[int], iterations: int) -> int:
+def n_jobs(
+    asked: int | str, model: Path, rows: Sequence[int], iterations: int, gpus: int = 0
+) -> int:
     """Jobs among which fits of one shape are divided: as asked, or so that each takes some minutes.
 
     Parameters
     ----------
     asked
-        `batches` of the study: a number, or `auto`.
+        `batches` of the study: a number, or `auto`, which takes no more jobs than there are GPUs: each takes as many
+        fits together as there are.
     model, rows, iterations
         As of `seconds`.
+    gpus
+        That may be used at once; 0 where fits run on processors.
+
+    Raises
+    ------
+    StudyError
+        Where `auto` is asked for and `model.json` does not say what fits take.
     """
     if isinstance(asked, str):
+        if _demand(model) is None:
+            raise StudyError(
+                f"{model}: is missing or damaged, and batches: auto is computed from it:"
+                f" delete it and {model.with_name('plan.csv')}, and run again"
+            )
         asked = math.ceil(seconds(model, rows, iterations) / AIM)
+        asked = min(asked, gpus) if gpus else asked
     return max(1, min(asked, len(rows)))
 
 
 def minutes_of_batch(model: Path, rows: Sequence[int], iterations: int, attempt: int) -> int:
     """Minutes to ask for a job of fits that wait for nothing; arguments as of `megabytes` and `seconds`."""
+    if _demand(model) is None:
+        return min(MOST, attempt * UNKNOWN)
     guessed = math.ceil(MARGIN * seconds(model, rows, iterations) / 60)
-    return min(MOST, attempt * max(UNKNOWN, guessed))
+    return min(MOST, attempt * max(LEAST, guessed))
 
 
 def _demand(model: Path) -> dict[str, Any] | None:
     found = records.peek_json(model)
-    return found.get("demand") if found else None
+    demand = found.get("demand") if found else None
+    return (
+        demand if isinstance(demand, dict) and "held" in demand else None
+    )  # an older one asked for less
 
 
 def _at(line: dict[str, float], rows: int) -> float:

@@ -94,7 +94,7 @@ def _sample(
     job: Job, batch: batches.Batch, sampler: SamplerSettings, left: Left | None = None
 ) -> fit.Fitted:
     """Sample a batch, kept and watched; from where the increment before it ended, if that is given."""
-    keeper = _keeper(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left)
+    keeper = keeper_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left)
     journal = Journal(
         [job.folder.progress(task.fit) for task in batch.tasks],
         [task.fit for task in batch.tasks],
@@ -122,10 +122,10 @@ def _write_posterior(
     return record | seals.of_posterior(job.folder, name)
 
 
-def _keeper(
+def keeper_of(
     job: Job, batch: batches.Batch, folder: Path, left: Left | None = None
 ) -> checkpoint.Keeper:
-    """Keep a batch that depends on nothing but what the hash is of."""
+    """Keep a batch in a folder, under a hash of everything that its draws depend on."""
     own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
     source = model.source(job.sections["model"].file)
     names = ",".join(task.fit for task in batch.tasks)
@@ -238,7 +238,7 @@ def _audit(job: Job, warm: fit.Fitted, batch: batches.Batch) -> dict[str, Any]:
     job.log(f"{task.fit}: sampled cold as well, to be compared")
     sampler = job.sections["sampler"]
     again = batch._replace(tasks=(task._replace(fit=f"{task.fit} cold"),))
-    keeper = _keeper(job, again, job.folder.audit_checkpoint(task.fit))
+    keeper = keeper_of(job, again, job.folder.audit_checkpoint(task.fit))
     cold = fit.fit_batch(again, sampler, job.sections["seed"], job.log, keeper=keeper)
     vector = batch.vector
     cost = posterior.record(cold, 0, sampler, job.raw, job.device, (0.0, 0.0))

@@ -70,18 +70,13 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
     The key of a fit comes from its name: under another name it is another key. `leapfrogs` is added
     to what a record has: per iteration after warmup, by chain.
     """
-    from scalecheck import batches, fit, posterior
+    from scalecheck import chain, fit, posterior
 
     sampler = job.sections["sampler"]
     job.log(f"{task.fit} takes many leapfrogs: fitting it again with another seed")
-    (batch,) = batches.read_batches(
-        job.folder,
-        [task._replace(fit=f"{task.fit} again")],
-        job.sections["data"].outcome,
-        job.sections["model"],
-        sampler.precision,
-    )
-    fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log)
+    (batch,) = chain.read(job, [task._replace(fit=f"{task.fit} again")])
+    keeper = chain.keeper_of(job, batch, job.folder.confirmation_checkpoint)
+    fitted = fit.fit_batch(batch, sampler, job.sections["seed"], job.log, keeper=keeper)
     n_steps = fitted.draws.iterations[0].n_steps[:, sampler.warmup :]
     record = posterior.record(fitted, 0, sampler, job.raw, job.device, job.importing)
     leapfrogs = n_steps.mean(axis=1).tolist() if record["status"] == "done" else None

@@ -29,13 +29,16 @@ class Demand(NamedTuple):
 
     Attributes
     ----------
-    bytes
-        Of memory, while it runs.
+    held
+        Bytes of its data and its draws, which are there as long as any fit of its job runs.
+    running
+        Bytes of its chains and their gradients, while it runs.
     operations
         Of a gradient of one chain; what is no sum or product counts as many.
     """
 
-    bytes: Line
+    held: Line
+    running: Line
     operations: Line
 
 
@@ -59,11 +62,11 @@ def of_study(
     Returns
     -------
     dict
-        For `model.json`: the rows of the study, bytes and operations by rows.
+        For `model.json`: the rows of the study, the fits of a job that run at once, bytes and operations by rows.
     """
     meta = store.read_meta(folder.data)
     wanted = batches.stored_columns(bound, meta.unit)
-    measured: dict[int, tuple[float, float]] = {}
+    measured: dict[int, list[float]] = {}
     for n_rows in sorted({min(batches.SMALL, meta.n_rows), min(_MANY, meta.n_rows)}):
         part = Slice("random", 0, n_rows)
         task = PlannedFit(f"{n_rows} rows", "subset", "", "", n_rows, n_rows, (part,))
@@ -71,12 +74,13 @@ def of_study(
         (batch,) = batches.make_batches(
             bound, [task], values, meta.labels, meta.unit, compare, sampler.precision
         )
-        measured[n_rows] = _of_batch(batch, sampler)
-    bytes_of, operations = (
-        line({n: one[number] for n, one in measured.items()}) for number in (0, 1)
-    )
-    found = Demand(bytes_of, operations)
-    return {"rows": meta.n_rows} | {name: one._asdict() for name, one in found._asdict().items()}
+        with jax.enable_x64(sampler.precision == "float64"):
+            measured[n_rows] = _of_batch(batch, sampler)
+    lines = {
+        name: line({n: one[number] for n, one in measured.items()})._asdict()
+        for number, name in enumerate(Demand._fields)
+    }
+    return {"rows": meta.n_rows, "at_once": fit.at_once(sampler), **lines}
 
 
 def line(points: Mapping[int, float]) -> Line:
@@ -92,11 +96,13 @@ def line(points: Mapping[int, float]) -> Line:
     return Line(max(0.0, high - per_row * many), per_row)
 
 
-def _of_batch(batch: Batch, sampler: SamplerSettings) -> tuple[float, float]:
-    """Bytes of memory, and operations of a gradient."""
+def _of_batch(batch: Batch, sampler: SamplerSettings) -> list[float]:
+    """Bytes held, bytes while it runs, and operations of a gradient."""
     if not any(site.kind == "latent" for site in batch.sites):
-        return float(sum(values.nbytes for values in batch.arrays.values())), 0.0
-    return float(fit.forecast_memory(batch, sampler).together.total), _operations(batch, sampler)
+        return [float(sum(values.nbytes for values in batch.arrays.values())), 0.0, 0.0]
+    sizes = fit.forecast_memory(batch, sampler).together
+    held, running = sizes.data + sizes.draws, sizes.chains + sizes.gradients
+    return [float(held), float(running), _operations(batch, sampler)]
 
 
 # A logarithm or an exponential takes about as long as so many products.

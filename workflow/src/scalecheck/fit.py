@@ -182,11 +182,16 @@ def forecast_memory(batch: Batch, settings: SamplerSettings) -> memory.Forecast:
         starts,
         nuts_settings(settings, starts),
         streams_of(batch, moved, settings.keep),
-        at_once=_slots() if has_lanes else _fits_at_once() or len(batch.tasks),
+        at_once=at_once(settings) or len(batch.tasks),
         in_block=_slots() if has_lanes else len(batch.tasks),
         room=None if has_lanes else NUMPYRO_BLOCK,
         draws=settings.draws,
     )
+
+
+def at_once(settings: SamplerSettings) -> int | None:
+    """Fits of a batch that run at once, at most; None where all do."""
+    return _slots() if settings.engine == "lanes" else _fits_at_once()
 
 
 def _slots() -> int:

@@ -1,7 +1,8 @@
 """How much memory is free for fits: of the machine, or of this job's share of it, and of the GPU."""
 
 import os
-from collections.abc import Iterator
+import resource
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,14 +62,14 @@ def free() -> Free:
 
 
 def of_host(root: Path = Path("/")) -> float:
-    """Give the bytes, a scalar, that are free in the machine, or in the control groups of this job where that is less.
+    """Give the bytes, a scalar, that are free in the machine, or for this job where that is less.
 
     Parameters
     ----------
     root
         Folder that holds `proc` and `sys`.
     """
-    return min(_of_machine(root), *_of_groups(root))
+    return min(_of_machine(root), _of_job(os.environ), *_of_groups(root))
 
 
 def _of_machine(root: Path) -> float:
@@ -80,6 +81,21 @@ def _of_machine(root: Path) -> float:
         if line.startswith("MemAvailable:"):
             return 1024.0 * int(line.split()[1])
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _of_job(environ: Mapping[str, str]) -> float:
+    """What Slurm gave this job, less what this process has taken: where nothing enforces it but a look now and then."""
+    for name, times in (("SLURM_MEM_PER_NODE", 1), ("SLURM_MEM_PER_CPU", _n_cpus(environ))):
+        given = environ.get(name, "")
+        if given.isdecimal() and int(given):  # 0 is the whole node
+            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+            return max(0.0, int(given) * times * 2.0**20 - taken)
+    return float("inf")
+
+
+def _n_cpus(environ: Mapping[str, str]) -> int:
+    given = environ.get("SLURM_CPUS_ON_NODE", "")
+    return int(given) if given.isdecimal() else 1
 
 
 def _of_groups(root: Path) -> Iterator[float]:

@@ -18,6 +18,7 @@ from scalecheck import (
     sites,
     start_function,
     store,
+    time_limit,
 )
 from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
@@ -100,14 +101,17 @@ def check_study(
     if truth is not None:
         check_truth(truth, [n for s in compared for n in density.element_names(s.name, s.shape)])
     function = sites.function_of_arrays(bound, first.counts)
-    repeatable.check(settings.file, function, first.arrays)
-    coordinates.check(settings.file, function, first.arrays, sampler.reparam)
-    by_row = density.has_row_likelihood(function, observed.name, first.arrays)
+    with time_limit.limited(Path(settings.file)):
+        repeatable.check(settings.file, function, first.arrays)
+        coordinates.check(settings.file, function, first.arrays, sampler.reparam)
+        by_row = density.has_row_likelihood(function, observed.name, first.arrays)
+        if by_row:
+            _check_broadcast(bound, function, observed, first)
+            _check_prediction(bound, function, observed, first)
     if by_row:
-        _check_broadcast(bound, function, observed, first)
-        _check_prediction(bound, function, observed, first)
         rowwise.check_rows(folder, bound, meta, function, found, observed, sampler.precision, seed)
-    mean, covariance = _prior(folder, bound, meta, found, compared, seed)
+    with time_limit.limited(Path(settings.file)):
+        mean, covariance = _prior(folder, bound, meta, found, compared, seed)
     if np.isnan(mean).any():
         raise StudyError(
             f"{settings.file}: draws from the prior are not finite: give every site a proper prior"

@@ -119,6 +119,11 @@ class StudyFolder:
         return self.path / "fits" / "confirmation.json"
 
     @property
+    def confirmation_checkpoint(self) -> Path:
+        """What is kept of it while it runs."""
+        return self.path / "fits" / "confirmation" / "checkpoint"
+
+    @property
     def remedies(self) -> Path:
         """What the search for remedies searched, and the lines to paste."""
         return self.path / "remedies.json"
@@ -281,12 +286,24 @@ def write_plan(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def read_plan(path: Path) -> list[dict[str, Any]]:
-    """Read plan.csv: a dictionary per fit, counts as integers."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])}
-            for row in csv.DictReader(file)
-        ]
+    """Read plan.csv: a dictionary per fit, counts as integers.
+
+    Raises
+    ------
+    StudyError
+        When it is missing, or no plan.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])}
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        reason = "not the results of a study, or not planned yet"
+        raise StudyError(f"{path.parent}: no plan.csv: {reason}") from None
+    except (KeyError, TypeError, ValueError):
+        raise StudyError(f"{path}: not a plan of scalecheck: delete it and run again") from None
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

@@ -1,6 +1,7 @@
 """What is asked of every row before any fit: that float32 holds it, and that the model gives it a density."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from scalecheck import density, model, sites, store
+from scalecheck import density, model, sites, store, time_limit
 from scalecheck.blocks import blocks
 from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
@@ -113,11 +114,13 @@ def check_rows(
         single = make_rows(bound, values, meta.labels).arrays
         arrays = {name: jnp.asarray(array) for name, array in single.items()}
         if drawn is None:
-            drawn = density.prior_draws(function, latent, arrays, keys)
+            with time_limit.limited(Path(bound.file)):
+                drawn = density.prior_draws(function, latent, arrays, keys)
         exact = make_rows(bound, values, meta.labels, precision="float64").arrays
-        in_double = _in_float64(at_rows, drawn, exact)
-        fine, log_likelihood = at_rows(drawn, arrays)
-        in_single = np.asarray(fine), np.asarray(log_likelihood)
+        with time_limit.limited(Path(bound.file)):
+            in_double = _in_float64(at_rows, drawn, exact)
+            fine, log_likelihood = at_rows(drawn, arrays)
+            in_single = np.asarray(fine), np.asarray(log_likelihood)
         used = in_single if precision == "float32" else in_double
         _refuse(*used, folder, bound, meta, rows.start, observed)
         if precision == "float32":

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalecheck import records
-from scalecheck.errors import StudyError
 from scalecheck.records import StudyFolder
 from scalecheck.spending import spent
 
@@ -67,13 +66,7 @@ def read_states(folder: StudyFolder, now: float) -> list[FitState]:
     StudyError
         When the folder holds no plan.
     """
-    try:
-        plan = records.read_plan(folder.plan)
-    except OSError:
-        reason = "not the results of a study, or not planned yet"
-        raise StudyError(f"{folder.path}: no plan.csv: {reason}") from None
-    except (KeyError, TypeError, ValueError):
-        raise StudyError(f"{folder.plan}: not a plan of scalecheck") from None
+    plan = records.read_plan(folder.plan)
     found = [_read(folder, row, now) for row in plan]
     return sorted(found, key=lambda one: STATES.index(one.state))
 

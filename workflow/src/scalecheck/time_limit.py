@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from scalecheck import environment
+from scalecheck import environment, program
 from scalecheck.errors import StudyError
 
 SECONDS = 300.0
@@ -16,6 +16,8 @@ VARIABLE = "SCALECHECK_MODEL_SECONDS"
 
 # Seconds after which it is tried again: what is raised while Python collects its garbage is lost.
 _AGAIN = 1.0
+# Seconds after which what hears nothing, because it computes below Python, is ended from outside.
+_PATIENCE = 5.0
 
 
 class _TimeIsUp(BaseException):
@@ -39,7 +41,9 @@ def seconds() -> float:
 
 @contextlib.contextmanager
 def limited(path: Path) -> Iterator[None]:
-    """Limit what runs inside; elsewhere than in the main thread, where no signal arrives, do not.
+    """Limit what runs inside, compiled or not; elsewhere than in the main thread, where no signal arrives, do not.
+
+    Inside another limit there is that one alone.
 
     Parameters
     ----------
@@ -51,24 +55,27 @@ def limited(path: Path) -> Iterator[None]:
     StudyError
         Names the file, and the line that it was at.
     """
-    if threading.current_thread() is not threading.main_thread():
+    is_limited = signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    if is_limited or threading.current_thread() is not threading.main_thread():
         yield
         return
     limit = seconds()
+    rule = f"has not ended after {limit:g} s (the environment variable {VARIABLE} changes how long it may take)"
 
     def end(_: int, frame: FrameType | None) -> NoReturn:
         raise _TimeIsUp(_line_in(path, frame))
 
+    last = threading.Timer(limit + _PATIENCE, program.end_at_once, [f"{path}: {rule}"])
+    last.daemon = True
+    last.start()
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, limit, _AGAIN)
     try:
         yield
     except _TimeIsUp as ended:
-        raise StudyError(
-            f"{path}{ended.line}: has not ended after {limit:g} s (the environment variable {VARIABLE} changes"
-            " how long it may take)"
-        ) from None
+        raise StudyError(f"{path}{ended.line}: {rule}") from None
     finally:
+        last.cancel()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 

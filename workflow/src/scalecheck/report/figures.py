@@ -12,11 +12,13 @@ from scalecheck.report.svg import PAPER, VARIABLES, Picture
 
 _GAP, _MARGIN = 26.0, 12.0  # between pieces and around them, in CSS pixels
 _SANS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
+# What XML knows no word for, which labels may hold: readers of SVG refuse a file that has one.
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKS = re.compile(r"([\\*`_|])")  # of reStructuredText, in which Snakemake reads captions
 
 
 def write_figures(folder: Path, pictures: Iterable[Picture]) -> None:
-    """Write every picture as an SVG file and its caption beside it; what was there before goes.
+    """Write every picture as an SVG file and its caption beside it; what was there before goes when all are there.
 
     Parameters
     ----------
@@ -25,13 +27,19 @@ def write_figures(folder: Path, pictures: Iterable[Picture]) -> None:
     pictures
         As drawn for the page.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for picture in pictures:
-        name = picture.id.removeprefix("figure-")
-        records.write_text(folder / f"{name}.svg", standing_alone(picture))
-        caption = _MARKS.sub(r"\\\1", f"{picture.title}. {picture.caption}")
-        records.write_text(folder / f"{name}.rst", caption + "\n")
+    new = folder.with_name(f".{folder.name}-new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        for picture in pictures:
+            name = picture.id.removeprefix("figure-")
+            records.write_text(new / f"{name}.svg", standing_alone(picture))
+            caption = _MARKS.sub(r"\\\1", f"{picture.title}. {picture.caption}")
+            records.write_text(new / f"{name}.rst", caption + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def standing_alone(picture: Picture) -> str:
@@ -50,13 +58,14 @@ def standing_alone(picture: Picture) -> str:
     content = "\n".join(placed)
     for colour, variable in VARIABLES.items():
         content = content.replace(f"var(--{variable})", colour)
-    return (
+    document = (
         '<?xml version="1.0" encoding="utf-8"?>\n'
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}"'
         f' viewBox="0 0 {width:g} {height:g}" font-family="{_SANS}">\n'
         f"<title>{Markup.escape(picture.title)}</title>\n<desc>{Markup.escape(picture.caption)}</desc>\n"
         f'<rect width="100%" height="100%" fill="{PAPER}"/>\n{content}\n</svg>\n'
     )
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", document)
 
 
 def _size(piece: str) -> tuple[float, float]:
