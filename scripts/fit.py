@@ -20,9 +20,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 def fits_of(options: Namespace) -> list[str]:
     """Name the fits that are asked for: once, so that those are written that are claimed."""
-    if options.part:
-        plan = records.StudyFolder(options.folder).plan
-        options.fits = parts.fits_of(records.read_plan(plan), options.part)
+    plan = records.StudyFolder(options.folder).plan
+    options.fits = options.fits or parts.fits_of(records.read_plan(plan), options.part)
     return options.fits
 
 
