@@ -1,14 +1,16 @@
 """What tables of more and more rows take: memory and time of each program from the table to a fit of 500 rows.
 
     .venv/bin/python tests/benchmarks/table_size.py
-    .venv/bin/python tests/benchmarks/table_size.py --rows 100000000 --formats parquet --folder /large/disk
+    .venv/bin/python tests/benchmarks/table_size.py --rows 10000000 --formats parquet --unit
+    .venv/bin/python tests/benchmarks/table_size.py --rows 100000000 --folder /large/disk
 
 Writes a random table piece by piece: a text category, a time (the order), two covariates that are no float32 (one
-of them an axis), an outcome of 0 and 1, and a column that the study does not use. Then runs the programs of the
-workflow, each in a process of its own: peak resident size and seconds of the processor are those that the
-operating system counts for it, `read_mb` is what it read by system calls, libraries included. Adds a line per
-program to tests/benchmarks/results/table_size.csv. A table of 1e8 rows takes 3.3 GB, its
-spool as much and its store 10: all is removed at the end.
+of them an axis), an outcome of 0 and 1, a patient of ten rows that lie apart (`data.unit`, where that is asked
+for), and a column that the study does not use. Then runs the programs of the workflow, each in a process of its
+own: peak resident size and seconds of the processor are those that the operating system counts for it, `read_mb`
+is what it read by system calls, libraries included. Adds a line per program to
+tests/benchmarks/results/table_size.csv. A Parquet table of 1e8 rows takes 4 GB, one of netCDF 11, the spool 4 and
+the store 10: all is removed at the end.
 """
 
 import argparse
@@ -67,6 +69,8 @@ def pieces(n_rows: int) -> Iterator[pd.DataFrame]:
             rng.gamma(2.0, size=size),
             rng.integers(40, size=size),
         )
+        # Neighbours of other patients, each of whom has ten rows: 7,919 is prime.
+        patient = (start + np.arange(size)) * 7919 % (n_rows // 10)
         logits = 0.4 * x - 0.3 * dose + (site - 20) / 20
         yield pd.DataFrame(
             {
@@ -75,6 +79,7 @@ def pieces(n_rows: int) -> Iterator[pd.DataFrame]:
                 "site": SITES[site],
                 "time": np.datetime64("2020-01-01", "ms") + rng.integers(10**11, size=size),
                 "y": rng.random(size) < 1 / (1 + np.exp(-logits)),
+                "patient": patient,
                 "unused": rng.normal(size=size),
             }
         ).astype({"y": "int64"})
@@ -96,7 +101,8 @@ def write_netcdf(path: Path, n_rows: int) -> None:
     """Write a table of one dimension."""
     with netCDF4.Dataset(path, "w") as file:
         file.createDimension("row", n_rows)
-        types = {"x": "f8", "dose": "f8", "site": str, "time": "i8", "y": "i8", "unused": "f8"}
+        types = {"x": "f8", "dose": "f8", "site": str, "time": "i8", "y": "i8", "patient": "i8"}
+        types |= {"unused": "f8"}
         for name, dtype in types.items():
             file.createVariable(name, dtype, ("row",))
         file["time"].units = "milliseconds since 1970-01-01"
@@ -112,12 +118,18 @@ def write_netcdf(path: Path, n_rows: int) -> None:
 WRITERS = {"parquet": write_parquet, "nc": write_netcdf}
 
 
-def build(folder: Path, ending: str) -> Study:
+def build(folder: Path, ending: str, unit: str | None) -> Study:
     """Write the files of the study beside its table."""
     (folder / "model.py").write_text(MODEL)
     given = {
         "study": "large",
-        "data": {"file": f"table.{ending}", "outcome": "y", "order": "time", "axes": ["dose"]},
+        "data": {
+            "file": f"table.{ending}",
+            "outcome": "y",
+            "order": "time",
+            "unit": unit,
+            "axes": ["dose"],
+        },
         "model": {"file": "model.py"},
         "subsets": {"size": 500, "count": 4, "levels": 4},
         "increments": {"start": 500, "end": 4000},
@@ -159,17 +171,20 @@ def run(program: str, study: Study, folder: Path) -> dict[str, float]:
     return json.loads(took.read_text())
 
 
-def measure(folder: Path, ending: str, n_rows: int) -> Iterator[dict[str, object]]:
+def measure(
+    folder: Path, ending: str, n_rows: int, unit: str | None
+) -> Iterator[dict[str, object]]:
     """Make a table and run the programs on it."""
     path = folder / f"table.{ending}"
     WRITERS[ending](path, n_rows)
-    study = build(folder, ending)
+    study = build(folder, ending, unit)
     for program in PROGRAMS:
         took = run(program, study, folder)
         yield {
             "date": datetime.date.today().isoformat(),
             "format": ending,
             "rows": n_rows,
+            "unit": unit or "",
             "program": program,
             **{name: f"{value:.4g}" for name, value in took.items()},
             "table_gb": f"{path.stat().st_size / 1e9:.4g}",
@@ -183,11 +198,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10**6, 10**7])
     parser.add_argument("--formats", choices=WRITERS, nargs="+", default=list(WRITERS))
     parser.add_argument("--folder", type=Path, help="where the files lie while it runs")
+    parser.add_argument("--unit", action="store_const", const="patient", help="whole patients")
     options = parser.parse_args()
     for n_rows in options.rows:
         for ending in options.formats:
             with tempfile.TemporaryDirectory(dir=options.folder) as path:
-                for line in measure(Path(path), ending, n_rows):
+                for line in measure(Path(path), ending, n_rows, options.unit):
                     print(*line.values())
                     pd.DataFrame([line]).to_csv(
                         RESULTS, mode="a", index=False, header=not RESULTS.exists()
