@@ -215,6 +215,36 @@ def test_a_spool_is_gone_after_its_use_whatever_a_killed_one_left(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("left", ["a link", "a link to nothing", "a file"])
+def test_what_lies_in_the_place_of_a_spool_is_removed_and_nothing_that_it_leads_to(tmp_path, left):
+    folder, elsewhere = tmp_path / ".spool", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    if left == "a file":
+        folder.touch()
+    else:
+        folder.symlink_to(elsewhere if left == "a link" else tmp_path / "nothing")
+    with spooling(folder) as spooled:
+        spooled.column().append(np.arange(3))
+    assert {path.name for path in tmp_path.rglob("*")} == {"elsewhere", "kept"}
+
+
+def test_a_spool_that_cannot_be_removed_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / ".spool"
+    folder.mkdir()
+
+    def kept(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError(39, "Directory not empty", "file.nfs")
+
+    monkeypatch.setattr(spool.shutil, "rmtree", kept)
+    with pytest.raises(StudyError) as caught, spooling(folder):
+        pass
+    assert str(caught.value) == (
+        f"{folder}: cannot be removed: Directory not empty: remove it and run again"
+    )
+
+
 def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch):
     def full(handle, values):
         raise OSError(28, "No space left on device")
