@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -47,7 +48,6 @@ def open_table(file: str) -> Iterator[Source]:
             source = stack.enter_context(opener(file))
         if not source.n_rows or not source.names:
             raise StudyError(f"{file}: the table has no rows")
-        _refuse_twice(file, source.names)
         yield source._replace(pieces=lambda names: _read_pieces(file, source.pieces(names)))
 
 
@@ -75,8 +75,8 @@ def _read_pieces(file: str, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataF
 
 
 def _refuse_twice(file: str, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise StudyError(f"{file}: the column {name} is given twice")
 
 
@@ -139,9 +139,9 @@ def _open_parquet(file: str) -> Iterator[Source]:
     # Not buffered ahead: that would hold whole row groups, which have as many rows as the writer liked.
     with parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20) as opened:
         schema = opened.schema_arrow
-        _refuse_twice(file, sorted(schema.names))
         # What was an index when the file was written is a column to us.
         index, count = _index_of(schema)
+        _refuse_twice(file, [*count, *schema.names])
         own = _flat(schema.empty_table().to_pandas())
 
         def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
