@@ -142,6 +142,23 @@ def test_flipped_bytes_of_a_compressed_file_are_noticed(tmp_path):
         read_file(path, "y")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 8 GiB"),
+        pd.errors.ParserError("Error tokenizing data. C error: out of memory"),
+    ],
+    ids=["of Python", "of the parser"],
+)
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, error):
+    def read_csv(*given, **options):
+        raise error
+
+    monkeypatch.setattr(pd, "read_csv", read_csv)
+    with pytest.raises(MemoryError, match=str(error)):
+        read_file(write(tmp_path / "a.csv", PUTTS), "made")
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "a.xlsx").write_text("")
     with pytest.raises(StudyError, match=r"data.file must end in .csv, .csv.gz, .parquet or .nc"):

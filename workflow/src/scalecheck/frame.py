@@ -55,9 +55,11 @@ def open_table(file: str) -> Iterator[Source]:
 def _reading(file: str) -> Iterator[None]:
     try:
         yield
-    except StudyError:
+    except (StudyError, MemoryError):
         raise
     except Exception as error:
+        if "out of memory" in str(error):  # as pandas says it
+            raise MemoryError(str(error)) from None
         # Whatever a reader raises on a damaged file (zlib, HDF5 and Arrow have errors of their own).
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = words.splitlines()[0]
