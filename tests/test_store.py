@@ -1,10 +1,12 @@
 """Facts about the store: what is written comes back, each row for itself, whatever the columns are called."""
 
+import weakref
+
 import numpy as np
 import pytest
 from stores import content, plain, write
 
-from scalecheck import store
+from scalecheck import arrangement, store
 from scalecheck.plan import Slice
 from scalecheck.table import Column, Table
 
@@ -67,6 +69,24 @@ def test_a_store_grows_linearly_with_rows(tmp_path):
     # Three orders of a double, two bytes, an observation and a row of four bytes each.
     assert sizes[2] - sizes[1] == pytest.approx(2 * (sizes[1] - sizes[0]), rel=0.01)
     assert sizes[2] == pytest.approx(3 * 18 * 400_000, rel=0.01)
+
+
+def test_only_one_order_is_held_while_the_next_is_made(tmp_path, monkeypatch):
+    written, held = [], []
+    write_order, all_rows = store._write_order, arrangement.all_rows
+
+    def spy(file, arranged, *given):
+        written.append(weakref.ref(arranged.rows))
+        write_order(file, arranged, *given)
+
+    def begun(n_rows):
+        held.append([found() is not None for found in written])
+        return all_rows(n_rows)
+
+    monkeypatch.setattr(store, "_write_order", spy)
+    monkeypatch.setattr(arrangement, "all_rows", begun)
+    write(tmp_path / "data.nc", plain(site=np.arange(90) % 3, age=np.arange(90.0)), "site", "age")
+    assert held == [[False], [False, False], [False, False, False]]
 
 
 def test_a_fit_reads_only_its_own_slice(tmp_path, monkeypatch):

@@ -88,6 +88,7 @@ def write(
             _write_order(file, arranged, columns, dtypes)
             if arranged.levels is not None:
                 levels[arranged.order.removeprefix("axis/")] = arranged.levels
+            del arranged  # or it would be held while the next order is made
         meta = Meta(table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit)
         known = json.dumps(meta._asdict())
         file.setncatts({"meta": known, "meta_crc32": f"{zlib.crc32(known.encode()):08x}"})
