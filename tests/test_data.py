@@ -193,6 +193,27 @@ def test_wrong_counts_are_refused(tmp_path, change, message):
     assert refusal(tmp_path / "a.csv", frame, "x", "y", expand=BINOMIAL).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"order": "n"}, "data.order must not name a count of data.expand, got n"),
+        ({"unit": "n"}, "data.unit must not name a count of data.expand, got n"),
+        ({"axes": ("site", "k")}, "data.axes must not name a count of data.expand, got k"),
+        ({"categories": ("k",)}, "data.categories must not name a count of data.expand, got k"),
+    ],
+)
+def test_a_count_is_used_for_nothing_else(tmp_path, keys, message):
+    assert refusal(tmp_path / "a.csv", COUNTS, "x", "y", expand=BINOMIAL, **keys) == message
+
+
+def test_a_model_takes_no_count(tmp_path):
+    # Those that it must be given, or that model.arguments names: expansion takes them away.
+    message = refusal(tmp_path / "a.csv", COUNTS, "x", "n", expand={"repeat": "n"})
+    assert message == "the model must not take a count of data.expand, got n"
+    path = write(tmp_path / "b.csv", COUNTS)
+    assert set(read_file(path, "x", possible=["n"], expand={"repeat": "n"}).columns) == {"x"}
+
+
 def test_rows_are_those_of_the_file_after_some_were_dropped(tmp_path):
     frame = COUNTS.assign(x=[np.nan, 1.0, 2.0])
     table = read(tmp_path / "a.csv", frame, "x", expand={"repeat": "n"}, missing="drop")

@@ -51,6 +51,15 @@ def test_a_misspelt_column_is_refused_with_what_was_meant(tmp_path, columns, key
     assert refusal(tmp_path / "a.csv", PUTTS, *columns, **keys).startswith(message)
 
 
+@pytest.mark.parametrize("name", ["__row", "__observation", "_unit_end"])
+def test_names_that_the_store_has_for_itself_are_refused_where_they_are_used(tmp_path, name):
+    frame = PUTTS.assign(**{name: PUTTS.distance})
+    assert refusal(tmp_path / "a.csv", frame, "made", name) == (
+        f"column {name}: scalecheck keeps this name for itself: rename it"
+    )
+    assert set(read(tmp_path / "a.csv", frame, "made").columns) == {"made"}
+
+
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
 @pytest.mark.parametrize("block", [1, 2, 2**18])
 def test_a_text_among_numbers_is_refused_with_its_row(tmp_path, monkeypatch, ending, block):

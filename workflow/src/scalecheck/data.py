@@ -10,6 +10,7 @@ from scalecheck.expand import expand
 from scalecheck.frame import Source, open_table
 from scalecheck.names import closest
 from scalecheck.spool import Growing, Spool
+from scalecheck.store import RESERVED
 from scalecheck.study import DataSettings
 from scalecheck.table import MOST_ROWS, Table
 
@@ -42,7 +43,8 @@ def read_table(
             raise StudyError(
                 f"{settings.file}: must have at most {MOST_ROWS} rows, got {source.n_rows}"
             )
-        for_model = dict.fromkeys([*named, *(name for name in possible if name in source.names)])
+        there = set(source.names) - set((settings.expand or {}).values())
+        for_model = dict.fromkeys([*named, *(name for name in possible if name in there)])
         chosen = _choose(source.names, settings, named, for_model)
         labels = {*settings.categories, settings.unit}
         columns = {
@@ -66,27 +68,44 @@ def _choose(
     for_model: Iterable[str],
 ) -> list[str]:
     """Only the columns that the study uses, all of which must be there."""
-    expanded = settings.expand or {}
-    made = {settings.outcome} if "successes" in expanded else set()
+    made = {settings.outcome} if "successes" in (settings.expand or {}) else set()
     if made & set(known):
         raise StudyError(
             f"{settings.file}: data.expand makes the outcome {settings.outcome}, which must not be a column too"
         )
+    wanted = _wanted(settings, named, for_model)
+    for column, who in wanted.items():
+        if column not in known and column not in made:
+            hint = closest(column, known) or f"; it has {', '.join(known)}"
+            raise StudyError(f"{settings.file}: no column {column}, which {who}{hint}")
+        if column in RESERVED:
+            raise StudyError(
+                f"{settings.file}: column {column}: scalecheck keeps this name for itself: rename it"
+            )
+    return [column for column in wanted if column not in made]
+
+
+def _wanted(
+    settings: DataSettings, named: Mapping[str, str], for_model: Iterable[str]
+) -> dict[str, str]:
+    """Who asks for each column; for those of counts nobody else may, since expansion takes them away."""
     wanted = {
         column: named.get(column, "the model takes")
         for column in sorted(for_model, key=lambda name: name != settings.outcome)
     }
     wanted |= {column: "data.categories names" for column in settings.categories}
     wanted |= {column: "data.axes names" for column in settings.axes}
-    wanted |= {column: f"data.expand.{key} names" for key, column in expanded.items()}
     for key, column in (("order", settings.order), ("unit", settings.unit)):
         if column is not None:
             wanted[column] = f"data.{key} names"
-    for column, who in wanted.items():
-        if column not in known and column not in made:
-            hint = closest(column, known) or f"; it has {', '.join(known)}"
-            raise StudyError(f"{settings.file}: no column {column}, which {who}{hint}")
-    return [column for column in wanted if column not in made]
+    counts = {column: key for key, column in (settings.expand or {}).items()}
+    for column, asked in wanted.items():
+        if column in counts:
+            who, verb = asked.removesuffix("s").rsplit(maxsplit=1)
+            raise StudyError(
+                f"{settings.file}: {who} must not {verb} a count of data.expand, got {column}"
+            )
+    return wanted | {column: f"data.expand.{key} names" for column, key in counts.items()}
 
 
 def _collect(source: Source, columns: Mapping[str, Collected], row: Growing) -> None:

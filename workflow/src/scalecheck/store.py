@@ -26,6 +26,9 @@ NDArray = np.ndarray
 
 # Of every row beside its columns: which observation it is, and the row of the file it stands in.
 OBSERVATION, FILE_ROW = "__observation", "__row"
+_UNIT_END = "__unit_end"  # of every order
+# No column of a table may be called so.
+RESERVED = (OBSERVATION, FILE_ROW, _UNIT_END.removeprefix("_"))
 
 _LONGEST = 200  # characters of a name; netCDF takes 256
 
@@ -137,7 +140,7 @@ def _write_order(
         observation[part] = rows[part]
     if arranged.unit_ends is not None:
         group.createDimension("unit", len(arranged.unit_ends))
-        _checked(group, "__unit_end", np.dtype("i8"), "unit")[:] = arranged.unit_ends
+        _checked(group, _UNIT_END, np.dtype("i8"), "unit")[:] = arranged.unit_ends
 
 
 def _write_column(
@@ -205,7 +208,7 @@ def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
 
 
 def _read_ends(group: netCDF4.Group) -> NDArray | None:
-    return np.asarray(group["__unit_end"][:]) if "__unit_end" in group.variables else None
+    return np.asarray(group[_UNIT_END][:]) if _UNIT_END in group.variables else None
 
 
 def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
