@@ -193,6 +193,17 @@ def test_wrong_counts_are_refused(tmp_path, change, message):
     assert refusal(tmp_path / "a.csv", frame, "x", "y", expand=BINOMIAL).startswith(message)
 
 
+@pytest.mark.parametrize("block", [1, 2, 2**18])
+def test_labels_of_rows_without_a_count_are_gone(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
+    frame = COUNTS.assign(site=list("cba"), group=[3, 2, 1], n=[3, 0, 2])
+    keys = {"axes": ("site",), "categories": ("group",), "expand": {"repeat": "n"}}
+    columns = read(tmp_path / "a.csv", frame, "x", **keys).columns
+    assert (columns["site"].labels, columns["group"].labels) == (("a", "c"), ("1", "3"))
+    np.testing.assert_array_equal(columns["site"].values, [1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(columns["group"].values, [1, 1, 1, 0, 0])
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
