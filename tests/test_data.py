@@ -112,13 +112,6 @@ def test_numbers_that_are_written_otherwise_are_numbers(tmp_path, monkeypatch, v
     np.testing.assert_array_equal(column.values, [1.5, 2.0, 1.5])
 
 
-def test_truth_values_with_a_gap_are_numbers(tmp_path):
-    frame = pd.DataFrame({"y": [True, None, False]})
-    column = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"]
-    assert column.labels is None
-    np.testing.assert_array_equal(column.values, [1.0, 0.0])
-
-
 @pytest.mark.parametrize("block", [2, 2**18])
 def test_an_index_that_only_counts_is_a_column(tmp_path, monkeypatch, block):
     monkeypatch.setattr(blocks, "ROWS", block)

@@ -89,8 +89,26 @@ def test_long_identifiers_beside_a_gap_stay_apart(tmp_path):
     np.testing.assert_array_equal(table.columns["patient"].values, [0, 1, 0])
 
 
-def test_whole_numbers_beside_a_gap_are_floats_in_whichever_piece_it_was(tmp_path):
-    frame = pd.DataFrame({"y": pd.array([1, 2, 3, 4, None, 6], dtype="Int64")})
+def test_whole_numbers_beside_a_gap_stay_whole_numbers(tmp_path):
+    # As floats the first two would be one.
+    frame = pd.DataFrame({"y": pd.array([2**53 + 1, 2**53, 3, 4, None, 6], dtype="Int64")})
     found = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"].values
-    assert found.dtype == "float64"
-    np.testing.assert_array_equal(found, [1, 2, 3, 4, 6])
+    assert found.dtype == "int64"
+    np.testing.assert_array_equal(found, [2**53 + 1, 2**53, 3, 4, 6])
+
+
+def test_truth_values_beside_a_gap_are_0_and_1(tmp_path):
+    frame = pd.DataFrame({"y": [True, False, True, None], "site": ["a", "b", None, "b"]})
+    found = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"].values
+    assert found.dtype == "int8"
+    np.testing.assert_array_equal(found, [1, 0, 1])
+    assert refusal(tmp_path / "a.parquet", frame, "y").startswith("column y has no value")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "nc"])
+def test_an_empty_text_among_numbers_is_a_gap(tmp_path, ending):
+    frame = pd.DataFrame({"y": ["1", "", "2.5", "2"]})
+    path = tmp_path / f"a.{ending}"
+    column = read(path, frame, "y", missing="drop").columns["y"]
+    np.testing.assert_array_equal(column.values, [1, 2.5, 2])
+    assert refusal(path, frame, "y").startswith("column y has no value (empty or NaN) in row 2 (")

@@ -24,6 +24,21 @@ class At(NamedTuple):
     value: Any
 
 
+class Numbers(NamedTuple):
+    """Numbers of a piece.
+
+    Attributes
+    ----------
+    values
+        `(rows,)`, whatever where there is none.
+    missing
+        `(rows,)` where there is none.
+    """
+
+    values: NDArray
+    missing: NDArray
+
+
 class Gap:
     """Rows of a column that lack a value for one reason: the first of them, how many, and how many were dropped."""
 
@@ -78,7 +93,7 @@ class Collected:
     def __init__(self, labelled: bool, ordering: bool, growing: Growing) -> None:
         self._labelled, self._ordering, self._growing = labelled, ordering, growing
         self._labels = Labels()
-        self._piece: Coded | NDArray = np.empty(0)
+        self._piece: Coded | Numbers | None = None
         self._typed = self._seen = False
         self.first = self.nested = self.text = self.undated = None
         self.n_numbers = 0
@@ -114,15 +129,13 @@ class Collected:
             return
         if isinstance(self._piece, Coded):
             self._growing.append(self._labels.add(self._piece, rows))
-        else:
-            self._growing.append(self._piece[rows])
+        elif self._piece is not None:
+            self._growing.append(self._piece.values[rows])
 
     def end(self) -> Column:
-        """Give the column: whole numbers as such where none is missing, codes of sorted labels."""
+        """Give the column: numbers, or codes of sorted labels."""
         if self.is_number:
-            # In whichever piece the gap was: the others were read as whole numbers.
-            missing = self.gaps["missing"].count > 0
-            return Column(self._growing.end(np.dtype("float64") if missing else None), None)
+            return Column(self._growing.end(), None)
         codes, labels = self._labels.sort()
         self._growing.recode(codes)
         return Column(self._growing.end(), labels)
@@ -137,7 +150,7 @@ class Collected:
             said = value.tolist() if isinstance(value, np.ndarray) else value
             self.nested = At(start + int(present[0]) + 1, said)
 
-    def _text(self, piece: pd.Series, start: int) -> Coded | NDArray:
+    def _text(self, piece: pd.Series, start: int) -> Coded | Numbers:
         """Labels; or numbers, where they were written as text."""
         coded = code(piece)
         if self._labelled:
@@ -153,7 +166,7 @@ class Collected:
         if self.text is None and text.any():
             row = int(np.flatnonzero(text)[0])
             self.text = At(start + row + 1, piece.iloc[row])
-        return numbers if self.n_numbers else coded
+        return Numbers(numbers, coded.codes < 0) if self.n_numbers else coded
 
     def _look_for_dates(self, coded: Coded, start: int) -> None:
         texts = coded.distinct.astype(str)
@@ -163,28 +176,28 @@ class Collected:
             self.undated = At(start + int(rows[0]) + 1, str(texts[coded.codes[rows[0]]]))
 
 
-def _numeric(values: pd.Series) -> NDArray | None:
+def _numeric(values: pd.Series) -> Numbers | None:
     """Numbers of a column, dates as days since 1970; None where it holds something else."""
+    missing = values.isna().to_numpy()
     if pd.api.types.is_datetime64_any_dtype(values):
-        days = values.to_numpy("datetime64[us]").astype("int64") / 86_400e6
-        return np.where(values.isna(), np.nan, days)
+        return Numbers(values.to_numpy("datetime64[us]").astype("int64") / 86_400e6, missing)
     if isinstance(values.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(values):
         return None
-    if values.dtype.kind not in "iub" or values.isna().any():  # truth values are numbers, too
-        return values.to_numpy("float64", na_value=np.nan)
-    return values.to_numpy("int8" if values.dtype.kind == "b" else None)
+    if values.dtype.kind not in "iub":
+        return Numbers(values.to_numpy("float64", na_value=np.nan), missing)
+    # Truth values are numbers, too. A gap leaves whole numbers what they are: as floats, long ones would be equal.
+    dtype = "int8" if values.dtype.kind == "b" else f"{values.dtype.kind}{values.dtype.itemsize}"
+    gap = {"na_value": 0} if missing.any() else {}
+    return Numbers(values.to_numpy(dtype, **gap), missing)
 
 
-def _gaps(piece: Coded | NDArray) -> dict[str, NDArray]:
+def _gaps(piece: Coded | Numbers) -> dict[str, NDArray]:
     """Rows without a value, and rows with an infinity. `(rows,)` each."""
-    if not isinstance(piece, Coded):
-        if piece.dtype.kind != "f":
-            return {}
-        return {"missing": np.isnan(piece), "infinite": np.isinf(piece)}
-    distinct = piece.distinct
-    # netCDF writes a missing text as an empty one, as CSV does.
-    found = {"missing": np.append(np.asarray(distinct == "", bool), True)[piece.codes]}
-    if pd.api.types.is_float_dtype(distinct):  # labels that are written as numbers
-        infinite = np.isinf(distinct.to_numpy("float64"))
+    if isinstance(piece, Numbers):
+        infinite = np.isinf(piece.values) & ~piece.missing
+        return {"missing": piece.missing, "infinite": infinite}
+    found = {"missing": piece.codes < 0}
+    if pd.api.types.is_float_dtype(piece.distinct):  # labels that are written as numbers
+        infinite = np.isinf(piece.distinct.to_numpy("float64"))
         found["infinite"] = np.append(infinite, False)[piece.codes]
     return found

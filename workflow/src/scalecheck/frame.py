@@ -163,7 +163,8 @@ def _open_parquet(file: str) -> Iterator[Source]:
 def _whole_numbers(pa: Any) -> dict[Any, Any]:
     """Types that hold a gap among whole numbers: as floats, long identifiers would run into one another."""
     names = [f"{sign}{bits}" for sign in ("Int", "UInt") for bits in (8, 16, 32, 64)]
-    return {getattr(pa, name.lower())(): pd.api.types.pandas_dtype(name) for name in names}
+    whole = {getattr(pa, name.lower())(): pd.api.types.pandas_dtype(name) for name in names}
+    return whole | {pa.bool_(): pd.BooleanDtype()}
 
 
 def _index_of(schema: Any) -> tuple[list[str], dict[str, range]]:

@@ -29,9 +29,17 @@ class Coded(NamedTuple):
 def code(values: pd.Series) -> Coded:
     """Number the distinct values of a piece."""
     if isinstance(values.dtype, pd.CategoricalDtype):
-        return Coded(values.cat.codes.to_numpy(), values.cat.categories, values.cat.ordered)
-    codes, distinct = pd.factorize(values)
-    return Coded(codes, pd.Index(distinct), False)
+        codes, distinct, ordered = (
+            values.cat.codes.to_numpy(),
+            values.cat.categories,
+            values.cat.ordered,
+        )
+    else:
+        codes, distinct = pd.factorize(values)
+        distinct, ordered = pd.Index(distinct), False
+    # netCDF writes a missing text as an empty one, as CSV does.
+    empty = np.append(np.asarray(distinct == "", bool), False)
+    return Coded(np.where(empty[codes], -1, codes), distinct, ordered)
 
 
 class Labels:
