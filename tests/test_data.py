@@ -218,6 +218,22 @@ def test_a_model_takes_no_count(tmp_path):
     assert set(read_file(path, "x", possible=["n"], expand={"repeat": "n"}).columns) == {"x"}
 
 
+@pytest.mark.parametrize("block", [1, 2**18])
+@pytest.mark.parametrize("missing", ["error", "drop"])
+@pytest.mark.parametrize("kind", ["object", "category"])
+def test_text_for_counts_is_named_where_it_stands(tmp_path, monkeypatch, kind, missing, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
+    frame = COUNTS.assign(n=pd.Series([None, "b", "c"], dtype=kind))
+    found = refusal(tmp_path / "a.parquet", frame, "x", expand={"repeat": "n"}, missing=missing)
+    assert found == "column n must hold numbers, row 2 is 'b'"
+
+
+def test_counts_that_are_all_missing_are_gaps(tmp_path):
+    frame = COUNTS.assign(n=pd.Series([None] * 3, dtype="object"))
+    found = refusal(tmp_path / "a.parquet", frame, "x", expand={"repeat": "n"})
+    assert found.startswith("column n has no value (empty or NaN) in row 1, 2, 3 (")
+
+
 def test_rows_are_those_of_the_file_after_some_were_dropped(tmp_path):
     frame = COUNTS.assign(x=[np.nan, 1.0, 2.0])
     table = read(tmp_path / "a.csv", frame, "x", expand={"repeat": "n"}, missing="drop")

@@ -250,7 +250,7 @@ VALUES = {
     ),
     "an integer beyond float32": Broken(
         "check_study",
-        "data.csv: column x holds 1e+40, too large for sampler.precision float32: rescale"
+        "data.csv: column x, row 7 holds 1e+40, too large for sampler.precision float32: rescale"
         " it, or use float64",
         data=at("x", 7, 10**40),
     ),

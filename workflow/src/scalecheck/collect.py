@@ -69,8 +69,6 @@ class Collected:
 
     Attributes
     ----------
-    first
-        Its first value.
     nested
         Its first value, where that is no number and no text.
     text
@@ -83,7 +81,6 @@ class Collected:
         By reason.
     """
 
-    first: Any
     nested: At | None
     text: At | None
     n_numbers: int
@@ -95,7 +92,7 @@ class Collected:
         self._labels = Labels()
         self._piece: Coded | Numbers | None = None
         self._typed = self._seen = False
-        self.first = self.nested = self.text = self.undated = None
+        self.nested = self.text = self.undated = None
         self.n_numbers = 0
         self.gaps = {"missing": Gap(), "infinite": Gap()}
 
@@ -112,8 +109,6 @@ class Collected:
         start
             Rows of the file before it.
         """
-        if start == 0:
-            self.first = piece.iloc[0]
         if not self._seen:
             self._look_at_first(piece, start)
         if self.nested is not None:
@@ -157,9 +152,10 @@ class Collected:
             return coded
         if self._ordering and self.undated is None and not coded.ordered:
             self._look_for_dates(coded, start)
-        if isinstance(piece.dtype, pd.CategoricalDtype):
-            return coded
-        parsed = np.asarray(pd.to_numeric(coded.distinct, errors="coerce"), "float64")
+        # Categories are labels, even of numbers.
+        parsed = np.full(len(coded.distinct), np.nan)
+        if not isinstance(piece.dtype, pd.CategoricalDtype):
+            parsed = np.asarray(pd.to_numeric(coded.distinct, errors="coerce"), "float64")
         numbers = np.append(parsed, np.nan)[coded.codes]  # of a gap, whose code is -1, the last one
         text = np.isnan(numbers) & (coded.codes >= 0)
         self.n_numbers += int((~np.isnan(numbers)).sum())

@@ -149,9 +149,9 @@ def _refuse_text(
     allowed = {settings.order, *settings.axes, *for_model} - set((settings.expand or {}).values())
     allowed |= {*settings.categories, settings.unit}
     for name, column in columns.items():
-        if name not in allowed and not column.is_number:
+        if name not in allowed and (text := column.text) is not None:
             raise StudyError(
-                f"{settings.file}: column {name} must hold numbers, row 1 is {column.first!r}"
+                f"{settings.file}: column {name} must hold numbers, row {text.row} is {text.value!r}"
             )
     for column in columns.values():
         if (text := column.undated) is not None and not column.is_number:
