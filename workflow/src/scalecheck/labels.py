@@ -70,6 +70,7 @@ class Labels:
             (dtype,) = self._dtypes if len(self._dtypes) == 1 else (None,)
             values = pd.Series(seen, dtype=dtype)
         if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
-            values = values.astype("int64")  # a gap elsewhere in the column made floats of integers
+            # A gap elsewhere in the column made floats of integers; longer ones than these were none.
+            values = values.astype("int64") if (values.abs() < 2**53).all() else values
         codes, labels = pd.factorize(values, sort=True)
         return codes.astype("int32"), tuple(str(label) for label in labels)
