@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tables import FORMATS, read, refusal
+import xarray as xr
+from tables import FORMATS, read, read_file, refusal
 
 from scalecheck import blocks
 
@@ -87,6 +88,36 @@ def test_long_identifiers_beside_a_gap_stay_apart(tmp_path):
     table = read(tmp_path / "a.parquet", frame, "y", unit="patient", missing="drop")
     assert table.columns["patient"].labels == (str(2**53), str(2**53 + 1))
     np.testing.assert_array_equal(table.columns["patient"].values, [0, 1, 0])
+
+
+@pytest.mark.parametrize("marked", ["_FillValue", "missing_value"])
+def test_whole_numbers_beside_a_gap_of_netcdf_stay_what_they_are(tmp_path, marked):
+    path = tmp_path / "a.nc"
+    whole = xr.Variable("row", np.array([2**53 + 1, 2**53, -1, 2**53]), {marked: -1})
+    xr.Dataset({"y": whole, "patient": whole}).to_netcdf(path)
+    table = read_file(path, "y", unit="patient", missing="drop")
+    assert table.columns["patient"].labels == (str(2**53), str(2**53 + 1))
+    np.testing.assert_array_equal(table.columns["patient"].values, [1, 0, 0])
+    assert table.columns["y"].values.dtype == "int64"
+    np.testing.assert_array_equal(table.columns["y"].values, [2**53 + 1, 2**53, 2**53])
+    assert table.dropped == {"y missing": 1, "patient missing": 0}
+
+
+def test_times_and_packed_numbers_beside_a_gap_of_netcdf_are_unpacked(tmp_path):
+    path = tmp_path / "a.nc"
+    whole = np.array([1, 2, -1])
+    time = {"units": "days since 1970-01-11", "_FillValue": -1}
+    packed = {"scale_factor": 0.5, "add_offset": 1.0, "_FillValue": -1}
+    xr.Dataset({"day": ("row", whole, time), "y": ("row", whole, packed)}).to_netcdf(path)
+    table = read_file(path, "y", order="day", missing="drop")
+    np.testing.assert_array_equal(table.columns["day"].values, [11, 12])
+    np.testing.assert_array_equal(table.columns["y"].values, [1.5, 2])
+
+
+def test_labels_that_are_long_floats_stay_apart(tmp_path):
+    frame = pd.DataFrame({"y": [1, 2, 3], "size": [2e300, 1e300, 1.0]})
+    columns = read(tmp_path / "a.parquet", frame, "y", categories=("size",)).columns
+    assert columns["size"].labels == ("1.0", "1e+300", "2e+300")
 
 
 def test_whole_numbers_beside_a_gap_stay_whole_numbers(tmp_path):

@@ -3,9 +3,11 @@
 import contextlib
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from tables import settings, table_of, write
 
 from scalecheck import blocks, prepare, spool, store
@@ -172,6 +174,29 @@ def test_a_fit_of_500_rows_reads_the_chunks_that_they_lie_in(stores):
     assert found == pytest.approx(read(of_many, store._CHUNK), abs=10_000)
     more = read(of_many, 8 * store._CHUNK) - read(of_many, 4 * store._CHUNK)
     assert more == pytest.approx(3 * 4 * CHUNK, abs=10_000)
+
+
+@pytest.fixture
+def small_cache():
+    """NetCDF files are opened with room for 8,192 numbers, unless more is asked for."""
+    before = netCDF4.get_chunk_cache()
+    netCDF4.set_chunk_cache(2**16)
+    yield netCDF4.get_chunk_cache()
+    netCDF4.set_chunk_cache(*before)
+
+
+def test_a_chunk_of_netcdf_is_read_once_however_many_pieces_it_has(
+    tmp_path, monkeypatch, small_cache
+):
+    monkeypatch.setattr(blocks, "ROWS", 2**12)
+    path, n_rows = tmp_path / "table.nc", 2**18
+    chunks = {"zlib": True, "chunksizes": (n_rows,)}
+    values = np.random.default_rng(1).normal(size=n_rows)
+    xr.Dataset({"y": ("row", values)}).to_netcdf(path, encoding={"y": chunks})
+    with spooling(tmp_path / ".spool") as spooled:
+        found = bytes_read(lambda: read_table(settings(path), {"y": "asked"}, (), spooled))
+    assert found < 2 * path.stat().st_size + 2**22
+    assert netCDF4.get_chunk_cache() == small_cache
 
 
 def test_a_plan_reads_no_rows(stores):
