@@ -44,8 +44,10 @@ def test_integer_categories_become_codes_in_the_order_of_numbers(tables):
     np.testing.assert_array_equal(group.values, [2, 1, 2, 0])
 
 
-def test_dates_as_text_are_coded_in_time(tables):
-    np.testing.assert_array_equal(tables["csv"].columns["day"].values, [3, 0, 1, 2])
+def test_dates_as_text_that_are_but_an_order_are_days_since_1970(tables):
+    day = tables["csv"].columns["day"]
+    assert day.labels is None
+    np.testing.assert_array_equal(day.values, [18293, 18261, 18262, 18263])
 
 
 def test_truth_values_are_numbers(tables):

@@ -98,8 +98,8 @@ def test_no_more_rows_are_read_or_written_than_a_block(table, monkeypatch, keys)
     append, get = Growing.append, Spooled.__getitem__
 
     @contextlib.contextmanager
-    def opened(file):
-        with open_table(file) as source:
+    def opened(file, labelled):
+        with open_table(file, labelled) as source:
             yield source._replace(pieces=lambda names: looked_at(names, source.pieces(names)))
 
     def looked_at(names, pieces):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from scalecheck.collect import Collected
+from scalecheck.collect import Collected, Use
 from scalecheck.errors import StudyError
 from scalecheck.expand import expand
 from scalecheck.frame import Source, open_table
@@ -38,7 +38,8 @@ def read_table(
     StudyError
         One line that names the file, the column and the row.
     """
-    with open_table(settings.file) as source:
+    labelled = {*settings.categories, settings.unit} - {None}
+    with open_table(settings.file, labelled) as source:
         if source.n_rows > MOST_ROWS:
             raise StudyError(
                 f"{settings.file}: must have at most {MOST_ROWS} rows, got {source.n_rows}"
@@ -46,11 +47,10 @@ def read_table(
         there = set(source.names) - set((settings.expand or {}).values())
         for_model = dict.fromkeys([*named, *(name for name in possible if name in there)])
         chosen = _choose(source.names, settings, named, for_model)
-        labels = {*settings.categories, settings.unit}
-        columns = {
-            name: Collected(name in labels, name == settings.order, spool.column())
-            for name in chosen
-        }
+        others = {*for_model, *settings.axes, *labelled}
+        order = {settings.order}
+        uses = {n: Use(n in labelled, n in order, n in order - others) for n in chosen}
+        columns = {name: Collected(use, spool.column()) for name, use in uses.items()}
         row = spool.column()
         _collect(source, columns, row)
     _refuse(columns, settings, {*for_model})
@@ -145,7 +145,7 @@ def _refuse(columns: Mapping[str, Collected], settings: DataSettings, for_model:
 def _refuse_text(
     columns: Mapping[str, Collected], settings: DataSettings, for_model: set[str]
 ) -> None:
-    """Text is for models, axes and orders, never for counts; an order must sort as it is written."""
+    """Text is for models, axes and orders, never for counts; an order is numbers or dates."""
     allowed = {settings.order, *settings.axes, *for_model} - set((settings.expand or {}).values())
     allowed |= {*settings.categories, settings.unit}
     for name, column in columns.items():
@@ -154,7 +154,7 @@ def _refuse_text(
                 f"{settings.file}: column {name} must hold numbers, row {text.row} is {text.value!r}"
             )
     for column in columns.values():
-        if (text := column.undated) is not None and not column.is_number:
+        if (text := column.undated) is not None:
             raise StudyError(
                 f"{settings.file}: column {settings.order}, row {text.row} is {text.value!r}:"
                 " data.order must be a column of numbers or of dates such as 2026-02-19"

@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,8 +33,13 @@ class Source(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_table(file: str) -> Iterator[Source]:
+def open_table(file: str, labelled: Iterable[str]) -> Iterator[Source]:
     """Open a file by its ending.
+
+    Parameters
+    ----------
+    labelled
+        Columns of labels, which are read as they are written where a format holds but text.
 
     Raises
     ------
@@ -46,7 +51,7 @@ def open_table(file: str) -> Iterator[Source]:
         raise StudyError(f"{file}: data.file must end in .csv, .csv.gz, .parquet or .nc")
     with contextlib.ExitStack() as stack:
         with _reading(file):
-            source = stack.enter_context(opener(file))
+            source = stack.enter_context(opener(file, labelled))
         if not source.n_rows or not source.names:
             raise StudyError(f"{file}: the table has no rows")
         yield source._replace(pieces=lambda names: _read_pieces(file, source.pieces(names)))
@@ -109,10 +114,10 @@ def _refuse_other_encodings(file: str) -> None:
 
 
 @contextlib.contextmanager
-def _open_csv(file: str) -> Iterator[Source]:
+def _open_csv(file: str, labelled: Iterable[str]) -> Iterator[Source]:
     # Read whole: what kind of values a column of text holds is known at its last row.
     try:
-        frame = _parse_csv(file).rename(columns=str)
+        frame = _parse_csv(file, labelled).rename(columns=str)
     except UnicodeDecodeError:
         _refuse_other_encodings(file)
         raise
@@ -124,18 +129,30 @@ def _open_csv(file: str) -> Iterator[Source]:
     yield Source([*frame.columns], len(frame), pieces)
 
 
-def _parse_csv(file: str) -> pd.DataFrame:
+def _parse_csv(file: str, labelled: Iterable[str]) -> pd.DataFrame:
     # Two lines: a row with more fields than the header has names would shift all columns by one.
     header = pd.read_csv(file, header=None, nrows=2, dtype=str).iloc[0].dropna()
     _refuse_twice(file, [*header])
-    return pd.read_csv(file, low_memory=False)
+    frame = pd.read_csv(file, low_memory=False, dtype=dict.fromkeys(labelled, str))
+    text = {*labelled} & {*frame.columns}
+    return frame.assign(**{name: _with_infinities(frame[name]) for name in text})
+
+
+def _with_infinities(labels: pd.Series) -> pd.Series:
+    """Labels as they are written; but among numbers an infinity is none."""
+    written = labels.dropna()
+    numbers = np.asarray(pd.to_numeric(written, errors="coerce"), "float64")
+    if np.isnan(numbers).any() or not np.isinf(numbers).any():
+        return labels
+    infinite = pd.Series(numbers, written.index)[np.isinf(numbers)]
+    return labels.astype(object).mask(labels.index.isin(infinite.index), infinite)
 
 
 # ---- Parquet
 
 
 @contextlib.contextmanager
-def _open_parquet(file: str) -> Iterator[Source]:
+def _open_parquet(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
     import pyarrow as pa  # here, because only this format needs it
     from pyarrow import parquet
 
@@ -186,7 +203,7 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def _open_netcdf(file: str) -> Iterator[Source]:
+def _open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
     import netCDF4  # here, because only this format needs them
     import xarray as xr
 

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from scalecheck.dates import days_of
+
 NDArray = np.ndarray
 
 
@@ -42,10 +44,22 @@ def code(values: pd.Series) -> Coded:
     return Coded(np.where(empty[codes], -1, codes), distinct, ordered)
 
 
-class Labels:
-    """Labels that were seen, numbered as they came."""
+def numbers_of(distinct: pd.Index) -> NDArray:
+    """Give the numbers that some values are or are written as; NaN where one is none. `(k,)`."""
+    return np.asarray(pd.to_numeric(distinct, errors="coerce"), "float64")
 
-    def __init__(self) -> None:
+
+class Labels:
+    """Labels that were seen, numbered as they came.
+
+    Parameters
+    ----------
+    dated
+        Whether texts that are no numbers are dates, and sorted by time.
+    """
+
+    def __init__(self, dated: bool) -> None:
+        self._dated = dated
         self._codes: dict[Any, int] = {}
         self._order: dict[Any, None] = {}
         self._dtypes: set[Any] = set()
@@ -73,4 +87,14 @@ class Labels:
             # A gap elsewhere in the column made floats of integers; longer ones than these were none.
             values = values.astype("int64") if (values.abs() < 2**53).all() else values
         codes, labels = pd.factorize(values, sort=True)
+        if not self._order and pd.api.types.is_string_dtype(values):
+            place = np.argsort(self._keys(labels), kind="stable")
+            codes, labels = np.argsort(place)[codes], labels[place]
         return codes.astype("int32"), tuple(str(label) for label in labels)
+
+    def _keys(self, texts: pd.Index) -> NDArray:
+        """What sorted texts are to be sorted by before: their numbers, their time, or nothing. `(labels,)`."""
+        numbers = numbers_of(texts)
+        if np.isfinite(numbers).all():
+            return numbers
+        return days_of(texts) if self._dated else np.zeros(len(texts))
