@@ -37,7 +37,11 @@ def frame():
             "patient": [f"p{number}" for number in (np.arange(N_ROWS) * 7 % N_ROWS) // 4],
             "time": day,
             "day": day.strftime("%Y-%m-%d"),
+            "when": [f"{date:%Y-%m-%d %H:%M}+0{date.day % 5}:00" for date in day],
             "age": rng.normal(50, 10, size=N_ROWS),
+            "city": np.where(rng.random(N_ROWS) < 0.05, None, rng.choice(["Ulm", "Bonn"], N_ROWS)),
+            "ward": pd.Categorical(rng.choice(["west", "east"], N_ROWS)),
+            "dose": pd.array(np.where(day.day == 7, None, rng.integers(90, size=N_ROWS)), "Int64"),
             "n": rng.integers(4, size=N_ROWS),
             "unused": "text",
         }
@@ -47,15 +51,24 @@ def frame():
 STUDIES = {
     "order and axes": {"order": "time", "axes": ("site", "age")},
     "units": {"order": "day", "unit": "patient", "axes": ("site", "x")},
+    "gaps": {"order": "when", "unit": "dose", "axes": ("city", "ward")},
+    "both": {"order": "when", "categories": ("dose", "when"), "axes": ("dose", "when")},
     "counts": {"expand": {"repeat": "n"}, "axes": ("age",), "categories": ("rain",)},
 }
 
 
-@pytest.fixture(params=["parquet", "nc"])
+@pytest.fixture(params=["parquet", "nc", "csv"])
 def table(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("model.py").write_text(MODEL)
-    return write(f"table.{request.param}", frame())
+    path, drawn = f"table.{request.param}", frame()
+    if request.param != "nc":
+        return write(path, drawn)
+    # Which marks a gap among whole numbers by a value, and has no categories.
+    stored = drawn.assign(ward=drawn.ward.astype(str), dose=drawn.dose.fillna(-1).astype("int64"))
+    dataset = stored.rename_axis("row").to_xarray()
+    dataset.to_netcdf(path, encoding={"dose": {"_FillValue": -1}})
+    return path
 
 
 def prepared(table, folder, **keys):
