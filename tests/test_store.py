@@ -2,13 +2,15 @@
 
 import weakref
 
+import netCDF4
 import numpy as np
 import pytest
 from stores import content, plain, write
 
 from scalecheck import arrangement, store
 from scalecheck.plan import Slice
-from scalecheck.table import Column, Table
+from scalecheck.study import DataSettings
+from scalecheck.table import RESERVED, Column, Table
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,15 @@ def test_a_column_may_have_any_name(tmp_path, name):
     np.testing.assert_array_equal(
         store.read_rows(tmp_path / "data.nc", parts, [name])[name], [2, 3, 1]
     )
+
+
+def test_what_a_store_knows_besides_its_columns_is_called_as_no_column_may_be(tmp_path):
+    table = plain(site=np.arange(8) % 3)
+    settings = DataSettings("data.csv", "y", None, None, "site", (), (), "error")
+    store.write(tmp_path / "data.nc", table, settings, {}, 1)
+    with netCDF4.Dataset(tmp_path / "data.nc") as file:
+        besides = {*file["arrival"].variables} - {store._escape("site")}
+    assert besides == {store._escape(name) for name in RESERVED}
 
 
 def test_what_was_dropped_is_remembered(tmp_path):

@@ -10,9 +10,8 @@ from scalecheck.expand import expand
 from scalecheck.frame import Source, open_table
 from scalecheck.names import closest
 from scalecheck.spool import Growing, Spool
-from scalecheck.store import RESERVED
 from scalecheck.study import DataSettings
-from scalecheck.table import MOST_ROWS, Table
+from scalecheck.table import MOST_ROWS, RESERVED, Table
 
 _GAPS = {"missing": "has no value (empty or NaN)", "infinite": "is infinite"}
 

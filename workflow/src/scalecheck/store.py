@@ -24,11 +24,9 @@ from scalecheck.table import Table
 
 NDArray = np.ndarray
 
-# Of every row beside its columns: which observation it is, and the row of the file it stands in.
-OBSERVATION, FILE_ROW = "__observation", "__row"
-_UNIT_END = "__unit_end"  # of every order
-# No column of a table may be called so.
-RESERVED = (OBSERVATION, FILE_ROW, _UNIT_END.removeprefix("_"))
+# Of every row beside its columns: which observation it is, and the row of the file it stands in. Of an order: where its
+# units end, which would be the name of a column in RESERVED.
+OBSERVATION, FILE_ROW, _UNIT_END = "__observation", "__row", "__unit_end"
 
 _LONGEST = 200  # characters of a name; netCDF takes 256
 
