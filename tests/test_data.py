@@ -44,8 +44,10 @@ def test_integer_categories_become_codes_in_the_order_of_numbers(tables):
     np.testing.assert_array_equal(group.values, [2, 1, 2, 0])
 
 
-def test_dates_as_text_are_coded_in_time(tables):
-    np.testing.assert_array_equal(tables["csv"].columns["day"].values, [3, 0, 1, 2])
+def test_dates_as_text_that_are_but_an_order_are_days_since_1970(tables):
+    day = tables["csv"].columns["day"]
+    assert day.labels is None
+    np.testing.assert_array_equal(day.values, [18293, 18261, 18262, 18263])
 
 
 def test_truth_values_are_numbers(tables):
@@ -110,13 +112,6 @@ def test_numbers_that_are_written_otherwise_are_numbers(tmp_path, monkeypatch, v
     column = read(tmp_path / "a.parquet", pd.DataFrame({"y": values}), "y").columns["y"]
     assert column.labels is None
     np.testing.assert_array_equal(column.values, [1.5, 2.0, 1.5])
-
-
-def test_truth_values_with_a_gap_are_numbers(tmp_path):
-    frame = pd.DataFrame({"y": [True, None, False]})
-    column = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"]
-    assert column.labels is None
-    np.testing.assert_array_equal(column.values, [1.0, 0.0])
 
 
 @pytest.mark.parametrize("block", [2, 2**18])
@@ -191,6 +186,54 @@ def test_the_outcome_that_expansion_makes_can_be_an_axis(tmp_path):
 def test_wrong_counts_are_refused(tmp_path, change, message):
     frame = COUNTS.assign(**change)
     assert refusal(tmp_path / "a.csv", frame, "x", "y", expand=BINOMIAL).startswith(message)
+
+
+@pytest.mark.parametrize("block", [1, 2, 2**18])
+def test_labels_of_rows_without_a_count_are_gone(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
+    frame = COUNTS.assign(site=list("cba"), group=[3, 2, 1], n=[3, 0, 2])
+    keys = {"axes": ("site",), "categories": ("group",), "expand": {"repeat": "n"}}
+    columns = read(tmp_path / "a.csv", frame, "x", **keys).columns
+    assert (columns["site"].labels, columns["group"].labels) == (("a", "c"), ("1", "3"))
+    np.testing.assert_array_equal(columns["site"].values, [1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(columns["group"].values, [1, 1, 1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"order": "n"}, "data.order must not name a count of data.expand, got n"),
+        ({"unit": "n"}, "data.unit must not name a count of data.expand, got n"),
+        ({"axes": ("site", "k")}, "data.axes must not name a count of data.expand, got k"),
+        ({"categories": ("k",)}, "data.categories must not name a count of data.expand, got k"),
+    ],
+)
+def test_a_count_is_used_for_nothing_else(tmp_path, keys, message):
+    assert refusal(tmp_path / "a.csv", COUNTS, "x", "y", expand=BINOMIAL, **keys) == message
+
+
+def test_a_model_takes_no_count(tmp_path):
+    # Those that it must be given, or that model.arguments names: expansion takes them away.
+    message = refusal(tmp_path / "a.csv", COUNTS, "x", "n", expand={"repeat": "n"})
+    assert message == "the model must not take a count of data.expand, got n"
+    path = write(tmp_path / "b.csv", COUNTS)
+    assert set(read_file(path, "x", possible=["n"], expand={"repeat": "n"}).columns) == {"x"}
+
+
+@pytest.mark.parametrize("block", [1, 2**18])
+@pytest.mark.parametrize("missing", ["error", "drop"])
+@pytest.mark.parametrize("kind", ["object", "category"])
+def test_text_for_counts_is_named_where_it_stands(tmp_path, monkeypatch, kind, missing, block):
+    monkeypatch.setattr(blocks, "ROWS", block)
+    frame = COUNTS.assign(n=pd.Series([None, "b", "c"], dtype=kind))
+    found = refusal(tmp_path / "a.parquet", frame, "x", expand={"repeat": "n"}, missing=missing)
+    assert found == "column n must hold numbers, row 2 is 'b'"
+
+
+def test_counts_that_are_all_missing_are_gaps(tmp_path):
+    frame = COUNTS.assign(n=pd.Series([None] * 3, dtype="object"))
+    found = refusal(tmp_path / "a.parquet", frame, "x", expand={"repeat": "n"})
+    assert found.startswith("column n has no value (empty or NaN) in row 1, 2, 3 (")
 
 
 def test_rows_are_those_of_the_file_after_some_were_dropped(tmp_path):

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tables import FORMATS, read, refusal
+import xarray as xr
+from tables import FORMATS, read, read_file, refusal
 
 from scalecheck import blocks
 
@@ -58,8 +59,8 @@ def test_dropped_rows_are_left_out_and_counted_once(tmp_path, ending):
     table = read(tmp_path / f"a.{ending}", GAPS, "x", "ok", **keys)
     np.testing.assert_array_equal(table.row, [1, 6])
     np.testing.assert_array_equal(table.columns["x"].values, [1.0, 6.0])
-    # An integer column with a gap is read as floats; its labels are integers all the same.
-    assert table.columns["group"].labels == ("1",)
+    # An integer column with a gap is one of floats; its labels are integers all the same, but where they are text.
+    assert table.columns["group"].labels == (("1.0",) if "csv" in ending else ("1",))
     assert sum(table.dropped.values()) == 4
     assert {reason: n for reason, n in table.dropped.items() if n} == {
         "x missing": 1,
@@ -89,8 +90,56 @@ def test_long_identifiers_beside_a_gap_stay_apart(tmp_path):
     np.testing.assert_array_equal(table.columns["patient"].values, [0, 1, 0])
 
 
-def test_whole_numbers_beside_a_gap_are_floats_in_whichever_piece_it_was(tmp_path):
-    frame = pd.DataFrame({"y": pd.array([1, 2, 3, 4, None, 6], dtype="Int64")})
+@pytest.mark.parametrize("marked", ["_FillValue", "missing_value"])
+def test_whole_numbers_beside_a_gap_of_netcdf_stay_what_they_are(tmp_path, marked):
+    path = tmp_path / "a.nc"
+    whole = xr.Variable("row", np.array([2**53 + 1, 2**53, -1, 2**53]), {marked: -1})
+    xr.Dataset({"y": whole, "patient": whole}).to_netcdf(path)
+    table = read_file(path, "y", unit="patient", missing="drop")
+    assert table.columns["patient"].labels == (str(2**53), str(2**53 + 1))
+    np.testing.assert_array_equal(table.columns["patient"].values, [1, 0, 0])
+    assert table.columns["y"].values.dtype == "int64"
+    np.testing.assert_array_equal(table.columns["y"].values, [2**53 + 1, 2**53, 2**53])
+    assert table.dropped == {"y missing": 1, "patient missing": 0}
+
+
+def test_times_and_packed_numbers_beside_a_gap_of_netcdf_are_unpacked(tmp_path):
+    path = tmp_path / "a.nc"
+    whole = np.array([1, 2, -1])
+    time = {"units": "days since 1970-01-11", "_FillValue": -1}
+    packed = {"scale_factor": 0.5, "add_offset": 1.0, "_FillValue": -1}
+    xr.Dataset({"day": ("row", whole, time), "y": ("row", whole, packed)}).to_netcdf(path)
+    table = read_file(path, "y", order="day", missing="drop")
+    np.testing.assert_array_equal(table.columns["day"].values, [11, 12])
+    np.testing.assert_array_equal(table.columns["y"].values, [1.5, 2])
+
+
+def test_labels_that_are_long_floats_stay_apart(tmp_path):
+    frame = pd.DataFrame({"y": [1, 2, 3], "size": [2e300, 1e300, 1.0]})
+    columns = read(tmp_path / "a.parquet", frame, "y", categories=("size",)).columns
+    assert columns["size"].labels == ("1.0", "1e+300", "2e+300")
+
+
+def test_whole_numbers_beside_a_gap_stay_whole_numbers(tmp_path):
+    # As floats the first two would be one.
+    frame = pd.DataFrame({"y": pd.array([2**53 + 1, 2**53, 3, 4, None, 6], dtype="Int64")})
     found = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"].values
-    assert found.dtype == "float64"
-    np.testing.assert_array_equal(found, [1, 2, 3, 4, 6])
+    assert found.dtype == "int64"
+    np.testing.assert_array_equal(found, [2**53 + 1, 2**53, 3, 4, 6])
+
+
+def test_truth_values_beside_a_gap_are_0_and_1(tmp_path):
+    frame = pd.DataFrame({"y": [True, False, True, None], "site": ["a", "b", None, "b"]})
+    found = read(tmp_path / "a.parquet", frame, "y", missing="drop").columns["y"].values
+    assert found.dtype == "int8"
+    np.testing.assert_array_equal(found, [1, 0, 1])
+    assert refusal(tmp_path / "a.parquet", frame, "y").startswith("column y has no value")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "nc"])
+def test_an_empty_text_among_numbers_is_a_gap(tmp_path, ending):
+    frame = pd.DataFrame({"y": ["1", "", "2.5", "2"]})
+    path = tmp_path / f"a.{ending}"
+    column = read(path, frame, "y", missing="drop").columns["y"]
+    np.testing.assert_array_equal(column.values, [1, 2.5, 2])
+    assert refusal(path, frame, "y").startswith("column y has no value (empty or NaN) in row 2 (")

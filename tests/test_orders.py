@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tables import table_of
 
-from scalecheck import blocks
+from scalecheck import blocks, sorting
 from scalecheck.orders import all_rows, arrival_order, shuffle
 from scalecheck.sorting import sort_by_code, sort_by_value
 from scalecheck.study import DataSettings
@@ -154,3 +154,19 @@ def test_sorts_keep_the_order_of_equal_rows(block):
     sort_by_value(rows[1], codes)
     for found in rows:
         np.testing.assert_array_equal(found, expected)
+
+
+def test_ranges_hold_hardly_more_than_a_block_whatever_the_period_of_the_values(monkeypatch):
+    monkeypatch.setattr(blocks, "ROWS", 2**10)
+    n_rows = 2**19
+    values = np.arange(n_rows) % 8 + RNG.random(n_rows)
+    edges = sorting._edges(values)
+    # Odd ranges hold one value each, an edge.
+    sizes = np.bincount(sorting._range_of(values, edges))[::2]
+    assert sizes.sum() > 0.9 * n_rows
+    assert sizes.max() < 3 * blocks.ROWS
+
+
+def test_few_values_in_turn_are_edges_all(monkeypatch):
+    monkeypatch.setattr(blocks, "ROWS", 2**10)
+    np.testing.assert_array_equal(sorting._edges(np.arange(2**19) % 8), np.arange(8))

@@ -3,9 +3,11 @@
 import contextlib
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from tables import settings, table_of, write
 
 from scalecheck import blocks, prepare, spool, store
@@ -35,7 +37,11 @@ def frame():
             "patient": [f"p{number}" for number in (np.arange(N_ROWS) * 7 % N_ROWS) // 4],
             "time": day,
             "day": day.strftime("%Y-%m-%d"),
+            "when": [f"{date:%Y-%m-%d %H:%M}+0{date.day % 5}:00" for date in day],
             "age": rng.normal(50, 10, size=N_ROWS),
+            "city": np.where(rng.random(N_ROWS) < 0.05, None, rng.choice(["Ulm", "Bonn"], N_ROWS)),
+            "ward": pd.Categorical(rng.choice(["west", "east"], N_ROWS)),
+            "dose": pd.array(np.where(day.day == 7, None, rng.integers(90, size=N_ROWS)), "Int64"),
             "n": rng.integers(4, size=N_ROWS),
             "unused": "text",
         }
@@ -45,15 +51,24 @@ def frame():
 STUDIES = {
     "order and axes": {"order": "time", "axes": ("site", "age")},
     "units": {"order": "day", "unit": "patient", "axes": ("site", "x")},
+    "gaps": {"order": "when", "unit": "dose", "axes": ("city", "ward")},
+    "both": {"order": "when", "categories": ("dose", "when"), "axes": ("dose", "when")},
     "counts": {"expand": {"repeat": "n"}, "axes": ("age",), "categories": ("rain",)},
 }
 
 
-@pytest.fixture(params=["parquet", "nc"])
+@pytest.fixture(params=["parquet", "nc", "csv"])
 def table(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("model.py").write_text(MODEL)
-    return write(f"table.{request.param}", frame())
+    path, drawn = f"table.{request.param}", frame()
+    if request.param != "nc":
+        return write(path, drawn)
+    # Which marks a gap among whole numbers by a value, and has no categories.
+    stored = drawn.assign(ward=drawn.ward.astype(str), dose=drawn.dose.fillna(-1).astype("int64"))
+    dataset = stored.rename_axis("row").to_xarray()
+    dataset.to_netcdf(path, encoding={"dose": {"_FillValue": -1}})
+    return path
 
 
 def prepared(table, folder, **keys):
@@ -75,17 +90,15 @@ def test_a_store_is_the_same_whatever_is_held_at_once(table, monkeypatch, keys):
     assert len({*found.values()}) == 1
 
 
-def test_row_groups_of_a_parquet_file_are_not_seen_in_the_store(table, monkeypatch):
+def test_row_groups_of_a_parquet_file_are_not_seen_in_the_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(blocks, "ROWS", BLOCK)
-    whole = prepared(table, Path("small"), **STUDIES["units"])
-    frame().to_parquet("groups.parquet", row_group_size=37)
-    # Its name is in the store, and is as long.
-    Path("table.parquet").unlink(missing_ok=True)
-    Path("groups.parquet").rename("table.parquet")
-    again = prepared("table.parquet", Path("small"), **STUDIES["units"])
-    assert len(again) == len(whole) or table.endswith(".nc")
-    if table.endswith(".parquet"):
-        assert again == whole
+    Path("model.py").write_text(MODEL)
+    found = set()
+    for rows in (37, N_ROWS):
+        frame().to_parquet("table.parquet", row_group_size=rows)
+        found.add(prepared("table.parquet", Path("small"), **STUDIES["units"]))
+    assert len(found) == 1
 
 
 # ---- no more in memory
@@ -98,8 +111,8 @@ def test_no_more_rows_are_read_or_written_than_a_block(table, monkeypatch, keys)
     append, get = Growing.append, Spooled.__getitem__
 
     @contextlib.contextmanager
-    def opened(file):
-        with open_table(file) as source:
+    def opened(file, labelled):
+        with open_table(file, labelled) as source:
             yield source._replace(pieces=lambda names: looked_at(names, source.pieces(names)))
 
     def looked_at(names, pieces):
@@ -156,13 +169,14 @@ def stores(tmp_path_factory):
     return folder
 
 
-# To open a file the netCDF library reads its first 4 MiB, and HDF5 reads 64 KiB of a column at least.
-OPENED = 2**22 + 3 * 2**16 + 50_000
+# To open a file the netCDF library reads its first 4 MiB; of a column it reads whole chunks.
+CHUNK = 8 * store._CHUNK
+OPENED = 2**22 + 3 * CHUNK + 50_000
 
 
-def test_a_fit_of_500_rows_reads_500_rows(stores):
+def test_a_fit_of_500_rows_reads_the_chunks_that_they_lie_in(stores):
     def read(path, n_rows):
-        parts = [Slice("random", 10_000, 10_000 + n_rows)]
+        parts = [Slice("random", store._CHUNK, store._CHUNK + n_rows)]
         return bytes_read(lambda: store.read_rows(path, parts, ["x0", "x1", "x2"]))
 
     of_many = stores / "1000000"
@@ -170,8 +184,32 @@ def test_a_fit_of_500_rows_reads_500_rows(stores):
     assert found < OPENED < of_many.stat().st_size / 10
     # What is read grows with the rows of the fit, and not with those of the table.
     assert found == pytest.approx(read(stores / "100000", 500), abs=10_000)
-    more = read(of_many, 80_000) - read(of_many, 40_000)
-    assert more == pytest.approx(3 * 8 * 40_000, abs=10_000)
+    assert found == pytest.approx(read(of_many, store._CHUNK), abs=10_000)
+    more = read(of_many, 8 * store._CHUNK) - read(of_many, 4 * store._CHUNK)
+    assert more == pytest.approx(3 * 4 * CHUNK, abs=10_000)
+
+
+@pytest.fixture
+def small_cache():
+    """NetCDF files are opened with room for 8,192 numbers, unless more is asked for."""
+    before = netCDF4.get_chunk_cache()
+    netCDF4.set_chunk_cache(2**16)
+    yield netCDF4.get_chunk_cache()
+    netCDF4.set_chunk_cache(*before)
+
+
+def test_a_chunk_of_netcdf_is_read_once_however_many_pieces_it_has(
+    tmp_path, monkeypatch, small_cache
+):
+    monkeypatch.setattr(blocks, "ROWS", 2**12)
+    path, n_rows = tmp_path / "table.nc", 2**18
+    chunks = {"zlib": True, "chunksizes": (n_rows,)}
+    values = np.random.default_rng(1).normal(size=n_rows)
+    xr.Dataset({"y": ("row", values)}).to_netcdf(path, encoding={"y": chunks})
+    with spooling(tmp_path / ".spool") as spooled:
+        found = bytes_read(lambda: read_table(settings(path), {"y": "asked"}, (), spooled))
+    assert found < 2 * path.stat().st_size + 2**22
+    assert netCDF4.get_chunk_cache() == small_cache
 
 
 def test_a_plan_reads_no_rows(stores):
@@ -213,6 +251,36 @@ def test_a_spool_is_gone_after_its_use_whatever_a_killed_one_left(tmp_path):
         spooled.column().append(np.arange(3))
         raise StudyError("refused")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("left", ["a link", "a link to nothing", "a file"])
+def test_what_lies_in_the_place_of_a_spool_is_removed_and_nothing_that_it_leads_to(tmp_path, left):
+    folder, elsewhere = tmp_path / ".spool", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    if left == "a file":
+        folder.touch()
+    else:
+        folder.symlink_to(elsewhere if left == "a link" else tmp_path / "nothing")
+    with spooling(folder) as spooled:
+        spooled.column().append(np.arange(3))
+    assert {path.name for path in tmp_path.rglob("*")} == {"elsewhere", "kept"}
+
+
+def test_a_spool_that_cannot_be_removed_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / ".spool"
+    folder.mkdir()
+
+    def kept(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError(39, "Directory not empty", "file.nfs")
+
+    monkeypatch.setattr(spool.shutil, "rmtree", kept)
+    with pytest.raises(StudyError) as caught, spooling(folder):
+        pass
+    assert str(caught.value) == (
+        f"{folder}: cannot be removed: Directory not empty: remove it and run again"
+    )
 
 
 def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch):

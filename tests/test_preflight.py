@@ -80,8 +80,9 @@ def test_float64_takes_such_a_column(tmp_path):
 
 
 def test_a_value_too_large_for_float32_is_refused(tmp_path):
-    with pytest.raises(StudyError, match="column y holds 1e\\+39, too large for sampler.precision"):
-        make(tmp_path, table(y=[1e39] + [0.0] * (N_ROWS - 1)))
+    words = "column y, row 3 holds 1e\\+39, too large for sampler.precision"
+    with pytest.raises(StudyError, match=words):
+        make(tmp_path, table(y=[0.0, 0.0, 1e39] + [0.0] * (N_ROWS - 3)))
 
 
 UNDERFLOW = """

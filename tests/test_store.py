@@ -1,12 +1,16 @@
 """Facts about the store: what is written comes back, each row for itself, whatever the columns are called."""
 
+import weakref
+
+import netCDF4
 import numpy as np
 import pytest
 from stores import content, plain, write
 
-from scalecheck import store
+from scalecheck import arrangement, store
 from scalecheck.plan import Slice
-from scalecheck.table import Column, Table
+from scalecheck.study import DataSettings
+from scalecheck.table import RESERVED, Column, Table
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,15 @@ def test_a_column_may_have_any_name(tmp_path, name):
     )
 
 
+def test_what_a_store_knows_besides_its_columns_is_called_as_no_column_may_be(tmp_path):
+    table = plain(site=np.arange(8) % 3)
+    settings = DataSettings("data.csv", "y", None, None, "site", (), (), "error")
+    store.write(tmp_path / "data.nc", table, settings, {}, 1)
+    with netCDF4.Dataset(tmp_path / "data.nc") as file:
+        besides = {*file["arrival"].variables} - {store._escape("site")}
+    assert besides == {store._escape(name) for name in RESERVED}
+
+
 def test_what_was_dropped_is_remembered(tmp_path):
     assert write(tmp_path / "data.nc", plain(x=np.arange(3))).dropped == {"x missing": 3}
 
@@ -67,6 +80,24 @@ def test_a_store_grows_linearly_with_rows(tmp_path):
     # Three orders of a double, two bytes, an observation and a row of four bytes each.
     assert sizes[2] - sizes[1] == pytest.approx(2 * (sizes[1] - sizes[0]), rel=0.01)
     assert sizes[2] == pytest.approx(3 * 18 * 400_000, rel=0.01)
+
+
+def test_only_one_order_is_held_while_the_next_is_made(tmp_path, monkeypatch):
+    written, held = [], []
+    write_order, all_rows = store._write_order, arrangement.all_rows
+
+    def spy(file, arranged, *given):
+        written.append(weakref.ref(arranged.rows))
+        write_order(file, arranged, *given)
+
+    def begun(n_rows):
+        held.append([found() is not None for found in written])
+        return all_rows(n_rows)
+
+    monkeypatch.setattr(store, "_write_order", spy)
+    monkeypatch.setattr(arrangement, "all_rows", begun)
+    write(tmp_path / "data.nc", plain(site=np.arange(90) % 3, age=np.arange(90.0)), "site", "age")
+    assert held == [[False], [False, False], [False, False, False]]
 
 
 def test_a_fit_reads_only_its_own_slice(tmp_path, monkeypatch):

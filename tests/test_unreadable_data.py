@@ -51,6 +51,15 @@ def test_a_misspelt_column_is_refused_with_what_was_meant(tmp_path, columns, key
     assert refusal(tmp_path / "a.csv", PUTTS, *columns, **keys).startswith(message)
 
 
+@pytest.mark.parametrize("name", ["__row", "__observation", "_unit_end"])
+def test_names_that_the_store_has_for_itself_are_refused_where_they_are_used(tmp_path, name):
+    frame = PUTTS.assign(**{name: PUTTS.distance})
+    assert refusal(tmp_path / "a.csv", frame, "made", name) == (
+        f"column {name}: scalecheck keeps this name for itself: rename it"
+    )
+    assert set(read(tmp_path / "a.csv", frame, "made").columns) == {"made"}
+
+
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
 @pytest.mark.parametrize("block", [1, 2, 2**18])
 def test_a_text_among_numbers_is_refused_with_its_row(tmp_path, monkeypatch, ending, block):
@@ -78,18 +87,11 @@ def test_what_is_refused_first_does_not_depend_on_the_pieces(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("day", ["1/2/2020", "02.01.2020", "2020-1-5", "January"])
-def test_dates_that_do_not_sort_as_text_are_refused(tmp_path, day):
+def test_dates_that_are_not_of_iso_8601_are_refused(tmp_path, day):
     frame = PUTTS.assign(day=["2020-01-01", day, "2020-02-01", "2020-02-02"])
     assert refusal(tmp_path / "a.csv", frame, "made", order="day") == (
         f"column day, row 2 is '{day}': data.order must be a column of numbers or of dates such as 2026-02-19"
     )
-
-
-@pytest.mark.parametrize("day", ["2020-01", "2020-Q1", "2020-01-05T10:00:00Z", "2020-01-05 10:00"])
-def test_dates_that_sort_as_text_are_an_order(tmp_path, day):
-    frame = pd.DataFrame({"y": [1, 2], "day": [day, "2019-01-01"]})
-    table = read(tmp_path / "a.csv", frame, "y", order="day")
-    np.testing.assert_array_equal(table.columns["day"].values, [1, 0])
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,23 @@ def test_flipped_bytes_of_a_compressed_file_are_noticed(tmp_path):
     path.write_bytes(whole[:9000] + bytes(200) + whole[9200:])
     with pytest.raises(StudyError, match=f"{path}: cannot be read: "):
         read_file(path, "y")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 8 GiB"),
+        pd.errors.ParserError("Error tokenizing data. C error: out of memory"),
+    ],
+    ids=["of Python", "of the parser"],
+)
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, error):
+    def read_csv(*given, **options):
+        raise error
+
+    monkeypatch.setattr(pd, "read_csv", read_csv)
+    with pytest.raises(MemoryError, match=str(error)):
+        read_file(write(tmp_path / "a.csv", PUTTS), "made")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

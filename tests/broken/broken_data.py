@@ -97,8 +97,12 @@ COUNTS = {"expand": {"trials": "trials", "successes": "successes"}}
 DROP = "(data.missing: drop leaves such rows out)"
 
 
-def counted(line, data):
-    return table(line, lambda frame: data(frame.drop(columns="y")), **COUNTS)
+def without_outcome(frame):
+    return frame.drop(columns="y")
+
+
+def counted(line, data=lambda frame: frame, /, **settings):
+    return table(line, lambda frame: data(without_outcome(frame)), **COUNTS, **settings)
 
 
 FILES = {
@@ -246,7 +250,7 @@ VALUES = {
     ),
     "an integer beyond float32": Broken(
         "check_study",
-        "data.csv: column x holds 1e+40, too large for sampler.precision float32: rescale"
+        "data.csv: column x, row 7 holds 1e+40, too large for sampler.precision float32: rescale"
         " it, or use float64",
         data=at("x", 7, 10**40),
     ),
@@ -267,6 +271,29 @@ VALUES = {
     ),
     "text for counts": counted(
         "column trials must hold numbers, row 1 is 'three'", change(trials="three")
+    ),
+    "an order by a count": counted(
+        "data.order must not name a count of data.expand, got trials", order="trials"
+    ),
+    "units by a count": counted(
+        "data.unit must not name a count of data.expand, got trials", unit="trials"
+    ),
+    "an axis of counts": counted(
+        "data.axes must not name a count of data.expand, got successes", axes=["successes"]
+    ),
+    "counts for categories": counted(
+        "data.categories must not name a count of data.expand, got trials", categories=["trials"]
+    ),
+    "a count for an argument": Broken(
+        "prepare",
+        "data.csv: model.arguments.x must not name a count of data.expand, got trials",
+        {"data": COUNTS, "model": {"arguments": {"x": "trials"}}},
+        without_outcome,
+    ),
+    "a name of the store": table(
+        "column __row: scalecheck keeps this name for itself: rename it",
+        change(__row=1.5),
+        order="__row",
     ),
     "an outcome that is there twice": table(
         "data.expand makes the outcome y, which must not be a column too", **COUNTS

@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_there_are_enough_of_them():
-    assert len(BROKEN) >= 50
+    assert len(BROKEN) >= 60
     assert len(THROUGH_SNAKEMAKE) >= 10
 
 

@@ -53,9 +53,7 @@ def arrange(
         Determines what is random in them.
     """
     column = table.columns[settings.unit].values if settings.unit else None
-    arrival = arrival_order(table, settings, seed)
-    yield Arranged("arrival", arrival, _unit_ends(_units(column), arrival), None)
-    del arrival
+    yield _by_arrival(arrival_order(table, settings, seed), _units(column))
     yield _random(table.n_rows, _units(column), np.random.default_rng([seed, 2]))
     for number, (name, axis) in enumerate(axes.items()):
         rng = np.random.default_rng([seed, 3, number])
@@ -65,6 +63,10 @@ def arrange(
 def _units(column: Values | None) -> NDArray | None:
     """Read the units anew for every order: while one is written they would be held for nothing."""
     return None if column is None else in_memory(column)
+
+
+def _by_arrival(rows: NDArray, units: NDArray | None) -> Arranged:
+    return Arranged("arrival", rows, _unit_ends(units, rows), None)
 
 
 def _random(n_rows: int, units: NDArray | None, rng: np.random.Generator) -> Arranged:

@@ -5,14 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from scalecheck.labels import Coded, Labels, code
+from scalecheck.dates import days_of, days_since_1970
+from scalecheck.labels import Coded, Labels, code, numbers_of
 from scalecheck.spool import Growing
 from scalecheck.table import Column
 
 NDArray = np.ndarray
-
-# Dates, with a time or without, quarters and weeks: what sorts by time when it is sorted as text.
-_ISO_DATE = r"\d{4}(-(\d\d|Q[1-4]|W\d\d)(-\d\d?)?([T ]\S+)?)?"
 
 _NAMED = 5  # rows of gaps that a message names
 
@@ -22,6 +20,39 @@ class At(NamedTuple):
 
     row: int
     value: Any
+
+
+class Use(NamedTuple):
+    """What a column is for, as far as that decides how it is read.
+
+    Attributes
+    ----------
+    labels
+        Whether it holds labels, whatever they look like.
+    order
+        Whether rows arrive in its order, so that texts in it must be numbers or dates.
+    only_order
+        Whether it is for nothing else: dates become numbers then, since there may be as many as rows.
+    """
+
+    labels: bool
+    order: bool
+    only_order: bool
+
+
+class Numbers(NamedTuple):
+    """Numbers of a piece.
+
+    Attributes
+    ----------
+    values
+        `(rows,)`, whatever where there is none.
+    missing
+        `(rows,)` where there is none.
+    """
+
+    values: NDArray
+    missing: NDArray
 
 
 class Gap:
@@ -45,17 +76,13 @@ class Collected:
 
     Parameters
     ----------
-    labelled
-        Whether it holds labels, whatever they look like.
-    ordering
-        Whether texts in it must be dates that sort as they are written.
+    use
+        What it is for.
     growing
         Where its values go.
 
     Attributes
     ----------
-    first
-        Its first value.
     nested
         Its first value, where that is no number and no text.
     text
@@ -63,31 +90,32 @@ class Collected:
     n_numbers
         How many texts are numbers.
     undated
-        The first text that does not sort as a date.
+        Of an order, the first text that is neither number nor date, or not the one that the first text is.
     gaps
         By reason.
     """
 
-    first: Any
     nested: At | None
     text: At | None
     n_numbers: int
     undated: At | None
     gaps: dict[str, Gap]
 
-    def __init__(self, labelled: bool, ordering: bool, growing: Growing) -> None:
-        self._labelled, self._ordering, self._growing = labelled, ordering, growing
-        self._labels = Labels()
-        self._piece: Coded | NDArray = np.empty(0)
+    def __init__(self, use: Use, growing: Growing) -> None:
+        self._use, self._growing = use, growing
+        self._labels = Labels(use.order)
+        self._piece: Coded | Numbers | None = None
         self._typed = self._seen = False
-        self.first = self.nested = self.text = self.undated = None
+        self._dated: bool | None = None
+        self.nested = self.text = self.undated = None
         self.n_numbers = 0
         self.gaps = {"missing": Gap(), "infinite": Gap()}
 
     @property
     def is_number(self) -> bool:
         """Whether it holds numbers, as far as it was read."""
-        return not self._labelled and (self._typed or self.n_numbers > 0)
+        dates = self._use.only_order and self._dated is True
+        return not self._use.labels and (self._typed or self.n_numbers > 0 or dates)
 
     def look(self, piece: pd.Series, start: int) -> dict[str, NDArray]:
         """Take the next piece; give its gaps by reason, `(rows,)` each.
@@ -97,13 +125,11 @@ class Collected:
         start
             Rows of the file before it.
         """
-        if start == 0:
-            self.first = piece.iloc[0]
         if not self._seen:
             self._look_at_first(piece, start)
         if self.nested is not None:
             return {}
-        numbers = None if self._labelled else _numeric(piece)
+        numbers = None if self._use.labels else _numeric(piece)
         self._typed |= numbers is not None
         self._piece = self._text(piece, start) if numbers is None else numbers
         return _gaps(self._piece)
@@ -114,15 +140,13 @@ class Collected:
             return
         if isinstance(self._piece, Coded):
             self._growing.append(self._labels.add(self._piece, rows))
-        else:
-            self._growing.append(self._piece[rows])
+        elif self._piece is not None:
+            self._growing.append(self._piece.values[rows])
 
     def end(self) -> Column:
-        """Give the column: whole numbers as such where none is missing, codes of sorted labels."""
+        """Give the column: numbers, or codes of sorted labels."""
         if self.is_number:
-            # In whichever piece the gap was: the others were read as whole numbers.
-            missing = self.gaps["missing"].count > 0
-            return Column(self._growing.end(np.dtype("float64") if missing else None), None)
+            return Column(self._growing.end(), None)
         codes, labels = self._labels.sort()
         self._growing.recode(codes)
         return Column(self._growing.end(), labels)
@@ -137,54 +161,70 @@ class Collected:
             said = value.tolist() if isinstance(value, np.ndarray) else value
             self.nested = At(start + int(present[0]) + 1, said)
 
-    def _text(self, piece: pd.Series, start: int) -> Coded | NDArray:
+    def _text(self, piece: pd.Series, start: int) -> Coded | Numbers:
         """Labels; or numbers, where they were written as text."""
         coded = code(piece)
-        if self._labelled:
+        if self._use.order and not coded.ordered:
+            days = self._look_for_dates(coded, start)
+            if self._use.only_order and self._dated:
+                return _numbered(coded, days)
+        if self._use.labels:
             return coded
-        if self._ordering and self.undated is None and not coded.ordered:
-            self._look_for_dates(coded, start)
-        if isinstance(piece.dtype, pd.CategoricalDtype):
-            return coded
-        parsed = np.asarray(pd.to_numeric(coded.distinct, errors="coerce"), "float64")
-        numbers = np.append(parsed, np.nan)[coded.codes]  # of a gap, whose code is -1, the last one
-        text = np.isnan(numbers) & (coded.codes >= 0)
-        self.n_numbers += int((~np.isnan(numbers)).sum())
+        # Categories are labels, even of numbers, unless all that counts is their order.
+        categories = isinstance(piece.dtype, pd.CategoricalDtype)
+        if categories and (coded.ordered or not self._use.only_order):
+            parsed = np.full(len(coded.distinct), np.nan)
+        else:
+            parsed = numbers_of(coded.distinct)
+        numbers = _numbered(coded, parsed)
+        text = np.isnan(numbers.values) & ~numbers.missing
+        self.n_numbers += int((~np.isnan(numbers.values)).sum())
         if self.text is None and text.any():
             row = int(np.flatnonzero(text)[0])
             self.text = At(start + row + 1, piece.iloc[row])
         return numbers if self.n_numbers else coded
 
-    def _look_for_dates(self, coded: Coded, start: int) -> None:
-        texts = coded.distinct.astype(str)
-        unsorted = ~np.append(np.asarray(texts.str.fullmatch(_ISO_DATE), bool), True)
-        rows = np.flatnonzero(unsorted[coded.codes])[:1]
-        if len(rows):
-            self.undated = At(start + int(rows[0]) + 1, str(texts[coded.codes[rows[0]]]))
+    def _look_for_dates(self, coded: Coded, start: int) -> NDArray:
+        """Days since 1970 of each distinct text, `(k,)`; notes the first one that is no part of an order."""
+        days = days_of(coded.distinct)
+        present = np.flatnonzero(coded.codes >= 0)
+        if self._dated is None and len(present):
+            self._dated = not np.isnan(days[coded.codes[present[0]]])
+        wrong = np.append(np.isnan(days if self._dated else numbers_of(coded.distinct)), False)
+        rows = np.flatnonzero(wrong[coded.codes])[:1]
+        if self.undated is None and len(rows):
+            self.undated = At(start + int(rows[0]) + 1, str(coded.distinct[coded.codes[rows[0]]]))
+        return days
 
 
-def _numeric(values: pd.Series) -> NDArray | None:
+def _numbered(coded: Coded, parsed: NDArray) -> Numbers:
+    """Numbers of a piece of text, from those of each distinct text `(k,)`."""
+    return Numbers(np.append(parsed, np.nan)[coded.codes], coded.codes < 0)
+
+
+def _numeric(values: pd.Series) -> Numbers | None:
     """Numbers of a column, dates as days since 1970; None where it holds something else."""
+    missing = values.isna().to_numpy()
     if pd.api.types.is_datetime64_any_dtype(values):
-        days = values.to_numpy("datetime64[us]").astype("int64") / 86_400e6
-        return np.where(values.isna(), np.nan, days)
+        return Numbers(days_since_1970(values), missing)
     if isinstance(values.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(values):
         return None
-    if values.dtype.kind not in "iub" or values.isna().any():  # truth values are numbers, too
-        return values.to_numpy("float64", na_value=np.nan)
-    return values.to_numpy("int8" if values.dtype.kind == "b" else None)
+    if values.dtype.kind not in "iub":
+        return Numbers(values.to_numpy("float64", na_value=np.nan), missing)
+    # Truth values are numbers, too. A gap leaves whole numbers what they are: as floats, long ones would be equal.
+    dtype = "int8" if values.dtype.kind == "b" else f"{values.dtype.kind}{values.dtype.itemsize}"
+    gap = {"na_value": 0} if missing.any() else {}
+    return Numbers(values.to_numpy(dtype, **gap), missing)
 
 
-def _gaps(piece: Coded | NDArray) -> dict[str, NDArray]:
+def _gaps(piece: Coded | Numbers) -> dict[str, NDArray]:
     """Rows without a value, and rows with an infinity. `(rows,)` each."""
-    if not isinstance(piece, Coded):
-        if piece.dtype.kind != "f":
-            return {}
-        return {"missing": np.isnan(piece), "infinite": np.isinf(piece)}
-    distinct = piece.distinct
-    # netCDF writes a missing text as an empty one, as CSV does.
-    found = {"missing": np.append(np.asarray(distinct == "", bool), True)[piece.codes]}
-    if pd.api.types.is_float_dtype(distinct):  # labels that are written as numbers
-        infinite = np.isinf(distinct.to_numpy("float64"))
-        found["infinite"] = np.append(infinite, False)[piece.codes]
+    if isinstance(piece, Numbers):
+        infinite = np.isinf(piece.values) & ~piece.missing
+        return {"missing": piece.missing, "infinite": infinite}
+    found = {"missing": piece.codes < 0}
+    # Labels that are written as numbers.
+    if pd.api.types.is_float_dtype(piece.distinct) or piece.distinct.dtype == object:
+        infinite = [isinstance(label, float) and np.isinf(label) for label in piece.distinct]
+        found["infinite"] = np.append(np.array(infinite, bool), False)[piece.codes]
     return found

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from scalecheck.collect import Collected
+from scalecheck.collect import Collected, Use
 from scalecheck.errors import StudyError
 from scalecheck.expand import expand
 from scalecheck.frame import Source, open_table
 from scalecheck.names import closest
 from scalecheck.spool import Growing, Spool
 from scalecheck.study import DataSettings
-from scalecheck.table import MOST_ROWS, Table
+from scalecheck.table import MOST_ROWS, RESERVED, Table
 
 _GAPS = {"missing": "has no value (empty or NaN)", "infinite": "is infinite"}
 
@@ -37,18 +37,19 @@ def read_table(
     StudyError
         One line that names the file, the column and the row.
     """
-    with open_table(settings.file) as source:
+    labelled = {*settings.categories, settings.unit} - {None}
+    with open_table(settings.file, labelled) as source:
         if source.n_rows > MOST_ROWS:
             raise StudyError(
                 f"{settings.file}: must have at most {MOST_ROWS} rows, got {source.n_rows}"
             )
-        for_model = dict.fromkeys([*named, *(name for name in possible if name in source.names)])
+        there = set(source.names) - set((settings.expand or {}).values())
+        for_model = dict.fromkeys([*named, *(name for name in possible if name in there)])
         chosen = _choose(source.names, settings, named, for_model)
-        labels = {*settings.categories, settings.unit}
-        columns = {
-            name: Collected(name in labels, name == settings.order, spool.column())
-            for name in chosen
-        }
+        others = {*for_model, *settings.axes, *labelled}
+        order = {settings.order}
+        uses = {n: Use(n in labelled, n in order, n in order - others) for n in chosen}
+        columns = {name: Collected(use, spool.column()) for name, use in uses.items()}
         row = spool.column()
         _collect(source, columns, row)
     _refuse(columns, settings, {*for_model})
@@ -66,27 +67,44 @@ def _choose(
     for_model: Iterable[str],
 ) -> list[str]:
     """Only the columns that the study uses, all of which must be there."""
-    expanded = settings.expand or {}
-    made = {settings.outcome} if "successes" in expanded else set()
+    made = {settings.outcome} if "successes" in (settings.expand or {}) else set()
     if made & set(known):
         raise StudyError(
             f"{settings.file}: data.expand makes the outcome {settings.outcome}, which must not be a column too"
         )
+    wanted = _wanted(settings, named, for_model)
+    for column, who in wanted.items():
+        if column not in known and column not in made:
+            hint = closest(column, known) or f"; it has {', '.join(known)}"
+            raise StudyError(f"{settings.file}: no column {column}, which {who}{hint}")
+        if column in RESERVED:
+            raise StudyError(
+                f"{settings.file}: column {column}: scalecheck keeps this name for itself: rename it"
+            )
+    return [column for column in wanted if column not in made]
+
+
+def _wanted(
+    settings: DataSettings, named: Mapping[str, str], for_model: Iterable[str]
+) -> dict[str, str]:
+    """Who asks for each column; for those of counts nobody else may, since expansion takes them away."""
     wanted = {
         column: named.get(column, "the model takes")
         for column in sorted(for_model, key=lambda name: name != settings.outcome)
     }
     wanted |= {column: "data.categories names" for column in settings.categories}
     wanted |= {column: "data.axes names" for column in settings.axes}
-    wanted |= {column: f"data.expand.{key} names" for key, column in expanded.items()}
     for key, column in (("order", settings.order), ("unit", settings.unit)):
         if column is not None:
             wanted[column] = f"data.{key} names"
-    for column, who in wanted.items():
-        if column not in known and column not in made:
-            hint = closest(column, known) or f"; it has {', '.join(known)}"
-            raise StudyError(f"{settings.file}: no column {column}, which {who}{hint}")
-    return [column for column in wanted if column not in made]
+    counts = {column: key for key, column in (settings.expand or {}).items()}
+    for column, asked in wanted.items():
+        if column in counts:
+            who, verb = asked.removesuffix("s").rsplit(maxsplit=1)
+            raise StudyError(
+                f"{settings.file}: {who} must not {verb} a count of data.expand, got {column}"
+            )
+    return wanted | {column: f"data.expand.{key} names" for column, key in counts.items()}
 
 
 def _collect(source: Source, columns: Mapping[str, Collected], row: Growing) -> None:
@@ -126,16 +144,16 @@ def _refuse(columns: Mapping[str, Collected], settings: DataSettings, for_model:
 def _refuse_text(
     columns: Mapping[str, Collected], settings: DataSettings, for_model: set[str]
 ) -> None:
-    """Text is for models, axes and orders, never for counts; an order must sort as it is written."""
+    """Text is for models, axes and orders, never for counts; an order is numbers or dates."""
     allowed = {settings.order, *settings.axes, *for_model} - set((settings.expand or {}).values())
     allowed |= {*settings.categories, settings.unit}
     for name, column in columns.items():
-        if name not in allowed and not column.is_number:
+        if name not in allowed and (text := column.text) is not None:
             raise StudyError(
-                f"{settings.file}: column {name} must hold numbers, row 1 is {column.first!r}"
+                f"{settings.file}: column {name} must hold numbers, row {text.row} is {text.value!r}"
             )
     for column in columns.values():
-        if (text := column.undated) is not None and not column.is_number:
+        if (text := column.undated) is not None:
             raise StudyError(
                 f"{settings.file}: column {settings.order}, row {text.row} is {text.value!r}:"
                 " data.order must be a column of numbers or of dates such as 2026-02-19"

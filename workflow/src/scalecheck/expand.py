@@ -1,5 +1,6 @@
 """One row per observation, from the counts that aggregated rows hold."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from scalecheck.blocks import blocks
 from scalecheck.errors import StudyError
-from scalecheck.spool import Spool
+from scalecheck.spool import Growing, Spool
 from scalecheck.study import DataSettings
 from scalecheck.table import MOST_ROWS, Column, Table
 
@@ -62,10 +63,21 @@ def expand(table: Table, settings: DataSettings, spool: Spool) -> Table:
             row.append(file_row[source])
             if counts.successes is not None:
                 outcome.append((number < counts.successes[source]).astype("int8"))
-    columns = {name: Column(grown[name].end(), column.labels) for name, column in kept.items()}
+    columns = {name: _used(grown[name], column.labels) for name, column in kept.items()}
     if "successes" in settings.expand:
         columns[settings.outcome] = Column(outcome.end(), None)
     return Table(table.file, columns, row.end(), table.dropped)
+
+
+def _used(grown: Growing, labels: tuple[str, ...] | None) -> Column:
+    """Give a column without the labels that only rows without observations had."""
+    if labels is None:
+        return Column(grown.end(), None)
+    there, codes = np.zeros(len(labels), bool), grown.end()
+    for rows in blocks(len(codes)):
+        there[codes[rows]] = True
+    grown.recode((np.cumsum(there) - 1).astype(codes.dtype))
+    return Column(grown.end(), tuple(itertools.compress(labels, there)))
 
 
 def _counts(table: Table, expand: Mapping[str, str]) -> Iterator[Counts]:

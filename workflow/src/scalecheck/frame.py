@@ -2,7 +2,9 @@
 
 import contextlib
 import gzip
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +33,13 @@ class Source(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_table(file: str) -> Iterator[Source]:
+def open_table(file: str, labelled: Iterable[str]) -> Iterator[Source]:
     """Open a file by its ending.
+
+    Parameters
+    ----------
+    labelled
+        Columns of labels, which are read as they are written where a format holds but text.
 
     Raises
     ------
@@ -44,10 +51,9 @@ def open_table(file: str) -> Iterator[Source]:
         raise StudyError(f"{file}: data.file must end in .csv, .csv.gz, .parquet or .nc")
     with contextlib.ExitStack() as stack:
         with _reading(file):
-            source = stack.enter_context(opener(file))
+            source = stack.enter_context(opener(file, labelled))
         if not source.n_rows or not source.names:
             raise StudyError(f"{file}: the table has no rows")
-        _refuse_twice(file, source.names)
         yield source._replace(pieces=lambda names: _read_pieces(file, source.pieces(names)))
 
 
@@ -55,9 +61,11 @@ def open_table(file: str) -> Iterator[Source]:
 def _reading(file: str) -> Iterator[None]:
     try:
         yield
-    except StudyError:
+    except (StudyError, MemoryError):
         raise
     except Exception as error:
+        if "out of memory" in str(error):  # as pandas says it
+            raise MemoryError(str(error)) from None
         # Whatever a reader raises on a damaged file (zlib, HDF5 and Arrow have errors of their own).
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = words.splitlines()[0]
@@ -75,8 +83,8 @@ def _read_pieces(file: str, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataF
 
 
 def _refuse_twice(file: str, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise StudyError(f"{file}: the column {name} is given twice")
 
 
@@ -106,10 +114,10 @@ def _refuse_other_encodings(file: str) -> None:
 
 
 @contextlib.contextmanager
-def _open_csv(file: str) -> Iterator[Source]:
+def _open_csv(file: str, labelled: Iterable[str]) -> Iterator[Source]:
     # Read whole: what kind of values a column of text holds is known at its last row.
     try:
-        frame = _parse_csv(file).rename(columns=str)
+        frame = _parse_csv(file, labelled).rename(columns=str)
     except UnicodeDecodeError:
         _refuse_other_encodings(file)
         raise
@@ -121,27 +129,39 @@ def _open_csv(file: str) -> Iterator[Source]:
     yield Source([*frame.columns], len(frame), pieces)
 
 
-def _parse_csv(file: str) -> pd.DataFrame:
+def _parse_csv(file: str, labelled: Iterable[str]) -> pd.DataFrame:
     # Two lines: a row with more fields than the header has names would shift all columns by one.
     header = pd.read_csv(file, header=None, nrows=2, dtype=str).iloc[0].dropna()
     _refuse_twice(file, [*header])
-    return pd.read_csv(file, low_memory=False)
+    frame = pd.read_csv(file, low_memory=False, dtype=dict.fromkeys(labelled, str))
+    text = {*labelled} & {*frame.columns}
+    return frame.assign(**{name: _with_infinities(frame[name]) for name in text})
+
+
+def _with_infinities(labels: pd.Series) -> pd.Series:
+    """Labels as they are written; but among numbers an infinity is none."""
+    written = labels.dropna()
+    numbers = np.asarray(pd.to_numeric(written, errors="coerce"), "float64")
+    if np.isnan(numbers).any() or not np.isinf(numbers).any():
+        return labels
+    infinite = pd.Series(numbers, written.index)[np.isinf(numbers)]
+    return labels.astype(object).mask(labels.index.isin(infinite.index), infinite)
 
 
 # ---- Parquet
 
 
 @contextlib.contextmanager
-def _open_parquet(file: str) -> Iterator[Source]:
+def _open_parquet(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
     import pyarrow as pa  # here, because only this format needs it
     from pyarrow import parquet
 
     # Not buffered ahead: that would hold whole row groups, which have as many rows as the writer liked.
     with parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20) as opened:
         schema = opened.schema_arrow
-        _refuse_twice(file, sorted(schema.names))
         # What was an index when the file was written is a column to us.
         index, count = _index_of(schema)
+        _refuse_twice(file, [*count, *schema.names])
         own = _flat(schema.empty_table().to_pandas())
 
         def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -161,7 +181,8 @@ def _open_parquet(file: str) -> Iterator[Source]:
 def _whole_numbers(pa: Any) -> dict[Any, Any]:
     """Types that hold a gap among whole numbers: as floats, long identifiers would run into one another."""
     names = [f"{sign}{bits}" for sign in ("Int", "UInt") for bits in (8, 16, 32, 64)]
-    return {getattr(pa, name.lower())(): pd.api.types.pandas_dtype(name) for name in names}
+    whole = {getattr(pa, name.lower())(): pd.api.types.pandas_dtype(name) for name in names}
+    return whole | {pa.bool_(): pd.BooleanDtype()}
 
 
 def _index_of(schema: Any) -> tuple[list[str], dict[str, range]]:
@@ -182,32 +203,83 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def _open_netcdf(file: str) -> Iterator[Source]:
-    import xarray as xr  # here, because only this format needs it
+def _open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
+    import netCDF4  # here, because only this format needs them
+    import xarray as xr
 
+    with netCDF4.Dataset(file) as stored:
+        whole = [name for name, variable in stored.variables.items() if _is_whole(variable)]
+        largest = max(map(_bytes_of_chunk, stored.variables.values()), default=0)
     # By the name of its reader: others that happen to be installed are not asked. Without indexes, for which
     # whole columns would be read.
-    with xr.open_dataset(
-        file, engine="netcdf4", cache=False, create_default_indexes=False
-    ) as dataset:
+    with (
+        _room_for_chunk(netCDF4, largest),
+        xr.open_dataset(
+            file,
+            engine="netcdf4",
+            cache=False,
+            create_default_indexes=False,
+            mask_and_scale=dict.fromkeys(whole, False),
+        ) as dataset,
+    ):
         if len(dataset.sizes) != 1:
             dims = ", ".join(map(str, dataset.sizes)) or "none"
             raise StudyError(f"{file}: must be a Dataset with one dimension, got {dims}")
         ((dim, n_rows),) = dataset.sizes.items()
 
-        def column(name: str, rows: slice) -> np.ndarray:
+        def column(name: str, rows: slice) -> Any:
             if name == dim and dim not in dataset.variables:
                 return np.arange(rows.start, rows.stop)
             values = dataset.variables[name]
             found = values.isel({dim: rows} if values.dims else {}).values
             found = found.astype(str) if found.dtype.kind == "S" else found
-            return np.broadcast_to(found, rows.stop - rows.start)
+            found = np.broadcast_to(found, rows.stop - rows.start)
+            return _masked(found, values.attrs) if name in whole else found
 
         def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
             for rows in blocks.blocks(n_rows):
                 yield pd.DataFrame({name: column(name, rows) for name in names})
 
         yield Source([str(name) for name in {dim: None, **dataset.variables}], n_rows, pieces)
+
+
+# Attributes by which a variable of netCDF says where there is no value.
+_MARKS = ("_FillValue", "missing_value")
+
+
+def _is_whole(variable: Any) -> bool:
+    """Whether there may be gaps among whole numbers, of which xarray makes floats: long identifiers would be equal."""
+    has = {*variable.ncattrs()}
+    if getattr(variable.dtype, "kind", None) not in {"i", "u"} or not has & {*_MARKS}:
+        return False
+    # Times, and what is packed otherwise, are xarray's to decode.
+    packed = has & {"scale_factor", "add_offset", "_Unsigned", "dtype"}
+    return not packed and " since " not in str(getattr(variable, "units", ""))
+
+
+def _masked(values: np.ndarray, attributes: Mapping[str, Any]) -> Any:
+    """Whole numbers with gaps."""
+    marks = [mark for name in _MARKS for mark in np.ravel(attributes.get(name, []))]
+    gaps = np.any([values == mark for mark in marks], axis=0)
+    return pd.arrays.IntegerArray(values.astype(values.dtype.newbyteorder("=")), gaps)
+
+
+def _bytes_of_chunk(variable: Any) -> int:
+    chunks = variable.chunking()
+    # Of a text, its place in the file.
+    size = getattr(variable.dtype, "itemsize", 16)
+    return math.prod(chunks) * size if isinstance(chunks, list) else 0
+
+
+@contextlib.contextmanager
+def _room_for_chunk(netcdf: Any, size: int) -> Iterator[None]:
+    """Have the library keep a chunk of each variable: it would unpack it anew for every piece."""
+    before = netcdf.get_chunk_cache()
+    netcdf.set_chunk_cache(max(size, before[0]))
+    try:
+        yield
+    finally:
+        netcdf.set_chunk_cache(*before)
 
 
 _OPENERS = {

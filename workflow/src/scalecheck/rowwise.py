@@ -54,10 +54,10 @@ def _check_column(folder: StudyFolder, meta: store.Meta, column: str) -> None:
         with np.errstate(over="ignore"):
             rounded = values.astype("float32")
         if np.isinf(rounded).any():
-            row = int(np.flatnonzero(np.isinf(rounded))[0])
+            at = int(np.flatnonzero(np.isinf(rounded))[0])
             raise StudyError(
-                f"{meta.file}: column {column} holds {values[row]:g}, too large for sampler.precision float32:"
-                " rescale it, or use float64"
+                f"{meta.file}: column {column}, row {_file_row(folder, rows.start + at)} holds {values[at]:g}, too"
+                " large for sampler.precision float32: rescale it, or use float64"
             )
         apart, before = values.mean() - mean, count
         count += len(values)
@@ -200,14 +200,18 @@ def _compare_precisions(
     lost = (off | (np.isfinite(double) & ~np.isfinite(single))).all(axis=0)
     if lost.any():
         at = int(np.flatnonzero(lost)[0])
-        row = store.read_rows(
-            folder.data, [Slice("arrival", start + at, start + at + 1)], [store.FILE_ROW]
-        )
+        row = _file_row(folder, start + at)
         raise StudyError(
-            f"{meta.file}: row {row[store.FILE_ROW][0]}: float32 loses the log likelihood of the site {observed.name}:"
+            f"{meta.file}: row {row}: float32 loses the log likelihood of the site {observed.name}:"
             f" {single[0, at]:.6g} where float64 gives {double[0, at]:.6g}: rewrite the model in logs, or use"
             " sampler.precision float64"
         )
+
+
+def _file_row(folder: StudyFolder, at: int) -> int:
+    """Row of the file that an observation stands in."""
+    found = store.read_rows(folder.data, [Slice("arrival", at, at + 1)], [store.FILE_ROW])
+    return int(found[store.FILE_ROW][0])
 
 
 def _read(folder: StudyFolder, bound: model.Model, rows: slice) -> dict[str, NDArray]:

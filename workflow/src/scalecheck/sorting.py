@@ -79,9 +79,14 @@ def _sort_into_ranges(rows: NDArray, values: Values, edges: NDArray) -> NDArray:
 def _edges(values: Values) -> NDArray:
     """Values between which there are about half a block of rows: quantiles of a sample."""
     n_ranges = 2 * len(values) // blocks.ROWS
-    step = max(1, len(values) // (n_ranges * _PER_RANGE))
-    sample = np.concatenate([values[part][::step] for part in blocks.blocks(len(values))])
-    return np.unique(np.sort(sample)[:: max(1, len(sample) // n_ranges)])
+    size = min(len(values), n_ranges * _PER_RANGE)
+    # By chance, the same each time: every k-th row would see only some of the values that come in turn.
+    chosen = np.sort(np.random.default_rng(0).integers(len(values), size=size))
+    sample = [
+        values[part][chosen[slice(*np.searchsorted(chosen, (part.start, part.stop)))] - part.start]
+        for part in blocks.blocks(len(values))
+    ]
+    return np.unique(np.sort(np.concatenate(sample))[:: max(1, size // n_ranges)])
 
 
 def _range_of(values: NDArray, edges: NDArray) -> NDArray:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from scalecheck.blocks import blocks
+from scalecheck.errors import StudyError
 
 NDArray = np.ndarray
 
@@ -143,8 +144,10 @@ def spooling(folder: Path) -> Iterator[Spool]:
     ------
     OSError
         When it cannot be written: names the folder.
+    StudyError
+        When what lies in its place cannot be removed.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder)
     try:
         folder.mkdir(parents=True)
         yield Spool(folder)
@@ -153,3 +156,16 @@ def spooling(folder: Path) -> Iterator[Spool]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what lies in the place of a folder; where that is a link, nothing that it leads to."""
+    try:
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StudyError(
+            f"{folder}: cannot be removed: {error.strerror}: remove it and run again"
+        ) from None

@@ -24,8 +24,9 @@ from scalecheck.table import Table
 
 NDArray = np.ndarray
 
-# Of every row beside its columns: which observation it is, and the row of the file it stands in.
-OBSERVATION, FILE_ROW = "__observation", "__row"
+# Of every row beside its columns: which observation it is, and the row of the file it stands in. Of an order: where its
+# units end, which would be the name of a column in RESERVED.
+OBSERVATION, FILE_ROW, _UNIT_END = "__observation", "__row", "__unit_end"
 
 _LONGEST = 200  # characters of a name; netCDF takes 256
 
@@ -88,6 +89,7 @@ def write(
             _write_order(file, arranged, columns, dtypes)
             if arranged.levels is not None:
                 levels[arranged.order.removeprefix("axis/")] = arranged.levels
+            del arranged  # or it would be held while the next order is made
         meta = Meta(table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit)
         known = json.dumps(meta._asdict())
         file.setncatts({"meta": known, "meta_crc32": f"{zlib.crc32(known.encode()):08x}"})
@@ -136,7 +138,7 @@ def _write_order(
         observation[part] = rows[part]
     if arranged.unit_ends is not None:
         group.createDimension("unit", len(arranged.unit_ends))
-        _checked(group, "__unit_end", np.dtype("i8"), "unit")[:] = arranged.unit_ends
+        _checked(group, _UNIT_END, np.dtype("i8"), "unit")[:] = arranged.unit_ends
 
 
 def _write_column(
@@ -204,7 +206,7 @@ def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
 
 
 def _read_ends(group: netCDF4.Group) -> NDArray | None:
-    return np.asarray(group["__unit_end"][:]) if "__unit_end" in group.variables else None
+    return np.asarray(group[_UNIT_END][:]) if _UNIT_END in group.variables else None
 
 
 def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:

@@ -9,6 +9,9 @@ from scalecheck.spool import Values
 # Rows are numbered in 32 bits.
 MOST_ROWS = 2**31 - 1
 
+# No column may be called so: in a store these are what it knows besides.
+RESERVED = ("__observation", "__row", "_unit_end")
+
 
 class Column(NamedTuple):
     """One checked column of a table.

@@ -1,0 +1,78 @@
+"""Facts about labels: the texts as they are written, each for itself, in the order of their numbers or of the text."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from tables import read, read_file, refusal
+
+from scalecheck import blocks
+
+
+@pytest.fixture(autouse=True, params=[2, 2**18])
+def rows_at_once(request, monkeypatch):
+    monkeypatch.setattr(blocks, "ROWS", request.param)
+
+
+def labels(path, written, **keys):
+    """Labels and codes of a column of a CSV file, of which the file has these texts."""
+    text = "\n".join(["label,y", *(f"{label},1" for label in written), ""]).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return read_file(path, "y", **keys).columns["label"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+@pytest.mark.parametrize("keys", [{"unit": "label"}, {"categories": ("label",)}])
+@pytest.mark.parametrize(
+    "in_order",
+    [
+        ["01", "1", "1.0"],
+        ["0123", "123", "0124"],
+        ["1", "2", "10"],
+        ["-1", "0.5", "1e3", "2e3"],
+        [str(2**53), str(2**53 + 1), str(2**53 + 2)],
+        ["9" * 30, "9" * 29 + "x"],
+        ["1", "10", "2", "x"],
+        ["False", "True"],
+        ["0", "inf", "nothing"],
+    ],
+    ids=" ".join,
+)
+def test_labels_of_text_are_as_they_are_written(tmp_path, in_order, keys, ending):
+    column = labels(tmp_path / f"a.{ending}", in_order[::-1], **keys)
+    assert column.labels == tuple(in_order)
+    np.testing.assert_array_equal(column.values, np.arange(len(in_order))[::-1])
+
+
+def test_long_identifiers_beside_a_gap_stay_apart_and_NA_is_one(tmp_path):
+    written = [str(2**53 + 1), "NA", str(2**53), ""]
+    column = labels(tmp_path / "a.csv", written, unit="label", missing="drop")
+    assert column.labels == (str(2**53), str(2**53 + 1))
+    np.testing.assert_array_equal(column.values, [1, 0])
+
+
+def test_labels_that_are_an_order_are_sorted_as_numbers(tmp_path):
+    column = labels(tmp_path / "a.csv", ["10", "9", "2"], unit="label", order="label")
+    np.testing.assert_array_equal(column.values, [2, 1, 0])
+
+
+@pytest.mark.parametrize("kind", ["str", "category"])
+def test_text_of_numbers_is_sorted_as_numbers_in_every_format(tmp_path, kind):
+    frame = pd.DataFrame({"y": 1, "group": pd.Series(["10", "9", "09"], dtype=kind)})
+    column = read(tmp_path / "a.parquet", frame, "y", categories=("group",)).columns["group"]
+    assert column.labels == ("09", "9", "10")
+
+
+def test_an_infinity_among_labels_that_are_numbers_is_one(tmp_path):
+    frame = pd.DataFrame({"y": 1, "dose": [1.0, np.inf, 2.0]})
+    found = refusal(tmp_path / "a.csv", frame, "y", categories=("dose",))
+    assert found.startswith("column dose is infinite in row 2 (")
+    column = read(tmp_path / "a.csv", frame, "y", unit="dose", missing="drop").columns["dose"]
+    assert column.labels == ("1.0", "2.0")
+
+
+def test_other_columns_of_a_csv_file_are_numbers_where_they_hold_numbers(tmp_path):
+    column = labels(tmp_path / "a.csv", ["01", "1.0", "2"], axes=("label",))
+    assert column.labels is None
+    np.testing.assert_array_equal(column.values, [1, 1, 2])
