@@ -24,7 +24,7 @@ rule check_fits:
     log:
         "<logs>/{study}/check_fits.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=memory_of(every_rows),
     params:
@@ -46,7 +46,7 @@ rule simulate_studies:
     log:
         "<logs>/{study}/simulate_studies.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",
@@ -75,7 +75,7 @@ rule search_remedies:
     log:
         "<logs>/{study}/search_remedies.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",
@@ -101,7 +101,7 @@ rule approximate:
     log:
         "<logs>/{study}/approximate.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",
@@ -138,7 +138,7 @@ rule decide_verdict:
     log:
         "<logs>/{study}/decide_verdict.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     params:
         settings=settings("study", "increments.order", "verdict", "budget", "approximation"),
         folder=subpath(output.verdict, parent=True),

@@ -10,7 +10,7 @@ rule make_table:
     log:
         "<logs>/make_table/{table}.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     shell:
         "python {input.program:q} {output.table:q} 2>&1 | tee {log:q} >&2"
 
@@ -25,7 +25,7 @@ rule prepare_data:
     log:
         "<logs>/{study}/prepare_data.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     params:
         settings=settings("seed", "data", "model", "subsets.levels"),
         folder=subpath(output.data, parent=True),
@@ -44,7 +44,7 @@ rule check_study:
     log:
         "<logs>/{study}/check_study.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     params:
         settings=settings("seed", "data.outcome", "data.truth", "model", "sampler"),
         folder=subpath(output.model, parent=True),
@@ -62,7 +62,7 @@ checkpoint plan_fits:
     log:
         "<logs>/{study}/plan_fits.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     params:
         settings=settings("subsets", "increments"),
         folder=subpath(output.plan, parent=True),

@@ -15,7 +15,7 @@ rule fit_subsets:
     log:
         "<logs>/{study}/fits/subsets-{part}.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",
@@ -43,7 +43,7 @@ rule confirm_effort:
     log:
         "<logs>/{study}/fits/confirmation.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",
@@ -68,7 +68,7 @@ rule fit_axis:
     log:
         "<logs>/{study}/fits/axis-{axis}.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",
@@ -96,7 +96,7 @@ rule fit_increment:
         "<logs>/{study}/fits/{increment}.log",
     priority: 1  # the only chain of jobs that wait for each other: the rest fits beside it
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",

@@ -25,7 +25,7 @@ rule write_report:
     log:
         "<logs>/{study}/write_report.log",
     conda:
-        "scalecheck"
+        "../../envs/cpu.yaml"
     params:
         settings=lambda wildcards: STUDIES[wildcards.study].sections(),
         folder=subpath(output.page, parent=True),
