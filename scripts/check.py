@@ -3,13 +3,14 @@
 
 from argparse import Namespace
 
-from scalecheck import program, records, study
+from scalecheck import program, study
+from scalecheck.study_folder import StudyFolder
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Check the fits."""
     sections = study.parse_sections(options.settings)
-    folder = records.StudyFolder(options.folder)
+    folder = StudyFolder(options.folder)
     from scalecheck import device
 
     device.choose(0, "float32", folder.cache, log)

@@ -5,6 +5,7 @@ import shutil
 from argparse import ArgumentParser, Namespace
 
 from scalecheck import opening, program, records, study
+from scalecheck.study_folder import StudyFolder
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def run(options: Namespace, log: program.Log) -> None:
     from scalecheck import confirm
 
     sections = study.parse_sections(options.settings)
-    folder = records.StudyFolder(options.folder)
+    folder = StudyFolder(options.folder)
     found = confirm.candidate(confirm.read_subsets(folder), sections["verdict"]["alpha"])
     if found.task is None:
         log(found.reason)

@@ -4,7 +4,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from scalecheck import opening, parts, program, records
+from scalecheck import opening, parts, program, records, study_folder
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def fits_of(options: Namespace) -> list[str]:
     """Name the fits that are asked for: once, so that those are written that are claimed."""
-    plan = records.StudyFolder(options.folder).plan
+    plan = study_folder.StudyFolder(options.folder).plan
     options.fits = options.fits or parts.fits_of(records.read_plan(plan), options.part)
     return options.fits
 

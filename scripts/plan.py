@@ -4,12 +4,13 @@
 from argparse import Namespace
 
 from scalecheck import program, records, study
+from scalecheck.study_folder import StudyFolder
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Write plan.csv."""
     sections = study.parse_sections(options.settings)
-    folder = records.StudyFolder(options.folder)
+    folder = StudyFolder(options.folder)
     from scalecheck import plan, store
 
     orders = store.read_orders(folder.data)

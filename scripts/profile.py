@@ -5,7 +5,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from scalecheck import configuration, program, records
+from scalecheck import configuration, program, records, study_folder
 
 
 def run(options: Namespace, log: program.Log) -> None:
@@ -13,7 +13,7 @@ def run(options: Namespace, log: program.Log) -> None:
     from scalecheck import device
 
     study = configuration.read_study(options.study)
-    folder = records.StudyFolder(Path(study.results) / study.study)
+    folder = study_folder.StudyFolder(Path(study.results) / study.study)
     device.choose(1, "float32", folder.cache, log)
     from scalecheck import gradient_profile
 

@@ -3,13 +3,14 @@
 
 from argparse import Namespace
 
-from scalecheck import program, records, study
+from scalecheck import program, study
+from scalecheck.study_folder import StudyFolder
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Decide, and say so."""
     sections = study.parse_sections(options.settings)
-    folder = records.StudyFolder(options.folder)
+    folder = StudyFolder(options.folder)
     from scalecheck import conclude
 
     order, limits = sections["increments"]["order"], sections["budget"]

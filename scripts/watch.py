@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from scalecheck import program, watch
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from scalecheck import (
     store,
 )
 from scalecheck.evidence import open_evidence
-from scalecheck.records import StudyFolder
 from scalecheck.study import Study, parse_sections
+from scalecheck.study_folder import StudyFolder
 
 FIT_SECTIONS = (
     "seed",

@@ -15,8 +15,9 @@ import pandas as pd
 import synthetic_tables
 import synthetic_verdicts
 
-from scalecheck import records, seals
+from scalecheck import seals
 from scalecheck.report import ReportInputs
+from scalecheck.study_folder import StudyFolder
 
 DISTANCES = (
     "0.28",
@@ -138,7 +139,7 @@ def write_results(folder: Path, inputs: ReportInputs) -> None:
     (folder / "verdict.json").write_text(json.dumps(inputs.verdict, indent=1))
     for fit in inputs.fits.to_dict("records"):
         record = {"fit": fit["fit"], "status": fit["status"], "versions": dict(inputs.versions)}
-        seals.write_record(records.StudyFolder(folder), record)
+        seals.write_record(StudyFolder(folder), record)
 
 
 PLAN = ("fit", "kind", "axis", "level", "rows", "new_rows")

@@ -16,8 +16,8 @@ import small_studies
 from scalecheck import chain, checkpoint, posterior_file
 from scalecheck.checkpoint import Keeper
 from scalecheck.errors import StudyError
-from scalecheck.records import StudyFolder
 from scalecheck.sampler import Snapshot
+from scalecheck.study_folder import StudyFolder
 
 
 @pytest.fixture

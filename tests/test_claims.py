@@ -11,13 +11,13 @@ import pytest
 from scalecheck import program
 from scalecheck.claims import claim, claim_run
 from scalecheck.errors import StudyError
-from scalecheck.records import StudyFolder
 from scalecheck.remedies import command
+from scalecheck.study_folder import StudyFolder
 
 HOLDER = """
 import sys
 from scalecheck import claims
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 folder = StudyFolder(sys.argv[1])
 held = claims.claim(folder, sys.argv[2:]) if sys.argv[2:] else claims.claim_run(folder)
 print("held", flush=True)

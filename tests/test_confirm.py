@@ -12,6 +12,7 @@ import pytest
 
 from scalecheck import checkpoint, confirm, records, results, seals
 from scalecheck.examine import costs
+from scalecheck.study_folder import StudyFolder
 
 SECTIONS = ("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha")
 
@@ -30,7 +31,7 @@ def program():
 def study(conjugate, tmp_path):
     """A copy of the small study, to be doctored."""
     shutil.copytree(conjugate.folder.path, tmp_path / "small")
-    return conjugate._replace(folder=records.StudyFolder(tmp_path / "small"))
+    return conjugate._replace(folder=StudyFolder(tmp_path / "small"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 from scalecheck import records, results
 from scalecheck.examine import costs
+from scalecheck.study_folder import StudyFolder
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_a_study_without_fits_has_empty_tables(study):
 
 
 def test_tables_survive_a_file(study, tmp_path):
-    folder = records.StudyFolder(tmp_path)
+    folder = StudyFolder(tmp_path)
     for name, table in costs.check_adaptation(study).tables.items():
         records.write_table(folder.table(name), table)
         again = records.read_table(folder.table(name))

@@ -13,6 +13,7 @@ import small_studies
 from scalecheck import chain, records, results, store
 from scalecheck.examine import axes, blocks, posteriors, run
 from scalecheck.study import BudgetSettings
+from scalecheck.study_folder import StudyFolder
 
 VERDICT = {
     "study",
@@ -223,7 +224,7 @@ def test_a_price_and_a_budget_change_the_forecast_and_nothing_else(conjugate, ex
 
 def copy(small, path):
     shutil.copytree(small.folder.path, path / "small")
-    return small._replace(folder=records.StudyFolder(path / "small"))
+    return small._replace(folder=StudyFolder(path / "small"))
 
 
 def test_families_whose_fits_cannot_be_used_are_not_run_and_say_so(conjugate):

@@ -29,6 +29,7 @@ from scalecheck import (
 )
 from scalecheck.errors import StudyError
 from scalecheck.study import BudgetSettings
+from scalecheck.study_folder import StudyFolder
 
 FITS = ("subset-01", "level-group-01", "axis-group", "increment-01", "increment-02", "increment-03")
 
@@ -211,7 +212,7 @@ def test_the_line_of_a_batch_is_of_its_last_fit_and_names_chains_that_stall(rich
 def test_after_a_stop_the_rest_is_skipped_with_the_reason(conjugate, tmp_path):
     folder = tmp_path / "small"
     shutil.copytree(conjugate.folder.path, folder)
-    small = conjugate._replace(folder=records.StudyFolder(folder))
+    small = conjugate._replace(folder=StudyFolder(folder))
     first = records.read_json(small.folder.record("increment-01"))
     seals.write_record(small.folder, {**first, "stop": "it was found to break"})
     log = []
@@ -230,7 +231,7 @@ def with_budget(small, path, seconds):
     """Give a copy of a fitted study with another budget."""
     shutil.copytree(small.folder.path, path / "small")
     study = dataclasses.replace(small.study, budget=BudgetSettings(seconds, None))
-    return small._replace(study=study, folder=records.StudyFolder(path / "small"))
+    return small._replace(study=study, folder=StudyFolder(path / "small"))
 
 
 def test_a_budget_that_is_spent_stops_the_chain_before_the_next_increment(conjugate, tmp_path):
@@ -284,7 +285,7 @@ def processes(conjugate, tmp_path_factory):
         folder.mkdir()
         for path in (conjugate.folder.data, conjugate.folder.plan, conjugate.folder.model):
             shutil.copy(path, folder)
-        found[name] = (records.StudyFolder(folder), *run_fit(conjugate, folder, name, cache))
+        found[name] = (StudyFolder(folder), *run_fit(conjugate, folder, name, cache))
     return found
 
 

@@ -12,7 +12,7 @@ import small_studies
 
 from scalecheck import chain, checkpoint, posterior_file, program, records
 from scalecheck.checkpoint import Keeper
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 
 @pytest.fixture

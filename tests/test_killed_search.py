@@ -11,12 +11,12 @@ import pytest
 import small_studies
 
 from scalecheck.errors import NotEnoughMemory
-from scalecheck.records import StudyFolder
 from scalecheck.remedies import of_study, problem, search, targets
 from scalecheck.remedies.candidate import Candidate
 from scalecheck.remedies.choice import Choice
 from scalecheck.remedies.kept import Kept
 from scalecheck.remedies.ranking import Trial
+from scalecheck.study_folder import StudyFolder
 
 
 def correlated():

@@ -15,9 +15,9 @@ from scalecheck.data import read_table
 from scalecheck.errors import StudyError
 from scalecheck.frame import open_table
 from scalecheck.plan import Slice
-from scalecheck.records import StudyFolder
 from scalecheck.spool import Growing, Spooled, spooling
 from scalecheck.study import ModelSettings
+from scalecheck.study_folder import StudyFolder
 
 N_ROWS, BLOCK = 600, 64
 MODEL = "def model(x, y=None, rain=None, n_site=1): ..."

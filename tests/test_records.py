@@ -14,6 +14,7 @@ import pytest
 
 from scalecheck import posterior_file, records
 from scalecheck.errors import StudyError
+from scalecheck.study_folder import StudyFolder
 
 # ---- atomic writes
 
@@ -48,6 +49,7 @@ def test_a_kill_leaves_what_was_there(tmp_path):
 import os, signal
 from pathlib import Path
 from scalecheck import records
+from scalecheck.study_folder import StudyFolder
 with records.atomic(Path({str(path)!r})) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -187,7 +189,7 @@ def test_a_damaged_posterior_is_named(tmp_path, damage):
 
 
 def test_every_path_lies_in_the_folder_of_the_study(tmp_path):
-    folder = records.StudyFolder(tmp_path / "results" / "golf")
+    folder = StudyFolder(tmp_path / "results" / "golf")
     paths = [
         folder.data,
         folder.model,

@@ -7,7 +7,7 @@ import small_studies
 
 from scalecheck import chain, posterior_file, records, rerun, results, seals
 from scalecheck.errors import StudyError
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 FIT = "subset-01"
 

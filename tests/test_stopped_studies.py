@@ -13,11 +13,11 @@ from arviz_stats.base import array_stats
 from scalecheck import chain, fit, records, warm
 from scalecheck.arrays import read_arrays
 from scalecheck.checks import adaptation
-from scalecheck.records import StudyFolder
 from scalecheck.report.inputs import read_inputs
 from scalecheck.report.page import render
 from scalecheck.runs import chains_of
 from scalecheck.sampler import stall
+from scalecheck.study_folder import StudyFolder
 
 
 def table():

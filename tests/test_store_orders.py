@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from stores import content
 
-from scalecheck import configuration, plan, prepare, records, store
+from scalecheck import configuration, plan, prepare, store
 from scalecheck.plan import Slice
+from scalecheck.study_folder import StudyFolder
 
 MODEL = """
 def model(x, y=None, site=None, patient=None, n_patient=1):
@@ -53,7 +54,7 @@ class Prepared:
         }
         self.table = table
         self.study = configuration.build(given, str(path / "study.yaml"))
-        self.folder = records.StudyFolder(path / "results" / "small")
+        self.folder = StudyFolder(path / "results" / "small")
         study = self.study
         self.meta = prepare.prepare(
             self.folder, study.data, study.model, study.subsets.levels, study.seed
@@ -215,7 +216,7 @@ def test_the_whole_of_golf_is_prepared(tmp_path, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     file = "config/studies/golf/study.yaml"
     study = configuration.build(configuration.read_yaml(file), file)
-    folder = records.StudyFolder(tmp_path / "golf")
+    folder = StudyFolder(tmp_path / "golf")
     meta = prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed)
     counts = pd.read_csv(study.data.file)
     assert meta.n_rows == counts.attempts.sum() == 1_259_184

@@ -7,6 +7,7 @@ from judged_findings import along, finding, judged_as, speaks
 
 from scalecheck import conclude, records, verdict
 from scalecheck.checks.finding import not_run
+from scalecheck.study_folder import StudyFolder
 from scalecheck.verdict import STRONG, Judged
 
 ALPHA = 0.05
@@ -266,7 +267,7 @@ def test_first_seen_is_the_smallest_increment_at_which_its_own_check_spoke():
 
 
 def test_ranks_among_simulated_studies_are_found_by_family_axis_and_fit(tmp_path):
-    folder = records.StudyFolder(tmp_path)
+    folder = StudyFolder(tmp_path)
     rows = [("drift", "", "increment-02", 0.02), ("heterogeneity", "NA", "axis-NA", np.nan)]
     rows.append(("", "", "", 0.013))
     table = pd.DataFrame(rows, columns=["family", "axis", "fit", "p_simulated"])

@@ -13,6 +13,7 @@ from scalecheck import batches, chain, checkpoint, records, warm
 from scalecheck.arrays import read_arrays
 from scalecheck.checks import audit
 from scalecheck.coordinates import coordinates_of
+from scalecheck.study_folder import StudyFolder
 
 UNITS = """
 def model(x, clinic, n_clinic, y=None):
@@ -152,7 +153,7 @@ def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_as_the
 
 def test_an_audit_that_was_killed_goes_on_and_finds_the_same(study, tmp_path, monkeypatch):
     shutil.copytree(study.folder.path, tmp_path / "small")
-    copy = study._replace(folder=records.StudyFolder(tmp_path / "small"))
+    copy = study._replace(folder=StudyFolder(tmp_path / "small"))
     whole = records.read_json(copy.folder.record("increment-03"))["audit"]
     copy.folder.record("increment-03").unlink()
     monkeypatch.setenv(checkpoint.VARIABLE, "1e-9")

@@ -16,9 +16,9 @@ from told import told
 from scalecheck import records, running, watch
 from scalecheck.errors import StudyError
 from scalecheck.journal import line
-from scalecheck.records import StudyFolder
 from scalecheck.sampler import TimeLeft
 from scalecheck.spending import spent
+from scalecheck.study_folder import StudyFolder
 
 SCRIPT = Path(__file__).parents[1] / "scripts/watch.py"
 FITS = (

@@ -59,8 +59,8 @@ def main() -> None:
     from scalecheck import configuration
     from scalecheck.evidence import open_evidence
     from scalecheck.examine import examine
-    from scalecheck.records import StudyFolder
     from scalecheck.results import read_study
+    from scalecheck.study_folder import StudyFolder
 
     with tempfile.TemporaryDirectory(prefix="scalecheck-") as name:
         study = configuration.select({"study_file": str(write_study(Path(name)))}, [])["cost"]

@@ -18,7 +18,7 @@ import numpy as np
 from numpyro.infer import MCMC, NUTS, init_to_sample
 
 from scalecheck import model, plan, records, store, study
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from broken_settings import SETTINGS
 from broken_study import CHECKOUT, Broken, refusal, write
 
 from scalecheck.claims import claim_run
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 BROKEN = {
     f"{concept}: {name}": broken

@@ -6,8 +6,8 @@ from typing import Any
 
 from scalecheck import chain, checkup, conclude, plan, preflight, prepare, records, store, study
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
 from scalecheck.study import Study
+from scalecheck.study_folder import StudyFolder
 
 FITS = ("seed", "data", "model", "sampler", "increments", "verdict.alpha", "budget")
 CHECKS = ("seed", "data", "model", "increments")

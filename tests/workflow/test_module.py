@@ -11,7 +11,7 @@ import pytest
 from clinics import rules_run
 
 from scalecheck.claims import claim_run
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 pytestmark = pytest.mark.long
 

@@ -9,7 +9,7 @@ from scalecheck import ENGINE_VERSION, allocation, parts, records, rerun
 from scalecheck.claims import claim_run
 from scalecheck.configuration import select
 from scalecheck.errors import StudyError
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 from scalecheck.study import may_approximate
 
 # As a module: the files of the workflow that uses this one are none of studies, and its rules may make their data.

@@ -11,8 +11,8 @@ from numpyro import handlers
 from scalecheck import density, model, sites, store
 from scalecheck.columns import Rows, local_codes, make_rows, pad
 from scalecheck.plan import PlannedFit
-from scalecheck.records import StudyFolder
 from scalecheck.study import ModelSettings
+from scalecheck.study_folder import StudyFolder
 
 NDArray = np.ndarray
 

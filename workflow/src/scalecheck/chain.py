@@ -27,9 +27,9 @@ from scalecheck.checks import audit
 from scalecheck.journal import Journal
 from scalecheck.plan import PlannedFit
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
 from scalecheck.stops import is_without_draws
 from scalecheck.study import SamplerSettings
+from scalecheck.study_folder import StudyFolder
 from scalecheck.warm import Left, is_audited, leave, left_from, warmup_of
 
 

@@ -9,8 +9,8 @@ from scalecheck.evidence import open_evidence
 from scalecheck.examine import Examined, describe_units, examine
 from scalecheck.history import history_table
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
 from scalecheck.results import estimates_table, fits_table, read_study
+from scalecheck.study_folder import StudyFolder
 
 
 def check_up(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> Examined:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from scalecheck.errors import StudyError
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 # File systems without locks: there nobody is refused.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)

@@ -11,9 +11,9 @@ import pandas as pd
 from scalecheck import budget, confirm, plan, records, seals, store, verdict
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
 from scalecheck.spending import spent
 from scalecheck.study import BudgetSettings, VerdictSettings, may_approximate
+from scalecheck.study_folder import StudyFolder
 from scalecheck.verdict import Judged
 
 _EFFECT = ("name", "value", "low", "high")

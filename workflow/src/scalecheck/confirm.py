@@ -11,9 +11,9 @@ import numpy as np
 from scalecheck import plan, records, seals
 from scalecheck.checks import effort
 from scalecheck.plan import PlannedFit
-from scalecheck.records import StudyFolder
 from scalecheck.results import FitResult, read_fit
 from scalecheck.runs import effort_of
+from scalecheck.study_folder import StudyFolder
 
 if TYPE_CHECKING:
     from scalecheck.chain import Job

@@ -9,9 +9,9 @@ from scalecheck import batches, fit, memory, model, store
 from scalecheck.batches import Batch
 from scalecheck.coordinates import coordinates_of
 from scalecheck.plan import PlannedFit, Slice
-from scalecheck.records import StudyFolder
 from scalecheck.starts import shapes_of_starts
 from scalecheck.study import SamplerSettings
+from scalecheck.study_folder import StudyFolder
 
 # A second fit is laid out with so many rows: enough for a slope.
 _MANY = 16 * batches.SMALL

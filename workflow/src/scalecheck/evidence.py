@@ -11,8 +11,8 @@ from scalecheck.checks.moments import Prior
 from scalecheck.columns import Rows
 from scalecheck.likelihood import Likelihood
 from scalecheck.plan import Slice
-from scalecheck.records import StudyFolder
 from scalecheck.study import ModelSettings
+from scalecheck.study_folder import StudyFolder
 
 NDArray = np.ndarray
 Read = Callable[[Sequence[Slice], Sequence[str]], dict[str, NDArray]]

@@ -21,10 +21,10 @@ from scalecheck.errors import StudyError
 from scalecheck.evidence import Evidence, Read, open_evidence
 from scalecheck.plan import Slice
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
 from scalecheck.results import FitResult, read_study
 from scalecheck.results import Study as Fits
 from scalecheck.study import Study
+from scalecheck.study_folder import StudyFolder
 
 NDArray = np.ndarray
 

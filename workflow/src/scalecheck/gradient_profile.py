@@ -22,8 +22,8 @@ from scalecheck.gradients import gradient, time_gradients
 from scalecheck.plan import PlannedFit
 from scalecheck.prepare import prepare
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
 from scalecheck.study import Study
+from scalecheck.study_folder import StudyFolder
 
 PRECISIONS = ("float32", "float64")
 

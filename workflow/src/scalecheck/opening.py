@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scalecheck import device, program, study
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 if TYPE_CHECKING:
     from scalecheck.chain import Job

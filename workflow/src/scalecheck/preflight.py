@@ -24,8 +24,8 @@ from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
 from scalecheck.names import closest
 from scalecheck.plan import Slice
-from scalecheck.records import StudyFolder
 from scalecheck.study import ModelSettings, SamplerSettings
+from scalecheck.study_folder import StudyFolder
 from scalecheck.truth import check_truth
 
 NDArray = np.ndarray

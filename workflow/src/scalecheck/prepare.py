@@ -5,9 +5,9 @@ from scalecheck.errors import StudyError
 from scalecheck.levels import cut_axis
 from scalecheck.model import parameters_of, refuse_unknown
 from scalecheck.names import slug
-from scalecheck.records import StudyFolder
 from scalecheck.spool import spooling
 from scalecheck.study import DataSettings, ModelSettings
+from scalecheck.study_folder import StudyFolder
 
 _OUTCOME = "data.outcome names"
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from scalecheck.claims import claim
 from scalecheck.errors import StudyError
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 # As good as the start of the process: nothing that takes time has been imported yet.
 BEGAN = time.perf_counter()

@@ -10,7 +10,7 @@ import xarray as xr
 from scalecheck import diagnose, plan, records, seals, store
 from scalecheck.checks.moments import Moments
 from scalecheck.plan import PlannedFit
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 NDArray = np.ndarray
 

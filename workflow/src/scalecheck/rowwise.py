@@ -14,7 +14,7 @@ from scalecheck.blocks import blocks
 from scalecheck.columns import Rows, make_rows
 from scalecheck.errors import StudyError
 from scalecheck.plan import Slice
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 NDArray = np.ndarray
 

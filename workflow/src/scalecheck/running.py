@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalecheck import records
-from scalecheck.records import StudyFolder
 from scalecheck.spending import spent
+from scalecheck.study_folder import StudyFolder
 
 # Seconds without a line after which a running fit is said to be silent: what a job that hangs looks like.
 SILENT = 60.0

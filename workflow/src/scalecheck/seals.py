@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scalecheck import posterior_file, records
 from scalecheck.errors import StudyError
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -12,8 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from scalecheck.records import StudyFolder
 from scalecheck.running import STATES, FitState, is_over, read_states
+from scalecheck.study_folder import StudyFolder
 
 # Seconds between two looks at the files.
 PAUSE = 2.0

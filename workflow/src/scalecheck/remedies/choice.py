@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from scalecheck import records
 from scalecheck.errors import StudyError
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 
 # Families of the cost and the health of a fit.
 FAMILIES = ("effort", "scaling", "adaptation")

@@ -7,8 +7,8 @@ from scalecheck import configuration, program, records
 from scalecheck import device as devices
 from scalecheck.errors import StudyError
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
 from scalecheck.study import Study, parse_sections
+from scalecheck.study_folder import StudyFolder
 
 
 def run(options: Namespace) -> str:

@@ -15,13 +15,13 @@ from scalecheck import (
     store,
 )
 from scalecheck.program import Log
-from scalecheck.records import StudyFolder
 from scalecheck.remedies import problem, search
 from scalecheck.remedies.choice import Choice
 from scalecheck.remedies.kept import Kept
 from scalecheck.remedies.problem import Problem
 from scalecheck.remedies.search import Found
 from scalecheck.study import Study
+from scalecheck.study_folder import StudyFolder
 
 
 def search_fit(

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from scalecheck import records, seals, store
-from scalecheck.records import StudyFolder
+from scalecheck.study_folder import StudyFolder
 from scalecheck.truth import read_truth
 
 

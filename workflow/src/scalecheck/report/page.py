@@ -8,7 +8,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scalecheck import records
-from scalecheck.records import StudyFolder
 from scalecheck.report import approximation, captions, numbers, plots, tables, words
 from scalecheck.report.blind import blind_spots
 from scalecheck.report.effort import chains_of, effort, per_fit, sampled
@@ -24,6 +23,7 @@ from scalecheck.report.remedies import Remedies, remedies_of
 from scalecheck.report.shown import left_aside, shown
 from scalecheck.report.svg import Picture
 from scalecheck.report.tables import Row, Table
+from scalecheck.study_folder import StudyFolder
 
 _TEMPLATES = Path(__file__).parent
 
