@@ -3,14 +3,14 @@
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
 # make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md), and
-# make test-slurm, test-references, test-kills, conda, bench, geometry, calibrate: what takes longer
+# make test-long, test-slurm, test-references, test-kills, conda, bench, geometry, calibrate: what takes longer
 
 STUDY =
 CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test test-slurm test-references test-kills conda bench geometry calibrate lint format lock clean
+.PHONY: report test test-long test-slurm test-references test-kills conda bench geometry calibrate lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -46,6 +46,11 @@ report: .venv/.installed
 # A file's tests stay in one process: they share fits.
 test: .venv/.installed
 	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# What takes half a minute each: bits and distributions of NumPyro's sampler, studies in memory, measured memory.
+test-long: .venv/.installed
+	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder -m long \
+	  --ignore tests/slurm --ignore tests/workflow --ignore tests/posteriordb $(ARGS)
 
 # Whole runs of the workflow, some minutes: small studies through Debian's Slurm on the loopback, with eight GPUs that are only
 # counted; ten kills of a study here, and some in the queue; as a module of another workflow; many studies. What needs Slurm

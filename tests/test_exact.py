@@ -80,6 +80,7 @@ def simulated(conjugate, tmp_path_factory):
     return found, exact.calibrate_exactly(conjugate.folder, settings, lambda line: None)
 
 
+@pytest.mark.long
 def test_a_study_is_ranked_finding_by_finding(simulated):
     found, table = simulated
     ran = [f for f in found.findings if f.p is not None]

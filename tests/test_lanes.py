@@ -121,6 +121,7 @@ def trajectories():
     ]
 
 
+@pytest.mark.long
 def test_trajectories_are_as_long_as_those_of_numpyro(trajectories):
     counts = [
         np.bincount(t.iterations[0].n_steps[:, 20::5].ravel(), minlength=64) for t in trajectories
@@ -130,6 +131,7 @@ def test_trajectories_are_as_long_as_those_of_numpyro(trajectories):
     assert stats.chi2_contingency(table).pvalue > 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["acceptance_rate", "energy", "potential_energy"])
 def test_iterations_look_like_those_of_numpyro(trajectories, what):
     means = [getattr(t.iterations[0], what)[:, 20:].mean(axis=1) for t in trajectories]
@@ -138,6 +140,7 @@ def test_iterations_look_like_those_of_numpyro(trajectories, what):
     assert stats.ks_2samp(*values).pvalue > 1e-3
 
 
+@pytest.mark.long
 def test_adapted_step_sizes_and_acceptance_are_those_of_numpyro():
     found = [
         run(sampler, n_fits=1, n_chains=48, draws=100, seed=5) for sampler in (sample, sample_lanes)
@@ -205,7 +208,7 @@ def resumable(**options):
             pass
 
 
-@pytest.mark.parametrize("slots", [None, 2])
+@pytest.mark.parametrize("slots", [None, pytest.param(2, marks=pytest.mark.long)])
 def test_a_run_that_is_left_and_resumed_ends_with_the_same_bits(slots, monkeypatch):
     # Two fits end early: one goes on for longer in a batch that has shrunk, or one waits for a place.
     monkeypatch.setattr(lane_run, "COMPILE_NUMBERS", 0)

@@ -256,6 +256,7 @@ MEASURED = """
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says the peak")
 @pytest.mark.parametrize("engine", ["sample_lanes", "sample"])
 def test_the_forecast_is_near_what_is_taken(engine):

@@ -71,6 +71,7 @@ def test_a_candidate_with_another_posterior_is_disqualified_however_fast(wrong):
     assert table.index[-1] == "wrong"
 
 
+@pytest.mark.long
 def test_equal_candidates_are_hardly_ever_disqualified():
     """Of 60 sets of four, at an error rate of 0.001 for each comparison."""
     tables = [
@@ -259,7 +260,7 @@ def target(name, depth, gradients):
     return targets.of_target(f"{GEOMETRY}:{name}", targets.settings(depth), gradients)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_search_finds_the_dense_metric_of_two_dimensions():
     found = search.search(target("two_dimensional", 3, 8_000), lambda line: None)
     assert found.best is not None

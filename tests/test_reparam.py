@@ -179,6 +179,7 @@ def assert_same(one, other):
                 assert abs(get(a[..., i]) - get(b[..., i])) < 4 * error, (name, i, method)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "sampler",
     [

@@ -113,6 +113,7 @@ def assert_same_bits(ours, mcmc, fit, part):
         np.testing.assert_array_equal(mine, np.asarray(seen[theirs]), err_msg=name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("metric", "fit"), [("diagonal", 0), ("dense", 1), ("block", 2)])
 def test_every_fit_of_a_batch_has_the_bits_of_mcmc_run(arrays, starts, keys, sampled, metric, fit):
     mcmc = numpyro_mcmc(metric)

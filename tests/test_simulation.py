@@ -89,6 +89,7 @@ def repeated(conjugate):
     return sets, simulation.run(settings, likelihood, prior, sets, lambda line: None)
 
 
+@pytest.mark.long
 def test_fits_of_all_data_sets_have_their_own_posteriors(repeated):
     sets, outcomes = repeated
     for data_set, outcome in zip(sets, outcomes, strict=True):
@@ -101,6 +102,7 @@ def test_fits_of_all_data_sets_have_their_own_posteriors(repeated):
             assert fit.z.mean() == pytest.approx(y.sum() / (len(y) + 1), abs=error)
 
 
+@pytest.mark.long
 def test_increments_start_warm_in_memory_and_the_last_is_audited(repeated, conjugate):
     """Each from what the one before left to its own data set, which a cold start of the same rows confirms."""
     sets, _ = repeated
@@ -161,6 +163,7 @@ def test_hidden_sites_are_there_where_the_study_keeps_them(tmp_path, keep, kept)
         assert found["z"].std() > 0.5  # a priori 1, given an outcome .7
 
 
+@pytest.mark.long
 def test_findings_are_those_of_the_families_that_ran_on_disk(conjugate, repeated):
     _, outcomes = repeated
     families = {finding.family for outcome in outcomes for finding in outcome.found.findings}
@@ -168,6 +171,7 @@ def test_findings_are_those_of_the_families_that_ran_on_disk(conjugate, repeated
     assert all(not outcome.unusable for outcome in outcomes)
 
 
+@pytest.mark.long
 def test_a_data_set_far_from_the_prior_moves_all_fits_alike_and_raises_no_alarm(repeated):
     """Shifting every outcome changes nothing that is compared between fits, but for the prior's pull."""
     _, (plain, shifted) = repeated

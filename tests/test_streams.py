@@ -77,6 +77,7 @@ def test_moments_do_not_depend_on_how_steps_are_cut_into_blocks(streamed):
     same_reduced(streamed, run(**SHORT, streams=STREAMS, steps=37))
 
 
+@pytest.mark.long
 def test_moments_do_not_depend_on_the_size_of_the_blocks_of_numpyro():
     one, two = (run(sample, **SHORT, streams=STREAMS, block=size) for size in (50, 7))
     same_reduced(one, two)

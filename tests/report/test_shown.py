@@ -48,7 +48,7 @@ def test_unusable_ones_alone_do_not_crowd_out_what_a_finding_names() -> None:
     assert (found["kind"] == "subset").sum() == MOST_SUBSETS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_page_does_not_grow_with_its_subsets(golf: ReportInputs) -> None:
     def of(n_subsets: int) -> str:
         return render(with_subsets(golf, n_subsets))

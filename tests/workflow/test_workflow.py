@@ -94,6 +94,7 @@ def test_a_changed_model_refits(copy_of_finished: Path) -> None:
     assert set(rules_run(snakemake(copy_of_finished, "--dry-run"))) >= FITS
 
 
+@pytest.mark.long
 def test_a_changed_number_of_subsets_refits_no_increment(copy_of_finished: Path) -> None:
     records = {
         path: path.read_bytes()
