@@ -11,7 +11,7 @@ os.environ.setdefault("SCALECHECK_PLATFORM", "cpu")
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-# Tests compile more than they compute: a third less processor time. Level 0 saves another fifth, and draws other numbers.
+# Tests compile more than they compute: a third less processor time. Level 0 saves a fifth more, and draws others.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 

@@ -33,6 +33,8 @@ _LONGEST = 200  # characters of a name; netCDF takes 256
 # Rows that share a checksum, and are read together. A fit of 500 rows that lie elsewhere in each column reads tens of
 # kilobytes of it; 1e8 rows have twelve thousand checksums.
 _CHUNK = 8192
+# Bytes of chunks that HDF5 keeps of a column while it is written, each chunk once: by default it would keep 64 MB.
+_KEPT = 2**20
 
 
 class Meta(NamedTuple):
@@ -155,7 +157,13 @@ def _checked(group: netCDF4.Group, name: str, dtype: np.dtype, dim: str) -> netC
     chunk = max(1, min(_CHUNK, len(group.dimensions[dim])))
     # Whatever is written needs no filling before.
     return group.createVariable(
-        name, dtype, (dim,), chunksizes=(chunk,), fletcher32=True, fill_value=False
+        name,
+        dtype,
+        (dim,),
+        chunksizes=(chunk,),
+        fletcher32=True,
+        fill_value=False,
+        chunk_cache=_KEPT,
     )
 
 
