@@ -8,7 +8,8 @@ from pathlib import Path
 
 import jax
 import pytest
-from broken_data import DATA, as_text, at
+from broken_data import VALUES, at
+from broken_files import FILES, as_text
 from broken_models import MODELS, instead
 from broken_settings import SETTINGS
 from broken_study import CHECKOUT, Broken, refusal, write
@@ -18,7 +19,7 @@ from scalecheck.study_folder import StudyFolder
 
 BROKEN = {
     f"{concept}: {name}": broken
-    for concept, cases in (("settings", SETTINGS), ("data", DATA), ("model", MODELS))
+    for concept, cases in (("settings", SETTINGS), ("data", FILES | VALUES), ("model", MODELS))
     for name, broken in cases.items()
 }
 
