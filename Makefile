@@ -47,7 +47,7 @@ report: .venv/.installed
 test: .venv/.installed
 	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# What takes half a minute each: bits and distributions of NumPyro's sampler, studies in memory, measured memory.
+# What takes long: the engine numpyro bit by bit, ranks and p-values of many simulations, studies in memory, measured memory.
 test-long: .venv/.installed
 	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder -m long \
 	  --ignore tests/slurm --ignore tests/workflow --ignore tests/posteriordb $(ARGS)

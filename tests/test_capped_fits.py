@@ -111,6 +111,7 @@ def test_a_fit_that_ends_makes_room_for_one_that_waits(in_warmup):
     same(run(most_gradients=most, slots=1), capped)
 
 
+@pytest.mark.long
 def test_numpyro_looks_where_a_block_ends():
     free = run("numpyro")
     n_steps = free.iterations[1].n_steps

@@ -312,7 +312,7 @@ def draws_of(folder, name):
     return {group: tree[group].to_dataset() for group in tree.children}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["increment-01", "increment-02"])
 def test_a_rerun_in_another_process_has_the_same_bits(conjugate, processes, name):
     one, other = draws_of(conjugate.folder, name), draws_of(processes[name][0], name)
@@ -321,14 +321,14 @@ def test_a_rerun_in_another_process_has_the_same_bits(conjugate, processes, name
         assert one[group].equals(other[group]), group
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_process_with_other_data_of_the_shape_compiles_nothing(processes):
     (_, first, _), (_, second, _) = processes.values()
     assert len(first) == 1  # the blocks; JAX keeps no program that compiles in under a second
     assert first == second
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_process_records_its_device_and_says_where_it_is(processes):
     folder, _, log = processes["increment-01"]
     record = json.loads(folder.record("increment-01").read_text(encoding="utf-8"))

@@ -111,6 +111,7 @@ def test_sigma_of_both_sources_is_the_reference_value(source, sigma, sd):
     assert found == pytest.approx(sd, rel=0.2)
 
 
+@pytest.mark.long
 def test_our_posterior_of_the_first_data_is_that_of_an_exact_grid(tmp_path):
     part = PUTTS[PUTTS["source"] == "berry1995"]
     small = small_studies.make(

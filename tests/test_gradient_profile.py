@@ -60,6 +60,7 @@ def profiled(tmp_path_factory):
     return study, "\n".join(printed), pd.read_csv(path / "tables" / "profile.csv")
 
 
+@pytest.mark.long
 def test_sizes_go_on_to_all_rows_in_both_precisions_with_one_and_all_chains(profiled):
     _, _, table = profiled
     found = table[["device", "precision", "rows", "chains"]].drop_duplicates()
@@ -73,6 +74,7 @@ def test_sizes_go_on_to_all_rows_in_both_precisions_with_one_and_all_chains(prof
     assert list(found.itertuples(index=False, name=None)) == expected
 
 
+@pytest.mark.long
 def test_bytes_are_those_of_the_arrays_once_and_of_the_parameters_of_each_chain(profiled):
     _, _, table = profiled
     size = table["precision"].map({"float32": 4, "float64": 8})
@@ -80,6 +82,7 @@ def test_bytes_are_those_of_the_arrays_once_and_of_the_parameters_of_each_chain(
     assert (table["bytes"] == size * (2 * table["rows"] + 2 * table["chains"])).all()
 
 
+@pytest.mark.long
 def test_xla_counts_at_least_the_outcome_and_twice_as_much_in_float64(profiled):
     _, _, table = profiled
     single, double = (table[table["precision"] == name] for name in ("float32", "float64"))
@@ -88,6 +91,7 @@ def test_xla_counts_at_least_the_outcome_and_twice_as_much_in_float64(profiled):
     assert ((ratio > 1.8) & (ratio < 2.2)).all()
 
 
+@pytest.mark.long
 def test_shares_draws_and_fits_follow_from_the_seconds_of_a_gradient(profiled):
     _, _, table = profiled
     seconds = table["seconds_per_gradient"]
@@ -101,6 +105,7 @@ def test_shares_draws_and_fits_follow_from_the_seconds_of_a_gradient(profiled):
     np.testing.assert_allclose(table["seconds_per_fit"], 300 * table["seconds_per_draw"])
 
 
+@pytest.mark.long
 def test_what_is_printed_has_a_line_for_every_gradient_and_every_fit(profiled):
     _, printed, table = profiled
     gradients, fits = printed.split("Milliseconds of a draw")
@@ -111,6 +116,7 @@ def test_what_is_printed_has_a_line_for_every_gradient_and_every_fit(profiled):
     assert sum(line.split()[:1] == ["cpu"] for line in fits.splitlines()) == 4
 
 
+@pytest.mark.long
 def test_float64_is_off_again_after_a_profile(profiled):
     assert jax.numpy.ones(1).dtype == "float32"
 

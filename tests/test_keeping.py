@@ -133,7 +133,7 @@ def of_rows(path, **sampler):
     )
 
 
-@pytest.mark.parametrize("engine", ["numpyro", "lanes"])
+@pytest.mark.parametrize("engine", [pytest.param("numpyro", marks=pytest.mark.long), "lanes"])
 def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
     small = of_rows(tmp_path, engine=engine)
     (result,) = small.fit("increment-01")
@@ -148,7 +148,7 @@ def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
     assert records.read_json(small.folder.record("increment-01"))["moments"]["scalars"] == 50
 
 
-@pytest.mark.parametrize("engine", ["numpyro", "lanes"])
+@pytest.mark.parametrize("engine", [pytest.param("numpyro", marks=pytest.mark.long), "lanes"])
 @pytest.mark.parametrize("most", [20, 2000])
 def test_a_fit_that_is_ended_without_draws_has_no_moments(tmp_path, engine, most):
     """Capped before its first warmup window, and after it."""

@@ -174,6 +174,7 @@ def step(likelihood, outcome, before, *, hidden=None, seed=1, columns=()):
     return blocks.surprise_step(evidence, NOTHING, *fits, 1.0)
 
 
+@pytest.mark.long
 def test_p_values_of_exact_posteriors_are_uniform(normal, monkeypatch):
     """On average over the prior, without any asymptotics."""
     monkeypatch.setattr(surprise, "MORE", 1000)

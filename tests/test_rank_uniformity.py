@@ -18,6 +18,8 @@ from scalecheck import density
 from scalecheck.diagnose import array_stats
 from scalecheck.sampler import Settings, sample_lanes
 
+pytestmark = pytest.mark.long
+
 ALPHA = 1e-3  # of a false alarm, by model
 N_FITS, N_SETS = (
     2,

@@ -15,6 +15,8 @@ from numpyro.infer.util import ParamInfo
 from scalecheck import density, sampler
 from scalecheck.sampler.schedule import blocks
 
+pytestmark = pytest.mark.long
+
 N_FITS, N_CHAINS, N_ROWS = 3, 2, 30
 WARMUP, DRAWS = 130, 300
 SETTINGS = sampler.Settings(WARMUP, 0.8, 10, ())
@@ -113,7 +115,6 @@ def assert_same_bits(ours, mcmc, fit, part):
         np.testing.assert_array_equal(mine, np.asarray(seen[theirs]), err_msg=name)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("metric", "fit"), [("diagonal", 0), ("dense", 1), ("block", 2)])
 def test_every_fit_of_a_batch_has_the_bits_of_mcmc_run(arrays, starts, keys, sampled, metric, fit):
     mcmc = numpyro_mcmc(metric)

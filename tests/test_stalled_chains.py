@@ -123,6 +123,7 @@ def test_a_run_with_a_stopped_fit_is_resumed_with_the_same_bits(stopped):
     same(run_killed(is_due, stops_stalled=True, steps=200), stopped)
 
 
+@pytest.mark.long
 def test_numpyro_ends_a_fit_by_the_same_rule():
     stopped, ignored = run("numpyro", stops_stalled=True), run("numpyro")
     (one,) = stopped.stopped

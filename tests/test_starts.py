@@ -93,6 +93,7 @@ def test_each_chain_has_an_approximation_of_its_own(tmp_path):
     assert (np.abs(np.abs(found["mu"]) - 2.4) < 1).all()
 
 
+@pytest.mark.long
 def test_an_approximation_covers_every_site_of_a_model(rich):
     (batch,) = batches.read_batches(
         rich.small.folder, rich.small.tasks("subset-01"), "y", rich.small.study.model, "float32"

@@ -276,6 +276,7 @@ def test_subsets_and_the_first_increment_start_from_the_prior(one_stopped, tmp_p
     assert not job.folder.left("increment-01").exists()
 
 
+@pytest.mark.long
 def test_with_numpyro_an_increment_that_starts_from_the_previous_one_ends_where_the_exact_posterior_is(
     all_stopped, tmp_path
 ):

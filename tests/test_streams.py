@@ -17,14 +17,17 @@ STREAMS = Streams(
     ("b",), lambda z, data: {"a": jnp.exp(z["a"] / 9), "sum": z["a"][:2] + z["b"] + data["mean"][0]}
 )
 SHORT = {"draws": 120, "settings": Settings(60, 0.8, 6, ())}
-ENGINES = [sample, sample_lanes]
+ENGINES = [
+    pytest.param(sample, id="numpyro", marks=pytest.mark.long),
+    pytest.param(sample_lanes, id="lanes"),
+]
 
 
 def reduced_sites(z, mean):
     return {"a": np.exp(z["a"] / 9), "sum": z["a"][..., :2] + z["b"] + mean[0]}
 
 
-@pytest.fixture(scope="module", params=ENGINES, ids=["numpyro", "lanes"])
+@pytest.fixture(scope="module", params=ENGINES)
 def pair(request):
     """The same run twice: all held, and not."""
     return run(request.param, **SHORT), run(request.param, **SHORT, streams=STREAMS)

@@ -40,10 +40,10 @@ def heavy(rng, n_units):
 @pytest.mark.parametrize(
     ("n_units", "crossed", "intercept", "ordered"),
     [
-        (40, False, normal, False),
-        (100, False, heavy, False),
+        pytest.param(40, False, normal, False, marks=pytest.mark.long),
+        pytest.param(100, False, heavy, False, marks=pytest.mark.long),
         (40, True, heavy, False),
-        (40, False, heavy, True),
+        pytest.param(40, False, heavy, True, marks=pytest.mark.long),
     ],
 )
 def test_true_parameters_are_rejected_at_the_stated_level(n_units, crossed, intercept, ordered):

@@ -123,6 +123,7 @@ def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
     assert (np.asarray(starts["mu"][0, [0, 1, 3]]) != 0).all()
 
 
+@pytest.mark.long
 def test_every_so_many_increments_one_is_sampled_cold_as_well(study):
     audits = [study.read(f"increment-0{i}").record.get("audit") for i in (1, 2, 3)]
     assert audits[:2] == [None, None]

@@ -177,6 +177,7 @@ def test_the_forecast_is_in_the_header_and_drawn_where_there_is_one(
     assert "forecast for all rows" not in golf_html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_forecast_over_the_budget_is_said_twice(panel: ReportInputs) -> None:
     forecast = panel.verdict["forecast"] | {"over_budget": True, "price": None}
     html = render(dataclasses.replace(panel, verdict={**panel.verdict, "forecast": forecast}))
@@ -207,6 +208,7 @@ def searched(panel: ReportInputs, **found: object) -> ReportInputs:
     return dataclasses.replace(panel, tables=tables_of, remedies=remedies | found)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_remedies_are_shown_with_the_lines_to_paste(panel: ReportInputs) -> None:
     html = render(searched(panel))
     assert "What would help the geometry" in html
@@ -216,12 +218,14 @@ def test_remedies_are_shown_with_the_lines_to_paste(panel: ReportInputs) -> None
     Elements(html)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_search_that_found_nothing_to_search_says_why(panel: ReportInputs) -> None:
     html = render(searched(panel, fit=None, reason="every fit can be used"))
     assert "Nothing was searched: every fit can be used." in html
     assert "What would help the geometry" not in render(panel)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_head_leads_to_sections_that_are_there(panel: ReportInputs) -> None:
     for html, has_remedies in ((render(panel), False), (render(searched(panel)), True)):
         head = html[html.index("<nav") : html.index("</nav>")]
