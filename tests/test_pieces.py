@@ -226,3 +226,19 @@ def test_a_file_of_more_rows_than_can_be_numbered_is_refused(tmp_path, monkeypat
     with spooling(tmp_path / ".spool") as spooled, pytest.raises(StudyError) as caught:
         read_table(settings(path), {"y": "the model takes"}, (), spooled)
     assert str(caught.value) == f"{path}: must have at most 2 rows, got 3"
+
+
+def test_opening_netcdf_reads_no_column(tmp_path):
+    path = tmp_path / "table.nc"
+    texts = np.array([f"a text that is as long as this one, {n}" for n in range(300_000)], object)
+    with netCDF4.Dataset(path, "w") as file:
+        file.createDimension("row", len(texts))
+        file.createVariable("text", str, ("row",))[:] = texts
+        file.createVariable("y", "f8", ("row",))[:] = np.arange(len(texts))
+
+    def opened():
+        with open_table(str(path), ()) as source:
+            assert (source.names, source.n_rows) == (["row", "text", "y"], len(texts))
+
+    opened()  # which imports
+    assert bytes_read(opened) < path.stat().st_size / 2

@@ -7,8 +7,9 @@ import numpy as np
 from scalecheck.collect import Collected, Use
 from scalecheck.errors import StudyError
 from scalecheck.expand import expand
-from scalecheck.frame import Source, open_table
+from scalecheck.frame import open_table
 from scalecheck.names import closest
+from scalecheck.source import Source
 from scalecheck.spool import Growing, Spool
 from scalecheck.study import DataSettings
 from scalecheck.table import MOST_ROWS, RESERVED, Table

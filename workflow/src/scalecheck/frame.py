@@ -2,34 +2,17 @@
 
 import contextlib
 import gzip
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scalecheck import blocks
 from scalecheck.errors import StudyError
-
-
-class Source(NamedTuple):
-    """A table that is open.
-
-    Attributes
-    ----------
-    names
-        Of its columns.
-    n_rows
-        Rows.
-    pieces
-        `names -> frames`: these columns, some rows at a time.
-    """
-
-    names: list[str]
-    n_rows: int
-    pieces: Callable[[Sequence[str]], Iterator[pd.DataFrame]]
+from scalecheck.netcdf_frame import open_netcdf
+from scalecheck.source import Source
 
 
 @contextlib.contextmanager
@@ -199,92 +182,9 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.reset_index(drop=not indexed).rename(columns=str)
 
 
-# ---- netCDF
-
-
-@contextlib.contextmanager
-def _open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
-    import netCDF4  # here, because only this format needs them
-    import xarray as xr
-
-    with netCDF4.Dataset(file) as stored:
-        whole = [name for name, variable in stored.variables.items() if _is_whole(variable)]
-        largest = max(map(_bytes_of_chunk, stored.variables.values()), default=0)
-    # By the name of its reader: others that happen to be installed are not asked. Without indexes, for which
-    # whole columns would be read.
-    with (
-        _room_for_chunk(netCDF4, largest),
-        xr.open_dataset(
-            file,
-            engine="netcdf4",
-            cache=False,
-            create_default_indexes=False,
-            mask_and_scale=dict.fromkeys(whole, False),
-        ) as dataset,
-    ):
-        if len(dataset.sizes) != 1:
-            dims = ", ".join(map(str, dataset.sizes)) or "none"
-            raise StudyError(f"{file}: must be a Dataset with one dimension, got {dims}")
-        ((dim, n_rows),) = dataset.sizes.items()
-
-        def column(name: str, rows: slice) -> Any:
-            if name == dim and dim not in dataset.variables:
-                return np.arange(rows.start, rows.stop)
-            values = dataset.variables[name]
-            found = values.isel({dim: rows} if values.dims else {}).values
-            found = found.astype(str) if found.dtype.kind == "S" else found
-            found = np.broadcast_to(found, rows.stop - rows.start)
-            return _masked(found, values.attrs) if name in whole else found
-
-        def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
-            for rows in blocks.blocks(n_rows):
-                yield pd.DataFrame({name: column(name, rows) for name in names})
-
-        yield Source([str(name) for name in {dim: None, **dataset.variables}], n_rows, pieces)
-
-
-# Attributes by which a variable of netCDF says where there is no value.
-_MARKS = ("_FillValue", "missing_value")
-
-
-def _is_whole(variable: Any) -> bool:
-    """Whether there may be gaps among whole numbers, of which xarray makes floats: long identifiers would be equal."""
-    has = {*variable.ncattrs()}
-    if getattr(variable.dtype, "kind", None) not in {"i", "u"} or not has & {*_MARKS}:
-        return False
-    # Times, and what is packed otherwise, are xarray's to decode.
-    packed = has & {"scale_factor", "add_offset", "_Unsigned", "dtype"}
-    return not packed and " since " not in str(getattr(variable, "units", ""))
-
-
-def _masked(values: np.ndarray, attributes: Mapping[str, Any]) -> Any:
-    """Whole numbers with gaps."""
-    marks = [mark for name in _MARKS for mark in np.ravel(attributes.get(name, []))]
-    gaps = np.any([values == mark for mark in marks], axis=0)
-    return pd.arrays.IntegerArray(values.astype(values.dtype.newbyteorder("=")), gaps)
-
-
-def _bytes_of_chunk(variable: Any) -> int:
-    chunks = variable.chunking()
-    # Of a text, its place in the file.
-    size = getattr(variable.dtype, "itemsize", 16)
-    return math.prod(chunks) * size if isinstance(chunks, list) else 0
-
-
-@contextlib.contextmanager
-def _room_for_chunk(netcdf: Any, size: int) -> Iterator[None]:
-    """Have the library keep a chunk of each variable: it would unpack it anew for every piece."""
-    before = netcdf.get_chunk_cache()
-    netcdf.set_chunk_cache(max(size, before[0]))
-    try:
-        yield
-    finally:
-        netcdf.set_chunk_cache(*before)
-
-
 _OPENERS = {
     ".csv": _open_csv,
     ".csv.gz": _open_csv,
     ".parquet": _open_parquet,
-    ".nc": _open_netcdf,
+    ".nc": open_netcdf,
 }
