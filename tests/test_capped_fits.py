@@ -63,6 +63,7 @@ def test_a_chain_that_reaches_it_in_sampling_leaves_the_draws_that_all_chains_ha
     np.testing.assert_array_equal(capped.iterations[0].n_steps, n_steps[:, : min(reached)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fixture", ["in_warmup", "in_sampling"])
 def test_where_it_ends_depends_neither_on_cuts_nor_on_kills(fixture, request):
     most, capped = request.getfixturevalue(fixture)

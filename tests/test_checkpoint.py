@@ -245,6 +245,7 @@ def test_the_identity_depends_on_every_bit():
     assert len(known) == 6
 
 
+@pytest.mark.long
 def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     conjugate, tmp_path, monkeypatch
 ):

@@ -133,7 +133,8 @@ def of_rows(path, **sampler):
     )
 
 
-@pytest.mark.parametrize("engine", [pytest.param("numpyro", marks=pytest.mark.long), "lanes"])
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["numpyro", "lanes"])
 def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
     small = of_rows(tmp_path, engine=engine)
     (result,) = small.fit("increment-01")

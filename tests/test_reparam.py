@@ -194,6 +194,7 @@ def test_the_posterior_is_the_same_however_it_was_sampled(less_centred, tmp_path
     assert_same(*(posterior_of(small, "increment-01") for small in (less_centred, other)))
 
 
+@pytest.mark.long
 def test_a_warm_increment_ends_where_a_cold_one_does(less_centred):
     record = less_centred.read("increment-02").record
     assert (record["warmup"], record["usable"]) == (30, True)

@@ -19,6 +19,8 @@ from scalecheck.runs import chains_of
 from scalecheck.sampler import stall
 from scalecheck.study_folder import StudyFolder
 
+pytestmark = pytest.mark.long
+
 
 def table():
     rng = np.random.default_rng(8)
@@ -276,7 +278,6 @@ def test_subsets_and_the_first_increment_start_from_the_prior(one_stopped, tmp_p
     assert not job.folder.left("increment-01").exists()
 
 
-@pytest.mark.long
 def test_with_numpyro_an_increment_that_starts_from_the_previous_one_ends_where_the_exact_posterior_is(
     all_stopped, tmp_path
 ):

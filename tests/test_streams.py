@@ -86,6 +86,7 @@ def test_moments_do_not_depend_on_the_size_of_the_blocks_of_numpyro():
     same_reduced(one, two)
 
 
+@pytest.mark.long
 def test_a_run_that_is_left_and_resumed_has_the_same_moments():
     options = {
         "slots": 2,

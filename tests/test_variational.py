@@ -228,6 +228,7 @@ def written(conjugate):
     return records.read_json(conjugate.folder.approximation)
 
 
+@pytest.mark.long
 def test_an_exact_approximation_is_believable(written):
     assert written["verdict"] == "believable", written["reasons"]
     assert written["converged"]
