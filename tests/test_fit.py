@@ -194,7 +194,7 @@ def test_a_metric_of_unknown_sites_is_refused(conjugate):
 def test_the_log_has_a_line_per_block_with_what_one_wants_to_know(rich):
     line = fit.progress_line(rich.fitted.batch, [told(fit=1)])
     assert line == (
-        "subset-02: warmup 100/600, step size 0.123, 7.0 leapfrogs per iteration, 0 divergences, 0:01:01 left"
+        "subset-02: warmup 100/600, step size 0.123, 7.0 leapfrogs per iteration, 0 divergences, 62 s left"
     )
 
 
@@ -203,7 +203,7 @@ def test_the_line_of_a_batch_is_of_its_last_fit_and_names_chains_that_stall(rich
     ahead = told(iterations=np.full(4, 300), leapfrogs=np.array([1.0, 1, 1, np.nan]))
     line = fit.progress_line(rich.fitted.batch, [ahead, told(fit=1, stalled=stalled)])
     assert line.startswith("2 fits: warmup 100/600, step size 0.123, 4.4 leapfrogs per iteration")
-    assert line.endswith("0:01:01 left, chain 1 of subset-02 stalls")
+    assert line.endswith("62 s left, chain 1 of subset-02 stalls")
 
 
 # ---- the chain of increments
@@ -263,7 +263,7 @@ def test_the_log_forecasts_the_full_fit_from_the_second_increment_on(conjugate, 
     chain.write_increment(small.job(log.append), "increment-02", "increment-01")
     assert records.read_json(small.folder.record("increment-02"))["status"] == "done"
     (line,) = [line for line in log if "full fit" in line]
-    assert line.startswith("increment-02: full fit of 214 rows: about 0:00:")
+    assert line.startswith("increment-02: full fit of 214 rows: about ")
 
 
 def test_the_manifest_of_a_batch_names_its_fits(conjugate):
@@ -338,6 +338,4 @@ def test_a_process_records_its_device_and_says_where_it_is(processes):
     assert all(line[:4].isdigit() and line[19] == " " for line in lines)
     assert any("increment-01: compiling for 1 x 2048 rows" in line for line in lines)
     assert any(re.search(r"increment-01: warmup \d+/500", line) for line in lines)
-    assert any(
-        "increment-01: sampling 500/500" in line and "0:00:00 left" in line for line in lines
-    )
+    assert any("increment-01: sampling 500/500" in line and ", 0 s left" in line for line in lines)

@@ -128,6 +128,19 @@ def test_without_noise_seconds_of_a_gradient_are_exact(each):
     assert 0.15 <= error < 0.6
 
 
+def test_gradients_that_were_badly_timed_leave_a_forecast_that_can_be_read():
+    """The machine stood still while they were timed: alone they take a thousand times as long as in the fit."""
+    known = effort(rows=np.array([200.0, 400.0]))
+    timed = timings(known, lambda n: 1e-6 + 1e-9 * n)
+    stood = timed._replace(alone=np.array([1.35e-3, 1.56e-3]))
+    each, error = forecast.seconds_of_gradient(known, stood, 800)
+    last, growth = timed.running[-1] / timed.gradients[-1], 1.98 / 1.56
+    assert last < 1.2 * each < 1.2**2 * growth * last
+    assert error <= np.sqrt(2 * 0.15**2 + np.log(growth) ** 2) + 1e-12
+    low, _, high = forecast.forecast(known, stood, 800).seconds
+    assert high < 10 * low
+
+
 def test_starting_and_compiling_are_paid_once_and_the_price_is_that_of_the_seconds():
     known = effort()
     free, late = (
@@ -232,7 +245,7 @@ def test_the_line_of_the_log_has_time_gradients_price_and_what_is_over():
     limits = BudgetSettings(60.0, 2.5)
     found = budget.fit_of(CHAIN, 1_259_184, limits)
     line = budget.in_words(found, limits)
-    assert line.startswith("full fit of 1,259,184 rows: about 1:")
+    assert line.startswith("full fit of 1,259,184 rows: about 104 min (52 min..3.5 h), ")
     assert "4.9e+03 gradients (" in line
     assert " at 2.5 an hour, over budget.seconds 60" in line
     assert "price" not in budget.in_words(budget.fit_of(CHAIN, 8000, FREE), FREE)

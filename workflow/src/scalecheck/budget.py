@@ -1,9 +1,9 @@
 """What the budget says: whether the next increment fits into it, and the forecast of the full fit in words."""
 
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scalecheck.durations import interval
 from scalecheck.forecast import Forecast, Interval, forecast
 from scalecheck.outlay import FEWEST, taken
 from scalecheck.study import BudgetSettings
@@ -77,14 +77,13 @@ def in_words(found: Forecast | None, budget: BudgetSettings) -> str:
     """Say what the full fit would cost, in one line for a log."""
     if found is None:
         return f"full fit: no forecast, which needs {FEWEST} increments that can be used"
-    times = [str(datetime.timedelta(seconds=round(part))) for part in found.seconds]
     low, median, high = (f"{part:.2g}" for part in found.gradients)
     price = ""
     if found.price is not None:
         price = f", price {_price(found.price)} at {budget.price_per_hour:g} an hour"
     over = f", over budget.seconds {budget.seconds:g}" if exceeded(found, budget) else ""
     return (
-        f"full fit of {found.rows:,} rows: about {times[1]} ({times[0]} to {times[2]}),"
+        f"full fit of {found.rows:,} rows: about {interval(found.seconds)},"
         f" {median} gradients ({low} to {high}){price}{over}"
     )
 

@@ -1,7 +1,6 @@
 """Sample one batch of fits: starts, draws, time."""
 
 import contextlib
-import datetime
 import functools
 import time
 import zlib
@@ -16,6 +15,7 @@ from scalecheck import density, free_memory, memory, moving, preflight, sampler
 from scalecheck.batches import Batch
 from scalecheck.checkpoint import Keeper
 from scalecheck.coordinates import coordinates_of
+from scalecheck.durations import duration
 from scalecheck.gradients import time_gradient
 from scalecheck.keeping import streams_of
 from scalecheck.starts import find_starts, shapes_of_starts
@@ -275,7 +275,7 @@ def progress_line(batch: Batch, told: list[sampler.Progress]) -> str:
     n_steps = n_steps[np.isfinite(n_steps)]  # a long trajectory may outlast the block
     leapfrogs = f"{n_steps.mean():.1f}" if len(n_steps) else "no"
     seconds = max(one.seconds_left.median for one in told)
-    left = f"{datetime.timedelta(seconds=round(seconds))} left" if np.isfinite(seconds) else ""
+    left = f"{duration(seconds)} left" if np.isfinite(seconds) else ""
     phase = "warmup" if any(one.phase == "warmup" for one in told) else "sampling"
     step_size = np.concatenate([one.step_size for one in told])
     parts = [

@@ -143,7 +143,9 @@ def seconds_of_gradient(effort: Effort, timings: Timings, n_rows: int) -> tuple[
     """Seconds of a gradient within a fit of so many rows, and their relative error.
 
     Within an increment it took a constant, what a leapfrog costs beside its gradient, plus a multiple of
-    what it takes alone: non-negative least squares of relative errors, the multiple near 1.5 a priori.
+    what it takes alone: non-negative least squares of relative errors, the multiple near 1.5 a priori. As neither is
+    negative, the fit to forecast lies between the last increment and what would grow as gradients alone do: the error
+    is no larger than that, however badly gradients were timed.
 
     Parameters
     ----------
@@ -164,4 +166,5 @@ def seconds_of_gradient(effort: Effort, timings: Timings, n_rows: int) -> tuple[
     each = float(new @ found)
     scaled = new * unit
     variance = scaled @ np.linalg.solve((design * unit).T @ (design * unit), scaled) / each**2
-    return each, float(np.sqrt(_TIMING_SD**2 + variance))
+    growth = np.log(new[1] / seen[-1, 1])
+    return each, float(np.sqrt(_TIMING_SD**2 + min(variance, _TIMING_SD**2 + growth**2)))

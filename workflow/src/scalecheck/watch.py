@@ -1,7 +1,6 @@
 """A table of the fits of a study in the terminal, renewed while they run."""
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from scalecheck.durations import duration, interval
 from scalecheck.running import STATES, FitState, is_over, read_states
 from scalecheck.study_folder import StudyFolder
 
@@ -194,24 +194,3 @@ def summary(study: str, states: Sequence[FitState]) -> str:
         open_end = counts["waiting"] + counts["starting"] or len(known) < len(left)
         parts.append(f"{interval(most)} left{' for those that run' if open_end else ''}")
     return f"{study}: {', '.join(parts)}"
-
-
-def interval(seconds: Sequence[float | None]) -> str:
-    """Write low, median and high, such as `2 min (1..4 min)`; nothing where they are not known."""
-    if None in seconds:
-        return ""
-    low, median, high = (duration(float(value or 0)) for value in seconds)
-    if low == median == high:
-        return median
-    if low.split()[1:] == high.split()[1:]:
-        low = low.split()[0]
-    return f"{median} ({low}..{high})"
-
-
-def duration(seconds: float) -> str:
-    """Write seconds for people, in one unit: `8 s`, `3 min`, `2.5 h`, `4 d`."""
-    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            value = seconds / size
-            return f"{value:.1f} {unit}" if value < 10 and unit != "min" else f"{value:.0f} {unit}"
-    return f"{math.ceil(seconds)} s"
