@@ -1,25 +1,16 @@
 """Stores that tests write and read whole."""
 
 import netCDF4
-import numpy as np
+from tables import settings
 
 from scalecheck import store
 from scalecheck.levels import cut_axis
-from scalecheck.study import DataSettings
-from scalecheck.table import Column, Table
 
 
-def plain(**columns):
-    """Make a table of numbers."""
-    n_rows = len(next(iter(columns.values())))
-    made = {name: Column(np.asarray(values), None) for name, values in columns.items()}
-    return Table("data.csv", made, np.arange(1, n_rows + 1), {"x missing": 3})
-
-
-def write(path, table, *axes, seed=1):
+def write(path, table, *axes, seed=1, **keys):
+    """Write a table as it stands, its axes cut into four levels at most."""
     cut = {name: cut_axis(table, name, 4) for name in axes}
-    settings = DataSettings("data.csv", "y", None, None, None, (), (), "error")
-    return store.write(path, table, settings, cut, seed)
+    return store.write(path, table, settings("data.csv", axes=axes, **keys), cut, seed)
 
 
 def content(file):

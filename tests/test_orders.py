@@ -2,39 +2,34 @@
 
 import numpy as np
 import pytest
-from tables import table_of
+from tables import settings, table_of
 
 from scalecheck import blocks, sorting
 from scalecheck.orders import all_rows, arrival_order, shuffle
 from scalecheck.sorting import sort_by_code, sort_by_value
-from scalecheck.study import DataSettings
 from scalecheck.table import Column, Table
 
 RNG = np.random.default_rng(7)
-
-
-def settings(*, order=None, unit=None, expand=None):
-    return DataSettings("data.csv", "y", expand, order, unit, (), (), "error")
 
 
 # ---- arrival
 
 
 def test_arrival_is_the_order_of_the_file_without_a_column():
-    order = arrival_order(table_of(y=np.arange(9)), settings(), seed=1)
+    order = arrival_order(table_of(y=np.arange(9)), settings("data.csv"), seed=1)
     np.testing.assert_array_equal(order, np.arange(9))
 
 
 def test_rows_of_an_expanded_row_arrive_in_any_order_but_not_before_their_row():
     data = Table("data.csv", {"y": Column(np.arange(300), None)}, np.repeat([1, 2, 3], 100), {})
-    order = arrival_order(data, settings(expand={"repeat": "n"}), seed=1)
+    order = arrival_order(data, settings("data.csv", expand={"repeat": "n"}), seed=1)
     np.testing.assert_array_equal(data.row[order], data.row)
     assert (order != np.arange(300)).any()
 
 
 def test_ties_of_arrival_are_shuffled_by_the_seed():
     year = RNG.integers(1990, 1994, size=400)
-    data, by_year = table_of(year=year), settings(order="year")
+    data, by_year = table_of(year=year), settings("data.csv", order="year")
     first, again, other = (arrival_order(data, by_year, seed=seed) for seed in (1, 1, 2))
     for order in (first, other):
         np.testing.assert_array_equal(year[order], np.sort(year))
@@ -46,7 +41,7 @@ def test_ties_of_arrival_are_shuffled_by_the_seed():
 
 def test_dates_as_text_arrive_in_time():
     days = ["2020-03-01", "2019-12-31", "2020-01-15", "2019-02-01"]
-    order = arrival_order(table_of(day=days), settings(order="day"), seed=1)
+    order = arrival_order(table_of(day=days), settings("data.csv", order="day"), seed=1)
     assert [days[row] for row in order] == sorted(days)
 
 
@@ -54,14 +49,14 @@ def test_a_unit_arrives_whole_with_its_first_row():
     unit = list("abcabcabc")
     time = np.array([5, 1, 3, 9, 9, 9, 6, 2, 4])
     data = table_of(unit=unit, time=time)
-    order = arrival_order(data, settings(order="time", unit="unit"), seed=1)
+    order = arrival_order(data, settings("data.csv", order="time", unit="unit"), seed=1)
     assert "".join(unit[row] for row in order) == "bbbcccaaa"
     np.testing.assert_array_equal(time[order], [1, 2, 9, 3, 4, 9, 5, 6, 9])
 
 
 def test_units_that_arrive_together_are_shuffled_whole():
     unit, time = [f"{n:03d}" for n in range(100)] * 3, np.zeros(300)
-    data, whole = table_of(unit=unit, time=time), settings(order="time", unit="unit")
+    data, whole = table_of(unit=unit, time=time), settings("data.csv", order="time", unit="unit")
     codes = data.columns["unit"].values
     first, other = (codes[arrival_order(data, whole, seed=seed)] for seed in (1, 2))
     for order in (first, other):
@@ -123,7 +118,7 @@ WHEN = {
 def test_arrival_is_what_one_sort_of_all_rows_gives(block, when, n_units):
     unit = RNG.integers(n_units or 1, size=N_ROWS)
     data = table_of(when=when, unit=unit)
-    named = settings(order="when", unit=None if n_units is None else "unit")
+    named = settings("data.csv", order="when", unit=None if n_units is None else "unit")
     rng = np.random.default_rng([5, 1])
     keys = [rng.permutation(N_ROWS), when]
     if n_units is not None:

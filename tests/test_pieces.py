@@ -142,14 +142,15 @@ def test_no_more_rows_are_read_or_written_than_a_block(table, monkeypatch, keys)
 # ---- no more from the disk
 
 
+READ = Path("/proc/self/io")
+on_linux = pytest.mark.skipif(not READ.exists(), reason="only Linux counts what a process reads")
+
+
 def bytes_read(action):
     """Bytes that this process reads by system calls while it does something."""
-    counts = Path("/proc/self/io")
-    if not counts.exists():
-        pytest.skip("this system does not count what a process reads")
 
     def count():
-        return int(counts.read_text().split()[1])
+        return int(READ.read_text().split()[1])
 
     before = count()
     nothing = count() - before  # but the count itself
@@ -194,13 +195,13 @@ def small_cache():
     """NetCDF files are opened with room for 8,192 numbers, unless more is asked for."""
     before = netCDF4.get_chunk_cache()
     netCDF4.set_chunk_cache(2**16)
-    yield netCDF4.get_chunk_cache()
+    yield
     netCDF4.set_chunk_cache(*before)
 
 
-def test_a_chunk_of_netcdf_is_read_once_however_many_pieces_it_has(
-    tmp_path, monkeypatch, small_cache
-):
+@on_linux
+@pytest.mark.usefixtures("small_cache")
+def test_a_chunk_of_netcdf_is_read_once_however_many_pieces_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "ROWS", 2**12)
     path, n_rows = tmp_path / "table.nc", 2**18
     chunks = {"zlib": True, "chunksizes": (n_rows,)}
@@ -209,9 +210,9 @@ def test_a_chunk_of_netcdf_is_read_once_however_many_pieces_it_has(
     with spooling(tmp_path / ".spool") as spooled:
         found = bytes_read(lambda: read_table(settings(path), {"y": "asked"}, (), spooled))
     assert found < 2 * path.stat().st_size + 2**22
-    assert netCDF4.get_chunk_cache() == small_cache
 
 
+@on_linux
 def test_a_plan_reads_no_rows(stores):
     few, many = (
         bytes_read(lambda p=p: store.read_orders(stores / p)) for p in ("100000", "1000000")
@@ -228,6 +229,7 @@ def test_a_file_of_more_rows_than_can_be_numbered_is_refused(tmp_path, monkeypat
     assert str(caught.value) == f"{path}: must have at most 2 rows, got 3"
 
 
+@on_linux
 def test_opening_netcdf_reads_no_column(tmp_path):
     path = tmp_path / "table.nc"
     texts = np.array([f"a text that is as long as this one, {n}" for n in range(300_000)], object)

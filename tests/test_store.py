@@ -1,15 +1,16 @@
 """Facts about the store: what is written comes back, each row for itself, whatever the columns are called."""
 
+import dataclasses
 import weakref
 
 import netCDF4
 import numpy as np
 import pytest
-from stores import content, plain, write
+from stores import content, write
+from tables import table_of
 
 from scalecheck import arrangement, store
 from scalecheck.plan import Slice
-from scalecheck.study import DataSettings
 from scalecheck.table import RESERVED, Column, Table
 
 
@@ -27,7 +28,7 @@ from scalecheck.table import RESERVED, Column, Table
     ],
 )
 def test_values_come_back_exactly(tmp_path, values):
-    write(tmp_path / "data.nc", plain(x=values))
+    write(tmp_path / "data.nc", table_of(x=values))
     every = [Slice("arrival", 0, len(values))]
     (found,) = store.read_rows(tmp_path / "data.nc", every, ["x"]).values()
     np.testing.assert_array_equal(found, values)
@@ -40,7 +41,7 @@ def test_values_come_back_exactly(tmp_path, values):
 )
 def test_a_column_may_have_any_name(tmp_path, name):
     values = np.array([1, 2, 3, 4])
-    write(tmp_path / "data.nc", plain(**{name: values}), name)
+    write(tmp_path / "data.nc", table_of(**{name: values}), name)
     parts = [Slice(f"axis/{name}", 1, 3), Slice("arrival", 0, 1)]
     np.testing.assert_array_equal(
         store.read_rows(tmp_path / "data.nc", parts, [name])[name], [2, 3, 1]
@@ -48,16 +49,16 @@ def test_a_column_may_have_any_name(tmp_path, name):
 
 
 def test_what_a_store_knows_besides_its_columns_is_called_as_no_column_may_be(tmp_path):
-    table = plain(site=np.arange(8) % 3)
-    settings = DataSettings("data.csv", "y", None, None, "site", (), (), "error")
-    store.write(tmp_path / "data.nc", table, settings, {}, 1)
+    table = table_of(site=np.arange(8) % 3)
+    write(tmp_path / "data.nc", table, unit="site")
     with netCDF4.Dataset(tmp_path / "data.nc") as file:
         besides = {*file["arrival"].variables} - {store._escape("site")}
     assert besides == {store._escape(name) for name in RESERVED}
 
 
 def test_what_was_dropped_is_remembered(tmp_path):
-    assert write(tmp_path / "data.nc", plain(x=np.arange(3))).dropped == {"x missing": 3}
+    table = dataclasses.replace(table_of(x=np.arange(3)), dropped={"x missing": 3})
+    assert write(tmp_path / "data.nc", table).dropped == {"x missing": 3}
 
 
 def test_a_hundred_thousand_labels_are_remembered(tmp_path):
@@ -74,7 +75,9 @@ def test_a_hundred_thousand_labels_are_remembered(tmp_path):
 def test_a_store_grows_linearly_with_rows(tmp_path):
     sizes = []
     for n_rows in (100_000, 200_000, 400_000):
-        table = plain(x=np.arange(n_rows) / 3, y=np.arange(n_rows) % 2, site=np.arange(n_rows) % 5)
+        table = table_of(
+            x=np.arange(n_rows) / 3, y=np.arange(n_rows) % 2, site=np.arange(n_rows) % 5
+        )
         write(tmp_path / "data.nc", table, "site")
         sizes.append((tmp_path / "data.nc").stat().st_size)
     # Three orders of a double, two bytes, an observation and a row of four bytes each.
@@ -96,12 +99,14 @@ def test_only_one_order_is_held_while_the_next_is_made(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store, "_write_order", spy)
     monkeypatch.setattr(arrangement, "all_rows", begun)
-    write(tmp_path / "data.nc", plain(site=np.arange(90) % 3, age=np.arange(90.0)), "site", "age")
+    write(
+        tmp_path / "data.nc", table_of(site=np.arange(90) % 3, age=np.arange(90.0)), "site", "age"
+    )
     assert held == [[False], [False, False], [False, False, False]]
 
 
 def test_a_fit_reads_only_its_own_slice(tmp_path, monkeypatch):
-    table = plain(x=np.arange(5000), unused=np.arange(5000))
+    table = table_of(x=np.arange(5000), unused=np.arange(5000))
     write(tmp_path / "data.nc", table)
     asked = []
     read_slice = store._read_slice
@@ -117,7 +122,7 @@ def test_a_fit_reads_only_its_own_slice(tmp_path, monkeypatch):
 
 
 def test_an_axis_more_changes_no_row_of_the_others(tmp_path):
-    table = plain(site=np.array([0, 1] * 50), age=np.arange(100.0))
+    table = table_of(site=np.array([0, 1] * 50), age=np.arange(100.0))
     one, two = tmp_path / "one.nc", tmp_path / "two.nc"
     write(one, table, "site")
     write(two, table, "site", "age")

@@ -3,13 +3,12 @@
 import netCDF4
 import numpy as np
 import pytest
+from stores import write
+from tables import table_of
 
 from scalecheck import store
 from scalecheck.errors import StudyError
-from scalecheck.levels import cut_axis
 from scalecheck.plan import Slice
-from scalecheck.study import DataSettings
-from scalecheck.table import Column, Table
 
 N_ROWS = 3 * store._CHUNK
 
@@ -18,11 +17,8 @@ N_ROWS = 3 * store._CHUNK
 def written(tmp_path):
     """A store of three chunks of rows, and the column y as it arrived."""
     y = np.random.default_rng(1).normal(size=N_ROWS)
-    columns = {"y": Column(y, None), "site": Column(np.arange(N_ROWS) % 3, None)}
-    table = Table("data.csv", columns, np.arange(1, N_ROWS + 1), {})
-    settings = DataSettings("data.csv", "y", None, None, "site", ("site",), (), "error")
     path = tmp_path / "data.nc"
-    store.write(path, table, settings, {"site": cut_axis(table, "site", 3)}, 1)
+    write(path, table_of(y=y, site=np.arange(N_ROWS) % 3), "site", unit="site")
     return path, store.read_rows(path, [Slice("arrival", 0, N_ROWS)], ["y"])["y"]
 
 
@@ -64,11 +60,7 @@ def test_every_variable_of_every_order_has_checksums(written):
 @pytest.mark.parametrize("n_labels", [10, 100_000])  # of 64 kB and more HDF5 has no checksum
 def test_a_flipped_bit_of_what_the_store_knows_besides_is_said(tmp_path, n_labels):
     path = tmp_path / "data.nc"
-    labels = tuple(f"patient {number}" for number in range(n_labels))
-    table = Table("data.csv", {"y": Column(np.arange(n_labels), labels)}, np.arange(n_labels), {})
-    store.write(
-        path, table, DataSettings("data.csv", "y", None, None, None, (), (), "error"), {}, 1
-    )
+    write(path, table_of(y=[f"patient {number}" for number in range(n_labels)]))
     flip(path, b"patient ")
     with pytest.raises(StudyError, match=r"^\S+data.nc: damaged \(.*\): delete it and run again$"):
         store.read_meta(path)

@@ -24,24 +24,20 @@ def open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
     """
     import netCDF4  # here, because only this format needs them
     import xarray as xr
+    from xarray.backends import NetCDF4DataStore
 
     with netCDF4.Dataset(file) as stored:
-        whole = [name for name, variable in stored.variables.items() if _is_whole(variable)]
-        largest = max(map(_bytes_of_chunk, stored.variables.values()), default=0)
-    # By the name of its reader: others that happen to be installed are not asked. Without indexes, for which
-    # whole columns would be read; and without texts, of which it reads all to learn that they are some.
-    with (
-        _room_for_chunk(netCDF4, largest),
-        netCDF4.Dataset(file) as stored,
-        xr.open_dataset(
-            file,
-            engine="netcdf4",
+        for variable in stored.variables.values():
+            _make_room_for_chunk(variable)
+        # Without indexes, for which xarray would read whole columns; and without texts, of which it reads all to learn
+        # that they are some.
+        dataset = xr.open_dataset(
+            NetCDF4DataStore(stored),
             cache=False,
             create_default_indexes=False,
-            mask_and_scale=dict.fromkeys(whole, False),
+            mask_and_scale={name: False for name in stored.variables if _is_whole(stored[name])},
             drop_variables=[name for name in stored.variables if _is_text(stored[name])],
-        ) as dataset,
-    ):
+        )
         texts = {name: one for name, one in stored.variables.items() if _is_text(one)}
         sizes = {str(dim): size for dim, size in dataset.sizes.items()}
         sizes |= {
@@ -63,7 +59,7 @@ def open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
             found = values.isel({dim: rows} if values.dims else {}).values
             found = found.astype(str) if found.dtype.kind == "S" else found
             found = np.broadcast_to(found, rows.stop - rows.start)
-            return _masked(found, values.attrs) if name in whole else found
+            return _masked(found, values.attrs) if _is_whole(stored[name]) else found
 
         def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
             for rows in blocks.blocks(n_rows):
@@ -98,19 +94,10 @@ def _masked(values: np.ndarray, attributes: Mapping[str, Any]) -> Any:
     return pd.arrays.IntegerArray(values.astype(values.dtype.newbyteorder("=")), gaps)
 
 
-def _bytes_of_chunk(variable: Any) -> int:
+def _make_room_for_chunk(variable: Any) -> None:
+    """Have the library keep a chunk of a variable, however long: it would unpack it anew for every piece."""
     chunks = variable.chunking()
-    # Of a text, its place in the file.
-    size = getattr(variable.dtype, "itemsize", 16)
-    return math.prod(chunks) * size if isinstance(chunks, list) else 0
-
-
-@contextlib.contextmanager
-def _room_for_chunk(netcdf: Any, size: int) -> Iterator[None]:
-    """Have the library keep a chunk of each variable: it would unpack it anew for every piece."""
-    before = netcdf.get_chunk_cache()
-    netcdf.set_chunk_cache(max(size, before[0]))
-    try:
-        yield
-    finally:
-        netcdf.set_chunk_cache(*before)
+    if isinstance(chunks, list):
+        # Of a text, its place in the file.
+        size = math.prod(chunks) * getattr(variable.dtype, "itemsize", 16)
+        variable.set_var_chunk_cache(max(size, variable.get_var_chunk_cache()[0]))

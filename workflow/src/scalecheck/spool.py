@@ -82,10 +82,9 @@ class Growing:
             _write(file.fileno(), values.astype(dtype, copy=False))
         self._n_rows += len(values)
 
-    def end(self, dtype: np.dtype | None = None) -> Spooled:
-        """Give the values that were appended, as wide as `dtype` at least."""
-        wider = self._widen(dtype or self._dtype or np.dtype("float64"))
-        return Spooled(self._path, wider, self._n_rows)
+    def end(self) -> Spooled:
+        """Give the values that were appended."""
+        return Spooled(self._path, self._dtype or np.dtype("float64"), self._n_rows)
 
     def recode(self, codes: NDArray) -> None:
         """Put `codes[value]` in the place of each value; codes `(values,)`."""

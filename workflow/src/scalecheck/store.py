@@ -187,9 +187,8 @@ def _opened(path: Path) -> Iterator[netCDF4.Dataset]:
             file.set_auto_mask(False)
             yield file
     except (OSError, RuntimeError) as error:
-        if (
-            isinstance(error, OSError) and (error.errno or 0) > 0
-        ):  # the system's: missing, not ours to read
+        # Those of HDF5 are negative; of the system are files that are missing, or not ours to read.
+        if isinstance(error, OSError) and (error.errno or 0) > 0:
             raise
         reason = getattr(error, "strerror", None) or error
         raise StudyError(f"{path}: damaged ({reason}): delete it and run again") from None
