@@ -31,9 +31,11 @@ endif
 endif
 
 # Snakemake schedules GPUs only when it is told how many there are; without one its default stands. nvidia-smi lists those that
-# CUDA_VISIBLE_DEVICES hides, too.
-gpus := $(shell if [ "$${CUDA_VISIBLE_DEVICES+set}" ]; then echo "$$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | grep -cv -e '^$$' -e '^-1$$'; \
-  else nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU '; fi)
+# CUDA_VISIBLE_DEVICES hides, too: of that, CUDA reads what stands before a -1.
+gpus := $(shell here=$$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU '); \
+  if [ "$$here" -gt 0 ] && [ "$${CUDA_VISIBLE_DEVICES+set}" ]; then \
+    echo "$$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | sed '/^-1$$/,$$d' | grep -c .; \
+  else echo "$$here"; fi)
 ifneq ($(gpus),0)
 resources = --resources gpu=$(gpus)
 endif

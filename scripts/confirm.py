@@ -22,10 +22,10 @@ def run(options: Namespace, log: program.Log) -> None:
     found = confirm.candidate(confirm.read_subsets(folder), sections["verdict"]["alpha"])
     if found.task is None:
         log(found.reason)
-        records.write_json(folder.confirmation, confirm.nothing(found.reason))
-        return
-    job = opening.open_job(options, log)
-    records.write_json(folder.confirmation, confirm.refit(job, found.task))
+        confirmation = confirm.nothing(found.reason)
+    else:
+        confirmation = confirm.refit(opening.open_job(options, log), found.task)
+    records.write_json(folder.confirmation, confirmation)
     shutil.rmtree(folder.confirmation_checkpoint.parent, ignore_errors=True)
 
 

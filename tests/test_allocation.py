@@ -1,5 +1,6 @@
 """What a batch queue is asked for."""
 
+import functools
 import json
 
 import pytest
@@ -104,27 +105,30 @@ def test_there_are_no_more_jobs_than_fits_and_one_at_least(tmp_path, asked, n_fi
     assert allocation.n_jobs(asked, path, [10] * n_fits, 10) == expected
 
 
-def test_gpus_take_no_more_jobs_than_there_are(tmp_path):
-    path, rows = model(tmp_path), [1000] * 200
-    assert allocation.n_jobs("auto", path, rows, 10, gpus=4) == 4
-    assert allocation.n_jobs(7, path, rows, 10, gpus=4) == 7
-
-
-@pytest.mark.parametrize("content", [None, '{"demand": {"he', "{}"])
+@pytest.mark.parametrize("content", [None, '{"demand": {"he', "{}", '{"demand": {"bytes": 1}}'])
 def test_where_the_model_says_nothing_auto_is_refused_and_not_one_job(tmp_path, content):
     path = tmp_path / "model.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(StudyError, match=r"model.json: is missing or damaged, and batches: auto"):
+    with pytest.raises(
+        StudyError, match=r"model.json: is missing, damaged or .*, and batches: auto"
+    ):
         allocation.n_jobs("auto", path, [10] * 3, 10)
     assert allocation.n_jobs(2, path, [10] * 3, 10) == 2
 
 
 def test_a_batch_asks_for_eight_times_what_is_guessed(tmp_path):
-    path = model(tmp_path)
-    assert allocation.minutes_of_batch(tmp_path / "none.json", [10], 100, 2) == 480
-    assert allocation.minutes_of_batch(path, [10], 100, 1) == 30
-    assert allocation.minutes_of_batch(path, [10], 100, 2) == 60
+    minutes, path = functools.partial(allocation.minutes_of_batch, goes_on=True), model(tmp_path)
+    assert minutes(tmp_path / "none.json", [10], 100, 2) == 480
+    assert minutes(path, [10], 100, 1) == 30
+    assert minutes(path, [10], 100, 2) == 60
     # 16,000 leapfrogs of 0.2 s are 53 minutes; eight times as much is asked for.
-    assert allocation.minutes_of_batch(path, [200], 1000, 1) == pytest.approx(8 * 53.4, abs=1)
-    assert allocation.minutes_of_batch(path, [5000] * 10, 1000, 3) == 1440
+    assert minutes(path, [200], 1000, 1) == pytest.approx(8 * 53.4, abs=1)
+    assert minutes(path, [5000] * 10, 1000, 3) == 1440
+
+
+def test_a_batch_that_begins_anew_where_it_is_killed_asks_for_hours(tmp_path):
+    minutes, path = functools.partial(allocation.minutes_of_batch, goes_on=False), model(tmp_path)
+    assert minutes(path, [10], 100, 1) == 240
+    assert minutes(path, [10], 100, 2) == 480
+    assert minutes(path, [200], 1000, 1) == pytest.approx(8 * 53.4, abs=1)

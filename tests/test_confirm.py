@@ -54,10 +54,13 @@ def run(program, study, log=lambda line: None):
 
 
 def test_where_no_subset_stands_out_there_is_nothing_to_confirm(program, study):
+    left = study.folder.confirmation_checkpoint.parent
+    left.mkdir(parents=True)
     content = run(program, study)
     assert content["fit"] is None
     assert content["reason"].startswith("nothing to confirm: no subset takes anomalously many")
     assert confirm.read(study.folder) is None
+    assert not left.exists()
 
 
 def test_what_one_seed_took_by_luck_is_fitted_again_and_refuted(program, slow):

@@ -1,6 +1,5 @@
 """The device is set before JAX is imported, asserted and recorded."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -35,7 +34,7 @@ def four_gpus(environment, monkeypatch, tmp_path):
     leases = []
     monkeypatch.setattr(device, "_listed_gpus", lambda: ["0", "1", "2", "3"])
     monkeypatch.setattr(device, "_leases", leases)
-    monkeypatch.setattr(device.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(device, "LEASES", tmp_path)
     yield leases
     for lease in leases:
         lease.close()
@@ -100,14 +99,13 @@ def test_a_lease_ends_with_its_process_however_that_ends(environment, tmp_path, 
         "import sys, time\n"
         "from pathlib import Path\n"
         "from scalecheck import device\n"
-        "device._listed_gpus = lambda: ['0']\n"
+        "device._listed_gpus, device.LEASES = lambda: ['0'], Path(sys.argv[1])\n"
         "device.choose(1, 'float32', Path('cache'), print)\n"
         "print('taken', flush=True)\n"
         "time.sleep(600)\n"
     )
-    own = {**os.environ, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "taken\n"
         choose(1, tmp_path)
         assert environment.pop("CUDA_VISIBLE_DEVICES") == "1"
@@ -142,7 +140,7 @@ def test_where_no_gpu_is_shown_none_is_leased(environment, monkeypatch, tmp_path
     assert environment["CUDA_VISIBLE_DEVICES"] == shown
 
 
-@pytest.mark.parametrize("shown", ["3", "GPU-5c89fd2b"])
+@pytest.mark.parametrize("shown", ["3", "GPU-5c89fd2b", "MIG-GPU-5c89fd2b/1/0"])
 def test_the_only_gpu_that_is_shown_is_leased_as_well(
     environment, monkeypatch, tmp_path, four_gpus, shown
 ):
@@ -153,13 +151,21 @@ def test_the_only_gpu_that_is_shown_is_leased_as_well(
         choose(1, tmp_path)
 
 
-def test_a_lease_of_another_user_counts(tmp_path):
-    path = tmp_path / "scalecheck-gpu--0.lock"
-    path.touch(0o444)
-    with device._open_lock(path) as one, device._open_lock(path) as two:
-        fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def test_a_lease_of_another_user_counts(environment, monkeypatch, tmp_path, four_gpus):
+    """Who holds it has a umask, a home and a TMPDIR of its own; others can read its file."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    before = os.umask(0o077)
+    try:
+        choose(1, tmp_path)
+    finally:
+        os.umask(before)
+    (path,) = tmp_path.glob("scalecheck-gpu-*")
+    assert path.stat().st_mode & 0o777 == 0o644
+    for name in ("USER", "LOGNAME", "HOME", "TMPDIR"):
+        monkeypatch.setenv(name, f"{tmp_path}/another")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(pytest.fail.Exception, match="waits for a GPU"):
+        choose(1, tmp_path)
 
 
 def test_of_several_gpus_that_are_shown_one_is_leased(

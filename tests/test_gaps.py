@@ -103,6 +103,15 @@ def test_whole_numbers_beside_a_gap_of_netcdf_stay_what_they_are(tmp_path, marke
     assert table.dropped == {"y missing": 1, "patient missing": 0}
 
 
+def test_a_text_that_netcdf_marks_as_missing_is_a_gap(tmp_path):
+    path = tmp_path / "a.nc"
+    site = xr.Variable("row", np.array(["b", "NA", "a"], dtype=object), {"missing_value": "NA"})
+    xr.Dataset({"y": ("row", [1, 2, 3]), "site": site}).to_netcdf(path)
+    table = read_file(path, "y", categories=("site",), missing="drop")
+    assert table.columns["site"].labels == ("a", "b")
+    assert table.dropped == {"site missing": 1}
+
+
 def test_times_and_packed_numbers_beside_a_gap_of_netcdf_are_unpacked(tmp_path):
     path = tmp_path / "a.nc"
     whole = np.array([1, 2, -1])

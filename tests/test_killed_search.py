@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -11,7 +12,7 @@ import pytest
 import small_studies
 
 from scalecheck.errors import NotEnoughMemory
-from scalecheck.remedies import of_study, problem, search, targets
+from scalecheck.remedies import neutra, of_study, problem, search, targets
 from scalecheck.remedies.candidate import Candidate
 from scalecheck.remedies.choice import Choice
 from scalecheck.remedies.kept import Kept
@@ -92,6 +93,26 @@ def test_a_candidate_that_lacks_memory_is_not_kept_and_the_fit_as_it_is_ends_the
     lacking.add("as it is")
     with pytest.raises(NotEnoughMemory):
         search.search(one, lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("NaN from all starts", "JaxRuntimeError: NaN from all starts"),
+        ("INTERNAL: CpuCallback error", "JaxRuntimeError: INTERNAL: CpuCallback error"),
+        ("RESOURCE_EXHAUSTED: 9 GB", None),
+    ],
+)
+def test_a_flow_that_cannot_be_trained_fails_but_for_memory(one, monkeypatch, words, expected):
+    def run(*_, **__):
+        raise jax.errors.JaxRuntimeError(words)
+
+    monkeypatch.setattr(neutra.SVI, "run", run)
+    if expected is None:
+        with pytest.raises(NotEnoughMemory, match=words):
+            neutra.run(one, lambda line: None)
+    else:
+        assert neutra.run(one, lambda line: None).failure == expected
 
 
 def test_what_the_sampler_refuses_for_memory_says_nothing_of_the_candidate(one, monkeypatch):

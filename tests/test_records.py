@@ -120,6 +120,13 @@ def test_plan_comes_back_as_it_was(tmp_path):
     assert [tuple(row[name] for name in records.PLAN_COLUMNS) for row in read] == rows
 
 
+def test_what_is_no_folder_has_no_plan(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.touch()
+    with pytest.raises(StudyError, match=r"study.yaml: no plan.csv: not the results of a study"):
+        records.read_plan(path / "plan.csv")
+
+
 def test_tables_come_back_as_they_were(tmp_path):
     table = pd.DataFrame(
         {

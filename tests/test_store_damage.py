@@ -1,4 +1,4 @@
-"""A flipped bit in data.nc is found where a fit reads it: no posterior changes silently, and other rows are read."""
+"""A flipped bit among the values of data.nc is found where a fit reads it, and other rows are read."""
 
 import netCDF4
 import numpy as np

@@ -12,20 +12,22 @@ from scalecheck import time_limit
 from scalecheck.errors import StudyError
 
 COMPILED = """
+import sys
 from pathlib import Path
 import jax
 from scalecheck import program, time_limit
 time_limit._PATIENCE = 0.5
 forever = jax.jit(lambda: jax.lax.while_loop(lambda i: i >= 0, lambda i: (7 * i + 1) % 1000, 3))
-with program.logged(Path("program.log")), time_limit.limited(Path("model.py")):
+with program.logged(Path("program.log") if "log" in sys.argv else None), time_limit.limited(Path("model.py")):
     forever().block_until_ready()
 """
 
 
-def test_what_computes_below_python_is_ended_too(tmp_path):
+@pytest.mark.parametrize("log", ["log", "stderr"])
+def test_what_computes_below_python_is_ended_too(tmp_path, log):
     own = os.environ | {"SCALECHECK_MODEL_SECONDS": "1"}
     found = subprocess.run(
-        [sys.executable, "-c", COMPILED],
+        [sys.executable, "-c", COMPILED, log],
         cwd=tmp_path,
         env=own,
         capture_output=True,
@@ -38,7 +40,8 @@ def test_what_computes_below_python_is_ended_too(tmp_path):
         " may take)\n"
     )
     assert (found.returncode, found.stdout, found.stderr) == (1, "", line)
-    assert (tmp_path / "program.log").read_text().endswith(line)
+    if log == "log":
+        assert (tmp_path / "program.log").read_text().endswith(line)
 
 
 def test_inside_another_limit_there_is_that_one_alone(monkeypatch):

@@ -173,6 +173,5 @@ def pretend_gpus(folder: Path, own: Mapping[str, str], *, listed: bool) -> dict[
     changed = {
         "PATH": f"{programs}:{own['PATH']}",
         "SCALECHECK_PLATFORM": "",
-        "TMPDIR": str(folder),
     }
     return dict(own) | changed

@@ -15,7 +15,7 @@ def differences(one: Path, other: Path) -> list[str]:
     names = _fits(one)
     assert names
     if _fits(other) != names:
-        found.append("fits")
+        return ["fits"]
     for name in names:
         with (
             xr.open_datatree(one / RESULTS / "fits" / name / "posterior.nc") as first,

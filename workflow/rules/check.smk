@@ -51,7 +51,7 @@ rule simulate_studies:
         gpu=gpus,
         gres="",
         mem_mb=memory_of(simulated_rows),
-        runtime=minutes_of(simulated_rows),
+        runtime=minutes_of(simulated_rows, keeps=False),
     params:
         engine=ENGINE_VERSION,
         settings=settings(),

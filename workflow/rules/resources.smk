@@ -63,15 +63,19 @@ def n_jobs(study, plan):
     rows = [row["rows"] for row in plan if row["kind"] in ("subset", "level")]
     asked, model = STUDIES[study].batches, FOLDERS[study].model
     try:
-        return allocation.n_jobs(asked, model, rows, iterations(study), GPUS)
+        return allocation.n_jobs(asked, model, rows, iterations(study))
     except StudyError as error:
         raise WorkflowError(str(error)) from None
 
 
-def minutes_of(rows):
-    """Minutes of a job that waits for no other."""
+def minutes_of(rows, keeps=True):
+    """Minutes of a job that waits for no other; whether its rule keeps what it has done, as the engine lanes does."""
     return lambda wildcards, attempt: allocation.minutes_of_batch(
-        FOLDERS[wildcards.study].model, rows(wildcards), iterations(wildcards.study), attempt
+        FOLDERS[wildcards.study].model,
+        rows(wildcards),
+        iterations(wildcards.study),
+        attempt,
+        goes_on=keeps and STUDIES[wildcards.study].sampler.engine == "lanes",
     )
 
 

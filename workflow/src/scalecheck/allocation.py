@@ -12,7 +12,7 @@ from scalecheck.errors import StudyError
 UNKNOWN = 240
 # Queues start short jobs first, but none that takes less than this sooner.
 LEAST = 30
-# The longest that most partitions allow. A fit that needs more is saved at its end, and goes on at the next try.
+# The longest that most partitions allow. What keeps checkpoints goes on at the next try.
 MOST = 1440
 
 # A fit whose posterior is not usable yet takes up to four times the draws, and trajectories may double.
@@ -95,20 +95,17 @@ def seconds(model: Path, rows: Sequence[int], iterations: int) -> float:
     return LEAPFROGS * iterations * sum(each)
 
 
-def n_jobs(
-    asked: int | str, model: Path, rows: Sequence[int], iterations: int, gpus: int = 0
-) -> int:
+def n_jobs(asked: int | str, model: Path, rows: Sequence[int], iterations: int) -> int:
     """Jobs among which fits of one shape are divided: as asked, or so that each takes some minutes.
+
+    Of nothing but the study: another number fits all of them again, so that a machine with fewer GPUs could not go on.
 
     Parameters
     ----------
     asked
-        `batches` of the study: a number, or `auto`, which takes no more jobs than there are GPUs: each takes as many
-        fits together as there are.
+        `batches` of the study: a number, or `auto`.
     model, rows, iterations
         As of `seconds`.
-    gpus
-        That may be used at once; 0 where fits run on processors.
 
     Raises
     ------
@@ -118,20 +115,29 @@ def n_jobs(
     if isinstance(asked, str):
         if _demand(model) is None:
             raise StudyError(
-                f"{model}: is missing or damaged, and batches: auto is computed from it:"
+                f"{model}: is missing, damaged or of an earlier version, and batches: auto is computed from it:"
                 f" delete it and {model.with_name('plan.csv')}, and run again"
             )
         asked = math.ceil(seconds(model, rows, iterations) / AIM)
-        asked = min(asked, gpus) if gpus else asked
     return max(1, min(asked, len(rows)))
 
 
-def minutes_of_batch(model: Path, rows: Sequence[int], iterations: int, attempt: int) -> int:
-    """Minutes to ask for a job of fits that wait for nothing; arguments as of `megabytes` and `seconds`."""
+def minutes_of_batch(
+    model: Path, rows: Sequence[int], iterations: int, attempt: int, *, goes_on: bool
+) -> int:
+    """Minutes to ask for a job of fits that wait for nothing.
+
+    Parameters
+    ----------
+    model, rows, iterations, attempt
+        As of `megabytes` and `seconds`.
+    goes_on
+        Whether a job that is killed goes on from a checkpoint: what begins anew is not given less than is likely.
+    """
     if _demand(model) is None:
         return min(MOST, attempt * UNKNOWN)
     guessed = math.ceil(MARGIN * seconds(model, rows, iterations) / 60)
-    return min(MOST, attempt * max(LEAST, guessed))
+    return min(MOST, attempt * max(LEAST if goes_on else UNKNOWN, guessed))
 
 
 def _demand(model: Path) -> dict[str, Any] | None:

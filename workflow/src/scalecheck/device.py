@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from scalecheck.errors import StudyError
 from scalecheck.program import Log
@@ -17,6 +17,8 @@ from scalecheck.program import Log
 PLATFORM = "SCALECHECK_PLATFORM"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
+# Not TMPDIR's, which users and jobs have of their own.
+LEASES = Path("/tmp")
 # Held until the process ends, however it ends: the lock goes with the open file.
 _leases: list[IO[bytes]] = []
 
@@ -76,7 +78,7 @@ def _lease(devices: list[str], log: Log) -> str:
     has_told = False
     while True:
         for device in devices:
-            lease = _open_lock(Path(tempfile.gettempdir(), f"scalecheck-gpu-{job}-{device}.lock"))
+            lease = _open_lock(LEASES / f"scalecheck-gpu-{job}-{quote(device, safe='')}.lock")
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -92,9 +94,12 @@ def _lease(devices: list[str], log: Log) -> str:
 
 def _open_lock(path: Path) -> IO[bytes]:
     """Open a file that users of one machine share: whoever came first has made it, the others only read it."""
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
-        path.chmod(0o644)  # whatever the umask
+    before = os.umask(0o022)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
+    finally:
+        os.umask(before)
     return path.open("rb")
 
 

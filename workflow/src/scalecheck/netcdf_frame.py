@@ -52,7 +52,7 @@ def open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
 
         def column(name: str, rows: slice) -> Any:
             if name in texts:
-                return texts[name][rows]
+                return _texts(texts[name], rows)
             if name == dim and dim not in dataset.variables:
                 return np.arange(rows.start, rows.stop)
             values = dataset.variables[name]
@@ -71,6 +71,14 @@ def open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
 def _is_text(variable: Any) -> bool:
     """Whether it holds texts of any length, one for each row."""
     return variable.dtype is str and bool(variable.dimensions)
+
+
+def _texts(variable: Any, rows: slice) -> np.ndarray:
+    """Read texts, without those that stand for none."""
+    found = variable[rows]
+    marks = [mark for name in _MARKS for mark in np.ravel(getattr(variable, name, []))]
+    found[np.isin(found, marks)] = None
+    return found
 
 
 # Attributes by which a variable of netCDF says where there is no value.

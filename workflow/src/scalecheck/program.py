@@ -77,7 +77,11 @@ def claimed(folder: StudyFolder, names: Iterable[str], path: Path | None) -> Ite
 def logged(path: Path | None) -> Iterator[Log]:
     """Open a log, which also takes the line that a program ends with where it fails."""
     log = open_log(path)
-    with errors_in_one_line(log if path is not None else None):
+    if path is None:
+        with errors_in_one_line():
+            yield log
+        return
+    with errors_in_one_line(log):
         _logs.append(log)
         try:
             yield log

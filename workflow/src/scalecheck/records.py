@@ -170,9 +170,11 @@ def read_plan(path: Path) -> list[dict[str, Any]]:
                 {**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])}
                 for row in csv.DictReader(file)
             ]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         reason = "not the results of a study, or not planned yet"
         raise StudyError(f"{path.parent}: no plan.csv: {reason}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, ValueError):
         raise StudyError(f"{path}: not a plan of scalecheck: delete it and run again") from None
 

@@ -13,7 +13,8 @@ from scalecheck.remedies.ranking import Trial
 class Kept:
     """A folder with a file for each candidate, of one search.
 
-    Which candidates are tried depends on the draws of those before alone: a search that goes on tries the same.
+    Which candidates are tried depends on the draws of those before, and on what the memory did not hold, which is not
+    kept: with as much of it a search that goes on tries the same.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from numpyro.infer.autoguide import AutoBNAFNormal
 from numpyro.infer.reparam import NeuTraReparam
 from numpyro.optim import Adam
 
+from scalecheck.errors import NotEnoughMemory
 from scalecheck.model import first_line
 from scalecheck.program import Log
 from scalecheck.remedies.problem import CHAINS, Problem, Seen, failed, try_batch
@@ -39,9 +40,9 @@ def run(problem: Problem, log: Log) -> Seen:
     log(f"neutra: {steps} steps of a flow")
     try:
         found = svi.run(jax.random.PRNGKey(problem.seed), steps, progress_bar=False, **arrays)
-    except jax.errors.JaxRuntimeError:  # of a lack of memory, which says nothing of the flow
-        raise
-    except RuntimeError as error:  # NumPyro finds no start
+    except RuntimeError as error:  # NumPyro finds no start, or XLA fails
+        if str(error).startswith("RESOURCE_EXHAUSTED"):  # which says nothing of the flow
+            raise NotEnoughMemory(first_line(error)) from None
         return failed(problem, first_line(error))
     flow = NeuTraReparam(guide, found.params)
     d = problem.n_scalars

@@ -65,7 +65,7 @@ class _Search:
         except NotEnoughMemory as error:
             if candidate.kind == AS_IT_IS:
                 raise
-            # Not kept: a job that is tried again is given more.
+            # Not kept: where there is more memory, a search that goes on tries it again.
             return problem.failed(self.problem, str(error))
         if self.kept:
             self.kept.write(candidate.name, run)
