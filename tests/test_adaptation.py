@@ -59,7 +59,10 @@ def shifted(run, chain, sds):
     return run._replace(potential=run.potential + shift, energy=run.energy + shift)
 
 
-@pytest.mark.parametrize(("rho", "n_draws"), [(0.0, 250), (0.5, 250), (0.9, 250), (0.95, 500)])
+@pytest.mark.parametrize(
+    ("rho", "n_draws"),
+    [(0.0, 250), (0.5, 250), (0.9, 250), pytest.param(0.95, 500, marks=pytest.mark.long)],
+)
 def test_autocorrelated_chains_alarm_at_most_at_their_level(rho, n_draws):
     potential = autoregressive(rho, (800, 4, n_draws), 1)
     p = np.array([adaptation.gap(one, one + 1).p for one in potential])

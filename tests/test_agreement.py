@@ -76,10 +76,10 @@ def test_both_halves_are_their_closed_forms_for_one_parameter(noise):
 @pytest.mark.parametrize(
     ("setting", "ess"),
     [
-        ({}, None),
-        ({}, 50),
-        ({"n_parameters": 8, "n_rows": 30}, 400),
-        ({"prior_sd": 0.1, "n_rows": 20}, None),
+        pytest.param({}, None, marks=pytest.mark.long),
+        pytest.param({}, 50, marks=pytest.mark.long),
+        pytest.param({"n_parameters": 8, "n_rows": 30}, 400, marks=pytest.mark.long),
+        pytest.param({"prior_sd": 0.1, "n_rows": 20}, None, marks=pytest.mark.long),
         ({"prior_sd": 0.15, "n_rows": 20}, 400),
     ],
 )

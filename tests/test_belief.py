@@ -133,7 +133,9 @@ def clinics():
     return data, theta, rng
 
 
-@pytest.mark.parametrize("written", ["centred", "not_centred"])
+@pytest.mark.parametrize(
+    "written", ["centred", pytest.param("not_centred", marks=pytest.mark.long)]
+)
 def test_the_marginal_density_is_exact_up_to_its_error(clinics, written):
     data, theta, rng = clinics
     with jax.enable_x64(True):

@@ -66,6 +66,7 @@ def least_squares(log_dose, response):
     return found[2], np.sqrt(covariance[2, 2])
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     not WHITE_MUSTARD.exists(), reason="needs the table S.alba of the R package drc"
 )

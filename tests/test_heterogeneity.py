@@ -56,10 +56,10 @@ def rejects(p):
 @pytest.mark.parametrize(
     ("setting", "ordered"),
     [
-        ({}, False),
+        pytest.param({}, False, marks=pytest.mark.long),
         ({"noise": 2.0}, False),
-        ({"noise": 2.0}, True),
-        ({"sizes": (200, 100, 50, 20, 10)}, False),
+        pytest.param({"noise": 2.0}, True, marks=pytest.mark.long),
+        pytest.param({"sizes": (200, 100, 50, 20, 10)}, False, marks=pytest.mark.long),
     ],
 )
 def test_true_parameters_are_rejected_at_the_stated_level_whatever_the_dispersion(setting, ordered):
@@ -71,6 +71,7 @@ def test_true_parameters_are_rejected_at_the_stated_level_whatever_the_dispersio
     assert LOWEST < rejects(p) < HIGHEST
 
 
+@pytest.mark.long
 def test_units_are_flipped_whole_or_their_dependence_is_taken_for_heterogeneity():
     """Whole units lie in one level here: 40 units of 10 rows share an intercept."""
     rng = np.random.default_rng(2)
@@ -195,6 +196,7 @@ def test_a_change_point_is_found_more_often_when_the_levels_are_ordered():
     assert rejects(ordered) > rejects(not_ordered) + 0.1
 
 
+@pytest.mark.long
 def test_a_slow_drift_is_found_more_often_when_the_levels_are_ordered():
     """Found in two studies of three, though no level stands out."""
     slope = tuple(0.45 * (np.arange(8) / 7 - 0.5))

@@ -261,6 +261,7 @@ def test_fits_that_need_more_draws_get_them_and_the_others_rest():
     assert sorted(asked) == [(0, 100), (1, 100), (1, 200), (1, 300), (2, 100), (2, 200), (2, 300)]
 
 
+@pytest.mark.long
 def test_fits_that_wait_for_a_place_get_the_same_draws(plain):
     found = run(slots=1)
     for one, other in zip(found.z, plain.z, strict=True):
@@ -270,7 +271,9 @@ def test_fits_that_wait_for_a_place_get_the_same_draws(plain):
     assert found.useful > 0.8
 
 
-@pytest.mark.parametrize(("numbers", "widths"), [(0, {3, 1}), (1e12, {3})])
+@pytest.mark.parametrize(
+    ("numbers", "widths"), [(0, {3, 1}), pytest.param(1e12, {3}, marks=pytest.mark.long)]
+)
 def test_a_batch_shrinks_where_that_is_worth_a_compilation(monkeypatch, numbers, widths):
     monkeypatch.setattr(lane_run, "COMPILE_NUMBERS", numbers)
     seen, place = set(), lane_run.Run._program

@@ -177,7 +177,7 @@ def test_blocks_before_the_last_renewal_of_the_metric_do_not_set_the_pace():
     assert last(tally, 110 + 40).gradients_projected.tolist() == [3100 + 150] * 2
 
 
-@pytest.mark.parametrize("spread", [0.1, 0.3])
+@pytest.mark.parametrize("spread", [0.1, pytest.param(0.3, marks=pytest.mark.long)])
 def test_the_interval_covers_what_is_to_come_in_89_of_100_runs(spread):
     """Blocks alike, as in sampling: rates by block are log-normal, and the clock counts leapfrogs."""
     rng, covered, runs = np.random.default_rng(5), 0, 400

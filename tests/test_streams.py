@@ -76,6 +76,7 @@ def streamed():
     return run(**SHORT, streams=STREAMS)
 
 
+@pytest.mark.long
 def test_moments_do_not_depend_on_how_steps_are_cut_into_blocks(streamed):
     same_reduced(streamed, run(**SHORT, streams=STREAMS, steps=37))
 

@@ -58,7 +58,12 @@ def leading(table):
 
 
 @pytest.mark.parametrize(
-    "distribution", [NORMAL, COUNTS, binom(1, 0.1)], ids=["normal", "counts", "binary"]
+    "distribution",
+    [
+        pytest.param(NORMAL, marks=pytest.mark.long, id="normal"),
+        pytest.param(COUNTS, id="counts"),
+        pytest.param(binom(1, 0.1), marks=pytest.mark.long, id="binary"),
+    ],
 )
 def test_p_values_of_a_true_model_are_uniform_for_the_family_and_for_each_statistic(
     measure, distribution

@@ -109,11 +109,13 @@ def test_labels_are_escaped(panel):
 
 
 @pytest.mark.parametrize("study_name", ["golf", "panel", "funnel"])
+@pytest.mark.usefixtures("undrawn")
 def test_without_truth_the_page_is_as_it_was(study_name):
     inputs = getattr(synthetic_results, study_name)()
     assert "recovery" not in render(inputs)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_is_drawn_where_no_increment_can_be_used(panel):
     fits = panel.fits.assign(usable=False)
     assert "recovery" not in render(dataclasses.replace(panel, fits=fits))

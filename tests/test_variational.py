@@ -52,8 +52,16 @@ def fitted(name):
     return problem, programs, found
 
 
+OTHERS = [pytest.param(name, marks=pytest.mark.long) for name in ("low_rank", "flow")]
+
+
 @pytest.mark.parametrize(
-    ("name", "sd"), [("mean_field", np.sqrt(1 - 0.81)), ("low_rank", 1.0), ("flow", 1.0)]
+    ("name", "sd"),
+    [
+        ("mean_field", np.sqrt(1 - 0.81)),
+        pytest.param("low_rank", 1.0, marks=pytest.mark.long),
+        pytest.param("flow", 1.0, marks=pytest.mark.long),
+    ],
 )
 def test_a_family_finds_its_best_member(name, sd):
     problem, _, found = fitted(name)
@@ -65,7 +73,7 @@ def test_a_family_finds_its_best_member(name, sd):
     assert np.abs(log_ratio).max() < ascent.TOLERANCE + 4 / np.sqrt(8000)
 
 
-@pytest.mark.parametrize("name", ["mean_field", "low_rank", "flow"])
+@pytest.mark.parametrize("name", ["mean_field", *OTHERS])
 def test_the_density_of_the_shared_parameters_is_that_of_their_draws(name):
     problem, _, found = fitted(name)
     # The mean of p / q over draws from q is one for any normalised p that q covers.
@@ -76,7 +84,7 @@ def test_the_density_of_the_shared_parameters_is_that_of_their_draws(name):
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio))
 
 
-@pytest.mark.parametrize("name", ["mean_field", "low_rank", "flow"])
+@pytest.mark.parametrize("name", ["mean_field", *OTHERS])
 def test_draws_that_are_made_some_at_a_time_are_the_same(name):
     problem, _, found = fitted(name)
     draws = problem.guide.draw(found.params, KEY, 50)

@@ -97,7 +97,7 @@ POSTERIORS = [
 
 
 # Compiling takes most of the time: these run with all tests, and all of them by `make test-references`.
-FEW = ("arma-arma11", "eight_schools-eight_schools_noncentered", "garch-garch11", "sblri-blr")
+FEW = ("arma-arma11", "eight_schools-eight_schools_noncentered")
 PARAMETERS = [
     pytest.param(one, id=one.name, marks=() if one.name in FEW else pytest.mark.long)
     for one in POSTERIORS

@@ -2,20 +2,11 @@
 
 import pytest
 import synthetic_results
-from markupsafe import Markup
 
-from scalecheck.report import ReportInputs, effort, forest, plots
+from scalecheck.report import ReportInputs
 from scalecheck.report.page import render
 
 STUDIES = ["golf", "panel", "funnel"]
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures of a page empty: what is said beside them is the same, and takes no seconds."""
-    empty = Markup('<svg class="plot" role="img" viewBox="0 0 1 1"></svg>')
-    for module in (effort, forest, plots):
-        monkeypatch.setattr(module, "draw", lambda name, drawing, alt: empty)
 
 
 @pytest.fixture(scope="module", params=STUDIES)

@@ -11,7 +11,7 @@ from docutils.core import publish_parts
 
 from scalecheck.report.figures import write_figures
 from scalecheck.report.inputs import ReportInputs
-from scalecheck.report.page import render, write
+from scalecheck.report.page import write
 from scalecheck.report.plots import picture
 from scalecheck.report.svg import PAPER, Picture
 from scalecheck.study_folder import StudyFolder
@@ -33,7 +33,6 @@ def test_every_figure_of_the_page_is_a_file_with_its_caption(
     written: StudyFolder, inputs: ReportInputs
 ) -> None:
     page = written.report.read_text()
-    assert page == render(inputs)
     on_page = set(re.findall(r'<figure id="figure-([^"]+)"', page))
     assert {path.stem for path in written.figures.glob("*.svg")} == on_page
     assert {path.stem for path in written.figures.glob("*.rst")} == on_page

@@ -39,8 +39,8 @@ def test_ids_are_unique_and_every_reference_is_met(html: str) -> None:
     assert inside <= set(page.ids)
 
 
-def test_same_inputs_give_the_same_bytes(inputs: ReportInputs, html: str) -> None:
-    assert render(inputs) == html
+def test_same_inputs_give_the_same_bytes(golf: ReportInputs, golf_html: str) -> None:
+    assert render(golf) == golf_html
 
 
 def test_missing_numbers_are_never_printed_as_nan(html: str) -> None:
