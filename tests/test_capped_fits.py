@@ -87,6 +87,7 @@ def test_a_chain_that_reaches_it_at_once_leaves_nothing():
     assert capped.iterations[1].n_steps.shape[0] == 4
 
 
+@pytest.mark.long
 def test_what_a_discarded_chain_took_counts(free):
     """It begins anew with what is left, whenever that was seen."""
     restarted = run(anew=back_near)

@@ -155,6 +155,7 @@ def test_a_model_that_padding_would_change_is_fitted_shape_by_shape(tmp_path, so
         )
 
 
+@pytest.mark.long
 def test_a_process_over_rows_is_fitted_and_its_row_checks_say_why_they_do_not_run(tmp_path):
     small = small_studies.make(
         tmp_path,

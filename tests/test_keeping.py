@@ -150,7 +150,7 @@ def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
 
 
 @pytest.mark.parametrize("engine", [pytest.param("numpyro", marks=pytest.mark.long), "lanes"])
-@pytest.mark.parametrize("most", [20, 2000])
+@pytest.mark.parametrize("most", [20, pytest.param(2000, marks=pytest.mark.long)])
 def test_a_fit_that_is_ended_without_draws_has_no_moments(tmp_path, engine, most):
     """Capped before its first warmup window, and after it."""
     small = of_rows(tmp_path, engine=engine, max_gradients=most)

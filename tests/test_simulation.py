@@ -149,7 +149,9 @@ def test_a_model_without_parameters_is_not_chained_nor_audited(tmp_path):
     assert not any("audit" in record for record in fits.recorded.values())
 
 
-@pytest.mark.parametrize(("keep", "kept"), [(None, ["mu"]), (["z"], ["mu", "z"])])
+@pytest.mark.parametrize(
+    ("keep", "kept"), [pytest.param(None, ["mu"], marks=pytest.mark.long), (["z"], ["mu", "z"])]
+)
 def test_hidden_sites_are_there_where_the_study_keeps_them(tmp_path, keep, kept):
     small, fits = increments_in_memory(
         tmp_path,

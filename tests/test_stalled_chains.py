@@ -116,6 +116,7 @@ def test_where_a_fit_ends_does_not_depend_on_how_steps_are_cut(stopped):
     same(run(stops_stalled=True, steps=61), stopped)
 
 
+@pytest.mark.long
 def test_a_run_with_a_stopped_fit_is_resumed_with_the_same_bits(stopped):
     def is_due(state, n):
         return n % 3 == 0 and n < 40
