@@ -49,7 +49,8 @@ report: .venv/.installed
 test: .venv/.installed
 	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# What takes long: the engine numpyro bit by bit, ranks and p-values of many simulations, studies in memory, measured memory.
+# What takes long: the engine numpyro bit by bit, ranks and p-values of many simulations, wider variants, studies in
+# memory, measured memory.
 test-long: .venv/.installed
 	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder -m long \
 	  --ignore tests/slurm --ignore tests/workflow --ignore tests/posteriordb $(ARGS)

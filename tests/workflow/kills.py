@@ -251,9 +251,10 @@ def _kill_until(n_kills: int, scratch: Path) -> None:
                 )  # fmt: skip
                 found = differences(alone, folder)
                 outcome = f"differs in {', '.join(found)}" if found else SURVIVED
-            except Exception as error:  # results that cannot be read are the worst ending of all
-                outcome = f"{type(error).__name__}: {error}"[:500]
-            _add([one._replace(outcome=" ".join(outcome.split())) for one in kills])
+            except Exception as error:
+                _add(kills, f"{type(error).__name__}: {error}"[:500])
+                raise
+            _add(kills, outcome)
             print(f"round {number}, {place.name}: {len(kills)} kills, {outcome}", flush=True)
             if outcome != SURVIVED:
                 raise SystemExit(f"round {number} of {kills}")
@@ -268,12 +269,14 @@ def _rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _add(kills: list[Kill]) -> None:
+def _add(kills: list[Kill], outcome: str) -> None:
+    """Write down the kills of a round and how it ended, in one line each."""
     TABLE.parent.mkdir(exist_ok=True)
     is_new = not TABLE.exists()
     with TABLE.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([Kill._fields, *kills] if is_new else kills)
+        told = [one._replace(outcome=" ".join(outcome.split())) for one in kills]
+        writer.writerows([Kill._fields, *told] if is_new else told)
 
 
 def _summary() -> str:

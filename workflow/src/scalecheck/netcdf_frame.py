@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
             found = values.isel({dim: rows} if values.dims else {}).values
             found = found.astype(str) if found.dtype.kind == "S" else found
             found = np.broadcast_to(found, rows.stop - rows.start)
-            return _masked(found, values.attrs) if _is_whole(stored[name]) else found
+            return _masked(found, _marks(stored[name])) if _is_whole(stored[name]) else found
 
         def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
             for rows in blocks.blocks(n_rows):
@@ -73,16 +73,19 @@ def _is_text(variable: Any) -> bool:
     return variable.dtype is str and bool(variable.dimensions)
 
 
+# Attributes by which a variable of netCDF says where there is no value.
+_MARKS = ("_FillValue", "missing_value")
+
+
+def _marks(variable: Any) -> list[Any]:
+    return [mark for name in _MARKS for mark in np.ravel(getattr(variable, name, []))]
+
+
 def _texts(variable: Any, rows: slice) -> np.ndarray:
     """Read texts, without those that stand for none."""
     found = variable[rows]
-    marks = [mark for name in _MARKS for mark in np.ravel(getattr(variable, name, []))]
-    found[np.isin(found, marks)] = None
+    found[np.isin(found, _marks(variable))] = None
     return found
-
-
-# Attributes by which a variable of netCDF says where there is no value.
-_MARKS = ("_FillValue", "missing_value")
 
 
 def _is_whole(variable: Any) -> bool:
@@ -95,9 +98,8 @@ def _is_whole(variable: Any) -> bool:
     return not packed and " since " not in str(getattr(variable, "units", ""))
 
 
-def _masked(values: np.ndarray, attributes: Mapping[str, Any]) -> Any:
+def _masked(values: np.ndarray, marks: Sequence[Any]) -> Any:
     """Whole numbers with gaps."""
-    marks = [mark for name in _MARKS for mark in np.ravel(attributes.get(name, []))]
     gaps = np.any([values == mark for mark in marks], axis=0)
     return pd.arrays.IntegerArray(values.astype(values.dtype.newbyteorder("=")), gaps)
 
