@@ -3,7 +3,8 @@
 
 from argparse import ArgumentParser, Namespace
 
-from scalecheck import opening, program
+from scalecheck.pipeline import open_job
+from scalecheck.runtime import program
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -13,10 +14,10 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, log: program.Log) -> None:
     """Choose the device, then approximate."""
-    one = opening.open_job(options, log)
-    from scalecheck.variational import job
+    job = open_job.open_job(options, log)
+    from scalecheck.pipeline import approximate
 
-    job.write_approximation(one)
+    approximate.write_approximation(job)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,21 @@
 
 from argparse import Namespace
 
-from scalecheck import program, study
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime import program
+from scalecheck.study import settings
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Check the fits."""
-    sections = study.parse_sections(options.settings)
+    sections = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    from scalecheck import device
+    from scalecheck.runtime import device
 
     device.choose(0, "float32", folder.cache, log)
-    from scalecheck import checkup
+    from scalecheck.pipeline import check
 
-    checkup.check_up(folder, sections, log)
+    check.check_up(folder, sections, log)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,21 @@
 
 from argparse import Namespace
 
-from scalecheck import program, records, study
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime import program
+from scalecheck.study import settings
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Check the study."""
-    sections = study.parse_sections(options.settings)
+    sections = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    from scalecheck import device
+    from scalecheck.runtime import device
 
     device.choose(0, "float32", folder.cache, log)
-    from scalecheck import demand, preflight
+    from scalecheck.pipeline import check_study
 
-    data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
-    bound = preflight.load_model(folder, data["outcome"], model, sampler)
-    found = preflight.check_study(folder, bound, model, sampler, sections["seed"], data["truth"])
-    found["demand"] = demand.of_study(folder, bound, model.compare, sampler)
-    records.write_json(folder.model, found)
-    log(f"compared across fits: {', '.join(found['compared'])}")
+    check_study.write_model(folder, sections, log)
 
 
 if __name__ == "__main__":

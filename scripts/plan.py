@@ -3,20 +3,18 @@
 
 from argparse import Namespace
 
-from scalecheck import program, records, study
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime import program
+from scalecheck.study import settings
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Write plan.csv."""
-    sections = study.parse_sections(options.settings)
+    sections = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    from scalecheck import plan, store
+    from scalecheck.pipeline import plan
 
-    orders = store.read_orders(folder.data)
-    fits = plan.make_plan(*orders, sections["subsets"], sections["increments"])
-    records.write_plan(folder.plan, [fit[: len(records.PLAN_COLUMNS)] for fit in fits])
-    log(f"{len(fits)} fits")
+    plan.write_plan(folder, sections, log)
 
 
 if __name__ == "__main__":

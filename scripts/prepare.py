@@ -3,15 +3,16 @@
 
 from argparse import Namespace
 
-from scalecheck import program, study
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime import program
+from scalecheck.study import settings
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Prepare the data."""
-    sections = study.parse_sections(options.settings)
+    sections = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    from scalecheck import prepare
+    from scalecheck.pipeline import prepare
 
     levels, seed = sections["subsets"]["levels"], sections["seed"]
     meta = prepare.prepare(folder, sections["data"], sections["model"], levels, seed)

@@ -1,28 +1,22 @@
 #!/usr/bin/env python
 """Measure what one gradient of a study costs, by device, precision and size, and what a fit would take."""
 
-import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from scalecheck import configuration, program, records, study_folder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime import device, program
+from scalecheck.study import read_study
 
 
 def run(options: Namespace, log: program.Log) -> None:
-    """Measure, and print the table."""
-    from scalecheck import device
-
-    study = configuration.read_study(options.study)
-    folder = study_folder.StudyFolder(Path(study.results) / study.study)
+    """Choose the device, then measure and print the table."""
+    study = read_study.read_study(options.study)
+    folder = StudyFolder(Path(study.results) / study.study)
     device.choose(1, "float32", folder.cache, log)
-    from scalecheck import gradient_profile
+    from scalecheck.pipeline import profile
 
-    costs = gradient_profile.profile(study, options.rows, log)
-    seen = gradient_profile.leapfrogs_seen(folder, study)
-    table = gradient_profile.table(costs, study, seen)
-    if options.csv is not None:
-        records.write_table(options.csv, table)
-    print(gradient_profile.as_text(table, study, seen, len(os.sched_getaffinity(0))))
+    print(profile.profile_study(folder, study, options.rows, options.csv, log))
 
 
 def main() -> None:

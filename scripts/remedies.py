@@ -4,7 +4,7 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-from scalecheck import program
+from scalecheck.runtime import program
 
 
 def main() -> None:
@@ -24,9 +24,9 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
     options = parser.parse_args()
     with program.errors_in_one_line():
-        from scalecheck.remedies import command
+        from scalecheck.pipeline import remedies
 
-        print(command.run(options))
+        print(remedies.run(options))
 
 
 if __name__ == "__main__":

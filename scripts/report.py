@@ -3,21 +3,18 @@
 
 from argparse import Namespace
 
-from scalecheck import program, study
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime import program
+from scalecheck.study import settings
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Render the page."""
-    sections = study.parse_sections(options.settings)
+    sections = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    from scalecheck.report.inputs import read_inputs
-    from scalecheck.report.page import write
+    from scalecheck.pipeline import report
 
-    write(folder, read_inputs(folder, sections))
-    line = f"report: {folder.report}"
-    log(line)
-    print(line)
+    report.write_report(folder, sections, log)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 
 from argparse import ArgumentParser, Namespace
 
-from scalecheck import opening, program, records, study
+from scalecheck.pipeline import open_job
+from scalecheck.runtime import program
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -13,11 +14,10 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, log: program.Log) -> None:
     """Simulate, fit, check and rank."""
-    job = opening.open_job(options, log)
-    from scalecheck import exact
+    job = open_job.open_job(options, log)
+    from scalecheck.pipeline import simulate
 
-    table = exact.calibrate_exactly(job.folder, study.Study(**job.sections), log)
-    records.write_table(job.folder.table("simulated"), table)
+    simulate.write_ranks(job)
 
 
 if __name__ == "__main__":

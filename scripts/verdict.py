@@ -3,18 +3,19 @@
 
 from argparse import Namespace
 
-from scalecheck import program, study
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime import program
+from scalecheck.study import settings
 
 
 def run(options: Namespace, log: program.Log) -> None:
     """Decide, and say so."""
-    sections = study.parse_sections(options.settings)
+    sections = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    from scalecheck import conclude
+    from scalecheck.pipeline import verdict
 
     order, limits = sections["increments"]["order"], sections["budget"]
-    content = conclude.conclude(
+    content = verdict.conclude(
         folder,
         sections["study"],
         order,

@@ -4,8 +4,9 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-from scalecheck import program, watch
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline import watch
+from scalecheck.runtime import program
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ import numpyro
 import numpyro.distributions as dist
 import xarray as xr
 
-from scalecheck import diagnose
-from scalecheck.likelihood import Likelihood
-from scalecheck.model import Argument, Model
-from scalecheck.plan import PlannedFit, Slice
-from scalecheck.results import FitResult
+from scalecheck import diagnostics
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.model.binding import Argument, Model
+from scalecheck.results.study_fits import FitResult
+from scalecheck.study.plan import PlannedFit, Slice
 
 NAMES = ("mu", "beta", "tau", "sigma")
 ARGUMENTS = {name: Argument((name,), matrix=False) for name in ("x", "clinic", "y")}
@@ -158,7 +158,7 @@ def fit(rng, data, theta, *, standardised):
     task = PlannedFit(
         "axis-region", "axis", "region", "", data.y.size, 0, (Slice("arrival", 0, data.y.size),)
     )
-    return FitResult(task, {}, tree, diagnose.Health(1.0, 1000.0, 1.0, ""))
+    return FitResult(task, {}, tree, diagnostics.Health(1.0, 1000.0, 1.0, ""))
 
 
 def around(rng, data, n_draws):

@@ -3,7 +3,7 @@
 import dataclasses
 
 from scalecheck.checks.finding import Effect, Finding
-from scalecheck.verdict import Judged
+from scalecheck.checks.verdict import Judged
 
 TIME = "year"
 

@@ -8,23 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from scalecheck import (
-    batches,
-    chain,
-    checkup,
-    conclude,
-    configuration,
-    fit,
-    plan,
-    preflight,
-    prepare,
-    records,
-    results,
-    store,
-)
-from scalecheck.evidence import open_evidence
-from scalecheck.study import Study, parse_sections
-from scalecheck.study_folder import StudyFolder
+from scalecheck.data import store
+from scalecheck.evaluation.study_data import open_evidence
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting import fit_job, sample_batch
+from scalecheck.model import batches
+from scalecheck.pipeline import check, check_study, prepare, verdict
+from scalecheck.pipeline import fit as fit_program
+from scalecheck.results import study_fits
+from scalecheck.study import plan, read_study
+from scalecheck.study.settings import Study, parse_sections
 
 FIT_SECTIONS = (
     "seed",
@@ -81,24 +75,26 @@ class Small(NamedTuple):
 
     def job(self, log=lambda line: None):
         raw = self.study.sections(*FIT_SECTIONS)
-        return chain.Job(self.folder, parse_sections(raw), json.loads(raw), DEVICE, (0.3, 0.2), log)
+        return fit_job.Job(
+            self.folder, parse_sections(raw), json.loads(raw), DEVICE, (0.3, 0.2), log
+        )
 
     def evidence(self):
         study = self.study
         return open_evidence(self.folder, study.model, study.data.outcome, study.seed)
 
     def tasks(self, *names):
-        return chain.tasks(self.job(), list(names))
+        return fit_job.find_tasks(self.job(), list(names))
 
     def fit(self, *names):
         """Fit these together; give their results by name."""
-        chain.write_batch(self.job(), list(names), None)
+        fit_program.write_batch(self.job(), list(names), None)
         return [self.read(name) for name in names]
 
     def read(self, name):
         (task,) = self.tasks(name)
-        record = records.read_json(self.folder.record(name))
-        return results.read_fit(self.folder, task, record)
+        record = formats.read_json(self.folder.record(name))
+        return study_fits.read_fit(self.folder, task, record)
 
     def whole(self):
         """All rows as a batch of one fit."""
@@ -133,16 +129,16 @@ def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
         "model": {"file": "model.py"} | settings.get("model", {}),
         "sampler": {"chains": 2, "warmup": 150, "draws": 150} | settings.get("sampler", {}),
     }
-    study = configuration.build(given, str(path / "study.yaml"))
+    study = read_study.build(given, str(path / "study.yaml"))
     folder = StudyFolder(path / "results" / "small")
     prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed)
     fits = plan.make_plan(*store.read_orders(folder.data), study.subsets, study.increments)
-    bound = preflight.load_model(folder, study.data.outcome, study.model, study.sampler)
-    found = preflight.check_study(
+    bound = check_study.load_model(folder, study.data.outcome, study.model, study.sampler)
+    found = check_study.check_study(
         folder, bound, study.model, study.sampler, study.seed, study.data.truth
     )
-    records.write_json(folder.model, found)
-    records.write_plan(folder.plan, [fit[: len(records.PLAN_COLUMNS)] for fit in fits])
+    formats.write_json(folder.model, found)
+    formats.write_plan(folder.plan, [fit[: len(formats.PLAN_COLUMNS)] for fit in fits])
     return Small(study, folder)
 
 
@@ -160,14 +156,14 @@ def conjugate(path) -> Small:
         increments={"start": 8, "factor": 8, "end": "all", "warm": False},
         sampler={"chains": 4, "warmup": 200, "draws": 300},
     )
-    names = [row["fit"] for row in records.read_plan(study.folder.plan)]
+    names = [row["fit"] for row in formats.read_plan(study.folder.plan)]
     together = [name for name in names if name.startswith(("subset", "level"))]
-    chain.write_batch(study.job(), together, study.folder.path / "fits" / "subsets.json")
-    chain.write_batch(study.job(), ["axis-group"], None)
+    fit_program.write_batch(study.job(), together, study.folder.path / "fits" / "subsets.json")
+    fit_program.write_batch(study.job(), ["axis-group"], None)
     before = None
     for name in names:
         if name.startswith("increment"):
-            chain.write_increment(study.job(), name, before)
+            fit_program.write_increment(study.job(), name, before)
             before = name
     return study
 
@@ -176,7 +172,7 @@ class Rich(NamedTuple):
     """A sampled batch of a study."""
 
     small: Small
-    fitted: fit.Fitted
+    fitted: sample_batch.Fitted
 
 
 def rich(path) -> Rich:
@@ -201,19 +197,19 @@ def rich(path) -> Rich:
         increments={"start": 100, "end": 100},
         sampler={"chains": 2, "warmup": 100, "draws": 50},
     )
-    names = [row["fit"] for row in records.read_plan(small.folder.plan)]
+    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
     together = [name for name in names if name.startswith(("subset", "level"))]
     (batch,) = batches.read_batches(
         small.folder, small.tasks(*together), "y", small.study.model, "float32"
     )
-    fitted = fit.fit_batch(batch, small.study.sampler, small.study.seed, lambda line: None)
+    fitted = sample_batch.fit_batch(batch, small.study.sampler, small.study.seed, lambda line: None)
     return Rich(small, fitted)
 
 
 def decide(small, log=lambda line: None):
     """Write the verdict of a study that was checked; give its content."""
     study = small.study
-    return conclude.conclude(
+    return verdict.conclude(
         small.folder, study.study, study.increments.order, study.verdict, study.budget, "never", log
     )
 
@@ -222,6 +218,6 @@ def judge(small):
     """Check and conclude as the programs do: the findings, and the content of verdict.json."""
     study, folder = small.study, small.folder
     sections = parse_sections(study.sections("seed", "data", "model", "increments"))
-    found = checkup.check_up(folder, sections, lambda line: None)
+    found = check.check_up(folder, sections, lambda line: None)
     decide(small)
-    return found, records.read_json(folder.verdict)
+    return found, formats.read_json(folder.verdict)

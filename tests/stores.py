@@ -3,8 +3,8 @@
 import netCDF4
 from tables import settings
 
-from scalecheck import store
-from scalecheck.levels import cut_axis
+from scalecheck.data import store
+from scalecheck.data.levels import cut_axis
 
 
 def write(path, table, *axes, seed=1, **keys):

@@ -15,9 +15,9 @@ import pandas as pd
 import synthetic_tables
 import synthetic_verdicts
 
-from scalecheck import seals
+from scalecheck.files import checksums
+from scalecheck.files.layout import StudyFolder
 from scalecheck.report import ReportInputs
-from scalecheck.study_folder import StudyFolder
 
 DISTANCES = (
     "0.28",
@@ -31,9 +31,14 @@ DISTANCES = (
 )
 BY_DISTANCE = (0.109, 0.0315, 0.0243, 0.0176, 0.0182, 0.0196, 0.0221, 0.0354)
 VERSIONS = {
-    "scalecheck": "0.1.0", "jax": "0.12.0", "numpyro": "0.22.0", "numpy": "2.4.1",
-    "python": "3.13.1", "device": "NVIDIA H200", "dtype": "float32",
-}  # fmt: skip
+    "scalecheck": "0.1.0",
+    "jax": "0.12.0",
+    "numpyro": "0.22.0",
+    "numpy": "2.4.1",
+    "python": "3.13.1",
+    "device": "NVIDIA H200",
+    "dtype": "float32",
+}
 
 
 class Truth(NamedTuple):
@@ -81,9 +86,11 @@ def golf() -> ReportInputs:
 def panel() -> ReportInputs:
     """Results of a study with twelve parameters whose checks pass."""
     plan = _plan(
-        subsets=8, size=2000, axes={"region": ("north", "south", "<b>& east", "west")},
+        subsets=8,
+        size=2000,
+        axes={"region": ("north", "south", "<b>& east", "west")},
         increments=(1000, 2000, 4000, 8000, 16000),
-    )  # fmt: skip
+    )
     names = ("intercept", "slope", *(f"beta[{i}]" for i in range(8)), "tau", "sigma")
     centre = np.linspace(-2.0, 3.0, 12)
     unit_sd = np.linspace(4.0, 9.0, 12)
@@ -102,9 +109,11 @@ def panel() -> ReportInputs:
 def funnel() -> ReportInputs:
     """Results of a study in which only the cost speaks."""
     plan = _plan(
-        subsets=8, size=1000, axes={"carrier": ("AA", "B6", "DL", "EV", "UA", "WN")},
+        subsets=8,
+        size=1000,
+        axes={"carrier": ("AA", "B6", "DL", "EV", "UA", "WN")},
         increments=(500, 1000, 2000, 4000, 8000),
-    )  # fmt: skip
+    )
     names = ("mu", "tau")
 
     def mean(fit: dict, rng: np.random.Generator) -> np.ndarray:
@@ -139,7 +148,7 @@ def write_results(folder: Path, inputs: ReportInputs) -> None:
     (folder / "verdict.json").write_text(json.dumps(inputs.verdict, indent=1))
     for fit in inputs.fits.to_dict("records"):
         record = {"fit": fit["fit"], "status": fit["status"], "versions": dict(inputs.versions)}
-        seals.write_record(StudyFolder(folder), record)
+        checksums.write_record(StudyFolder(folder), record)
 
 
 PLAN = ("fit", "kind", "axis", "level", "rows", "new_rows")
@@ -216,24 +225,40 @@ def _estimates(fit: dict, truth: Truth, good: bool, rng: np.random.Generator) ->
         mean, sd = mean + 3 * sd, 2.5 * sd
     where = {key: fit[key] for key in ("fit", "kind", "axis", "level", "rows")}
     return [
-        where | {
-            "parameter": name, "mean": m, "mcse": s / 28, "sd": s, "low": m - 1.6 * s,
-            "high": m + 1.6 * s, "ess_bulk": 800.0, "ess_tail": 900.0, "rhat": 1.002,
+        where
+        | {
+            "parameter": name,
+            "mean": m,
+            "mcse": s / 28,
+            "sd": s,
+            "low": m - 1.6 * s,
+            "high": m + 1.6 * s,
+            "ess_bulk": 800.0,
+            "ess_tail": 900.0,
+            "rhat": 1.002,
         }
         for name, m, s in zip(truth.parameters, mean, sd, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _settings(study: str) -> dict:
     axes = {"golf": ["source", "distance_ft"], "panel": ["region"]}.get(study, ["carrier"])
     return {
-        "study": study, "seed": 20260219, "results": "results",
-        "data": {"file": f"config/studies/{study}/data.csv", "outcome": "y", "order": "year",
-                 "unit": "plane" if study == "panel" else None, "axes": axes, "missing": "drop"},
+        "study": study,
+        "seed": 20260219,
+        "results": "results",
+        "data": {
+            "file": f"config/studies/{study}/data.csv",
+            "outcome": "y",
+            "order": "year",
+            "unit": "plane" if study == "panel" else None,
+            "axes": axes,
+            "missing": "drop",
+        },
         "model": {"file": f"config/studies/{study}/model.py", "function": "model", "arguments": {}},
         "subsets": {"count": 8, "size": 1000, "levels": 8},
         "increments": {"start": 500, "factor": 2, "end": None, "stop": "misfit", "warm": False},
         "sampler": {"engine": "numpyro", "chains": 4, "warmup": 500, "draws": 500, "reparam": {}},
         "budget": {"seconds": 30.0 if study == "panel" else None, "price_per_hour": 2.5},
         "verdict": {"alpha": 0.05, "simulate": 0},
-    }  # fmt: skip
+    }

@@ -23,9 +23,19 @@ def of_checks(fits: pd.DataFrame, parameter: str) -> dict[str, pd.DataFrame]:
 
 
 STATISTICS = (
-    "log score", "lowest log scores", "mean", "variance", "skewness", "kurtosis", "lag 1",
-    "z ~ distance", "z^2 ~ distance", "z ~ time", "z by source", "z distance by source",
-)  # fmt: skip
+    "log score",
+    "lowest log scores",
+    "mean",
+    "variance",
+    "skewness",
+    "kurtosis",
+    "lag 1",
+    "z ~ distance",
+    "z^2 ~ distance",
+    "z ~ time",
+    "z by source",
+    "z distance by source",
+)
 
 
 def _surprise(steps: list[str]) -> pd.DataFrame:
@@ -42,10 +52,15 @@ def _effort(done: pd.DataFrame) -> pd.DataFrame:
     part = done[done["kind"].isin(["subset", "level"])]
     leapfrogs = part["leapfrogs_per_iteration"]
     return part[["fit", "kind", "axis", "level"]].assign(
-        leapfrogs=leapfrogs, log2_leapfrogs=np.log2(leapfrogs), log2_sd=0.1,
-        step_size=part["step_size"], seconds_per_gradient=part["seconds_per_gradient"],
-        ratio=leapfrogs / leapfrogs.median(), seconds_ratio=1.0, p=1.0,
-    )  # fmt: skip
+        leapfrogs=leapfrogs,
+        log2_leapfrogs=np.log2(leapfrogs),
+        log2_sd=0.1,
+        step_size=part["step_size"],
+        seconds_per_gradient=part["seconds_per_gradient"],
+        ratio=leapfrogs / leapfrogs.median(),
+        seconds_ratio=1.0,
+        p=1.0,
+    )
 
 
 def _scaling(increments: pd.DataFrame) -> pd.DataFrame:
@@ -54,11 +69,16 @@ def _scaling(increments: pd.DataFrame) -> pd.DataFrame:
     predicted[:2] = np.nan
     ratio = leapfrogs / predicted
     return increments[["fit", "rows", "usable"]].assign(
-        leapfrogs=leapfrogs, predicted=predicted, ratio=ratio, ratio_low=ratio / 1.4,
-        ratio_high=ratio * 1.4, p=np.where(np.isnan(ratio), np.nan, 0.3),
+        leapfrogs=leapfrogs,
+        predicted=predicted,
+        ratio=ratio,
+        ratio_low=ratio / 1.4,
+        ratio_high=ratio * 1.4,
+        p=np.where(np.isnan(ratio), np.nan, 0.3),
         seconds_per_gradient=increments["seconds_per_gradient"],
-        seconds_fitted=increments["seconds_per_gradient"], exponent=1.0,
-    )  # fmt: skip
+        seconds_fitted=increments["seconds_per_gradient"],
+        exponent=1.0,
+    )
 
 
 def _adaptation(done: pd.DataFrame) -> pd.DataFrame:
@@ -70,15 +90,24 @@ def _adaptation(done: pd.DataFrame) -> pd.DataFrame:
             luck = np.exp(0.12 * rng.normal())
             for i, (window, stop) in enumerate(windows):
                 early = np.exp(-0.5 / (i + 1) * rng.random())
-                rows.append({
-                    "fit": fit["fit"], "kind": fit["kind"], "chain": chain, "window": window,
-                    "stop": stop, "step_size": fit["step_size"] * luck * early,
-                    "acceptance_rate": 0.8,
-                    "leapfrogs": fit["leapfrogs_per_iteration"] / luck, "depth_saturated": 0.0,
-                    "divergences": 0, "metric_change": 1.3, "metric_spread": 1.2,
-                    "potential_gap": 0.1 if window == "sampling" else np.nan,
-                    "rhat_potential": 1.002 if window == "sampling" else np.nan,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "fit": fit["fit"],
+                        "kind": fit["kind"],
+                        "chain": chain,
+                        "window": window,
+                        "stop": stop,
+                        "step_size": fit["step_size"] * luck * early,
+                        "acceptance_rate": 0.8,
+                        "leapfrogs": fit["leapfrogs_per_iteration"] / luck,
+                        "depth_saturated": 0.0,
+                        "divergences": 0,
+                        "metric_change": 1.3,
+                        "metric_spread": 1.2,
+                        "potential_gap": 0.1 if window == "sampling" else np.nan,
+                        "rhat_potential": 1.002 if window == "sampling" else np.nan,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -92,13 +121,19 @@ def _history(increments: pd.DataFrame) -> pd.DataFrame:
             for start in range(0, 1000, 25):
                 learning = 1 + 4 * np.exp(-start / 60) + (5.5 if stuck and start < 500 else 0)
                 noise = np.exp(0.1 * rng.normal())
-                rows.append({
-                    "fit": fit["fit"], "kind": fit["kind"], "chain": chain, "start": start,
-                    "stop": start + 25, "warmup": start < 500,
-                    "leapfrogs": fit["leapfrogs_per_iteration"] * learning * noise,
-                    "step_size": fit["step_size"] / learning * (noise if start < 500 else 1),
-                    "stalled": stuck and 100 <= start + 25 <= 500,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "fit": fit["fit"],
+                        "kind": fit["kind"],
+                        "chain": chain,
+                        "start": start,
+                        "stop": start + 25,
+                        "warmup": start < 500,
+                        "leapfrogs": fit["leapfrogs_per_iteration"] * learning * noise,
+                        "step_size": fit["step_size"] / learning * (noise if start < 500 else 1),
+                        "stalled": stuck and 100 <= start + 25 <= 500,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -107,8 +142,16 @@ def of_units() -> pd.DataFrame:
     p = np.sort(rng.random(60)) ** 1.3
     p[:2] = 1e-4, 4e-4
     predicted = 0.21 + 0.02 * rng.normal(size=60)
-    return pd.DataFrame({
-        "unit": [f"N{100 + 7 * i}AA" for i in range(60)], "rows": rng.integers(5, 546, size=60),
-        "observed": predicted + 0.1 * (1 - p), "predicted": predicted, "low": predicted - 0.06,
-        "high": predicted + 0.06, "p": p, "q": np.minimum(1, p * 60 / np.arange(1, 61)), "units": 4037,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "unit": [f"N{100 + 7 * i}AA" for i in range(60)],
+            "rows": rng.integers(5, 546, size=60),
+            "observed": predicted + 0.1 * (1 - p),
+            "predicted": predicted,
+            "low": predicted - 0.06,
+            "high": predicted + 0.06,
+            "p": p,
+            "q": np.minimum(1, p * 60 / np.arange(1, 61)),
+            "units": 4037,
+        }
+    )

@@ -2,17 +2,28 @@
 
 
 def _finding(
-    family: str, status: str, p: float | None, adjusted: float | None, effect: tuple | None,
-    message: str, **where: str | None,
-) -> dict:  # fmt: skip
+    family: str,
+    status: str,
+    p: float | None,
+    adjusted: float | None,
+    effect: tuple | None,
+    message: str,
+    **where: str | None,
+) -> dict:
     place: dict[str, str | None] = dict.fromkeys(("axis", "level", "parameter", "fit"))
     named = (
         None if effect is None else dict(zip(("name", "value", "low", "high"), effect, strict=True))
     )
     return {
-        "family": family, "status": status, "p": p, "p_adjusted": adjusted, "effect": named, "p_simulated": None,
-        "where": place | where, "message": message,
-    }  # fmt: skip
+        "family": family,
+        "status": status,
+        "p": p,
+        "p_adjusted": adjusted,
+        "effect": named,
+        "p_simulated": None,
+        "where": place | where,
+        "message": message,
+    }
 
 
 def _passed(family: str, p: float, effect: tuple | None, **where: str | None) -> dict:
@@ -39,40 +50,73 @@ def golf() -> dict:
     findings = [
         _passed("agreement", 0.21, ("dispersion", 1.28, 0.74, 2.9)),
         _finding(
-            "heterogeneity", "strong", 2e-4, 8e-4, ("shift", 41.2, 39.0, 43.4),
+            "heterogeneity",
+            "strong",
+            2e-4,
+            8e-4,
+            ("shift", 41.2, 39.0, 43.4),
             "sigma differs along distance_ft, most at 0.28 (41 level sds from the pooled value): "
             "the model uses distance_ft, so change how it enters.",
-            axis="distance_ft", level="0.28", parameter="sigma", fit="axis-distance_ft",
+            axis="distance_ft",
+            level="0.28",
+            parameter="sigma",
+            fit="axis-distance_ft",
         ),
         _finding(
-            "heterogeneity", "strong", 1e-4, 4e-4, ("shift", 8.3, 6.1, 10.4),
+            "heterogeneity",
+            "strong",
+            1e-4,
+            4e-4,
+            ("shift", 8.3, 6.1, 10.4),
             "sigma differs between berry1995 and broadie2018 (8.3 level sds): model it per source.",
-            axis="source", level="berry1995", parameter="sigma", fit="axis-source",
+            axis="source",
+            level="berry1995",
+            parameter="sigma",
+            fit="axis-source",
         ),
         _passed("drift", 0.44, ("shift", 0.4, -0.3, 1.1), fit="increment-04"),
         _finding(
-            "drift", "strong", 3e-6, 2e-5, ("shift", -3.1, -3.9, -2.3),
+            "drift",
+            "strong",
+            3e-6,
+            2e-5,
+            ("shift", -3.1, -3.9, -2.3),
             "sigma fell by 3.1 posterior sds when 4,000 rows were added to 4,000: look at what "
-            "arrived in these rows.", parameter="sigma", fit="increment-05",
+            "arrived in these rows.",
+            parameter="sigma",
+            fit="increment-05",
         ),
         _passed("surprise", 0.31, ("largest score", 2.1, 1.0, 3.2), fit="increment-02"),
         _passed("surprise", 0.52, ("largest score", 1.8, 1.0, 3.2), fit="increment-03"),
         _passed("surprise", 0.12, ("largest score", 2.8, 1.0, 3.2), fit="increment-04"),
         _finding(
-            "surprise", "suspect", 0.008, 0.024, ("low tail", 4.6, 3.9, 5.3),
+            "surprise",
+            "suspect",
+            0.008,
+            0.024,
+            ("low tail", 4.6, 3.9, 5.3),
             "The new rows of increment-05 hold misses that the earlier posterior calls nearly "
-            "impossible: give short putts another way to miss.", fit="increment-05",
+            "impossible: give short putts another way to miss.",
+            fit="increment-05",
         ),
         _finding("effort", "not run", None, None, None, "effort needs at least 3 fitted subsets"),
         *_cheap(5)[1:],
-    ]  # fmt: skip
+    ]
     return {
-        "study": "golf", "version": "0.1.0", "verdict": "misfit", "misfit": True,
-        "heterogeneous": True, "alpha": 0.05,
-        "attribution": {"family": "heterogeneity", "axis": "source"}, "p_simulated": None,
-        "rows": {"total": 1259184, "used": 24000, "first_seen": 1000}, "gradients": 812345,
-        "seconds": 41.2, "findings": findings, "forecast": None,
-    }  # fmt: skip
+        "study": "golf",
+        "version": "0.1.0",
+        "verdict": "misfit",
+        "misfit": True,
+        "heterogeneous": True,
+        "alpha": 0.05,
+        "attribution": {"family": "heterogeneity", "axis": "source"},
+        "p_simulated": None,
+        "rows": {"total": 1259184, "used": 24000, "first_seen": 1000},
+        "gradients": 812345,
+        "seconds": 41.2,
+        "findings": findings,
+        "forecast": None,
+    }
 
 
 def panel() -> dict:
@@ -85,45 +129,77 @@ def panel() -> dict:
         *_cheap(5),
     ]
     return {
-        "study": "panel", "version": "0.1.0", "verdict": "adequate", "misfit": False,
-        "heterogeneous": False, "alpha": 0.05,
-        "attribution": {"family": None, "axis": None}, "p_simulated": None,
-        "rows": {"total": 64000, "used": 40000, "first_seen": None}, "gradients": 3812345,
-        "seconds": 412.0, "findings": findings, "forecast": {
-            "rows": 64000, "gradients": [14210.0, 17530.0, 26120.0],
-            "seconds": [11.8, 14.6, 20.3], "price": [0.0082, 0.0101, 0.0141], "over_budget": False,
+        "study": "panel",
+        "version": "0.1.0",
+        "verdict": "adequate",
+        "misfit": False,
+        "heterogeneous": False,
+        "alpha": 0.05,
+        "attribution": {"family": None, "axis": None},
+        "p_simulated": None,
+        "rows": {"total": 64000, "used": 40000, "first_seen": None},
+        "gradients": 3812345,
+        "seconds": 412.0,
+        "findings": findings,
+        "forecast": {
+            "rows": 64000,
+            "gradients": [14210.0, 17530.0, 26120.0],
+            "seconds": [11.8, 14.6, 20.3],
+            "price": [0.0082, 0.0101, 0.0141],
+            "over_budget": False,
         },
-    }  # fmt: skip
+    }
 
 
 def funnel() -> dict:
     return {
-        **panel(), "study": "funnel", "verdict": "misfit", "heterogeneous": True,
-        "attribution": {"family": "effort", "axis": None}, "findings": _findings_funnel(),
-        "rows": {"total": 328521, "used": 20000, "first_seen": 4000}, "p_simulated": 0.001,
-    }  # fmt: skip
+        **panel(),
+        "study": "funnel",
+        "verdict": "misfit",
+        "heterogeneous": True,
+        "attribution": {"family": "effort", "axis": None},
+        "findings": _findings_funnel(),
+        "rows": {"total": 328521, "used": 20000, "first_seen": 4000},
+        "p_simulated": 0.001,
+    }
 
 
 def _findings_funnel() -> list[dict]:
     loud = [
         _finding(
-            "effort", "strong", 1e-4, 9e-4, ("leapfrogs over others'", 3.1, 2.4, 4.0),
+            "effort",
+            "strong",
+            1e-4,
+            9e-4,
+            ("leapfrogs over others'", 3.1, 2.4, 4.0),
             "subset-03 takes 3.1 times the leapfrogs of the other subsets (40.7 per iteration), and "
             "2.8 times with another seed: see what its rows have that others lack, or change the "
-            "parametrisation", fit="subset-03",
-        ) | {"p_simulated": 0.001},
+            "parametrisation",
+            fit="subset-03",
+        )
+        | {"p_simulated": 0.001},
         _finding(
-            "scaling", "suspect", 0.002, 0.03, ("leapfrogs over predicted", 2.3, 1.6, 3.3),
+            "scaling",
+            "suspect",
+            0.002,
+            0.03,
+            ("leapfrogs over predicted", 2.3, 1.6, 3.3),
             "increment-04 (4000 rows) takes 30 leapfrogs per iteration where 13 were predicted, 2.3 "
             "times as many: the model does not fit the rows that came last, or a chain is stuck: "
-            "see what they hold, and adaptation", fit="increment-04",
+            "see what they hold, and adaptation",
+            fit="increment-04",
         ),
         _finding(
-            "adaptation", "suspect", 0.001, 0.04, ("gap of a chain in sds of the potential", 0.7, 0.4, 1),
+            "adaptation",
+            "suspect",
+            0.001,
+            0.04,
+            ("gap of a chain in sds of the potential", 0.7, 0.4, 1),
             "increment-04: the potential of chain 2 lies 0.7 sds above that of the others: it is "
-            "stuck in another mode or not there yet", fit="increment-04",
+            "stuck in another mode or not there yet",
+            fit="increment-04",
         ),
-    ]  # fmt: skip
+    ]
     quiet = (f for f in panel()["findings"] if f["family"] not in COSTS)
     along = {"axis": "carrier", "parameter": "tau"}
     return loud + [

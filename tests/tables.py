@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalecheck.data import read_table
+from scalecheck.data.disk_columns import in_memory, spooling
+from scalecheck.data.read_table import read_data
+from scalecheck.data.table import Column, Table
 from scalecheck.errors import StudyError
-from scalecheck.spool import in_memory, spooling
-from scalecheck.study import DataSettings
-from scalecheck.table import Column, Table
+from scalecheck.study.settings import DataSettings
 
 FORMATS = ["csv", "csv.gz", "parquet", "nc"]
 
@@ -48,7 +48,7 @@ def read_file(path, *columns, possible=(), **keys) -> Table:
     """Read these columns of a file for the model, into memory."""
     named = dict.fromkeys(columns, "the model takes")
     with spooling(Path(path).parent / "spool") as spool:
-        table = read_table(settings(path, **keys), named, possible, spool)
+        table = read_data(settings(path, **keys), named, possible, spool)
         whole = {n: c._replace(values=in_memory(c.values)) for n, c in table.columns.items()}
         return dataclasses.replace(table, columns=whole, row=in_memory(table.row))
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from scalecheck.checks import adaptation, chains
-from scalecheck.checks.chains import Chains, Sampling, Window
+from scalecheck.checks import adaptation, chain_table
+from scalecheck.checks.chain_table import Chains, ChainWindow, Sampling
 
 N_PARAMETERS = 8
 UNIT = np.sqrt(N_PARAMETERS / 2)  # sd of the potential of a normal posterior
@@ -37,7 +37,7 @@ def sampling(n_chains=4, n_draws=400, seed=1, **changes):
 
 
 def window(stop, metric, n_chains=4, **changes):
-    good = Window(
+    good = ChainWindow(
         stop,
         np.full(n_chains, 0.5),
         np.full(n_chains, 0.8),
@@ -197,20 +197,20 @@ def test_what_cannot_be_judged_says_why(run, words):
 def test_the_check_judges_increments_and_tabulates_all():
     increments = [fit(sampling(seed=i), name=f"increment-0{i}") for i in (1, 2)]
     subset = fit(sampling(), name="subset-01", kind="subset")
-    findings, table = adaptation.check(increments, 0.5, [subset])
+    findings, table = adaptation.check_adaptation(increments, 0.5, [subset])
     assert [finding.fit for finding in findings] == ["increment-01", "increment-02"]
     assert table["fit"].unique().tolist() == ["increment-01", "increment-02", "subset-01"]
 
 
 def test_no_increment_is_nothing_to_judge():
-    (finding,), table = adaptation.check([], 1.0)
+    (finding,), table = adaptation.check_adaptation([], 1.0)
     assert finding.p is None
     assert not len(table)
 
 
 def test_the_table_has_a_row_for_every_chain_and_window():
     first, second = window(50, 1), window(100, [[2.0], [2.0], [2.0], [16.0]])
-    table = chains.table([fit(sampling(), [first, second])])
+    table = chain_table.table([fit(sampling(), [first, second])])
     assert table["window"].tolist() == 4 * ["1", "2", "sampling"]
     assert table["stop"].tolist() == 4 * [50, 100, 500]
     of_second = table[table["window"] == "2"]
@@ -224,7 +224,7 @@ def test_the_table_has_a_row_for_every_chain_and_window():
 
 
 def test_one_chain_has_a_table_too():
-    table = chains.table([fit(sampling(n_chains=1), [window(50, 1, n_chains=1)])])
+    table = chain_table.table([fit(sampling(n_chains=1), [window(50, 1, n_chains=1)])])
     assert table["potential_gap"].isna().all()
     assert len(table) == 2
 

@@ -42,7 +42,9 @@ def prior_of(prior_sd, n_parameters):
 def check(moments, prior):
     n_fits, n_parameters = moments.mean.shape
     names = [f"beta[{j}]" for j in range(n_parameters)]
-    return agreement.check(moments, prior, names=names, fits=[f"subset-{k}" for k in range(n_fits)])
+    return agreement.check_agreement(
+        moments, prior, names=names, fits=[f"subset-{k}" for k in range(n_fits)]
+    )
 
 
 def rejects(p):

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from scalecheck import allocation
 from scalecheck.errors import StudyError
+from scalecheck.study import resources
 
 
 def record(folder, **seconds):
@@ -17,8 +17,8 @@ def record(folder, **seconds):
 
 def test_where_nothing_is_known_each_try_asks_for_as_much_again(tmp_path):
     absent = tmp_path / "record.json"
-    assert [allocation.minutes(None, 1.0, attempt) for attempt in (1, 2)] == [240, 480]
-    assert allocation.minutes(absent, 2.0, 3) == 720
+    assert [resources.minutes(None, 1.0, attempt) for attempt in (1, 2)] == [240, 480]
+    assert resources.minutes(absent, 2.0, 3) == 720
 
 
 @pytest.mark.parametrize(
@@ -36,19 +36,19 @@ def test_an_increment_asks_for_a_multiple_of_what_the_one_before_took(
     tmp_path, seconds, growth, attempt, expected
 ):
     before = record(tmp_path, compile=seconds / 3, sampling=seconds - seconds / 3)
-    assert allocation.minutes(before, growth, attempt) == expected
+    assert resources.minutes(before, growth, attempt) == expected
 
 
 def test_a_skipped_increment_took_nothing(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps({"status": "skipped"}))
-    assert allocation.minutes(path, 2.0, 1) == 30
+    assert resources.minutes(path, 2.0, 1) == 30
 
 
 def test_a_damaged_record_says_nothing(tmp_path):
     path = tmp_path / "record.json"
     path.write_text('{"seconds": {"samp')
-    assert allocation.minutes(path, 2.0, 1) == 240
+    assert resources.minutes(path, 2.0, 1) == 240
 
 
 DEMAND = {
@@ -79,22 +79,22 @@ def model(folder, demand=DEMAND):
 def test_a_job_asks_for_the_data_of_all_its_fits_and_the_chains_of_those_that_run_at_once(
     tmp_path, rows, attempt, expected
 ):
-    assert allocation.megabytes(model(tmp_path), rows, attempt) == expected
+    assert resources.megabytes(model(tmp_path), rows, attempt) == expected
 
 
 def test_without_a_forecast_a_job_asks_for_what_surrounds_a_fit(tmp_path):
-    assert allocation.megabytes(tmp_path / "model.json", [100], 2) == 4000
-    assert allocation.all_rows(tmp_path / "model.json") == []
-    assert allocation.all_rows(model(tmp_path)) == [5000]
+    assert resources.megabytes(tmp_path / "model.json", [100], 2) == 4000
+    assert resources.all_rows(tmp_path / "model.json") == []
+    assert resources.all_rows(model(tmp_path)) == [5000]
 
 
 def test_jobs_are_as_many_as_let_each_take_some_minutes(tmp_path):
     path, rows = model(tmp_path), [1000] * 200
     # A thousand rows are 2e9 operations, a second of a processor: 16 leapfrogs times ten iterations.
-    guessed = allocation.seconds(path, rows, 10)
+    guessed = resources.seconds(path, rows, 10)
     assert guessed == pytest.approx(200 * 160, rel=1e-3)
-    n_jobs = allocation.n_jobs("auto", path, rows, 10)
-    assert guessed / n_jobs <= allocation.AIM < guessed / (n_jobs - 1)
+    n_jobs = resources.n_jobs("auto", path, rows, 10)
+    assert guessed / n_jobs <= resources.AIM < guessed / (n_jobs - 1)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_jobs_are_as_many_as_let_each_take_some_minutes(tmp_path):
 )
 def test_there_are_no_more_jobs_than_fits_and_one_at_least(tmp_path, asked, n_fits, expected):
     path = model(tmp_path)
-    assert allocation.n_jobs(asked, path, [10] * n_fits, 10) == expected
+    assert resources.n_jobs(asked, path, [10] * n_fits, 10) == expected
 
 
 @pytest.mark.parametrize("content", [None, '{"demand": {"he', "{}", '{"demand": {"bytes": 1}}'])
@@ -113,12 +113,12 @@ def test_where_the_model_says_nothing_auto_is_refused_and_not_one_job(tmp_path, 
     with pytest.raises(
         StudyError, match=r"model.json: is missing, damaged or .*, and batches: auto"
     ):
-        allocation.n_jobs("auto", path, [10] * 3, 10)
-    assert allocation.n_jobs(2, path, [10] * 3, 10) == 2
+        resources.n_jobs("auto", path, [10] * 3, 10)
+    assert resources.n_jobs(2, path, [10] * 3, 10) == 2
 
 
 def test_a_batch_asks_for_eight_times_what_is_guessed(tmp_path):
-    minutes, path = functools.partial(allocation.minutes_of_batch, goes_on=True), model(tmp_path)
+    minutes, path = functools.partial(resources.minutes_of_batch, goes_on=True), model(tmp_path)
     assert minutes(tmp_path / "none.json", [10], 100, 2) == 480
     assert minutes(path, [10], 100, 1) == 30
     assert minutes(path, [10], 100, 2) == 60
@@ -128,7 +128,7 @@ def test_a_batch_asks_for_eight_times_what_is_guessed(tmp_path):
 
 
 def test_a_batch_that_begins_anew_where_it_is_killed_asks_for_hours(tmp_path):
-    minutes, path = functools.partial(allocation.minutes_of_batch, goes_on=False), model(tmp_path)
+    minutes, path = functools.partial(resources.minutes_of_batch, goes_on=False), model(tmp_path)
     assert minutes(path, [10], 100, 1) == 240
     assert minutes(path, [10], 100, 2) == 480
     assert minutes(path, [200], 1000, 1) == pytest.approx(8 * 53.4, abs=1)

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from judged_findings import TIME, along, leads, quiet, speaks
 
-from scalecheck import verdict
-from scalecheck.attribution import Attribution
+from scalecheck.checks import verdict
+from scalecheck.checks.attribution import Attribution
 from scalecheck.checks.finding import Effect
 
 H, M = "heterogeneous", "misfit"
@@ -132,7 +132,10 @@ def test_every_defect_is_attributed_as_the_table_says(name):
         ([*AXES, leads(M, p=0.002), leads(H, TIME, p=0.001)], heterogeneous("surprise", TIME)),
         # 2. an axis that a surprise leads with must show in its own test; time need not
         ([*AXES, leads(H, "group")], misfit("surprise")),
-        ([along("group", 0.05, status="pass"), leads(H, "group")], heterogeneous("surprise", "group")),
+        (
+            [along("group", 0.05, status="pass"), leads(H, "group")],
+            heterogeneous("surprise", "group"),
+        ),
         ([along("group", None, status="not run"), leads(H, "group")], misfit("surprise")),
         ([leads(H, "plane")], misfit("surprise")),
         ([*AXES, leads(H, TIME)], heterogeneous("surprise", TIME)),
@@ -142,12 +145,15 @@ def test_every_defect_is_attributed_as_the_table_says(name):
         ([speaks("drift", H)], heterogeneous("drift")),
         # cost speaks only where no posterior did; a failed warmup says nothing of the model
         ([*AXES, speaks("effort", H)], heterogeneous("effort")),
-        ([speaks("effort", H, axis="source"), speaks("scaling")], heterogeneous("effort", "source")),
+        (
+            [speaks("effort", H, axis="source"), speaks("scaling")],
+            heterogeneous("effort", "source"),
+        ),
         ([speaks("scaling")], misfit("scaling")),
         ([speaks("scaling"), speaks("effort", H), speaks("drift", M)], misfit("drift")),
         ([*AXES, speaks("adaptation")], NOTHING),
     ],
-)  # fmt: skip
+)
 def test_attribution_is_the_guarded_precedence(judged, expected):
     assert verdict.attribute(judged) == expected
     assert verdict.attribute(judged[::-1]) == expected

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import results
 from scalecheck.checks.moments import Prior
-from scalecheck.evidence import Evidence
-from scalecheck.examine.axes import check_heterogeneity
-from scalecheck.examine.units import describe_units
-from scalecheck.plan import PlannedFit, Slice
-from scalecheck.study import DataSettings, IncrementSettings
-from scalecheck.unit_scores import no_unit_scores
+from scalecheck.evaluation.study_data import StudyData
+from scalecheck.evaluation.unit_scores import no_unit_scores
+from scalecheck.examine.run_deviant_units import describe_units
+from scalecheck.examine.run_heterogeneity import check_heterogeneity
+from scalecheck.results import study_fits
+from scalecheck.study.plan import PlannedFit, Slice
+from scalecheck.study.settings import DataSettings, IncrementSettings
 
 N_UNITS, N_ROWS, N_LEVELS = 80, 8, 4
 AXES = {"region": False, "period": True}  # whether it crosses units
@@ -63,8 +63,8 @@ def study(function, rng, *, by_region=0.0, by_period=0.0, late=0.0, deviant=0.0)
     for task in tasks:
         if task.kind != "level":
             done[task.fit] = draws._replace(task=task, tree=in_order(draws.tree, orders, task))
-    evidence = Evidence(intercepts.likelihood(function, data), read, Prior(theta[0], np.eye(4)), 1)
-    return evidence, results.Study(tasks, {}, done)
+    evidence = StudyData(intercepts.likelihood(function, data), read, Prior(theta[0], np.eye(4)), 1)
+    return evidence, study_fits.StudyFits(tasks, {}, done)
 
 
 def planned(fit, kind, axis, level, order, start, rows):
@@ -205,7 +205,7 @@ def test_stored_draws_belong_to_the_units_that_they_are_labelled_with(sampled):
     """And the change of the mean is found, from the file to the finding."""
     small, fit = sampled
     evidence, settings = small.evidence(), small.study
-    fits = results.Study(small.tasks(*SAMPLED), {}, {fit.task.fit: fit})
+    fits = study_fits.StudyFits(small.tasks(*SAMPLED), {}, {fit.task.fit: fit})
     found = check_heterogeneity(evidence, fits, settings.data, settings.increments)
     (finding,) = found.findings
     assert finding.p < 0.01

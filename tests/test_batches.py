@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import small_studies
 
-from scalecheck import batches, store
-from scalecheck.model import bind, load
+from scalecheck.data import store
+from scalecheck.model import batches
+from scalecheck.model.binding import bind, load
 
 
 def read(small, fit):

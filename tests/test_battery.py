@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm, rankdata
 
-from scalecheck.checks import battery, design
-from scalecheck.checks.battery import N_REFERENCE, Member
-from scalecheck.checks.design import Column, Design
+from scalecheck.checks import replicate_statistics, statistic_design
+from scalecheck.checks.replicate_statistics import N_REFERENCE, Members
+from scalecheck.checks.statistic_design import BlockColumn, Design
 
 N, MEMBERS = 60, 7
 
@@ -21,11 +21,11 @@ def double():
 
 def block(rng, n_rows=N, *, ordered=True):
     covariates = (
-        Column("x", rng.gamma(2, size=N), True),
-        Column("treated", rng.integers(2, size=N), True),
-        Column("year", np.arange(N) // 9, False),
+        BlockColumn("x", rng.gamma(2, size=N), True),
+        BlockColumn("treated", rng.integers(2, size=N), True),
+        BlockColumn("year", np.arange(N) // 9, False),
     )
-    groups = (Column("site", rng.integers(5, size=N), False),)
+    groups = (BlockColumn("site", rng.integers(5, size=N), False),)
     follows = np.ones(N, bool)
     follows[[0, 20]] = False
     return Design(covariates, groups, ordered, follows, n_rows)
@@ -33,15 +33,15 @@ def block(rng, n_rows=N, *, ordered=True):
 
 def measured(rng, a_block, outcome, reference, fitted, values=()):
     """Measure outcomes `(n, member)`; scores are arbitrary numbers."""
-    statistics, weights = design.lay_out(a_block, fitted, values, scored=True)
+    statistics, weights = statistic_design.lay_out(a_block, fitted, values, scored=True)
     log_score = norm.logpdf(outcome)
     forms = rng.random((2, outcome.shape[1]))
-    found = measure(weights, np.sort(reference, 1), Member(outcome, log_score, *forms))
+    found = measure(weights, np.sort(reference, 1), Members(outcome, log_score, *forms))
     return dict(zip([s.name for s in statistics], found.T, strict=True)), forms
 
 
 def measure(weights, reference, member):
-    return np.asarray(jax.jit(battery.measure)(weights, reference, member))
+    return np.asarray(jax.jit(replicate_statistics.measure)(weights, reference, member))
 
 
 def between(values, codes, squares=None):
@@ -108,7 +108,7 @@ def test_ties_share_the_middle_rank():
     rng = np.random.default_rng(2)
     reference = np.sort(rng.poisson(2, (N, N_REFERENCE)).astype(float), axis=1)
     outcome = rng.poisson(2, (N, MEMBERS)).astype(float)
-    found = jax.jit(battery.z_scores)(reference, outcome)
+    found = jax.jit(replicate_statistics.z_scores)(reference, outcome)
     for m in range(MEMBERS):
         both = np.concatenate([outcome[:, [m]], reference], axis=1)
         rank = rankdata(both, axis=1)[:, 0]
@@ -117,7 +117,9 @@ def test_ties_share_the_middle_rank():
 
 def test_outcomes_beyond_the_reference_stay_finite():
     reference = np.tile(np.arange(N_REFERENCE, dtype=float), (3, 1))
-    found = jax.jit(battery.z_scores)(reference, np.array([[-np.inf], [np.inf], [1e300]]))
+    found = jax.jit(replicate_statistics.z_scores)(
+        reference, np.array([[-np.inf], [np.inf], [1e300]])
+    )
     extreme = norm.ppf(0.5 / (N_REFERENCE + 1))
     np.testing.assert_allclose(found[:, 0], [extreme, -extreme, -extreme])
 
@@ -152,13 +154,13 @@ def test_rows_that_only_pad_change_nothing():
 def test_what_says_nothing_is_no_statistic():
     rng = np.random.default_rng(4)
     a_block = Design(
-        (Column("one", np.ones(N), True),),
-        (Column("all", np.zeros(N, int), True), Column("row", np.arange(N), True)),
+        (BlockColumn("one", np.ones(N), True),),
+        (BlockColumn("all", np.zeros(N, int), True), BlockColumn("row", np.arange(N), True)),
         False,
         np.ones(N, bool),
         N,
     )
-    statistics, weights = design.lay_out(a_block, rng.random(N), (), scored=False)
+    statistics, weights = statistic_design.lay_out(a_block, rng.random(N), (), scored=False)
     assert [s.name for s in statistics[6:]] == ["z ~ fit^2", "z^2 ~ fit"]
     assert weights.pairs is None
     assert weights.levels == ()
@@ -166,22 +168,22 @@ def test_what_says_nothing_is_no_statistic():
 
 def test_many_covariates_are_not_all_used():
     rng = np.random.default_rng(5)
-    columns = tuple(Column(f"x{j}", rng.random(N), True) for j in range(40))
+    columns = tuple(BlockColumn(f"x{j}", rng.random(N), True) for j in range(40))
     a_block = Design(columns, (), True, np.ones(N, bool), N)
-    statistics, _ = design.lay_out(a_block, rng.random(N), (), scored=True)
+    statistics, _ = statistic_design.lay_out(a_block, rng.random(N), (), scored=True)
     counts = [s.what for s in statistics]
-    assert counts.count(design.LINEAR) == design.MOST_COVARIATES
-    assert counts.count(design.SLOPE_TIME) == design.MOST_SLOPES
+    assert counts.count(statistic_design.LINEAR) == statistic_design.MOST_COVARIATES
+    assert counts.count(statistic_design.SLOPE_TIME) == statistic_design.MOST_SLOPES
 
 
 def test_an_impossible_outcome_has_a_finite_score():
     rng = np.random.default_rng(6)
-    statistics, weights = design.lay_out(block(rng), rng.random(N), (), scored=False)
+    statistics, weights = statistic_design.lay_out(block(rng), rng.random(N), (), scored=False)
     outcome = rng.standard_normal((N, 2))
     log_score = norm.logpdf(outcome)
     log_score[0] = -np.inf, np.nan
     reference = np.sort(rng.standard_normal((N, N_REFERENCE)), axis=1)
-    found = measure(weights, reference, Member(outcome, log_score, None, None))
+    found = measure(weights, reference, Members(outcome, log_score, None, None))
     assert found.shape == (2, len(statistics))
     assert np.isfinite(found).all()
     assert (found[:, 1] < -1e5).all()

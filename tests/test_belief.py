@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from scalecheck.variational import belief, khat, shrinkage, symmetry
+from scalecheck.variational import assessment, khat, shrinkage, vsbc
 
 N_DRAWS = 4000
 NAMES = ("a", "b")
@@ -16,50 +16,56 @@ NUTS = RNG.standard_normal((4, N_DRAWS // 4, 2)) @ ROOT.T
 
 GAUSSIANS = {
     "exact": (RNG.standard_normal((1000, 2)) @ ROOT.T, 0.2, "believable", "means are off by"),
-    "mean-field": (np.sqrt(0.19) * RNG.standard_normal((1000, 2)), 1.1, "means only", "times that of NUTS"),
+    "mean-field": (
+        np.sqrt(0.19) * RNG.standard_normal((1000, 2)),
+        1.1,
+        "means only",
+        "times that of NUTS",
+    ),
     "tails": (RNG.standard_normal((1000, 2)) @ ROOT.T, 0.9, "means only", "k-hat is 0.90"),
     "wrong mean": (0.5 + RNG.standard_normal((1000, 2)) @ ROOT.T, 0.2, "do not use", "the mean of"),
-}  # fmt: skip
+}
 
 
 def compared(draws, shape, rows=1000):
-    return belief.Compared(rows, belief.margins_of(NUTS, draws), shape)
+    return assessment.Compared(rows, assessment.margins_of(NUTS, draws), shape)
 
 
 @pytest.mark.parametrize("name", GAUSSIANS)
 def test_a_known_case_gets_its_verdict(name):
     draws, shape, verdict, words = GAUSSIANS[name]
-    found = belief.believe([compared(draws, shape)], NAMES, 10_000, ())
+    found = assessment.believe([compared(draws, shape)], NAMES, 10_000, ())
     assert found.verdict == verdict
     assert words in found.reasons[0]
 
 
 def test_errors_that_are_not_symmetric_forbid_the_means():
     draws, shape, *_ = GAUSSIANS["exact"]
-    found = belief.believe([compared(draws, shape)], NAMES, 10_000, ("b",))
+    found = assessment.believe([compared(draws, shape)], NAMES, 10_000, ("b",))
     assert found.verdict == "do not use"
     assert "errors of b are not symmetric" in found.reasons[0]
 
 
 def test_without_an_increment_nothing_is_known():
-    assert belief.believe([], NAMES, 10_000, ()).verdict == "not known"
+    assert assessment.believe([], NAMES, 10_000, ()).verdict == "not known"
 
 
 @pytest.mark.parametrize(
-    ("power", "last", "verdict"), [(0.5, 0.0, "believable"), (0.5, 0.12, "do not use"), (-0.5, 0.12, "believable")]
-)  # fmt: skip
+    ("power", "last", "verdict"),
+    [(0.5, 0.0, "believable"), (0.5, 0.12, "do not use"), (-0.5, 0.12, "believable")],
+)
 def test_a_bias_that_stays_counts_at_all_rows(power, last, verdict):
     # In posterior sds a bias that stays grows with the root of the rows; that of a mean which is off by 1 / n shrinks.
     rows, n_rows = np.array([1000, 2000, 4000, 8000]), 8000 * 2**6
     shifts = last * (rows / rows[-1]) ** power
     margins = [
-        belief.Margins(np.array([one, 0.0]), np.full(2, 1e-3), np.zeros(2), np.full(2, 1e-3))
+        assessment.Margins(np.array([one, 0.0]), np.full(2, 1e-3), np.zeros(2), np.full(2, 1e-3))
         for one in shifts
     ]
     increments = [
-        belief.Compared(n, one, 0.2) for n, one in zip(rows.tolist(), margins, strict=True)
+        assessment.Compared(n, one, 0.2) for n, one in zip(rows.tolist(), margins, strict=True)
     ]
-    found = belief.believe(increments, NAMES, n_rows, ())
+    found = assessment.believe(increments, NAMES, n_rows, ())
     assert found.verdict == verdict
     assert found.correction is not None
     low, median, high = found.correction.shift[0]
@@ -74,7 +80,7 @@ def test_an_extrapolation_covers_the_truth_as_often_as_it_says():
     design = np.stack([share**0.5, share**-0.5], axis=1)
     sd, n = 0.05, 4000
     y = (design @ terms)[:, None] + sd * rng.standard_normal((4, n))
-    low, _, high = belief.extrapolate(design, at, y, np.full(y.shape, 0.01)).T
+    low, _, high = assessment.extrapolate(design, at, y, np.full(y.shape, 0.01)).T
     covered = ((low < at @ terms) & (high > at @ terms)).mean()
     # Never less than what Monte Carlo errors make it, hence rather more.
     assert 0.9 - 4 * np.sqrt(0.09 / n) < covered < 0.93
@@ -90,7 +96,7 @@ def test_margins_are_in_monte_carlo_errors_of_the_truth(lag):
     ):  # autoregressive: squares follow each other by lag^2, whatever its sign
         nuts[:, i] = lag * nuts[:, i - 1] + np.sqrt(1 - lag**2) * nuts[:, i]
     other = 0.1 + 1.2 * rng.standard_normal((5000, n))
-    found = belief.margins_of(nuts, other)
+    found = assessment.margins_of(nuts, other)
     for value, error, truth in (
         (found.shift, found.shift_mcse, 0.1),
         (found.log_sd, found.log_sd_mcse, np.log(1.2)),
@@ -117,7 +123,7 @@ def test_khat_is_the_index_of_the_tail(sd, shape):
 
 
 def test_the_bound_of_khat_is_that_for_the_number_of_its_ratios():
-    assert pytest.approx(1 - 1 / np.log10(khat.N_RATIOS), abs=0.005) == belief.MOST_KHAT
+    assert pytest.approx(1 - 1 / np.log10(khat.N_RATIOS), abs=0.005) == assessment.MOST_KHAT
 
 
 def test_khat_of_a_constant_ratio_is_nothing():
@@ -142,7 +148,9 @@ def test_the_marginal_density_is_exact_up_to_its_error(clinics, written):
         likelihood = intercepts.likelihood(getattr(intercepts, written), data)
         fit = intercepts.fit(rng, data, theta, standardised=written == "not_centred")
         own = {"u": fit.tree["posterior"]["u"].to_numpy()[0]}
-        found, noise = khat.log_marginal(likelihood, data.values(), own, theta[:60], jax.random.PRNGKey(6))  # fmt: skip
+        found, noise = khat.log_marginal(
+            likelihood, data.values(), own, theta[:60], jax.random.PRNGKey(6)
+        )
     exact = np.array([log_marginal(data, one) for one in theta[:60]])
     apart = found - exact
     assert 0 < noise < 1.5
@@ -167,7 +175,7 @@ def log_marginal(data, theta):
 def test_symmetric_errors_are_called_biased_as_often_as_the_level_says():
     rng = np.random.default_rng(7)
     wide = 0.5 + 0.5 * np.sign(rng.standard_normal((50, 400))) * rng.uniform(size=(50, 400)) ** 0.3
-    found = symmetry.symmetry([str(i) for i in range(400)], wide, np.ones(50, bool))
+    found = vsbc.symmetry([str(i) for i in range(400)], wide, np.ones(50, bool))
     assert abs((found.p < 0.05).mean() - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 400)
     assert found.biased == ()
 
@@ -175,13 +183,13 @@ def test_symmetric_errors_are_called_biased_as_often_as_the_level_says():
 def test_errors_to_one_side_are_called_biased():
     even = (np.arange(50) + 0.5) / 50
     below = np.stack([even, even**3], axis=1)
-    assert symmetry.symmetry(NAMES, below, np.ones(50, bool)).biased == ("b",)
+    assert vsbc.symmetry(NAMES, below, np.ones(50, bool)).biased == ("b",)
 
 
 @pytest.mark.parametrize("n_converged", [40, 0])
 def test_fits_that_have_not_converged_make_nothing_biased(n_converged):
     below = np.append((np.arange(40) + 0.5) / 40, np.zeros(20))[:, None]
-    found = symmetry.symmetry(["a"], below, np.arange(60) < n_converged)
+    found = vsbc.symmetry(["a"], below, np.arange(60) < n_converged)
     assert (found.n_data_sets, found.n_open) == (n_converged, 60 - n_converged)
     assert found.biased == ()
 

@@ -18,7 +18,7 @@ import summary
 from scenarios import DEFECTS, N_SUBSETS, SCENARIOS, simulate
 from summary import Rate
 
-from scalecheck.verdict import FAMILIES
+from scalecheck.checks.verdict import FAMILIES
 
 MANY = 40_000
 
@@ -153,12 +153,24 @@ def line(scenario, seed, p=0.5, **other):
     }
     kind = "null" if SCENARIOS[scenario].is_null else "defect"
     return {
-        "scenario": scenario, "kind": kind, "seed": seed, "n": 100, "k": 8, **shared,
-        "verdict": "adequate", "verdict_01": "adequate", "misfit": False, "heterogeneous": False,
-        "family": "", "axis": "", "smallest_p_adjusted": min(1.0, 7 * p),
-        "effort_doubled_p": 0.001 if SCENARIOS[scenario].unit else None, "unusable": "",
-        "cpu_seconds": 2.0, "code": studies.code(),
-    } | other  # fmt: skip
+        "scenario": scenario,
+        "kind": kind,
+        "seed": seed,
+        "n": 100,
+        "k": 8,
+        **shared,
+        "verdict": "adequate",
+        "verdict_01": "adequate",
+        "misfit": False,
+        "heterogeneous": False,
+        "family": "",
+        "axis": "",
+        "smallest_p_adjusted": min(1.0, 7 * p),
+        "effort_doubled_p": 0.001 if SCENARIOS[scenario].unit else None,
+        "unusable": "",
+        "cpu_seconds": 2.0,
+        "code": studies.code(),
+    } | other
 
 
 def found(scenario, seed, family, axis, kind):
@@ -258,7 +270,9 @@ def test_bounds_refuse_p_values_that_are_too_small_or_too_large(broken):
 def test_bounds_refuse_a_defect_that_is_not_seen():
     lines = quick_lines(lambda rng: rng.random())
     lines.loc[lines["scenario"] == "contamination", "agreement_p"] = 0.5
-    assert [bar.what for bar in summary.missing(quick.bars(lines))] == ["contamination: seen by agreement"]  # fmt: skip
+    assert [bar.what for bar in summary.missing(quick.bars(lines))] == [
+        "contamination: seen by agreement"
+    ]
 
 
 # ---- resuming
@@ -284,4 +298,7 @@ def test_a_line_that_is_made_again_takes_the_place_of_the_old_one(tmp_path):
     path = tmp_path / "calibration.csv"
     calibrate.append(path, [line("linear", 2), line("linear", 1)])
     calibrate.append(path, [line("linear", 1, verdict="suspect")])
-    assert summary.read(path)[["seed", "verdict"]].to_numpy().tolist() == [[1, "suspect"], [2, "adequate"]]  # fmt: skip
+    assert summary.read(path)[["seed", "verdict"]].to_numpy().tolist() == [
+        [1, "suspect"],
+        [2, "adequate"],
+    ]

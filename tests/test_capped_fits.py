@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from two_modes import back_near, run, run_killed, same
 
+from scalecheck.fitting.early_stops import reason_of
 from scalecheck.sampler import Stopped
-from scalecheck.stops import reason_of
-from scalecheck.study import SamplerSettings
+from scalecheck.study.settings import SamplerSettings
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import small_studies
 
-from scalecheck import chain, checkpoint, posterior_file
-from scalecheck.checkpoint import Keeper
 from scalecheck.errors import StudyError
+from scalecheck.files import posterior_file
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting import checkpoint
+from scalecheck.fitting.checkpoint import Checkpointer
+from scalecheck.pipeline import fit
 from scalecheck.sampler import Snapshot
-from scalecheck.study_folder import StudyFolder
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def open_keeper(tmp_path, lines):
     """Keepers of one folder, as jobs that follow each other open it."""
 
     def open_keeper(identity="a", every=1e-9):
-        return Keeper(tmp_path / "increment-03" / "checkpoint", identity, every, lines.append)
+        return Checkpointer(tmp_path / "increment-03" / "checkpoint", identity, every, lines.append)
 
     return open_keeper
 
@@ -256,7 +258,7 @@ def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     small = small_studies.Small(
         dataclasses.replace(conjugate.study, sampler=sampler), StudyFolder(tmp_path / "small")
     )
-    lines, keep, calls = [], Keeper.keep, []
+    lines, keep, calls = [], Checkpointer.keep, []
     job = small.job(lines.append)
     (whole,) = small.fit("subset-01")
     draws = posterior_file.read_posterior(job.folder.posterior("subset-01"))
@@ -270,12 +272,12 @@ def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     # A clock that goes back all the time, and files of the future: nothing is decided by them.
     clock = itertools.count(2e9, -1000)
     monkeypatch.setattr(time, "time", lambda: next(clock))
-    monkeypatch.setattr(Keeper, "keep", leave)
+    monkeypatch.setattr(Checkpointer, "keep", leave)
     with pytest.raises(SystemExit):
-        chain.write_batch(job, ["subset-01"], None)
+        fit.write_batch(job, ["subset-01"], None)
     for path in job.folder.checkpoint("subset-01").iterdir():
         os.utime(path, (next(clock), next(clock)))
-    chain.write_batch(job, ["subset-01"], None)
+    fit.write_batch(job, ["subset-01"], None)
     assert "subset-01: goes on from its checkpoint" in lines
     assert not job.folder.checkpoint("subset-01").exists()
     assert small.read("subset-01").record["gradients"] == whole.record["gradients"]

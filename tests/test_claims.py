@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scalecheck import program
-from scalecheck.claims import claim, claim_run
 from scalecheck.errors import StudyError
-from scalecheck.remedies import command
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline import remedies
+from scalecheck.runtime import program
+from scalecheck.runtime.locks import claim, claim_run
 
 HOLDER = """
 import sys
@@ -33,8 +33,10 @@ def hold():
     def start(folder, *names):
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(folder), *names],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+        )
         begun.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
@@ -97,10 +99,15 @@ def test_a_search_is_refused_while_another_process_searches(tmp_path, conjugate,
     log = tmp_path / "search.log"
     log.write_text("lines of the other\n")
     other = hold(tmp_path / "small", "scalecheck-remedies")
-    options = Namespace(gradients=None, target=None, settings=conjugate.study.sections(),
-                        folder=tmp_path / "small", log=log)  # fmt: skip
+    options = Namespace(
+        gradients=None,
+        target=None,
+        settings=conjugate.study.sections(),
+        folder=tmp_path / "small",
+        log=log,
+    )
     with pytest.raises(StudyError) as caught:
-        command.run(options)
+        remedies.run(options)
     assert str(caught.value) == (
         f"{tmp_path}/small: scalecheck-remedies is being written by another job (process {other.pid}): let it end,"
         " or end it, and run again"
@@ -150,7 +157,7 @@ def test_a_results_folder_of_somebody_else_is_named(as_nobody):
 
 
 def test_a_file_that_cannot_be_written_ends_a_program_in_one_line(as_nobody, monkeypatch, capsys):
-    from scalecheck import records
+    from scalecheck.files import formats
 
     folder = StudyFolder("results/small")
     folder.record("subset-01").parent.mkdir(parents=True)
@@ -161,9 +168,10 @@ def test_a_file_that_cannot_be_written_ends_a_program_in_one_line(as_nobody, mon
     as_nobody()
     with pytest.raises(SystemExit) as ended:
         program.main(
-            "scalecheck-fit", None,
-            lambda options, log: records.write_json(folder.record("subset-01"), {}),
-        )  # fmt: skip
+            "scalecheck-fit",
+            None,
+            lambda options, log: formats.write_json(folder.record("subset-01"), {}),
+        )
     assert ended.value.code == 1
     assert capsys.readouterr().err == (
         "results/small/fits/subset-01/record.json: cannot be written: Permission denied: mend its permissions, or"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scalecheck.diagnose import array_stats
+from scalecheck.diagnostics import array_stats
 from scalecheck.sampler import Settings, sample_lanes
 
 ALPHA = 1e-3  # of a false alarm, by test

@@ -5,10 +5,10 @@ import json
 import pytest
 from minimal_studies import PARTS
 
-from scalecheck import schema
-from scalecheck.configuration import build, read_yaml, select
 from scalecheck.errors import StudyError
-from scalecheck.study import IncrementSettings, parse_sections
+from scalecheck.study import schema
+from scalecheck.study.read_study import build, read_yaml, select
+from scalecheck.study.settings import IncrementSettings, parse_sections
 
 # ---- defaults
 

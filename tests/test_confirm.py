@@ -10,9 +10,12 @@ import netCDF4
 import numpy as np
 import pytest
 
-from scalecheck import checkpoint, confirm, records, results, seals
-from scalecheck.examine import costs
-from scalecheck.study_folder import StudyFolder
+from scalecheck.examine import confirmation, run_costs
+from scalecheck.files import checksums, formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting import checkpoint
+from scalecheck.pipeline import confirm
+from scalecheck.results import study_fits
 
 SECTIONS = ("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha")
 
@@ -40,8 +43,8 @@ def slow(study):
     with netCDF4.Dataset(study.folder.posterior("subset-02"), "a") as file:
         n_steps = file["sample_stats"]["n_steps"]
         n_steps[:] = 3 * n_steps[:]
-    record = seals.read_record(study.folder, "subset-02")
-    seals.write_record(study.folder, record | seals.of_posterior(study.folder, "subset-02"))
+    record = checksums.read_record(study.folder, "subset-02")
+    checksums.write_record(study.folder, record | checksums.of_posterior(study.folder, "subset-02"))
     return study
 
 
@@ -50,7 +53,7 @@ def run(program, study, log=lambda line: None):
         settings=study.study.sections(*SECTIONS), folder=study.folder.path, gpu=0, gres=""
     )
     program.run(options, log)
-    return records.read_json(study.folder.confirmation)
+    return formats.read_json(study.folder.confirmation)
 
 
 def test_where_no_subset_stands_out_there_is_nothing_to_confirm(program, study):
@@ -74,9 +77,9 @@ def test_what_one_seed_took_by_luck_is_fitted_again_and_refuted(program, slow):
     n_chains, n_draws = first.z.shape[:2]
     assert again.leapfrogs.shape == (n_chains,)
     assert content["step_size"] != first.record["step_size"]  # another seed
-    found = results.read_study(slow.folder, "arrival")
-    (alone,) = costs.check_effort(found, []).findings
-    (both,) = costs.check_effort(found, [], again).findings
+    found = study_fits.read_study_fits(slow.folder, "arrival")
+    (alone,) = run_costs.check_effort(found, []).findings
+    (both,) = run_costs.check_effort(found, [], again).findings
     assert alone.p < 0.05
     assert both.p == 1
     assert not both.large
@@ -97,16 +100,16 @@ def test_a_second_fit_is_the_same_every_time(slow):
 
 def test_a_subset_that_cannot_be_used_is_fitted_again_too(slow):
     subsets = confirm.read_subsets(slow.folder)
-    chosen = confirm.candidate(subsets, 0.05)
+    chosen = confirmation.subset_to_confirm(subsets, 0.05)
     assert chosen.task is not None
     assert chosen.task.fit == "subset-02"
     bad = [fit._replace(health=fit.health._replace(reason="R-hat of mu is 1.2")) for fit in subsets]
-    assert confirm.candidate(bad, 0.05) == chosen
+    assert confirmation.subset_to_confirm(bad, 0.05) == chosen
 
 
 @pytest.mark.parametrize("n_fits", [0, 2])
 def test_too_few_subsets_have_nothing_to_confirm(study, n_fits):
-    chosen = confirm.candidate(confirm.read_subsets(study.folder)[:n_fits], 0.05)
+    chosen = confirmation.subset_to_confirm(confirm.read_subsets(study.folder)[:n_fits], 0.05)
     assert chosen.task is None
     assert chosen.reason.startswith("nothing to confirm: effort needs at least 3")
 
@@ -121,7 +124,7 @@ def test_a_second_fit_that_was_told_to_end_goes_on_with_the_same_bits(
 ):
     whole = run(program, slow)
     slow.folder.confirmation.unlink()
-    keep, times = checkpoint.Keeper.keep, []
+    keep, times = checkpoint.Checkpointer.keep, []
 
     def told_to_end(self, *arguments, **options):
         times.append(1)
@@ -129,7 +132,7 @@ def test_a_second_fit_that_was_told_to_end_goes_on_with_the_same_bits(
         return keep(self, *arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(checkpoint.Keeper, "keep", told_to_end)
+        patch.setattr(checkpoint.Checkpointer, "keep", told_to_end)
         run(program, slow)
     assert slow.folder.confirmation_checkpoint.exists()
     lines = []

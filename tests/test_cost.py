@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scalecheck.checks.cost import cost_per_gradient
+from scalecheck.checks.gradient_cost import cost_per_gradient
 
 ROWS = 200.0 * 2 ** np.arange(6)
 # Overhead in units of what the smallest fit's rows cost.

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import demand, fit, preflight
+from scalecheck.fitting import resource_model, sample_batch
+from scalecheck.pipeline import check_study
 
 N_ROWS = 4500
 PER_UNIT = """
@@ -33,8 +34,8 @@ def table():
 
 def asked(small):
     study = small.study
-    bound = preflight.load_model(small.folder, "y", study.model, study.sampler)
-    return demand.of_study(small.folder, bound, study.model.compare, study.sampler)
+    bound = check_study.load_model(small.folder, "y", study.model, study.sampler)
+    return resource_model.of_study(small.folder, bound, study.model.compare, study.sampler)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_the_memory_of_all_rows_is_told_from_fits_of_fewer(tmp_path, table, sour
     small = small_studies.make(tmp_path, table, source, **settings)
     found = asked(small)
     with jax.enable_x64(small.study.sampler.precision == "float64"):
-        whole = fit.forecast_memory(small.whole(), small.study.sampler).together
+        whole = sample_batch.forecast_memory(small.whole(), small.study.sampler).together
     for name, size in {
         "held": whole.data + whole.draws,
         "running": whole.chains + whole.gradients,
@@ -60,7 +61,7 @@ def test_the_memory_of_all_rows_is_told_from_fits_of_fewer(tmp_path, table, sour
         )
     # Each row is at least its own numbers.
     assert found["held"]["per_row"] > 4 * len(small.whole().arrays)
-    assert found["at_once"] == fit.CPU_SLOTS
+    assert found["at_once"] == sample_batch.CPU_SLOTS
 
 
 def test_operations_of_a_gradient_grow_with_rows(tmp_path, table):
@@ -87,4 +88,4 @@ def test_a_fit_without_parameters_asks_for_its_data_alone(tmp_path, table):
     ],
 )
 def test_a_line_through_two_points_falls_nowhere_and_begins_at_nothing(points, expected):
-    assert demand.line(points) == pytest.approx(expected)
+    assert resource_model.line(points) == pytest.approx(expected)

@@ -8,8 +8,8 @@ import numpyro.distributions as dist
 import pytest
 from scipy import stats
 
-from scalecheck import density
-from scalecheck.sites import Site
+from scalecheck.model import density
+from scalecheck.model.sites import Site
 
 X = np.array([-1.0, 0.5, 2.0], "float32")
 Y = np.array([0.3, -0.7, 1.1], "float32")

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scalecheck.checks import deviants
+from scalecheck.checks import deviant_units
 
 
 def test_p_values_of_units_that_follow_the_model_are_uniform():
     rng = np.random.default_rng(1)
-    p = deviants.two_sided(rng.standard_normal(2000), rng.standard_normal((999, 2000)))
+    p = deviant_units.two_sided(rng.standard_normal(2000), rng.standard_normal((999, 2000)))
     assert stats.kstest(p, "uniform").pvalue > 1e-3
 
 
@@ -19,18 +19,20 @@ def test_p_values_with_ties_have_the_mean_of_uniform_ones():
     observed, replicates = rng.poisson(0.7, 4000) / 3, rng.poisson(0.7, (999, 4000)) / 3
     below = (replicates < observed).mean(axis=0) + (replicates == observed).mean(axis=0) / 2
     expected = 2 * np.minimum(below, 1 - below)
-    np.testing.assert_allclose(deviants.two_sided(observed, replicates), expected, atol=3e-3)
-    assert deviants.two_sided(np.ones(1), np.ones((999, 1)))[0] == 1
+    np.testing.assert_allclose(deviant_units.two_sided(observed, replicates), expected, atol=3e-3)
+    assert deviant_units.two_sided(np.ones(1), np.ones((999, 1)))[0] == 1
 
 
 def test_the_smallest_p_value_is_one_of_two_in_all():
-    assert deviants.two_sided(np.array([9.0]), np.zeros((999, 1)))[0] == pytest.approx(2 / 1000)
+    assert deviant_units.two_sided(np.array([9.0]), np.zeros((999, 1)))[0] == pytest.approx(
+        2 / 1000
+    )
 
 
 def test_false_discovery_rates_are_those_of_scipy():
     p = np.random.default_rng(3).random(50) ** 3
     expected = stats.false_discovery_control(p)
-    np.testing.assert_allclose(deviants.false_discovery_rates(p), expected)
+    np.testing.assert_allclose(deviant_units.false_discovery_rates(p), expected)
 
 
 def table(n_units, n_deviant):
@@ -39,15 +41,15 @@ def table(n_units, n_deviant):
     observed[:n_deviant] = 6 + np.arange(n_deviant)
     replicates = rng.standard_normal((3999, n_units))
     labels = [f"p{k}" for k in range(n_units)]
-    return deviants.table(labels, np.full(n_units, 5), observed, replicates)
+    return deviant_units.table(labels, np.full(n_units, 5), observed, replicates)
 
 
 def test_the_most_deviant_come_first_with_what_was_predicted():
     found = table(60, 3)
-    assert list(found.columns) == deviants.COLUMNS
+    assert list(found.columns) == deviant_units.COLUMNS
     # Their ranks tie: the furthest comes first.
     assert found["unit"].tolist()[:3] == ["p2", "p1", "p0"]
-    assert (found["q"] < deviants.DEVIANT).sum() == 3
+    assert (found["q"] < deviant_units.DEVIANT).sum() == 3
     assert found["p"].is_monotonic_increasing
     assert found["low"].to_numpy() == pytest.approx(stats.norm.ppf(0.055), abs=0.15)
     assert found["high"].to_numpy() == pytest.approx(stats.norm.ppf(0.945), abs=0.15)
@@ -55,13 +57,15 @@ def test_the_most_deviant_come_first_with_what_was_predicted():
 
 
 def test_a_long_table_is_cut_but_keeps_all_that_deviate():
-    assert len(table(400, 2)) == deviants.MOST_SHOWN
+    assert len(table(400, 2)) == deviant_units.MOST_SHOWN
     long = table(400, 250)
     assert len(long) >= 250
-    assert (long["q"] < deviants.DEVIANT).all()
+    assert (long["q"] < deviant_units.DEVIANT).all()
 
 
 def test_a_replicate_without_spread_is_no_error():
-    found = deviants.table(["a", "b"], np.array([1, 1]), np.array([1.0, 0.0]), np.ones((999, 2)))
+    found = deviant_units.table(
+        ["a", "b"], np.array([1, 1]), np.array([1.0, 0.0]), np.ones((999, 2))
+    )
     assert found["unit"].tolist() == ["b", "a"]
     assert found["p"].tolist() == [0.002, 1.0]

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from scalecheck import device
 from scalecheck.errors import StudyError
+from scalecheck.runtime import device
 
 READ_BY_JAX = (
     "JAX_PLATFORMS",
@@ -74,10 +74,18 @@ def test_a_cache_that_is_set_stays_and_float64_is_passed_on(environment, monkeyp
 @pytest.mark.parametrize(
     ("gpu", "gres", "expected"),
     [
-        (0, "", 0), (1, "", 1), (2, "", 2), (0, "gpu", 1), (0, "gpu:2", 2), (0, "gpu:a100", 1),
-        (0, "gpu:a100:3", 3), (0, "gpu:v100-32gb:1", 1), (0, "lustre:4", 0), (0, "shard:2,gpu:1", 1),
+        (0, "", 0),
+        (1, "", 1),
+        (2, "", 2),
+        (0, "gpu", 1),
+        (0, "gpu:2", 2),
+        (0, "gpu:a100", 1),
+        (0, "gpu:a100:3", 3),
+        (0, "gpu:v100-32gb:1", 1),
+        (0, "lustre:4", 0),
+        (0, "shard:2,gpu:1", 1),
     ],
-)  # fmt: skip
+)
 def test_gpus_are_counted_by_number_and_by_gres(gpu, gres, expected):
     assert device.count(gpu, gres) == expected
 
@@ -222,8 +230,12 @@ def test_jax_on_another_device_than_it_was_told_is_an_error(environment, monkeyp
     monkeypatch.setattr(jax, "devices", lambda: [FakeDevice()])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
     assert device.confirm(1) == {
-        "platform": "gpu", "device": "Fake H1", "gpu": "2", "override": "", "note": "",
-    }  # fmt: skip
+        "platform": "gpu",
+        "device": "Fake H1",
+        "gpu": "2",
+        "override": "",
+        "note": "",
+    }
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(StudyError, match="was to run on the processor, but JAX took fake:0"):
         device.confirm(0)

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from scalecheck import diagnose
+from scalecheck import diagnostics
 
 NAMES = ["a", "b"]
 
@@ -17,7 +17,7 @@ def draws(rng, n_draws=500, n_chains=4):
 def assess(z, energy=None):
     rng = np.random.default_rng(9)
     energy = rng.standard_normal(z.shape[:2]) if energy is None else energy
-    return diagnose.assess(z, energy, NAMES)
+    return diagnostics.assess(z, energy, NAMES)
 
 
 def test_independent_draws_are_usable():
@@ -45,7 +45,7 @@ def test_too_few_effective_draws_are_named_with_what_to_change():
     health = assess(z)
     assert health.ess < 400
     assert not health.usable
-    if health.rhat <= diagnose.HIGHEST_RHAT:
+    if health.rhat <= diagnostics.HIGHEST_RHAT:
         assert (
             health.reason
             == f"ESS of {health.reason[7]} is {health.ess:.0f} (under 400): raise sampler.draws"
@@ -64,11 +64,11 @@ def test_a_parameter_that_never_moved_is_a_failure():
 def test_the_sampler_asks_what_the_checks_ask(shift):
     z = draws(np.random.default_rng(2))
     z[0, :, 0] += shift
-    assert diagnose.usable(z) == assess(z).usable == (shift == 0)
+    assert diagnostics.usable(z) == assess(z).usable == (shift == 0)
 
 
 def test_many_parameters_need_more_effective_draws():
-    assert [diagnose.lowest_ess(d) for d in (1, 40, 41, 100)] == [400, 400, 410, 1000]
+    assert [diagnostics.lowest_ess(d) for d in (1, 40, 41, 100)] == [400, 400, 410, 1000]
 
 
 def test_low_energy_information_is_the_lowest_of_the_chains():
@@ -86,7 +86,7 @@ def test_estimates_are_one_row_per_scalar_with_labels():
         },
         coords={"group": ["north", "2018"]},
     )
-    table = diagnose.estimates(posterior, ["mu", "effect"]).set_index("parameter")
+    table = diagnostics.estimates(posterior, ["mu", "effect"]).set_index("parameter")
     assert table.index.tolist() == ["mu", "effect[north]", "effect[2018]"]
     mu, values = table.loc["mu"], posterior["mu"].to_numpy()
     assert mu["mean"] == pytest.approx(values.mean())

@@ -60,7 +60,9 @@ CLASSES = [(one, one.node) for one in PUBLIC if isinstance(one.node, ast.ClassDe
 
 
 def test_every_module_says_what_it_is_for():
-    assert [name for name, tree in TREES.items() if len((ast.get_docstring(tree) or "").split()) < 4] == []  # fmt: skip
+    assert [
+        name for name, tree in TREES.items() if len((ast.get_docstring(tree) or "").split()) < 4
+    ] == []
 
 
 def test_every_docstring_says_more_than_the_name():

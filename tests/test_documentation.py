@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from scalecheck import configuration, schema, study
-from scalecheck.records import PLAN_COLUMNS
+from scalecheck.files.formats import PLAN_COLUMNS
+from scalecheck.study import read_study, schema, settings
 
 CHECKOUT = Path(__file__).parents[1]
 PAGE = CHECKOUT / "config/README.md"
@@ -159,7 +159,7 @@ def with_key(key: str, value: Any, folder: Path) -> dict[str, Any]:
     [(key, value) for key, part in KEYS.items() for value in choices(part)],
 )
 def test_every_choice_is_honoured(key, value, tmp_path):
-    configuration.build(with_key(key, value, tmp_path), str(tmp_path / "study.yaml"))
+    read_study.build(with_key(key, value, tmp_path), str(tmp_path / "study.yaml"))
 
 
 # ---- the schema and the settings
@@ -173,10 +173,10 @@ def test_every_key_has_a_description(key):
 
 
 def test_settings_are_spelled_as_in_the_schema():
-    top = [field.name for field in dataclasses.fields(study.Study)]
+    top = [field.name for field in dataclasses.fields(settings.Study)]
     assert top == list(schema.load()["properties"])
-    assert set(study.SECTIONS) == SECTIONS
-    for name, kind in study.SECTIONS.items():
+    assert set(settings.SECTIONS) == SECTIONS
+    for name, kind in settings.SECTIONS.items():
         fields = [field.name for field in dataclasses.fields(kind)]
         assert fields == list(KEYS[name]["properties"]), name
 
@@ -187,7 +187,7 @@ def test_settings_are_spelled_as_in_the_schema():
 @pytest.mark.parametrize("path", STUDY_FILES, ids=str)
 def test_a_study_of_the_checkout_is_valid(path, monkeypatch):
     monkeypatch.chdir(CHECKOUT)
-    built = configuration.build(configuration.read_yaml(path), str(path))
+    built = read_study.build(read_study.read_yaml(path), str(path))
     assert Path(built.model.file).parent == path.parent
     # Two studies of the same data share them.
     assert Path(built.data.file).is_relative_to("config/studies") or built.data.made_by
@@ -201,10 +201,10 @@ def test_studies_of_the_checkout_have_names_of_their_own():
 def test_the_default_study_is_golf(monkeypatch):
     monkeypatch.chdir(CHECKOUT)
     path = Path("config/config.yaml")
-    default = configuration.read_yaml(path)
+    default = read_study.read_yaml(path)
     # More keys would leak into every other study.
     assert list(default) == ["study_file"]
-    assert list(configuration.select(default, [path])) == ["golf"]
+    assert list(read_study.select(default, [path])) == ["golf"]
 
 
 def blocks(document: str, *languages: str) -> list[str]:
@@ -223,7 +223,7 @@ DOCUMENTS = ["README.md", "config/README.md"]
 def test_an_example_study_is_valid(text, tmp_path):
     path = tmp_path / "example.yaml"
     path.write_text(text)
-    given = configuration.read_yaml(path)
+    given = read_study.read_yaml(path)
     if "study" in given:
         schema.validate(given, "example.yaml")
     else:  # a part of a study
@@ -253,5 +253,5 @@ def test_an_example_override_is_valid(words, monkeypatch):
 
     monkeypatch.chdir(CHECKOUT)
     path = Path("config/config.yaml")
-    given = configuration.read_yaml(path) | parse_config(words)
-    assert configuration.select(given, [path])
+    given = read_study.read_yaml(path) | parse_config(words)
+    assert read_study.select(given, [path])

@@ -11,9 +11,9 @@ import small_studies
 import study_files
 from scipy.optimize import curve_fit
 
-from scalecheck.study import VariationalSettings
-from scalecheck.truth import read_truth
-from scalecheck.variational import approximate
+from scalecheck.files.true_values import read_truth
+from scalecheck.study.settings import VariationalSettings
+from scalecheck.variational import approximation
 
 CHECKOUT = Path(__file__).parents[1]
 FOLDER = CHECKOUT / "config" / "studies" / "dose_response"
@@ -90,9 +90,9 @@ def test_the_model_finds_the_ec50_of_two_herbicides(tmp_path):
         increments={"start": len(table), "end": "all"},
     )
     settings = VariationalSettings("mean_field", None, 20_000, 0)
-    found = approximate.approximate(small.whole(), settings, jax.random.PRNGKey(1), print)
+    found = approximation.approximate(small.whole(), settings, jax.random.PRNGKey(1), print)
     assert found.found.converged
-    _, draws, labels = approximate.constrained(found, None)["log_ec50"]
+    _, draws, labels = approximation.constrained(found, None)["log_ec50"]
     for name, log_ec50 in zip(labels["compound"], draws.T, strict=True):
         own = table[table["compound"] == name]
         alone, error = least_squares(own["log_dose"], own["response"])

@@ -41,7 +41,7 @@ def check(moments, rows=ROWS, *, prior_sd=2.5, dispersion=1.0):
     fits = [f"increment-{k}" for k in range(1, len(rows) + 1)]
     prior = Prior(np.zeros(3), prior_sd**2 * np.eye(3))
     looks = len(rows) - 1
-    return drift.check(
+    return drift.check_drift(
         moments, rows, prior, names=NAMES, fits=fits, dispersion=dispersion, looks=looks
     )
 
@@ -64,7 +64,7 @@ def test_both_variances_are_their_closed_forms_for_one_parameter():
     expected = 1 / ((1 / v_after - 1 / prior_variance) / 3 + 1 / prior_variance)
     hausman = (m_after - m) ** 2 / (v - v_after + noise)
     predicted = (m_after - m) ** 2 / (expected - v_after + noise)
-    (finding,), table = drift.check(
+    (finding,), table = drift.check_drift(
         moments, [100, 300], prior, names=["mu"], fits=["a", "b"], looks=1
     )
     assert table["hausman"].item() == pytest.approx(hausman)
@@ -149,7 +149,7 @@ def test_in_random_order_no_parameter_changes_with_the_rows():
     moments = increments(np.random.default_rng(6), change=0.6)
     prior = Prior(np.zeros(3), 2.5**2 * np.eye(3))
     fits = [f"increment-{k}" for k in range(1, len(ROWS) + 1)]
-    findings, _ = drift.check(
+    findings, _ = drift.check_drift(
         moments, ROWS, prior, names=NAMES, fits=fits, ordered=False, looks=len(ROWS) - 1
     )
     assert {finding.kind for finding in findings} == {"misfit"}
@@ -206,7 +206,7 @@ def test_the_units_of_the_parameters_do_not_matter():
     moved = Moments(moments.mean @ scale.T + 5, scale @ moments.covariance @ scale.T, moments.ess)
     prior = Prior(np.full(3, 5.0), 2.5**2 * scale @ scale.T)
     names, fits = NAMES, list("abcd")
-    findings, _ = drift.check(moved, ROWS, prior, names=names, fits=fits, looks=3)
+    findings, _ = drift.check_drift(moved, ROWS, prior, names=names, fits=fits, looks=3)
     original = [finding.p for finding in check(moments)[0]]
     assert [finding.p for finding in findings] == pytest.approx(original, rel=1e-5)
 

@@ -101,7 +101,7 @@ def test_one_stuck_chain_is_left_to_adaptation():
 def test_a_finding_names_the_subset_the_ratio_and_what_to_do():
     log2 = 3 + 0.1 * noise("normal", (1, 8, 4), RNG(6))[0]
     log2[5] += 1.2
-    finding, table = effort.check(subsets(log2), {})
+    finding, table = effort.check_effort(subsets(log2), {})
     assert (finding.fit, finding.kind, finding.weight) == ("subset-06", "heterogeneous", 1.0)
     assert finding.effect.low < finding.effect.value < finding.effect.high
     assert finding.effect.value == pytest.approx(2**1.2, rel=0.2)
@@ -114,9 +114,11 @@ def test_a_finding_names_the_subset_the_ratio_and_what_to_do():
 def test_only_what_a_second_seed_repeats_is_large():
     log2 = 3 + 0.1 * noise("normal", (1, 8, 4), RNG(6))[0]
     log2[5] += 1.2
-    alone, _ = effort.check(subsets(log2), {})
-    repeated, _ = effort.check(subsets(log2), {}, Confirmation("subset-06", np.full(4, 19.0)))
-    refuted, _ = effort.check(subsets(log2), {}, Confirmation("subset-06", np.full(4, 8.3)))
+    alone, _ = effort.check_effort(subsets(log2), {})
+    repeated, _ = effort.check_effort(
+        subsets(log2), {}, Confirmation("subset-06", np.full(4, 19.0))
+    )
+    refuted, _ = effort.check_effort(subsets(log2), {}, Confirmation("subset-06", np.full(4, 8.3)))
     assert (alone.large, repeated.large, refuted.large) == (False, True, False)
     assert repeated.p == alone.p < 0.001
     assert refuted.p == 1
@@ -127,7 +129,7 @@ def test_only_what_a_second_seed_repeats_is_large():
 def test_a_second_fit_of_another_subset_confirms_nothing():
     log2 = 3 + 0.1 * noise("normal", (1, 8, 4), RNG(6))[0]
     log2[5] += 1.2
-    finding, _ = effort.check(subsets(log2), {}, Confirmation("subset-01", np.full(4, 19.0)))
+    finding, _ = effort.check_effort(subsets(log2), {}, Confirmation("subset-01", np.full(4, 19.0)))
     assert not finding.large
     assert "not yet confirmed" in finding.message
 
@@ -135,7 +137,7 @@ def test_a_second_fit_of_another_subset_confirms_nothing():
 def test_levels_are_described_and_not_tested():
     log2 = 3 + 0.1 * noise("normal", (1, 4, 4), RNG(7))[0]
     levels = {"source": level_subsets([8, 8, 30], [1e-5, 1e-5, 4e-5])}
-    finding, table = effort.check(subsets(log2), levels)
+    finding, table = effort.check_effort(subsets(log2), levels)
     assert finding.p > 0.05
     assert "along source, c takes 3.75 times the median leapfrogs and 4 times" in finding.message
     described = table[table["kind"] == "level"]
@@ -146,13 +148,13 @@ def test_levels_are_described_and_not_tested():
 
 def test_levels_that_are_alike_are_not_spoken_of():
     levels = {"source": level_subsets([8, 9, 10], [1e-5, 1e-5, 1.3e-5])}
-    finding, _ = effort.check(subsets(np.full((3, 4), 3.0)), levels)
+    finding, _ = effort.check_effort(subsets(np.full((3, 4), 3.0)), levels)
     assert "along" not in finding.message
 
 
 @pytest.mark.parametrize("n_fits", [0, 2])
 def test_fewer_than_three_subsets_are_not_compared(n_fits):
-    finding, table = effort.check(subsets(np.full((n_fits, 4), 3.0).reshape(n_fits, 4)), {})
+    finding, table = effort.check_effort(subsets(np.full((n_fits, 4), 3.0).reshape(n_fits, 4)), {})
     assert finding.p is None
     assert f"at least 3 fitted subsets, got {n_fits}" in finding.message
     assert len(table) == n_fits
@@ -160,13 +162,13 @@ def test_fewer_than_three_subsets_are_not_compared(n_fits):
 
 def test_a_model_that_is_not_sampled_takes_no_effort():
     still = subsets(np.zeros((4, 2)))._replace(leapfrogs=np.zeros((4, 2)))
-    finding, _ = effort.check(still, {"source": level_subsets([0, 0], [0, 0])})
+    finding, _ = effort.check_effort(still, {"source": level_subsets([0, 0], [0, 0])})
     assert finding.p is None
     assert "nothing is sampled" in finding.message
 
 
 def test_one_chain_is_enough():
-    finding, table = effort.check(subsets(np.array([[3.0], [3.1], [2.9], [5.0]])), {})
+    finding, table = effort.check_effort(subsets(np.array([[3.0], [3.1], [2.9], [5.0]])), {})
     assert finding.fit == "subset-04"
     assert finding.p < 0.05
     assert table["log2_sd"].isna().all()

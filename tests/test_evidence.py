@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import density
-from scalecheck.plan import Slice
+from scalecheck.model import density
+from scalecheck.study.plan import Slice
 
 N_ROWS = 60
 PLAN = {"subsets": {"count": 1, "size": 30}, "increments": {"start": 30, "end": 30}}

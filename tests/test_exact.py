@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from scalecheck import exact, results, store
 from scalecheck.checks.finding import Effect, Finding
+from scalecheck.data import store
+from scalecheck.results import study_fits
+from scalecheck.simulation import ranks
 
 
 def finding(family, p, fit=None, axis=None):
@@ -29,7 +31,7 @@ def test_each_finding_is_ranked_among_its_own_kind():
         [finding("agreement", p), finding("drift", q, "increment-02")]
         for p, q in [(0.02, 0.9), (0.5, 0.1), (0.9, 0.4), (0.7, None)]
     ]
-    table = exact.ranks(observed, simulated, 0.05).set_index("family")
+    table = ranks.ranks(observed, simulated, 0.05).set_index("family")
     assert table.loc["agreement", "p_simulated"] == pytest.approx(2 / 5)
     assert table.loc["drift", "p_simulated"] == pytest.approx(3 / 5)
     # Adjusted for two families: .06 against .04, 1 and then .2, .8, 1, .7 (alone).
@@ -53,31 +55,31 @@ def test_each_finding_is_ranked_among_its_own_kind():
 )
 def test_a_finding_is_ranked_whatever_the_answer_was_in_simulated_studies(family, observed, others):
     simulated = [[finding(family, p, **others)] for p in (0.01, 0.02, 0.9, 0.9)]
-    table = exact.ranks([finding(family, 0.1, **observed)], simulated, 0.05)
+    table = ranks.ranks([finding(family, 0.1, **observed)], simulated, 0.05)
     assert table["p_simulated"].iloc[0] == pytest.approx(3 / 5)
 
 
 def test_the_same_name_pooled_and_over_time_are_two_questions():
     one = finding("heterogeneity", 0.1, fit="axis-t", axis="t")
     simulated = [[finding("heterogeneity", 0.01, fit="increment-03", axis="t")]]
-    assert exact.ranks([one], simulated, 0.05)["p_simulated"].iloc[0] == pytest.approx(1 / 2)
+    assert ranks.ranks([one], simulated, 0.05)["p_simulated"].iloc[0] == pytest.approx(1 / 2)
 
 
 def test_what_was_not_run_is_not_ranked():
-    table = exact.ranks([finding("effort", None), finding("drift", 0.2)], [], 0.05)
+    table = ranks.ranks([finding("effort", None), finding("drift", 0.2)], [], 0.05)
     assert table["family"].tolist() == ["drift", ""]
 
 
 @pytest.fixture(scope="module")
 def simulated(conjugate, tmp_path_factory):
-    from scalecheck import checkup
-    from scalecheck.study import parse_sections
+    from scalecheck.pipeline import check
+    from scalecheck.study.settings import parse_sections
 
     study = conjugate.study
     sections = parse_sections(study.sections("seed", "data", "model", "increments"))
-    found = checkup.check_up(conjugate.folder, sections, lambda line: None)
+    found = check.check_up(conjugate.folder, sections, lambda line: None)
     settings = dataclasses.replace(study, verdict=dataclasses.replace(study.verdict, simulate=4))
-    return found, exact.calibrate_exactly(conjugate.folder, settings, lambda line: None)
+    return found, ranks.calibrate_exactly(conjugate.folder, settings, lambda line: None)
 
 
 @pytest.mark.long
@@ -91,10 +93,10 @@ def test_a_study_is_ranked_finding_by_finding(simulated):
 
 def test_simulated_outcomes_agree_wherever_two_fits_share_a_row_and_differ_between_sets(conjugate):
     study = conjugate.study
-    fits = results.read_study(conjugate.folder, study.increments.order)
+    fits = study_fits.read_study_fits(conjugate.folder, study.increments.order)
     settings = dataclasses.replace(study, verdict=dataclasses.replace(study.verdict, simulate=2))
     evidence = conjugate.evidence()
-    read = exact._reader(evidence, fits, exact.last_good(fits), settings)
+    read = ranks._reader(evidence, fits, ranks.last_good(fits), settings)
     seen: list[dict[int, float]] = []
     for number in range(2):
         by_row: dict[int, float] = {}
@@ -108,20 +110,20 @@ def test_simulated_outcomes_agree_wherever_two_fits_share_a_row_and_differ_betwe
 
 
 def test_an_increment_where_the_model_broke_is_not_simulated_from(conjugate):
-    fits = results.read_study(conjugate.folder, "arrival")
+    fits = study_fits.read_study_fits(conjugate.folder, "arrival")
     broken = {
         name: fit._replace(record={**fit.record, "stop": "broke" if name == "increment-03" else ""})
         for name, fit in fits.done.items()
     }
-    assert exact.last_good(fits._replace(done=broken)).task.fit == "increment-02"
-    assert exact.last_good(fits._replace(done={})) is None
+    assert ranks.last_good(fits._replace(done=broken)).task.fit == "increment-02"
+    assert ranks.last_good(fits._replace(done={})) is None
 
 
 def test_without_a_good_increment_nothing_is_simulated_and_the_study_still_ends(
     conjugate, monkeypatch
 ):
-    monkeypatch.setattr(exact, "last_good", lambda fits: None)
+    monkeypatch.setattr(ranks, "last_good", lambda fits: None)
     log: list[str] = []
-    table = exact.calibrate_exactly(conjugate.folder, conjugate.study, log.append)
-    assert (len(table), list(table.columns)) == (0, exact.COLUMNS)
+    table = ranks.calibrate_exactly(conjugate.folder, conjugate.study, log.append)
+    assert (len(table), list(table.columns)) == (0, ranks.COLUMNS)
     assert log == ["nothing is simulated: no increment has a usable posterior to simulate from"]

@@ -10,10 +10,18 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import chain, records, results, store
-from scalecheck.examine import axes, blocks, posteriors, run
-from scalecheck.study import BudgetSettings
-from scalecheck.study_folder import StudyFolder
+from scalecheck.data import store
+from scalecheck.examine import (
+    run_agreement_and_drift,
+    run_families,
+    run_heterogeneity,
+    run_surprise,
+)
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline import fit as fit_program
+from scalecheck.results import study_fits
+from scalecheck.study.settings import BudgetSettings
 
 VERDICT = {
     "study",
@@ -49,8 +57,15 @@ def test_verdict_json_has_exactly_the_keys_of_the_contract(conjugate, examined):
     assert content["forecast"]["rows"] == 214
     for finding in content["findings"]:
         assert set(finding) == {
-            "family", "status", "p", "p_adjusted", "p_simulated", "effect", "where", "message",
-        }  # fmt: skip
+            "family",
+            "status",
+            "p",
+            "p_adjusted",
+            "p_simulated",
+            "effect",
+            "where",
+            "message",
+        }
         assert set(finding["where"]) == {"axis", "level", "parameter", "fit"}
         assert (finding["effect"] is None) == (finding["status"] == "not run")
         if finding["effect"]:
@@ -69,8 +84,8 @@ def test_a_true_model_is_adequate_and_every_row_is_counted_once(conjugate, exami
 
 def test_gradients_and_seconds_are_those_of_all_records(conjugate, examined):
     _, content = examined
-    plan = records.read_plan(conjugate.folder.plan)
-    found = [records.read_json(conjugate.folder.record(row["fit"])) for row in plan]
+    plan = formats.read_plan(conjugate.folder.plan)
+    found = [formats.read_json(conjugate.folder.record(row["fit"])) for row in plan]
     assert content["gradients"] == sum(
         sum(one["gradients"]["warmup"]) + sum(one["gradients"]["sampling"]) for one in found
     )
@@ -107,12 +122,12 @@ def test_every_family_ran_once_per_axis_and_step(examined):
 
 def test_tables_have_a_row_for_every_fit_and_parameter(conjugate, examined):
     found, _ = examined
-    plan = [row["fit"] for row in records.read_plan(conjugate.folder.plan)]
+    plan = [row["fit"] for row in formats.read_plan(conjugate.folder.plan)]
     fits = found.tables["fits"].set_index("fit")
     assert fits.index.tolist() == plan
     assert fits["usable"].all()
     cost = fits["iterations"] * fits["leapfrogs_per_iteration"]
-    record = records.read_json(conjugate.folder.record("subset-01"))
+    record = formats.read_json(conjugate.folder.record("subset-01"))
     n_draws = conjugate.read("subset-01").z.shape[1]
     assert fits.loc["subset-01", "iterations"] == 4 * (200 + n_draws)
     gradients = record["gradients"]
@@ -129,7 +144,7 @@ def test_a_look_at_an_increment_finds_what_the_check_of_the_study_finds(conjugat
     fits = [conjugate.read(f"increment-0{number}") for number in (1, 2, 3)]
     for n_so_far in (2, 3):
         with jax.enable_x64(True):
-            looked = run.step_findings(
+            looked = run_families.step_findings(
                 conjugate.evidence(), fits[:n_so_far], conjugate.study.data, planned=3
             )
         name = fits[n_so_far - 1].task.fit
@@ -142,7 +157,7 @@ def test_a_look_at_an_increment_finds_what_the_check_of_the_study_finds(conjugat
 
 def test_increments_that_are_fine_say_nothing(conjugate):
     for name in ("increment-02", "increment-03"):
-        assert records.read_json(conjugate.folder.record(name))["stop"] == ""
+        assert formats.read_json(conjugate.folder.record(name))["stop"] == ""
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +177,13 @@ def broken(tmp_path_factory):
     small.fit("subset-01", "subset-02", "subset-03")
     before = None
     for name in ("increment-01", "increment-02", "increment-03", "increment-04"):
-        chain.write_increment(small.job(), name, before)
+        fit_program.write_increment(small.job(), name, before)
         before = name
     return small
 
 
 def test_the_chain_stops_where_the_model_breaks_and_the_rest_says_why(broken):
-    found = [records.read_json(broken.folder.record(f"increment-0{n}")) for n in range(1, 5)]
+    found = [formats.read_json(broken.folder.record(f"increment-0{n}")) for n in range(1, 5)]
     assert [one["status"] for one in found] == ["done", "done", "skipped", "skipped"]
     assert "stop" not in found[0]  # the first has nothing before it to look at
     assert found[1]["stop"].startswith("increment-02 (128 rows) was found to break: ")
@@ -197,10 +212,10 @@ def observations(small, fit):
 
 
 def test_a_fit_that_cannot_be_used_makes_the_study_inconclusive(conjugate, examined, tmp_path):
-    fits = records.read_table(conjugate.folder.table("fits"))
+    fits = formats.read_table(conjugate.folder.table("fits"))
     fits.loc[fits["fit"] == "subset-02", ["usable", "reason"]] = [False, "R-hat of mu is 1.2"]
     small = copy(conjugate, tmp_path)
-    records.write_table(small.folder.table("fits"), fits)
+    formats.write_table(small.folder.table("fits"), fits)
     content = small_studies.decide(small)
     assert (content["verdict"], content["reason"]) == (
         "inconclusive",
@@ -228,7 +243,7 @@ def copy(small, path):
 
 
 def test_families_whose_fits_cannot_be_used_are_not_run_and_say_so(conjugate):
-    study = results.read_study(conjugate.folder, "arrival")
+    study = study_fits.read_study_fits(conjugate.folder, "arrival")
     bad = {
         name: fit._replace(health=fit.health._replace(reason="R-hat of mu is 1.2"))
         for name, fit in study.done.items()
@@ -236,10 +251,10 @@ def test_families_whose_fits_cannot_be_used_are_not_run_and_say_so(conjugate):
     study = study._replace(done=bad)
     evidence, settings = conjugate.evidence(), conjugate.study
     parts = [
-        posteriors.check_agreement(evidence, study),
-        axes.check_heterogeneity(evidence, study, settings.data, settings.increments),
-        posteriors.check_drift(evidence, study, 1.0),
-        blocks.check_surprise(evidence, study, settings.data),
+        run_agreement_and_drift.check_agreement(evidence, study),
+        run_heterogeneity.check_heterogeneity(evidence, study, settings.data, settings.increments),
+        run_agreement_and_drift.check_drift(evidence, study, 1.0),
+        run_surprise.check_surprise(evidence, study, settings.data),
     ]
     findings = [finding for part in parts for finding in part.findings]
     for finding in findings:

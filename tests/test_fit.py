@@ -16,20 +16,14 @@ import small_studies
 from arviz_stats.base import array_stats
 from told import told
 
-from scalecheck import (
-    batches,
-    chain,
-    density,
-    fit,
-    posterior,
-    posterior_file,
-    records,
-    sampler,
-    seals,
-)
+from scalecheck import sampler
 from scalecheck.errors import StudyError
-from scalecheck.study import BudgetSettings
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files import checksums, formats, posterior_file
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting import fit_record, sample_batch
+from scalecheck.model import batches, density
+from scalecheck.pipeline import fit as fit_program
+from scalecheck.study.settings import BudgetSettings
 
 FITS = ("subset-01", "level-group-01", "axis-group", "increment-01", "increment-02", "increment-03")
 
@@ -70,13 +64,13 @@ def test_lanes_give_the_posteriors_too_and_what_a_record_needs(conjugate):
     settings = dataclasses.replace(conjugate.study.sampler, engine="lanes")
     lines: list[str] = []
     for batch in read(conjugate, *tasks):
-        fitted = fit.fit_batch(batch, settings, 5, lines.append)
+        fitted = sample_batch.fit_batch(batch, settings, 5, lines.append)
         for number, task in enumerate(batch.tasks):
             mu = fitted.draws.z[number]["mu"].astype(float)
             y = conjugate.values(task.fit, "y")["y"]
             assert mu.shape[0] == settings.chains
             assert abs(mu.mean() - y.sum() / (len(y) + 1)) < 4.5 * mcse(mu)
-            record = posterior.record(fitted, number, settings, {}, {}, (0.0, 0.0))
+            record = fit_record.record(fitted, number, settings, {}, {}, (0.0, 0.0))
             assert np.shape(record["gradients"]["sampling"]) == (settings.chains,)
             assert (np.array(record["gradients"]["sampling"]) >= mu.shape[1]).all()
     assert any("sampling" in line and "leapfrogs per iteration" in line for line in lines)
@@ -84,12 +78,12 @@ def test_lanes_give_the_posteriors_too_and_what_a_record_needs(conjugate):
 
 def test_the_key_of_a_fit_depends_on_the_seed_and_its_name_alone():
     keys = [
-        tuple(map(int, fit.fit_key(seed, name)))
+        tuple(map(int, sample_batch.fit_key(seed, name)))
         for seed in (1, 2)
         for name in ("subset-01", "subset-02")
     ]
     assert len(set(keys)) == 4
-    assert tuple(map(int, fit.fit_key(1, "subset-01"))) == keys[0]
+    assert tuple(map(int, sample_batch.fit_key(1, "subset-01"))) == keys[0]
 
 
 ROW_LATENTS = """
@@ -182,18 +176,18 @@ def test_a_process_over_rows_is_fitted_and_its_row_checks_say_why_they_do_not_ru
 )
 def test_the_metric_of_the_study_is_that_of_the_sampler(conjugate, metric, dense):
     settings = dataclasses.replace(conjugate.study.sampler, metric=metric)
-    found = fit.nuts_settings(settings, {"b": 0, "a": 0, "c": 0})
+    found = sample_batch.nuts_settings(settings, {"b": 0, "a": 0, "c": 0})
     assert found == sampler.Settings(settings.warmup, 0.8, 10, dense)
 
 
 def test_a_metric_of_unknown_sites_is_refused(conjugate):
     settings = dataclasses.replace(conjugate.study.sampler, metric=[["mu", "tua"]])
     with pytest.raises(StudyError, match="sampler.metric names tua, .* did you mean tau?"):
-        fit.nuts_settings(settings, {"mu": 0, "tau": 0})
+        sample_batch.nuts_settings(settings, {"mu": 0, "tau": 0})
 
 
 def test_the_log_has_a_line_per_block_with_what_one_wants_to_know(rich):
-    line = fit.progress_line(rich.fitted.batch, [told(fit=1)])
+    line = sample_batch.progress_line(rich.fitted.batch, [told(fit=1)])
     assert line == (
         "subset-02: warmup 100/600, step size 0.123, 7.0 leapfrogs per iteration, 0 divergences, 62 s left"
     )
@@ -202,7 +196,7 @@ def test_the_log_has_a_line_per_block_with_what_one_wants_to_know(rich):
 def test_the_line_of_a_batch_is_of_its_last_fit_and_names_chains_that_stall(rich):
     stalled = np.array([False, True, False, False])
     ahead = told(iterations=np.full(4, 300), leapfrogs=np.array([1.0, 1, 1, np.nan]))
-    line = fit.progress_line(rich.fitted.batch, [ahead, told(fit=1, stalled=stalled)])
+    line = sample_batch.progress_line(rich.fitted.batch, [ahead, told(fit=1, stalled=stalled)])
     assert line.startswith("2 fits: warmup 100/600, step size 0.123, 4.4 leapfrogs per iteration")
     assert line.endswith("62 s left, chain 1 of subset-02 stalls")
 
@@ -214,13 +208,13 @@ def test_after_a_stop_the_rest_is_skipped_with_the_reason(conjugate, tmp_path):
     folder = tmp_path / "small"
     shutil.copytree(conjugate.folder.path, folder)
     small = conjugate._replace(folder=StudyFolder(folder))
-    first = records.read_json(small.folder.record("increment-01"))
-    seals.write_record(small.folder, {**first, "stop": "it was found to break"})
+    first = formats.read_json(small.folder.record("increment-01"))
+    checksums.write_record(small.folder, {**first, "stop": "it was found to break"})
     log = []
     for before, name in (("increment-01", "increment-02"), ("increment-02", "increment-03")):
         small.folder.posterior(name).unlink()
-        chain.write_increment(small.job(log.append), name, before)
-        record = records.read_json(small.folder.record(name))
+        fit_program.write_increment(small.job(log.append), name, before)
+        record = formats.read_json(small.folder.record(name))
         assert record["status"] == "skipped"
         assert record["reason"] == "it was found to break"
         assert (record["kind"], record["fit"]) == ("increment", name)
@@ -238,8 +232,8 @@ def with_budget(small, path, seconds):
 def test_a_budget_that_is_spent_stops_the_chain_before_the_next_increment(conjugate, tmp_path):
     small, log = with_budget(conjugate, tmp_path, 0.001), []
     for before, name in (("increment-01", "increment-02"), ("increment-02", "increment-03")):
-        chain.write_increment(small.job(log.append), name, before)
-        record = records.read_json(small.folder.record(name))
+        fit_program.write_increment(small.job(log.append), name, before)
+        record = formats.read_json(small.folder.record(name))
         assert record["status"] == "skipped"
         assert record["reason"].startswith("budget.seconds is 0.001: the increments so far took ")
         assert record["settings"]["budget"] == {"seconds": 0.001, "price_per_hour": None}
@@ -250,25 +244,25 @@ def test_a_budget_that_is_spent_stops_the_chain_before_the_next_increment(conjug
 
 
 def test_an_increment_whose_forecast_exceeds_what_is_left_is_not_fitted(conjugate, tmp_path):
-    done = [records.read_json(conjugate.folder.record(f"increment-0{n}")) for n in (1, 2)]
+    done = [formats.read_json(conjugate.folder.record(f"increment-0{n}")) for n in (1, 2)]
     spent = sum(sum(one["seconds"].values()) for one in done)
     small = with_budget(conjugate, tmp_path, 1.001 * spent)
-    chain.write_increment(small.job(), "increment-03", "increment-02")
-    record = records.read_json(small.folder.record("increment-03"))
+    fit_program.write_increment(small.job(), "increment-03", "increment-02")
+    record = formats.read_json(small.folder.record("increment-03"))
     assert record["status"] == "skipped"
     assert "and one of 214 rows is forecast to take " in record["reason"]
 
 
 def test_the_log_forecasts_the_full_fit_from_the_second_increment_on(conjugate, tmp_path):
     small, log = with_budget(conjugate, tmp_path, 1e6), []
-    chain.write_increment(small.job(log.append), "increment-02", "increment-01")
-    assert records.read_json(small.folder.record("increment-02"))["status"] == "done"
+    fit_program.write_increment(small.job(log.append), "increment-02", "increment-01")
+    assert formats.read_json(small.folder.record("increment-02"))["status"] == "done"
     (line,) = [line for line in log if "full fit" in line]
     assert line.startswith("increment-02: full fit of 214 rows: about ")
 
 
 def test_the_manifest_of_a_batch_names_its_fits(conjugate):
-    manifest = records.read_json(conjugate.folder.path / "fits" / "subsets.json")
+    manifest = formats.read_json(conjugate.folder.path / "fits" / "subsets.json")
     names = ["subset-01", "subset-02", "subset-03"] + [f"level-group-0{n}" for n in (1, 2, 3)]
     assert manifest == {"fits": names}
 

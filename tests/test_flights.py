@@ -51,11 +51,19 @@ def test_departures_are_in_order_of_time(table):
 def test_a_flight_without_a_time_of_departure_is_left_out(departures):
     flights = pd.DataFrame(
         {
-            "year": 2013, "month": 1, "day": [2, 1, 1], "hour": [5, 9, 6], "minute": 0,
-            "dep_time": [500, None, 616], "dep_delay": [0, None, 16], "distance": 200,
-            "origin": "JFK", "carrier": "DL", "tailnum": ["A", "B", "C"],
+            "year": 2013,
+            "month": 1,
+            "day": [2, 1, 1],
+            "hour": [5, 9, 6],
+            "minute": 0,
+            "dep_time": [500, None, 616],
+            "dep_delay": [0, None, 16],
+            "distance": 200,
+            "origin": "JFK",
+            "carrier": "DL",
+            "tailnum": ["A", "B", "C"],
         }
-    )  # fmt: skip
+    )
     table = departures.departures(flights)
     assert table["plane"].to_list() == ["C", "A"]
     assert table["late"].to_list() == [1, 0]

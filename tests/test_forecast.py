@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from scalecheck import budget, forecast, outlay, rerun
-from scalecheck.outlay import Effort, Timings
-from scalecheck.study import BudgetSettings
+from scalecheck.results import budget, forecast, increment_costs
+from scalecheck.results.increment_costs import IncrementCosts, Timings
+from scalecheck.study import rerun
+from scalecheck.study.settings import BudgetSettings
 
 ROWS = np.array([500.0, 1000.0, 2000.0, 4000.0])
 FREE = BudgetSettings(None, None)
@@ -19,7 +20,7 @@ def effort(rows=ROWS, warmup=9.0, sampling=6.0, times=1.0, chains=4):
     """Every chain of an increment takes the same leapfrogs; each may be one number an increment."""
     shape = (len(rows), chains)
     column = lambda values: np.broadcast_to(np.reshape(values, (-1, 1)), shape).astype(float)  # noqa: E731
-    return Effort(
+    return IncrementCosts(
         np.asarray(rows, dtype=float),
         column(warmup),
         column(sampling),
@@ -43,10 +44,20 @@ def record(name, rows, **changes):
     gradients = {"warmup": [1800, 1800], "sampling": [600, 600]}
     seconds = {"import": 1.0, "compile": 4.0, "warmup": 3.6e-3 * rows, "sampling": 1.2e-3 * rows}
     return {
-        "fit": name, "status": "done", "reason": "", "usable": True, "rows": rows, "draws": 100,
-        "padded_rows": rows, "warmup": SAMPLER["warmup"], "gradients": gradients, "seconds": seconds,
-        "seconds_per_gradient": 1e-6 * rows / 1.5, "settings": {"sampler": SAMPLER}, "unit_parameters": False,
-    } | changes  # fmt: skip
+        "fit": name,
+        "status": "done",
+        "reason": "",
+        "usable": True,
+        "rows": rows,
+        "draws": 100,
+        "padded_rows": rows,
+        "warmup": SAMPLER["warmup"],
+        "gradients": gradients,
+        "seconds": seconds,
+        "seconds_per_gradient": 1e-6 * rows / 1.5,
+        "settings": {"sampler": SAMPLER},
+        "unit_parameters": False,
+    } | changes
 
 
 CHAIN = [record(f"increment-0{i}", int(n)) for i, n in enumerate(ROWS, 1)]
@@ -169,7 +180,7 @@ def test_a_fit_of_a_new_shape_compiles_whatever_the_cache_saved():
 def test_only_increments_that_can_be_used_are_forecast_with():
     skipped = {"fit": "increment-05", "status": "skipped", "reason": "why", "rows": 8000}
     stuck = record("increment-02", 1000, usable=False)
-    known = outlay.taken([CHAIN[0], stuck, *CHAIN[2:], skipped], 8000)
+    known = increment_costs.taken([CHAIN[0], stuck, *CHAIN[2:], skipped], 8000)
     assert known is not None
     assert known[0].rows.tolist() == [500, 2000, 4000]
     assert known[1].gradients == pytest.approx([4800] * 3)
@@ -190,7 +201,7 @@ WARM = [CHAIN[0], *[warm(one["fit"], one["rows"]) for one in CHAIN[1:]]]
 @pytest.mark.parametrize(("of_units", "slope"), [(False, 0.03), (True, 0.3)])
 def test_the_full_fit_starts_cold_also_where_increments_start_warm(of_units, slope):
     recorded = [one | {"unit_parameters": of_units} for one in WARM]
-    found, timed = outlay.taken(recorded, 8000)
+    found, timed = increment_costs.taken(recorded, 8000)
     assert found.n_warmup == 200
     # The first increment's ratio of 9 to 6 leapfrogs, four doublings of the rows on.
     np.testing.assert_allclose(found.warmup, 9 * 2 ** (4 * slope))
@@ -200,7 +211,7 @@ def test_the_full_fit_starts_cold_also_where_increments_start_warm(of_units, slo
 
 def test_audits_are_cold_fits_from_which_the_cost_of_warmup_is_learnt():
     audit = {"gradients": {"warmup": [7200, 7200], "sampling": [600, 600]}, "draws": 100}
-    found, _ = outlay.taken([*WARM[:3], warm("increment-04", 4000, audit=audit)], 4000)
+    found, _ = increment_costs.taken([*WARM[:3], warm("increment-04", 4000, audit=audit)], 4000)
     # A ratio of 1.5 at 500 rows, and of 6 at 4,000: two doublings in three of the rows.
     weight = (0.15 / 0.05) ** 2
     slope = (3 + weight * 0.03) / (4.5 + weight)
@@ -208,20 +219,20 @@ def test_audits_are_cold_fits_from_which_the_cost_of_warmup_is_learnt():
 
 
 def test_the_next_increment_is_forecast_to_start_as_the_last():
-    found, _ = outlay.taken(WARM, 8000, cold=False)
+    found, _ = increment_costs.taken(WARM, 8000, cold=False)
     assert found.n_warmup == 20
     np.testing.assert_allclose(found.warmup, 6, rtol=0.06)
 
 
 def test_cold_increments_are_forecast_from_their_own_warmup():
-    found, _ = outlay.taken(CHAIN, 8000)
+    found, _ = increment_costs.taken(CHAIN, 8000)
     np.testing.assert_allclose(found.warmup, 9)
 
 
 def test_gradients_of_chains_that_began_anew_cost_seconds_too():
     anew = record("increment-02", 1000)
     anew["gradients"] = {**anew["gradients"], "discarded": [700], "cut": []}
-    _, timed = outlay.taken([CHAIN[0], anew], 8000)
+    _, timed = increment_costs.taken([CHAIN[0], anew], 8000)
     assert timed.gradients.tolist() == [4800, 5500]
 
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from scalecheck import free_memory
 from scalecheck.errors import StudyError
-from scalecheck.free_memory import Free
+from scalecheck.runtime import free_memory
+from scalecheck.runtime.free_memory import Free
 
 MACHINE = {"proc/meminfo": "MemTotal: 9000 kB\nMemFree: 100 kB\nMemAvailable: 5000 kB\n"}
 

@@ -10,9 +10,12 @@ import sys
 import pytest
 import small_studies
 
-from scalecheck import chain, checkpoint, posterior_file, program, records
-from scalecheck.checkpoint import Keeper
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files import formats, posterior_file
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting import checkpoint
+from scalecheck.fitting.checkpoint import Checkpointer
+from scalecheck.pipeline import fit
+from scalecheck.runtime import program
 
 
 @pytest.fixture
@@ -36,12 +39,12 @@ def fill(disk):
     with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
         while file.write(bytes(2**12)):
             pass
-    assert shutil.disk_usage(disk).free < records.FULL
+    assert shutil.disk_usage(disk).free < formats.FULL
 
 
 GROUPS = {"posterior": posterior_file.Group({}, {"draw": list(range(50_000))}, {})}
 WRITERS = {
-    "record.json": lambda path: records.write_json(path, {"draws": list(range(50_000))}),
+    "record.json": lambda path: formats.write_json(path, {"draws": list(range(50_000))}),
     "posterior.nc": lambda path: posterior_file.write_posterior(path, GROUPS),
 }
 
@@ -75,8 +78,8 @@ def test_a_fit_goes_on_when_there_is_room_again_and_ends_with_the_same_draws(
     for name in ("data.nc", "plan.csv", "model.json"):
         folder.path.mkdir(exist_ok=True)
         shutil.copy(conjugate.folder.path / name, folder.path / name)
-    fits = records.read_json(conjugate.folder.manifests()[0])["fits"]
-    lines, keep, calls = [], Keeper.keep, []
+    fits = formats.read_json(conjugate.folder.manifests()[0])["fits"]
+    lines, keep, calls = [], Checkpointer.keep, []
     job = small_studies.Small(conjugate.study, folder).job(lines.append)
 
     def keep_then_fill(self, take):
@@ -85,9 +88,9 @@ def test_a_fit_goes_on_when_there_is_room_again_and_ends_with_the_same_draws(
         if len(calls) == 1:
             fill(disk)
 
-    monkeypatch.setattr(Keeper, "keep", keep_then_fill)
+    monkeypatch.setattr(Checkpointer, "keep", keep_then_fill)
     with pytest.raises(OSError) as caught:
-        chain.write_batch(job, fits, None)
+        fit.write_batch(job, fits, None)
     assert (caught.value.errno, caught.value.filename) == (
         errno.ENOSPC,
         str(folder.posterior("subset-01")),
@@ -96,7 +99,7 @@ def test_a_fit_goes_on_when_there_is_room_again_and_ends_with_the_same_draws(
     assert not folder.posterior("subset-01").exists()
     assert not folder.record("subset-01").exists()
     os.unlink(disk / "filler")
-    chain.write_batch(job, fits, None)
+    fit.write_batch(job, fits, None)
     whole, again = (
         posterior_file.read_posterior(one.posterior("subset-01"))
         for one in (conjugate.folder, folder)

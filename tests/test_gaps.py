@@ -6,12 +6,12 @@ import pytest
 import xarray as xr
 from tables import FORMATS, read, read_file, refusal
 
-from scalecheck import blocks
+from scalecheck.data import disk_columns
 
 
 @pytest.fixture(autouse=True, params=[2, 2**18])
 def rows_at_once(request, monkeypatch):
-    monkeypatch.setattr(blocks, "ROWS", request.param)
+    monkeypatch.setattr(disk_columns, "ROWS", request.param)
 
 
 GAPS = pd.DataFrame(

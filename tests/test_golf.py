@@ -12,8 +12,8 @@ from arviz_stats.base import array_stats
 from scipy.special import log_ndtr
 from scipy.stats import halfnorm
 
-from scalecheck import density, model, sites
-from scalecheck.study import ModelSettings
+from scalecheck.model import binding, density, sites
+from scalecheck.study.settings import ModelSettings
 
 FOLDER = Path(__file__).parents[1] / "config" / "studies" / "golf"
 PUTTS = pd.read_csv(FOLDER / "putts.csv")
@@ -23,7 +23,9 @@ SIGMAS = (0.01, 0.0199, 0.0267, 0.1)
 
 def function():
     settings = ModelSettings(str(FOLDER / "model.py"), "model", {}, None)
-    bound = model.bind(model.load(settings), settings, "holed", {"distance": None, "holed": None})
+    bound = binding.bind(
+        binding.load(settings), settings, "holed", {"distance": None, "holed": None}
+    )
     return sites.function_of_arrays(bound, {})
 
 

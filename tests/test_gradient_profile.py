@@ -12,8 +12,8 @@ import pytest
 import small_studies
 import yaml
 
-from scalecheck import bandwidth, gradient_profile
 from scalecheck.errors import StudyError
+from scalecheck.pipeline import bandwidth, profile
 
 SCRIPT = Path(__file__).parents[1] / "scripts/profile.py"
 N_ROWS = 130
@@ -122,23 +122,23 @@ def test_float64_is_off_again_after_a_profile(profiled):
 
 
 def test_leapfrogs_are_those_of_the_largest_increment_of_these_settings(conjugate):
-    seen = gradient_profile.leapfrogs_seen(conjugate.folder, conjugate.study)
+    seen = profile.leapfrogs_seen(conjugate.folder, conjugate.study)
     record = conjugate.read("increment-03").record
     total = sum(map(sum, record["gradients"].values()))
     statistics = conjugate.read("increment-03").tree["sample_stats"]["n_steps"]
     iterations = 4 * (200 + statistics.sizes["draw"])
     assert seen == ("increment-03", pytest.approx(total / iterations))
-    cost = gradient_profile.Cost("cpu", "float32", 100, 4, 1e-3, 800.0, 900.0, 1e9)
-    table = gradient_profile.table([cost], conjugate.study, seen)
+    cost = profile.MeasuredGradient("cpu", "float32", 100, 4, 1e-3, 800.0, 900.0, 1e9)
+    table = profile.table([cost], conjugate.study, seen)
     assert table["leapfrogs"].iloc[-1] == seen.leapfrogs
-    text = gradient_profile.as_text(table, conjugate.study, seen, 2)
+    text = profile.as_text(table, conjugate.study, seen, 2)
     assert f"; {seen.leapfrogs:.3g} as in increment-03" in text
 
 
 def test_leapfrogs_of_other_settings_are_not_used(conjugate, tmp_path):
     other = small(tmp_path).study
-    assert gradient_profile.leapfrogs_seen(conjugate.folder, other) is None
-    assert gradient_profile.leapfrogs_seen(small(tmp_path).folder, other) is None
+    assert profile.leapfrogs_seen(conjugate.folder, other) is None
+    assert profile.leapfrogs_seen(small(tmp_path).folder, other) is None
 
 
 def test_bandwidth_is_that_of_memory():
@@ -148,13 +148,13 @@ def test_bandwidth_is_that_of_memory():
 
 def test_too_few_rows_are_refused(tmp_path):
     with pytest.raises(StudyError, match=r"^--rows must be at least increments.start 50, got 49$"):
-        gradient_profile.profile(small(tmp_path).study, 49, lambda line: None)
+        profile.profile(small(tmp_path).study, 49, lambda line: None)
 
 
 def test_a_model_without_parameters_is_refused(tmp_path):
     study = small(tmp_path, NO_PARAMETERS).study
     with pytest.raises(StudyError, match=r"model\.py: the model has no latent site, so that"):
-        gradient_profile.profile(study, None, lambda line: None)
+        profile.profile(study, None, lambda line: None)
 
 
 def test_a_table_that_is_not_made_yet_is_asked_for(tmp_path, monkeypatch):
@@ -164,7 +164,7 @@ def test_a_table_that_is_not_made_yet_is_asked_for(tmp_path, monkeypatch):
     with pytest.raises(
         StudyError, match=r"^data.csv: is not there yet: python \S+ data.csv writes it"
     ):
-        gradient_profile.profile(study, None, lambda line: None)
+        profile.profile(study, None, lambda line: None)
 
 
 def test_an_error_is_one_line_and_status_1(tmp_path, monkeypatch, capsys):

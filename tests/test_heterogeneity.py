@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import rankdata
 
 from scalecheck.checks import heterogeneity
-from scalecheck.checks.fluctuation import _statistics, fluctuation, p_value
 from scalecheck.checks.heterogeneity import Scores
 from scalecheck.checks.moments import Moments
+from scalecheck.checks.score_test import _statistics, fluctuation, p_value
 
 NAMES = ["alpha", "beta", "gamma"]
 N_REPLICATIONS = 400
@@ -46,7 +46,7 @@ def check(rng, scores, pooled, levels, **changes):
     labels = [f"s{k}" for k in range(len(scores.information))]
     settings = {"weight": 1.0, "kind": "heterogeneous", "ordered": False, "names": NAMES}
     settings |= {"fits": ("axis-source",), "rng": rng, **changes}
-    return heterogeneity.check("source", labels, scores, pooled, levels, **settings)
+    return heterogeneity.check_heterogeneity("source", labels, scores, pooled, levels, **settings)
 
 
 def rejects(p):

@@ -5,17 +5,17 @@ import pandas as pd
 import pytest
 import synthetic_results
 
-from scalecheck import results
-from scalecheck.history import SPAN, history_table
 from scalecheck.report import captions
-from scalecheck.report.history import history
+from scalecheck.report.history_plot import history
+from scalecheck.results import study_fits
+from scalecheck.results.history import SPAN, history_table
 
 N_ITERATIONS = 500
 
 
 @pytest.fixture(scope="module")
 def study(conjugate):
-    return results.read_study(conjugate.folder, "arrival")
+    return study_fits.read_study_fits(conjugate.folder, "arrival")
 
 
 def whole(fit, name):

@@ -1,6 +1,7 @@
 """Facts about the checkout: programs, lock file, environments, licence."""
 
 import ast
+import collections
 import re
 import stat
 import subprocess
@@ -47,16 +48,19 @@ def test_a_script_is_thin_and_can_be_run(script):
 LIBRARY = CHECKOUT / "workflow/src/scalecheck"
 
 
-def rooms_in_order():
-    """The modules of the library as CONTRIBUTING.md lists them."""
-    text = (CHECKOUT / "CONTRIBUTING.md").read_text()
-    found = re.search(r"a module imports only from those before it:\s+(.*?)\. Index", text, re.S)
-    assert found is not None
-    return found[1].replace(",", " ").split()
+def packages_in_order():
+    """The packages of the library as docs/architecture.md lists them."""
+    text = (CHECKOUT / "docs/architecture.md").read_text().split("## Packages")[1].split("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
+
+
+def package_of(path):
+    """The first part of a file's path in the library: a package, or a module at the top."""
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
 
 
 def imported_by(path):
-    """Modules and packages of the library that a file imports, anywhere in it."""
+    """Packages of the library that a file imports from, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)]
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -64,19 +68,39 @@ def imported_by(path):
         yield from (name.split(".")[1] for name in names if name.startswith("scalecheck."))
 
 
-def test_a_module_imports_only_from_those_listed_before_it():
-    order = rooms_in_order()
-    files = [path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py"]
-    room_of = {path: path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in files}
-    assert set(order) == set(room_of.values())
-    place = {room: number for number, room in enumerate(order)}
+MODULES = sorted(path for path in LIBRARY.rglob("*.py") if path.name != "__init__.py")
+
+
+def test_a_package_imports_only_from_those_listed_above_it():
+    order = packages_in_order()
+    assert set(order) == {package_of(path) for path in MODULES}
+    place = {package: number for number, package in enumerate(order)}
     wrong = [
-        (room, name)
-        for path, room in room_of.items()
+        (str(path.relative_to(LIBRARY)), name)
+        for path in LIBRARY.rglob("*/*.py")
         for name in imported_by(path)
-        if name in place and place[name] > place[room]
+        if name in place and place[name] > place[package_of(path)]
     ]
     assert wrong == []
+
+
+# A program has the name of what it writes, and the rules of what it writes stand below it.
+NAMED_TWICE = {"plan", "verdict"}
+
+
+def test_no_module_name_stands_twice():
+    names = collections.Counter(path.stem for path in MODULES)
+    assert {name for name, count in names.items() if count > 1} == NAMED_TWICE
+
+
+def test_no_public_class_has_two_meanings():
+    classes = collections.Counter(
+        node.name
+        for path in MODULES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in classes.items() if count > 1} == set()
 
 
 # What runs whatever a file says. `load` of NumPy refuses pickles only where it is told to.

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from told import told
 
-from scalecheck import records
-from scalecheck.journal import Journal, line
+from scalecheck.files import formats
+from scalecheck.fitting.progress_log import Journal, line
 
 
 def test_real_fits_leave_lines_up_to_their_last_iteration(conjugate):
-    for row in records.read_plan(conjugate.folder.plan):
+    for row in formats.read_plan(conjugate.folder.plan):
         path = conjugate.folder.progress(row["fit"])
         lines = [json.loads(text) for text in path.read_text().splitlines()]
-        record = records.read_json(conjugate.folder.record(row["fit"]))
+        record = formats.read_json(conjugate.folder.record(row["fit"]))
         assert {one["fit"] for one in lines} == {row["fit"]}
         assert [one["phase"] for one in lines] == sorted(one["phase"] for one in lines)[::-1]
         begins = next(one for one in lines if one["phase"] == "sampling")
@@ -64,7 +64,7 @@ def test_a_line_is_json_with_a_time_in_utc_and_null_for_what_is_not_known():
 
 def test_appended_lines_are_null_where_json_has_no_number(tmp_path):
     path = tmp_path / "lines"
-    records.append_line(path, {"leapfrogs": [0.5, np.nan, np.inf]})
+    formats.append_line(path, {"leapfrogs": [0.5, np.nan, np.inf]})
     assert path.read_text() == '{"leapfrogs":[0.5,null,null]}\n'
 
 
@@ -85,12 +85,12 @@ def test_appended_lines_are_null_where_json_has_no_number(tmp_path):
 def test_the_last_whole_line_is_read(tmp_path, text, expected):
     path = tmp_path / "lines"
     path.write_bytes(text)
-    found = records.read_last_line(path)
+    found = formats.read_last_line(path)
     assert (found["n"] if found else None) == expected
 
 
 def test_a_run_goes_on_after_half_a_line_with_a_line_of_its_own(tmp_path):
     path = tmp_path / "lines"
     path.write_bytes(b'{"n":1}\n{"n":')
-    records.append_line(path, {"n": 3})
+    formats.append_line(path, {"n": 3})
     assert path.read_text().splitlines() == ['{"n":1}', '{"n":', '{"n":3}']

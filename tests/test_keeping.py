@@ -9,10 +9,12 @@ import xarray as xr
 from small_studies import make
 from test_fit import ROW_LATENTS, table
 
-from scalecheck import chain, fit, keeping, posterior, posterior_file, records, reduced
-from scalecheck.coordinates import coordinates_of
-from scalecheck.diagnose import array_stats
-from scalecheck.warm import leave
+from scalecheck.diagnostics import array_stats
+from scalecheck.files import formats, posterior_file
+from scalecheck.fitting import fit_record, kept_sites, sample_batch, site_moments
+from scalecheck.fitting.starts.warm_start import leave
+from scalecheck.model.reparam import coordinates_of
+from scalecheck.pipeline import fit as fit_program
 
 COMPARED = ("beta", "mu", "rate", "share")
 
@@ -29,7 +31,7 @@ COMPARED = ("beta", "mu", "rate", "share")
 )
 def test_what_kept_sites_are_computed_from_is_held(rich, keep, held):
     batch = rich.fitted.batch
-    streams = keeping.streams_of(batch, coordinates_of(batch.function, {}), keep)
+    streams = kept_sites.streams_of(batch, coordinates_of(batch.function, {}), keep)
     assert (streams and tuple(streams.held)) == held
 
 
@@ -37,7 +39,9 @@ def test_what_kept_sites_are_computed_from_is_held(rich, keep, held):
 def fitted(rich):
     """The batch of `rich` once more, with the same draws, of which fewer are kept."""
     settings = dataclasses.replace(rich.small.study.sampler, keep=("effect",))
-    return fit.fit_batch(rich.fitted.batch, settings, rich.small.study.seed, lambda line: None)
+    return sample_batch.fit_batch(
+        rich.fitted.batch, settings, rich.small.study.seed, lambda line: None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +50,8 @@ def pairs(rich, fitted):
     every = ("effect", "base", "scale")
     return [
         (
-            posterior.datasets(rich.fitted, number, every)["posterior"],
-            posterior_file.as_tree(posterior.datasets(fitted, number, ("effect",))),
+            fit_record.datasets(rich.fitted, number, every)["posterior"],
+            posterior_file.as_tree(fit_record.datasets(fitted, number, ("effect",))),
         )
         for number in range(len(fitted.batch.tasks))
     ]
@@ -89,7 +93,7 @@ def test_of_other_sites_the_file_has_moments_on_the_scale_of_the_model(pairs):
 
 def test_the_record_says_how_well_chains_agree_in_them(rich, fitted, pairs):
     for number, (_, tree) in enumerate(pairs):
-        record = posterior.record(fitted, number, rich.small.study.sampler, {}, {}, (0.0, 0.0))
+        record = fit_record.record(fitted, number, rich.small.study.sampler, {}, {}, (0.0, 0.0))
         rhat = tree["posterior_moments"].to_dataset().sel(statistic="rhat")
         assert record["moments"]["rhat"] == pytest.approx(
             {name: float(rhat[name].max()) for name in ("base", "scale")}
@@ -97,9 +101,10 @@ def test_the_record_says_how_well_chains_agree_in_them(rich, fitted, pairs):
         every = np.concatenate([np.ravel(rhat[name]) for name in ("base", "scale")])
         assert record["moments"]["scalars"] == len(every)
         assert record["moments"]["above"] == (every > 1.01).sum()
-    assert posterior.record(rich.fitted, 0, rich.small.study.sampler, {}, {}, (0.0, 0.0))[
-        "moments"
-    ] is None  # fmt: skip
+    assert (
+        fit_record.record(rich.fitted, 0, rich.small.study.sampler, {}, {}, (0.0, 0.0))["moments"]
+        is None
+    )
 
 
 def test_a_chain_that_has_not_met_the_others_is_seen_in_a_site_that_is_not_kept(fitted):
@@ -109,7 +114,7 @@ def test_a_chain_that_has_not_met_the_others_is_seen_in_a_site_that_is_not_kept(
     apart = found._replace(mean={**found.mean, "base": mean})
     draws = fitted.draws._replace(reduced=[apart, *fitted.draws.reduced[1:]])
     warmup = draws.windows[-1].stop
-    seen = reduced.convergence(fitted._replace(draws=draws), 0, warmup)
+    seen = site_moments.convergence(fitted._replace(draws=draws), 0, warmup)
     assert seen["rhat"]["base"] > 2
     assert seen["rhat"]["scale"] < 1.5
 
@@ -146,7 +151,7 @@ def test_latent_sites_of_rows_are_reduced_by_default(tmp_path, engine):
     # Given mu, z has the mean (y - mu) / 2.
     expected = (rows["y"] - result.z.mean()) / 2
     assert np.corrcoef(z.sel(statistic="mean"), expected)[0, 1] > 0.99
-    assert records.read_json(small.folder.record("increment-01"))["moments"]["scalars"] == 50
+    assert formats.read_json(small.folder.record("increment-01"))["moments"]["scalars"] == 50
 
 
 @pytest.mark.parametrize("engine", [pytest.param("numpyro", marks=pytest.mark.long), "lanes"])
@@ -155,8 +160,8 @@ def test_a_fit_that_is_ended_without_draws_has_no_moments(tmp_path, engine, most
     """Capped before its first warmup window, and after it."""
     small = of_rows(tmp_path, engine=engine, max_gradients=most)
     lines = []
-    chain.write_increment(small.job(lines.append), "increment-01", None)
-    record = records.read_json(small.folder.record("increment-01"))
+    fit_program.write_increment(small.job(lines.append), "increment-01", None)
+    record = formats.read_json(small.folder.record("increment-01"))
     assert record["status"] == "stopped"
     assert record["moments"] is None
     assert not small.folder.posterior("increment-01").exists()

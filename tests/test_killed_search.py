@@ -12,12 +12,12 @@ import pytest
 import small_studies
 
 from scalecheck.errors import NotEnoughMemory
-from scalecheck.remedies import neutra, of_study, problem, search, targets
+from scalecheck.files.layout import StudyFolder
+from scalecheck.remedies import models_without_data, neutra, problem, search, study_search
 from scalecheck.remedies.candidate import Candidate
-from scalecheck.remedies.choice import Choice
-from scalecheck.remedies.kept import Kept
+from scalecheck.remedies.choose_fit import Choice
 from scalecheck.remedies.ranking import Trial
-from scalecheck.study_folder import StudyFolder
+from scalecheck.remedies.search_checkpoint import Kept
 
 
 def correlated():
@@ -27,7 +27,12 @@ def correlated():
 
 @pytest.fixture
 def one():
-    return problem.of_batch(targets.batch_of(correlated, "t.py: m"), targets.settings(5), 0, 1500)
+    return problem.of_batch(
+        models_without_data.batch_of(correlated, "t.py: m"),
+        models_without_data.settings(5),
+        0,
+        1500,
+    )
 
 
 class Killed(Exception):
@@ -37,7 +42,7 @@ class Killed(Exception):
 def drawn(one, candidate, log):
     """Draws that depend on the name of the candidate alone, as those of a seed do."""
     z = np.random.default_rng([*candidate.name.encode()]).normal(size=(4, 500, 2))
-    return problem.Seen(Trial(z, np.full(4, 1500)), 0.0, 1, 0.2)
+    return problem.TrialResult(Trial(z, np.full(4, 1500)), 0.0, 1, 0.2)
 
 
 def counting(monkeypatch, most, run=problem.run):
@@ -116,7 +121,7 @@ def test_a_flow_that_cannot_be_trained_fails_but_for_memory(one, monkeypatch, wo
 
 
 def test_what_the_sampler_refuses_for_memory_says_nothing_of_the_candidate(one, monkeypatch):
-    monkeypatch.setattr("scalecheck.free_memory.of_host", lambda: 1.0)
+    monkeypatch.setattr("scalecheck.runtime.free_memory.of_host", lambda: 1.0)
     with pytest.raises(NotEnoughMemory, match=r"needs .* \(of 1e-06 MB available\)"):
         problem.run(one, Candidate("as it is", {}), lambda line: None)
 
@@ -124,7 +129,7 @@ def test_what_the_sampler_refuses_for_memory_says_nothing_of_the_candidate(one, 
 def test_a_candidate_is_kept_whole(one, tmp_path):
     kept = Kept(tmp_path / "searching", "this search")
     trial = Trial(np.ones((4, 3, 2), "float32"), np.array([1.5, 2, 3, 4]))
-    seen = problem.Seen(trial, 0.25, 7, 0.5)
+    seen = problem.TrialResult(trial, 0.25, 7, 0.5)
     kept.write("target_accept: 0.9", seen)
     kept.write("neutra", problem.failed(one, "no start"))
     found = kept.read("target_accept: 0.9")
@@ -161,8 +166,10 @@ def small(conjugate, tmp_path):
 def search_increment(small, seed=1, gradients=300):
     study = dataclasses.replace(small.study, seed=seed)
     chosen = Choice("increment-01", "asked for")
-    found = of_study.search_fit(small.folder, study, chosen, gradients, "cpu", lambda line: None)
-    of_study.write(small.folder, chosen, found, gradients)
+    found = study_search.search_fit(
+        small.folder, study, chosen, gradients, "cpu", lambda line: None
+    )
+    study_search.write(small.folder, chosen, found, gradients)
     return found
 
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from tables import read, read_file, refusal
 
-from scalecheck import blocks
+from scalecheck.data import disk_columns
 
 
 @pytest.fixture(autouse=True, params=[2, 2**18])
 def rows_at_once(request, monkeypatch):
-    monkeypatch.setattr(blocks, "ROWS", request.param)
+    monkeypatch.setattr(disk_columns, "ROWS", request.param)
 
 
 def labels(path, written, **keys):

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scalecheck.diagnose import array_stats
-from scalecheck.sampler import (
-    Saved,
-    Settings,
-    lane_run,
-    sample,
-    sample_lanes,
-)
+from scalecheck.diagnostics import array_stats
+from scalecheck.sampler import Saved, Settings, lane_engine, sample_lanes, sample_numpyro
 
 D = 4
 COVARIANCE = np.array(
@@ -117,7 +111,7 @@ def trajectories():
         run(
             sampler, n_fits=1, covariance=wide, n_chains=64, draws=150, settings=settings, seed=seed
         )
-        for sampler, seed in ((sample, 3), (sample_lanes, 4))
+        for sampler, seed in ((sample_numpyro, 3), (sample_lanes, 4))
     ]
 
 
@@ -143,7 +137,8 @@ def test_iterations_look_like_those_of_numpyro(trajectories, what):
 @pytest.mark.long
 def test_adapted_step_sizes_and_acceptance_are_those_of_numpyro():
     found = [
-        run(sampler, n_fits=1, n_chains=48, draws=100, seed=5) for sampler in (sample, sample_lanes)
+        run(sampler, n_fits=1, n_chains=48, draws=100, seed=5)
+        for sampler in (sample_numpyro, sample_lanes)
     ]
     sizes = [np.log(one.iterations[0].step_size[:, -1]) for one in found]
     assert stats.ttest_ind(*sizes).pvalue > 1e-3
@@ -211,7 +206,7 @@ def resumable(**options):
 @pytest.mark.parametrize("slots", [None, pytest.param(2, marks=pytest.mark.long)])
 def test_a_run_that_is_left_and_resumed_ends_with_the_same_bits(slots, monkeypatch):
     # Two fits end early: one goes on for longer in a batch that has shrunk, or one waits for a place.
-    monkeypatch.setattr(lane_run, "COMPILE_NUMBERS", 0)
+    monkeypatch.setattr(lane_engine, "COMPILE_NUMBERS", 0)
     options = {
         "slots": slots,
         "n_fits": 3,
@@ -274,10 +269,12 @@ def test_fits_that_wait_for_a_place_get_the_same_draws(plain):
 @pytest.mark.long
 @pytest.mark.parametrize(("numbers", "widths"), [(0, {3, 1}), (1e12, {3})])
 def test_a_batch_shrinks_where_that_is_worth_a_compilation(monkeypatch, numbers, widths):
-    monkeypatch.setattr(lane_run, "COMPILE_NUMBERS", numbers)
-    seen, place = set(), lane_run.Run._program
+    monkeypatch.setattr(lane_engine, "COMPILE_NUMBERS", numbers)
+    seen, place = set(), lane_engine.LaneEngine._program
     monkeypatch.setattr(
-        lane_run.Run, "_program", lambda self: seen.add(len(self.batch.fits)) or place(self)
+        lane_engine.LaneEngine,
+        "_program",
+        lambda self: seen.add(len(self.batch.fits)) or place(self),
     )
     options = {"draws": 50, "most_draws": 200, "enough": lambda fit, z: fit > 0}
     run(n_fits=3, settings=Settings(60, 0.8, 6, ()), **options)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tables import table_of
 
+from scalecheck.data.levels import cut_axis
 from scalecheck.errors import StudyError
-from scalecheck.levels import cut_axis
 
 RNG = np.random.default_rng(7)
 

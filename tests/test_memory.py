@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scalecheck import fit, memory, starts
 from scalecheck.errors import StudyError
-from scalecheck.free_memory import GB, VARIABLE, Free
+from scalecheck.fitting import memory, sample_batch
+from scalecheck.fitting.starts import find_starts
+from scalecheck.runtime.free_memory import GB, VARIABLE, Free
 from scalecheck.sampler import Settings, Streams
 
 D = 1000
@@ -34,7 +35,7 @@ def forecast(
     n_rows=D,
     depth=8,
 ):
-    return memory.forecast(
+    return memory.batch_memory(
         potential,
         {"x": np.zeros((n_fits, n_rows, 3), "float32")},
         {
@@ -85,7 +86,7 @@ def test_fits_one_after_the_other_share_all_but_what_a_block_notes():
 
 
 def test_two_hundred_studies_of_a_small_model_are_not_refused_for_a_gigabyte():
-    found = memory.forecast(
+    found = memory.batch_memory(
         lambda x: lambda z: jnp.sum((x - z["a"]) ** 2),
         {"x": np.zeros((199, 500, 40), "float32")},
         {"a": np.zeros((199, 4, 40), "float32")},
@@ -110,7 +111,7 @@ def test_a_loop_within_a_model_counts_once():
     def repeated(x):
         return lambda z: jax.lax.fori_loop(0, 50, lambda i, t: t + jnp.sum(z["a"] ** 2), 0.0)
 
-    found = memory.forecast(
+    found = memory.batch_memory(
         repeated,
         {"x": np.zeros((1, D), "float32")},
         {"a": jnp.zeros((1, 1, D))},
@@ -129,7 +130,7 @@ def forecast_of(data=0, chains=0, gradients=0, draws=0):
     half, chains, gradients, draws = (
         int(size * GB) for size in (data / 2, chains, gradients, draws)
     )
-    return memory.Forecast(
+    return memory.BatchMemory(
         memory.Sizes(data=half, draws=draws),
         memory.Sizes(data=half, chains=chains, gradients=gradients),
     )
@@ -148,12 +149,12 @@ def test_what_does_not_fit_is_refused_in_one_line_that_says_what_to_change(sizes
     found = forecast_of(*sizes)
     total = float(found.together.total)
     with pytest.raises(StudyError, match=r"^increment-03: needs about ") as refused:
-        memory.check(found, Free(total - 1.0), "increment-03")
+        memory.check_memory(found, Free(total - 1.0), "increment-03")
     line = str(refused.value)
     assert said in line
     assert f"data {sizes[0]}.0, chains {sizes[1]}.0" in line
     assert "\n" not in line
-    memory.check(found, Free(total), "increment-03")
+    memory.check_memory(found, Free(total), "increment-03")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,9 @@ def test_what_does_not_fit_is_refused_in_one_line_that_says_what_to_change(sizes
     ],
 )
 def test_what_fits_is_said_in_one_line(sizes, free, line):
-    assert memory.check(forecast_of(**sizes), free, "increment-03") == f"increment-03: {line}"
+    assert (
+        memory.check_memory(forecast_of(**sizes), free, "increment-03") == f"increment-03: {line}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_what_fits_is_said_in_one_line(sizes, free, line):
 def test_host_and_gpu_are_held_each_against_its_own(free, said):
     found = forecast_of(data=2, chains=30, gradients=3, draws=4)
     with pytest.raises(StudyError, match=f"^increment-03: {said}"):
-        memory.check(found, free, "increment-03")
+        memory.check_memory(found, free, "increment-03")
 
 
 def test_the_host_holds_a_copy_of_what_a_block_notes_on_a_gpu():
@@ -210,19 +213,19 @@ def test_a_fit_is_refused_before_starts_are_found_and_anything_is_compiled(
     rich, monkeypatch, engine
 ):
     monkeypatch.setenv(VARIABLE, "0.0001")
-    monkeypatch.setattr(fit, "find_starts", lambda *arguments: pytest.fail("not yet"))
+    monkeypatch.setattr(sample_batch, "find_starts", lambda *arguments: pytest.fail("not yet"))
     lines = []
     settings = dataclasses.replace(rich.small.study.sampler, engine=engine)
     with pytest.raises(StudyError, match=r"^5 fits: needs .* MB.* \(of 0.1 MB available\): "):
-        fit.fit_batch(rich.fitted.batch, settings, 1, lines.append)
+        sample_batch.fit_batch(rich.fitted.batch, settings, 1, lines.append)
     assert lines == []
 
 
 def test_starts_have_the_shapes_that_were_forecast(rich):
     batch, settings = rich.fitted.batch, rich.small.study.sampler
     keys = jax.random.split(jax.random.PRNGKey(1), len(batch.tasks))
-    found = starts.find_starts(batch, settings, keys)
-    expected = starts.shapes_of_starts(batch, settings.chains)
+    found = find_starts.find_starts(batch, settings, keys)
+    expected = find_starts.shapes_of_starts(batch, settings.chains)
     told = {name: (values.shape, values.dtype) for name, values in found.items()}
     assert told == {name: (values.shape, values.dtype) for name, values in expected.items()}
 

@@ -5,10 +5,10 @@ import textwrap
 import numpy as np
 import pytest
 
-from scalecheck import model
-from scalecheck.columns import local_codes, make_rows, pad
 from scalecheck.errors import StudyError
-from scalecheck.study import ModelSettings
+from scalecheck.model import binding
+from scalecheck.model.rows import local_codes, make_rows, pad
+from scalecheck.study.settings import ModelSettings
 
 LABELS = {"y": None, "x1": None, "x2": None, "group": ["a", "b", "c"], "when": None}
 
@@ -21,7 +21,7 @@ def settings_of(tmp_path, source, arguments=None, function="model"):
 
 def bind(tmp_path, signature, arguments=None, outcome="y"):
     settings = settings_of(tmp_path, f"def model({signature}):\n    pass\n", arguments)
-    return model.bind(model.load(settings), settings, outcome, LABELS)
+    return binding.bind(binding.load(settings), settings, outcome, LABELS)
 
 
 def test_arguments_are_bound_by_name_and_by_the_settings(tmp_path):
@@ -31,10 +31,10 @@ def test_arguments_are_bound_by_name_and_by_the_settings(tmp_path):
         {"x": ["x1", "x2"]},
     )
     assert dict(bound.arguments) == {
-        "x": model.Argument(("x1", "x2"), matrix=True),
-        "group": model.Argument(("group",), matrix=False),
-        "when": model.Argument(("when",), matrix=False),
-        "y": model.Argument(("y",), matrix=False),
+        "x": binding.Argument(("x1", "x2"), matrix=True),
+        "group": binding.Argument(("group",), matrix=False),
+        "when": binding.Argument(("when",), matrix=False),
+        "y": binding.Argument(("y",), matrix=False),
     }
     assert dict(bound.counts) == {"n_group": "group"}
     assert bound.n_rows
@@ -75,13 +75,13 @@ def test_what_cannot_be_bound_is_named(tmp_path, signature, arguments, outcome, 
 )
 def test_a_file_that_is_no_model_is_refused_with_its_line(tmp_path, source, words):
     with pytest.raises(StudyError, match=words):
-        model.load(settings_of(tmp_path, source))
+        binding.load(settings_of(tmp_path, source))
 
 
 def test_a_model_may_import_what_lies_beside_it(tmp_path):
     (tmp_path / "beside_the_model.py").write_text("WIDTH = 2.0\n", encoding="utf-8")
     source = "from beside_the_model import WIDTH\ndef model(y=None):\n    return WIDTH\n"
-    assert model.load(settings_of(tmp_path, source))() == 2.0
+    assert binding.load(settings_of(tmp_path, source))() == 2.0
 
 
 VALUES = {

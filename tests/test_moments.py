@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from scalecheck.diagnose import INTERVAL
-from scalecheck.sampler import moments
+from scalecheck.diagnostics import INTERVAL
+from scalecheck.sampler import streaming_moments
 
 M = 1000
 
@@ -36,8 +36,8 @@ def draws(stream, n):
 @jax.jit
 def fold(x):
     return jax.lax.scan(
-        lambda seen, row: (moments.add(seen, row), None),
-        moments.no_moments(x.shape[1], x.dtype),
+        lambda seen, row: (streaming_moments.add(seen, row), None),
+        streaming_moments.no_moments(x.shape[1], x.dtype),
         x,
     )[0]
 
@@ -48,10 +48,10 @@ def of_chains(chains):
 
 
 def test_the_interval_is_the_one_that_the_project_shows():
-    low, middle, high = moments.QUANTILES
+    low, middle, high = streaming_moments.QUANTILES
     assert (low, middle, high) == pytest.approx([(1 - INTERVAL) / 2, 0.5, (1 + INTERVAL) / 2])
-    assert set(moments.QUANTILES) <= set(moments.MARKERS)
-    assert list(moments.MARKERS) == sorted(moments.MARKERS)
+    assert set(streaming_moments.QUANTILES) <= set(streaming_moments.MARKERS)
+    assert list(streaming_moments.MARKERS) == sorted(streaming_moments.MARKERS)
 
 
 @pytest.mark.parametrize("stream", [name for name in STREAMS if name not in HEAVY])
@@ -84,8 +84,8 @@ def test_mean_and_variance_are_those_of_all_draws(stream):
 )
 def test_quantiles_have_the_error_that_is_stated(stream, n, error):
     x = draws(stream, n)
-    found = np.asarray(moments.quantiles(of_chains(x[None])))
-    share = (x <= found[:, None]).mean(axis=1) - np.array(moments.QUANTILES)[:, None]
+    found = np.asarray(streaming_moments.quantiles(of_chains(x[None])))
+    share = (x <= found[:, None]).mean(axis=1) - np.array(streaming_moments.QUANTILES)[:, None]
     assert (np.sqrt((share**2).mean(axis=1)) < error).all()
     assert (np.abs(share.mean(axis=1)) < error / 2).all()
 
@@ -93,16 +93,16 @@ def test_quantiles_have_the_error_that_is_stated(stream, n, error):
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
 def test_quantiles_of_few_draws_lie_among_them(n):
     x = draws("normal", n)
-    found = np.asarray(moments.quantiles(of_chains(x[None])))
+    found = np.asarray(streaming_moments.quantiles(of_chains(x[None])))
     assert (found >= x.min(axis=0)).all()
     assert (found <= x.max(axis=0)).all()
-    expected = np.quantile(x.astype("float64"), moments.QUANTILES, axis=0)
+    expected = np.quantile(x.astype("float64"), streaming_moments.QUANTILES, axis=0)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_quantiles_of_chains_that_disagree_span_them():
     one, two = draws("normal", 500), draws("lognormal", 500) + 50
-    low, middle, high = np.asarray(moments.quantiles(of_chains(np.stack([one, two]))))
+    low, middle, high = np.asarray(streaming_moments.quantiles(of_chains(np.stack([one, two]))))
     assert (low < 0).all()
     assert (high > 50).all()
     # Linear between markers, which stand further apart at .11 and .89 of one chain than at its quantiles.
@@ -114,17 +114,19 @@ def test_quantiles_of_chains_that_disagree_span_them():
 def test_a_marker_of_the_right_rank_is_the_quantile_however_far_away_the_largest_draw_is():
     n = 2001
     heights = jnp.array([*range(8), 1e15])[None, :, None]
-    ranks = jnp.round(1 + (n - 1) * jnp.array(moments.MARKERS)).astype("int32")[None, :, None]
+    ranks = jnp.round(1 + (n - 1) * jnp.array(streaming_moments.MARKERS)).astype("int32")[
+        None, :, None
+    ]
     unused = jnp.zeros((1, 1))
-    spread = moments.Spread(jnp.full(1, n), unused, unused)
-    found = moments.quantiles(moments.Moments(spread, heights, ranks))
+    spread = streaming_moments.Welford(jnp.full(1, n), unused, unused)
+    found = streaming_moments.quantiles(streaming_moments.StreamingMoments(spread, heights, ranks))
     np.testing.assert_allclose(found[:, 0], [2, 4, 6], rtol=1e-4)
 
 
 def test_a_number_that_never_moves_has_itself_for_every_quantile():
     x = np.full((60, M), 0.3, "float32")
     seen = of_chains(x[None])
-    np.testing.assert_allclose(moments.quantiles(seen), 0.3, rtol=1e-6)
+    np.testing.assert_allclose(streaming_moments.quantiles(seen), 0.3, rtol=1e-6)
     np.testing.assert_allclose(seen.spread.squares, 0, atol=1e-12)
 
 

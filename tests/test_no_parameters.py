@@ -6,7 +6,8 @@ import pytest
 import small_studies
 import xarray as xr
 
-from scalecheck import chain, records
+from scalecheck.files import formats
+from scalecheck.pipeline import fit
 
 # Takes a covariate, so that its fits could be padded, and has a site that is kept.
 KNOWN = """
@@ -28,12 +29,12 @@ def finished(path, mean=0.0):
         data={"axes": ["group"]},
         increments={"start": 100, "end": "all", "order": "random", "stop": "never"},
     )
-    names = [row["fit"] for row in records.read_plan(small.folder.plan)]
-    chain.write_batch(small.job(), [name for name in names if name[0] in "sl"], None)
-    chain.write_batch(small.job(), ["axis-group"], None)
+    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
+    fit.write_batch(small.job(), [name for name in names if name[0] in "sl"], None)
+    fit.write_batch(small.job(), ["axis-group"], None)
     increments = [name for name in names if name.startswith("increment")]
     for before, name in zip([None, *increments], increments, strict=False):
-        chain.write_increment(small.job(), name, before)
+        fit.write_increment(small.job(), name, before)
     return small
 
 
@@ -90,11 +91,11 @@ def test_only_surprise_is_asked(judged):
 
 
 def test_the_tables_of_fits_and_estimates_are_complete(small, judged):
-    fits = records.read_table(small.folder.table("fits"))
+    fits = formats.read_table(small.folder.table("fits"))
     assert fits["usable"].all()
     assert (fits["leapfrogs_per_iteration"] == 0).all()
     assert fits["rhat_max"].isna().all()
-    estimates = records.read_table(small.folder.table("estimates"))
+    estimates = formats.read_table(small.folder.table("estimates"))
     assert len(estimates) == 0
     assert "parameter" in estimates.columns
 

@@ -3,7 +3,7 @@
 import pytest
 
 from scalecheck.errors import StudyError
-from scalecheck.parts import digest, fits_of, parts
+from scalecheck.study.jobs import digest, fits_of, parts
 
 PLAN = [
     *({"fit": f"subset-{n:02d}", "kind": "subset"} for n in range(1, 6)),

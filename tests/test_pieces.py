@@ -10,14 +10,15 @@ import pytest
 import xarray as xr
 from tables import settings, table_of, write
 
-from scalecheck import blocks, prepare, store
-from scalecheck.data import read_table
+from scalecheck.data import disk_columns, store
+from scalecheck.data.disk_columns import Growing, Spooled, spooling
+from scalecheck.data.read_table import read_data
+from scalecheck.data.readers import open_table
 from scalecheck.errors import StudyError
-from scalecheck.frame import open_table
-from scalecheck.plan import Slice
-from scalecheck.spool import Growing, Spooled, spooling
-from scalecheck.study import ModelSettings
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline import prepare
+from scalecheck.study.plan import Slice
+from scalecheck.study.settings import ModelSettings
 
 N_ROWS, BLOCK = 600, 64
 MODEL = "def model(x, y=None, rain=None, n_site=1): ..."
@@ -84,15 +85,15 @@ def prepared(table, folder, **keys):
 @pytest.mark.parametrize("keys", STUDIES.values(), ids=STUDIES)
 def test_a_store_is_the_same_whatever_is_held_at_once(table, monkeypatch, keys):
     found = {}
-    for rows in (29, BLOCK, blocks.ROWS):
-        monkeypatch.setattr(blocks, "ROWS", rows)
+    for rows in (29, BLOCK, disk_columns.ROWS):
+        monkeypatch.setattr(disk_columns, "ROWS", rows)
         found[rows] = prepared(table, Path("small"), **keys)
     assert len({*found.values()}) == 1
 
 
 def test_row_groups_of_a_parquet_file_are_not_seen_in_the_store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(blocks, "ROWS", BLOCK)
+    monkeypatch.setattr(disk_columns, "ROWS", BLOCK)
     Path("model.py").write_text(MODEL)
     found = set()
     for rows in (37, N_ROWS):
@@ -106,7 +107,7 @@ def test_row_groups_of_a_parquet_file_are_not_seen_in_the_store(tmp_path, monkey
 
 @pytest.mark.parametrize("keys", STUDIES.values(), ids=STUDIES)
 def test_no_more_rows_are_read_or_written_than_a_block(table, monkeypatch, keys):
-    monkeypatch.setattr(blocks, "ROWS", BLOCK)
+    monkeypatch.setattr(disk_columns, "ROWS", BLOCK)
     held, chosen = [], []
     append, get = Growing.append, Spooled.__getitem__
 
@@ -130,7 +131,7 @@ def test_no_more_rows_are_read_or_written_than_a_block(table, monkeypatch, keys)
         held.append(len(found))
         return found
 
-    monkeypatch.setattr("scalecheck.data.open_table", opened)
+    monkeypatch.setattr("scalecheck.data.read_table.open_table", opened)
     monkeypatch.setattr(Growing, "append", appended)
     monkeypatch.setattr(Spooled, "__getitem__", got)
     prepared(table, Path("small"), **keys)
@@ -202,13 +203,13 @@ def small_cache():
 @on_linux
 @pytest.mark.usefixtures("small_cache")
 def test_a_chunk_of_netcdf_is_read_once_however_many_pieces_it_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "ROWS", 2**12)
+    monkeypatch.setattr(disk_columns, "ROWS", 2**12)
     path, n_rows = tmp_path / "table.nc", 2**18
     chunks = {"zlib": True, "chunksizes": (n_rows,)}
     values = np.random.default_rng(1).normal(size=n_rows)
     xr.Dataset({"y": ("row", values)}).to_netcdf(path, encoding={"y": chunks})
     with spooling(tmp_path / ".spool") as spooled:
-        found = bytes_read(lambda: read_table(settings(path), {"y": "asked"}, (), spooled))
+        found = bytes_read(lambda: read_data(settings(path), {"y": "asked"}, (), spooled))
     assert found < 2 * path.stat().st_size + 2**22
 
 
@@ -223,9 +224,9 @@ def test_a_plan_reads_no_rows(stores):
 def test_a_file_of_more_rows_than_can_be_numbered_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     pd.DataFrame({"y": [1, 2, 3]}).to_csv(path)
-    monkeypatch.setattr("scalecheck.data.MOST_ROWS", 2)
+    monkeypatch.setattr("scalecheck.data.read_table.MOST_ROWS", 2)
     with spooling(tmp_path / ".spool") as spooled, pytest.raises(StudyError) as caught:
-        read_table(settings(path), {"y": "the model takes"}, (), spooled)
+        read_data(settings(path), {"y": "the model takes"}, (), spooled)
     assert str(caught.value) == f"{path}: must have at most 2 rows, got 3"
 
 

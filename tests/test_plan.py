@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from scalecheck.errors import StudyError
-from scalecheck.plan import Levels, Order, Slice, increment_sizes, locate, make_plan
-from scalecheck.records import PLAN_COLUMNS
-from scalecheck.study import IncrementSettings, SubsetSettings
+from scalecheck.files.formats import PLAN_COLUMNS
+from scalecheck.study.plan import Levels, Order, Slice, increment_sizes, locate, make_plan
+from scalecheck.study.settings import IncrementSettings, SubsetSettings
 
 RNG = np.random.default_rng(3)
 

@@ -7,8 +7,10 @@ import numpyro  # noqa: F401  (in full before arviz_base, which loads it lazily)
 import pytest
 import xarray as xr
 
-from scalecheck import ENGINE_VERSION, posterior, posterior_file, records
-from scalecheck.columns import local_codes
+from scalecheck import ENGINE_VERSION
+from scalecheck.files import formats, posterior_file
+from scalecheck.fitting import fit_record
+from scalecheck.model.rows import local_codes
 
 GROUPS = {"posterior", "unconstrained_posterior", "sample_stats", "warmup_sample_stats"}
 
@@ -20,7 +22,7 @@ def trees(rich, tmp_path_factory):
     found = {}
     for number, task in enumerate(rich.fitted.batch.tasks):
         path = folder / f"{task.fit}.nc"
-        posterior_file.write_posterior(path, posterior.datasets(rich.fitted, number, None))
+        posterior_file.write_posterior(path, fit_record.datasets(rich.fitted, number, None))
         found[task.fit] = xr.open_datatree(path)
     yield found
     for tree in found.values():
@@ -105,7 +107,7 @@ def test_compared_parameters_are_one_unconstrained_vector(rich, trees):
 def test_row_indexed_sites_are_left_out_unless_asked_for(rich):
     number = 3
     task = rich.fitted.batch.tasks[number]
-    group = posterior.datasets(rich.fitted, number, ("mean",))["posterior"]
+    group = fit_record.datasets(rich.fitted, number, ("mean",))["posterior"]
     assert set(group.variables) == {"mu", "rate", "share", "beta", "mean"}
     dims, mean = group.variables["mean"]
     assert tuple(dims) == ("chain", "draw", "row")
@@ -175,7 +177,7 @@ def test_gradients_are_the_leapfrogs_of_each_chain(conjugate):
 
 
 def test_seconds_of_a_batch_are_shared_by_leapfrogs_and_add_up(conjugate):
-    fits = records.read_json(conjugate.folder.path / "fits" / "subsets.json")["fits"]
+    fits = formats.read_json(conjugate.folder.path / "fits" / "subsets.json")["fits"]
     found = [conjugate.read(name).record for name in fits]
     assert sum(one["seconds"]["import"] for one in found) == pytest.approx(0.3)
     assert sum(one["cpu_seconds"]["import"] for one in found) == pytest.approx(0.2)
@@ -188,7 +190,7 @@ def test_seconds_of_a_batch_are_shared_by_leapfrogs_and_add_up(conjugate):
 def test_seconds_of_the_records_are_those_of_the_sampler(rich):
     settings, elapsed = rich.small.study.sampler, rich.fitted.draws.seconds
     found = [
-        posterior.record(rich.fitted, number, settings, {}, {}, (0.1, 0.1))["seconds"]
+        fit_record.record(rich.fitted, number, settings, {}, {}, (0.1, 0.1))["seconds"]
         for number in range(len(rich.fitted.batch.tasks))
     ]
     for part in ("compile", "warmup", "sampling"):

@@ -8,19 +8,19 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from scalecheck import predictive, replicates
 from scalecheck.checks import surprise
-from scalecheck.checks.design import Design
 from scalecheck.checks.moments import Prior
-from scalecheck.diagnose import Health
-from scalecheck.evidence import Evidence
-from scalecheck.examine import blocks
-from scalecheck.likelihood import Likelihood
-from scalecheck.model import Argument, Model
-from scalecheck.plan import PlannedFit, Slice
-from scalecheck.replicates import Draws
-from scalecheck.results import FitResult
-from scalecheck.study import DataSettings
+from scalecheck.checks.statistic_design import Design
+from scalecheck.diagnostics import Health
+from scalecheck.evaluation import predictive, replicates
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.replicates import ParameterDraws
+from scalecheck.evaluation.study_data import StudyData
+from scalecheck.examine import run_surprise
+from scalecheck.model.binding import Argument, Model
+from scalecheck.results.study_fits import FitResult
+from scalecheck.study.plan import PlannedFit, Slice
+from scalecheck.study.settings import DataSettings
 
 N = 60
 NOTHING = DataSettings("data.csv", "y", None, None, None, (), (), "error")
@@ -80,7 +80,9 @@ def plain(n=N, n_rows=N):
 
 
 def posterior_of_mean(y, rng, n_draws=2000):
-    return Draws(rng.normal(y.sum() / (len(y) + 1), (len(y) + 1) ** -0.5, (n_draws, 1)), {})
+    return ParameterDraws(
+        rng.normal(y.sum() / (len(y) + 1), (len(y) + 1) ** -0.5, (n_draws, 1)), {}
+    )
 
 
 def simulated(likelihood, rows, draws, n, seed=1):
@@ -115,7 +117,7 @@ def measured(likelihood, values, draws, seed=1):
 def test_log_scores_are_at_the_posterior_mean(normal):
     rng = np.random.default_rng(2)
     y = rng.standard_normal(N)
-    draws = Draws(rng.normal(0.3, 0.1, (500, 1)), {})
+    draws = ParameterDraws(rng.normal(0.3, 0.1, (500, 1)), {})
     found, _ = measured(normal, {"x": np.ones(N), "y": y}, draws)
     expected = stats.norm.logpdf(y, draws.z.mean()).mean()
     assert found["log score"][0] == pytest.approx(expected, rel=1e-9)
@@ -127,7 +129,7 @@ def test_gradients_are_measured_by_the_information_of_rows_and_by_what_is_left_o
     rng = np.random.default_rng(3)
     x, b = rng.standard_normal(N), np.array([0.3, -0.8])
     covariance = np.array([[0.05, 0.01], [0.01, 0.04]])
-    draws = Draws(rng.multivariate_normal(b, covariance, 4000), {})
+    draws = ParameterDraws(rng.multivariate_normal(b, covariance, 4000), {})
     design = np.stack([np.ones(N), x], axis=1)
     y = (rng.random(N) < 1 / (1 + np.exp(-design @ b))).astype(float)
     found, prediction = measured(likelihood_of(logistic), {"x": x, "y": y}, draws)
@@ -163,7 +165,7 @@ def evidence_of(likelihood, values, seed=1):
     def read(slices, names):
         return {n: np.concatenate([values[n][s.start : s.stop] for s in slices]) for n in names}
 
-    return Evidence(likelihood, read, Prior(np.zeros(1), np.eye(1)), seed)
+    return StudyData(likelihood, read, Prior(np.zeros(1), np.eye(1)), seed)
 
 
 def step(likelihood, outcome, before, *, hidden=None, seed=1, columns=()):
@@ -171,7 +173,7 @@ def step(likelihood, outcome, before, *, hidden=None, seed=1, columns=()):
     n = len(outcome)
     evidence = evidence_of(likelihood, {"x": np.ones(n), "y": outcome, **dict(columns)}, seed)
     fits = fit_of("increment-01", n - N, before, hidden), fit_of("increment-02", n, before)
-    return blocks.surprise_step(evidence, NOTHING, *fits, 1.0)
+    return run_surprise.surprise_step(evidence, NOTHING, *fits, 1.0)
 
 
 @pytest.mark.long
@@ -234,7 +236,7 @@ def test_new_units_are_drawn_from_their_conditional_prior():
     rng = np.random.default_rng(8)
     clinic, _, y = by_clinic(rng, 15, 4)
     rows = likelihood.rows({"x": np.ones(N), "clinic": clinic, "y": y})
-    found, _ = simulated(likelihood, rows, Draws(np.zeros((1000, 1)), {}), 1000)
+    found, _ = simulated(likelihood, rows, ParameterDraws(np.zeros((1000, 1)), {}), 1000)
     of_units = found.reshape(1000, 15, 4)
     assert of_units.mean(axis=2).var() == pytest.approx(4 + 1 / 4, rel=0.05)
     assert of_units.var(axis=2, ddof=1).mean() == pytest.approx(1, rel=0.05)
@@ -246,7 +248,7 @@ def test_log_scores_average_over_what_is_hidden():
     rng = np.random.default_rng(9)
     clinic, _, y = by_clinic(rng, 15, 4)
     values = {"x": np.ones(N), "clinic": clinic, "y": y}
-    found, _ = measured(likelihood, values, Draws(np.zeros((100, 1)), {}))
+    found, _ = measured(likelihood, values, ParameterDraws(np.zeros((100, 1)), {}))
     exact = stats.norm.logpdf(y, 0, np.sqrt(5)).mean()
     assert found["log score"][0] == pytest.approx(exact, abs=0.4)
     assert "sum of scores" not in found
@@ -278,7 +280,7 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     clinic, _, y = by_clinic(rng, 9, 7)
     values = {"x": np.ones(len(y)), "clinic": clinic, "y": y}
     fit = fit_of("increment-01", 10, np.zeros((100, 1)))
-    prediction = blocks._predict(likelihood, NOTHING, values, fit, True, rng)
+    prediction = run_surprise._predict(likelihood, NOTHING, values, fit, True, rng)
     assert prediction.known.outcome.shape == (64,)
     assert prediction.program is replicates.compiled(likelihood, {"n_clinic": 10}).members
     z = jax.jit(replicates.battery.z_scores)(
@@ -286,25 +288,25 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     )
     mean = [statistic.what for statistic in prediction.statistics].index("mean")
     assert prediction.observed(rng)[0, mean] == pytest.approx(float(z[:63].mean()), rel=1e-9)
-    sizes = [blocks._round_up(n) for n in (1, 7, 8, 9, 65, 80, 81, 1000)]
+    sizes = [run_surprise._round_up(n) for n in (1, 7, 8, 9, 65, 80, 81, 1000)]
     assert sizes == [1, 7, 8, 10, 80, 80, 96, 1024]
 
 
 def test_large_blocks_are_thinned_in_runs_of_neighbours(monkeypatch):
-    monkeypatch.setattr(blocks.surprise, "MOST_PREDICTED", 500)
-    chosen, follows = blocks._thinned(1234, np.random.default_rng(12))
+    monkeypatch.setattr(run_surprise.surprise, "MOST_PREDICTED", 500)
+    chosen, follows = run_surprise._thinned(1234, np.random.default_rng(12))
     assert len(chosen) == 500
     assert (np.diff(chosen) > 0).all()
     np.testing.assert_array_equal(follows[1:], np.diff(chosen) == 1)
     assert 1 <= (~follows).sum() <= 5
-    whole, follows = blocks._thinned(500, np.random.default_rng(12))
+    whole, follows = run_surprise._thinned(500, np.random.default_rng(12))
     np.testing.assert_array_equal(whole, np.arange(500))
 
 
 def test_one_new_row_is_too_few(normal):
     evidence = evidence_of(normal, {})
     fits = [fit_of(f"increment-0{i}", 99 + i, np.zeros((9, 1))) for i in (1, 2)]
-    finding, table = blocks.surprise_step(evidence, NOTHING, *fits, 0.5)
+    finding, table = run_surprise.surprise_step(evidence, NOTHING, *fits, 0.5)
     assert finding.p is None
     assert "at least 2 new rows, got 1" in finding.message
     assert table.empty
@@ -316,10 +318,13 @@ def test_columns_of_the_model_and_axes_become_covariates_and_groups():
     data = DataSettings("data.csv", "y", None, None, "clinic", (), ("year", "sex", "x"), "error")
     rng = np.random.default_rng(13)
     values = {
-        "x": rng.random(N), "y": rng.random(N), "clinic": rng.integers(30, size=N),
-        "year": rng.integers(2000, 2030, size=N), "sex": rng.integers(2, size=N),
-    }  # fmt: skip
-    covariates, groups = blocks._columns(likelihood, data, values)
+        "x": rng.random(N),
+        "y": rng.random(N),
+        "clinic": rng.integers(30, size=N),
+        "year": rng.integers(2000, 2030, size=N),
+        "sex": rng.integers(2, size=N),
+    }
+    covariates, groups = run_surprise._columns(likelihood, data, values)
     assert [(c.name, c.used) for c in covariates] == [("x", True), ("year", False)]
     assert [(c.name, c.used) for c in groups] == [("clinic", True), ("sex", False), ("year", False)]
-    assert len(np.unique(groups[-1].values)) == blocks.BINS
+    assert len(np.unique(groups[-1].values)) == run_surprise.BINS

@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import batches, fit, rowwise, starts, store
+from scalecheck.data import store
 from scalecheck.errors import StudyError
-from scalecheck.records import read_json
+from scalecheck.files.formats import read_json
+from scalecheck.fitting import sample_batch
+from scalecheck.fitting.starts import find_starts
+from scalecheck.model import batches
+from scalecheck.pipeline import check_rows
 
 N_ROWS = 40
 
@@ -191,8 +195,8 @@ def starts_of(small, settings=None):
     batch = batches.read_batches(
         small.folder, small.tasks("subset-01"), "y", small.study.model, "float32"
     )[0]
-    keys = fit.fit_key(1, "subset-01")[None]
-    return batch, starts.find_starts(batch, settings or small.study.sampler, keys)
+    keys = sample_batch.fit_key(1, "subset-01")[None]
+    return batch, find_starts.find_starts(batch, settings or small.study.sampler, keys)
 
 
 def test_starts_are_finite_draws_from_the_prior(tmp_path):
@@ -230,7 +234,7 @@ def test_a_row_without_a_finite_density_or_gradient_is_named(tmp_path, mean, wor
     """Every row of the file passes the preflight at other values, so that only a start shows it."""
     x = np.full(N_ROWS, 1.0)
     x[::3] = -1.0  # so that one lies in the subset
-    monkeypatch.setattr(rowwise, "check_rows", lambda *arguments: None)
+    monkeypatch.setattr(check_rows, "check_rows", lambda *arguments: None)
     small = make(tmp_path, table(x=x), BROKEN.replace("{mean}", mean))
     (task,) = small.tasks("subset-01")
     rows = store.read_rows(small.folder.data, task.slices, ["x", store.FILE_ROW])
@@ -249,7 +253,7 @@ def test_a_row_without_a_finite_density_or_gradient_is_named(tmp_path, mean, wor
     ],
 )
 def test_a_site_without_a_finite_density_is_named(tmp_path, line, words, monkeypatch):
-    monkeypatch.setattr(rowwise, "check_rows", lambda *arguments: None)
+    monkeypatch.setattr(check_rows, "check_rows", lambda *arguments: None)
     source = small_studies.CONJUGATE.replace("    with", f"    {line}\n    with")
     small = make(tmp_path, table(), source)
     with pytest.raises(StudyError, match=f"no start has a finite log density: {words}"):

@@ -33,8 +33,8 @@ def test_the_rules_that_take_a_gpu_are_those_that_the_slurm_profile_gives_a_gres
 
 
 def test_time_is_cut_at_the_longest_that_an_increment_may_ask_for():
-    from scalecheck import allocation
+    from scalecheck.study import resources as resources_module
 
     profile = yaml.safe_load((CHECKOUT / "workflow/profiles/slurm/config.yaml").read_text())
-    assert profile["default-resources"]["runtime"] == f"attempt * {allocation.UNKNOWN}"
-    assert profile["retries"] * allocation.UNKNOWN < allocation.MOST
+    assert profile["default-resources"]["runtime"] == f"attempt * {resources_module.UNKNOWN}"
+    assert profile["retries"] * resources_module.UNKNOWN < resources_module.MOST

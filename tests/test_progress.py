@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from scalecheck.sampler import Settings, sample, sample_lanes
-from scalecheck.sampler.nuts import Iterations
+from scalecheck.sampler import Settings, sample_lanes, sample_numpyro
 from scalecheck.sampler.progress import Tally
+from scalecheck.sampler.types import Iterations
 
 SCALE = np.array([1.0, 0.1], "float32")
 N_FITS, N_CHAINS, DRAWS = 3, 2, 60
@@ -40,7 +40,7 @@ def run(engine, **options):
 def ran(request):
     if request.param == "lanes":
         return run(sample_lanes, steps=100)
-    return run(sample, block=20, fits_at_once=1)
+    return run(sample_numpyro, block=20, fits_at_once=1)
 
 
 def of_fit(told, fit):

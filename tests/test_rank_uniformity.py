@@ -14,8 +14,8 @@ import pytest
 from numpyro import handlers
 from scipy import stats
 
-from scalecheck import density
-from scalecheck.diagnose import array_stats
+from scalecheck.diagnostics import array_stats
+from scalecheck.model import density
 from scalecheck.sampler import Settings, sample_lanes
 
 pytestmark = pytest.mark.long

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalecheck import posterior_file, records
 from scalecheck.errors import StudyError
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files import formats, posterior_file
+from scalecheck.files.layout import StudyFolder
 
 # ---- atomic writes
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "deep" / "file.txt"
-    with records.atomic(path) as temporary:
+    with formats.atomic(path) as temporary:
         temporary.write_text("whole")
         assert not path.exists()
         assert temporary.parent == path.parent  # a rename within one file system
@@ -35,7 +35,7 @@ def test_an_error_inside_leaves_what_was_there(tmp_path, error, before):
     path = tmp_path / "file.txt"
     if before is not None:
         path.write_text(before)
-    with pytest.raises(error), records.atomic(path) as temporary:
+    with pytest.raises(error), formats.atomic(path) as temporary:
         temporary.write_text("half")
         raise error
     assert [file.name for file in tmp_path.iterdir()] == (["file.txt"] if before else [])
@@ -65,7 +65,7 @@ with records.atomic(Path({str(path)!r})) as temporary:
 def test_permissions_of_results_are_as_the_umask_says(tmp_path, mask):
     before = os.umask(mask)
     try:
-        records.write_text(tmp_path / "file.txt", "shared")
+        formats.write_text(tmp_path / "file.txt", "shared")
         assert os.umask(mask) == mask  # and it is still as it was
     finally:
         os.umask(before)
@@ -78,9 +78,9 @@ def test_permissions_of_results_are_as_the_umask_says(tmp_path, mask):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_json_does_not_know_becomes_null(tmp_path, value):
     path = tmp_path / "record.json"
-    records.write_json(path, {"a": value, "b": [1.5, value], "c": {"d": (value, 2)}, "e": None})
+    formats.write_json(path, {"a": value, "b": [1.5, value], "c": {"d": (value, 2)}, "e": None})
     assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
-    assert records.read_json(path) == {
+    assert formats.read_json(path) == {
         "a": None,
         "b": [1.5, None],
         "c": {"d": [None, 2]},
@@ -91,18 +91,18 @@ def test_what_json_does_not_know_becomes_null(tmp_path, value):
 def test_json_keeps_text_numbers_and_order(tmp_path):
     content = {"größe": 'a\n"b"', "n": 2**60, "x": 0.1, "yes": True, "a": []}
     path = tmp_path / "record.json"
-    records.write_json(path, content)
-    assert records.read_json(path) == content
-    assert list(records.read_json(path)) == list(content)
+    formats.write_json(path, content)
+    assert formats.read_json(path) == content
+    assert list(formats.read_json(path)) == list(content)
 
 
 def test_missing_and_damaged_json_is_named(tmp_path):
     path = tmp_path / "record.json"
     with pytest.raises(StudyError, match=f"{path}: cannot be read: No such file"):
-        records.read_json(path)
+        formats.read_json(path)
     path.write_text('{"a": ')
     with pytest.raises(StudyError, match=f"{path}: damaged .*: delete it and run again"):
-        records.read_json(path)
+        formats.read_json(path)
 
 
 # ---- tables
@@ -115,16 +115,16 @@ def test_plan_comes_back_as_it_was(tmp_path):
         ("level-year-01", "level", "year", "2018", 50, 50),
         ("increment-01", "increment", "", "", 100, 100),
     ]
-    records.write_plan(tmp_path / "plan.csv", rows)
-    read = records.read_plan(tmp_path / "plan.csv")
-    assert [tuple(row[name] for name in records.PLAN_COLUMNS) for row in read] == rows
+    formats.write_plan(tmp_path / "plan.csv", rows)
+    read = formats.read_plan(tmp_path / "plan.csv")
+    assert [tuple(row[name] for name in formats.PLAN_COLUMNS) for row in read] == rows
 
 
 def test_what_is_no_folder_has_no_plan(tmp_path):
     path = tmp_path / "study.yaml"
     path.touch()
     with pytest.raises(StudyError, match=r"study.yaml: no plan.csv: not the results of a study"):
-        records.read_plan(path / "plan.csv")
+        formats.read_plan(path / "plan.csv")
 
 
 def test_tables_come_back_as_they_were(tmp_path):
@@ -137,8 +137,8 @@ def test_tables_come_back_as_they_were(tmp_path):
             "usable": [True, False, True],
         }
     )
-    records.write_table(tmp_path / "table.csv", table)
-    read = records.read_table(tmp_path / "table.csv")
+    formats.write_table(tmp_path / "table.csv", table)
+    read = formats.read_table(tmp_path / "table.csv")
     assert read["level"].tolist() == ["2018", "", "NA"]
     np.testing.assert_array_max_ulp(read["p"][:1], table["p"][:1], 1)
     assert math.isnan(read["p"][1]) and read["p"][2] == 5e-324
@@ -147,8 +147,8 @@ def test_tables_come_back_as_they_were(tmp_path):
 
 
 def test_a_table_without_columns_comes_back_empty(tmp_path):
-    records.write_table(tmp_path / "table.csv", pd.DataFrame())
-    assert records.read_table(tmp_path / "table.csv").empty
+    formats.write_table(tmp_path / "table.csv", pd.DataFrame())
+    assert formats.read_table(tmp_path / "table.csv").empty
 
 
 # ---- posteriors

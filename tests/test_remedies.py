@@ -12,13 +12,13 @@ import pytest
 
 from scalecheck.errors import StudyError
 from scalecheck.remedies import (
-    choice,
-    correlated,
+    block_metric,
+    choose_fit,
+    models_without_data,
     neutra,
     problem,
     propose,
     search,
-    targets,
 )
 from scalecheck.remedies.candidate import Candidate, combined
 
@@ -32,9 +32,9 @@ def test_correlated_sites_share_a_block_and_others_none():
     where = [("x", slice(0, 2)), ("y", slice(2, 3)), ("z", slice(3, 4)), ("u", slice(4, 6))]
     strong = np.zeros((6, 6), bool)
     strong[0, 3] = strong[3, 0] = True
-    assert correlated.blocks_of(where, strong) == [["x", "z"]]
+    assert block_metric.blocks_of(where, strong) == [["x", "z"]]
     strong[4, 5] = strong[5, 4] = True
-    assert correlated.blocks_of(where, strong) == [["x", "z"], ["u"]]
+    assert block_metric.blocks_of(where, strong) == [["x", "z"], ["u"]]
 
 
 def pair():
@@ -46,14 +46,16 @@ def pair():
 @pytest.mark.parametrize("is_walk", [False, True])
 def test_correlations_are_those_of_the_posterior_though_chains_hardly_moved(is_walk):
     """Random walks of 500 steps correlate strongly by chance; curvature does not."""
-    one = problem.of_batch(targets.batch_of(pair, "pair"), targets.settings(10), 0, 100)
+    one = problem.of_batch(
+        models_without_data.batch_of(pair, "pair"), models_without_data.settings(10), 0, 100
+    )
     rng = np.random.default_rng(2)
     z = rng.standard_normal((4, 500, 6))
     z[..., 1] = z[..., 0] + 0.2 * z[..., 1]
     if is_walk:
         z = rng.standard_normal((4, 500, 6)).cumsum(axis=1)
         assert (np.abs(np.corrcoef(z.reshape(-1, 6), rowvar=False)) > 0.5).sum() > 6
-    strong = correlated.correlated(one, z.astype("float32"))
+    strong = block_metric.correlated(one, z.astype("float32"))
     assert [tuple(pair) for pair in np.argwhere(strong)] == [(0, 1), (1, 0)]
 
 
@@ -67,8 +69,8 @@ def funnel():
 
 @pytest.fixture(scope="module")
 def of_funnel():
-    one = targets.batch_of(funnel, "funnel")
-    return problem.of_batch(one, targets.settings(10), 0, 100)
+    one = models_without_data.batch_of(funnel, "funnel")
+    return problem.of_batch(one, models_without_data.settings(10), 0, 100)
 
 
 def test_sites_are_recentred_whose_location_or_scale_depends_on_others(of_funnel):
@@ -96,7 +98,7 @@ def test_the_centredness_is_learnt_from_draws(of_funnel):
 
 
 def test_a_candidate_says_the_lines_of_its_study_file():
-    settings = dataclasses.replace(targets.settings(10), reparam={"theta": 0.5})
+    settings = dataclasses.replace(models_without_data.settings(10), reparam={"theta": 0.5})
     one = Candidate("reparam", {"reparam": {"betas": 0.0}})
     both = combined(one, Candidate("metric", {"metric": [["x1", "x2"]]}))
     assert both.name == "reparam: {betas: 0}, metric: [[x1, x2]]"
@@ -160,7 +162,7 @@ def finding(family, fit, p):
 )
 def test_the_smallest_fit_is_searched_that_shows_the_trouble(findings, unusable, always, expected):
     fits = [one | {"usable": one["fit"] != unusable} for one in FITS]
-    found = choice.choose(findings, fits, 0.05, always=always)
+    found = choose_fit.choose(findings, fits, 0.05, always=always)
     assert found.fit == expected
     assert found.reason
 
@@ -169,7 +171,9 @@ def test_the_smallest_fit_is_searched_that_shows_the_trouble(findings, unusable,
 
 
 def target(name, depth, gradients):
-    return targets.of_target(f"{GEOMETRY}:{name}", targets.settings(depth), gradients)
+    return models_without_data.of_target(
+        f"{GEOMETRY}:{name}", models_without_data.settings(depth), gradients
+    )
 
 
 @pytest.mark.long
@@ -195,7 +199,12 @@ def test_the_block_of_the_sites_that_are_correlated_is_proposed():
 
 
 def of_model(model, gradients):
-    return problem.of_batch(targets.batch_of(model, "t.py: m"), targets.settings(10), 0, gradients)
+    return problem.of_batch(
+        models_without_data.batch_of(model, "t.py: m"),
+        models_without_data.settings(10),
+        0,
+        gradients,
+    )
 
 
 def test_a_single_scalar_gets_no_flow(monkeypatch):
@@ -259,5 +268,5 @@ def test_a_discrete_latent_site_is_refused_in_one_line():
 )
 def test_what_is_no_target_is_refused_in_one_line(given, words):
     with pytest.raises(StudyError, match=re.escape(words)) as caught:
-        targets.of_target(given, targets.settings(10), 100)
+        models_without_data.of_target(given, models_without_data.settings(10), 100)
     assert "\n" not in str(caught.value)

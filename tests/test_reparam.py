@@ -19,9 +19,12 @@ from numpyro.distributions.transforms import AffineTransform
 from numpyro.infer.reparam import LocScaleReparam, TransformReparam
 from numpyro.infer.util import potential_energy
 
-from scalecheck import chain, coordinates, density, keeping
-from scalecheck.coordinates import coordinates_of
 from scalecheck.errors import StudyError
+from scalecheck.fitting import kept_sites
+from scalecheck.model import density
+from scalecheck.model import reparam as reparam_module
+from scalecheck.model.reparam import coordinates_of
+from scalecheck.pipeline import fit
 
 ARRAYS = {"y": jnp.array([0.3, -0.4, 1.2])}
 
@@ -153,8 +156,8 @@ def make(path, **sampler):
 def less_centred(tmp_path_factory):
     """Both increments not centred; the second starts warm, and is sampled cold as well."""
     small = make(tmp_path_factory.mktemp("reparam"), reparam={"shift": 0})
-    chain.write_increment(small.job(), "increment-01", None)
-    chain.write_increment(small.job(), "increment-02", "increment-01")
+    fit.write_increment(small.job(), "increment-01", None)
+    fit.write_increment(small.job(), "increment-02", "increment-01")
     return small
 
 
@@ -190,7 +193,7 @@ def assert_same(one, other):
 )
 def test_the_posterior_is_the_same_however_it_was_sampled(less_centred, tmp_path, sampler):
     other = make(tmp_path, **sampler)
-    chain.write_increment(other.job(), "increment-01", None)
+    fit.write_increment(other.job(), "increment-01", None)
     assert_same(*(posterior_of(small, "increment-01") for small in (less_centred, other)))
 
 
@@ -213,15 +216,15 @@ def test_what_is_stored_is_the_site_of_the_model_and_what_is_left_that_of_the_sa
 def test_a_kept_site_holds_what_its_value_depends_on(less_centred):
     ((batch,), sampler) = _batch(less_centred), less_centred.study.sampler
     for reparam, held in (({}, ("mu", "tau")), ({"mu": 0.0}, ("mu", "tau"))):
-        streams = keeping.streams_of(batch, coordinates_of(batch.function, reparam), ("mu",))
+        streams = kept_sites.streams_of(batch, coordinates_of(batch.function, reparam), ("mu",))
         assert tuple(streams.held) == held
     sampler = dataclasses.replace(sampler, keep=("mu",))
     moved = coordinates_of(batch.function, sampler.reparam)
-    assert keeping.streams_of(batch, moved, ("shift",)) is None
+    assert kept_sites.streams_of(batch, moved, ("shift",)) is None
 
 
 def _batch(small):
-    from scalecheck import batches
+    from scalecheck.model import batches
 
     return batches.read_batches(
         small.folder, small.tasks("increment-01"), "y", small.study.model, "float32"
@@ -253,7 +256,7 @@ def test_a_distribution_without_location_and_scale_is_named():
 
     words = "sampler.reparam names rate of model.py, which is a Gamma"
     with pytest.raises(StudyError, match=words):
-        coordinates.check("model.py", model, ARRAYS, {"rate": 0.0})
+        reparam_module.check_reparam("model.py", model, ARRAYS, {"rate": 0.0})
 
 
 def test_centredness_outside_of_0_to_1_is_refused(tmp_path):

@@ -12,7 +12,8 @@ from arviz_stats.base import array_stats
 from numpyro.infer import MCMC, NUTS
 from numpyro.infer.util import ParamInfo
 
-from scalecheck import density, sampler
+from scalecheck import sampler
+from scalecheck.model import density
 from scalecheck.sampler.schedule import blocks
 
 pytestmark = pytest.mark.long
@@ -58,7 +59,7 @@ def sampled(arrays, starts, keys):
     def of(metric="diagonal", which=None, block=50, fits_at_once=1):
         part = slice(None) if which is None else slice(which, which + 1)
         take = lambda values: {name: value[part] for name, value in values.items()}  # noqa: E731
-        return sampler.sample(
+        return sampler.sample_numpyro(
             density.potential(model),
             take(arrays),
             take(starts),
@@ -167,7 +168,7 @@ def test_neither_the_batch_nor_the_size_of_blocks_changes_a_bit(sampled):
 def continued(arrays, starts, keys):
     """Sample a third of the draws, and the rest only of one fit; with what was told after each block."""
     told = []
-    draws = sampler.sample(
+    draws = sampler.sample_numpyro(
         density.potential(model),
         arrays,
         starts,

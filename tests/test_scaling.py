@@ -61,13 +61,15 @@ def test_a_doubling_is_found_from_the_third_increment_on(kind, n_fits):
 def test_known_trends_of_parametrisations_are_no_alarm(leapfrogs):
     """Non-centred and centred effects at 100 to 6,400 rows."""
     trend = growth(np.log2(leapfrogs))._replace(rows=100 * 4 ** np.arange(4))
-    findings, _ = scaling.check(trend, np.full(4, np.nan), looks=2)
+    findings, _ = scaling.check_scaling(trend, np.full(4, np.nan), looks=2)
     assert all(finding.p / finding.weight > 0.05 for finding in findings)
     assert ("centring them" in findings[-1].message) == (leapfrogs[-1] > leapfrogs[0])
 
 
 def test_a_jump_is_large_dated_and_says_what_to_do():
-    findings, table = scaling.check(growth([3, 3.1, 3.2, 5.3, 5.4]), np.full(5, np.nan), looks=3)
+    findings, table = scaling.check_scaling(
+        growth([3, 3.1, 3.2, 5.3, 5.4]), np.full(5, np.nan), looks=3
+    )
     assert [finding.fit for finding in findings] == [f"increment-0{i}" for i in (3, 4, 5)]
     before, jump, _ = findings
     assert (before.large, jump.large, jump.kind) == (False, True, "misfit")
@@ -81,7 +83,7 @@ def test_a_jump_is_large_dated_and_says_what_to_do():
 
 def test_a_look_says_what_the_check_says():
     log2 = studies(1, 6, 0.1, "normal", 3)[0]
-    findings, _ = scaling.check(growth(log2), np.full(6, np.nan), looks=4)
+    findings, _ = scaling.check_scaling(growth(log2), np.full(6, np.nan), looks=4)
     looks = [scaling.step(growth(log2[:n]), looks=4) for n in (3, 4, 5, 6)]
     assert findings == looks
 
@@ -90,15 +92,15 @@ def test_nothing_of_an_increment_enters_its_prediction():
     log2 = studies(1, 4, 0.1, "normal", 4)[0]
     stuck = log2.copy()
     stuck[-1, 0] = 10
-    _, one = scaling.check(growth(log2), np.full(4, np.nan), looks=2)
-    _, other = scaling.check(growth(stuck), np.full(4, np.nan), looks=2)
+    _, one = scaling.check_scaling(growth(log2), np.full(4, np.nan), looks=2)
+    _, other = scaling.check_scaling(growth(stuck), np.full(4, np.nan), looks=2)
     assert one["predicted"][3] == other["predicted"][3]
 
 
 def test_a_stuck_chain_is_seen_though_its_posterior_is_unusable_and_predicts_nothing():
     log2 = 3 + np.zeros((5, 4))
     log2[3, 0] = 10
-    findings, _ = scaling.check(growth(log2, [1, 1, 1, 0, 1]), np.full(5, np.nan), looks=3)
+    findings, _ = scaling.check_scaling(growth(log2, [1, 1, 1, 0, 1]), np.full(5, np.nan), looks=3)
     third, stuck, after = findings
     assert stuck.p < 0.01 < third.p
     assert stuck.large
@@ -108,7 +110,9 @@ def test_a_stuck_chain_is_seen_though_its_posterior_is_unusable_and_predicts_not
 
 def test_two_usable_increments_have_to_come_before():
     flags = [0, 1, 1, 1]
-    findings, table = scaling.check(growth([3, 3, 3, 3], flags), np.full(4, np.nan), looks=2)
+    findings, table = scaling.check_scaling(
+        growth([3, 3, 3, 3], flags), np.full(4, np.nan), looks=2
+    )
     assert [finding.p is None for finding in findings] == [True, False]
     assert "before increment-03" in findings[0].message
     assert table["ratio"].isna().tolist() == [True, True, True, False]
@@ -117,7 +121,7 @@ def test_two_usable_increments_have_to_come_before():
 @pytest.mark.parametrize("n_fits", [0, 1, 2])
 def test_fewer_than_three_increments_are_not_judged(n_fits):
     given = growth(np.full((n_fits, 4), 3.0))
-    (finding,), table = scaling.check(given, np.full(n_fits, 1e-5), looks=1)
+    (finding,), table = scaling.check_scaling(given, np.full(n_fits, 1e-5), looks=1)
     assert finding.p is None
     assert f"at least 3 increments, got {n_fits}" in finding.message
     assert len(table) == n_fits
@@ -125,14 +129,14 @@ def test_fewer_than_three_increments_are_not_judged(n_fits):
 
 def test_a_model_that_is_not_sampled_has_no_scaling():
     still = growth(np.zeros((3, 2)))._replace(leapfrogs=np.zeros((3, 2)))
-    (finding,), _ = scaling.check(still, np.zeros(3), looks=1)
+    (finding,), _ = scaling.check_scaling(still, np.zeros(3), looks=1)
     assert finding.p is None
 
 
 def test_the_cost_of_a_gradient_is_told_where_it_is_not_linear():
     rows = ROWS[:5].astype(float)
-    cubic, _ = scaling.check(growth([3] * 5), 1e-5 + 1e-12 * rows**3, looks=3)
-    linear, table = scaling.check(growth([3] * 5), 1e-5 + 1e-8 * rows, looks=3)
+    cubic, _ = scaling.check_scaling(growth([3] * 5), 1e-5 + 1e-12 * rows**3, looks=3)
+    linear, table = scaling.check_scaling(growth([3] * 5), 1e-5 + 1e-8 * rows, looks=3)
     assert "like n^3: twice the rows, 8 times" in cubic[-1].message
     assert "n^" not in linear[-1].message
     assert table["seconds_fitted"].to_numpy() == pytest.approx(1e-5 + 1e-8 * rows)

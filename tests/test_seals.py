@@ -5,9 +5,12 @@ import shutil
 import pytest
 import small_studies
 
-from scalecheck import chain, posterior_file, records, rerun, results, seals
 from scalecheck.errors import StudyError
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files import checksums, formats, posterior_file
+from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline import fit
+from scalecheck.results import study_fits
+from scalecheck.study import rerun
 
 FIT = "subset-01"
 
@@ -39,7 +42,7 @@ def small(conjugate, tmp_path):
 
 
 def read(small):
-    return results.read_study(small.folder, "arrival")
+    return study_fits.read_study_fits(small.folder, "arrival")
 
 
 @pytest.mark.parametrize(
@@ -73,11 +76,11 @@ def test_damage_is_said_and_the_fit_removed_with_what_says_that_it_is_done(
 
 def test_a_damaged_fit_that_is_made_again_has_the_same_draws(small):
     whole = posterior_file.read_posterior(small.folder.posterior(FIT))
-    fits = records.read_json(small.folder.manifests()[0])["fits"]
+    fits = formats.read_json(small.folder.manifests()[0])["fits"]
     flip(small.folder.posterior(FIT))
     with pytest.raises(StudyError, match="damaged"):
         read(small)
-    chain.write_batch(small.job(), fits, None)
+    fit.write_batch(small.job(), fits, None)
     again = read(small).done[FIT].tree
     for group in whole.groups:
         assert again[group].to_dataset().identical(whole[group].to_dataset())
@@ -94,9 +97,9 @@ def test_a_damaged_manifest_does_not_hide_a_damaged_fit(small):
 
 def test_a_record_says_the_same_however_it_is_laid_out(small):
     path = small.folder.record(FIT)
-    record = seals.read_record(small.folder, FIT)
+    record = checksums.read_record(small.folder, FIT)
     path.write_text(path.read_text().replace("\n", ""))
-    assert seals.read_record(small.folder, FIT) == record
+    assert checksums.read_record(small.folder, FIT) == record
 
 
 @pytest.mark.parametrize("damage", [flip, cut, empty, rename_key])
@@ -112,8 +115,8 @@ def test_a_fit_that_is_made_again_has_no_record_meanwhile(small, monkeypatch):
     def ended(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(chain, "run_batch", ended)
+    monkeypatch.setattr(fit, "run_batch", ended)
     with pytest.raises(KeyboardInterrupt):
-        chain.write_batch(small.job(), [FIT], None)
+        fit.write_batch(small.job(), [FIT], None)
     assert not small.folder.record(FIT).exists()
     assert small.folder.record("subset-02").exists()

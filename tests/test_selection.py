@@ -7,8 +7,8 @@ import pytest
 import yaml
 from minimal_studies import PARTS, write
 
-from scalecheck.configuration import read_study, select
 from scalecheck.errors import StudyError
+from scalecheck.study.read_study import read_study, select
 
 
 def from_command_line(folder, *, configfiles=(), overrides=(), default=None):

@@ -9,11 +9,13 @@ import small_studies
 from test_fit import ROW_LATENTS
 from test_no_parameters import KNOWN
 
-from scalecheck import records, simulated_fits, simulation, store
-from scalecheck.data_sets import DataSet, from_table
-from scalecheck.evidence import open_likelihood
-from scalecheck.results import read_study
-from scalecheck.table import Column
+from scalecheck.data import store
+from scalecheck.data.table import Column
+from scalecheck.evaluation.study_data import open_likelihood
+from scalecheck.files import formats
+from scalecheck.results.study_fits import read_study_fits
+from scalecheck.simulation import simulated_checks, simulated_fits
+from scalecheck.simulation.data_sets import DataSet, from_table
 
 KINDS = ("subset", "axis", "increment")
 
@@ -72,7 +74,7 @@ def repeated(conjugate):
     """The conjugate study, and the same with all outcomes moved up by one, fitted together in memory."""
     study = conjugate.study
     likelihood = open_likelihood(conjugate.folder, study.model, study.data.outcome)
-    tasks = tuple(read_study(conjugate.folder, study.increments.order).tasks)
+    tasks = tuple(read_study_fits(conjugate.folder, study.increments.order).tasks)
 
     def shifted(shift):
         def read(slices, columns):
@@ -82,11 +84,11 @@ def repeated(conjugate):
         return read
 
     sets = [DataSet(tasks, KINDS, shifted(shift), seed) for seed, shift in enumerate((0.0, 1.0))]
-    prior = simulation.prior_of(likelihood, 1)
+    prior = simulated_checks.prior_of(likelihood, 1)
     settings = dataclasses.replace(
         study, increments=dataclasses.replace(study.increments, stop="never")
     )
-    return sets, simulation.run(settings, likelihood, prior, sets, lambda line: None)
+    return sets, simulated_checks.run(settings, likelihood, prior, sets, lambda line: None)
 
 
 @pytest.mark.long
@@ -131,7 +133,7 @@ def increments_in_memory(path, source, **settings):
     y = 3 + np.random.default_rng(6).standard_normal(320)
     table = pd.DataFrame({"y": y, "x": 1.0})
     small = small_studies.make(path, table, source, subsets={"count": 0}, **settings)
-    names = [row["fit"] for row in records.read_plan(small.folder.plan)]
+    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
 
     def read(slices, columns):
         return store.read_rows(small.folder.data, slices, tuple(columns))

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from scalecheck import model, sites
-from scalecheck.columns import make_rows, pad
 from scalecheck.errors import StudyError
-from scalecheck.sites import Site
-from scalecheck.study import ModelSettings
+from scalecheck.model import binding, sites
+from scalecheck.model.rows import make_rows, pad
+from scalecheck.model.sites import Site
+from scalecheck.study.settings import ModelSettings
 
 LABELS = {"y": None, "x": None, "group": ["a", "b", "c"], "year": ["2018", "2019"]}
 N_ROWS = 7
@@ -25,7 +25,7 @@ def bound_rows(tmp_path, source, outcome="y"):
     path = tmp_path / "model.py"
     path.write_text(IMPORTS + textwrap.dedent(source), encoding="utf-8")
     settings = ModelSettings(str(path), "model", {}, None)
-    bound = model.bind(model.load(settings), settings, outcome, LABELS)
+    bound = binding.bind(binding.load(settings), settings, outcome, LABELS)
     rng = np.random.default_rng(1)
     values = {
         "y": rng.standard_normal(N_ROWS),

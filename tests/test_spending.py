@@ -2,7 +2,7 @@
 
 import pytest
 
-from scalecheck.spending import Spent, spent
+from scalecheck.results.totals import Spent, spent
 
 
 def record(status="done", **changes):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scalecheck import spool
+from scalecheck.data import disk_columns
+from scalecheck.data.disk_columns import Spool, spooling
 from scalecheck.errors import StudyError
-from scalecheck.spool import Spool, spooling
 
 
 def test_a_spool_gives_back_what_was_appended(tmp_path):
@@ -61,7 +61,7 @@ def test_a_spool_that_cannot_be_removed_is_named(tmp_path, monkeypatch):
         if not ignore_errors:
             raise OSError(39, "Directory not empty", "file.nfs")
 
-    monkeypatch.setattr(spool.shutil, "rmtree", kept)
+    monkeypatch.setattr(disk_columns.shutil, "rmtree", kept)
     with pytest.raises(StudyError) as caught, spooling(folder):
         pass
     assert str(caught.value) == (
@@ -73,7 +73,7 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch):
     def full(handle, values):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool.os, "write", full)
+    monkeypatch.setattr(disk_columns.os, "write", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
         with spooling(tmp_path / ".spool") as spooled:
             spooled.column().append(np.arange(3))

@@ -18,17 +18,23 @@ NAN = np.nan
         ([[51, 10, 10, 10], [10, 10, 10, 10], [51, 10, 10, 10]], []),  # nor two apart
         ([[51, 10, 10, 10], [51, 10, 10, 10], [10, 10, 10, 10]], []),  # it recovered
         ([[10, 10, 10, 10], [51, 10, 10, 10], [51, 10, 10, 10]], [0]),
-        ([[90, 90, 10, 10, 10], [90, 90, 10, 10, 10]], [0, 1]),  # each against the median of the others
+        (
+            [[90, 90, 10, 10, 10], [90, 90, 10, 10, 10]],
+            [0, 1],
+        ),  # each against the median of the others
         ([[90, 90, 90, 10], [90, 90, 90, 10]], []),  # most chains take as many
         ([[51, 10], [51, 10]], [0]),
         ([[1000], [1000]], []),  # no siblings
         ([], []),
-        ([[51, 10, 10, 10], [51, 10, 10, 10], [NAN, 10, 10, 10]], [0]),  # what it has not ended does not count
+        (
+            [[51, 10, 10, 10], [51, 10, 10, 10], [NAN, 10, 10, 10]],
+            [0],
+        ),  # what it has not ended does not count
         ([[51, 10, 10, 10], [NAN, 10, 10, 10]], []),
         ([[51, NAN, 10, 10], [51, NAN, 10, 10]], [0]),  # compared with those that ended the window
         ([[51, NAN], [51, NAN]], []),
     ],
-)  # fmt: skip
+)
 def test_a_chain_stalls_after_two_windows_over_five_times_the_median_of_its_siblings(
     by_window, expected
 ):

@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import batches, fit, pathfinder, starts
 from scalecheck.errors import StudyError
+from scalecheck.fitting import sample_batch
+from scalecheck.fitting.starts import find_starts, pathfinder
+from scalecheck.model import batches
 
 N_ROWS = 200  # of each of two subsets
 
@@ -43,9 +45,9 @@ def find(small, n_chains, start, *names):
     """Batch of some fits, and the starts of their chains."""
     tasks = small.tasks(*names)
     (batch,) = batches.read_batches(small.folder, tasks, "y", small.study.model, "float32")
-    keys = jnp.stack([fit.fit_key(1, name) for name in names])
+    keys = jnp.stack([sample_batch.fit_key(1, name) for name in names])
     settings = dataclasses.replace(small.study.sampler, start=start, chains=n_chains)
-    return batch, starts.find_starts(batch, settings, keys)
+    return batch, find_starts.find_starts(batch, settings, keys)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +101,9 @@ def test_an_approximation_covers_every_site_of_a_model(rich):
         rich.small.folder, rich.small.tasks("subset-01"), "y", rich.small.study.model, "float32"
     )
     settings = dataclasses.replace(rich.small.study.sampler, start="variational")
-    found = starts.find_starts(batch, settings, fit.fit_key(1, "subset-01")[None])
+    found = find_starts.find_starts(batch, settings, sample_batch.fit_key(1, "subset-01")[None])
     by_prior = dataclasses.replace(settings, start="prior")
-    expected = starts.find_starts(batch, by_prior, fit.fit_key(1, "subset-01")[None])
+    expected = find_starts.find_starts(batch, by_prior, sample_batch.fit_key(1, "subset-01")[None])
     shapes = {name: values.shape for name, values in expected.items()}
     assert {name: values.shape for name, values in found.items()} == shapes
     assert {values.dtype for values in found.values()} == {jnp.dtype("float32")}
@@ -234,7 +236,7 @@ def test_chains_that_start_from_a_function_reach_the_posterior(plain):
     (task,) = plain.tasks("subset-01")
     (batch,) = batches.read_batches(plain.folder, [task], "y", plain.study.model, "float32")
     settings = dataclasses.replace(plain.study.sampler, start="function:start", draws=400)
-    fitted = fit.fit_batch(batch, settings, 1, lambda line: None)
+    fitted = sample_batch.fit_batch(batch, settings, 1, lambda line: None)
     mu = np.asarray(fitted.draws.z[0]["mu"])
     mean, sd = batch.own[0]["y"].sum() / (N_ROWS + 1), (N_ROWS + 1) ** -0.5
     # An effective draw in four at least.

@@ -10,14 +10,17 @@ import pytest
 import small_studies
 from arviz_stats.base import array_stats
 
-from scalecheck import chain, fit, records, warm
-from scalecheck.arrays import read_arrays
 from scalecheck.checks import adaptation
+from scalecheck.files import formats
+from scalecheck.files.arrays import read_arrays
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting import sample_batch
+from scalecheck.fitting.starts import warm_start
+from scalecheck.pipeline import fit as fit_program
 from scalecheck.report.inputs import read_inputs
 from scalecheck.report.page import render
-from scalecheck.runs import chains_of
+from scalecheck.results.chains import chains_of
 from scalecheck.sampler import stall
-from scalecheck.study_folder import StudyFolder
 
 pytestmark = pytest.mark.long
 
@@ -47,10 +50,10 @@ def job_with(small, lines=None, **sampler):
 def fit_all(small, **of_second):
     """Fit everything; the second increment with other settings."""
     lines = []
-    chain.write_batch(job_with(small, lines), ["subset-01", "subset-02"], None)
-    chain.write_increment(job_with(small, lines), "increment-01", None)
-    chain.write_increment(job_with(small, lines, **of_second), "increment-02", "increment-01")
-    chain.write_increment(job_with(small, lines), "increment-03", "increment-02")
+    fit_program.write_batch(job_with(small, lines), ["subset-01", "subset-02"], None)
+    fit_program.write_increment(job_with(small, lines), "increment-01", None)
+    fit_program.write_increment(job_with(small, lines, **of_second), "increment-02", "increment-01")
+    fit_program.write_increment(job_with(small, lines), "increment-03", "increment-02")
     return lines
 
 
@@ -61,7 +64,7 @@ class Case(tuple):
     verdict = property(lambda self: self[3])
 
     def record(self, name):
-        return records.read_json(self.small.folder.record(name))
+        return formats.read_json(self.small.folder.record(name))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def test_the_increments_after_it_are_fitted_and_compared_with_the_last_usable_on
         "stopped",
         "done",
     ]
-    steps = records.read_table(one_stopped.small.folder.table("drift"))
+    steps = formats.read_table(one_stopped.small.folder.table("drift"))
     assert set(steps.fit) == {"increment-03"}
     assert set(steps.rows_before) == {50}
 
@@ -177,7 +180,7 @@ def test_draws_that_all_chains_have_are_kept_and_judged_as_any(one_stopped, tmp_
         job = job_with(small, max_gradients=most)._replace(
             folder=copy_of(small, tmp_path / str(most))
         )
-        chain.write_increment(job, "increment-01", None)
+        fit_program.write_increment(job, "increment-01", None)
         found = small._replace(folder=job.folder).read("increment-01")
         assert found.record["status"] == "done"
         assert 10 <= found.record["draws"] < 600
@@ -207,8 +210,8 @@ def test_a_fit_that_is_stopped_by_a_stall_says_where_and_by_how_much(
     job = job_with(small, lines, on_stall="stop", chains=2)._replace(
         folder=copy_of(small, tmp_path)
     )
-    chain.write_batch(job, ["subset-01", "subset-02"], None)
-    record = records.read_json(job.folder.record("subset-02"))
+    fit_program.write_batch(job, ["subset-01", "subset-02"], None)
+    record = formats.read_json(job.folder.record("subset-02"))
     assert (record["status"], record["stalled"]["chains"]) == ("stopped", [0, 1])
     stop = record["stalled"]["iterations"][0]
     assert record["windows"][-1]["stop"] == stop
@@ -229,18 +232,18 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
 ):
     small = one_stopped.small
     assert [one_stopped.record(f"increment-0{i}")["warmup"] for i in (1, 3)] == [150, 150]
-    left = warm.left_from(read_arrays(small.folder.left("increment-01")))
+    left = warm_start.left_from(read_arrays(small.folder.left("increment-01")))
     seen = {}
 
     def sample(potential, arrays, starts, settings, **options):
         seen.update(starts=starts, settings=settings, options=options)
         raise InterruptedError
 
-    monkeypatch.setitem(fit._ENGINES, "lanes", sample)
+    monkeypatch.setitem(sample_batch._ENGINES, "lanes", sample)
     job = job_with(small)
-    (batch,) = chain._read(job, ["increment-02"])
+    (batch,) = fit_program._read(job, ["increment-02"])
     with pytest.raises(InterruptedError):
-        fit.sample_batch(
+        sample_batch.sample_batch(
             batch,
             job.sections["sampler"],
             jax.random.split(jax.random.PRNGKey(1), 1),
@@ -265,14 +268,14 @@ def test_an_increment_that_was_stopped_leaves_what_it_was_left(one_stopped):
 
 def test_after_a_first_increment_that_left_nothing_the_next_starts_as_that(all_stopped):
     lines = []
-    assert chain._left(all_stopped.small.job(lines.append), "increment-01") is None
+    assert fit_program._left(all_stopped.small.job(lines.append), "increment-01") is None
     assert lines == ["increment-01 left nothing: the next increment starts as the first"]
 
 
 def test_subsets_and_the_first_increment_start_from_the_prior(one_stopped, tmp_path):
     small = one_stopped.small
     job = job_with(small, start="prior")._replace(folder=copy_of(small, tmp_path))
-    chain.write_increment(job, "increment-01", None)
+    fit_program.write_increment(job, "increment-01", None)
     again = small._replace(folder=job.folder).read("increment-01")
     np.testing.assert_array_equal(again.z, small.read("increment-01").z)
     assert not job.folder.left("increment-01").exists()
@@ -284,8 +287,8 @@ def test_with_numpyro_an_increment_that_starts_from_the_previous_one_ends_where_
     small = all_stopped.small
     job = job_with(small, start="previous", max_gradients=None)
     job = job._replace(folder=copy_of(small, tmp_path))
-    chain.write_increment(job, "increment-01", None)
-    chain.write_increment(job, "increment-02", "increment-01")
+    fit_program.write_increment(job, "increment-01", None)
+    fit_program.write_increment(job, "increment-02", "increment-01")
     mu = small._replace(folder=job.folder).read("increment-02").z[..., 0]
     y = small.values("increment-02", "y")["y"]
     mcse = float(array_stats.mcse(mu, method="mean", chain_axis=0, draw_axis=1))

@@ -9,9 +9,9 @@ import pytest
 from stores import content, write
 from tables import table_of
 
-from scalecheck import arrangement, store
-from scalecheck.plan import Slice
-from scalecheck.table import RESERVED, Column, Table
+from scalecheck.data import orders, store
+from scalecheck.data.table import RESERVED, Column, Table
+from scalecheck.study.plan import Slice
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_store_grows_linearly_with_rows(tmp_path):
 
 def test_only_one_order_is_held_while_the_next_is_made(tmp_path, monkeypatch):
     written, held = [], []
-    write_order, all_rows = store._write_order, arrangement.all_rows
+    write_order, all_rows = store._write_order, orders.all_rows
 
     def spy(file, arranged, *given):
         written.append(weakref.ref(arranged.rows))
@@ -98,7 +98,7 @@ def test_only_one_order_is_held_while_the_next_is_made(tmp_path, monkeypatch):
         return all_rows(n_rows)
 
     monkeypatch.setattr(store, "_write_order", spy)
-    monkeypatch.setattr(arrangement, "all_rows", begun)
+    monkeypatch.setattr(orders, "all_rows", begun)
     write(
         tmp_path / "data.nc", table_of(site=np.arange(90) % 3, age=np.arange(90.0)), "site", "age"
     )

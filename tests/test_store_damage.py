@@ -6,9 +6,9 @@ import pytest
 from stores import write
 from tables import table_of
 
-from scalecheck import store
+from scalecheck.data import store
 from scalecheck.errors import StudyError
-from scalecheck.plan import Slice
+from scalecheck.study.plan import Slice
 
 N_ROWS = 3 * store._CHUNK
 

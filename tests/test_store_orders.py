@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from stores import content
 
-from scalecheck import configuration, plan, prepare, store
-from scalecheck.plan import Slice
-from scalecheck.study_folder import StudyFolder
+from scalecheck.data import store
+from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline import prepare
+from scalecheck.study import plan, read_study
+from scalecheck.study.plan import Slice
 
 MODEL = """
 def model(x, y=None, site=None, patient=None, n_patient=1):
@@ -53,7 +55,7 @@ class Prepared:
             "increments": {"start": 50, **increments},
         }
         self.table = table
-        self.study = configuration.build(given, str(path / "study.yaml"))
+        self.study = read_study.build(given, str(path / "study.yaml"))
         self.folder = StudyFolder(path / "results" / "small")
         study = self.study
         self.meta = prepare.prepare(
@@ -215,7 +217,7 @@ def test_meta_comes_back(prepared):
 def test_the_whole_of_golf_is_prepared(tmp_path, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     file = "config/studies/golf/study.yaml"
-    study = configuration.build(configuration.read_yaml(file), file)
+    study = read_study.build(read_study.read_yaml(file), file)
     folder = StudyFolder(tmp_path / "golf")
     meta = prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed)
     counts = pd.read_csv(study.data.file)

@@ -8,9 +8,9 @@ from test_lanes import resumable, run
 from two_modes import back_near
 from two_modes import run as run_two_modes
 
-from scalecheck.diagnose import array_stats, rhat_of_moments
-from scalecheck.sampler import Settings, Streams, sample, sample_lanes
-from scalecheck.sampler.moments import QUANTILES
+from scalecheck.diagnostics import array_stats, rhat_of_moments
+from scalecheck.sampler import Settings, Streams, sample_lanes, sample_numpyro
+from scalecheck.sampler.streaming_moments import QUANTILES
 
 # `b` is held; of `a`, and of a function of both, only moments.
 STREAMS = Streams(
@@ -18,7 +18,7 @@ STREAMS = Streams(
 )
 SHORT = {"draws": 120, "settings": Settings(60, 0.8, 6, ())}
 ENGINES = [
-    pytest.param(sample, id="numpyro", marks=pytest.mark.long),
+    pytest.param(sample_numpyro, id="numpyro", marks=pytest.mark.long),
     pytest.param(sample_lanes, id="lanes"),
 ]
 
@@ -83,7 +83,7 @@ def test_moments_do_not_depend_on_how_steps_are_cut_into_blocks(streamed):
 
 @pytest.mark.long
 def test_moments_do_not_depend_on_the_size_of_the_blocks_of_numpyro():
-    one, two = (run(sample, **SHORT, streams=STREAMS, block=size) for size in (50, 7))
+    one, two = (run(sample_numpyro, **SHORT, streams=STREAMS, block=size) for size in (50, 7))
     same_reduced(one, two)
 
 

@@ -8,8 +8,8 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.contrib.control_flow import scan
 
-from scalecheck.structure import Structure, structure
-from scalecheck.unit_scores import no_unit_scores
+from scalecheck.evaluation.independence import Structure, structure
+from scalecheck.evaluation.unit_scores import no_unit_scores
 
 
 def likelihood(latent, unit="clinic", compare=None):

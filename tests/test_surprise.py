@@ -5,18 +5,20 @@ import numpy as np
 import pytest
 from scipy.stats import binom, kstest, norm, poisson
 
-from scalecheck.checks import battery, design, meanings, surprise
-from scalecheck.checks.battery import N_REFERENCE, Member
-from scalecheck.checks.design import Column, Design, Statistic
-from scalecheck.checks.meanings import Meaning, Setting
-from scalecheck.checks.surprise import Step
+from scalecheck.checks import replicate_statistics, statistic_design, statistic_messages, surprise
+from scalecheck.checks.replicate_statistics import N_REFERENCE, Members
+from scalecheck.checks.statistic_design import BlockColumn, Design, Statistic
+from scalecheck.checks.statistic_messages import Meaning, Setting
+from scalecheck.checks.surprise import NewRows
 
 N, REPLICATES = 300, 499
-STEP = Step("increment-02", 501, 800, 500, ("increment-01", "increment-02"), 1.0)
+STEP = NewRows("increment-02", 501, 800, 500, ("increment-01", "increment-02"), 1.0)
 SETTING = Setting("arrival", learned=True)
 X = np.random.default_rng(0).standard_normal(N)
 SITE = np.random.default_rng(1).integers(12, size=N)
-BLOCK = Design((Column("x", X, True),), (Column("site", SITE, False),), True, np.ones(N, bool), N)
+BLOCK = Design(
+    (BlockColumn("x", X, True),), (BlockColumn("site", SITE, False),), True, np.ones(N, bool), N
+)
 NORMAL = norm(0.5 * X, 1)
 COUNTS = poisson(np.exp(1 + 0.3 * X))
 
@@ -31,14 +33,16 @@ def double():
 @pytest.fixture(scope="module")
 def measure():
     """Measure outcomes `(member, n)` of known distribution, all programs compiled once."""
-    program = jax.jit(battery.measure)
+    program = jax.jit(replicate_statistics.measure)
 
     def of(distribution, outcome, values=()):
         rng = np.random.default_rng(2)
         reference = distribution.rvs((N_REFERENCE, N), random_state=rng).astype(float)
         log_density = getattr(distribution, "logpdf", None) or distribution.logpmf
-        statistics, weights = design.lay_out(BLOCK, reference.mean(axis=0), values, scored=False)
-        member = Member(outcome.T, log_density(outcome).T, None, None)
+        statistics, weights = statistic_design.lay_out(
+            BLOCK, reference.mean(axis=0), values, scored=False
+        )
+        member = Members(outcome.T, log_density(outcome).T, None, None)
         return statistics, np.asarray(program(weights, np.sort(reference.T, axis=1), member))
 
     return of
@@ -50,7 +54,7 @@ def with_replicates(distribution, observed, rng):
 
 
 def check(statistics, values, rng, more=lambda: iter([])):
-    return surprise.check(statistics, values, more, step=STEP, setting=SETTING, rng=rng)
+    return surprise.check_surprise(statistics, values, more, step=STEP, setting=SETTING, rng=rng)
 
 
 def leading(table):
@@ -103,23 +107,41 @@ def contaminated(rng):
 
 DEFECTS = {
     "shift": (NORMAL, lambda rng: NORMAL.rvs(random_state=rng) + 0.6, {"mean"}),
-    "narrow": (NORMAL, lambda rng: norm.rvs(0.5 * X, 0.6, random_state=rng),
-               {"variance", "log score"}),
+    "narrow": (
+        NORMAL,
+        lambda rng: norm.rvs(0.5 * X, 0.6, random_state=rng),
+        {"variance", "log score"},
+    ),
     "square": (NORMAL, lambda rng: NORMAL.rvs(random_state=rng) + 0.4 * (X**2 - 1), {"z ~ x^2"}),
-    "spread": (NORMAL, lambda rng: norm.rvs(0.5 * X, np.exp(0.4 * X), random_state=rng),
-               {"z^2 ~ x", "lowest log scores"}),
+    "spread": (
+        NORMAL,
+        lambda rng: norm.rvs(0.5 * X, np.exp(0.4 * X), random_state=rng),
+        {"z^2 ~ x", "lowest log scores"},
+    ),
     "sites": (NORMAL, clustered, {"z by site"}),
     "memory": (NORMAL, autoregressive, {"lag 1"}),
     "outliers": (NORMAL, contaminated, {"kurtosis", "lowest log scores"}),
-    "slope over time": (NORMAL, lambda rng: NORMAL.rvs(random_state=rng)
-                        + 1.5 * (np.arange(N) / N - 0.5) * X, {"z x ~ time"}),
-    "trend": (NORMAL, lambda rng: NORMAL.rvs(random_state=rng) + 2 * (np.arange(N) / N - 0.5),
-              {"z ~ time"}),
-    "overdispersion": (COUNTS, lambda rng: rng.poisson(COUNTS.mean() * rng.gamma(2, size=N) / 2),
-                       {"variance", "lowest log scores", "log score"}),
-    "zeros": (COUNTS, lambda rng: COUNTS.rvs(random_state=rng) * (rng.random(N) > 0.15),
-              {"share of 0", "variance"}),
-}  # fmt: skip
+    "slope over time": (
+        NORMAL,
+        lambda rng: NORMAL.rvs(random_state=rng) + 1.5 * (np.arange(N) / N - 0.5) * X,
+        {"z x ~ time"},
+    ),
+    "trend": (
+        NORMAL,
+        lambda rng: NORMAL.rvs(random_state=rng) + 2 * (np.arange(N) / N - 0.5),
+        {"z ~ time"},
+    ),
+    "overdispersion": (
+        COUNTS,
+        lambda rng: rng.poisson(COUNTS.mean() * rng.gamma(2, size=N) / 2),
+        {"variance", "lowest log scores", "log score"},
+    ),
+    "zeros": (
+        COUNTS,
+        lambda rng: COUNTS.rvs(random_state=rng) * (rng.random(N) > 0.15),
+        {"share of 0", "variance"},
+    ),
+}
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
@@ -165,7 +187,7 @@ def test_only_the_two_most_extreme_are_compared_with_more(rank):
             asked.append(1)
             yield rng.uniform(-1, 1, (1000, 1))
 
-    finding, _ = check([Statistic(design.LINEAR, "x")], values, rng, more)
+    finding, _ = check([Statistic(statistic_design.LINEAR, "x")], values, rng, more)
     assert bool(asked) == (rank <= 2) or finding.p > 0.002
 
 
@@ -191,7 +213,7 @@ def test_what_no_replicate_does_has_the_smallest_p():
     values = np.zeros((1000, 1))
     values[0] = 1e-3
     more = np.zeros((1000, 1))
-    statistic = [Statistic(design.VALUE, "3")]
+    statistic = [Statistic(statistic_design.VALUE, "3")]
     finding, _ = check(statistic, values, rng, lambda: [more] * 19)
     assert finding.p == 1 / 19_001
     finding, table = check(statistic, more, rng)
@@ -204,9 +226,9 @@ def test_a_sum_of_scores_leads_where_it_is_furthest_out_on_its_own_scale():
     rng = np.random.default_rng(9)
     values = np.stack([rng.standard_normal(1000), rng.chisquare(3, 1000)], axis=1)
     values[0] = 6, 40
-    statistics = [Statistic(design.LINEAR, "x"), Statistic(design.SCORE)]
+    statistics = [Statistic(statistic_design.LINEAR, "x"), Statistic(statistic_design.SCORE)]
     finding, table = check(statistics, values, rng)
-    assert leading(table) == design.SCORE
+    assert leading(table) == statistic_design.SCORE
     assert finding.kind == "heterogeneous"
     assert table["studentised"].idxmax() == 0
     values[0] = 12, 12
@@ -219,7 +241,10 @@ def test_a_long_tail_does_not_crowd_out_other_statistics():
     values = np.stack(
         [rng.standard_normal(20_000), rng.chisquare(3, 20_000), -rng.chisquare(2, 20_000)], axis=1
     )
-    statistics = [Statistic(what) for what in (design.MEAN, design.SCORE, design.LOW_TAIL)]
+    statistics = [
+        Statistic(what)
+        for what in (statistic_design.MEAN, statistic_design.SCORE, statistic_design.LOW_TAIL)
+    ]
     evidence = surprise._Scale.of(statistics, values[:1000]).evidence(values)
     extreme = np.argsort(-evidence.max(axis=1))[:200]
     shares = np.bincount(evidence[extreme].argmax(axis=1), minlength=3) / 200
@@ -228,47 +253,49 @@ def test_a_long_tail_does_not_crowd_out_other_statistics():
 
 USED, OTHER = {"used": True}, {"used": False}
 MEANINGS = [
-    (Statistic(design.MEAN), "heterogeneous", "arrival"),
-    (Statistic(design.SCORE), "heterogeneous", "arrival"),
-    (Statistic(design.TIME), "heterogeneous", "arrival"),
-    (Statistic(design.SLOPE_TIME, "x"), "heterogeneous", "arrival"),
-    (Statistic(design.LINEAR, "x", **USED), "misfit", "x"),
-    (Statistic(design.SQUARE, "x", **USED), "misfit", "x"),
-    (Statistic(design.SPREAD, "x", **USED), "misfit", "x"),
-    (Statistic(design.LINEAR, "x", **OTHER), "heterogeneous", "x"),
-    (Statistic(design.GROUP, None, "g", **USED), "misfit", "g"),
-    (Statistic(design.GROUP, None, "g", **OTHER), "heterogeneous", "g"),
-    (Statistic(design.GROUP_SLOPE, "x", "g", **OTHER), "heterogeneous", "g"),
-    (Statistic(design.GROUP_SPREAD, None, "g", **OTHER), "heterogeneous", "g"),
-    (Statistic(design.LOG_SCORE), "misfit", None),
-    (Statistic(design.LOW_TAIL), "misfit", None),
-    (Statistic(design.VARIANCE), "misfit", None),
-    (Statistic(design.SKEWNESS), "misfit", None),
-    (Statistic(design.KURTOSIS), "misfit", None),
-    (Statistic(design.DISPERSION), "misfit", None),
-    (Statistic(design.VALUE, "0"), "misfit", None),
-    (Statistic(design.SPREAD_FIT), "misfit", None),
-    (Statistic(design.SQUARE_FIT), "misfit", None),
-    (Statistic(design.LAG), "misfit", None),
+    (Statistic(statistic_design.MEAN), "heterogeneous", "arrival"),
+    (Statistic(statistic_design.SCORE), "heterogeneous", "arrival"),
+    (Statistic(statistic_design.TIME), "heterogeneous", "arrival"),
+    (Statistic(statistic_design.SLOPE_TIME, "x"), "heterogeneous", "arrival"),
+    (Statistic(statistic_design.LINEAR, "x", **USED), "misfit", "x"),
+    (Statistic(statistic_design.SQUARE, "x", **USED), "misfit", "x"),
+    (Statistic(statistic_design.SPREAD, "x", **USED), "misfit", "x"),
+    (Statistic(statistic_design.LINEAR, "x", **OTHER), "heterogeneous", "x"),
+    (Statistic(statistic_design.GROUP, None, "g", **USED), "misfit", "g"),
+    (Statistic(statistic_design.GROUP, None, "g", **OTHER), "heterogeneous", "g"),
+    (Statistic(statistic_design.GROUP_SLOPE, "x", "g", **OTHER), "heterogeneous", "g"),
+    (Statistic(statistic_design.GROUP_SPREAD, None, "g", **OTHER), "heterogeneous", "g"),
+    (Statistic(statistic_design.LOG_SCORE), "misfit", None),
+    (Statistic(statistic_design.LOW_TAIL), "misfit", None),
+    (Statistic(statistic_design.VARIANCE), "misfit", None),
+    (Statistic(statistic_design.SKEWNESS), "misfit", None),
+    (Statistic(statistic_design.KURTOSIS), "misfit", None),
+    (Statistic(statistic_design.DISPERSION), "misfit", None),
+    (Statistic(statistic_design.VALUE, "0"), "misfit", None),
+    (Statistic(statistic_design.SPREAD_FIT), "misfit", None),
+    (Statistic(statistic_design.SQUARE_FIT), "misfit", None),
+    (Statistic(statistic_design.LAG), "misfit", None),
 ]
 
 
 @pytest.mark.parametrize(("statistic", "kind", "axis"), MEANINGS)
 def test_a_statistic_means_a_kind_and_an_axis_and_says_what_to_do(statistic, kind, axis):
-    assert meanings.meaning(statistic, SETTING) == Meaning(kind, axis)
+    assert statistic_messages.meaning(statistic, SETTING) == Meaning(kind, axis)
     for above in (False, True):
-        words = meanings.sentence(statistic, above=above)
+        words = statistic_messages.sentence(statistic, above=above)
         assert "{" not in words
         assert "None" not in words
 
 
 def test_every_statistic_has_a_meaning():
-    assert {statistic.what for statistic, _, _ in MEANINGS} == set(meanings._SENTENCES)
+    assert {statistic.what for statistic, _, _ in MEANINGS} == set(statistic_messages._SENTENCES)
 
 
 def test_rows_in_random_order_or_without_parameters_cannot_show_a_change_over_time():
     for setting in (Setting(None, learned=True), Setting("arrival", learned=False)):
-        assert meanings.meaning(Statistic(design.MEAN), setting) == Meaning("misfit", None)
+        assert statistic_messages.meaning(Statistic(statistic_design.MEAN), setting) == Meaning(
+            "misfit", None
+        )
 
 
 def test_a_message_names_all_rows_where_nothing_was_learned():
@@ -277,9 +304,13 @@ def test_a_message_names_all_rows_where_nothing_was_learned():
     values = rng.standard_normal((1000, 1))
     for observed, end in ((0.0, "0 sds)"), (9.0, "sds from the prediction of the model)")):
         values[0] = observed
-        finding, _ = surprise.check(
-            [Statistic(design.VARIANCE)], values, lambda: [values[1:]],
-            step=step, setting=SETTING, rng=rng,
-        )  # fmt: skip
+        finding, _ = surprise.check_surprise(
+            [Statistic(statistic_design.VARIANCE)],
+            values,
+            lambda: [values[1:]],
+            step=step,
+            setting=SETTING,
+            rng=rng,
+        )
         assert finding.message.startswith("rows 1 to 800 ")
         assert finding.message.endswith(end) or observed == 0

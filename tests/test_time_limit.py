@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scalecheck import time_limit
 from scalecheck.errors import StudyError
+from scalecheck.runtime import time_limit
 
 COMPILED = """
 import sys

@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 from numpyro.infer.hmc_util import IntegratorState, _is_turning, warmup_adapter
 
-from scalecheck.sampler import (
-    Settings,
-    adaptation,
-    lane,
-    lanes,
-    metric,
-)
+from scalecheck.sampler import Settings, lane_state, metric, nuts_step, warmup_adaptation
 
 D = 4
 LAYOUTS = {
@@ -75,9 +69,9 @@ def test_the_u_turn_criterion_is_that_of_numpyro(layout):
 def one_lane():
     layout, at = LAYOUTS["diagonal"], jax.value_and_grad(lambda z: 0.5 * jnp.sum(z**2))
     z = jnp.asarray([0.5, -1.0, 0.2, 2.0])
-    resting = lane.rest(jax.random.PRNGKey(1), z, at, metric.identity(layout, z.dtype), 5)
+    resting = lane_state.rest(jax.random.PRNGKey(1), z, at, metric.identity(layout, z.dtype), 5)
     normal = jnp.asarray([0.3, -0.1, 1.2, 0.4])
-    begun = lanes.begin(
+    begun = nuts_step.begin(
         resting._replace(step_size=jnp.float32(0.1)), normal, jnp.uint32(0b10), layout
     )
     return begun, at, layout
@@ -92,9 +86,9 @@ def test_an_iteration_begins_where_the_last_one_ended_with_a_new_energy(one_lane
 
 def test_a_leapfrog_turned_round_leads_back(one_lane):
     begun, at, layout = one_lane
-    there, _ = lanes.leapfrog(begun, at, layout)
+    there, _ = nuts_step.leapfrog(begun, at, layout)
     assert float(jnp.abs(there.front.z - begun.front.z).max()) > 0.01
-    back, leaf = lanes.leapfrog(there._replace(direction=-there.direction), at, layout)
+    back, leaf = nuts_step.leapfrog(there._replace(direction=-there.direction), at, layout)
     np.testing.assert_allclose(back.front.z, begun.front.z, atol=1e-6)
     np.testing.assert_allclose(back.front.r, begun.front.r, atol=1e-6)
     assert float(leaf.energy) == pytest.approx(float(begun.energy), rel=1e-5)
@@ -102,13 +96,13 @@ def test_a_leapfrog_turned_round_leads_back(one_lane):
 
 def test_a_subtree_draws_among_its_leaves_by_weight(one_lane):
     begun, at, layout = one_lane
-    one, first = lanes.leapfrog(begun, at, layout)
+    one, first = nuts_step.leapfrog(begun, at, layout)
     first = first._replace(energy=begun.energy + np.log(2.0))
-    one, diverging = lanes.grow(one, first, jnp.float32(0.99), symmetric=False)
+    one, diverging = nuts_step.grow(one, first, jnp.float32(0.99), symmetric=False)
     assert not diverging
     second = first._replace(energy=begun.energy, z=first.z + 1)
     for u, taken in ((0.66, second), (0.67, first)):  # weights 1/2 and 1
-        grown, _ = lanes.grow(one, second, jnp.float32(u), symmetric=False)
+        grown, _ = nuts_step.grow(one, second, jnp.float32(u), symmetric=False)
         np.testing.assert_array_equal(grown.subtree.candidate.z, taken.z)
     assert float(jnp.exp(grown.subtree.log_weight)) == pytest.approx(1.5, rel=1e-5)
     assert float(grown.accept) == pytest.approx(1.5, rel=1e-5)
@@ -117,20 +111,20 @@ def test_a_subtree_draws_among_its_leaves_by_weight(one_lane):
 @pytest.mark.parametrize("energy", [1e4, np.nan, np.inf])
 def test_a_leaf_of_far_too_much_energy_diverges_and_is_never_taken(one_lane, energy):
     begun, at, layout = one_lane
-    moved, leaf = lanes.leapfrog(begun, at, layout)
-    grown, diverging = lanes.grow(
+    moved, leaf = nuts_step.leapfrog(begun, at, layout)
+    grown, diverging = nuts_step.grow(
         moved, leaf._replace(energy=jnp.float32(energy)), jnp.float32(0), symmetric=False
     )
     assert bool(diverging)
-    joined = lanes.join(grown, diverging, jnp.float32(0))
+    joined = nuts_step.join(grown, diverging, jnp.float32(0))
     np.testing.assert_array_equal(joined.tree.candidate.z, begun.tree.candidate.z)
     assert float(grown.accept) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_reversal_goes_on_from_the_other_end(one_lane):
     begun, at, layout = one_lane
-    moved, _ = lanes.leapfrog(begun, at, layout)
-    turned = lanes.reverse(moved._replace(depth=jnp.int32(1)))  # the second coin says forward
+    moved, _ = nuts_step.leapfrog(begun, at, layout)
+    turned = nuts_step.reverse(moved._replace(depth=jnp.int32(1)))  # the second coin says forward
     assert float(turned.direction) == 1.0
     np.testing.assert_array_equal(turned.front.z, moved.back.z)
     np.testing.assert_array_equal(turned.back.z, moved.front.z)
@@ -148,14 +142,14 @@ def test_warmup_learns_what_that_of_numpyro_learns(dense, warmup):
     init, update = warmup_adapter(warmup, dense_mass=dense)
     theirs = init(IntegratorState(z[0]), jax.random.PRNGKey(1), mass_matrix_size=3)
     layout = metric.lay_out({"z": z[0]}, (("z",),) if dense else ())
-    plan = adaptation.plan_warmup(Settings(warmup, 0.8, 10, ()))
+    plan = warmup_adaptation.plan_warmup(Settings(warmup, 0.8, 10, ()))
     own_metric = metric.identity(layout, z.dtype)
-    own = adaptation.start(layout, plan, jnp.float32(1), 3)
-    ours = jax.jit(lambda seen, m, s: adaptation.update(layout, plan, seen, m, s))
+    own = warmup_adaptation.start(layout, plan, jnp.float32(1), 3)
+    ours = jax.jit(lambda seen, m, s: warmup_adaptation.update(layout, plan, seen, m, s))
     update = jax.jit(update)
     for i in range(warmup):
         theirs = update(i, rates[i], IntegratorState(z[i]), theirs)
-        seen = adaptation.Seen(jnp.int32(i), rates[i], z[i], z[i])
+        seen = warmup_adaptation.EndedIteration(jnp.int32(i), rates[i], z[i], z[i])
         size, own_metric, own = ours(seen, own_metric, own)
         assert float(size) == pytest.approx(float(theirs.step_size), rel=1e-5)
     np.testing.assert_allclose(own_metric.inverse[0], theirs.inverse_mass_matrix, rtol=1e-5)

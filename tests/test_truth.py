@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 import synthetic_results
 
-from scalecheck import configuration, preflight, study, truth
 from scalecheck.errors import StudyError
+from scalecheck.files import true_values
+from scalecheck.pipeline import check_study
 from scalecheck.report.page import render
-from scalecheck.report.recovery import caption, recovered, recovery
+from scalecheck.report.recovery_plot import caption, recovered, recovery
+from scalecheck.study import read_study, settings
 
 BAD = {
     "parameter,valu\nmu,1\n": "no column value, which data.truth needs; it has parameter, valu",
@@ -32,23 +34,23 @@ def test_a_bad_table_is_one_line_that_names_the_file_and_the_row(content, tmp_pa
     path = tmp_path / "truth.csv"
     path.write_text(content)
     with pytest.raises(StudyError, match=BAD[content]) as error:
-        truth.check_truth(path, ["mu"])
+        true_values.check_truth(path, ["mu"])
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path):
     with pytest.raises(StudyError, match=r"truth.csv: cannot be read: No such file"):
-        truth.read_truth(tmp_path / "truth.csv")
+        true_values.read_truth(tmp_path / "truth.csv")
 
 
 def test_an_unknown_parameter_is_refused_before_any_fit(conjugate, tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("parameter,value\nnu,1\n")
     given = conjugate.study
-    bound = preflight.load_model(conjugate.folder, given.data.outcome, given.model, given.sampler)
+    bound = check_study.load_model(conjugate.folder, given.data.outcome, given.model, given.sampler)
     with pytest.raises(StudyError, match="row 1 names nu, which is no parameter"):
-        preflight.check_study(conjugate.folder, bound, given.model, given.sampler, 0, str(path))
+        check_study.check_study(conjugate.folder, bound, given.model, given.sampler, 0, str(path))
 
 
 NAMES = ("intercept", "slope", *(f"beta[{i}]" for i in range(8)), "tau", "sigma")
@@ -79,10 +81,16 @@ def test_the_largest_usable_increment_is_compared(panel):
 def test_the_caption_counts_intervals_that_hold_their_truth():
     table = pd.DataFrame(
         {
-            "parameter": ["a", "b", "c", "d"], "rows": 500, "mean": 0.0, "sd": 1.0, "low": -1.6, "high": 1.6,
-            "truth": [0.0, 1.0, -1.0, 4.0], "z": [0.0, -1.0, 1.0, -4.0],
+            "parameter": ["a", "b", "c", "d"],
+            "rows": 500,
+            "mean": 0.0,
+            "sd": 1.0,
+            "low": -1.6,
+            "high": 1.6,
+            "truth": [0.0, 1.0, -1.0, 4.0],
+            "z": [0.0, -1.0, 1.0, -4.0],
         }
-    )  # fmt: skip
+    )
     text = caption(table)
     assert text.startswith("3 of 4 89 % intervals of the increment of 500 rows hold")
     assert "(3.56 are expected)" in text
@@ -127,11 +135,11 @@ def test_the_key_is_a_file_beside_the_study_file(tmp_path):
     data = {"file": "rows.csv", "outcome": "y"}
     given = {"study": "some", "data": data, "model": {"file": "model.py"}}
     file = str(tmp_path / "study.yaml")
-    assert configuration.build(given, file).data.truth is None
-    found = configuration.build(given | {"data": data | {"truth": "truth.csv"}}, file)
+    assert read_study.build(given, file).data.truth is None
+    found = read_study.build(given | {"data": data | {"truth": "truth.csv"}}, file)
     assert found.data.truth == str(tmp_path / "truth.csv")
     with pytest.raises(StudyError, match=r"data\.truth"):
-        configuration.build(given | {"data": data | {"truth": "other.csv"}}, file)
+        read_study.build(given | {"data": data | {"truth": "other.csv"}}, file)
 
 
 def test_another_truth_refits_nothing(conjugate):
@@ -142,4 +150,4 @@ def test_another_truth_refits_nothing(conjugate):
     assert other.sections("seed", "data") == given.sections("seed", "data")
     assert other.sections() != given.sections()
     assert other.sections("data.truth") != given.sections("data.truth")
-    assert study.parse_sections(other.sections("data"))["data"] == given.data
+    assert settings.parse_sections(other.sections("data"))["data"] == given.data

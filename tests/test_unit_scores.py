@@ -8,7 +8,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
-from scalecheck import unit_scores
+from scalecheck.evaluation import unit_scores
 
 N_UNITS, N_ROWS = 30, 6
 

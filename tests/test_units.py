@@ -4,9 +4,9 @@ import intercepts
 import numpy as np
 import pytest
 
-from scalecheck.checks import heterogeneity, units
-from scalecheck.checks.fluctuation import fluctuation, p_value
+from scalecheck.checks import heterogeneity, unit_information
 from scalecheck.checks.moments import Moments
+from scalecheck.checks.score_test import fluctuation, p_value
 
 N_LEVELS, N_ROWS = 8, 8
 N_REPLICATIONS = 250
@@ -26,7 +26,7 @@ def contrast(level):
 def scores(data, level):
     theta, covariance = intercepts.estimate(data)
     by_row = intercepts.row_scores(data, theta).reshape(-1, 4)
-    return units.of_units(by_row, level.ravel(), data.unit, covariance), theta
+    return unit_information.of_units(by_row, level.ravel(), data.unit, covariance), theta
 
 
 def normal(rng, n_units):
@@ -64,7 +64,7 @@ def check(rng, data, level, **settings):
     labels = [f"r{k}" for k in range(N_LEVELS)]
     given = {"weight": 1.0, "kind": "heterogeneous", "ordered": False, "names": intercepts.NAMES}
     given |= {"fits": ("axis-region",), "rng": rng} | settings
-    return heterogeneity.check("region", labels, found, pooled, None, **given)
+    return heterogeneity.check_heterogeneity("region", labels, found, pooled, None, **given)
 
 
 def test_a_slope_that_differs_between_units_of_different_levels_is_found_and_named():

@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck import chain, posterior_file, records, seals
-from scalecheck.checkpoint import Keeper
 from scalecheck.errors import StudyError
-from scalecheck.report import approximation as page
-from scalecheck.study import VariationalSettings, parse_sections
-from scalecheck.variational import approximate, ascent, guides, job, simulated, target
-from scalecheck.variational.programs import Problem, Programs
+from scalecheck.files import checksums, formats, posterior_file
+from scalecheck.fitting import fit_job
+from scalecheck.fitting.checkpoint import Checkpointer
+from scalecheck.pipeline import approximate as approximate_program
+from scalecheck.report import approximation_section as page
+from scalecheck.study.settings import VariationalSettings, parse_sections
+from scalecheck.variational import approximation, guides, optimise, target, vsbc_fits
+from scalecheck.variational.svi_programs import SviProblem, SviPrograms
 
 KEY = jax.random.PRNGKey(5)
 COVARIANCE = jnp.array([[1.0, 0.9], [0.9, 1.0]])
@@ -46,9 +48,9 @@ def fitted(name):
         log_density = dist.MultivariateNormal(MEAN, COVARIANCE).log_prob(jnp.concatenate(parts))
         numpyro.factor("log_density", log_density)
 
-    problem = Problem(guide, model, {"y": np.zeros(1, "float32")}, 1, 2)
-    programs = Programs(problem)
-    found = ascent.maximise(problem, programs, 20_000, KEY, silent)
+    problem = SviProblem(guide, model, {"y": np.zeros(1, "float32")}, 1, 2)
+    programs = SviPrograms(problem)
+    found = optimise.maximise(problem, programs, 20_000, KEY, silent)
     return problem, programs, found
 
 
@@ -68,9 +70,9 @@ def test_a_family_finds_its_best_member(name, sd):
     assert found.converged
     draws = np.asarray(problem.guide.draw(found.params, KEY, 4000))
     apart = (draws.mean(axis=0) - MEAN) / sd
-    assert np.abs(apart).max() < ascent.TOLERANCE + 4 / np.sqrt(4000)
+    assert np.abs(apart).max() < optimise.TOLERANCE + 4 / np.sqrt(4000)
     log_ratio = np.log(draws.std(axis=0) / sd)
-    assert np.abs(log_ratio).max() < ascent.TOLERANCE + 4 / np.sqrt(8000)
+    assert np.abs(log_ratio).max() < optimise.TOLERANCE + 4 / np.sqrt(8000)
 
 
 @pytest.mark.parametrize("name", ["mean_field", *OTHERS])
@@ -79,7 +81,9 @@ def test_the_density_of_the_shared_parameters_is_that_of_their_draws(name):
     # The mean of p / q over draws from q is one for any normalised p that q covers.
     draws = problem.guide.draw(found.params, KEY, 4000)
     log_q = problem.guide.log_density_shared(found.params, draws)
-    narrow = dist.MultivariateNormal(MEAN, 0.1 * (COVARIANCE if name != "mean_field" else jnp.eye(2)))  # fmt: skip
+    narrow = dist.MultivariateNormal(
+        MEAN, 0.1 * (COVARIANCE if name != "mean_field" else jnp.eye(2))
+    )
     ratio = np.exp(np.asarray(narrow.log_prob(draws) - log_q))
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio))
 
@@ -95,8 +99,11 @@ def test_draws_that_are_made_some_at_a_time_are_the_same(name):
 def test_of_a_million_parameters_only_some_draws_are_in_memory():
     d = 10**6
     guide = guides.guide_of("mean_field", jnp.zeros(d), 3)
-    params = {f"{what}_{part}": jax.ShapeDtypeStruct((size,), "float32")
-              for part, size in guide.sites.items() for what in ("mean", "sd")}  # fmt: skip
+    params = {
+        f"{what}_{part}": jax.ShapeDtypeStruct((size,), "float32")
+        for part, size in guide.sites.items()
+        for what in ("mean", "sd")
+    }
 
     def first(params):
         return guide.draw_of(lambda flat: flat[:3], params, KEY, 1000, 4)
@@ -111,7 +118,7 @@ def test_the_flow_follows_a_correlation():
     assert abs(np.arctanh(np.corrcoef(draws.T)[0, 1]) - np.arctanh(0.9)) < 0.15
 
 
-class StopAfter(Keeper):
+class StopAfter(Checkpointer):
     """A keeper whose job is told to end after some windows."""
 
     left = 3
@@ -126,16 +133,16 @@ def test_a_killed_fit_goes_on_with_the_same_bits(tmp_path):
     problem, programs, found = fitted("mean_field")
     with pytest.raises(SystemExit):
         keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
-        ascent.maximise(problem, programs, 20_000, KEY, silent, keeper)
-    keeper = Keeper(tmp_path / "kept", "same", 1e9, silent)
-    again = ascent.maximise(problem, programs, 20_000, KEY, silent, keeper)
+        optimise.maximise(problem, programs, 20_000, KEY, silent, keeper)
+    keeper = Checkpointer(tmp_path / "kept", "same", 1e9, silent)
+    again = optimise.maximise(problem, programs, 20_000, KEY, silent, keeper)
     assert again.rounds == found.rounds
     jax.tree.map(np.testing.assert_array_equal, again.params, found.params)
 
 
 def test_a_fit_that_is_out_of_steps_has_not_converged_and_says_so():
     problem, programs, _ = fitted("mean_field")
-    found = ascent.maximise(problem, programs, 400, KEY, silent)
+    found = optimise.maximise(problem, programs, 400, KEY, silent)
     assert not found.converged
     assert "400 steps" in found.reason
 
@@ -147,11 +154,11 @@ def test_a_bound_that_is_no_number_ends_a_fit_at_its_last_finite_place():
         z = numpyro.sample("shared", dist.Normal(jnp.zeros(2)).to_event(1).mask(False))
         numpyro.factor("log_density", jnp.where(z[0] > 5.0, jnp.nan, 10 * z[0]))
 
-    problem = Problem(guide, model, {"y": np.zeros(1, "float32")}, 1, 2)
-    found = ascent.maximise(problem, Programs(problem), 20_000, KEY, silent)
+    problem = SviProblem(guide, model, {"y": np.zeros(1, "float32")}, 1, 2)
+    found = optimise.maximise(problem, SviPrograms(problem), 20_000, KEY, silent)
     assert not found.converged
     assert f"no finite number after {found.steps} steps" in found.reason
-    assert found.steps >= ascent.WINDOW
+    assert found.steps >= optimise.WINDOW
     assert np.isfinite(problem.guide.draw(found.params, KEY, 10)).all()
 
 
@@ -175,22 +182,24 @@ def rows(conjugate):
 def test_the_posterior_of_a_normal_mean_is_found(rows, size):
     y = rows.values[0]["y"]
     exact, sd = y.sum() / (len(y) + 1), (len(y) + 1) ** -0.5
-    found = approximate.approximate(rows, VariationalSettings("mean_field", size, 20_000, 0), KEY, silent)  # fmt: skip
+    found = approximation.approximate(
+        rows, VariationalSettings("mean_field", size, 20_000, 0), KEY, silent
+    )
     assert found.found.converged
-    assert abs(found.shared.mean() - exact) < (ascent.TOLERANCE + 4 / np.sqrt(1000)) * sd
-    assert abs(np.log(found.shared.std() / sd)) < ascent.TOLERANCE + 4 / np.sqrt(2000)
+    assert abs(found.shared.mean() - exact) < (optimise.TOLERANCE + 4 / np.sqrt(1000)) * sd
+    assert abs(np.log(found.shared.std() / sd)) < optimise.TOLERANCE + 4 / np.sqrt(2000)
 
 
 def test_killed_simulated_data_sets_go_on_where_they_were(rows, tmp_path):
     settings = VariationalSettings("mean_field", None, 20_000, 5)
     with pytest.raises(SystemExit):
         keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
-        simulated.simulate(rows, settings, KEY, silent, keeper)
+        vsbc_fits.simulate(rows, settings, KEY, silent, keeper)
     said = []
-    keeper = Keeper(tmp_path / "kept", "same", 1e9, said.append)
-    again = simulated.simulate(rows, settings, KEY, silent, keeper)
+    keeper = Checkpointer(tmp_path / "kept", "same", 1e9, said.append)
+    again = vsbc_fits.simulate(rows, settings, KEY, silent, keeper)
     assert "goes on from its checkpoint" in said[0]
-    whole = simulated.simulate(rows, settings, KEY, silent)
+    whole = vsbc_fits.simulate(rows, settings, KEY, silent)
     assert again.n_data_sets == whole.n_data_sets == 5
     np.testing.assert_array_equal(again.mean, whole.mean)
 
@@ -226,14 +235,18 @@ def settled(conjugate, **settings):
     """The job of the conjugate study with other settings."""
     sections = json.loads(conjugate.study.sections()) | settings
     raw = json.dumps(sections)
-    return chain.Job(conjugate.folder, parse_sections(raw), sections, small_studies.DEVICE, (0, 0), silent)  # fmt: skip
+    return fit_job.Job(
+        conjugate.folder, parse_sections(raw), sections, small_studies.DEVICE, (0, 0), silent
+    )
 
 
 @pytest.fixture(scope="module")
 def written(conjugate):
     variational = {"guide": "mean_field", "batch": None, "steps": 20_000, "simulate": 12}
-    job.write_approximation(settled(conjugate, approximation="always", variational=variational))
-    return records.read_json(conjugate.folder.approximation)
+    approximate_program.write_approximation(
+        settled(conjugate, approximation="always", variational=variational)
+    )
+    return formats.read_json(conjugate.folder.approximation)
 
 
 @pytest.mark.long
@@ -274,10 +287,10 @@ def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
     table = pd.DataFrame({"x": np.ones(120), "y": np.linspace(-1, 1, 120)})
     small = small_studies.make(tmp_path, table, KNOWN)
     skipped = {"fit": "increment-01", "status": "skipped", "reason": ""}
-    seals.write_record(small.folder, skipped)
+    checksums.write_record(small.folder, skipped)
     small.folder.approximate_posterior.write_text("of other settings")
-    job.write_approximation(settled(small, approximation="always"))
-    found = records.read_json(small.folder.approximation)
+    approximate_program.write_approximation(settled(small, approximation="always"))
+    found = formats.read_json(small.folder.approximation)
     assert found == {"asked": False, "reason": "not approximated: the model has no latent site"}
     assert not small.folder.approximate_posterior.exists()
 
@@ -296,5 +309,7 @@ def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
 )
 def test_auto_approximates_where_the_budget_is_exceeded(conjugate, records_, seconds, asked):
     budget = {"seconds": seconds, "price_per_hour": None}
-    found = job.reason_against(settled(conjugate, approximation="auto", budget=budget), records_)
+    found = approximate_program.reason_against(
+        settled(conjugate, approximation="auto", budget=budget), records_
+    )
     assert (found == "") == asked

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from judged_findings import along, finding, judged_as, speaks
 
-from scalecheck import conclude, records, verdict
+from scalecheck.checks import finding_table, verdict
 from scalecheck.checks.finding import not_run
-from scalecheck.study_folder import StudyFolder
-from scalecheck.verdict import STRONG, Judged
+from scalecheck.checks.verdict import STRONG, Judged
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline import verdict as verdict_program
 
 ALPHA = 0.05
 FAMILIES = verdict.FAMILIES
@@ -242,22 +244,22 @@ def test_findings_survive_their_table(tmp_path):
         not_run("agreement", "fewer than 3 of 8"),
     ]
     path = tmp_path / "findings.csv"
-    records.write_table(path, conclude.findings_table(findings))
-    assert conclude.findings_of(records.read_table(path)) == findings
+    formats.write_table(path, finding_table.findings_table(findings))
+    assert finding_table.findings_of(formats.read_table(path)) == findings
 
 
 def test_a_table_of_findings_that_were_all_not_run_survives(tmp_path):
     findings = [not_run("surprise", "no", weight=1.0), not_run("drift", "no", weight=1.0)]
     path = tmp_path / "findings.csv"
-    records.write_table(path, conclude.findings_table(findings))
-    assert conclude.findings_of(records.read_table(path)) == findings
+    formats.write_table(path, finding_table.findings_table(findings))
+    assert finding_table.findings_of(formats.read_table(path)) == findings
 
 
 def test_first_seen_is_the_smallest_increment_at_which_its_own_check_spoke():
     increments = pd.DataFrame({"fit": ["increment-01", "increment-02"], "rows": [500, 1000]})
 
     def first(*judged):
-        return conclude._first_seen(list(judged), increments)
+        return verdict_program._first_seen(list(judged), increments)
 
     assert first(along("source"), ran("effort", "strong")) is None
     assert first(speaks("drift", fit="increment-02"), speaks("drift")) == 1000
@@ -271,12 +273,14 @@ def test_ranks_among_simulated_studies_are_found_by_family_axis_and_fit(tmp_path
     rows = [("drift", "", "increment-02", 0.02), ("heterogeneity", "NA", "axis-NA", np.nan)]
     rows.append(("", "", "", 0.013))
     table = pd.DataFrame(rows, columns=["family", "axis", "fit", "p_simulated"])
-    records.write_table(folder.table("simulated"), table)
-    assert conclude._simulated(folder) == {
+    formats.write_table(folder.table("simulated"), table)
+    assert verdict_program._simulated(folder) == {
         ("drift", "", "increment-02"): 0.02,
-        conclude.WHOLE_STUDY: 0.013,
+        finding_table.WHOLE_STUDY: 0.013,
     }
-    assert conclude.identity(finding("drift", fit="increment-02")) in conclude._simulated(folder)
+    assert finding_table.identity(
+        finding("drift", fit="increment-02")
+    ) in verdict_program._simulated(folder)
 
 
 def test_a_finding_in_json_has_the_keys_of_the_contract():

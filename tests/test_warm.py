@@ -9,11 +9,15 @@ import pytest
 import small_studies
 from arviz_stats.base import array_stats
 
-from scalecheck import batches, chain, checkpoint, records, warm
-from scalecheck.arrays import read_arrays
-from scalecheck.checks import audit
-from scalecheck.coordinates import coordinates_of
-from scalecheck.study_folder import StudyFolder
+from scalecheck.checks import warm_start_audit
+from scalecheck.files import formats
+from scalecheck.files.arrays import read_arrays
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting import checkpoint
+from scalecheck.fitting.starts import warm_start as warm_start_module
+from scalecheck.model import batches
+from scalecheck.model.reparam import coordinates_of
+from scalecheck.pipeline import fit
 
 UNITS = """
 def model(x, clinic, n_clinic, y=None):
@@ -42,8 +46,8 @@ def study(tmp_path_factory):
         sampler={"engine": "lanes", "chains": 4, "warmup": 300, "draws": 300},
     )
     before = None
-    for row in records.read_plan(small.folder.plan):
-        chain.write_increment(small.job(), row["fit"], before)
+    for row in formats.read_plan(small.folder.plan):
+        fit.write_increment(small.job(), row["fit"], before)
         before = row["fit"]
     return small
 
@@ -53,7 +57,7 @@ def mcse(values, method="mean"):
 
 
 def left(study, name="increment-01"):
-    return warm.left_from(read_arrays(study.folder.left(name)))
+    return warm_start_module.left_from(read_arrays(study.folder.left(name)))
 
 
 def batch_of(study, name):
@@ -69,12 +73,12 @@ def cold_starts(batch):
 
 @pytest.mark.parametrize(("cold", "warm_start"), [(20, 10), (100, 10), (500, 50)])
 def test_a_warm_warmup_is_a_tenth_and_long_enough_for_a_step_size(cold, warm_start):
-    assert warm.warmup_of(cold) == warm_start
+    assert warm_start_module.warmup_of(cold) == warm_start
 
 
 def begun(batch, given):
     moved, cold = coordinates_of(batch.function, {}), cold_starts(batch)
-    return warm.warm_start(batch, moved, [given], cold, jax.random.PRNGKey(3)[None])
+    return warm_start_module.warm_start(batch, moved, [given], cold, jax.random.PRNGKey(3)[None])
 
 
 def test_a_warm_increment_warms_up_for_a_tenth_and_keeps_the_metric_it_began_with(study):
@@ -143,7 +147,7 @@ def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_as_the
     whole, lines = path.read_bytes(), []
     try:
         path.write_bytes(whole[:100])
-        assert chain._left(study.job(lines.append), "increment-01") is None
+        assert fit._left(study.job(lines.append), "increment-01") is None
     finally:
         path.write_bytes(whole)
     assert lines[0].endswith("the next increment starts as the first")
@@ -155,10 +159,10 @@ def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_as_the
 def test_an_audit_that_was_killed_goes_on_and_finds_the_same(study, tmp_path, monkeypatch):
     shutil.copytree(study.folder.path, tmp_path / "small")
     copy = study._replace(folder=StudyFolder(tmp_path / "small"))
-    whole = records.read_json(copy.folder.record("increment-03"))["audit"]
+    whole = formats.read_json(copy.folder.record("increment-03"))["audit"]
     copy.folder.record("increment-03").unlink()
     monkeypatch.setenv(checkpoint.VARIABLE, "1e-9")
-    kept = checkpoint.Keeper._write
+    kept = checkpoint.Checkpointer._write
     n_kept = 0
 
     def write(keeper, snapshot):
@@ -170,11 +174,11 @@ def test_an_audit_that_was_killed_goes_on_and_finds_the_same(study, tmp_path, mo
 
     lines = []
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(checkpoint.Keeper, "_write", write)
-        chain.write_increment(copy.job(), "increment-03", "increment-02")
-    chain.write_increment(copy.job(lines.append), "increment-03", "increment-02")
+        killed.setattr(checkpoint.Checkpointer, "_write", write)
+        fit.write_increment(copy.job(), "increment-03", "increment-02")
+    fit.write_increment(copy.job(lines.append), "increment-03", "increment-02")
     assert sum("goes on from its checkpoint" in line for line in lines) == 2
-    again = records.read_json(copy.folder.record("increment-03"))["audit"]
+    again = formats.read_json(copy.folder.record("increment-03"))["audit"]
     for name in ("p", "parameter", "statistic", "gap", "gradients", "draws"):
         assert again[name] == whole[name]
     assert not copy.folder.audit_checkpoint("increment-03").exists()
@@ -188,25 +192,25 @@ def samples(shift=0.0, scale=1.0, seed=1):
 
 
 def test_the_audit_alarms_at_its_rate_and_names_what_differs():
-    p = [audit.compare(samples(seed=i), samples(seed=1000 + i)).p for i in range(200)]
+    p = [warm_start_audit.compare(samples(seed=i), samples(seed=1000 + i)).p for i in range(200)]
     assert np.mean(np.array(p) < 0.1) < 0.1 + 3 * (0.1 * 0.9 / 200) ** 0.5
-    found = audit.compare(samples(shift=0.3), samples(seed=2))
+    found = warm_start_audit.compare(samples(shift=0.3), samples(seed=2))
     assert (found.parameter, found.statistic) == (1, "mean")
     assert found.p < 1e-6
     assert found.gap == pytest.approx(0.3, abs=0.15)
-    found = audit.compare(samples(scale=1.3), samples(seed=2))
+    found = warm_start_audit.compare(samples(scale=1.3), samples(seed=2))
     assert (found.parameter, found.statistic) == (1, "sd")
 
 
 def test_a_difference_is_a_finding_of_adaptation_and_costs_half_of_its_error_rate(study):
     from scalecheck.checks import adaptation
-    from scalecheck.runs import chains_of
+    from scalecheck.results.chains import chains_of
 
     fitted = chains_of(study.read("increment-03"))
-    far = fitted._replace(audit=audit.Audit(1e-8, 0, "mean", -1.5))
+    far = fitted._replace(audit=warm_start_audit.Audit(1e-8, 0, "mean", -1.5))
     finding = adaptation.step(far, 0.2)
     assert (finding.p, finding.large, finding.parameter) == (2e-8, True, "mu")
     assert "started warm, the mean of mu is 1.5 sds from that of a cold start" in finding.message
     alone = adaptation.step(fitted._replace(audit=None), 0.2)
-    near = adaptation.step(fitted._replace(audit=audit.Audit(1.0, 0, "mean", 0.01)), 0.2)
+    near = adaptation.step(fitted._replace(audit=warm_start_audit.Audit(1.0, 0, "mean", 0.01)), 0.2)
     assert near.p == min(1.0, 2 * alone.p)

@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 from told import told
 
-from scalecheck import records, running, watch
 from scalecheck.errors import StudyError
-from scalecheck.journal import line
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting.progress_log import line
+from scalecheck.pipeline import status, watch
+from scalecheck.results.totals import spent
 from scalecheck.sampler import TimeLeft
-from scalecheck.spending import spent
-from scalecheck.study_folder import StudyFolder
 
 SCRIPT = Path(__file__).parents[1] / "scripts/watch.py"
 FITS = (
@@ -42,7 +43,7 @@ def study(tmp_path):
     folder = StudyFolder(tmp_path / "golf")
     rows = [(fit, "subset", "", "", 1000, 1000) for fit in FITS]
     (tmp_path / "golf").mkdir()
-    records.write_plan(folder.plan, rows)
+    formats.write_plan(folder.plan, rows)
     stalled = np.array([False, False, True, False])
     for fit, lines in {
         "subset-01": [told(), told(stalled=stalled, leapfrogs=np.array([7.0, 8, 412, 9]))],
@@ -51,23 +52,23 @@ def study(tmp_path):
         "increment-01": [told(iterations=np.full(4, 600), phase="sampling")],
     }.items():
         path = folder.progress(fit)
-        records.write_text(path, "")
+        formats.write_text(path, "")
         for one in lines:
-            records.append_line(path, line(fit, 500, one))
+            formats.append_line(path, line(fit, 500, one))
         os.utime(path, (NOW - 5, NOW - 5))
     done = {"status": "done", "reason": "", "seconds": {"warmup": 8.0, "sampling": 9.0}}
     skipped = {"status": "skipped", "reason": "increment-01 (500 rows) was found to break"}
     stopped = {**done, "status": "stopped", "reason": "chain 2 stalled in warmup"}
     ended = {"increment-01": done, "increment-03": skipped, "axis-year": stopped}
     for fit, record in ended.items():
-        records.write_json(folder.record(fit), {"rows": 1000, **record})
+        formats.write_json(folder.record(fit), {"rows": 1000, **record})
         os.utime(folder.record(fit), (NOW - 4, NOW - 4))
     os.utime(folder.plan, (NOW - 60, NOW - 60))
     return folder
 
 
 def states_of(study, now=NOW):
-    return {one.fit: one for one in running.read_states(study, now)}
+    return {one.fit: one for one in status.read_states(study, now)}
 
 
 def test_every_state_is_told_from_the_files_and_what_runs_comes_first(study):
@@ -80,7 +81,7 @@ def test_every_state_is_told_from_the_files_and_what_runs_comes_first(study):
         "axis-year": "stopped",
         "increment-03": "skipped",
     }
-    assert [one.state for one in running.read_states(study, NOW)] == list(running.STATES)
+    assert [one.state for one in status.read_states(study, NOW)] == list(status.STATES)
 
 
 def test_a_clock_that_went_back_hides_no_record(study):
@@ -106,16 +107,16 @@ def ended(conjugate, tmp_path):
     shutil.copytree(conjugate.folder.path, tmp_path / "small")
     folder = StudyFolder(tmp_path / "small")
     recorded = [
-        records.read_json(folder.record(row["fit"])) for row in records.read_plan(folder.plan)
+        formats.read_json(folder.record(row["fit"])) for row in formats.read_plan(folder.plan)
     ]
-    took = spent(recorded, records.peek_json(folder.confirmation))
-    records.write_json(folder.verdict, took._asdict())
+    took = spent(recorded, formats.peek_json(folder.confirmation))
+    formats.write_json(folder.verdict, took._asdict())
     os.utime(folder.verdict, (NOW - 1e6, NOW - 1e6))
     return folder
 
 
 def is_over(folder):
-    return running.is_over(folder, running.read_states(folder, NOW))
+    return status.is_over(folder, status.read_states(folder, NOW))
 
 
 def test_it_is_over_when_the_verdict_says_what_the_fits_took_whatever_the_dates(ended):
@@ -131,22 +132,22 @@ def test_it_is_not_over_while_a_fit_is_made_again(ended):
 
 def test_it_is_not_over_when_a_fit_was_made_again_since_the_verdict(ended):
     path = ended.record("subset-02")
-    again = records.read_json(path)
+    again = formats.read_json(path)
     again["seconds"]["sampling"] += 1e-6
-    records.write_json(path, again)
+    formats.write_json(path, again)
     assert not is_over(ended)
 
 
 def test_it_is_not_over_when_more_is_planned_since_the_verdict(ended):
-    plan = records.read_plan(ended.plan)
-    columns = [[row[name] for name in records.PLAN_COLUMNS] for row in plan]
-    records.write_plan(ended.plan, [*columns[:-1], [*columns[-1][:4], columns[-1][4] + 1, 1]])
+    plan = formats.read_plan(ended.plan)
+    columns = [[row[name] for name in formats.PLAN_COLUMNS] for row in plan]
+    formats.write_plan(ended.plan, [*columns[:-1], [*columns[-1][:4], columns[-1][4] + 1, 1]])
     assert not is_over(ended)
 
 
 def test_it_is_not_over_while_nothing_is_decided(study):
     assert not is_over(study)
-    records.write_json(study.verdict, {})
+    formats.write_json(study.verdict, {})
     assert not is_over(study)
 
 
@@ -158,7 +159,7 @@ def shown(study, width, now=NOW):
     console = Console(
         file=io.StringIO(), width=width, record=True, force_terminal=True, legacy_windows=False
     )
-    console.print(watch.view("golf", running.read_states(study, now), console))
+    console.print(watch.view("golf", status.read_states(study, now), console))
     return console
 
 
@@ -222,11 +223,11 @@ def test_a_time_left_is_written_with_its_interval(seconds, expected):
 
 def test_the_summary_gives_the_time_of_the_fit_that_takes_longest(study):
     path = study.progress("subset-02")
-    records.append_line(
+    formats.append_line(
         path, line("subset-02", 500, told(seconds_left=TimeLeft(3.5, 600.5, 700.5)))
     )
     os.utime(path, (NOW - 5, NOW - 5))
-    assert "10 min (30 s..12 min) left" in watch.summary("golf", running.read_states(study, NOW))
+    assert "10 min (30 s..12 min) left" in watch.summary("golf", status.read_states(study, NOW))
 
 
 # ---- the program
@@ -247,7 +248,7 @@ def test_once_prints_the_table_and_ends(study, monkeypatch, capsys):
 
 def test_with_a_verdict_the_program_ends_by_itself(ended, monkeypatch, capsys):
     run_program(monkeypatch, ended.path)
-    n_fits = len(records.read_plan(ended.plan))
+    n_fits = len(formats.read_plan(ended.plan))
     assert f"small: {n_fits} of {n_fits} fits done" in capsys.readouterr().out
 
 
@@ -265,10 +266,12 @@ def test_ctrl_c_ends_it_quietly(study, monkeypatch, capsys):
     [
         (None, "{path}: no plan.csv: not the results of a study, or not planned yet"),
         ("a,b\n1,2\n", "{path}/plan.csv: not a plan of scalecheck: delete it and run again"),
-        ("fit,kind,axis,level,rows,new_rows\nx,subset,,,many,0\n",
-         "{path}/plan.csv: not a plan of scalecheck: delete it and run again"),
+        (
+            "fit,kind,axis,level,rows,new_rows\nx,subset,,,many,0\n",
+            "{path}/plan.csv: not a plan of scalecheck: delete it and run again",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_folder_that_is_none_of_a_study_is_an_error_in_one_line(
     tmp_path, monkeypatch, capsys, plan, expected
 ):
@@ -279,7 +282,7 @@ def test_a_folder_that_is_none_of_a_study_is_an_error_in_one_line(
     assert ended.value.code == 1
     assert capsys.readouterr().err == expected.format(path=tmp_path) + "\n"
     with pytest.raises(StudyError):
-        running.read_states(StudyFolder(tmp_path), NOW)
+        status.read_states(StudyFolder(tmp_path), NOW)
 
 
 def test_watching_imports_neither_jax_nor_what_reads_posteriors():

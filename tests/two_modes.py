@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck.sampler import Saved, Settings, sample, sample_lanes
+from scalecheck.sampler import Saved, Settings, sample_lanes, sample_numpyro
 
 FAR = 60.0
 # A standard normal at 0, and far away one so correlated that no diagonal metric helps.
 TIGHT = np.linalg.inv(np.array([[1.0, 0.9995], [0.9995, 1.0]])).astype("float32")
-ENGINES = {"lanes": sample_lanes, "numpyro": sample}
+ENGINES = {"lanes": sample_lanes, "numpyro": sample_numpyro}
 
 
 def two_modes(tight):

@@ -56,21 +56,21 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))
     from whole_study import run_study
 
-    from scalecheck import configuration
-    from scalecheck.evidence import open_evidence
-    from scalecheck.examine import examine
-    from scalecheck.results import read_study
-    from scalecheck.study_folder import StudyFolder
+    from scalecheck.evaluation.study_data import open_evidence
+    from scalecheck.examine.run_families import examine
+    from scalecheck.files.layout import StudyFolder
+    from scalecheck.results.study_fits import read_study_fits
+    from scalecheck.study import read_study as read_study_module
 
     with tempfile.TemporaryDirectory(prefix="scalecheck-") as name:
-        study = configuration.select({"study_file": str(write_study(Path(name)))}, [])["cost"]
+        study = read_study_module.select({"study_file": str(write_study(Path(name)))}, [])["cost"]
         folder = StudyFolder(Path(name) / "results" / "cost")
         verdict = run_study(study, folder.path)
         print("verdict:", verdict["verdict"], verdict["reason"])
         evidence = open_evidence(folder, study.model, study.data.outcome, study.seed)
         for run in ("compiled and run", "run", "run"):
             began = time.process_time()
-            fits = read_study(folder, study.increments.order)
+            fits = read_study_fits(folder, study.increments.order)
             reading = time.process_time() - began
             examine(evidence, fits, study.data, study.increments, lambda line: None)
             checking = time.process_time() - began - reading

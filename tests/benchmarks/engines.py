@@ -28,13 +28,14 @@ import pandas as pd  # noqa: E402
 import peers  # noqa: E402
 from targets import PROBLEMS, Problem  # noqa: E402
 
-from scalecheck import density, sampler  # noqa: E402
-from scalecheck.diagnose import array_stats  # noqa: E402
+from scalecheck import sampler  # noqa: E402
+from scalecheck.diagnostics import array_stats  # noqa: E402
+from scalecheck.model import density  # noqa: E402
 
 CHAINS, WARMUP, DRAWS = 4, 500, 500
 ENGINES = {
-    "numpyro, all together": (functools.partial(sampler.sample, fits_at_once=None), False),
-    "numpyro, fit by fit": (functools.partial(sampler.sample, fits_at_once=1), False),
+    "numpyro, all together": (functools.partial(sampler.sample_numpyro, fits_at_once=None), False),
+    "numpyro, fit by fit": (functools.partial(sampler.sample_numpyro, fits_at_once=1), False),
     "lanes": (sampler.sample_lanes, False),
     "lanes, gradients in the metric": (sampler.sample_lanes, True),
 }

@@ -24,10 +24,15 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from studies import MODELS, bound, columns_of  # noqa: E402
 
-from scalecheck import configuration, forecast, outlay, simulated_fits  # noqa: E402
-from scalecheck.data_sets import from_table  # noqa: E402
-from scalecheck.results import FitResult  # noqa: E402
-from scalecheck.study import Study  # noqa: E402
+from scalecheck.results import (
+    forecast,  # noqa: E402
+    increment_costs,  # noqa: E402
+)
+from scalecheck.results.study_fits import FitResult  # noqa: E402
+from scalecheck.simulation import simulated_fits  # noqa: E402
+from scalecheck.simulation.data_sets import from_table  # noqa: E402
+from scalecheck.study import read_study  # noqa: E402
+from scalecheck.study.settings import Study  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "forecast.csv"
 N_INCREMENTS, FACTOR_TO_ALL = 4, 8
@@ -75,7 +80,7 @@ def settings_of(kind: Kind) -> Study:
         "increments": {"start": kind.start, "factor": 2, "end": "all", "stop": "never"},
         "sampler": {"chains": 4, "warmup": WARMUP, "draws": DRAWS},
     }
-    return configuration.build(given, str(MODELS))
+    return read_study.build(given, str(MODELS))
 
 
 def n_all(name: str) -> int:
@@ -123,7 +128,7 @@ def _line(result: FitResult) -> dict[str, object]:
 def judge(fits: pd.DataFrame) -> dict[str, float]:
     """Forecast the largest fit of a study from the others, and compare."""
     *before, full = [_record(row) for _, row in fits.sort_values("rows").iterrows()]
-    known = outlay.taken(before, full["rows"])
+    known = increment_costs.taken(before, full["rows"])
     assert known is not None
     low, median, high = forecast.gradients_of(known[0], full["rows"]).interval
     seen = sum(map(sum, full["gradients"].values()))

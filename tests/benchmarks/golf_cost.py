@@ -29,9 +29,20 @@ def ours(results: Path) -> tuple[float, float, int]:
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     began = time.perf_counter()
     subprocess.run(
-        ["snakemake", "--cores", "all", "--quiet", "all", "--nolock", "--config", f"results={results}"],
-        cwd=ROOT, env=environment, check=True,
-    )  # fmt: skip
+        [
+            "snakemake",
+            "--cores",
+            "all",
+            "--quiet",
+            "all",
+            "--nolock",
+            "--config",
+            f"results={results}",
+        ],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+    )
     wall = time.perf_counter() - began
     recorded = [json.loads(path.read_text()) for path in results.glob("golf/fits/*/record.json")]
     done = [record for record in recorded if record["status"] == "done"]
@@ -67,8 +78,13 @@ def main() -> None:
             cpu, wall, n_fits = ours(Path(folder))
             other = naive(Path(folder))
         row = (
-            datetime.date.today().isoformat(), n_fits, f"{cpu:.1f}", f"{other:.1f}", f"{cpu / other:.3f}", f"{wall:.0f}"
-        )  # fmt: skip
+            datetime.date.today().isoformat(),
+            n_fits,
+            f"{cpu:.1f}",
+            f"{other:.1f}",
+            f"{cpu / other:.3f}",
+            f"{wall:.0f}",
+        )
         new = not RESULTS.exists()
         with RESULTS.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -28,7 +28,8 @@ import numpyro  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from scalecheck import density, diagnose, grouped, sampler  # noqa: E402
+from scalecheck import diagnostics, grouped, sampler  # noqa: E402
+from scalecheck.model import density  # noqa: E402
 
 KEPT = ("alpha", "beta", "sigma_alpha", "sigma_gamma")
 
@@ -110,7 +111,7 @@ def fit(way: str, rows: dict[str, np.ndarray], given: argparse.Namespace) -> dic
     draws = np.concatenate(
         [np.reshape(found.z[0][n], (given.chains, given.draws, -1)) for n in KEPT], axis=2
     )
-    rhat, ess = diagnose.rhat_and_ess(draws)
+    rhat, ess = diagnostics.rhat_and_ess(draws)
     steps = np.asarray(found.iterations[0].n_steps, float)
     sampling = steps[:, given.warmup :]
     return {

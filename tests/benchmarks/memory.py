@@ -31,7 +31,10 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from study_files import load  # noqa: E402
 
-from scalecheck import density, diagnose, free_memory, memory, sampler  # noqa: E402
+from scalecheck import diagnostics, sampler  # noqa: E402
+from scalecheck.fitting import memory  # noqa: E402
+from scalecheck.model import density  # noqa: E402
+from scalecheck.runtime import free_memory  # noqa: E402
 
 KEPT = ("alpha", "beta", "sigma_alpha", "sigma_gamma")
 SEED = 827
@@ -91,7 +94,7 @@ def main() -> None:
     streams = sampler.Streams(KEPT, reduced)
     settings = sampler.Settings(given.warmup, 0.8, given.depth, ())
     potential = density.potential(function)
-    found = memory.forecast(
+    found = memory.batch_memory(
         potential,
         arrays,
         starts,
@@ -102,7 +105,9 @@ def main() -> None:
         room=None,
         draws=given.draws,
     )
-    print(memory.check(found, free_memory.free(), f"{n_parameters:,} parameters"), flush=True)
+    print(
+        memory.check_memory(found, free_memory.free(), f"{n_parameters:,} parameters"), flush=True
+    )
     before, began = peak(), time.perf_counter()
     fitted = sampler.sample_lanes(
         potential,
@@ -121,7 +126,7 @@ def main() -> None:
     kept = np.concatenate(
         [np.reshape(fitted.z[0][name], (given.chains, given.draws, -1)) for name in KEPT], axis=-1
     )
-    rhat, ess = diagnose.rhat_and_ess(kept.astype("float64"))
+    rhat, ess = diagnostics.rhat_and_ess(kept.astype("float64"))
     line = {
         "date": datetime.date.today().isoformat(),
         "rows": given.rows,

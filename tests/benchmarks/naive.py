@@ -17,8 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.infer import MCMC, NUTS, init_to_sample
 
-from scalecheck import model, plan, records, store, study
-from scalecheck.study_folder import StudyFolder
+from scalecheck.data import store
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.model import binding
+from scalecheck.study import plan, settings
 
 
 def main() -> None:
@@ -30,15 +33,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     folder = StudyFolder(options.folder)
-    rows = records.read_plan(folder.plan)
+    rows = formats.read_plan(folder.plan)
     levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
     seconds: dict[str, float] = {}
     for number, row in enumerate(rows):
-        record = records.read_json(folder.record(row["fit"]))
+        record = formats.read_json(folder.record(row["fit"]))
         if record["status"] != "done":
             continue
-        sections = study.parse_sections(json.dumps(record["settings"]))
-        user_model = model.load(sections["model"])
+        sections = settings.parse_sections(json.dumps(record["settings"]))
+        user_model = binding.load(sections["model"])
         (task,) = plan.locate(rows, [row["fit"]], levels, "arrival")
         columns = store.read_rows(folder.data, task.slices, ["distance_ft", "holed"])
         distance, holed = (
@@ -57,7 +60,7 @@ def main() -> None:
         mcmc.run(jax.random.PRNGKey(number), distance, holed)
         jax.block_until_ready(mcmc.get_samples())
         seconds[row["fit"]] = time.process_time() - began
-    records.write_json(options.out, seconds)
+    formats.write_json(options.out, seconds)
 
 
 if __name__ == "__main__":

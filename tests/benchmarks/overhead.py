@@ -27,11 +27,12 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from targets import PROBLEMS, Problem  # noqa: E402
 
-from scalecheck import density, sampler  # noqa: E402
-from scalecheck.checkpoint import Keeper  # noqa: E402
-from scalecheck.sampler import lane_run, planning  # noqa: E402
+from scalecheck import sampler  # noqa: E402
+from scalecheck.fitting.checkpoint import Checkpointer  # noqa: E402
+from scalecheck.model import density  # noqa: E402
+from scalecheck.sampler import footprint, lane_engine  # noqa: E402
 
-STEPS, ITERATIONS = 4 * lane_run.STEPS, 4 * planning.MOST_ROOM
+STEPS, ITERATIONS = 4 * lane_engine.STEPS, 4 * footprint.MOST_ROOM
 VARIANTS = ("long blocks", "blocks", "saved every second")
 
 
@@ -42,12 +43,14 @@ def run(problem: Problem, variant: str, seed: int) -> tuple[sampler.Draws, int, 
     options: dict[str, Any] = {"on_block": told.append}
     with contextlib.ExitStack() as stack:
         if variant == "long blocks":
-            stack.enter_context(mock.patch.multiple(lane_run, FIRST_STEPS=STEPS, SECONDS=1e6))
-            stack.enter_context(mock.patch.object(planning, "MOST_ROOM", ITERATIONS))
+            stack.enter_context(mock.patch.multiple(lane_engine, FIRST_STEPS=STEPS, SECONDS=1e6))
+            stack.enter_context(mock.patch.object(footprint, "MOST_ROOM", ITERATIONS))
             options["steps"] = STEPS
         if variant == "saved every second":
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="scalecheck-"))
-            options["keep"] = Keeper(Path(scratch) / "checkpoint", "benchmark", 1.0, print).keep
+            options["keep"] = Checkpointer(
+                Path(scratch) / "checkpoint", "benchmark", 1.0, print
+            ).keep
         found = sampler.sample_lanes(
             density.potential(problem.model),
             problem.arrays,

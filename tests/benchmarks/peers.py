@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from numpyro.infer import MCMC, NUTS
 from targets import Problem
 
-from scalecheck import density
+from scalecheck.model import density
 
 CHAINS, WARMUP, DRAWS = 4, 500, 500
 
@@ -99,13 +99,22 @@ def nutpie_fit_by_fit(problem: Problem, starts: dict[str, Any], seed: int) -> Sa
             return float(value), np.asarray(gradient, "float64")
 
         model = from_pyfunc(
-            len(flat), lambda f=log_density: f, lambda *_: lambda x, **_: {"x": x},
-            [np.dtype("float64")], [(len(flat),)], ["x"],
-        )  # fmt: skip
+            len(flat),
+            lambda f=log_density: f,
+            lambda *_: lambda x, **_: {"x": x},
+            [np.dtype("float64")],
+            [(len(flat),)],
+            ["x"],
+        )
         tree = nutpie.sample(
-            model, draws=DRAWS, tune=WARMUP, chains=CHAINS, cores=1, seed=seed + i,
+            model,
+            draws=DRAWS,
+            tune=WARMUP,
+            chains=CHAINS,
+            cores=1,
+            seed=seed + i,
             progress_bar=False,
-        )  # fmt: skip
+        )
         z.append({"x": tree["posterior"]["x"].to_numpy()})
         for group in ("sample_stats", "warmup_sample_stats"):
             gradients += int(tree[group]["n_steps"].to_numpy().sum())
@@ -118,9 +127,13 @@ def fresh_mcmc(problem: Problem, starts: dict[str, Any], seed: int) -> Sampled:
     began = time.process_time()
     for i in range(len(problem.arrays["y"])):
         sampler = MCMC(
-            NUTS(problem.model), num_warmup=WARMUP, num_samples=DRAWS, num_chains=CHAINS,
-            chain_method="vectorized", progress_bar=False,
-        )  # fmt: skip
+            NUTS(problem.model),
+            num_warmup=WARMUP,
+            num_samples=DRAWS,
+            num_chains=CHAINS,
+            chain_method="vectorized",
+            progress_bar=False,
+        )
         own = {name: jnp.asarray(values[i]) for name, values in problem.arrays.items()}
         sampler.run(jax.random.PRNGKey(seed + i), **own)
         z.append(jax.tree.map(np.asarray, sampler.get_samples(group_by_chain=True)))

@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from scalecheck import sampler  # noqa: E402
-from scalecheck.sampler import lane_run  # noqa: E402
+from scalecheck.sampler import lane_engine  # noqa: E402
 from scalecheck.sampler.stall import first_stall  # noqa: E402
 
 FITS, CHAINS, WARMUP, DRAWS = 16, 4, 500, 500
@@ -102,7 +102,7 @@ def measure(target: str, seed: int) -> list[dict[str, Any]]:
             left -= 1
         return found
 
-    with mock.patch.object(lane_run, "first_stall", at_random):
+    with mock.patch.object(lane_engine, "first_stall", at_random):
         placebo = run(target, seed, anew)
     ignored = run(target, seed, None)
     runs = {"restart": restarted, "placebo": placebo, "ignore": ignored}
@@ -116,8 +116,10 @@ def measure(target: str, seed: int) -> list[dict[str, Any]]:
 def _line(found: sampler.Draws) -> dict[str, float]:
     gradients = sum(int(one.n_steps.sum()) for one in found.iterations)
     gradients += sum(one.leapfrogs for one in found.discarded)
-    ess = sum(engines.smallest_ess({name: z[..., None] if z.ndim == 2 else z for name, z in fit.items()})
-              for fit in found.z)  # fmt: skip
+    ess = sum(
+        engines.smallest_ess({name: z[..., None] if z.ndim == 2 else z for name, z in fit.items()})
+        for fit in found.z
+    )
     return {
         "discarded": len(found.discarded),
         "gradients": gradients,

@@ -29,8 +29,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from scalecheck import configuration
-from scalecheck.study import Study
+from scalecheck.study import read_study
+from scalecheck.study.settings import Study
 
 CHECKOUT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "table_size.csv"
@@ -134,7 +134,7 @@ def build(folder: Path, ending: str, unit: str | None) -> Study:
         "subsets": {"size": 500, "count": 4, "levels": 4},
         "increments": {"start": 500, "end": 4000},
     }
-    return configuration.build(given, str(folder / "study.yaml"))
+    return read_study.build(given, str(folder / "study.yaml"))
 
 
 # Told by the process itself: of a child the system counts the memory that it shared before it began, too.

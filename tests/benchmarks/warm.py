@@ -28,8 +28,9 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import small_studies  # noqa: E402
 
-from scalecheck import chain, records  # noqa: E402
-from scalecheck.diagnose import array_stats  # noqa: E402
+from scalecheck.diagnostics import array_stats  # noqa: E402
+from scalecheck.files import formats  # noqa: E402
+from scalecheck.pipeline import fit as fit_program  # noqa: E402
 
 ROWS, FIRST, GROUPS = 8000, 500, 50
 
@@ -95,8 +96,8 @@ def run(name: str, seed: int, *, warm: bool) -> list[dict[str, Any]]:
             sampler={"engine": "lanes", "chains": 4, "warmup": 500, "draws": 500},
         )
         lines, before = [], None
-        for row in records.read_plan(small.folder.plan):
-            chain.write_increment(small.job(), row["fit"], before)
+        for row in formats.read_plan(small.folder.plan):
+            fit_program.write_increment(small.job(), row["fit"], before)
             lines.append(_line(small.read(row["fit"])) | {"rows": row["rows"]})
             before = row["fit"]
     return lines

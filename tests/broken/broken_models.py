@@ -2,7 +2,7 @@
 
 from broken_study import MODEL, Broken
 
-from scalecheck import time_limit
+from scalecheck.runtime import time_limit
 
 
 def instead(old, new):

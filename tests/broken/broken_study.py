@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from scalecheck import configuration, program
 from scalecheck.errors import StudyError
+from scalecheck.runtime import program
+from scalecheck.study import read_study
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -129,9 +130,7 @@ def run_step(step, study, monkeypatch):
 def refusal(folder: Path, monkeypatch, capsys) -> tuple[str, str]:
     """Run the study until something is refused; give the step and its line."""
     try:
-        (study,) = configuration.select(
-            configuration.read_yaml("study.yaml"), ["study.yaml"]
-        ).values()
+        (study,) = read_study.select(read_study.read_yaml("study.yaml"), ["study.yaml"]).values()
     except StudyError as error:
         assert not (folder / "results").exists()
         return "configuration", str(error)

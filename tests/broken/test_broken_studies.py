@@ -14,8 +14,8 @@ from broken_models import MODELS, instead
 from broken_settings import SETTINGS
 from broken_study import CHECKOUT, Broken, refusal, write
 
-from scalecheck.claims import claim_run
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime.locks import claim_run
 
 BROKEN = {
     f"{concept}: {name}": broken
@@ -89,8 +89,13 @@ def test_a_study_that_only_looks_broken_is_not_refused(name, folder, monkeypatch
     with pytest.raises(AssertionError, match="nothing was refused"):
         pytest.fail(str(refusal(folder, monkeypatch, capsys)))
     assert {path.name for path in folder.iterdir()} <= {
-        "data.csv", "model.py", "study.yaml", "results", "logs", "__pycache__",
-    }  # fmt: skip
+        "data.csv",
+        "model.py",
+        "study.yaml",
+        "results",
+        "logs",
+        "__pycache__",
+    }
     assert {path.name for path in (folder / "results").iterdir()} <= {"small", ".locks", ".jax"}
 
 

@@ -62,10 +62,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _nulls(rows: pd.DataFrame) -> str:
     chosen = rows[rows["scenario"].isin([*NULLS, POOLED])]
     body = [
-        (_words(row["scenario"]), row["n"], row["studies"], _rate(row, "alarms_05"),
-         _rate(row, "alarms_01"), f"{100 * row['inconclusive']:.0f}")
+        (
+            _words(row["scenario"]),
+            row["n"],
+            row["studies"],
+            _rate(row, "alarms_05"),
+            _rate(row, "alarms_01"),
+            f"{100 * row['inconclusive']:.0f}",
+        )
         for _, row in chosen.iterrows()
-    ]  # fmt: skip
+    ]
     header = ("null", "n", "studies", "alarms at 5 %", "alarms at 1 %", "inconclusive, %")
     return "## False alarms\n\n" + _ALARMS + table(header, body)
 
@@ -87,10 +93,18 @@ def _families(lines: pd.DataFrame) -> str:
 def _defects(rows: pd.DataFrame) -> str:
     chosen = rows[rows["scenario"].isin(DEFECTS)]
     body = [
-        (_words(row["scenario"]), row["kind"], row["studies"], _rate(row, "alarms_05"),
-         _rate(row, "alarms_01"), _rate(row, "kind_right"), _rate(row, "kind_alone"), _rate(row, "accepted"))
+        (
+            _words(row["scenario"]),
+            row["kind"],
+            row["studies"],
+            _rate(row, "alarms_05"),
+            _rate(row, "alarms_01"),
+            _rate(row, "kind_right"),
+            _rate(row, "kind_alone"),
+            _rate(row, "accepted"),
+        )
         for _, row in chosen.iterrows()
-    ]  # fmt: skip
+    ]
     header = (
         "defect",
         "kind",

@@ -36,9 +36,15 @@ def _draw_alarms(axes: Axes, rows: pd.DataFrame) -> None:
     for alpha, colour, mark, shift in ((5, _BLUE, "o", -0.12), (1, _ORANGE, "s", 0.12)):
         name = f"{alpha:02d}"
         axes.errorbar(
-            100 * rows[f"alarms_{name}"], np.arange(len(rows)) + shift, xerr=100 * rows[f"se_{name}"],
-            fmt=mark, color=colour, markersize=5, linewidth=1, label=f"at {alpha} %",
-        )  # fmt: skip
+            100 * rows[f"alarms_{name}"],
+            np.arange(len(rows)) + shift,
+            xerr=100 * rows[f"se_{name}"],
+            fmt=mark,
+            color=colour,
+            markersize=5,
+            linewidth=1,
+            label=f"at {alpha} %",
+        )
         axes.axvline(alpha, color=colour, linewidth=0.8, linestyle=":")
     _name_rows(axes, rows)
     axes.set(title="False alarms, %", xlim=(-0.5, None))
@@ -53,9 +59,15 @@ def _draw_power(axes: Axes, rows: pd.DataFrame) -> None:
     )
     for number, (value, error, label, colour, mark) in enumerate(shown):
         axes.errorbar(
-            100 * rows[value], np.arange(len(rows)) + 0.2 * (number - 1), xerr=100 * rows[error],
-            fmt=mark, color=colour, markersize=5, linewidth=1, label=label,
-        )  # fmt: skip
+            100 * rows[value],
+            np.arange(len(rows)) + 0.2 * (number - 1),
+            xerr=100 * rows[error],
+            fmt=mark,
+            color=colour,
+            markersize=5,
+            linewidth=1,
+            label=label,
+        )
     axes.axvline(90, color=_BLUE, linewidth=0.8, linestyle=":")
     _name_rows(axes, rows)
     axes.set(title="Defects, %", xlim=(None, 101))
@@ -77,9 +89,15 @@ def _draw_families(axes: Axes, nulls: pd.DataFrame) -> None:
             grid = np.linspace(0.0, 0.2, 201)
             share = np.searchsorted(p, grid, side="right") / len(p)
             axes.plot(
-                100 * grid, 100 * share, color=f"C{number}", marker=mark, markevery=40, markersize=4,
-                linewidth=1.2, label=family,
-            )  # fmt: skip
+                100 * grid,
+                100 * share,
+                color=f"C{number}",
+                marker=mark,
+                markevery=40,
+                markersize=4,
+                linewidth=1.2,
+                label=family,
+            )
     axes.set(
         title="Each family on its own, nulls",
         xlabel="nominal level, %",

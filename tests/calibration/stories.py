@@ -25,9 +25,19 @@ RESULTS = Path(__file__).parent / "results"
 SIGMA = 0.0255
 ROWS = 20_000
 COLUMNS = (
-    "story", "seed", "verdict", "misfit", "heterogeneous", "axes", "families", "used", "total",
-    "first_seen", "unusable", "smallest_adjusted_p",
-)  # fmt: skip
+    "story",
+    "seed",
+    "verdict",
+    "misfit",
+    "heterogeneous",
+    "axes",
+    "families",
+    "used",
+    "total",
+    "first_seen",
+    "unusable",
+    "smallest_adjusted_p",
+)
 
 Settings = Any
 
@@ -93,11 +103,11 @@ def run(name: str, seed: int, folder: Path) -> Mapping[str, object]:
     sys.path.insert(0, str(Path(__file__).parent))
     from whole_study import run_study
 
-    from scalecheck import configuration
+    from scalecheck.study import read_study
 
     story = STORIES[name]
     overrides = {"study_file": f"config/studies/{story.file}", "seed": seed}
-    settings = story.change(configuration.select(overrides, [])[story.study], folder, seed)
+    settings = story.change(read_study.select(overrides, [])[story.study], folder, seed)
     verdict = run_study(settings, folder / "study")
     seen = [f for f in verdict["findings"] if f["status"] in ("suspect", "strong")]
     adjusted = [f["p_adjusted"] for f in verdict["findings"] if f["p_adjusted"] is not None]

@@ -11,26 +11,41 @@ import numpy as np
 from scenarios import N_SUBSETS, SCENARIOS, Scenario, simulate
 
 import scalecheck
-from scalecheck import configuration, model, simulation, verdict
-from scalecheck.checks import effort
+from scalecheck.checks import effort, verdict
 from scalecheck.checks.moments import Prior
-from scalecheck.data_sets import from_table
-from scalecheck.examine.costs import effort_of
-from scalecheck.likelihood import Likelihood
-from scalecheck.simulation import Outcome
-from scalecheck.study import Study
-from scalecheck.table import Column
-from scalecheck.verdict import FAMILIES, Judged
+from scalecheck.checks.verdict import FAMILIES, Judged
+from scalecheck.data.table import Column
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.examine.run_costs import effort_of
+from scalecheck.model import binding
+from scalecheck.simulation import simulated_checks
+from scalecheck.simulation.data_sets import from_table
+from scalecheck.simulation.simulated_checks import Outcome
+from scalecheck.study import read_study
+from scalecheck.study.settings import Study
 
 MODELS = Path(__file__).parent / "models.py"
 KINDS = ("subset", "axis", "increment")
 STATUSES = ("strong", "suspect", "pass", "not run")
 COLUMNS = (
-    "scenario", "kind", "seed", "n", "k",
+    "scenario",
+    "kind",
+    "seed",
+    "n",
+    "k",
     *(f"{family}_{what}" for family in FAMILIES for what in ("status", "p", "p_adjusted")),
-    "verdict", "verdict_01", "misfit", "heterogeneous", "family", "axis", "smallest_p_adjusted",
-    "effort_doubled_p", "unusable", "cpu_seconds", "code",
-)  # fmt: skip
+    "verdict",
+    "verdict_01",
+    "misfit",
+    "heterogeneous",
+    "family",
+    "axis",
+    "smallest_p_adjusted",
+    "effort_doubled_p",
+    "unusable",
+    "cpu_seconds",
+    "code",
+)
 Line = dict[str, Any]
 
 
@@ -87,7 +102,7 @@ def settings_of(name: str, size: Size, seed: int) -> Study:
     scenario = SCENARIOS[name]
     n = size.rows or scenario.n_rows
     axes = ["src", "x1", "x2", "grp"]
-    return configuration.build(
+    return read_study.build(
         {
             "study": name,
             "seed": seed,
@@ -148,7 +163,7 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
         for table, seed in zip(tables, seeds, strict=True)
     ]
     # Four axes whose levels hold every row, and the largest increment: five fits of the same rows.
-    outcomes = simulation.run(
+    outcomes = simulated_checks.run(
         settings, prepared.likelihood, prepared.prior, simulated, lambda line: None, share=True
     )
     seconds = (time.process_time() - began) / len(seeds)
@@ -173,7 +188,7 @@ def _prepare(settings: Study, table: Mapping[str, Column]) -> Prepared:
     key = (settings.model.function, *labels.items())
     if key not in _prepared:
         likelihood = bound(settings, table)
-        _prepared[key] = Prepared(likelihood, simulation.prior_of(likelihood, 1))
+        _prepared[key] = Prepared(likelihood, simulated_checks.prior_of(likelihood, 1))
     return _prepared[key]
 
 
@@ -181,7 +196,7 @@ def bound(settings: Study, table: Mapping[str, Column]) -> Likelihood:
     """Bind the model of a study to the columns of a table."""
     labels = {name: column.labels for name, column in table.items()}
     few = {name: column.values[:2] for name, column in table.items()}
-    own = model.bind(model.load(settings.model), settings.model, settings.data.outcome, labels)
+    own = binding.bind(binding.load(settings.model), settings.model, settings.data.outcome, labels)
     return Likelihood(own, labels, settings.data.unit, settings.model.compare, few)
 
 
@@ -226,7 +241,7 @@ def _effort_doubled(outcome: Outcome, seed: int) -> float | None:
     seen = effort_of(subsets)
     leapfrogs = np.array(seen.leapfrogs, dtype=float)
     leapfrogs[seed % len(subsets)] *= 2
-    return effort.check(seen._replace(leapfrogs=leapfrogs), {})[0].p
+    return effort.check_effort(seen._replace(leapfrogs=leapfrogs), {})[0].p
 
 
 def _short(p: float | None) -> str:

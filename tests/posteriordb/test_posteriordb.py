@@ -21,8 +21,8 @@ from numpyro import handlers
 from numpyro.infer import init_to_uniform
 from scipy import stats
 
-from scalecheck import density
-from scalecheck.diagnose import array_stats
+from scalecheck.diagnostics import array_stats
+from scalecheck.model import density
 from scalecheck.sampler import Settings, sample_lanes
 
 CHECKOUT = Path(__file__).parents[2]

@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import pytest
 from docutils.core import publish_parts
 
+from scalecheck.files.layout import StudyFolder
+from scalecheck.report.curves import picture
 from scalecheck.report.figures import write_figures
 from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.page import write
-from scalecheck.report.plots import picture
 from scalecheck.report.svg import PAPER, Picture
-from scalecheck.study_folder import StudyFolder
 
 SVG = "{http://www.w3.org/2000/svg}"
 

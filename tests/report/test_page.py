@@ -10,8 +10,8 @@ import pytest
 import synthetic_results
 from elements import Elements, texts
 
-from scalecheck.report import ReportInputs, captions, numbers, words
-from scalecheck.report.forest import chosen_parameters
+from scalecheck.report import ReportInputs, captions, number_format, sentences
+from scalecheck.report.forest_plot import chosen_parameters
 from scalecheck.report.page import render
 
 FIGURES = ("figure-forest", "figure-contraction", "figure-effort", "figure-cost")
@@ -66,7 +66,7 @@ def test_any_label_can_be_drawn(golf: ReportInputs, label: str) -> None:
 
 def test_a_page_needs_no_table_of_a_family(funnel: ReportInputs) -> None:
     none = render(dataclasses.replace(funnel, tables={}))
-    empty = {name: pd.DataFrame() for name in [*words.FAMILIES, "units"]}
+    empty = {name: pd.DataFrame() for name in [*sentences.FAMILIES, "units"]}
     assert none == render(dataclasses.replace(funnel, tables=empty))
     assert set(FIGURES) <= set(Elements(none).ids)
 
@@ -132,20 +132,20 @@ def test_poor_results_still_give_a_page(golf: ReportInputs, change) -> None:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (numbers.p_value(2e-5), "p < 0.001"),
-        (numbers.p_value(0.0124), "p = 0.012"),
-        (numbers.p_value(float("nan")), "–"),
-        (numbers.count(1259184.0), "1,259,184"),
-        (numbers.large_count(32_112_345), "32.1 million"),
-        (numbers.percent(0.0063), "0.6 %"),
-        (numbers.percent(0.0001), "< 0.1 %"),
-        (numbers.duration(1.16e-4), "116 µs"),
-        (numbers.duration(412), "6.9 min"),
-        (numbers.number(3.2e-6), "3.20×10⁻⁶"),
-        (numbers.tick(-0.25), "−0.25"),
-        (numbers.estimate(0.020312, 0.01971, 0.02089), "0.0203 [0.0197, 0.0209]"),
-        (numbers.text(np.float64(4000)), "4,000"),
-        (numbers.text(None), "–"),
+        (number_format.p_value(2e-5), "p < 0.001"),
+        (number_format.p_value(0.0124), "p = 0.012"),
+        (number_format.p_value(float("nan")), "–"),
+        (number_format.count(1259184.0), "1,259,184"),
+        (number_format.large_count(32_112_345), "32.1 million"),
+        (number_format.percent(0.0063), "0.6 %"),
+        (number_format.percent(0.0001), "< 0.1 %"),
+        (number_format.duration(1.16e-4), "116 µs"),
+        (number_format.duration(412), "6.9 min"),
+        (number_format.number(3.2e-6), "3.20×10⁻⁶"),
+        (number_format.tick(-0.25), "−0.25"),
+        (number_format.estimate(0.020312, 0.01971, 0.02089), "0.0203 [0.0197, 0.0209]"),
+        (number_format.text(np.float64(4000)), "4,000"),
+        (number_format.text(None), "–"),
     ],
 )
 def test_numbers_are_written_for_people(written: str, expected: str) -> None:
@@ -201,9 +201,15 @@ def searched(panel: ReportInputs, **found: object) -> ReportInputs:
         | numbers_of,
         {"candidate": "as it is", "status": "no draws", "draws": 0},
     ]
-    remedies = {"fit": "subset-03", "reason": "too many leapfrogs", "gradients": 100_000, "chains": 4,
-                "best": rows[0]["candidate"], "lines": "sampler:\n  reparam: {betas: 0}",
-                "advice": ["Best of these; to paste into the study file:"]}  # fmt: skip
+    remedies = {
+        "fit": "subset-03",
+        "reason": "too many leapfrogs",
+        "gradients": 100_000,
+        "chains": 4,
+        "best": rows[0]["candidate"],
+        "lines": "sampler:\n  reparam: {betas: 0}",
+        "advice": ["Best of these; to paste into the study file:"],
+    }
     tables_of = {**panel.tables, "remedies": pd.DataFrame(rows)}
     return dataclasses.replace(panel, tables=tables_of, remedies=remedies | found)
 

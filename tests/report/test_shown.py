@@ -9,7 +9,7 @@ import pytest
 
 from scalecheck.report import ReportInputs
 from scalecheck.report.page import render
-from scalecheck.report.shown import MOST_SUBSETS, left_aside, shown
+from scalecheck.report.selection import MOST_SUBSETS, left_aside, shown
 
 
 def fits(n_subsets: int) -> pd.DataFrame:

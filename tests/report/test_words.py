@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from elements import texts
 
-from scalecheck.report import ReportInputs, effort, tables, words
-from scalecheck.report.blind import blind_spots
-from scalecheck.report.labels import shorten
+from scalecheck.report import ReportInputs, effort_plot, sentences, tables
+from scalecheck.report.limitations import blind_spots
 from scalecheck.report.page import render
+from scalecheck.report.parameter_labels import shorten
 
 
 def test_verdict_comes_first_and_strong_findings_before_suspect_ones(golf_html: str) -> None:
@@ -41,8 +41,8 @@ def test_every_verdict_has_a_sentence_and_a_next_step(
     golf: ReportInputs, verdict: str, headline: str
 ) -> None:
     changed = {**golf.verdict, "verdict": verdict}
-    assert words.headline(changed, golf.fits) == headline
-    assert words.next_step(changed, golf.fits).endswith(".")
+    assert sentences.headline(changed, golf.fits) == headline
+    assert sentences.next_step(changed, golf.fits).endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -59,17 +59,21 @@ def test_a_page_says_what_to_do_where_the_full_fit_is_over_the_budget(
 ) -> None:
     forecast = {"over_budget": True}
     changed = {"verdict": "adequate", "forecast": forecast, "approximation": approximation}
-    step = words.next_step(golf.verdict | changed, golf.fits)
+    step = sentences.next_step(golf.verdict | changed, golf.fits)
     assert step.startswith("The full fit is over the budget: ")
     assert f"{advice} Read first" in step
     forecast["over_budget"] = False
-    assert words.next_step(golf.verdict | changed, golf.fits).startswith("Go on to the full fit.")
+    assert sentences.next_step(golf.verdict | changed, golf.fits).startswith(
+        "Go on to the full fit."
+    )
 
 
 def test_an_inconclusive_page_names_what_to_repair(panel: ReportInputs) -> None:
     verdict = {**panel.verdict, "verdict": "inconclusive"}
-    assert words.headline(verdict, panel.fits) == "No verdict yet: 1 of 18 fits cannot be trusted."
-    assert "Repair subset 5: R-hat is 1.083" in words.next_step(verdict, panel.fits)
+    assert (
+        sentences.headline(verdict, panel.fits) == "No verdict yet: 1 of 18 fits cannot be trusted."
+    )
+    assert "Repair subset 5: R-hat is 1.083" in sentences.next_step(verdict, panel.fits)
 
 
 @pytest.mark.parametrize(("label", "most"), [("beta[region, 12]", 12), ("x" * 99, 8), ("ab", 2)])
@@ -82,7 +86,7 @@ def test_a_shortened_label_keeps_its_end(label: str, most: int) -> None:
 def test_an_inconclusive_page_without_a_bad_fit_gives_the_reason(golf: ReportInputs) -> None:
     reason = "no check could compare the parameters: agreement: use larger subsets"
     verdict = {**golf.verdict, "verdict": "inconclusive", "reason": reason}
-    step = words.next_step(verdict, golf.fits)
+    step = sentences.next_step(verdict, golf.fits)
     assert step.startswith("No check could compare the parameters: agreement: use larger subsets.")
 
 
@@ -108,14 +112,14 @@ def test_blind_spots_are_those_of_the_checks_that_ran(panel: ReportInputs) -> No
     assert "skipped" not in seen
 
 
-@pytest.mark.parametrize("family", list(words.FAMILIES))
+@pytest.mark.parametrize("family", list(sentences.FAMILIES))
 def test_nothing_is_said_of_a_check_that_did_not_run_but_that_it_did_not(
     panel: ReportInputs, family: str
 ) -> None:
     seen = spots(without(panel, family))
     assert f"{family} did not run" in seen
     assert family.capitalize() not in seen
-    silent = spots(without(panel, *words.FAMILIES))
+    silent = spots(without(panel, *sentences.FAMILIES))
     assert "is blind" not in silent
     assert "looked at 4" not in silent
     assert "unit" not in silent
@@ -173,7 +177,7 @@ def test_cost_alone_can_decide_and_its_fits_are_ringed(
 def test_the_finding_that_decided_comes_first(golf: ReportInputs) -> None:
     for axis in ("source", "distance_ft"):
         verdict = {**golf.verdict, "attribution": {"family": "heterogeneity", "axis": axis}}
-        assert words.loud_findings(verdict)[0]["where"]["axis"] == axis
+        assert sentences.loud_findings(verdict)[0]["where"]["axis"] == axis
 
 
 def test_what_speaks_of_the_sampler_alone_does_not_blame_the_likelihood(
@@ -181,8 +185,11 @@ def test_what_speaks_of_the_sampler_alone_does_not_blame_the_likelihood(
 ) -> None:
     alone = {**funnel.verdict, "verdict": "suspect", "misfit": False, "heterogeneous": False}
     alone["findings"] = [f for f in alone["findings"] if f["family"] == "adaptation"]
-    assert words.explanation(alone) == "What was seen speaks of the sampler, not of the likelihood."
-    assert words.headline(alone, funnel.fits).endswith("the sampler cannot adapt to it.")
+    assert (
+        sentences.explanation(alone)
+        == "What was seen speaks of the sampler, not of the likelihood."
+    )
+    assert sentences.headline(alone, funnel.fits).endswith("the sampler cannot adapt to it.")
 
 
 def test_ranks_among_simulated_studies_are_shown_where_there_are_some(
@@ -195,12 +202,12 @@ def test_ranks_among_simulated_studies_are_shown_where_there_are_some(
 
 def test_leapfrogs_are_those_of_the_chains_where_they_are_known(golf: ReportInputs) -> None:
     done = golf.fits[golf.fits["status"] == "done"]
-    chains = effort.chains_of(done, golf.tables["adaptation"])
+    chains = effort_plot.chains_of(done, golf.tables["adaptation"])
     assert len(chains) == 4 * len(done)
     known = golf.tables["adaptation"].query("fit != 'subset-02'")
-    chains = effort.chains_of(done, known)
+    chains = effort_plot.chains_of(done, known)
     assert len(chains) == 4 * len(done) - 3
-    alone = effort.per_fit(chains).loc["subset-02"]
+    alone = effort_plot.per_fit(chains).loc["subset-02"]
     whole = done.set_index("fit").loc["subset-02"]
     assert alone["leapfrogs"] == pytest.approx(whole["leapfrogs_per_iteration"])
     assert alone["step_size"] == pytest.approx(whole["step_size"])

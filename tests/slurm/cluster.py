@@ -116,8 +116,13 @@ class Cluster(NamedTuple):
     def ask(self, *command: str) -> str:
         """Run a client of Slurm to its end; give what it prints."""
         return subprocess.run(
-            command, env=os.environ | self.environment, capture_output=True, text=True, check=True, timeout=60,
-        ).stdout.strip()  # fmt: skip
+            command,
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout.strip()
 
     def jobs(self, *states: str) -> dict[str, str]:
         """Comments of jobs by their number: in these states, or of all that are not over."""
@@ -163,9 +168,15 @@ def _configure(cluster: Cluster) -> None:
     (folder / "munge.key").chmod(0o400)
     ports = _free_ports(2)
     values = {
-        "folder": folder, "host": cluster.node, "last": GPUS - 1, "gpus": GPUS, "cpus": CPUS,
-        "memory": MEMORY_MB, "controller_port": ports[0], "node_port": ports[1],
-    }  # fmt: skip
+        "folder": folder,
+        "host": cluster.node,
+        "last": GPUS - 1,
+        "gpus": GPUS,
+        "cpus": CPUS,
+        "memory": MEMORY_MB,
+        "controller_port": ports[0],
+        "node_port": ports[1],
+    }
     (folder / "slurm.conf").write_text(SLURM.format(**values))
     (folder / "gres.conf").write_text(GRES.format(**values))
     (folder / "cgroup.conf").write_text("ConstrainRAMSpace=no\nConstrainDevices=no\n")
@@ -184,9 +195,13 @@ def _daemon(cluster: Cluster, name: str, *arguments: str) -> Iterator[None]:
     command = ["setpriv", "--pdeathsig", "TERM", name, *arguments]
     with (cluster.folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
-            command, env=os.environ | cluster.environment,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            command,
+            env=os.environ | cluster.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         yield
     finally:

@@ -26,10 +26,18 @@ def test_jobs_of_five_studies_are_one_submission(
     command = [
         *(sys.executable, str(Path(putts.__file__).parent / "polling.py")),
         *pretending.command(
-            files, *targets, "--workflow-profile", str(putts.PROFILE), "--resources", "gpu=0",
-            "--groups", "fit_subsets=fits", "--group-components", f"fits={N_STUDIES}",
+            files,
+            *targets,
+            "--workflow-profile",
+            str(putts.PROFILE),
+            "--resources",
+            "gpu=0",
+            "--groups",
+            "fit_subsets=fits",
+            "--group-components",
+            f"fits={N_STUDIES}",
         )[1:],
-    ]  # fmt: skip
+    ]
     run = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert len(set(cluster.jobs("all")) - before) == 1

@@ -65,10 +65,17 @@ def command(folder: Path, *arguments: str) -> list[str]:
     """Command line of a Snakemake run in a folder."""
     return [
         str(Path(sys.executable).parent / "snakemake"),
-        "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-        "--cores", "2", "--rerun-incomplete", "--configfile", str(folder / "study.yaml"),
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+        "--cores",
+        "2",
+        "--rerun-incomplete",
+        "--configfile",
+        str(folder / "study.yaml"),
         *arguments,
-    ]  # fmt: skip
+    ]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -83,9 +90,13 @@ def environment(folder: Path) -> dict[str, str]:
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake to its end."""
     return subprocess.run(
-        command(folder, *arguments), env=environment(folder), cwd=folder,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        command(folder, *arguments),
+        env=environment(folder),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def rules_run(run: subprocess.CompletedProcess[str]) -> list[str]:
@@ -98,9 +109,13 @@ def rules_run(run: subprocess.CompletedProcess[str]) -> list[str]:
 def kill_when(folder: Path, appears: Sequence[str]) -> None:
     """Start a run, and kill it and all its jobs as soon as one of these files appears."""
     process = subprocess.Popen(
-        command(folder), env=environment(folder), cwd=folder, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command(folder),
+        env=environment(folder),
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while process.poll() is None and not any((folder / name).exists() for name in appears):
         time.sleep(0.05)
     killed = process.poll() is None

@@ -60,9 +60,15 @@ def begin(command: list[str], own: dict[str, str], folder: Path) -> subprocess.P
     """Start a command as `Place.start` says."""
     with folder.with_suffix(".out").open("a") as output:
         return subprocess.Popen(
-            command, env=own, cwd=folder, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True,
-        )  # fmt: skip
+            command,
+            env=own,
+            cwd=folder,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            text=True,
+        )
 
 
 def environment(folder: Path, cache: Path) -> dict[str, str]:

@@ -87,5 +87,9 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
     return subprocess.run(
         [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *arguments],
-        env=own, cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=own,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

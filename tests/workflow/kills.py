@@ -246,9 +246,15 @@ def _kill_until(n_kills: int, scratch: Path) -> None:
             kills: list[Kill] = []
             try:
                 run_with_kills(
-                    place, folder, min(KILLS_PER_ROUND, left),
-                    random.Random(number), MOST, number, first, kills,
-                )  # fmt: skip
+                    place,
+                    folder,
+                    min(KILLS_PER_ROUND, left),
+                    random.Random(number),
+                    MOST,
+                    number,
+                    first,
+                    kills,
+                )
                 found = differences(alone, folder)
                 outcome = f"differs in {', '.join(found)}" if found else SURVIVED
             except Exception as error:

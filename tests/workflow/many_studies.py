@@ -21,9 +21,19 @@ import pretending
 
 RESULTS = Path(__file__).parent / "results" / "many_studies.csv"
 COLUMNS = (
-    "date", "what", "studies", "subsets", "batches", "cores", "sleep", "jobs", "cpu_seconds", "seconds", "peak_mb",
+    "date",
+    "what",
+    "studies",
+    "subsets",
+    "batches",
+    "cores",
+    "sleep",
+    "jobs",
+    "cpu_seconds",
+    "seconds",
+    "peak_mb",
     "files",
-)  # fmt: skip
+)
 
 
 def measure(folder: Path, studies: list[str], sleep: float, *arguments: str) -> dict[str, Any]:
@@ -32,9 +42,12 @@ def measure(folder: Path, studies: list[str], sleep: float, *arguments: str) -> 
     began = time.perf_counter()
     with said.open("w") as output:
         process = subprocess.Popen(
-            pretending.command(studies, *arguments), cwd=folder,
-            env=pretending.environment(folder, sleep), stdout=output, stderr=output,
-        )  # fmt: skip
+            pretending.command(studies, *arguments),
+            cwd=folder,
+            env=pretending.environment(folder, sleep),
+            stdout=output,
+            stderr=output,
+        )
         _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     if status:
@@ -62,9 +75,12 @@ def main() -> None:
     options = parser.parse_args()
     given = {
         "date": datetime.date.today().isoformat(),
-        "studies": options.studies, "subsets": options.subsets, "batches": options.batches,
-        "cores": options.cores, "sleep": options.sleep,
-    }  # fmt: skip
+        "studies": options.studies,
+        "subsets": options.subsets,
+        "batches": options.batches,
+        "cores": options.cores,
+        "sleep": options.sleep,
+    }
     whats = {"plan": ["--until", "plan_fits"], "dry run": ["--dry-run"], "run": []}
     if options.dry_run:
         whats.pop("run")

@@ -99,9 +99,13 @@ def write_studies(folder: Path, n_studies: int, n_subsets: int, batches: int) ->
 def command(studies: list[str], *arguments: str) -> list[str]:
     """Command line of one run of all the studies."""
     return [
-        str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(ROOT / "Snakefile"),
-        *arguments, "--config", f"studies=[{','.join(studies)}]",
-    ]  # fmt: skip
+        str(Path(sys.executable).parent / "snakemake"),
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        *arguments,
+        "--config",
+        f"studies=[{','.join(studies)}]",
+    ]
 
 
 def environment(folder: Path, seconds: float = 0.0) -> dict[str, str]:
@@ -123,9 +127,14 @@ def run(folder: Path, studies: list[str], *arguments: str) -> str:
         When it fails; what it said is its output.
     """
     return subprocess.run(
-        command(studies, *arguments), cwd=folder, env=environment(folder), check=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ).stdout  # fmt: skip
+        command(studies, *arguments),
+        cwd=folder,
+        env=environment(folder),
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ).stdout
 
 
 def jobs(said: str) -> dict[str, int]:

@@ -10,8 +10,8 @@ import hosts
 import pytest
 from clinics import rules_run
 
-from scalecheck.claims import claim_run
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime.locks import claim_run
 
 pytestmark = pytest.mark.long
 

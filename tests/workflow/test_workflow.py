@@ -165,10 +165,12 @@ def test_a_broken_setting_is_one_line_and_no_fit(
         ([], {"--gpu 0 --gres="}),
         (["--resources", "gpu=2"], {"--gpu 1 --gres="}),
         # A cluster that knows GPUs as gres alone.
-        (["--resources", "gpu=0", "--set-resources", "fit_axis:gres=gpu:1"],
-         {"--gpu 0 --gres=", "--gpu 0 --gres=gpu:1"}),
+        (
+            ["--resources", "gpu=0", "--set-resources", "fit_axis:gres=gpu:1"],
+            {"--gpu 0 --gres=", "--gpu 0 --gres=gpu:1"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fit_asks_for_a_gpu_where_snakemake_was_told_of_one(
     copy_of_finished: Path, options: list[str], given: set[str]
 ) -> None:

@@ -5,12 +5,15 @@ import os
 import re
 from pathlib import Path
 
-from scalecheck import ENGINE_VERSION, allocation, parts, records, rerun
-from scalecheck.claims import claim_run
-from scalecheck.configuration import select
+from scalecheck import ENGINE_VERSION
 from scalecheck.errors import StudyError
-from scalecheck.study_folder import StudyFolder
-from scalecheck.study import may_approximate
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime.locks import claim_run
+from scalecheck.study import jobs, rerun
+from scalecheck.study import resources as requests
+from scalecheck.study.read_study import select
+from scalecheck.study.settings import may_approximate
 
 # As a module: the files of the workflow that uses this one are none of studies, and its rules may make their data.
 IS_MODULE = not workflow.modifier.is_main_snakefile()
@@ -87,7 +90,7 @@ def truth(wildcards):
 @functools.lru_cache
 def read_plan(path, changed):
     """Rows of plan.csv: once for all jobs that ask, of which there may be thousands."""
-    return records.read_plan(Path(path))
+    return formats.read_plan(Path(path))
 
 
 def planned(study):
@@ -104,13 +107,13 @@ def fits(study, *kinds):
 def batches(wildcards):
     """What the jobs of subsets and levels write last."""
     plan = planned(wildcards.study)
-    jobs = parts.parts(plan, n_jobs(wildcards.study, plan))
-    return [f"<results>/{wildcards.study}/fits/subsets-{part}.json" for part in jobs]
+    names = jobs.parts(plan, n_jobs(wildcards.study, plan))
+    return [f"<results>/{wildcards.study}/fits/subsets-{part}.json" for part in names]
 
 
 def fits_of_part(wildcards):
     """Subsets and levels of one job, told apart by a few characters: the job finds their names in the plan."""
-    return parts.digest(parts.fits_of(planned(wildcards.study), wildcards.part))
+    return jobs.digest(jobs.fits_of(planned(wildcards.study), wildcards.part))
 
 
 def before(wildcards):

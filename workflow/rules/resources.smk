@@ -12,7 +12,7 @@ def planned_rows(study):
 def rows_of_part(wildcards):
     """Rows of the fits of one job."""
     rows = planned_rows(wildcards.study)
-    return [rows[fit] for fit in parts.fits_of(planned(wildcards.study), wildcards.part)]
+    return [rows[fit] for fit in jobs.fits_of(planned(wildcards.study), wildcards.part)]
 
 
 def rows_of_axis(wildcards):
@@ -42,12 +42,12 @@ def simulated_rows(wildcards):
 
 def all_rows(wildcards):
     """All rows."""
-    return allocation.all_rows(FOLDERS[wildcards.study].model)
+    return requests.all_rows(FOLDERS[wildcards.study].model)
 
 
 def memory_of(rows):
     """Megabytes of a job of fits, by their own rows, whatever the size of the table."""
-    return lambda wildcards, attempt: allocation.megabytes(
+    return lambda wildcards, attempt: requests.megabytes(
         FOLDERS[wildcards.study].model, rows(wildcards), attempt
     )
 
@@ -63,14 +63,14 @@ def n_jobs(study, plan):
     rows = [row["rows"] for row in plan if row["kind"] in ("subset", "level")]
     asked, model = STUDIES[study].batches, FOLDERS[study].model
     try:
-        return allocation.n_jobs(asked, model, rows, iterations(study))
+        return requests.n_jobs(asked, model, rows, iterations(study))
     except StudyError as error:
         raise WorkflowError(str(error)) from None
 
 
 def minutes_of(rows, keeps=True):
     """Minutes of a job that waits for no other; whether its rule keeps what it has done, as the engine lanes does."""
-    return lambda wildcards, attempt: allocation.minutes_of_batch(
+    return lambda wildcards, attempt: requests.minutes_of_batch(
         FOLDERS[wildcards.study].model,
         rows(wildcards),
         iterations(wildcards.study),
@@ -85,4 +85,4 @@ def minutes_of_increment(wildcards, attempt):
     last = next(iter(before(wildcards)), None)
     record = FOLDERS[wildcards.study].record(last) if last else None
     growth = rows[wildcards.increment] / rows[last] if last else 1.0
-    return allocation.minutes(record, growth, attempt)
+    return requests.minutes(record, growth, attempt)

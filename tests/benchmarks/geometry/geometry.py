@@ -23,14 +23,34 @@ import pandas as pd
 import targets
 from numpyro.diagnostics import split_gelman_rubin
 
-from scalecheck import density, records, sampler
+from scalecheck import sampler
+from scalecheck.files import formats
+from scalecheck.model import density
 from scalecheck.remedies import problem, search
-from scalecheck.remedies.targets import batch_of, settings
+from scalecheck.remedies.models_without_data import batch_of, settings
 
 RESULTS = Path(__file__).parents[1] / "results" / "geometry.csv"
 ITERATIONS = 1000
-COLUMNS = ("target", "kind", "variant", "site", "theirs", "ours", "status", "ess_per_1000", "low", "high",
-           "gain", "gain_low", "gain_high", "rhat", "gradients", "date", "numpyro", "jax")  # fmt: skip
+COLUMNS = (
+    "target",
+    "kind",
+    "variant",
+    "site",
+    "theirs",
+    "ours",
+    "status",
+    "ess_per_1000",
+    "low",
+    "high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "rhat",
+    "gradients",
+    "date",
+    "numpyro",
+    "jax",
+)
 
 
 class Run(NamedTuple):
@@ -51,19 +71,51 @@ def _printed(*values):
 RUNS = (
     Run("horseshoe", "centred", "horseshoe", 10, (), _printed(1.0775, 3.2450, 2.1926)),
     Run("horseshoe", "by hand", "horseshoe_by_hand", 10, (), _printed(1.0074, 1.0146, 1.0036)),
-    Run("horseshoe", "LocScaleReparam", "horseshoe_loc_scale", 10, (), _printed(1.0103, 1.0124, 0.9998)),
-    Run("horseshoe", "TransformReparam", "horseshoe_transform", 10, (), _printed(1.0087, 1.0114, 1.0029)),
+    Run(
+        "horseshoe",
+        "LocScaleReparam",
+        "horseshoe_loc_scale",
+        10,
+        (),
+        _printed(1.0103, 1.0124, 0.9998),
+    ),
+    Run(
+        "horseshoe",
+        "TransformReparam",
+        "horseshoe_transform",
+        10,
+        (),
+        _printed(1.0087, 1.0114, 1.0029),
+    ),
     Run("two_dimensional", "diagonal", "two_dimensional", 3, (), {"x": 1.3810}),
     Run("two_dimensional", "dense", "two_dimensional", 3, (("x",),), {"x": 0.9992}),
-    Run("partially_correlated", "diagonal", "partially_correlated", 3, (),
-        {"x1": 1.5882, "x2": 1.5410, "y": 2.0179}),
-    Run("partially_correlated", "dense", "partially_correlated", 3, (("x1", "x2", "y"),),
-        {"x1": 1.0697, "x2": 1.0738, "y": 1.2746}),
-    Run("partially_correlated", "block", "partially_correlated", 3, (("x1", "x2"),),
-        {"x1": 1.0023, "x2": 1.0024, "y": 1.0030}),
+    Run(
+        "partially_correlated",
+        "diagonal",
+        "partially_correlated",
+        3,
+        (),
+        {"x1": 1.5882, "x2": 1.5410, "y": 2.0179},
+    ),
+    Run(
+        "partially_correlated",
+        "dense",
+        "partially_correlated",
+        3,
+        (("x1", "x2", "y"),),
+        {"x1": 1.0697, "x2": 1.0738, "y": 1.2746},
+    ),
+    Run(
+        "partially_correlated",
+        "block",
+        "partially_correlated",
+        3,
+        (("x1", "x2"),),
+        {"x1": 1.0023, "x2": 1.0024, "y": 1.0030},
+    ),
     Run("equicorrelated", "depth 5", "equicorrelated", 5, (), {"x": 1.1159}),
     Run("equicorrelated", "depth 10", "equicorrelated", 10, (), {"x": 1.0166}),
-)  # fmt: skip
+)
 
 # Of each chain, and the depth with which the fit is as it is: the worse one of the tutorial.
 SEARCHES = {
@@ -85,10 +137,13 @@ def sample(run):
         for name, site in sorted(shapes.items())
     }
     found = sampler.sample_lanes(
-        density.potential(batch.function), batch.arrays, starts,
+        density.potential(batch.function),
+        batch.arrays,
+        starts,
         sampler.Settings(ITERATIONS, 0.8, run.depth, run.dense),
-        key=jax.random.split(jax.random.PRNGKey(0), 1), draws=ITERATIONS,
-    )  # fmt: skip
+        key=jax.random.split(jax.random.PRNGKey(0), 1),
+        draws=ITERATIONS,
+    )
     z = {name: values[0] for name, values in found.z[0].items()}
     constrain = jax.jit(
         jax.vmap(lambda z: density.constrain(batch.function, z, arrays, deterministic=True))
@@ -102,8 +157,15 @@ def rows_of_run(run):
     """Rows of the table of one way to sample."""
     rhat, leapfrogs = sample(run)
     for site, theirs in run.printed.items():
-        yield {"target": run.target, "kind": "tutorial", "variant": run.variant, "site": site,
-               "theirs": theirs, "ours": rhat[site], "gradients": leapfrogs}  # fmt: skip
+        yield {
+            "target": run.target,
+            "kind": "tutorial",
+            "variant": run.variant,
+            "site": site,
+            "theirs": theirs,
+            "ours": rhat[site],
+            "gradients": leapfrogs,
+        }
 
 
 def rows_of_search(name, is_full, log):
@@ -151,7 +213,7 @@ def main():
     if options.only is not None and RESULTS.is_file():
         before = pd.read_csv(RESULTS)
         table = pd.concat([before[before["target"] != options.only], table])
-    records.write_table(RESULTS, table)
+    formats.write_table(RESULTS, table)
     shown = table.drop(columns=["date", "numpyro", "jax"]).map(
         lambda x: f"{x:.4g}" if isinstance(x, float) and x == x else x
     )

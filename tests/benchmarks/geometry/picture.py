@@ -40,14 +40,27 @@ def _panel(panel, rows, title):
     for place, row in rows.iterrows():
         is_good = row["status"] == "same"
         if row["ess_per_1000"] != row["ess_per_1000"]:
-            panel.text(0.01, place, "no draws", transform=panel.get_yaxis_transform(),
-                       va="center", fontsize=9, color=BAD)  # fmt: skip
+            panel.text(
+                0.01,
+                place,
+                "no draws",
+                transform=panel.get_yaxis_transform(),
+                va="center",
+                fontsize=9,
+                color=BAD,
+            )
             continue
         panel.plot(
             [row["low"], row["high"]], [place, place], color=GOOD if is_good else BAD, lw=1.6
         )
-        panel.plot(row["ess_per_1000"], place, "o", ms=6, color=GOOD if is_good else BAD,
-                   mfc=GOOD if is_good else "white")  # fmt: skip
+        panel.plot(
+            row["ess_per_1000"],
+            place,
+            "o",
+            ms=6,
+            color=GOOD if is_good else BAD,
+            mfc=GOOD if is_good else "white",
+        )
     panel.set_xscale("log")
     panel.set_ylim(-0.6, len(rows) - 0.4)
     panel.set_yticks(range(len(rows)), rows["variant"], fontsize=10)

@@ -14,11 +14,11 @@ import pandas as pd
 from scipy.stats import f as fisher
 from scipy.stats import t as student
 
-from scalecheck.checks import chains
-from scalecheck.checks.audit import Audit
-from scalecheck.checks.chains import Chains
+from scalecheck.checks import chain_table
+from scalecheck.checks.chain_table import Chains
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
-from scalecheck.diagnose import array_stats
+from scalecheck.checks.warm_start_audit import Audit
+from scalecheck.diagnostics import array_stats
 
 NDArray = np.ndarray
 
@@ -36,7 +36,7 @@ LOW_ACCEPTANCE = 0.15  # below the target
 LARGEST_METRIC_RATIO = 4.0  # between the variances that two chains adapted to
 
 
-class Gap(NamedTuple):
+class PotentialGap(NamedTuple):
     """The chain whose mean potential is farthest from the others'.
 
     Attributes
@@ -65,7 +65,7 @@ class Gap(NamedTuple):
         return Effect("gap of a chain in sds of the potential", size, size - width, size + width)
 
 
-def gap(potential: NDArray, energy: NDArray) -> Gap:
+def gap(potential: NDArray, energy: NDArray) -> PotentialGap:
     """Compare the chains' mean potentials.
 
     The unit is the sd of the potential of a normal posterior, sqrt(d / 2): the root of the mean
@@ -90,7 +90,7 @@ def gap(potential: NDArray, energy: NDArray) -> Gap:
     others = (means.sum() - means) / (n_chains - 1)
     worst = int(np.argmax(np.abs(means - np.median(means))))
     scale = np.sqrt(error * n_chains / (n_chains - 1)) / unit
-    return Gap(worst, float((means - others)[worst] / unit), float(scale), df, p)
+    return PotentialGap(worst, float((means - others)[worst] / unit), float(scale), df, p)
 
 
 def _squared_mcse(potential: NDArray) -> float:
@@ -102,7 +102,7 @@ def _squared_mcse(potential: NDArray) -> float:
     return float(np.nan_to_num(np.square(errors).mean()))
 
 
-def check(
+def check_adaptation(
     increments: Sequence[Chains],
     weight: float,
     others: Sequence[Chains] = (),
@@ -129,7 +129,7 @@ def check(
     table
         As `chains.table` gives it, of all these fits.
     """
-    table = chains.table([*increments, *others])
+    table = chain_table.table([*increments, *others])
     if not increments and not stopped:
         return [not_run("adaptation", "no increment was fitted", weight=1.0)], table
     ended = [
@@ -206,7 +206,7 @@ def _problem(fit: Chains) -> str:
     return "" if np.median(kinetic) > 0 else "nothing moves: the model has no parameters"
 
 
-def _alarm(fit: Chains, seen: Gap) -> str:
+def _alarm(fit: Chains, seen: PotentialGap) -> str:
     """Name the chain that is off, and the likeliest cause."""
     side = "above" if seen.value > 0 else "below"
     numbers = (
@@ -241,7 +241,7 @@ def _cause(fit: Chains, chain: int) -> str:
     )
 
 
-def _calm(fit: Chains, seen: Gap) -> str:
+def _calm(fit: Chains, seen: PotentialGap) -> str:
     """Say that chains agree, and what else there is to know."""
     agree = f"{fit.fit}: the chains agree on the potential within {rounded(abs(seen.value))} sds"
     return "; ".join([agree, *_notes(fit)])
@@ -251,7 +251,7 @@ def _notes(fit: Chains) -> list[str]:
     sampling = fit.sampling
     saturated = fit.saturated(sampling.n_steps).mean()
     low = fit.target_accept - sampling.acceptance_rate.mean(axis=1)
-    spread = float(chains.spread(fit.windows[-1]).max()) if fit.windows else 1.0
+    spread = float(chain_table.spread(fit.windows[-1]).max()) if fit.windows else 1.0
     notes = [
         (bool(fit.capped), f"{fit.capped}: raise sampler.max_gradients"),
         (

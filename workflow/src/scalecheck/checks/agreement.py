@@ -69,7 +69,7 @@ class Spread(NamedTuple):
         return Effect("dispersion", *(float(quotient) for quotient in quotients))
 
 
-def check(
+def check_agreement(
     subsets: Moments, prior: Prior, *, names: Sequence[str], fits: Sequence[str]
 ) -> tuple[Finding, pd.DataFrame]:
     """Compare the posteriors of random subsets of equal size.

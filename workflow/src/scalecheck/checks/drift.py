@@ -12,14 +12,8 @@ import pandas as pd
 from scipy.stats import chi2
 
 from scalecheck.checks.finding import NOTABLE, Effect, Finding, not_run, notable, rounded
-from scalecheck.checks.moments import (
-    Moments,
-    Prior,
-    in_double,
-    not_identified,
-    problem,
-)
-from scalecheck.checks.step import Step, measure
+from scalecheck.checks.moments import Moments, Prior, in_double, not_identified, problem
+from scalecheck.checks.nested_step import NestedStep, measure
 
 LARGE = 1.0
 # Below this growth the difference V - V' is mostly noise (STATISTICS.md: 11 % false alarms at
@@ -27,7 +21,7 @@ LARGE = 1.0
 SMALLEST_GROWTH = 1.5
 
 
-def check(
+def check_drift(
     increments: Moments,
     rows: Sequence[int],
     prior: Prior,
@@ -157,7 +151,7 @@ def _judge(
     dispersion: float,
     ordered: bool,
     weight: float,
-) -> tuple[Finding, Step | None]:
+) -> tuple[Finding, NestedStep | None]:
     """Return the finding of one step and what it was judged by, None where it was not run."""
     before, after, prior = in_double(before), in_double(after), in_double(prior)
     step = None
@@ -177,7 +171,7 @@ def _judge(
 
 
 def _sum(
-    steps: list[Step],
+    steps: list[NestedStep],
     pairs: list[tuple[int, int]],
     rows: Sequence[int],
     names: Sequence[str],
@@ -192,14 +186,14 @@ def _sum(
     return _finding(steps, largest, where, None, names, tuple(fits), dispersion, ordered, 0.5)
 
 
-def _p(steps: list[Step], dispersion: float) -> float:
+def _p(steps: list[NestedStep], dispersion: float) -> float:
     """Return the p-value of the sum over steps: both variances have to reject."""
     statistics = [sum(s.hausman for s in steps), sum(s.predicted for s in steps)]
     return float(chi2.sf(min(statistics) / dispersion, sum(s.df for s in steps)))
 
 
 def _finding(
-    steps: list[Step],
+    steps: list[NestedStep],
     leading: int,
     where: str,
     fit: str | None,
@@ -254,7 +248,7 @@ def _cause(unexplained: bool, ordered: bool, dispersion: float) -> str:
 
 
 def _table(
-    steps: list[Step],
+    steps: list[NestedStep],
     pairs: list[tuple[int, int]],
     rows: Sequence[int],
     names: Sequence[str],

@@ -138,7 +138,7 @@ def _p(difference: NDArray | float, scale: NDArray | float, df: int) -> NDArray:
     return np.where(difference >= np.log2(LARGE), student.sf(difference / scale, df), 1.0)
 
 
-def check(
+def check_effort(
     subsets: Effort, axes: Mapping[str, Effort], confirmation: Confirmation | None = None
 ) -> tuple[Finding, pd.DataFrame]:
     """Find the subset that takes anomalously many leapfrogs; describe levels.

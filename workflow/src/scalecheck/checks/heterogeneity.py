@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
-from scalecheck.checks.fluctuation import Fluctuation, Scores, fluctuation, p_value
 from scalecheck.checks.moments import Moments
+from scalecheck.checks.score_test import Fluctuation, Scores, fluctuation, p_value
 
 LARGE = 1.0
 # Below these the test is only indicative (STATISTICS.md, sections 2 and "The verdict").
@@ -44,7 +44,7 @@ class Shifts(NamedTuple):
     moved: np.ndarray
 
 
-def check(
+def check_heterogeneity(
     axis: str,
     labels: Sequence[str],
     scores: Scores,

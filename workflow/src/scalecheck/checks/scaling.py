@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from scalecheck.checks.cost import Cost, cost_per_gradient
 from scalecheck.checks.effort import INTERVAL, LARGE, PRIOR_DF, SPREAD
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.gradient_cost import GradientCost, cost_per_gradient
 
 NDArray = np.ndarray
 
@@ -46,7 +46,7 @@ class Growth(NamedTuple):
     usable: NDArray
 
 
-class Prediction(NamedTuple):
+class PredictedLeapfrogs(NamedTuple):
     """Log2 leapfrogs of an increment, as the ones before it predict them: a t distribution.
 
     Attributes
@@ -118,7 +118,7 @@ def step(growth: Growth, looks: int) -> Finding:
     return _judge(growth, looks)[0]
 
 
-def _judge(growth: Growth, looks: int) -> tuple[Finding, Prediction | None]:
+def _judge(growth: Growth, looks: int) -> tuple[Finding, PredictedLeapfrogs | None]:
     fit, weight = growth.fits[-1], 1 / looks
     before = np.flatnonzero(growth.usable[:-1])
     if len(before) < FEWEST_BEFORE:
@@ -128,7 +128,7 @@ def _judge(growth: Growth, looks: int) -> tuple[Finding, Prediction | None]:
         reason = "no leapfrogs are taken: nothing is sampled"
         return not_run("scaling", reason, weight=weight, fit=fit), None
     log2 = np.log2(growth.leapfrogs)
-    seen = Prediction(
+    seen = PredictedLeapfrogs(
         float(log2[-1].mean()), *predict(growth.rows[before], log2[before], float(growth.rows[-1]))
     )
     finding = Finding(
@@ -145,7 +145,7 @@ def _judge(growth: Growth, looks: int) -> tuple[Finding, Prediction | None]:
     return finding, seen
 
 
-def _message(growth: Growth, seen: Prediction, alarm: bool) -> str:
+def _message(growth: Growth, seen: PredictedLeapfrogs, alarm: bool) -> str:
     numbers = (
         f"{growth.fits[-1]} ({growth.rows[-1]} rows) takes {rounded(2**seen.observed)} leapfrogs per"
         f" iteration where {rounded(2**seen.mean)} were predicted"
@@ -164,7 +164,7 @@ def _message(growth: Growth, seen: Prediction, alarm: bool) -> str:
     return f"{numbers}: as expected"
 
 
-def check(
+def check_scaling(
     growth: Growth, seconds_per_gradient: NDArray, looks: int
 ) -> tuple[list[Finding], pd.DataFrame]:
     """Judge each increment from the third on, and describe the cost of a gradient.
@@ -200,7 +200,7 @@ def check(
     return [*findings[:-1], last], table
 
 
-def _of_gradients(cost: Cost) -> str:
+def _of_gradients(cost: GradientCost) -> str:
     if not cost.exponent > 1:
         return ""
     growth = f"n^{rounded(cost.exponent)}"
@@ -217,7 +217,10 @@ def _first(growth: Growth, number: int) -> Growth:
 
 
 def _table(
-    growth: Growth, seconds: NDArray, cost: Cost, predictions: Sequence[Prediction | None]
+    growth: Growth,
+    seconds: NDArray,
+    cost: GradientCost,
+    predictions: Sequence[PredictedLeapfrogs | None],
 ) -> pd.DataFrame:
     n_fits = len(growth.fits)
     seen = [None] * min(FEWEST_BEFORE, n_fits) + list(predictions)

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from scalecheck.checks import design, meanings
-from scalecheck.checks.design import Statistic
+from scalecheck.checks import statistic_design, statistic_messages
 from scalecheck.checks.finding import Effect, Finding, notable, rounded
-from scalecheck.checks.meanings import Setting
+from scalecheck.checks.statistic_design import Statistic
+from scalecheck.checks.statistic_messages import Setting
 
 LARGE = 4.0
 
@@ -39,7 +39,7 @@ _LAST = float(ndtri(0.99))
 COLUMNS = ["fit", "statistic", "observed", "median", "sd", "studentised", "p", "leading"]
 
 
-class Step(NamedTuple):
+class NewRows(NamedTuple):
     """Which rows are new.
 
     Attributes
@@ -69,12 +69,12 @@ def n_more(weight: float) -> int:
     return int(np.ceil(MORE / weight))
 
 
-def check(
+def check_surprise(
     statistics: Sequence[Statistic],
     values: np.ndarray,
     more: Callable[[], Iterable[np.ndarray]],
     *,
-    step: Step,
+    step: NewRows,
     setting: Setting,
     rng: np.random.Generator,
 ) -> tuple[Finding, pd.DataFrame]:
@@ -110,7 +110,7 @@ def check(
     leading = _leading(statistics, values, scale)
     signed = float(scale.studentised(values[:1])[0, leading])
     size = abs(signed)
-    means = meanings.meaning(statistics[leading], setting)
+    means = statistic_messages.meaning(statistics[leading], setting)
     finding = Finding(
         family="surprise",
         p=p,
@@ -150,7 +150,7 @@ class _Scale(NamedTuple):
     @classmethod
     def of(cls, statistics: Sequence[Statistic], members: np.ndarray) -> "_Scale":
         """Take the scale of members `(m, q)`: a rank is exact if none of those ranked is special among them."""
-        side = np.array([meanings.sides(statistic) for statistic in statistics])
+        side = np.array([statistic_messages.sides(statistic) for statistic in statistics])
         what = np.array([statistic.what for statistic in statistics])
         return cls(side, what, *_spread(_symmetric(what, members)))
 
@@ -170,8 +170,10 @@ def _symmetric(what: np.ndarray, values: np.ndarray) -> np.ndarray:
 
     Cube roots of sums of squares are nearly normal (Wilson & Hilferty 1931).
     """
-    values = np.where(np.isin(what, list(design.SUMS_OF_SQUARES)), np.cbrt(values), values)
-    kurtosis = what == design.KURTOSIS
+    values = np.where(
+        np.isin(what, list(statistic_design.SUMS_OF_SQUARES)), np.cbrt(values), values
+    )
+    kurtosis = what == statistic_design.KURTOSIS
     return np.where(kurtosis, np.log(np.where(kurtosis, np.maximum(values, 1.0), 1.0)), values)
 
 
@@ -195,7 +197,7 @@ def _leading(statistics: Sequence[Statistic], values: np.ndarray, scale: _Scale)
     """
     evidence = scale.evidence(values[:1])[0]
     for j, statistic in enumerate(statistics):
-        if statistic.what == design.SCORE:
+        if statistic.what == statistic_design.SCORE:
             own = values[:, j]
             evidence[j] = (own[0] - np.median(own)) / max(float(own.std()), 1e-30)
     return int(evidence.argmax())
@@ -241,14 +243,14 @@ def _rank(evidence: np.ndarray, rng: np.random.Generator) -> float:
     return float(n_greater + rng.integers(1, n_equal + 1)) / len(evidence)
 
 
-def _message(statistic: Statistic, signed: float, step: Step, seen: bool) -> str:
+def _message(statistic: Statistic, signed: float, step: NewRows, seen: bool) -> str:
     sds = f"{statistic.name}: {rounded(abs(signed))} sds"
     rows = f"rows {step.first} to {step.last}"
     before = f"after {step.before} rows" if step.before else "of the model"
     if not seen:
         predicts = f"the model predicts {before}" if step.before else "the model predicts"
         return f"{rows} look like what {predicts} (largest deviation, {sds})"
-    said = meanings.sentence(statistic, above=signed > 0)
+    said = statistic_messages.sentence(statistic, above=signed > 0)
     return f"{rows} {said} ({sds} from the prediction {before})"
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from scalecheck.study import SamplerSettings
+from scalecheck.study.settings import SamplerSettings
 
 AS_IT_IS = "as it is"
 

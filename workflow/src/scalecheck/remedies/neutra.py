@@ -12,10 +12,10 @@ from numpyro.infer.reparam import NeuTraReparam
 from numpyro.optim import Adam
 
 from scalecheck.errors import NotEnoughMemory
-from scalecheck.model import first_line
-from scalecheck.program import Log
-from scalecheck.remedies.problem import CHAINS, Problem, Seen, failed, try_batch
-from scalecheck.sites import Site
+from scalecheck.model.binding import first_line
+from scalecheck.model.sites import Site
+from scalecheck.remedies.problem import CHAINS, Problem, TrialResult, failed, try_batch
+from scalecheck.runtime.program import Log
 
 NDArray = np.ndarray
 
@@ -25,7 +25,7 @@ _STEPS, _STEP_SIZE = 2000, 3e-3
 _SHARED = "auto_shared_latent"
 
 
-def run(problem: Problem, log: Log) -> Seen:
+def run(problem: Problem, log: Log) -> TrialResult:
     """Train a block neural autoregressive flow, and sample in its coordinates with what is left of the gradients.
 
     M. Hoffman et al., "NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using Neural Transport"

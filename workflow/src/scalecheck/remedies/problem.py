@@ -6,15 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scalecheck import density, fit, sampler
-from scalecheck.batches import Batch
-from scalecheck.density import Vector
+from scalecheck import sampler
 from scalecheck.errors import NotEnoughMemory, StudyError
-from scalecheck.program import Log
+from scalecheck.fitting import sample_batch
+from scalecheck.model import density
+from scalecheck.model.batches import Batch
+from scalecheck.model.density import Vector
+from scalecheck.model.sites import Site
 from scalecheck.remedies.candidate import Candidate
 from scalecheck.remedies.ranking import Trial
-from scalecheck.sites import Site
-from scalecheck.study import SamplerSettings
+from scalecheck.runtime.program import Log
+from scalecheck.study.settings import SamplerSettings
 
 NDArray = np.ndarray
 
@@ -59,7 +61,7 @@ class Problem(NamedTuple):
         return sum(int(np.prod(s.shape, dtype=int)) for s in self.batch.sites if s.kind == "latent")
 
 
-class Seen(NamedTuple):
+class TrialResult(NamedTuple):
     """What was seen of a candidate, and why it failed, if it did.
 
     Attributes
@@ -117,7 +119,7 @@ def _compared(batch: Batch) -> list[Site]:
     return [site for site in batch.sites if site.name in chosen]
 
 
-def run(problem: Problem, candidate: Candidate, log: Log) -> Seen:
+def run(problem: Problem, candidate: Candidate, log: Log) -> TrialResult:
     """Sample a candidate until every chain has taken its gradients, warmup included."""
     return try_batch(problem, problem.batch, candidate.settings(problem.settings), log)
 
@@ -128,7 +130,7 @@ def try_batch(
     settings: SamplerSettings,
     log: Log,
     in_model: Callable[[dict[str, NDArray]], Any] = lambda z: z,
-) -> Seen:
+) -> TrialResult:
     """Sample a batch of one fit, in its own coordinates or in others; what cannot be sampled has no draws.
 
     Parameters
@@ -146,11 +148,11 @@ def try_batch(
         latent[0].name,
     )
     d = sum(int(np.prod(site.shape, dtype=int)) for site in latent)
-    draws = max(10, min(problem.gradients, _NUMBERS // (fit.MOST_TIMES * CHAINS * d)))
+    draws = max(10, min(problem.gradients, _NUMBERS // (sample_batch.MOST_TIMES * CHAINS * d)))
     settings = dataclasses.replace(settings, draws=draws, keep=kept)
-    key = fit.fit_key(problem.seed, batch.tasks[0].fit)
+    key = sample_batch.fit_key(problem.seed, batch.tasks[0].fit)
     try:
-        found = fit.sample_batch(batch, settings, key[None], log)
+        found = sample_batch.sample_batch(batch, settings, key[None], log)
     except NotEnoughMemory:
         raise
     except StudyError as error:
@@ -162,9 +164,9 @@ def try_batch(
     return _seen(Trial(z, gradients_of(found)), found, settings)
 
 
-def failed(problem: Problem, reason: str) -> Seen:
+def failed(problem: Problem, reason: str) -> TrialResult:
     """Give what was seen of a candidate that could not be sampled."""
-    return Seen(Trial(_no_draws(problem), np.zeros(CHAINS, int)), 0.0, 0, 0.0, reason)
+    return TrialResult(Trial(_no_draws(problem), np.zeros(CHAINS, int)), 0.0, 0, 0.0, reason)
 
 
 def _no_draws(problem: Problem) -> NDArray:
@@ -177,13 +179,13 @@ def gradients_of(found: sampler.Draws) -> NDArray:
     return np.array([one.leapfrogs for one in found.stopped][0]) if found.stopped else own
 
 
-def _seen(trial: Trial, found: sampler.Draws, settings: SamplerSettings) -> Seen:
+def _seen(trial: Trial, found: sampler.Draws, settings: SamplerSettings) -> TrialResult:
     own, warmup = found.iterations[0], settings.warmup
     n_steps = own.n_steps
     cut = float((n_steps >= 2**settings.max_tree_depth - 1).mean()) if n_steps.size else 1.0
     total = max(1, int(trial.gradients.sum()))
     spent = n_steps[:, :warmup].sum() / total if trial.z.shape[1] else 1.0
-    return Seen(trial, cut, int(own.diverging[:, warmup:].sum()), float(spent))
+    return TrialResult(trial, cut, int(own.diverging[:, warmup:].sum()), float(spent))
 
 
 def elements(vector: Vector) -> Sequence[tuple[str, slice]]:

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck.coordinates import Coordinates, affine, unwrap, why_not
+from scalecheck.model.reparam import Coordinates, affine, unwrap, why_not
+from scalecheck.model.sites import traced
+from scalecheck.remedies.block_metric import MOST_DENSE, blocks_of, correlated
 from scalecheck.remedies.candidate import Candidate
-from scalecheck.remedies.correlated import MOST_DENSE, blocks_of, correlated
-from scalecheck.remedies.problem import Problem, Seen, elements
-from scalecheck.sites import traced
+from scalecheck.remedies.problem import Problem, TrialResult, elements
 
 NDArray = np.ndarray
 
@@ -38,7 +38,7 @@ def recentrable(problem: Problem) -> list[str]:
     return [name for name in one if not all(map(np.array_equal, one[name], other[name]))]
 
 
-def at_first(problem: Problem, seen: Seen) -> list[Candidate]:
+def at_first(problem: Problem, seen: TrialResult) -> list[Candidate]:
     """Candidates that need no draws: of the model, and of what was seen of it as it is."""
     found = [*_less_centred(problem), *_dense(problem)]
     settings = problem.settings

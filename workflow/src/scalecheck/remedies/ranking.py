@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from scalecheck.diagnose import HIGHEST_RHAT, array_stats
+from scalecheck.diagnostics import HIGHEST_RHAT, array_stats
 
 NDArray = np.ndarray
 
@@ -21,8 +21,23 @@ ALPHA = 1e-3
 LEAST_DRAWS = 10
 INTERVAL = 0.89
 
-COLUMNS = ("candidate", "status", "ess_per_1000", "low", "high", "gain", "gain_low", "gain_high", "ess",
-           "slowest", "rhat", "gradients", "draws", "gap", "differs_in")  # fmt: skip
+COLUMNS = (
+    "candidate",
+    "status",
+    "ess_per_1000",
+    "low",
+    "high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "ess",
+    "slowest",
+    "rhat",
+    "gradients",
+    "draws",
+    "gap",
+    "differs_in",
+)
 
 
 class Trial(NamedTuple):
@@ -98,8 +113,14 @@ def rank(
     for name, trial in trials.items():
         summary = found.get(name)
         if summary is None:
-            rows.append({"candidate": name, "status": "no draws", "gradients": trial.gradients.sum(),
-                         "draws": trial.z.shape[1]})  # fmt: skip
+            rows.append(
+                {
+                    "candidate": name,
+                    "status": "no draws",
+                    "gradients": trial.gradients.sum(),
+                    "draws": trial.z.shape[1],
+                }
+            )
             continue
         status = "same" if summary.has_converged else "not converged"
         gap, where = gaps.get(name, (np.nan, -1))
@@ -149,8 +170,17 @@ def summarise(trial: Trial) -> Summary | None:
     ess = effective(trial.z)
     rate = np.log(max(ess.min(), 1e-9) / trial.gradients.sum())
     flat = z.reshape(len(z), -1)
-    return Summary(flat.mean(1), mcse[0], flat.std(1, ddof=1), mcse[1], ess, rhat,
-                    float(rate), _jackknife(trial), len(trial.z))  # fmt: skip
+    return Summary(
+        flat.mean(1),
+        mcse[0],
+        flat.std(1, ddof=1),
+        mcse[1],
+        ess,
+        rhat,
+        float(rate),
+        _jackknife(trial),
+        len(trial.z),
+    )
 
 
 def _jackknife(trial: Trial) -> float:
@@ -209,10 +239,12 @@ def _compare(converged: Mapping[str, Summary]) -> tuple[dict[str, tuple[float, i
 
 def _gap(one: Summary, others: Sequence[Summary]) -> tuple[float, int]:
     """Largest difference to the mean of others in Monte Carlo errors, and the number of the scalar."""
-    gaps = np.stack([
-        _differences(one.mean, one.mean_mcse, [(s.mean, s.mean_mcse) for s in others]),
-        _differences(one.sd, one.sd_mcse, [(s.sd, s.sd_mcse) for s in others]),
-    ]).max(axis=0)  # fmt: skip
+    gaps = np.stack(
+        [
+            _differences(one.mean, one.mean_mcse, [(s.mean, s.mean_mcse) for s in others]),
+            _differences(one.sd, one.sd_mcse, [(s.sd, s.sd_mcse) for s in others]),
+        ]
+    ).max(axis=0)
     return float(gaps.max()), int(gaps.argmax())
 
 

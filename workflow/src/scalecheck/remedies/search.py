@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.errors import NotEnoughMemory
-from scalecheck.program import Log
 from scalecheck.remedies import neutra, problem, propose, ranking
 from scalecheck.remedies.candidate import AS_IT_IS, KINDS, NEUTRA, Candidate, combined
-from scalecheck.remedies.kept import Kept
-from scalecheck.remedies.problem import Problem, Seen
+from scalecheck.remedies.problem import Problem, TrialResult
+from scalecheck.remedies.search_checkpoint import Kept
+from scalecheck.runtime.program import Log
 
 
 class Found(NamedTuple):
@@ -38,10 +38,10 @@ class _Search:
     def __init__(self, one: Problem, log: Log, kept: Kept | None) -> None:
         self.problem, self.log, self.kept = one, log, kept
         self.candidates: dict[str, Candidate] = {}
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, TrialResult] = {}
         self.summaries: dict[str, ranking.Summary | None] = {}
 
-    def add(self, candidate: Candidate) -> Seen:
+    def add(self, candidate: Candidate) -> TrialResult:
         """Try a candidate, unless it was, here or before the search was killed."""
         name = candidate.name
         if name not in self.seen:
@@ -54,7 +54,7 @@ class _Search:
             self.log(f"{name}: {run.failure or told}{', kept' if before else ''}")
         return self.seen[name]
 
-    def _try(self, candidate: Candidate) -> Seen:
+    def _try(self, candidate: Candidate) -> TrialResult:
         is_flow = candidate.kind == NEUTRA
         try:
             run = (
@@ -143,8 +143,16 @@ def _quiet(line: str) -> None:
     """Leave out a line of progress: a search has one per candidate."""
 
 
-_SHOWN = {"candidate": "candidate", "status": "posterior", "ess_per_1000": "ESS per 1000 gradients",
-          "gain": "gain", "ess": "ESS", "slowest": "slowest", "rhat": "R-hat", "draws": "draws"}  # fmt: skip
+_SHOWN = {
+    "candidate": "candidate",
+    "status": "posterior",
+    "ess_per_1000": "ESS per 1000 gradients",
+    "gain": "gain",
+    "ess": "ESS",
+    "slowest": "slowest",
+    "rhat": "R-hat",
+    "draws": "draws",
+}
 
 
 def as_text(found: Found, title: str) -> str:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalecheck.report.effort import sampled
-from scalecheck.report.labels import full_label, shorten
-from scalecheck.report.numbers import count, duration, large_count, number, span
+from scalecheck.report.effort_plot import sampled
+from scalecheck.report.number_format import count, duration, large_count, number, span
+from scalecheck.report.parameter_labels import full_label, shorten
 
 
 def forest(fits: pd.DataFrame, estimates: pd.DataFrame, name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from scalecheck import records
+from scalecheck.files import formats
 from scalecheck.report.svg import PAPER, VARIABLES, Picture
 
 _GAP, _MARGIN = 26.0, 12.0  # between pieces and around them, in CSS pixels
@@ -33,9 +33,9 @@ def write_figures(folder: Path, pictures: Iterable[Picture]) -> None:
     try:
         for picture in pictures:
             name = picture.id.removeprefix("figure-")
-            records.write_text(new / f"{name}.svg", standing_alone(picture))
+            formats.write_text(new / f"{name}.svg", standing_alone(picture))
             caption = _MARKS.sub(r"\\\1", f"{picture.title}. {picture.caption}")
-            records.write_text(new / f"{name}.rst", caption + "\n")
+            formats.write_text(new / f"{name}.rst", caption + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
     finally:

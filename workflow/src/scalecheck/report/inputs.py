@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from scalecheck import records, seals, store
-from scalecheck.study_folder import StudyFolder
-from scalecheck.truth import read_truth
+from scalecheck.data import store
+from scalecheck.files import checksums, formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.files.true_values import read_truth
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,24 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
     settings
         The whole study, as `study.parse_sections` gives it.
     """
-    fits = records.read_table(folder.table("fits"))
-    verdict = records.read_json(folder.verdict)
+    fits = formats.read_table(folder.table("fits"))
+    verdict = formats.read_json(folder.verdict)
     done = fits[fits.status == "done"]
-    last = seals.read_record(folder, done.fit.iloc[-1]) if len(done) else {}
+    last = checksums.read_record(folder, done.fit.iloc[-1]) if len(done) else {}
     device = {name: last[name] for name in ("device", "platform", "dtype") if name in last}
     plain: dict[str, Any] = {
         name: asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
         for name, part in settings.items()
     }
-    tables = {n: records.read_table(folder.table(n)) for n in _TABLES if folder.table(n).exists()}
+    tables = {n: formats.read_table(folder.table(n)) for n in _TABLES if folder.table(n).exists()}
     # One that was written by hand of an older run is not shown where the study does not ask for it.
     searched = settings["remedies"] == "auto"
     if searched:
-        tables["remedies"] = records.read_table(folder.remedies_table)
+        tables["remedies"] = formats.read_table(folder.remedies_table)
     return ReportInputs(
         verdict=verdict,
         fits=fits,
-        estimates=records.read_table(folder.table("estimates")),
+        estimates=formats.read_table(folder.table("estimates")),
         tables=tables,
         settings=plain,
         versions={**last.get("versions", {}), **device},
@@ -99,10 +100,10 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
             f"rows left out: {reason}": count
             for reason, count in store.read_meta(folder.data).dropped.items()
         },
-        remedies=records.read_json(folder.remedies) if searched else {},
+        remedies=formats.read_json(folder.remedies) if searched else {},
         truth=read_truth(plain["data"]["truth"]) if plain["data"]["truth"] else {},
         # One that is left from other settings is not of this verdict.
-        approximation=records.read_json(folder.approximation)
+        approximation=formats.read_json(folder.approximation)
         if verdict.get("approximation")
         else {},
     )

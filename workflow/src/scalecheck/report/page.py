@@ -7,23 +7,30 @@ from typing import NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scalecheck import records
-from scalecheck.report import approximation, captions, numbers, plots, tables, words
-from scalecheck.report.blind import blind_spots
-from scalecheck.report.effort import chains_of, effort, per_fit, sampled
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.report import (
+    approximation_section,
+    captions,
+    curves,
+    number_format,
+    sentences,
+    tables,
+)
+from scalecheck.report.effort_plot import chains_of, effort, per_fit, sampled
 from scalecheck.report.figures import write_figures
-from scalecheck.report.forest import chosen_parameters, forest
-from scalecheck.report.history import history
+from scalecheck.report.forecast_plot import outlook
+from scalecheck.report.forest_plot import chosen_parameters, forest
+from scalecheck.report.history_plot import history
 from scalecheck.report.inputs import ReportInputs
-from scalecheck.report.labels import place
-from scalecheck.report.numbers import text
-from scalecheck.report.outlook import outlook
-from scalecheck.report.recovery import recovered, recovery
-from scalecheck.report.remedies import Remedies, remedies_of
-from scalecheck.report.shown import left_aside, shown
+from scalecheck.report.limitations import blind_spots
+from scalecheck.report.number_format import text
+from scalecheck.report.parameter_labels import place
+from scalecheck.report.recovery_plot import recovered, recovery
+from scalecheck.report.remedies_section import Remedies, remedies_of
+from scalecheck.report.selection import left_aside, shown
 from scalecheck.report.svg import Picture
-from scalecheck.report.tables import Row, Table
-from scalecheck.study_folder import StudyFolder
+from scalecheck.report.tables import Row, TextTable
 
 _TEMPLATES = Path(__file__).parent
 
@@ -38,13 +45,13 @@ class Page(NamedTuple):
     explanation: str
     next_step: str
     key_numbers: list[tuple[str, str]]
-    cards: list[words.Card]
-    passes: Table
+    cards: list[sentences.Card]
+    passes: TextTable
     simulated: str
     not_run: list[tuple[str, str]]
-    units: Table | None
+    units: TextTable | None
     estimates: Picture | None
-    undrawn: Table
+    undrawn: TextTable
     recovery: Picture | None
     contraction: Picture | None
     effort: Picture | None
@@ -52,17 +59,17 @@ class Page(NamedTuple):
     cost: Picture | None
     outlook: Picture | None
     remedies: Remedies | None
-    approximation: approximation.Section | None
-    cost_by_kind: Table
-    cost_per_fit: Table
+    approximation: approximation_section.Section | None
+    cost_by_kind: TextTable
+    cost_per_fit: TextTable
     health_summary: str
-    unhealthy: Table
-    health: Table
-    left_out: Table
+    unhealthy: TextTable
+    health: TextTable
+    left_out: TextTable
     blind_spots: list[str]
-    comparisons: list[Table]
-    cost_comparisons: list[Table]
-    settings: list[Table]
+    comparisons: list[TextTable]
+    cost_comparisons: list[TextTable]
+    settings: list[TextTable]
     alpha: str
 
 
@@ -92,7 +99,7 @@ def write(folder: StudyFolder, inputs: ReportInputs) -> None:
     """
     page = _page(inputs)
     write_figures(folder.figures, _pictures(page))
-    records.write_text(folder.report, _fill(page))
+    formats.write_text(folder.report, _fill(page))
 
 
 def _fill(page: Page) -> str:
@@ -116,17 +123,17 @@ def _page(inputs: ReportInputs) -> Page:
     names = [name for name in dict.fromkeys(estimates["parameter"]) if isinstance(name, str)]
     drawn = chosen_parameters(names, verdict.get("findings") or [])
     return Page(
-        study=numbers.text(verdict.get("study")),
-        version=numbers.text(verdict.get("version")),
+        study=number_format.text(verdict.get("study")),
+        version=number_format.text(verdict.get("version")),
         verdict=verdict["verdict"],
-        headline=words.headline(verdict, fits),
-        explanation=words.explanation(verdict),
-        next_step=words.next_step(verdict, fits),
-        key_numbers=words.key_numbers(verdict),
-        cards=words.cards(verdict, fits),
+        headline=sentences.headline(verdict, fits),
+        explanation=sentences.explanation(verdict),
+        next_step=sentences.next_step(verdict, fits),
+        key_numbers=sentences.key_numbers(verdict),
+        cards=sentences.cards(verdict, fits),
         passes=_passes(inputs, fits),
-        simulated=words.simulated(verdict),
-        not_run=words.not_run(verdict, fits),
+        simulated=sentences.simulated(verdict),
+        not_run=sentences.not_run(verdict, fits),
         units=_units(inputs),
         estimates=_forest(done, listed, estimates, drawn, aside),
         undrawn=tables.parameters(estimates, [name for name in names if name not in drawn]),
@@ -137,7 +144,9 @@ def _page(inputs: ReportInputs) -> Page:
         cost=_cost(inputs, done, listed, aside),
         outlook=_outlook(inputs, done),
         remedies=remedies_of(inputs),
-        approximation=approximation.section(inputs.approximation) if inputs.approximation else None,
+        approximation=approximation_section.section(inputs.approximation)
+        if inputs.approximation
+        else None,
         cost_by_kind=tables.cost_by_kind(fits),
         cost_per_fit=tables.cost_per_fit(listed)._replace(note=aside.strip()),
         health_summary=captions.health(fits),
@@ -145,10 +154,10 @@ def _page(inputs: ReportInputs) -> Page:
         health=tables.health(listed)._replace(note=aside.strip()),
         left_out=tables.left_out(fits, inputs.dropped, verdict.get("rows") or {}),
         blind_spots=blind_spots(inputs),
-        comparisons=_comparisons(inputs, words.OF_POSTERIORS),
-        cost_comparisons=_comparisons(inputs, words.OF_COST),
+        comparisons=_comparisons(inputs, sentences.OF_POSTERIORS),
+        cost_comparisons=_comparisons(inputs, sentences.OF_COST),
         settings=_settings(inputs),
-        alpha=numbers.percent(verdict.get("alpha")),
+        alpha=number_format.percent(verdict.get("alpha")),
     )
 
 
@@ -184,7 +193,7 @@ def _contraction(done: pd.DataFrame, estimates: pd.DataFrame, drawn: list[str]) 
     increments = estimates[estimates["fit"].isin(usable)]
     if increments.empty:
         return None
-    return plots.contraction(increments, drawn, captions.contraction(increments, drawn[0]))
+    return curves.contraction(increments, drawn, captions.contraction(increments, drawn[0]))
 
 
 def _table(inputs: ReportInputs, name: str) -> pd.DataFrame:
@@ -193,8 +202,8 @@ def _table(inputs: ReportInputs, name: str) -> pd.DataFrame:
 
 def _slow(inputs: ReportInputs) -> set[str]:
     """Fits that a loud finding on cost names."""
-    loud = words.loud_findings(inputs.verdict)
-    costs = [finding for finding in loud if finding["family"] in words.OF_COST]
+    loud = sentences.loud_findings(inputs.verdict)
+    costs = [finding for finding in loud if finding["family"] in sentences.OF_COST]
     return {text(finding["where"]["fit"]) for finding in costs}
 
 
@@ -225,7 +234,7 @@ def _cost(
         means = per_fit(chains_of(done, adaptation))["leapfrogs"]
         done = done.assign(leapfrogs_per_iteration=done["fit"].map(means))
     caption = captions.cost(done, bool(len(adaptation)), bool(len(scaling))) + aside
-    return plots.cost(done[done["fit"].isin(listed["fit"])], scaling, caption)
+    return curves.cost(done[done["fit"].isin(listed["fit"])], scaling, caption)
 
 
 def _outlook(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
@@ -237,17 +246,17 @@ def _outlook(inputs: ReportInputs, done: pd.DataFrame) -> Picture | None:
     return outlook(done, forecast, budget, captions.outlook(forecast, are_warm=are_warm))
 
 
-def _units(inputs: ReportInputs) -> Table | None:
+def _units(inputs: ReportInputs) -> TextTable | None:
     units = _table(inputs, "units")
     return tables.deviants(units) if len(units) else None
 
 
-def _comparisons(inputs: ReportInputs, names: Sequence[str]) -> list[Table]:
+def _comparisons(inputs: ReportInputs, names: Sequence[str]) -> list[TextTable]:
     frames = {name: _table(inputs, name) for name in names}
     return [_comparison(name, frame) for name, frame in frames.items() if len(frame)]
 
 
-def _comparison(name: str, frame: pd.DataFrame) -> Table:
+def _comparison(name: str, frame: pd.DataFrame) -> TextTable:
     if name == "surprise":
         return tables.surprises(frame)
     if name == "adaptation":
@@ -257,21 +266,21 @@ def _comparison(name: str, frame: pd.DataFrame) -> Table:
     return tables.raw(name, frame)
 
 
-def _passes(inputs: ReportInputs, fits: pd.DataFrame) -> Table:
-    passed = words.findings_with(inputs.verdict, "pass")
+def _passes(inputs: ReportInputs, fits: pd.DataFrame) -> TextTable:
+    passed = sentences.findings_with(inputs.verdict, "pass")
     keys = ["p", "p_adjusted"]
-    if any(not numbers.is_missing(finding.get("p_simulated")) for finding in passed):
+    if any(not number_format.is_missing(finding.get("p_simulated")) for finding in passed):
         keys.append("p_simulated")
     rows = []
     for finding in passed:
         where = place(finding.get("where") or {}, fits) or "everywhere"
-        p = (numbers.bare_p(finding.get(key)) for key in keys)
-        rows.append(Row((finding["family"], where, *p, words.effect(finding))))
+        p = (number_format.bare_p(finding.get(key)) for key in keys)
+        rows.append(Row((finding["family"], where, *p, sentences.effect(finding))))
     names = ("p", "adjusted p", "simulated p")[: len(keys)]
     header = ("Family", "Where", *names, "Effect")
-    return Table("Checks that passed", header, tuple(rows), frozenset({0, 1, 2 + len(keys)}))
+    return TextTable("Checks that passed", header, tuple(rows), frozenset({0, 1, 2 + len(keys)}))
 
 
-def _settings(inputs: ReportInputs) -> list[Table]:
+def _settings(inputs: ReportInputs) -> list[TextTable]:
     named = {"The study, with defaults filled in": inputs.settings, "Versions": inputs.versions}
     return [tables.settings(mapping, title) for title, mapping in named.items() if mapping]

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from scalecheck.report import numbers
-from scalecheck.report.labels import KIND_NAMES, KINDS, full_label, shorten
-from scalecheck.report.numbers import count, duration, is_missing, large_count, number, text
+from scalecheck.report import number_format
+from scalecheck.report.number_format import count, duration, is_missing, large_count, number, text
+from scalecheck.report.parameter_labels import KIND_NAMES, KINDS, full_label, shorten
 
 MOST_ROWS = 200
 MOST_STATISTICS = 8
@@ -23,7 +23,7 @@ class Row(NamedTuple):
     marked: bool = False
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """A table of texts.
 
     Attributes
@@ -47,7 +47,7 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def cost_by_kind(fits: pd.DataFrame) -> Table:
+def cost_by_kind(fits: pd.DataFrame) -> TextTable:
     """Sum the cost of the done fits by kind."""
     done = _done(fits)
     rows = []
@@ -59,33 +59,42 @@ def cost_by_kind(fits: pd.DataFrame) -> Table:
         rows.append(Row(("All fits", *_cost_cells(done))))
     header = ("", "Fits", "Leapfrogs per iteration", "Time per gradient", "Gradients", "Time")
     note = "Leapfrogs and time per gradient are medians; time is of warmup and sampling."
-    return Table("Cost by kind of fit", header, tuple(rows), note=note)
+    return TextTable("Cost by kind of fit", header, tuple(rows), note=note)
 
 
-def cost_per_fit(fits: pd.DataFrame) -> Table:
+def cost_per_fit(fits: pd.DataFrame) -> TextTable:
     """Decompose the cost of each fit: iterations x leapfrogs x seconds per gradient."""
     header = (
-        "Fit", "Rows", "Iterations", "×\N{NO-BREAK SPACE}leapfrogs",
-        "×\N{NO-BREAK SPACE}time per gradient", "=\N{NO-BREAK SPACE}predicted", "Measured",
-        "Compile", "Gradients, with warmup",
-    )  # fmt: skip
+        "Fit",
+        "Rows",
+        "Iterations",
+        "×\N{NO-BREAK SPACE}leapfrogs",
+        "×\N{NO-BREAK SPACE}time per gradient",
+        "=\N{NO-BREAK SPACE}predicted",
+        "Measured",
+        "Compile",
+        "Gradients, with warmup",
+    )
     rows = []
     for fit in _done(fits).to_dict("records"):
         leapfrogs, seconds = fit["leapfrogs_per_iteration"], fit["seconds_per_gradient"]
         cells = (
-            full_label(fit), count(fit["rows"]), count(fit["iterations"]),
-            number(leapfrogs), duration(seconds),
+            full_label(fit),
+            count(fit["rows"]),
+            count(fit["iterations"]),
+            number(leapfrogs),
+            duration(seconds),
             duration(_product(fit["iterations"], leapfrogs, seconds)),
             duration(_sum(fit["seconds_warmup"], fit["seconds_sampling"])),
             duration(fit["seconds_compile"]),
             count(_sum(fit["gradients_warmup"], fit["gradients_sampling"])),
-        )  # fmt: skip
+        )
         rows.append(Row(cells, not _usable(fit)))
     note = "Leapfrogs are per iteration, those of the warmup included; compilation is not."
-    return Table("Cost of each fit", header, tuple(rows), note=note)
+    return TextTable("Cost of each fit", header, tuple(rows), note=note)
 
 
-def health(fits: pd.DataFrame) -> Table:
+def health(fits: pd.DataFrame) -> TextTable:
     """List the health of each done fit; unusable ones are marked."""
     header = ("Fit", "Usable", *_HEALTH, "Step size")
     rows = []
@@ -93,10 +102,10 @@ def health(fits: pd.DataFrame) -> Table:
         usable = "yes" if _usable(fit) else "✕ no"
         cells = (full_label(fit), usable, *_health_cells(fit), number(fit["step_size"]))
         rows.append(Row(cells, not _usable(fit)))
-    return Table("Health of each fit", header, tuple(rows))
+    return TextTable("Health of each fit", header, tuple(rows))
 
 
-def unhealthy(fits: pd.DataFrame) -> Table:
+def unhealthy(fits: pd.DataFrame) -> TextTable:
     """List the unusable fits, each with its reason."""
     rows = [
         Row((f"✕ {full_label(fit)}", text(fit["reason"]), *_health_cells(fit)), marked=True)
@@ -104,17 +113,21 @@ def unhealthy(fits: pd.DataFrame) -> Table:
         if not _usable(fit)
     ]
     header = ("Not usable", "Reason", *_HEALTH)
-    return Table("Fits that are not usable", header, tuple(rows), frozenset({0, 1}))
+    return TextTable("Fits that are not usable", header, tuple(rows), frozenset({0, 1}))
 
 
-def left_out(fits: pd.DataFrame, dropped: Mapping[str, Any], rows_in: Mapping[str, Any]) -> Table:
+def left_out(
+    fits: pd.DataFrame, dropped: Mapping[str, Any], rows_in: Mapping[str, Any]
+) -> TextTable:
     """List what was dropped, skipped, stopped, restarted or could not be used, each with its count."""
     rows = [
         (name.capitalize() if name.islower() else name, count(n), "") for name, n in dropped.items()
     ]
     skipped = fits[fits["status"] == "skipped"]
-    rows += [(f"{full_label(fit)}, skipped", f"{count(fit['rows'])} rows", text(fit["reason"]))
-             for fit in skipped.to_dict("records")]  # fmt: skip
+    rows += [
+        (f"{full_label(fit)}, skipped", f"{count(fit['rows'])} rows", text(fit["reason"]))
+        for fit in skipped.to_dict("records")
+    ]
     stopped = fits[fits["status"] == "stopped"].to_dict("records")
     rows += [(f"{full_label(fit)}, stopped", "1 fit", text(fit["reason"])) for fit in stopped]
     capped = [
@@ -128,24 +141,26 @@ def left_out(fits: pd.DataFrame, dropped: Mapping[str, Any], rows_in: Mapping[st
     if total is not None and used is not None:
         rows.append(("Rows in no fit, by design", count(total - used), "the plan samples the data"))
     header = ("What", "How many", "Why")
-    body = tuple(Row((a, b, c if c != numbers.MISSING else "")) for a, b, c in rows)
-    return Table("Dropped, skipped, stopped or restarted", header, body, frozenset({0, 2}))
+    body = tuple(Row((a, b, c if c != number_format.MISSING else "")) for a, b, c in rows)
+    return TextTable("Dropped, skipped, stopped or restarted", header, body, frozenset({0, 2}))
 
 
-def parameters(estimates: pd.DataFrame, names: Sequence[str]) -> Table:
+def parameters(estimates: pd.DataFrame, names: Sequence[str]) -> TextTable:
     """Summarise parameters that are not drawn: ranges of means and the last increment."""
     rows = []
     for name in names:
         of_name = estimates[estimates["parameter"] == name]
         means = [_range(of_name[of_name["kind"] == kind]["mean"]) for kind in ("subset", "level")]
         last = of_name[of_name["kind"] == "increment"].sort_values("rows").tail(1)
-        final = [numbers.estimate(r.mean_, r.low, r.high) for r in _renamed(last).itertuples()]
-        rows.append(Row((text(name), *means, *(final or [numbers.MISSING]))))
+        final = [
+            number_format.estimate(r.mean_, r.low, r.high) for r in _renamed(last).itertuples()
+        ]
+        rows.append(Row((text(name), *means, *(final or [number_format.MISSING]))))
     header = ("Parameter", "Means over subsets", "Means over levels", "Largest increment [89 %]")
-    return Table("Parameters that are not drawn", header, tuple(rows))
+    return TextTable("Parameters that are not drawn", header, tuple(rows))
 
 
-def raw(name: str, frame: pd.DataFrame) -> Table:
+def raw(name: str, frame: pd.DataFrame) -> TextTable:
     """Print the table of a family as it is, cut after 200 rows."""
     words = frozenset(
         i for i, column in enumerate(frame) if not pd.api.types.is_numeric_dtype(frame[column])
@@ -157,10 +172,10 @@ def raw(name: str, frame: pd.DataFrame) -> Table:
     more = len(frame) - len(rows)
     note = f"{more:,} more rows are in checks/{name}.csv." if more else ""
     header = tuple(spelled(column) for column in frame)
-    return Table(f"Every comparison of {name}", header, rows, words, note)
+    return TextTable(f"Every comparison of {name}", header, rows, words, note)
 
 
-def surprises(frame: pd.DataFrame) -> Table:
+def surprises(frame: pd.DataFrame) -> TextTable:
     """List the statistics of new rows that are farthest from their predictions."""
     header = ("New rows of", "Statistic", "Observed", "Predicted", "In sds", "p of its own")
     size = frame["studentised"].abs()
@@ -169,16 +184,16 @@ def surprises(frame: pd.DataFrame) -> Table:
     for one in farthest.head(MOST_STATISTICS).to_dict("records"):
         values = (one["observed"], one["median"], one["studentised"])
         cells = (text(one["fit"]), text(one["statistic"]), *map(number, values))
-        rows.append(Row((*cells, numbers.bare_p(one["p"]))))
+        rows.append(Row((*cells, number_format.bare_p(one["p"]))))
     more = len(frame) - len(rows)
     note = "Sorted by distance from the prediction; p-values are not adjusted for looking at all."
     note += f" {more:,} more are in checks/surprise.csv." if more else ""
-    return Table(
+    return TextTable(
         "What of the new rows surprised most", header, tuple(rows), frozenset({0, 1}), note
     )
 
 
-def deviants(frame: pd.DataFrame) -> Table:
+def deviants(frame: pd.DataFrame) -> TextTable:
     """List the units that deviate most from what the model predicts for a new unit like them."""
     header = ("Unit", "Rows", "Observed", "Predicted", "p", "q")
     rows = []
@@ -187,8 +202,8 @@ def deviants(frame: pd.DataFrame) -> Table:
             shorten(unit["unit"], 40),
             count(unit["rows"]),
             number(unit["observed"]),
-            numbers.estimate(unit["predicted"], unit["low"], unit["high"]),
-            *(numbers.bare_p(unit[name]) for name in ("p", "q")),
+            number_format.estimate(unit["predicted"], unit["low"], unit["high"]),
+            *(number_format.bare_p(unit[name]) for name in ("p", "q")),
         )
         rows.append(Row(cells, bool(unit["q"] < DEVIANT)))
     n_units = int(frame["units"].iloc[0]) if "units" in frame else len(frame)
@@ -198,13 +213,13 @@ def deviants(frame: pd.DataFrame) -> Table:
         "expected to be ordinary (Benjamini and Hochberg). The prediction is for a new unit with "
         "the same covariates; the table describes and decides nothing."
     )
-    return Table("Units that deviate most", header, tuple(rows), note=note)
+    return TextTable("Units that deviate most", header, tuple(rows), note=note)
 
 
-def settings(mapping: Mapping[str, Any], title: str) -> Table:
+def settings(mapping: Mapping[str, Any], title: str) -> TextTable:
     """Flatten nested settings into dotted keys and values."""
     rows = tuple(Row((key, value)) for key, value in _flat(mapping))
-    return Table(title, ("Key", "Value"), rows, frozenset({0, 1}))
+    return TextTable(title, ("Key", "Value"), rows, frozenset({0, 1}))
 
 
 def spelled(name: Any) -> str:
@@ -214,7 +229,7 @@ def spelled(name: Any) -> str:
 
 def _cell(column: Any, value: Any) -> str:
     is_p = str(column) == "p" or str(column).startswith("p_")
-    return numbers.bare_p(value) if is_p else shorten(value, 60)
+    return number_format.bare_p(value) if is_p else shorten(value, 60)
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -254,7 +269,7 @@ def _health_cells(fit: Mapping[str, Any]) -> tuple[str, ...]:
         number(fit["rhat_max"], 4),
         count(fit["ess_min"]),
         number(fit["e_bfmi_min"], 2),
-        numbers.percent(fit["depth_saturated"]),
+        number_format.percent(fit["depth_saturated"]),
     )
 
 
@@ -284,7 +299,11 @@ def _sum(*terms: Any) -> float | None:
 
 
 def _range(values: pd.Series) -> str:
-    return numbers.span(values.min(), values.max()) if values.notna().any() else numbers.MISSING
+    return (
+        number_format.span(values.min(), values.max())
+        if values.notna().any()
+        else number_format.MISSING
+    )
 
 
 def _renamed(frame: pd.DataFrame) -> pd.DataFrame:

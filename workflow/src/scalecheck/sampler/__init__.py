@@ -1,17 +1,16 @@
 """Many chains of many same-shaped fits at once, in blocks."""
 
-from scalecheck.sampler.blocks import Begin
-from scalecheck.sampler.constant import without_parameters
+from scalecheck.sampler.block_program import Begin
 from scalecheck.sampler.draws import Discarded, Draws, Elapsed, Window
-from scalecheck.sampler.drive import sample_lanes
-from scalecheck.sampler.lane_run import Anew
-from scalecheck.sampler.nuts import Settings
-from scalecheck.sampler.planning import footprint
+from scalecheck.sampler.early_stop import Stopped, stall_windows
+from scalecheck.sampler.footprint import footprint
+from scalecheck.sampler.lane_engine import Anew, sample_lanes
+from scalecheck.sampler.no_parameters import without_parameters
+from scalecheck.sampler.numpyro_engine import sample_numpyro
 from scalecheck.sampler.progress import Progress, TimeLeft
-from scalecheck.sampler.run import sample
 from scalecheck.sampler.snapshot import Saved, Snapshot
-from scalecheck.sampler.stopped import Stopped, stall_windows
-from scalecheck.sampler.streams import Reduced, Streams
+from scalecheck.sampler.streamed_draws import Reduced, Streams
+from scalecheck.sampler.types import Settings
 
 __all__ = [
     "Anew",
@@ -29,7 +28,7 @@ __all__ = [
     "TimeLeft",
     "Window",
     "footprint",
-    "sample",
+    "sample_numpyro",
     "sample_lanes",
     "stall_windows",
     "without_parameters",

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalecheck.sampler.nuts import Iterations
-from scalecheck.sampler.stopped import Stopped
-from scalecheck.sampler.streams import Reduced
+from scalecheck.sampler.early_stop import Stopped
+from scalecheck.sampler.streamed_draws import Reduced
+from scalecheck.sampler.types import Iterations
 
 NDArray = np.ndarray
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalecheck.sampler.nuts import Iterations, Settings
-from scalecheck.sampler.pace import FORGET, Pace, error_of_pace, one_block
 from scalecheck.sampler.schedule import window_stops
 from scalecheck.sampler.stall import stalled
+from scalecheck.sampler.time_left import FORGET, Pace, error_of_pace, one_block
+from scalecheck.sampler.types import Iterations, Settings
 
 NDArray = np.ndarray
 
@@ -146,8 +146,11 @@ class Tally:
         self.gradients[fits] += leapfrogs
         self.done[fits] = after
         self.last[:, fits] = (
-            ended, leapfrogs, sums(seen.acceptance_rate), sums(seen.n_steps >= self.most_steps),
-        )  # fmt: skip
+            ended,
+            leapfrogs,
+            sums(seen.acceptance_rate),
+            sums(seen.n_steps >= self.most_steps),
+        )
         self._compare_metrics(fits, before, after, metric)
         closes = self._n_windows(before) < self._n_windows(after)
         for fit in fits[closes.any(axis=1)].tolist():

@@ -134,7 +134,11 @@ def _low_rank(first: jax.Array) -> None:
     start = _FIRST_FACTOR * jax.random.normal(jax.random.key(0), (len(first), RANK), first.dtype)
     factor = numpyro.param("factor", start)
     parts = mean, sd[:, None] * factor, jnp.square(sd)
-    _land("whole", dist.LowRankMultivariateNormal(*parts), dist.LowRankMultivariateNormal(*_held(*parts)))  # fmt: skip
+    _land(
+        "whole",
+        dist.LowRankMultivariateNormal(*parts),
+        dist.LowRankMultivariateNormal(*_held(*parts)),
+    )
 
 
 def _flow(first: jax.Array, n_shared: int) -> None:

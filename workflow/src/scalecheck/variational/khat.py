@@ -21,12 +21,12 @@ from jax.scipy.special import logsumexp
 from numpyro import distributions as dist
 from numpyro.distributions import biject_to
 
-from scalecheck import density
-from scalecheck.diagnose import array_stats
-from scalecheck.likelihood import Likelihood
-from scalecheck.sites import Site, traced
-from scalecheck.unit_density import Parts, log_density
-from scalecheck.unit_scores import no_unit_scores, unit_codes
+from scalecheck.diagnostics import array_stats
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.unit_density import Parts, log_density
+from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
+from scalecheck.model import density
+from scalecheck.model.sites import Site, traced
 
 NDArray = np.ndarray
 
@@ -121,8 +121,14 @@ def log_marginal(
     n_units = int(unit.max()) + 1 if likelihood.hidden else 1
     function = likelihood.function(rows.counts)
     parts = Parts(
-        function, likelihood.observed, likelihood.vector, likelihood.hidden, likelihood.unit, n_units, False
-    )  # fmt: skip
+        function,
+        likelihood.observed,
+        likelihood.vector,
+        likelihood.hidden,
+        likelihood.unit,
+        n_units,
+        False,
+    )
     transforms = _transforms(likelihood, function, rows.arrays)
     flat, shapes = _by_unit(likelihood, own, transforms, n_units)
     codes = jnp.asarray(unit if likelihood.hidden else np.zeros(rows.n_rows, int))
@@ -132,7 +138,9 @@ def log_marginal(
         """Density of the compared sites alone, unconstrained."""
         z = likelihood.vector.unpack(theta)
         constrained = {n: biject_to(support)(z[n]) for n, support in supports.items()}
-        trace = traced(density.handlers.substitute(function, data=constrained), arrays, jax.random.key(0))  # fmt: skip
+        trace = traced(
+            density.handlers.substitute(function, data=constrained), arrays, jax.random.key(0)
+        )
         total = jnp.zeros(())
         for name in compared:
             change = biject_to(supports[name])

@@ -10,10 +10,10 @@ from jax.flatten_util import ravel_pytree
 from numpyro.distributions import biject_to
 from scipy.optimize import minimize
 
-from scalecheck.likelihood import Likelihood
-from scalecheck.sites import traced
-from scalecheck.unit_density import Parts, log_density
-from scalecheck.unit_scores import no_unit_scores, unit_codes
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.unit_density import Parts, log_density
+from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
+from scalecheck.model.sites import traced
 
 NDArray = np.ndarray
 
@@ -69,8 +69,14 @@ def shrinkage(
     n_units = int(unit_codes(likelihood, values).max()) + 1
     function = likelihood.function(rows.counts)
     parts = Parts(
-        function, likelihood.observed, likelihood.vector, likelihood.hidden, likelihood.unit, n_units, False
-    )  # fmt: skip
+        function,
+        likelihood.observed,
+        likelihood.vector,
+        likelihood.hidden,
+        likelihood.unit,
+        n_units,
+        False,
+    )
     trace = traced(function, rows.arrays, jax.random.key(0))
     changes = {site.name: biject_to(trace[site.name]["fn"].support) for site in hidden}
     start = {name: changes[name].inv(jnp.asarray(own[name], "float64")) for name in changes}

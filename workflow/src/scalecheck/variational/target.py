@@ -9,10 +9,10 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from scalecheck import density
-from scalecheck.batches import Batch
-from scalecheck.density import Sites
 from scalecheck.errors import StudyError
+from scalecheck.model import density
+from scalecheck.model.batches import Batch
+from scalecheck.model.density import Sites
 
 NDArray = np.ndarray
 Arrays = Mapping[str, Any]

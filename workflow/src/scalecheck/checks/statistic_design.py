@@ -1,0 +1,275 @@
+"""Which statistics a block of rows has, and the block as arrays from which they are computed.
+
+Residuals are the normal scores z of ranks among replicates. They are correlated with covariates and
+time, and compared between the levels of groups; `battery` computes it.
+
+At most `MOST_COVARIATES` covariates are used, the first `MOST_SLOPES` of them also in products with
+time and groups. A group needs two rows per level on average, or its levels say nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+MOST_COVARIATES = 20
+MOST_SLOPES = 3
+
+# A correlation above which two columns count as one.
+SAME = 0.95
+
+LOG_SCORE, LOW_TAIL = "log score", "lowest log scores"
+MEAN, VARIANCE, SKEWNESS, KURTOSIS = "mean", "variance", "skewness", "kurtosis"
+DISPERSION, SCORE = "score dispersion", "sum of scores"
+VALUE = "share of a value"
+LINEAR, SQUARE, SPREAD = "z ~ x", "z ~ x^2", "z^2 ~ x"
+SPREAD_FIT, SQUARE_FIT = "z^2 ~ fit", "z ~ fit^2"
+TIME, SLOPE_TIME, LAG = "z ~ time", "z x ~ time", "lag 1"
+GROUP, GROUP_SLOPE, GROUP_SPREAD = "z by g", "z x by g", "z^2 by g"
+
+# Sums of squares: only large ones say anything.
+SUMS_OF_SQUARES = frozenset({SCORE, GROUP, GROUP_SLOPE, GROUP_SPREAD})
+
+
+class Statistic(NamedTuple):
+    """One statistic.
+
+    Attributes
+    ----------
+    what
+        Which: one of the constants of this module.
+    column
+        The covariate; of the share of a value, the value.
+    group
+        The group.
+    used
+        Whether the model uses the column: the group, where there is one.
+    """
+
+    what: str
+    column: str | None = None
+    group: str | None = None
+    used: bool = True
+
+    @property
+    def name(self) -> str:
+        """As tables have it: `z ~ distance^2`, `z distance by source`."""
+        if self.what == VALUE:
+            return f"share of {self.column}"
+        if self.column is None and self.group is None:
+            return self.what
+        words = {"x": self.column, "x^2": f"{self.column}^2", "g": self.group}
+        return " ".join(words.get(word) or word for word in self.what.split())
+
+
+class BlockColumn(NamedTuple):
+    """A column of the block.
+
+    Attributes
+    ----------
+    name
+        Of the table.
+    values
+        `(n,)` numbers, or codes of a group.
+    used
+        Whether the model uses it.
+    """
+
+    name: str
+    values: np.ndarray
+    used: bool
+
+
+class Design(NamedTuple):
+    """What is known of a block of n rows besides its outcome, the same for all members.
+
+    Attributes
+    ----------
+    covariates, groups
+        Columns of numbers, and of codes.
+    ordered
+        Whether the rows stand in the order of arrival.
+    follows
+        `(n,)` whether a row follows the one before it in the data.
+    n_rows
+        Rows, less those at the end that only pad.
+    """
+
+    covariates: tuple[BlockColumn, ...]
+    groups: tuple[BlockColumn, ...]
+    ordered: bool
+    follows: np.ndarray
+    n_rows: int
+
+
+class GroupArrays(NamedTuple):
+    """A group as arrays.
+
+    Attributes
+    ----------
+    codes
+        `(n,)`.
+    n_rows
+        `(level,)` rows; levels that only pad have none.
+    slopes
+        `(n, slope)` centred covariates.
+    squares
+        `(level, slope)` sums of their squares.
+    """
+
+    codes: np.ndarray
+    n_rows: np.ndarray
+    slopes: np.ndarray
+    squares: np.ndarray
+
+
+class Weights(NamedTuple):
+    """A design as arrays, to be handed to a compiled program.
+
+    Attributes
+    ----------
+    row
+        `(n,)` 1; 0 where a row only pads.
+    on_z, on_square
+        `(n, q)` what z-scores and their squares are summed with, one column per statistic.
+    pairs
+        `(n - 1,)` 1 where a row follows the one before it; None where rows have no order.
+    levels
+        One per group.
+    values
+        Outcomes that are counted.
+    """
+
+    row: np.ndarray
+    on_z: np.ndarray
+    on_square: np.ndarray
+    pairs: np.ndarray | None
+    levels: tuple[GroupArrays, ...]
+    values: np.ndarray
+
+
+def lay_out(
+    design: Design, fitted: np.ndarray, values: Sequence[float], *, scored: bool
+) -> tuple[tuple[Statistic, ...], Weights]:
+    """List the statistics of a design, and arrange it for `measure`.
+
+    Columns that are constant in the block give no statistic.
+
+    Parameters
+    ----------
+    design
+        The block.
+    fitted
+        `(n,)` what the model predicts for each row.
+    values
+        Outcomes whose share is a statistic.
+    scored
+        Whether the gradients of the log likelihood will be given.
+
+    Returns
+    -------
+    statistics
+        In the order in which `measure` gives them.
+    weights
+        The design as arrays.
+    """
+    n, n_rows = len(fitted), design.n_rows
+    row = (np.arange(n) < n_rows).astype(float)
+    covariates = [c for c in design.covariates if _varies(c.values[:n_rows])][:MOST_COVARIATES]
+    slopes = [c for c in covariates if c.used][:MOST_SLOPES]
+    groups = [c for c in design.groups if _has_levels(c.values[:n_rows])]
+    on_z = _with_z(design, fitted, covariates, slopes, row)
+    on_square = _with_squares(fitted, covariates, row)
+    names = [Statistic(what) for what in (LOG_SCORE, LOW_TAIL, MEAN, VARIANCE, SKEWNESS, KURTOSIS)]
+    names += [Statistic(what) for what in (DISPERSION, SCORE) if scored]
+    names += [Statistic(VALUE, f"{value:g}") for value in values]
+    names += [name for name, _ in on_z] + [name for name, _ in on_square]
+    names += [Statistic(LAG)] if design.ordered else []
+    for group in groups:
+        names += [Statistic(GROUP, None, group.name, group.used)]
+        names += [Statistic(GROUP_SPREAD, None, group.name, group.used)]
+        names += [Statistic(GROUP_SLOPE, c.name, group.name, group.used) for c in slopes]
+    weights = Weights(
+        row,
+        _columns(on_z, n),
+        _columns(on_square, n),
+        (design.follows * row)[1:] if design.ordered else None,
+        tuple(_levels(group, slopes, row) for group in groups),
+        np.array(values, float),
+    )
+    return tuple(names), weights
+
+
+def _varies(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all() and np.ptp(values) > 0)
+
+
+def _has_levels(codes: np.ndarray) -> bool:
+    return 2 <= len(np.unique(codes)) <= len(codes) / 2
+
+
+def _centred(values: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Give values `(n,)` less their mean, in sds; zero where a row only pads or all are equal."""
+    values = np.where(row > 0, values.astype(float), 0.0)
+    centred = row * (values - (values @ row) / row.sum())
+    scale = np.sqrt((centred @ centred) / row.sum())
+    # The share of a rounding error must not look like a covariate.
+    return centred / scale if scale > 1e-9 * np.abs(values).max() else np.zeros(len(values))
+
+
+def _with_z(
+    design: Design,
+    fitted: np.ndarray,
+    covariates: list[BlockColumn],
+    slopes: list[BlockColumn],
+    row: np.ndarray,
+) -> list[tuple[Statistic, np.ndarray]]:
+    """Give what z-scores are correlated with, `(n,)` each."""
+    pairs = [(Statistic(LINEAR, c.name, used=c.used), c.values) for c in covariates]
+    for c in covariates:
+        x = _centred(c.values, row)
+        square = _centred(x**2, row)
+        # Of two values the square is no other function.
+        if np.abs(square).any() and len(np.unique(c.values)) > 2:
+            pairs += [(Statistic(SQUARE, c.name, used=c.used), square)]
+    if not _is_one_of(fitted, covariates, row):
+        pairs += [(Statistic(SQUARE_FIT), _centred(fitted, row) ** 2)]
+    if design.ordered:
+        time = _centred(np.arange(len(row)), row)
+        pairs += [(Statistic(TIME), time)]
+        pairs += [(Statistic(SLOPE_TIME, c.name), _centred(c.values, row) * time) for c in slopes]
+    return [(name, _centred(values, row)) for name, values in pairs]
+
+
+def _with_squares(
+    fitted: np.ndarray, covariates: list[BlockColumn], row: np.ndarray
+) -> list[tuple[Statistic, np.ndarray]]:
+    """Give what squares of z-scores are correlated with, `(n,)` each."""
+    pairs = [(Statistic(SPREAD, c.name, used=c.used), c.values) for c in covariates]
+    if not _is_one_of(fitted, covariates, row):
+        pairs += [(Statistic(SPREAD_FIT), fitted)]
+    return [(name, _centred(values, row)) for name, values in pairs]
+
+
+def _is_one_of(fitted: np.ndarray, covariates: list[BlockColumn], row: np.ndarray) -> bool:
+    """Whether the prediction is nearly a covariate, whose own statistics can name it."""
+    correlation = [_centred(c.values, row) @ _centred(fitted, row) / row.sum() for c in covariates]
+    return any(abs(r) > SAME for r in correlation)
+
+
+def _columns(pairs: list[tuple[Statistic, np.ndarray]], n: int) -> np.ndarray:
+    return np.stack([values for _, values in pairs], axis=1) if pairs else np.zeros((n, 0))
+
+
+def _levels(group: BlockColumn, slopes: list[BlockColumn], row: np.ndarray) -> GroupArrays:
+    codes = np.unique(group.values, return_inverse=True)[1].astype("int32")
+    # Blocks with about as many levels share a program.
+    n_levels = 2 ** int(np.ceil(np.log2(codes.max() + 1)))
+    x = np.stack([_centred(c.values, row) for c in slopes], 1) if slopes else row[:, None][:, :0]
+    squares = [np.bincount(codes, column**2, n_levels) for column in x.T]
+    return GroupArrays(
+        codes,
+        np.bincount(codes, row, n_levels),
+        x,
+        np.stack(squares, 1) if slopes else np.zeros((n_levels, 0)),
+    )

@@ -1,0 +1,1 @@
+"""Tables: read in pieces, checked, encoded, ordered and stored."""

@@ -1,0 +1,100 @@
+"""Labels of a column of which pieces were read: a code for each, at the end in their order."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from scalecheck.data.dates import days_of
+
+NDArray = np.ndarray
+
+
+class Coded(NamedTuple):
+    """Values of a piece, by number.
+
+    Attributes
+    ----------
+    codes
+        `(rows,)` which of the distinct values; -1 where there is none.
+    distinct
+        `(k,)` values, of which some may stand in no row.
+    ordered
+        Whether they have an order of their own.
+    """
+
+    codes: NDArray
+    distinct: pd.Index
+    ordered: bool
+
+
+def code(values: pd.Series) -> Coded:
+    """Number the distinct values of a piece."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes, distinct, ordered = (
+            values.cat.codes.to_numpy(),
+            values.cat.categories,
+            values.cat.ordered,
+        )
+    else:
+        codes, distinct = pd.factorize(values)
+        distinct, ordered = pd.Index(distinct), False
+    # netCDF writes a missing text as an empty one, as CSV does.
+    empty = np.append(np.asarray(distinct == "", bool), False)
+    return Coded(np.where(empty[codes], -1, codes), distinct, ordered)
+
+
+def numbers_of(distinct: pd.Index) -> NDArray:
+    """Give the numbers that some values are or are written as; NaN where one is none. `(k,)`."""
+    return np.asarray(pd.to_numeric(distinct, errors="coerce"), "float64")
+
+
+class Labels:
+    """Labels that were seen, numbered as they came.
+
+    Parameters
+    ----------
+    dated
+        Whether texts that are no numbers are dates, and sorted by time.
+    """
+
+    def __init__(self, dated: bool) -> None:
+        self._dated = dated
+        self._codes: dict[Any, int] = {}
+        self._order: dict[Any, None] = {}
+        self._dtypes: set[Any] = set()
+
+    def add(self, piece: Coded, rows: NDArray) -> NDArray:
+        """Give the codes of these rows of a piece, which all have a value. `(rows,)`."""
+        codes, known = piece.codes[rows], self._codes
+        used = np.flatnonzero(np.bincount(codes, minlength=len(piece.distinct)))
+        number = np.empty(len(piece.distinct), "int32")
+        number[used] = [known.setdefault(label, len(known)) for label in piece.distinct[used]]
+        self._dtypes.add(piece.distinct.dtype)
+        if piece.ordered:
+            self._order |= dict.fromkeys(piece.distinct)
+        return number[codes]
+
+    def sort(self) -> tuple[NDArray, tuple[str, ...]]:
+        """Give the final code of each code `(labels,)`, and the labels in their order."""
+        seen: list[Any] = [*self._codes]
+        if self._order:
+            values = pd.Series(pd.Categorical(seen, [*self._order], ordered=True))
+        else:
+            (dtype,) = self._dtypes if len(self._dtypes) == 1 else (None,)
+            values = pd.Series(seen, dtype=dtype)
+        if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
+            # A gap elsewhere in the column made floats of integers; longer ones than these were none.
+            values = values.astype("int64") if (values.abs() < 2**53).all() else values
+        codes, labels = pd.factorize(values, sort=True)
+        if not self._order and pd.api.types.is_string_dtype(values):
+            place = np.argsort(self._keys(labels), kind="stable")
+            codes, labels = np.argsort(place)[codes], labels[place]
+        return codes.astype("int32"), tuple(str(label) for label in labels)
+
+    def _keys(self, texts: pd.Index) -> NDArray:
+        """What sorted texts are to be sorted by before: their numbers, their time, or nothing. `(labels,)`."""
+        numbers = numbers_of(texts)
+        if np.isfinite(numbers).all():
+            return numbers
+        return days_of(texts) if self._dated else np.zeros(len(texts))

@@ -1,0 +1,126 @@
+"""One row per observation, from the counts that aggregated rows hold."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from scalecheck.data.disk_columns import Growing, Spool, blocks
+from scalecheck.data.table import MOST_ROWS, Column, Table
+from scalecheck.errors import StudyError
+from scalecheck.study.settings import DataSettings
+
+NDArray = np.ndarray
+
+
+class Counts(NamedTuple):
+    """Counts of some aggregated rows.
+
+    Attributes
+    ----------
+    rows
+        Which rows of the table.
+    repeats
+        `(rows,)` observations of each.
+    successes
+        `(rows,)` how many of them are a 1; None where the outcome is a column.
+    """
+
+    rows: slice
+    repeats: NDArray
+    successes: NDArray | None
+
+
+def expand(table: Table, settings: DataSettings, spool: Spool) -> Table:
+    """Write the observations that aggregated rows stand for; a table without counts is as it was.
+
+    Raises
+    ------
+    StudyError
+        Where a count is wrong: names the file, the column and the row.
+    """
+    if settings.expand is None:
+        return table
+    for column in settings.expand.values():
+        _refuse_broken(table, column)
+    total = sum(counts.repeats.sum(dtype="float64") for counts in _counts(table, settings.expand))
+    if total > MOST_ROWS:
+        raise StudyError(f"{table.file}: data.expand would make more than {MOST_ROWS} rows")
+    for counts in _counts(table, settings.expand):
+        _refuse_more_successes(table, counts, settings.expand)
+    if not total:
+        raise StudyError(f"{table.file}: all counts are 0, so that there are no rows")
+    kept = {n: c for n, c in table.columns.items() if n not in settings.expand.values()}
+    grown, row, outcome = {name: spool.column() for name in kept}, spool.column(), spool.column()
+    for counts in _counts(table, settings.expand):
+        whole = {name: column.values[counts.rows] for name, column in kept.items()}
+        file_row = table.row[counts.rows]
+        for source, number in _observations(counts.repeats):
+            for name, values in whole.items():
+                grown[name].append(values[source])
+            row.append(file_row[source])
+            if counts.successes is not None:
+                outcome.append((number < counts.successes[source]).astype("int8"))
+    columns = {name: _used(grown[name], column.labels) for name, column in kept.items()}
+    if "successes" in settings.expand:
+        columns[settings.outcome] = Column(outcome.end(), None)
+    return Table(table.file, columns, row.end(), table.dropped)
+
+
+def _used(grown: Growing, labels: tuple[str, ...] | None) -> Column:
+    """Give a column without the labels that only rows without observations had."""
+    if labels is None:
+        return Column(grown.end(), None)
+    there, codes = np.zeros(len(labels), bool), grown.end()
+    for rows in blocks(len(codes)):
+        there[codes[rows]] = True
+    grown.recode((np.cumsum(there) - 1).astype(codes.dtype))
+    return Column(grown.end(), tuple(itertools.compress(labels, there)))
+
+
+def _counts(table: Table, expand: Mapping[str, str]) -> Iterator[Counts]:
+    """Read the counts, block by block."""
+
+    def read(key: str, rows: slice) -> NDArray:
+        values = table.columns[expand[key]].values[rows]
+        return np.minimum(values, np.float64(MOST_ROWS + 1)).astype("int64")
+
+    for rows in blocks(table.n_rows):
+        if "repeat" in expand:
+            yield Counts(rows, read("repeat", rows), None)
+        else:
+            yield Counts(rows, read("trials", rows), read("successes", rows))
+
+
+def _observations(repeats: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
+    """Of each observation, block by block: which row it comes from, and its number within it from 0."""
+    ends = np.cumsum(repeats)
+    starts = ends - repeats
+    for part in blocks(int(ends[-1])):
+        within = np.clip(ends, part.start, part.stop) - np.clip(starts, part.start, part.stop)
+        source = np.repeat(np.arange(len(repeats)), within)
+        yield source, np.arange(part.start, part.stop) - starts[source]
+
+
+def _refuse_broken(table: Table, column: str) -> None:
+    for rows in blocks(table.n_rows):
+        values = table.columns[column].values[rows]
+        bad = np.flatnonzero((values < 0) | (values != np.floor(values)))[:1]
+        if len(bad):
+            row, value = table.row[rows][bad[0]], values[bad[0]]
+            raise StudyError(
+                f"{table.file}: column {column}, row {row} must be a whole number from 0, got {value}"
+            )
+
+
+def _refuse_more_successes(table: Table, counts: Counts, expand: Mapping[str, str]) -> None:
+    if counts.successes is None:
+        return
+    bad = np.flatnonzero(counts.successes > counts.repeats)[:1]
+    if len(bad):
+        row, i = table.row[counts.rows][bad[0]], bad[0]
+        raise StudyError(
+            f"{table.file}: row {row} has {counts.successes[i]} {expand['successes']}"
+            f" of only {counts.repeats[i]} {expand['trials']}"
+        )

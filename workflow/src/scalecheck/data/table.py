@@ -1,0 +1,76 @@
+"""Tables: one that is open, whatever its format, and one that is checked, in memory or on disk."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from scalecheck.data.disk_columns import Values
+
+
+class Source(NamedTuple):
+    """A table that is open.
+
+    Attributes
+    ----------
+    names
+        Of its columns.
+    n_rows
+        Rows.
+    pieces
+        `names -> frames`: these columns, some rows at a time.
+    """
+
+    names: list[str]
+    n_rows: int
+    pieces: Callable[[Sequence[str]], Iterator[pd.DataFrame]]
+
+
+# Rows are numbered in 32 bits.
+MOST_ROWS = 2**31 - 1
+
+# No column may be called so: in a store these are what it knows besides.
+RESERVED = ("__observation", "__row", "_unit_end")
+
+
+class Column(NamedTuple):
+    """One checked column of a table.
+
+    Attributes
+    ----------
+    values
+        `(rows,)`: numbers, or integer codes of the labels.
+    labels
+        Label of each code; None for numbers.
+    """
+
+    values: Values
+    labels: tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A checked table, one row per observation.
+
+    Attributes
+    ----------
+    file
+        Where it came from, for messages.
+    columns
+        By name; every one has the same rows.
+    row
+        `(rows,)` the row of the file, counted from 1, that each row stands in.
+    dropped
+        Rows left out, by reason.
+    """
+
+    file: str
+    columns: Mapping[str, Column]
+    row: Values
+    dropped: Mapping[str, int]
+
+    @property
+    def n_rows(self) -> int:
+        """Observations."""
+        return len(self.row)

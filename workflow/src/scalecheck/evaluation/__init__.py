@@ -1,0 +1,1 @@
+"""What a model is asked after its fit: likelihood, scores, predictions and replicates."""

@@ -1,0 +1,171 @@
+"""A bound model as the checks ask it: its sites, and what it says of rows, compiled once per shape."""
+
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck.checks.score_test import Scores
+from scalecheck.model import density
+from scalecheck.model.binding import Model
+from scalecheck.model.rows import Rows, make_rows
+from scalecheck.model.sites import Site, compared_sites, describe, function_of_arrays, observed_site
+
+NDArray = np.ndarray
+Function = Callable[..., Any]
+
+
+class Likelihood:
+    """A model and what is compiled of it; every data set of one shape shares the programs.
+
+    Parameters
+    ----------
+    model
+        The bound model.
+    labels
+        Labels of each categorical column, None for numbers.
+    unit
+        `data.unit`.
+    compare
+        `model.compare`.
+    few
+        Columns `(rows,)` of a few rows, on which sites are described.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        labels: Mapping[str, Sequence[str] | None],
+        unit: str | None,
+        compare: Sequence[str] | None,
+        few: Mapping[str, NDArray],
+    ) -> None:
+        self.model = model
+        self.labels = labels
+        self.unit = unit
+        self.compare = compare
+        self.few = few
+        self._programs: dict[Hashable, Any] = {}
+
+    def rows(self, values: Mapping[str, NDArray]) -> Rows:
+        """Arrange columns `(rows,)` as the model takes them, in double precision."""
+        return make_rows(self.model, values, self.labels, precision="float64", unit=self.unit)
+
+    def function(self, counts: Mapping[str, int]) -> Function:
+        """Give the model as a function of its arrays: the same object for the same counts, so that JAX knows it."""
+        key = ("model", *sorted(counts.items()))
+        return self.program(key, lambda: function_of_arrays(self.model, counts))
+
+    def program(self, key: Hashable, build: Callable[[], Any]) -> Any:
+        """Give what is compiled under a key, built when it is first asked for."""
+        if key not in self._programs:
+            self._programs[key] = build()
+        return self._programs[key]
+
+    @functools.cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Sites of the model."""
+        return describe(self.model, self.rows(self.few))
+
+    @functools.cached_property
+    def observed(self) -> str:
+        """Name of the observed site."""
+        return observed_site(self.model, self.sites).name
+
+    @functools.cached_property
+    def compared(self) -> tuple[Site, ...]:
+        """Latent sites that are compared across fits."""
+        return compared_sites(self.model, self.sites, self.compare)
+
+    @functools.cached_property
+    def hidden(self) -> tuple[Site, ...]:
+        """Latent sites that are not compared: they belong to a group, to a row, or were not asked for."""
+        names = {site.name for site in self.compared}
+        return tuple(s for s in self.sites if s.kind == "latent" and s.name not in names)
+
+    @functools.cached_property
+    def vector(self) -> density.Vector:
+        """Layout of the compared parameters."""
+        rows = self.rows(self.few)
+        return density.vector_of(self.function(rows.counts), self.compared, rows.arrays)
+
+    @functools.cached_property
+    def has_row_likelihood(self) -> bool:
+        """Whether each row has a log likelihood of its own."""
+        rows = self.rows(self.few)
+        return density.has_row_likelihood(self.function(rows.counts), self.observed, rows.arrays)
+
+    def no_row_checks(self) -> str | None:
+        """Say why the scores of rows cannot be had from this model, or None."""
+        if reason := self.no_rows():
+            return reason
+        if self.hidden:
+            names = ", ".join(site.name for site in self.hidden)
+            return f"the model has latent sites that are not compared across fits ({names})"
+        return None
+
+    def no_predictions(self) -> str | None:
+        """Say why new rows cannot be compared with predictions of them, or None."""
+        if self.model.arguments[self.model.outcome].matrix:
+            return "the outcome has several columns, and this version ranks one number per row"
+        return self.no_rows()
+
+    def no_new_rows(self) -> str | None:
+        """Say why rows cannot be predicted that come after those of a fit, or None."""
+        for site in self.hidden:
+            own = {"row", self.unit} & set(site.indexed_by)
+            if own - {column for column, _ in site.plates}:
+                return (
+                    f"the latent site {site.name} stands in no plate: as in a time series or a Gaussian"
+                    " process, new rows continue the old ones"
+                )
+        return self.no_predictions()
+
+    def no_rows(self) -> str | None:
+        """Say why rows have no part of their own in the log density, or None."""
+        if not self.has_row_likelihood:
+            return "the model gives its rows no log likelihood one by one"
+        factors = [site.name for site in self.sites if site.kind == "factor"]
+        if factors:
+            return f"the model adds to its density by numpyro.factor ({', '.join(factors)})"
+        return None
+
+    def scores(self, values: Mapping[str, NDArray], level: NDArray, theta: NDArray) -> Scores:
+        """Score of each row and information of each level at `theta` `(d,)`, unconstrained.
+
+        Parameters
+        ----------
+        values
+            Columns `(rows,)`.
+        level
+            `(rows,)` codes.
+        """
+        rows = self.rows(values)
+        n_levels = int(level.max()) + 1
+        program = self.program(
+            ("scores", *sorted(rows.counts.items()), n_levels),
+            lambda: _scores(self.function(rows.counts), self.observed, self.vector, n_levels),
+        )
+        score, hessian = program(jnp.asarray(theta), rows.arrays, jnp.asarray(level))
+        units = values[self.unit] if self.unit else None
+        return Scores(np.asarray(score), -np.asarray(hessian), level, units)
+
+
+def _scores(function: Function, site: str, vector: density.Vector, n_levels: int) -> Function:
+    """Compile scores `(rows, d)` and Hessians `(level, d, d)` of the log likelihood."""
+
+    def by_row(theta: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
+        return density.row_log_likelihood(function, site, vector.unpack(theta), arrays)
+
+    def by_level(theta: jax.Array, arrays: dict[str, jax.Array], level: jax.Array) -> jax.Array:
+        return jax.ops.segment_sum(by_row(theta, arrays), level, n_levels)
+
+    @jax.jit
+    def program(theta: jax.Array, arrays: dict[str, jax.Array], level: jax.Array) -> Any:
+        score = jax.jacfwd(by_row)(theta, arrays)
+        return score, jax.jacfwd(jax.jacrev(by_level))(theta, arrays, level)
+
+    return program

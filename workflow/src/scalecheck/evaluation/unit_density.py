@@ -1,0 +1,152 @@
+"""Density of the outcome and of latent sites of units, by row and by unit.
+
+A gradient by what all units share holds the latent sites fixed. What is held fixed is a choice of
+coordinates, and the sum over a unit is the same in all of them, as
+long as their range does not depend on theta. But not the part of each row: in a model written with
+u ~ Normal(mu, tau) no row depends on mu once u is fixed, and mu could never be seen to change from one
+period to the next. For an axis that crosses units, coordinates that are located and scaled are
+therefore standardised first, after which the rows carry the whole score.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from numpyro import handlers
+from numpyro.distributions import biject_to
+from numpyro.distributions.transforms import AffineTransform, LowerCholeskyAffine, Transform
+from numpyro.util import not_jax_tracer
+
+from scalecheck.model.density import Vector
+from scalecheck.model.sites import Site, by_entry, traced
+
+Function = Callable[..., Any]
+
+LOCATED = (dist.Normal, dist.StudentT, dist.Laplace, dist.Cauchy, dist.Logistic, dist.Gumbel)
+
+
+class Parts(NamedTuple):
+    """What the parts of a log density are computed for.
+
+    Attributes
+    ----------
+    function
+        The model as a function of its arrays.
+    observed
+        Name of the observed site.
+    vector
+        Layout of the compared parameters.
+    hidden
+        Latent sites of units or rows.
+    unit
+        `data.unit`.
+    n_units
+        Units of these rows.
+    standardised
+        Whether located and scaled coordinates of latent sites are held fixed.
+    """
+
+    function: Function
+    observed: str
+    vector: Vector
+    hidden: tuple[Site, ...]
+    unit: str | None
+    n_units: int
+    standardised: bool
+
+
+def log_density(
+    shape: Parts,
+    theta: jax.Array,
+    latent: Mapping[str, jax.Array],
+    arrays: Any,
+    *,
+    held: bool = True,
+) -> tuple[jax.Array, jax.Array]:
+    """Log density of the outcome and the latent sites: what belongs to each row, and to each unit.
+
+    Parameters
+    ----------
+    theta
+        `(d,)` the compared parameters, unconstrained; their own density is left out.
+    latent
+        Value `(...)` of each hidden site.
+    held
+        Whether coordinates of latent sites are held fixed, for a gradient.
+
+    Returns
+    -------
+    tuple
+        Scalars of rows, `(rows,)`, and of units, `(unit,)`.
+    """
+    coordinates: dict[str, jax.Array] = {}
+    z = shape.vector.unpack(theta)
+
+    def value(site: dict[str, Any]) -> jax.Array | None:
+        name = site["name"]
+        if name in z:
+            return biject_to(site["fn"].support)(z[name])
+        if name in latent and held:
+            held_value, coordinates[name] = _hold(site["fn"], latent[name], shape.standardised)
+            return held_value
+        return latent.get(name)
+
+    substituted = handlers.substitute(shape.function, substitute_fn=value)
+    trace = traced(substituted, arrays, jax.random.key(0))
+    of_row = _sum_but(_log_prob(trace[shape.observed]), 0)
+    of_unit = jnp.zeros(shape.n_units)
+    for site in shape.hidden:
+        ((column, axis),) = site.plates
+        part = _sum_but(_log_prob(trace[site.name], coordinates.get(site.name, 0.0)), axis)
+        if column == "row":
+            of_row += part
+        else:
+            of_unit += part
+    return of_row, of_unit
+
+
+def _log_prob(site: Mapping[str, Any], coordinates: Any = 0.0) -> jax.Array:
+    """Log density of each entry, scaled where a handler or a subsampling plate scales it.
+
+    `coordinates` is the log determinant of what was held fixed.
+    """
+    values = by_entry(site["fn"]).log_prob(site["value"])
+    extra = jnp.ndim(coordinates) - jnp.ndim(values)
+    if extra > 0:
+        coordinates = coordinates.sum(axis=tuple(range(-extra, 0)))
+    scale = site.get("scale")
+    return (values + coordinates) * (1.0 if scale is None else scale)
+
+
+def _sum_but(values: jax.Array, axis: int) -> jax.Array:
+    return values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
+
+
+def _hold(
+    distribution: dist.Distribution, value: jax.Array, standardised: bool
+) -> tuple[jax.Array, Any]:
+    """Give a latent value as a function of theta whose coordinates are constant, and its log determinant.
+
+    A support with fixed bounds needs no coordinates: those of its bijection do not depend on theta.
+    """
+    change = _located(distribution) if standardised else None
+    if change is None and not all(map(not_jax_tracer, jax.tree.leaves(distribution.support))):
+        change = biject_to(distribution.support)
+    if change is None:
+        return value, 0.0
+    fixed = jax.lax.stop_gradient(change.inv(value))
+    moved = change(fixed)
+    return moved, change.log_abs_det_jacobian(fixed, moved)
+
+
+def _located(distribution: dist.Distribution) -> Transform | None:
+    """Give the transform from standardised values of a family of locations and scales."""
+    while isinstance(distribution, (dist.Independent, dist.ExpandedDistribution)):
+        distribution = distribution.base_dist
+    if isinstance(distribution, LOCATED):
+        return AffineTransform(distribution.loc, distribution.scale)
+    if isinstance(distribution, dist.MultivariateNormal) and distribution.scale_tril.ndim == 2:
+        return LowerCholeskyAffine(distribution.loc, distribution.scale_tril)
+    return None

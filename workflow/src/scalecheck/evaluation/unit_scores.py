@@ -1,0 +1,168 @@
+"""Scores of a model whose units have latent sites of their own, by Fisher's identity.
+
+The gradient of the marginal log likelihood of a unit is the posterior mean of the gradient of
+`log p(y_g | u_g, theta) + log p(u_g | theta)` with the latent sites u_g held fixed. It is averaged over
+joint draws of the pooled fit: the mean of u_g put in their place would lose power.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck.evaluation.independence import structure
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.unit_density import Parts, log_density
+from scalecheck.model.rows import local_codes
+from scalecheck.results.study_fits import FitResult
+
+NDArray = np.ndarray
+Function = Callable[..., Any]
+
+# STATISTICS.md, section 2: 60-200 effective draws suffice.
+N_DRAWS = 200
+
+
+class UnitScores(NamedTuple):
+    """Scores by row of a model with latent sites.
+
+    Attributes
+    ----------
+    score
+        `(rows, d)`; over the rows of a unit they sum to the unit's score. What belongs to the unit as
+        a whole is spread evenly over its rows: any fixed split has mean zero under the model.
+    unit
+        `(rows,)` codes from zero: of `data.unit`, or of the rows themselves.
+    """
+
+    score: NDArray
+    unit: NDArray
+
+
+def no_unit_scores(likelihood: Likelihood) -> str | None:
+    """Say why scores by whole units cannot be had from this model, or None."""
+    return likelihood.no_rows() or structure(likelihood.hidden, likelihood.unit).reason or None
+
+
+def unit_scores(
+    likelihood: Likelihood, pooled: FitResult, values: Mapping[str, NDArray], *, crossed: bool
+) -> UnitScores | str:
+    """Average the scores over joint draws of parameters and latent sites; or say why not.
+
+    Parameters
+    ----------
+    likelihood
+        With hidden latent sites, for which `no_unit_scores` has no reason.
+    pooled
+        The fit to these rows.
+    values
+        Columns `(rows,)`.
+    crossed
+        Whether the parts of single rows matter, for an axis that crosses units.
+    """
+    rows = likelihood.rows(values)
+    unit = unit_codes(likelihood, values)
+    draws = _draws(likelihood, pooled, unit)
+    if isinstance(draws, str):
+        return draws
+    shape = Parts(
+        likelihood.function(rows.counts),
+        likelihood.observed,
+        likelihood.vector,
+        likelihood.hidden,
+        likelihood.unit,
+        int(unit.max()) + 1,
+        crossed,
+    )
+    key = ("unit scores", *sorted(rows.counts.items()), shape.n_units, crossed)
+    program = likelihood.program(key, lambda: _program(shape))
+    # Half of the units, at random, are moved to see whether another one follows.
+    moved = np.random.default_rng(0).permutation(shape.n_units) < shape.n_units // 2
+    score, followed = program(*draws, rows.arrays, unit, moved)
+    if followed:
+        return _not_independent(likelihood)
+    return UnitScores(np.asarray(score), unit)
+
+
+def unit_codes(likelihood: Likelihood, values: Mapping[str, NDArray]) -> NDArray:
+    """Give the units `(rows,)` as codes in order of appearance; rows are their own where no unit is set."""
+    if likelihood.unit is None:
+        return np.arange(len(next(iter(values.values()))))
+    return local_codes(values[likelihood.unit])[0]
+
+
+def _not_independent(likelihood: Likelihood) -> str:
+    names = ", ".join(site.name for site in likelihood.hidden)
+    what = f"one {likelihood.unit}" if likelihood.unit else "one row"
+    return f"the density of {what} depends on latent sites of another ({names})"
+
+
+def _draws(
+    likelihood: Likelihood, pooled: FitResult, unit: NDArray
+) -> tuple[NDArray, dict[str, NDArray]] | str:
+    """Thin the joint draws: parameters `(draw, d)` unconstrained, latent sites `(draw, ...)` as they are."""
+    theta = pooled.z.reshape(-1, pooled.z.shape[-1])
+    chosen = np.linspace(0, len(theta) - 1, min(N_DRAWS, len(theta))).round().astype(int)
+    stored = pooled.tree["posterior"]
+    latent: dict[str, NDArray] = {}
+    for site in likelihood.hidden:
+        if site.name not in stored:
+            return (
+                f"the draws of the latent site {site.name} are not stored: name it in sampler.keep"
+            )
+        draws = stored[site.name].to_numpy()
+        draws = draws.reshape(-1, *draws.shape[2:])[chosen].astype("float64")
+        ((column, axis),) = site.plates
+        n_entries = len(unit) if column == "row" else int(unit.max()) + 1
+        # The batch of the fit may have had more units than this fit: its own come first.
+        latent[site.name] = draws.take(range(n_entries), axis=axis + 1)
+    return theta[chosen], latent
+
+
+def _program(shape: Parts) -> Function:
+    """Compile `(draws, arrays, unit, moved) -> scores (rows, d), whether a unit that stands still follows`."""
+
+    def total(theta: Any, latent: Any, arrays: Any, unit: Any) -> Any:
+        def add(total: Any, draw: Any) -> Any:
+            parts = jax.jacfwd(lambda theta: log_density(shape, theta, draw[1], arrays))(draw[0])
+            return jax.tree.map(jnp.add, total, parts), None
+
+        n_rows, d = len(unit), theta.shape[1]
+        zeros = jnp.zeros((n_rows, d)), jnp.zeros((shape.n_units, d))
+        return jax.lax.scan(add, zeros, (theta, latent))[0]
+
+    @jax.jit
+    def program(theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any) -> Any:
+        of_row, of_unit = total(theta, latent, arrays, unit)
+        size = jnp.bincount(unit, length=shape.n_units)
+        score = (of_row + (of_unit / size[:, None])[unit]) / len(theta)
+        first = jax.tree.map(lambda draws: draws[0], latent)
+        return score, _followed(shape, theta[0], first, arrays, unit, moved)
+
+    return program
+
+
+def _followed(
+    shape: Parts, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
+) -> jax.Array:
+    """Whether the density of a unit changes as only others' latent sites do."""
+    columns = {site.name: site.plates[0] for site in shape.hidden}
+    tangent = {}
+    for name, values in latent.items():
+        column, axis = columns[name]
+        mask = moved[unit] if column == "row" else moved
+        direction = jax.random.normal(jax.random.key(1), values.shape)
+        tangent[name] = direction * mask.reshape(*mask.shape, *(1,) * (values.ndim - axis - 1))
+    of_row, of_unit = jax.jvp(
+        lambda latent: log_density(shape, theta, latent, arrays, held=False),
+        (latent,),
+        (tangent,),
+    )[1]
+    still = (
+        jnp.abs(jnp.where(moved[unit], 0, of_row)).max(),
+        jnp.abs(jnp.where(moved, 0, of_unit)).max(),
+    )
+    size = jnp.abs(of_row).max() + jnp.abs(of_unit).max()
+    return jnp.maximum(*still) > 1e-9 * size

@@ -1,0 +1,51 @@
+"""Compare posteriors: of random subsets, and of nested increments."""
+
+import pandas as pd
+
+from scalecheck.checks import agreement, drift
+from scalecheck.checks.finding import NOTABLE, not_run
+from scalecheck.evaluation.study_data import StudyData
+from scalecheck.examine import influence
+from scalecheck.examine.check_results import CheckResults
+from scalecheck.results.study_fits import StudyFits, moments
+
+
+def check_agreement(evidence: StudyData, study: StudyFits) -> CheckResults:
+    """Do random subsets agree?"""
+    subsets = study.usable("subset")
+    planned = [task for task in study.tasks if task.kind == "subset"]
+    names = [fit.task.fit for fit in subsets]
+    if len(subsets) < 3:
+        reason = f"fewer than 3 of {len(planned)} random subsets have a usable posterior"
+        return CheckResults(
+            [not_run("agreement", reason, weight=1.0)], {"agreement": pd.DataFrame()}
+        )
+    pooled = moments(subsets)
+    finding, table = agreement.check_agreement(
+        pooled, evidence.prior, names=evidence.names, fits=names
+    )
+    if finding.p is not None and finding.p < NOTABLE:
+        finding = influence.name(finding, evidence, subsets, pooled)
+    return CheckResults([finding], {"agreement": table})
+
+
+def check_drift(evidence: StudyData, study: StudyFits, dispersion: float) -> CheckResults:
+    """Do nested increments move more than they should?"""
+    fits = study.usable("increment")
+    looks = sum(task.kind == "increment" for task in study.tasks) - 1
+    if len(fits) < 2:
+        return CheckResults(
+            [not_run("drift", "fewer than 2 increments have a usable posterior", weight=1.0)],
+            {"drift": pd.DataFrame()},
+        )
+    findings, table = drift.check_drift(
+        moments(fits),
+        [fit.task.rows for fit in fits],
+        evidence.prior,
+        names=evidence.names,
+        fits=[fit.task.fit for fit in fits],
+        dispersion=dispersion,
+        ordered=fits[-1].in_arrival_order,
+        looks=looks,
+    )
+    return CheckResults(findings, {"drift": table})

@@ -1,0 +1,96 @@
+"""Compare what fits cost: subsets with one another, increments with what those before predict."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scalecheck.checks import adaptation, effort, scaling
+from scalecheck.checks.effort import Confirmation
+from scalecheck.checks.finding import Finding
+from scalecheck.checks.scaling import FEWEST_BEFORE
+from scalecheck.examine.check_results import CheckResults
+from scalecheck.results.chains import chains_of, effort_of, growth_of, seconds_per_gradient
+from scalecheck.results.study_fits import FitResult, StudyFits
+
+
+def check_effort(
+    study: StudyFits, axes: Sequence[str], confirmation: Confirmation | None = None
+) -> CheckResults:
+    """Does one random subset need anomalously many leapfrogs?
+
+    Parameters
+    ----------
+    study
+        The fits; levels may be missing.
+    axes
+        `data.axes`, whose level subsets are described.
+    confirmation
+        From `confirm.read`; None where no subset was fitted again.
+    """
+    levels = {axis: _fitted(study, "level", axis) for axis in axes}
+    described = {axis: effort_of(fits) for axis, fits in levels.items() if fits}
+    finding, table = effort.check_effort(
+        effort_of(_fitted(study, "subset")), described, confirmation
+    )
+    return CheckResults([finding], {"effort": table})
+
+
+def check_scaling(study: StudyFits) -> CheckResults:
+    """Do the leapfrogs of increments grow consistently?"""
+    fits = _fitted(study, "increment")
+    seconds = np.array([seconds_per_gradient(fit) for fit in fits])
+    planned = sum(task.kind == "increment" for task in study.tasks)
+    findings, table = scaling.check_scaling(growth_of(fits), seconds, scaling_looks(planned))
+    return CheckResults(findings, {"scaling": table})
+
+
+def check_adaptation(study: StudyFits) -> CheckResults:
+    """Did the warmup of every increment work? The other fits are tabulated only."""
+    planned = sum(task.kind == "increment" for task in study.tasks)
+    increments = [chains_of(fit) for fit in _fitted(study, "increment")]
+    others = [chains_of(fit) for fit in study.done.values() if fit.task.kind != "increment"]
+    stopped = {
+        task.fit: study.stopped[task.fit]
+        for task in study.tasks
+        if task.kind == "increment" and task.fit in study.stopped
+    }
+    findings, table = adaptation.check_adaptation(increments, 1 / max(1, planned), others, stopped)
+    return CheckResults(findings, {"adaptation": table})
+
+
+def scaling_looks(planned: int) -> int:
+    """Looks at scaling among so many planned increments: each from the third on."""
+    return max(1, planned - FEWEST_BEFORE)
+
+
+def scaling_step(fits: Sequence[FitResult], looks: int) -> list[Finding]:
+    """Judge the leapfrogs of the last of the increments so far; nothing of the first two.
+
+    Parameters
+    ----------
+    fits
+        All increments so far.
+    looks
+        From `scaling_looks`.
+    """
+    if len(fits) <= FEWEST_BEFORE:
+        return []
+    return [scaling.step(growth_of(fits), looks)]
+
+
+def adaptation_step(fit: FitResult, weight: float) -> Finding:
+    """Judge the chains of an increment that has ended, whether its posterior can be used or not.
+
+    Parameters
+    ----------
+    fit
+        The increment.
+    weight
+        1 / planned increments.
+    """
+    return adaptation.step(chains_of(fit), weight)
+
+
+def _fitted(study: StudyFits, kind: str, axis: str = "") -> list[FitResult]:
+    """Fits of a kind, usable or not: what cannot be used still cost what it cost."""
+    return [fit for fit in study.done.values() if (fit.task.kind, fit.task.axis) == (kind, axis)]

@@ -1,0 +1,155 @@
+"""Run every family over a study whose fits are done, or the families of increments over one step."""
+
+from collections.abc import Sequence
+
+import jax
+import pandas as pd
+
+from scalecheck.checks import drift
+from scalecheck.checks.effort import Confirmation
+from scalecheck.checks.finding import Finding, not_run
+from scalecheck.checks.verdict import FAMILIES, is_strong_alone
+from scalecheck.evaluation.study_data import StudyData
+from scalecheck.examine.check_results import CheckResults
+from scalecheck.examine.run_agreement_and_drift import check_agreement, check_drift
+from scalecheck.examine.run_costs import (
+    adaptation_step,
+    check_adaptation,
+    check_effort,
+    check_scaling,
+    scaling_looks,
+    scaling_step,
+)
+from scalecheck.examine.run_heterogeneity import check_heterogeneity
+from scalecheck.examine.run_surprise import check_surprise, surprise_step
+from scalecheck.results.study_fits import FitResult, StudyFits, moments
+from scalecheck.runtime.program import Log
+from scalecheck.study.settings import DataSettings, IncrementSettings
+
+
+def examine(
+    evidence: StudyData,
+    study: StudyFits,
+    data: DataSettings,
+    increments: IncrementSettings,
+    log: Log,
+    confirmation: Confirmation | None = None,
+) -> CheckResults:
+    """Run every family of checks on a study whose fits are done.
+
+    Parameters
+    ----------
+    evidence
+        Of the data that the fits saw.
+    study
+        The fits.
+    data, increments
+        Sections of the study.
+    log
+        Takes a line for each finding.
+    confirmation
+        The second fit of the subset that took most leapfrogs, if there was one.
+    """
+    with jax.enable_x64(True):
+        parts = _parts(evidence, study, data, increments, confirmation)
+    findings = [finding for part in parts for finding in part.findings]
+    for finding in findings:
+        log(f"{finding.family}: p = {finding.p}: {finding.message}")
+    tables = {name: table for part in parts for name, table in part.tables.items()}
+    return CheckResults(findings, tables)
+
+
+def _parts(
+    evidence: StudyData,
+    study: StudyFits,
+    data: DataSettings,
+    increments: IncrementSettings,
+    confirmation: Confirmation | None,
+) -> list[CheckResults]:
+    surprised = check_surprise(evidence, study, data)
+    if not evidence.names:
+        others = [_no_parameters(name) for name in FAMILIES if name != "surprise"]
+        return [surprised, *others]
+    agreed = check_agreement(evidence, study)
+    dispersion = agreed.findings[0].effect.value if agreed.findings[0].effect else 1.0
+    return [
+        agreed,
+        check_heterogeneity(evidence, study, data, increments),
+        check_drift(evidence, study, dispersion),
+        surprised,
+        check_effort(study, data.axes, confirmation),
+        check_scaling(study),
+        check_adaptation(study),
+    ]
+
+
+def _no_parameters(family: str) -> CheckResults:
+    finding = not_run(family, "the model has no parameters", weight=1.0)
+    return CheckResults([finding], {family: pd.DataFrame()})
+
+
+def look(
+    evidence: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int, alpha: float
+) -> str:
+    """Look at an increment as it ends: the reason to stop, or nothing.
+
+    Only findings that the whole study is bound to call strong stop the chain: adjusted as if every
+    family were tested on its own (Bonferroni), which bounds Holm's adjustment from above.
+
+    Parameters
+    ----------
+    evidence
+        Of the data that the fits saw.
+    fits
+        All increments so far, the one that ended last.
+    data
+        The section `data`.
+    planned
+        Planned number of increments.
+    alpha
+        Family-wise rate of false alarms.
+    """
+    with jax.enable_x64(True):
+        findings = step_findings(evidence, fits, data, planned)
+    strong = [finding for finding in findings if is_strong_alone(finding, len(FAMILIES), alpha)]
+    return strong[0].message if strong else ""
+
+
+def step_findings(
+    evidence: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int
+) -> list[Finding]:
+    """Judge the last of the increments so far by every family that looks at each.
+
+    Parameters
+    ----------
+    evidence, fits, data, planned
+        As in `look`.
+    """
+    found: list[Finding] = []
+    usable = [fit for fit in fits if fit.health.usable]
+    looks = max(1, planned - 1)
+    if fits[-1].health.usable and len(usable) > 1:
+        before, after = usable[-2:]
+        if evidence.names:
+            found.append(_drift_step(evidence, before, after, looks))
+        if not evidence.likelihood.no_new_rows():
+            found.append(surprise_step(evidence, data, before, after, 1 / looks)[0])
+    if evidence.names:
+        found += scaling_step(fits, scaling_looks(planned))
+        found.append(adaptation_step(fits[-1], 1 / planned))
+    return found
+
+
+def _drift_step(evidence: StudyData, before: FitResult, after: FitResult, looks: int) -> Finding:
+    return drift.check_step(
+        moments([before]),
+        moments([after]),
+        before.task.rows,
+        after.task.rows,
+        evidence.prior,
+        names=evidence.names,
+        fits=(before.task.fit, after.task.fit),
+        dispersion=1.0,
+        ordered=after.in_arrival_order,
+        weight=drift.step_weight(looks),
+    )

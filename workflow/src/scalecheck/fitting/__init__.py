@@ -1,0 +1,1 @@
+"""Fit one batch: starts, memory, sampling, checkpoints and the record of each fit."""

@@ -1,0 +1,258 @@
+"""A sampled batch as what is stored of each fit: an ArviZ DataTree and a record."""
+
+import functools
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from scalecheck import ENGINE_VERSION, diagnostics, sampler
+from scalecheck.files.posterior_file import ATTRIBUTES, Group
+from scalecheck.fitting import site_moments
+from scalecheck.fitting.early_stops import beyond, how_it_ended
+from scalecheck.fitting.kept_sites import kept_sites, own_values
+from scalecheck.fitting.sample_batch import Fitted
+from scalecheck.model import density
+from scalecheck.model.batches import Batch
+from scalecheck.model.sites import Site
+from scalecheck.study.plan import PlannedFit
+from scalecheck.study.settings import SamplerSettings
+
+NDArray = np.ndarray
+
+# A metric of more dimensions is recorded by its quantiles: two million numbers per window are no record.
+_LONGEST_METRIC = 64
+
+
+def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[str, Group]:
+    """Give the groups of one fit: posterior, unconstrained_posterior, sample_stats, warmup_sample_stats.
+
+    The unconstrained group holds the compared sites as the vector `z` with dims `(chain, draw,
+    parameter)`: the scale on which posteriors are compared. Where sites are not kept, posterior_moments
+    holds what is left of them, with dims `(statistic, ...)`.
+    """
+    batch, draws = fitted.batch, fitted.draws
+    n_warmup = draws.windows[-1].stop
+    moments = (
+        {"posterior_moments": site_moments.dataset(fitted, number, n_warmup)}
+        if draws.reduced
+        else {}
+    )
+    return {
+        "posterior": _posterior(fitted, number, kept_sites(batch, keep)),
+        "unconstrained_posterior": _dataset(
+            {"z": (("chain", "draw", "parameter"), _packed(fitted, number))},
+            {"parameter": list(batch.vector.names)},
+            _n_draws(draws, number),
+        ),
+        "sample_stats": _statistics(fitted, number, slice(n_warmup, None)),
+        "warmup_sample_stats": _statistics(fitted, number, slice(None, n_warmup)),
+        **moments,
+    }
+
+
+def _n_draws(draws: sampler.Draws, number: int) -> tuple[int, int]:
+    """Chains of a fit, and draws of each."""
+    n_chains, n_iterations = draws.iterations[number].n_steps.shape
+    return n_chains, n_iterations - draws.windows[-1].stop
+
+
+def _packed(fitted: Fitted, number: int) -> NDArray:
+    z = fitted.draws.z[number]
+    if not z:
+        return np.zeros((*_n_draws(fitted.draws, number), 0))
+    return np.asarray(fitted.batch.vector.pack(z, 2))
+
+
+def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
+    batch, draws = fitted.batch, fitted.draws
+    n_chains, n_draws = _n_draws(draws, number)
+    arrays = {name: values[number] for name, values in batch.arrays.items()}
+    constrain = _constrainer(batch.function, tuple(site.name for site in kept), n_draws)
+    # Sites that are not held have no part in those that are kept: any value does.
+    missing = {
+        name: np.zeros(site.shape, site.dtype)
+        for name, site in density.unconstrained(batch.function, arrays).items()
+        if name not in draws.z[number]
+    }
+    assert not missing.keys() & {site.name for site in kept}
+    # One chain at a time bounds the memory that the deterministic sites take on the way.
+    by_chain = [
+        ({name: z[chain] for name, z in draws.z[number].items()}, missing)
+        for chain in range(n_chains)
+    ]
+    chains = [jax.tree.map(np.asarray, constrain(*part, arrays)) for part in by_chain]
+    variables: dict[str, Any] = {}
+    coords: dict[str, Sequence[str | int]] = {}
+    for site in kept:
+        values = np.stack([chain[site.name] for chain in chains])
+        values, labels = own_values(batch, number, site, values, 2)
+        coords |= labels
+        variables[site.name] = (("chain", "draw", *site.dims), values)
+    return _dataset(variables, coords, (n_chains, n_draws))
+
+
+@functools.lru_cache(maxsize=8)
+def _constrainer(
+    function: Callable[..., Any], names: tuple[str, ...], n_draws: int
+) -> Callable[..., Any]:
+    """Compile draws of one chain `(draw, ...)` to their supports, with deterministic sites."""
+
+    def constrain(
+        z: dict[str, jax.Array], missing: dict[str, jax.Array], arrays: dict[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        values = density.constrain(function, z | missing, arrays, deterministic=True)
+        return {name: values[name] for name in names}
+
+    # Given their number, because a model without parameters has no sites to count them by.
+    return jax.jit(jax.vmap(constrain, (0, None, None), axis_size=n_draws))
+
+
+def _statistics(fitted: Fitted, number: int, part: slice) -> Group:
+    seen = {
+        name: values[:, part]
+        for name, values in fitted.draws.iterations[number]._asdict().items()
+        if values is not None
+    }
+    seen["tree_depth"] = np.ceil(np.log2(seen["n_steps"] + 1)).astype("int64")
+    seen["lp"] = -seen.pop("potential_energy")
+    variables = {name: (("chain", "draw"), values) for name, values in seen.items()}
+    return _dataset(variables, {}, seen["n_steps"].shape)
+
+
+def _dataset(
+    variables: Mapping[str, Any], coords: Mapping[str, Any], shape: tuple[int, int]
+) -> Group:
+    counted = {"chain": range(shape[0]), "draw": range(shape[1])}
+    return Group(variables, {**counted, **coords}, ATTRIBUTES | {"sample_dims": ["chain", "draw"]})
+
+
+def record(
+    fitted: Fitted,
+    number: int,
+    settings: SamplerSettings,
+    sections: Mapping[str, Any],
+    device: Mapping[str, Any],
+    importing: tuple[float, float],
+) -> dict[str, Any]:
+    """Give the record of one fit: what was run, on what, and what it took.
+
+    Seconds of warmup and sampling are the batch's, shared out by leapfrogs; those of import and
+    compilation are shared evenly.
+
+    Parameters
+    ----------
+    sections
+        The settings that the fit depends on, as given to the program.
+    device
+        From `device.confirm`.
+    importing
+        Wall and processor seconds until everything was imported, this fit's share.
+    """
+    batch, draws = fitted.batch, fitted.draws
+    task = batch.tasks[number]
+    warmup = settings.warmup
+    own = draws.iterations[number]
+    discarded = [one for one in draws.discarded if one.fit == number]
+    share = {
+        "warmup": _share([one.n_steps[:, :warmup] for one in draws.iterations], number),
+        "sampling": _share([one.n_steps[:, warmup:] for one in draws.iterations], number),
+        "compile": 1 / len(batch.tasks),
+    }
+    saturated = own.n_steps[:, warmup:] >= 2**settings.max_tree_depth - 1
+    names = list(batch.vector.names)
+    ended = how_it_ended(draws, number, settings)
+    has_draws = ended["status"] == "done"
+    return {
+        "fit": task.fit,
+        "kind": task.kind,
+        "axis": task.axis,
+        "level": task.level,
+        "rows": task.rows,
+        "new_rows": task.new_rows,
+        **ended,
+        "settings": sections,
+        "engine_version": ENGINE_VERSION,
+        "versions": versions(),
+        **device,
+        "dtype": settings.precision,
+        "batch": [other.fit for other in batch.tasks],
+        "warmup": warmup,
+        "padded_rows": len(next(iter(batch.arrays.values()))[number]),
+        "seconds": _seconds(draws.seconds, share, importing[0]),
+        "cpu_seconds": _seconds(draws.cpu_seconds, share, importing[1]),
+        "draws": max(0, own.n_steps.shape[1] - warmup),
+        "usable": has_draws and (not names or diagnostics.usable(_packed(fitted, number))),
+        "seconds_per_gradient": float(fitted.seconds_per_gradient[number]),
+        "gradients": {
+            "warmup": own.n_steps[:, :warmup].sum(axis=1).tolist(),
+            "sampling": own.n_steps[:, warmup:].sum(axis=1).tolist(),
+            "discarded": [one.leapfrogs for one in discarded],
+            "cut": beyond(draws, number),
+        },
+        "discarded": [one._asdict() for one in discarded],
+        "step_size": own.step_size[:, -1:].ravel().tolist(),
+        "moments": site_moments.convergence(fitted, number, warmup) if has_draws else None,
+        "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
+        "depth_saturated": float(saturated.mean()) if saturated.size else None,
+        "windows": [
+            {
+                "stop": window.stop,
+                "step_size": window.step_size[number].tolist(),
+                "acceptance_rate": window.acceptance_rate[number].tolist(),
+                "inverse_mass_matrix": _metric(window.inverse_mass_matrix[number]),
+            }
+            for window in draws.windows
+            if window.stop <= own.n_steps.shape[1]
+        ],
+        "parameters": names,
+        "unit_parameters": _has_unit_parameters(batch),
+    }
+
+
+def _has_unit_parameters(batch: Batch) -> bool:
+    """Whether parameters grow with the rows: those of units, or of rows."""
+    growing = {"row", batch.unit}
+    return any(site.kind == "latent" and growing & set(site.indexed_by) for site in batch.sites)
+
+
+def _share(n_steps: Sequence[NDArray], number: int) -> float:
+    whole = sum(part.sum() for part in n_steps)
+    return float(n_steps[number].sum() / whole) if whole else 1 / len(n_steps)
+
+
+def _seconds(
+    elapsed: sampler.Elapsed, share: Mapping[str, float], importing: float
+) -> dict[str, float]:
+    spent = {name: seconds * share[name] for name, seconds in elapsed._asdict().items()}
+    return {"import": importing, **spent}
+
+
+def _metric(diagonal: NDArray) -> list[list[float]]:
+    if diagonal.shape[1] > _LONGEST_METRIC:
+        diagonal = np.quantile(diagonal, [0, 0.25, 0.5, 0.75, 1], axis=1).T
+    return diagonal.tolist()
+
+
+def skipped_record(task: PlannedFit, sections: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Give the record of an increment that was not fitted."""
+    return {
+        **{name: value for name, value in task._asdict().items() if name != "slices"},
+        "status": "skipped",
+        "reason": reason,
+        "settings": sections,
+        "engine_version": ENGINE_VERSION,
+        "versions": versions(),
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    packages = ("scalecheck", "jax", "jaxlib", "numpyro", "numpy", "xarray")
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in packages
+    }

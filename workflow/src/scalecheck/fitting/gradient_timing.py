@@ -1,0 +1,87 @@
+"""What one gradient of a fit costs."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from scalecheck import sampler
+from scalecheck.model.batches import Batch
+from scalecheck.model.reparam import Coordinates
+
+
+def time_gradient(batch: Batch, moved: Coordinates, number: int, draws: sampler.Draws) -> float:
+    """Seconds of one gradient of one chain of a fit, the chains together as in sampling; NaN without draws."""
+    held = draws.z[number]
+    if held and not next(iter(held.values())).shape[1]:
+        return float("nan")  # ended without a draw to take it at
+    last = draws.last(number)
+    if not last:
+        return 0.0  # no parameters, no gradient
+    arrays = {name: jnp.asarray(values) for name, values in batch.own[number].items()}
+    z = {name: jnp.asarray(values) for name, values in last.items()}
+    return time_gradients(moved, z, arrays) / len(next(iter(z.values())))
+
+
+def time_gradients(
+    moved: Coordinates,
+    z: Mapping[str, jax.Array],
+    arrays: Mapping[str, jax.Array],
+    least: float = 0.02,
+    n_runs: int = 3,
+) -> float:
+    """Seconds that one gradient of every chain takes, all chains together; the best of some runs.
+
+    Parameters
+    ----------
+    moved
+        The coordinates of the sampler.
+    z
+        Its sites `(chain, ...)`.
+    arrays
+        Model argument -> `(rows, ...)`, which the chains share.
+    least
+        Seconds that a timed run takes at least: a single call would measure the dispatch.
+    n_runs
+        Runs that are timed: more of them find a moment without other work on the machine.
+    """
+    repeat = _repeat_gradient(moved)
+
+    def seconds_of(n_times: int) -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(repeat(dict(z), dict(arrays), n_times))
+        return time.perf_counter() - began
+
+    n_times = 1
+    seconds_of(n_times)  # compiles
+    while (seconds := seconds_of(n_times)) < least:
+        n_times *= 4
+    return min(seconds, *(seconds_of(n_times) for _ in range(n_runs - 1))) / n_times
+
+
+def gradient(moved: Coordinates) -> Callable[..., Any]:
+    """Give `(z, arrays) -> gradient` of the potential, for all chains `(chain, ...)` of `z`."""
+
+    def of_chains(z: Any, arrays: dict[str, jax.Array]) -> Any:
+        return jax.vmap(jax.grad(moved.potential(**arrays)))(z)
+
+    return of_chains
+
+
+def _repeat_gradient(moved: Coordinates) -> Callable[..., Any]:
+    if moved not in _repeaters:
+
+        def repeat(z: Any, arrays: dict[str, jax.Array], n_times: jax.Array) -> Any:
+            # Each gradient needs the one before, or the loop would be hoisted; the step is too small to move.
+            step = lambda _, z: jax.tree.map(  # noqa: E731
+                lambda x, g: x - 1e-30 * g, z, gradient(moved)(z, arrays)
+            )
+            return jax.lax.fori_loop(0, n_times, step, z)
+
+        _repeaters[moved] = jax.jit(repeat)
+    return _repeaters[moved]
+
+
+_repeaters: dict[Coordinates, Callable[..., Any]] = {}

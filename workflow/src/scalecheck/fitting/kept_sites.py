@@ -1,0 +1,123 @@
+"""What is kept of the draws of a fit: which sites as draws, which as moments."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import Literal
+
+from scalecheck.data import store
+from scalecheck.model import density
+from scalecheck.model.batches import Batch
+from scalecheck.model.reparam import Coordinates
+from scalecheck.model.rows import local_codes
+from scalecheck.model.sites import Site
+from scalecheck.sampler import Streams
+
+NDArray = np.ndarray
+
+
+def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
+    """Sites that are stored as draws: those asked for, by default all that rows do not index, and the compared ones."""
+    chosen = set(batch.vector.shapes) | set(keep or ())
+    return tuple(
+        site
+        for site in batch.sites
+        if site.kind in ("latent", "deterministic")
+        and (site.name in chosen or (keep is None and "row" not in site.indexed_by))
+    )
+
+
+def reduced_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
+    """Sites of which only moments are stored: those that are not kept, but for deterministic ones of rows."""
+    kept = {site.name for site in kept_sites(batch, keep)}
+    return tuple(
+        site
+        for site in batch.sites
+        if site.name not in kept
+        and (
+            site.kind == "latent" or (site.kind == "deterministic" and "row" not in site.indexed_by)
+        )
+    )
+
+
+def streams_of(batch: Batch, moved: Coordinates, keep: Sequence[str] | None) -> Streams | None:
+    """Say what is held while fits run, and what is reduced to moments; None where nothing is.
+
+    Beside the latent sites that are kept, those are held that a kept site is computed from, be it that its
+    own coordinate was taken less centred.
+    """
+    reduced = tuple(site.name for site in reduced_sites(batch, keep))
+    if not reduced:
+        return None
+    held = _needed(batch, moved, tuple(site.name for site in kept_sites(batch, keep)))
+    return Streams(held, functools.partial(_values, moved, reduced))
+
+
+def _values(moved: Coordinates, names: tuple[str, ...], w: Any, arrays: Any) -> Any:
+    """Some sites on the model's scale."""
+    z = moved.to_model(w, arrays)
+    values = density.constrain(moved.function, z, arrays, deterministic=True)
+    return {name: values[name] for name in names}
+
+
+def _needed(batch: Batch, moved: Coordinates, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Latent sites that the values of some sites depend on."""
+    arrays = {
+        name: jax.ShapeDtypeStruct(values.shape[1:], jax.dtypes.canonicalize_dtype(values.dtype))
+        for name, values in batch.arrays.items()
+    }
+    z = density.unconstrained(batch.function, {n: values[0] for n, values in batch.arrays.items()})
+    # A dict is flattened in the order of its keys.
+    latent = sorted(z)
+    closed = jax.make_jaxpr(functools.partial(_values, moved, names))(dict(z), arrays)
+    inputs = dict(
+        zip(closed.jaxpr.invars, map(frozenset, [[name] for name in latent]), strict=False)
+    )
+    found: dict[Any, frozenset[str]] = dict(inputs)
+
+    def of(variables: Sequence[Any]) -> frozenset[str]:
+        known = [found.get(v, frozenset()) for v in variables if not isinstance(v, Literal)]
+        return frozenset().union(*known)
+
+    for equation in closed.jaxpr.eqns:
+        needs = of(equation.invars)
+        found.update({variable: needs for variable in equation.outvars})
+    return tuple(sorted(of(closed.jaxpr.outvars)))
+
+
+def own_values(
+    batch: Batch, number: int, site: Site, values: NDArray, n_leading: int
+) -> tuple[NDArray, dict[str, Sequence[str | int]]]:
+    """Leave out what pads the batch of the values of a site; give the labels of its dims, too.
+
+    Parameters
+    ----------
+    values
+        `(..., *site.shape)`, with `n_leading` dims before those of the site.
+    """
+    coords: dict[str, Sequence[str | int]] = {}
+    for axis, dim in enumerate(site.dims):
+        labels = _labels(batch, number, dim)
+        if labels:
+            coords[dim] = labels
+            values = values.take(range(len(labels)), axis=axis + n_leading)
+    return values, coords
+
+
+def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
+    """Labels along a dimension, empty where it has none; of the fit's own units and rows, not of what pads the batch.
+
+    Rows are labelled by their number in the file.
+    """
+    if dim == "row":
+        return batch.values[number][store.FILE_ROW].tolist()
+    labels = batch.labels.get(dim)
+    if labels is None:
+        return []
+    if dim == batch.unit:
+        own = local_codes(batch.values[number][dim])[1]
+        return [str(labels[code]) for code in own]
+    return [str(label) for label in labels]

@@ -1,0 +1,299 @@
+"""Sample one batch of fits: starts, draws, time."""
+
+import contextlib
+import functools
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck import sampler
+from scalecheck.fitting import memory, model_scale
+from scalecheck.fitting.checkpoint import Checkpointer
+from scalecheck.fitting.gradient_timing import time_gradient
+from scalecheck.fitting.kept_sites import streams_of
+from scalecheck.fitting.starts.find_starts import find_starts, shapes_of_starts
+from scalecheck.fitting.starts.warm_start import WarmStart, warm_start
+from scalecheck.model import density, sites
+from scalecheck.model.batches import Batch
+from scalecheck.model.reparam import coordinates_of
+from scalecheck.runtime import free_memory
+from scalecheck.runtime.durations import duration
+from scalecheck.study.settings import SamplerSettings
+
+NDArray = np.ndarray
+
+# A fit whose posterior is not usable yet goes on, to so many times `sampler.draws`: over the fits of a
+# study, R-hat would pass 1.01 by chance in one or another.
+MOST_TIMES = 4
+
+# Fits whose lanes step together. More fill no processor any better; a GPU has room for thousands of lanes.
+CPU_SLOTS, GPU_SLOTS = 32, 1024
+
+# Iterations of NumPyro's transition between two looks of the host.
+NUMPYRO_BLOCK = 50
+
+
+def fit_key(seed: int, fit: str) -> jax.Array:
+    """Key `(2,)` of a fit: from the seed and its name alone, so that no other fit changes its draws."""
+    return jax.random.fold_in(jax.random.PRNGKey(seed), zlib.crc32(fit.encode()) % 2**31)
+
+
+OnBlock = Callable[[list[sampler.Progress]], None]
+
+
+def unwatched(told: list[sampler.Progress]) -> None:
+    """Do nothing after a block."""
+
+
+class Fitted(NamedTuple):
+    """A batch after sampling.
+
+    Attributes
+    ----------
+    batch
+        What was fitted.
+    draws
+        Of all its fits.
+    seconds_per_gradient
+        `(fit,)` one gradient of one chain on the fit's own data.
+    """
+
+    batch: Batch
+    draws: sampler.Draws
+    seconds_per_gradient: NDArray
+
+
+def fit_batch(
+    batch: Batch,
+    settings: SamplerSettings,
+    seed: int,
+    log: Callable[[str], None],
+    on_block: OnBlock = unwatched,
+    keeper: Checkpointer | None = None,
+    left: Sequence[WarmStart] | None = None,
+) -> Fitted:
+    """Find starts, sample, and time the gradient.
+
+    Parameters
+    ----------
+    keeper
+        Saves the fits while they run; None for those that are not worth it.
+    left
+        By the increment before each fit, which starts warm from it or, where `sampler.start` is `previous`,
+        cold at its draws. None for other starts.
+    """
+    keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
+    draws = sample_batch(batch, settings, keys, log, on_block, keeper, left)
+    moved = coordinates_of(batch.function, settings.reparam)
+    seconds = [time_gradient(batch, moved, i, draws) for i in range(len(batch.tasks))]
+    return Fitted(batch, draws, np.array(seconds))
+
+
+def sample_batch(
+    batch: Batch,
+    settings: SamplerSettings,
+    keys: jax.Array,
+    log: Callable[[str], None],
+    on_block: OnBlock = unwatched,
+    keeper: Checkpointer | None = None,
+    left: Sequence[WarmStart] | None = None,
+) -> sampler.Draws:
+    """Find starts and sample.
+
+    Parameters
+    ----------
+    keys
+        `(fit, 2)` one per fit.
+    log
+        Takes a line after every block.
+    on_block
+        Takes how each fit runs that ran in the block, by its number in the batch.
+    keeper
+        Of lanes: saves them while they run.
+    left
+        As of `fit_batch`.
+    """
+    if not any(site.kind == "latent" for site in batch.sites):
+        log(f"{_name(batch)}: the model has no parameters, nothing is sampled")
+        return sampler.without_parameters(
+            density.potential(batch.function),
+            batch.arrays,
+            settings.chains,
+            settings.warmup,
+            settings.draws,
+        )
+    pairs = jax.vmap(jax.random.split)(keys)
+
+    def tell(told: list[sampler.Progress]) -> None:
+        log(progress_line(batch, told))
+        on_block(told)
+
+    began = time.perf_counter(), time.process_time()
+    is_warm = left is not None and settings.start != "previous"
+    nuts = nuts_settings(settings, shapes_of_starts(batch, settings.chains), is_warm=is_warm)
+    moved = coordinates_of(batch.function, settings.reparam)
+    needed = forecast_memory(batch, settings)
+    log(memory.check_memory(needed, free_memory.free(), _name(batch)))
+    starts = find_starts(batch, settings, pairs[:, 0])
+    options: dict[str, Any] = {}
+    if settings.engine == "lanes" and settings.on_stall == "restart" and not is_warm:
+        options["anew"] = _starts_anew(batch, settings, pairs[:, 0])
+    if left is not None:
+        starts, begin = warm_start(batch, moved, left, starts, pairs[:, 0])
+        options |= {"begin": begin} if is_warm else {}
+    starting = time.perf_counter() - began[0], time.process_time() - began[1]
+    log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
+    with contextlib.ExitStack() as stack:
+        if keeper is not None and settings.engine == "lanes":
+            stack.enter_context(keeper.answering_signals())
+            options |= {"keep": keeper.keep, "saved": keeper.saved()}
+        draws = _ENGINES[settings.engine](
+            moved.potential,
+            batch.arrays,
+            starts,
+            nuts,
+            key=pairs[:, 1],
+            draws=settings.draws,
+            most_draws=MOST_TIMES * settings.draws,
+            enough=functools.partial(model_scale.usable, batch, moved),
+            stops_stalled=settings.on_stall == "stop" and not is_warm,
+            most_gradients=settings.max_gradients,
+            streams=streams_of(batch, moved, settings.keep),
+            on_block=tell,
+            **options,
+        )
+    # Finding starts is a compilation with next to nothing to compute.
+    return model_scale.in_model(batch, moved, draws)._replace(
+        seconds=_add_compile(draws.seconds, starting[0]),
+        cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
+    )
+
+
+def forecast_memory(batch: Batch, settings: SamplerSettings) -> memory.BatchMemory:
+    """Forecast what a batch will take in memory, from its shapes."""
+    moved = coordinates_of(batch.function, settings.reparam)
+    starts = shapes_of_starts(batch, settings.chains)
+    has_lanes = settings.engine == "lanes"
+    return memory.batch_memory(
+        moved.potential,
+        batch.arrays,
+        starts,
+        nuts_settings(settings, starts),
+        streams_of(batch, moved, settings.keep),
+        at_once=at_once(settings) or len(batch.tasks),
+        in_block=_slots() if has_lanes else len(batch.tasks),
+        room=None if has_lanes else NUMPYRO_BLOCK,
+        draws=settings.draws,
+    )
+
+
+def at_once(settings: SamplerSettings) -> int | None:
+    """Fits of a batch that run at once, at most; None where all do."""
+    return _slots() if settings.engine == "lanes" else _fits_at_once()
+
+
+def _slots() -> int:
+    return CPU_SLOTS if jax.default_backend() == "cpu" else GPU_SLOTS
+
+
+def _starts_anew(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sampler.Anew:
+    """Give other starts to chains that stall: as `sampler.start` says, under other keys `(fit, 2)`."""
+
+    def anew(fit: int, chain: int, times: int) -> dict[str, Any]:
+        again = jax.vmap(lambda key: jax.random.fold_in(key, times))(keys)
+        return {name: z[fit, chain] for name, z in find_starts(batch, settings, again).items()}
+
+    return anew
+
+
+def _numpyro(*arguments: Any, **options: Any) -> sampler.Draws:
+    """Sample with NumPyro's own transition."""
+    return sampler.sample_numpyro(
+        *arguments, **options, fits_at_once=_fits_at_once(), block=NUMPYRO_BLOCK
+    )
+
+
+def _fits_at_once() -> int | None:
+    """Fits that NumPyro's transition advances together; None for all."""
+    # On a processor a batch gains nothing from advancing together and waits for its longest trees.
+    return 1 if jax.default_backend() == "cpu" else None
+
+
+def _lanes(*arguments: Any, **options: Any) -> sampler.Draws:
+    """Sample with the lanes of as many fits as the device steps well together."""
+    return sampler.sample_lanes(*arguments, **options, slots=_slots())
+
+
+_ENGINES = {"numpyro": _numpyro, "lanes": _lanes}
+
+
+def _add_compile(elapsed: sampler.Elapsed, seconds: float) -> sampler.Elapsed:
+    return elapsed._replace(compile=elapsed.compile + seconds)
+
+
+def nuts_settings(
+    settings: SamplerSettings, sites_at_start: Mapping[str, Any], *, is_warm: bool = False
+) -> sampler.Settings:
+    """Translate the study's settings of the sampler.
+
+    Raises
+    ------
+    StudyError
+        When the metric names a site that the model lacks.
+    """
+    match settings.metric:
+        case "diagonal":
+            dense: tuple[tuple[str, ...], ...] = ()
+        case "dense":
+            dense = (tuple(sorted(sites_at_start)),)
+        case blocks:
+            sites.check_metric(blocks, sites_at_start)
+            dense = tuple(tuple(block) for block in blocks)
+    return sampler.Settings(
+        settings.warmup,
+        settings.target_accept,
+        settings.max_tree_depth,
+        dense,
+        renews_metric=not is_warm,
+    )
+
+
+def _name(batch: Batch) -> str:
+    return batch.tasks[0].fit if len(batch.tasks) == 1 else f"{len(batch.tasks)} fits"
+
+
+def _shape_in_words(batch: Batch) -> str:
+    first = next(iter(batch.arrays.values()))
+    return f"{len(batch.tasks)} x {first.shape[1]} rows"
+
+
+def progress_line(batch: Batch, told: list[sampler.Progress]) -> str:
+    """One line about a block, good for a cluster's log: of several fits, the least advanced and the means."""
+    name = batch.tasks[told[0].fit].fit if len(told) == 1 else f"{len(told)} fits"
+    last = min(told, key=lambda one: int(one.iterations.min()))
+    n_steps = np.concatenate([one.leapfrogs for one in told])
+    n_steps = n_steps[np.isfinite(n_steps)]  # a long trajectory may outlast the block
+    leapfrogs = f"{n_steps.mean():.1f}" if len(n_steps) else "no"
+    seconds = max(one.seconds_left.median for one in told)
+    left = f"{duration(seconds)} left" if np.isfinite(seconds) else ""
+    phase = "warmup" if any(one.phase == "warmup" for one in told) else "sampling"
+    step_size = np.concatenate([one.step_size for one in told])
+    parts = [
+        f"{phase} {last.iterations.min()}/{last.total}",
+        f"step size {np.nanmean(step_size):.3g}" if np.isfinite(step_size).any() else "",
+        f"{leapfrogs} leapfrogs per iteration",
+        f"{sum(int(one.divergences.sum()) for one in told)} divergences",
+        left,
+        *(_stalls(batch, one) for one in told if one.stalled.any()),
+    ]
+    return f"{name}: {', '.join(part for part in parts if part)}"
+
+
+def _stalls(batch: Batch, told: sampler.Progress) -> str:
+    chains = ", ".join(str(chain) for chain in np.flatnonzero(told.stalled))
+    return f"chain {chains} of {batch.tasks[told.fit].fit} stalls"

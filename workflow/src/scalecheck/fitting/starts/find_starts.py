@@ -1,0 +1,83 @@
+"""Where chains start: candidates as `sampler.start` says; those with a finite density and gradient are taken."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck.fitting.starts.explain_failure import blame
+from scalecheck.fitting.starts.proposals import proposal
+from scalecheck.model import density
+from scalecheck.model.batches import Batch
+from scalecheck.model.reparam import coordinates_of
+from scalecheck.study.settings import SamplerSettings
+
+NDArray = np.ndarray
+
+_TRIES = 10  # batches of candidate starts
+
+
+def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, NDArray]:
+    """Give arrays `(fit, chain, ...)` as the starts will be, which hold zeros and take no memory."""
+    first = {name: values[0] for name, values in batch.arrays.items()}
+    leading = (len(batch.tasks), n_chains)
+    return {
+        name: np.broadcast_to(np.zeros((), site.dtype), (*leading, *site.shape))
+        for name, site in density.unconstrained(batch.function, first).items()
+    }
+
+
+def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dict[str, jax.Array]:
+    """Find a start with finite density and gradient for every chain of every fit: `(fit, chain, ...)`.
+
+    In the coordinates of the sampler.
+
+    Raises
+    ------
+    StudyError
+        When a fit has none: names the site and the row that are to blame.
+    """
+    found = proposal(batch, settings.start, settings.chains)
+    moved = coordinates_of(batch.function, settings.reparam)
+
+    # One program for all fits of the batch: their data are its arguments.
+    @jax.jit
+    def check(key: jax.Array, arrays: Any, given: Any) -> tuple[Any, Any, jax.Array]:
+        z = found.propose(key, arrays, given)
+        w = jax.vmap(lambda one: moved.from_model(one, arrays))(z)
+        value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(w)
+        flat = [
+            jnp.isfinite(part).reshape(len(value), -1).all(1) for part in jax.tree.leaves(gradient)
+        ]
+        return z, w, jnp.isfinite(value) & jnp.stack(flat).all(0)
+
+    def candidates(number: int, key: jax.Array) -> tuple[Any, Any, jax.Array]:
+        arrays = {name: values[number] for name, values in batch.arrays.items()}
+        return check(key, arrays, found.given(number, key))
+
+    starts = [_starts_of_fit(batch, i, candidates, key, settings) for i, key in enumerate(keys)]
+    return {name: jnp.stack([start[name] for start in starts]) for name in starts[0]}
+
+
+def _starts_of_fit(
+    batch: Batch,
+    number: int,
+    candidates: Callable[..., Any],
+    key: jax.Array,
+    settings: SamplerSettings,
+) -> dict[str, jax.Array]:
+    good: list[Any] = []
+    worst: dict[str, jax.Array] = {}
+    for attempt in range(_TRIES):
+        z, w, valid = candidates(number, jax.random.fold_in(key, attempt))
+        worst = _take(z, int(np.argmin(valid)))
+        good.append(_take(w, np.flatnonzero(valid)))
+        if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
+            return jax.tree.map(lambda *parts: jnp.concatenate(parts)[: settings.chains], *good)
+    raise blame(batch, number, worst, settings.start)
+
+
+def _take(z: dict[str, jax.Array], which: NDArray | int) -> dict[str, jax.Array]:
+    return {name: values[which] for name, values in z.items()}

@@ -1,0 +1,195 @@
+"""Warm starts: an increment begins where the one before it ended.
+
+Its chains start from the last draws of those before it, drawn apart, with their step size, and with the
+variances of their draws as the metric, rescaled to the number of rows. A short warmup then adapts the
+step size alone. Nested increments name their units and rows in the same order, so that those of the
+smaller one come first.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from scalecheck import sampler
+from scalecheck.model.batches import Batch
+from scalecheck.model.reparam import Coordinates
+from scalecheck.model.sites import Site
+from scalecheck.study.settings import IncrementSettings
+
+NDArray = np.ndarray
+
+# Warmup of a warm start, as a share of `sampler.warmup`; fewer iterations settle no step size.
+SHARE, FEWEST = 0.1, 10
+
+# Draws of the smaller increment are about sqrt(factor) times as wide as the posterior to come. As much
+# again makes chains start well apart, or R-hat would not see one that has not come from there.
+APART = 2**0.5
+
+
+class WarmStart(NamedTuple):
+    """What an increment leaves to the next, in the coordinates in which the sampler moves.
+
+    Attributes
+    ----------
+    rows
+        It had.
+    step_size
+        `(chain,)`.
+    last, mean, variance
+        Sites: the last draws `(chain, ...)`, moments over all draws `(...)`.
+    """
+
+    rows: int
+    step_size: NDArray
+    last: dict[str, NDArray]
+    mean: dict[str, NDArray]
+    variance: dict[str, NDArray]
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Give it as named arrays of the same shapes."""
+        parts = {"last": self.last, "mean": self.mean, "variance": self.variance}
+        named = {f"{part}:{name}": v for part, sites in parts.items() for name, v in sites.items()}
+        return {"rows": np.array(self.rows), "step_size": self.step_size, **named}
+
+
+def left_from(arrays: Mapping[str, NDArray]) -> WarmStart:
+    """Read what `Left.arrays` gave, in the same shapes."""
+    parts: dict[str, dict[str, NDArray]] = {"last": {}, "mean": {}, "variance": {}}
+    for name, values in arrays.items():
+        part, colon, site = name.partition(":")
+        if colon:
+            parts[part][site] = values
+    return WarmStart(int(arrays["rows"]), arrays["step_size"], **parts)
+
+
+def leave(rows: int, draws: sampler.Draws, number: int = 0) -> WarmStart:
+    """Give what a fit leaves.
+
+    Parameters
+    ----------
+    rows
+        Of the fit.
+    draws
+        Of its batch.
+    number
+        Of the fit in its batch.
+    """
+    moved = draws.z if draws.moved is None else draws.moved
+    z = {name: values.astype("float64") for name, values in moved[number].items()}
+    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in z.items()}
+    mean = {name: values.mean(axis=0) for name, values in flat.items()}
+    variance = {name: values.var(axis=0) for name, values in flat.items()}
+    if draws.reduced is not None:
+        # Of sites whose draws are not held, the moments that were streamed.
+        mean = draws.reduced[number].z_mean | mean
+        variance = draws.reduced[number].z_variance | variance
+    step_size = np.asarray(draws.iterations[number].step_size[:, -1])
+    return WarmStart(rows, step_size, draws.last(number), mean, variance)
+
+
+def warmup_of(cold: int) -> int:
+    """Iterations of warmup of a warm start, where a cold one has so many."""
+    return max(FEWEST, round(SHARE * cold))
+
+
+def is_audited(settings: IncrementSettings, number: int) -> bool:
+    """Whether an increment, the first being number 0, is fitted cold as well where it starts warm."""
+    return settings.warm and number % settings.cold_audit == 0
+
+
+def warm_start(
+    batch: Batch,
+    moved: Coordinates,
+    left: Sequence[WarmStart],
+    cold: Mapping[str, jax.Array],
+    keys: jax.Array,
+) -> tuple[dict[str, jax.Array], sampler.Begin]:
+    """Give starts and what the sampler begins with, for the fits of a batch.
+
+    Parameters
+    ----------
+    moved
+        The coordinates of the sampler, in which starts are given.
+    left
+        By the increment before each.
+    cold
+        Starts `(fit, chain, ...)` that are known to be good: for chains whose warm start is not finite.
+    keys
+        `(fit, 2)`.
+    """
+    latent = {site.name: site for site in batch.sites if site.kind == "latent"}
+    begun = [
+        _start(one, task.rows, latent, cold, np.random.default_rng(key.astype("uint32")))
+        for one, task, key in zip(left, batch.tasks, np.asarray(keys), strict=True)
+    ]
+    starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
+    good = _is_finite(batch, moved, starts)
+    chosen = {
+        name: jnp.asarray(
+            np.where(good.reshape(*good.shape, *[1] * (values.ndim - 2)), values, cold[name])
+        )
+        for name, values in starts.items()
+    }
+    each = [
+        ravel_pytree({name: jnp.asarray(v) for name, v in variance.items()})[0]
+        for _, variance in begun
+    ]
+    sizes = np.stack([one.step_size for one in left])
+    begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
+    return chosen, sampler.Begin(sizes, begin)
+
+
+def _start(
+    left: WarmStart,
+    n_rows: int,
+    latent: Mapping[str, Site],
+    cold: Mapping[str, jax.Array],
+    rng: np.random.Generator,
+) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """Give starts `(chain, ...)` and variances `(...)` of one fit, by site."""
+    starts: dict[str, NDArray] = {}
+    variance: dict[str, NDArray] = {}
+    for name, values in cold.items():
+        shape, dtype = values.shape[2:], np.asarray(values).dtype
+        last, spread = left.last[name].astype("float64"), left.variance[name]
+        if _grows(latent[name], last.shape[1:], shape):
+            last = np.stack([_extend(chain, shape, rng) for chain in last])
+            spread = _extend(spread, shape, rng)
+        else:
+            last = left.mean[name] + APART * (last - left.mean[name])
+            spread = spread * left.rows / n_rows
+        starts[name], variance[name] = last.astype(dtype), np.asarray(spread, dtype)
+    return starts, variance
+
+
+def _grows(site: Site, before: tuple[int, ...], now: tuple[int, ...]) -> bool:
+    """Whether a site has an entry for each unit or row, whose data do not grow with the increment."""
+    return before != now or bool({"row", "unit"} & set(site.indexed_by))
+
+
+def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray:
+    """Give units that are new the values `(...)` of old ones: units are exchangeable."""
+    for axis, size in enumerate(shape):
+        old = values.shape[axis]
+        if old < size:
+            new = values.take(rng.integers(old, size=size - old), axis=axis)
+            values = np.concatenate([values, new], axis=axis)
+    return values[tuple(slice(size) for size in shape)]
+
+
+def _is_finite(batch: Batch, moved: Coordinates, starts: Mapping[str, NDArray]) -> NDArray:
+    """`(fit, chain)` whether energy and gradient are finite."""
+
+    @jax.jit
+    @jax.vmap
+    def check(z: Any, arrays: Any) -> jax.Array:
+        value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(z)
+        parts = [jnp.isfinite(g).reshape(len(value), -1).all(1) for g in gradient.values()]
+        return jnp.isfinite(value) & jnp.stack(parts).all(0)
+
+    z = {name: jnp.asarray(values) for name, values in starts.items()}
+    return np.asarray(check(z, {name: jnp.asarray(v) for name, v in batch.arrays.items()}))

@@ -1,0 +1,247 @@
+"""Fits of one shape together: their rows, padded where the model's density does not see it."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpyro import handlers
+
+from scalecheck.data import store
+from scalecheck.files.layout import StudyFolder
+from scalecheck.model import binding, density, sites
+from scalecheck.model.rows import Rows, local_codes, make_rows, pad
+from scalecheck.study.plan import PlannedFit
+from scalecheck.study.settings import ModelSettings
+
+NDArray = np.ndarray
+
+# Below so many rows a fit is padded to this: compiling for another shape takes longer than sampling does.
+SMALL = 2048
+
+# Rows on which is tried whether padding leaves a trace in the density.
+_FEW = 16
+
+# What they may differ by, in units of the log likelihood of these rows.
+_TOLERANCE = 1e-3
+
+
+class Batch(NamedTuple):
+    """Fits of one shape, ready to sample.
+
+    Attributes
+    ----------
+    tasks
+        As planned.
+    function
+        The model as a function of its arrays.
+    arrays
+        Model argument -> `(fit, rows, ...)`.
+    own
+        Each fit's arrays without the padding that only makes small fits share a program.
+    values
+        Each fit's columns as stored, unpadded.
+    sites
+        Of the model, with the shapes that the batch has.
+    vector
+        The compared sites as one vector.
+    labels
+        Labels of each categorical column.
+    unit
+        The column of units, if the model's codes of it are local to a fit.
+    bound
+        The model.
+    counts
+        What it takes beside its arrays.
+    """
+
+    tasks: tuple[PlannedFit, ...]
+    function: Callable[..., Any]
+    arrays: dict[str, NDArray]
+    own: list[dict[str, NDArray]]
+    values: list[dict[str, NDArray]]
+    sites: tuple[sites.Site, ...]
+    vector: density.Vector
+    labels: Mapping[str, Sequence[str] | None]
+    unit: str | None
+    bound: binding.Model
+    counts: Mapping[str, int]
+
+
+def read_batches(
+    folder: StudyFolder,
+    tasks: Sequence[PlannedFit],
+    outcome: str,
+    settings: ModelSettings,
+    precision: str,
+) -> list[Batch]:
+    """Read each fit's own slice and bring all to one shape; several, where the model cannot be padded."""
+    meta = store.read_meta(folder.data)
+    bound = binding.bind(binding.load(settings), settings, outcome, meta.labels)
+    wanted = stored_columns(bound, meta.unit)
+    values = [store.read_rows(folder.data, task.slices, wanted) for task in tasks]
+    return make_batches(bound, tasks, values, meta.labels, meta.unit, settings.compare, precision)
+
+
+def stored_columns(bound: binding.Model, unit: str | None) -> tuple[str, ...]:
+    """Columns of the store that a batch needs."""
+    units = (unit,) if unit else ()
+    return tuple(dict.fromkeys([*bound.columns, *units, store.OBSERVATION, store.FILE_ROW]))
+
+
+def make_batches(
+    bound: binding.Model,
+    tasks: Sequence[PlannedFit],
+    values: Sequence[dict[str, NDArray]],
+    labels: Mapping[str, Sequence[str] | None],
+    unit: str | None,
+    compare: Sequence[str] | None,
+    precision: str,
+) -> list[Batch]:
+    """Bring fits to one shape; to several, where the model cannot be padded.
+
+    Parameters
+    ----------
+    values
+        By fit, the columns of its rows, `(rows,)` each; rows of a unit are put together, where the model does
+        not mind.
+    labels
+        Labels of each categorical column, None for numbers.
+    unit
+        The column of units, if any.
+    compare
+        `model.compare`.
+    precision
+        float32 or float64.
+    """
+    of_values = functools.partial(make_rows, bound, labels=labels, precision=precision, unit=unit)
+    rows = [of_values(part) for part in values]
+    counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
+    found = sites.describe(bound, rows[0]._replace(counts=counts))
+    by_unit = [_by_unit(part, unit) for part in values]
+    if any(order is not None for order in by_unit) and _can_sort(bound, rows[0], counts, found):
+        values = [_in_order(part, order) for part, order in zip(values, by_unit, strict=True)]
+        rows = [of_values(part) for part in values]
+    compared = sites.compared_sites(bound, found, compare)
+    can_pad = _can_pad(bound, [part._replace(counts=counts) for part in rows], found)
+    sizes = [0 if can_pad else task.rows for task in tasks]
+    batches: list[Batch] = []
+    for size in dict.fromkeys(sizes):
+        members = [i for i, other in enumerate(sizes) if other == size]
+        whole, own = _bring_to_one_shape([rows[i] for i in members], counts, can_pad)
+        shared = counts | _row_count(bound, size)
+        function = sites.function_of_arrays(bound, shared)
+        batches.append(
+            Batch(
+                tuple(tasks[i] for i in members),
+                function,
+                {name: np.stack([part[name] for part in whole]) for name in whole[0]},
+                own,
+                [values[i] for i in members],
+                found,
+                density.vector_of(function, compared, whole[0]),
+                labels,
+                unit if unit in bound.columns else None,
+                bound,
+                shared,
+            )
+        )
+    return batches
+
+
+def _by_unit(values: Mapping[str, NDArray], unit: str | None) -> NDArray | None:
+    """Order of rows `(rows,)` in which units lie together; None where they do, as in all fits but pooled levels."""
+    if unit is None:
+        return None
+    codes = local_codes(values[unit])[0]
+    return None if (np.diff(codes) >= 0).all() else np.argsort(codes, kind="stable")
+
+
+def _in_order(values: dict[str, NDArray], order: NDArray | None) -> dict[str, NDArray]:
+    return values if order is None else {name: column[order] for name, column in values.items()}
+
+
+def _can_sort(
+    bound: binding.Model, rows: Rows, counts: Mapping[str, int], found: Sequence[sites.Site]
+) -> bool:
+    """Whether the order of rows leaves no trace in the model's density: not where one continues the other."""
+    if any("row" in site.indexed_by for site in found if site.kind in ("latent", "factor")):
+        return False
+    few = {name: values[:_FEW] for name, values in rows.arrays.items()}
+    function = sites.function_of_arrays(
+        bound, {**counts, **_row_count(bound, min(_FEW, rows.n_rows))}
+    )
+    latent = [site.name for site in found if site.kind == "latent"]
+    return _same_density(function, latent, few, {name: v[::-1] for name, v in few.items()})
+
+
+def _row_count(bound: binding.Model, n_rows: int) -> dict[str, int]:
+    return {"n_rows": n_rows} if bound.n_rows else {}
+
+
+def _bring_to_one_shape(
+    rows: Sequence[Rows], counts: Mapping[str, int], can_pad: bool
+) -> tuple[list[dict[str, NDArray]], list[dict[str, NDArray]]]:
+    """Arrays of each fit as they are sampled; and its own, without padding."""
+    sizes = {part.n_rows for part in rows}
+    largest = max(sizes)
+    target = SMALL if len(rows) == 1 and can_pad and largest < SMALL else largest
+    if sizes == {target}:
+        return [part.arrays for part in rows], [part.arrays for part in rows]
+    whole = [_with_mask(pad(part, target, counts)) for part in rows]
+    return whole, [part.arrays for part in rows]
+
+
+def _with_mask(rows: Rows) -> dict[str, NDArray]:
+    return rows.arrays if rows.mask is None else {**rows.arrays, "row_mask": rows.mask}
+
+
+def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.Site]) -> bool:
+    """Whether rows that are masked leave no trace in the model's density."""
+    rows, observed = fits[0], sites.observed_site(bound, found).name
+    if bound.n_rows or any(site.kind == "factor" for site in found):
+        return False  # a factor may be a sum over rows, and is not masked
+    if any(site.kind == "latent" and "row" in site.indexed_by for site in found):
+        return False
+    function = sites.function_of_arrays(bound, rows.counts)
+    if not density.has_row_likelihood(function, observed, rows.arrays):
+        return False
+    if len({part.n_rows for part in fits}) == 1 and (len(fits) > 1 or rows.n_rows >= SMALL):
+        return True  # nothing is to be padded
+    few = Rows({name: values[:_FEW] for name, values in rows.arrays.items()}, rows.counts, None)
+    latent = [site.name for site in found if site.kind == "latent"]
+    padded = _with_mask(pad(few, 2 * _FEW, rows.counts))
+    return _same_density(function, latent, few.arrays, padded)
+
+
+def _same_density(
+    function: Callable[..., Any],
+    latent: Sequence[str],
+    own: Mapping[str, NDArray],
+    padded: Mapping[str, NDArray],
+) -> bool:
+    """Whether a model gives the same density to rows and to the same rows padded: not where it takes their mean.
+
+    The difference is held against the log likelihood of the rows, in float64: the prior of thousands of
+    units would hide it.
+    """
+    prior = handlers.block(function, hide_fn=lambda site: site.get("is_observed", False))
+    keys = jax.random.split(jax.random.PRNGKey(0), 4)
+
+    @jax.jit
+    def energies(own: dict[str, jax.Array], padded: dict[str, jax.Array]) -> tuple[Any, ...]:
+        drawn = density.prior_draws(function, latent, own, keys)
+        each = functools.partial(jax.vmap, axis_size=len(keys))  # of no latent sites, too
+        z = each(lambda values: density.unconstrain(function, values, own))(drawn)
+        looked_at = (function, own), (function, padded), (prior, own)
+        return tuple(each(density.potential(one)(**arrays))(z) for one, arrays in looked_at)
+
+    with jax.enable_x64(True):
+        one, other, without_rows = map(
+            np.asarray, energies(density.in_double(own), density.in_double(padded))
+        )
+    allowed = _TOLERANCE * abs(one - without_rows)
+    return bool(
+        (np.isclose(one, other, rtol=1e-9, equal_nan=True) | (abs(one - other) <= allowed)).all()
+    )

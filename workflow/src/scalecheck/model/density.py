@@ -1,0 +1,185 @@
+"""A bound model as densities: potential, log likelihood by row, prior draws, predictions."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro import handlers
+from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
+
+from scalecheck.model.sites import Site, traced
+
+Arrays = Mapping[str, Any]
+Sites = dict[str, jax.Array]
+Function = Callable[..., Any]
+
+# The checks need the prior's scale, not its last digit: a standard deviation is known to half a percent.
+PRIOR_DRAWS = 20_000
+
+
+def potential(function: Function) -> Callable[..., Callable[[Sites], jax.Array]]:
+    """Give `arrays -> (unconstrained sites -> potential energy)`, the data as arguments, not baked in.
+
+    Arrays are `(rows, ...)` by model argument, the energy is a scalar.
+    """
+
+    def of_arrays(**arrays: Any) -> Callable[[Sites], jax.Array]:
+        return functools.partial(potential_energy, function, (), arrays)
+
+    return of_arrays
+
+
+def in_double(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give arrays `(rows, ...)` with their floating point numbers in float64; only under x64 does JAX keep them so."""
+    return {
+        name: values.astype("float64") if values.dtype.kind == "f" else values
+        for name, values in arrays.items()
+    }
+
+
+def constrain(
+    function: Function, z: Sites, arrays: Arrays, *, deterministic: bool = False
+) -> Sites:
+    """Map unconstrained sites to their supports, with deterministic sites when asked for."""
+    return constrain_fn(function, (), dict(arrays), z, return_deterministic=deterministic)
+
+
+def row_log_likelihood(function: Function, site: str, z: Sites, arrays: Arrays) -> jax.Array:
+    """Log likelihood of each row at unconstrained `z`, `(rows,)`."""
+    constrained = constrain(function, z, arrays)
+    trace = traced(handlers.substitute(function, data=constrained), arrays, jax.random.key(0))
+    values = trace[site]["fn"].log_prob(trace[site]["value"])
+    # A handler or a subsampling plate may scale the likelihood, and then it does so in the posterior.
+    scale = trace[site].get("scale")
+    return _by_row(values if scale is None else scale * values)
+
+
+def _by_row(values: jax.Array) -> jax.Array:
+    return values.reshape(values.shape[0], -1).sum(axis=1)
+
+
+def has_row_likelihood(function: Function, site: str, arrays: Arrays) -> bool:
+    """Whether the observed site gives each row a log likelihood of its own.
+
+    A Gaussian process over rows does not: such a model can be sampled, but neither padded nor
+    checked row by row.
+    """
+    n_rows = len(next(iter(arrays.values())))
+
+    def log_prob(arrays: Arrays) -> jax.Array:
+        found = traced(function, arrays, jax.random.key(0))[site]
+        return found["fn"].log_prob(found["value"])
+
+    # Arrays are arguments: of values that it can see NumPyro warns where they are out of support.
+    return jax.eval_shape(log_prob, dict(arrays)).shape[:1] == (n_rows,)
+
+
+def prior_draws(function: Function, names: Sequence[str], arrays: Arrays, keys: jax.Array) -> Sites:
+    """Draw latent sites from the prior, one draw per key: `(draw, ...)` on their supports."""
+
+    def draw(key: jax.Array) -> Sites:
+        trace = traced(function, arrays, key)
+        return {name: trace[name]["value"] for name in names}
+
+    return jax.vmap(draw)(keys)
+
+
+def prior_moments(
+    function: Function, latent: Sequence[str], vector: "Vector", arrays: Arrays, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `(d,)` and covariance `(d, d)` of the prior of some sites, unconstrained, by simulation.
+
+    NaN where hardly a draw is finite.
+    """
+    if not vector.names:
+        return np.zeros(0), np.zeros((0, 0))
+    keys = jax.random.split(jax.random.PRNGKey(seed), PRIOR_DRAWS)
+
+    @jax.jit
+    def draw(keys: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
+        values = prior_draws(function, latent, arrays, keys)
+        return vector.pack(jax.vmap(lambda one: unconstrain(function, one, arrays))(values), 1)
+
+    draws = np.asarray(draw(keys, dict(arrays)), "float64")
+    # A prior such as Gamma(0.001, 0.001) draws numbers that underflow, and their logarithm is no number.
+    draws = draws[np.isfinite(draws).all(axis=1)]
+    if len(draws) < 2:
+        return np.full(draws.shape[1], np.nan), np.full([draws.shape[1]] * 2, np.nan)
+    return draws.mean(axis=0), np.cov(draws, rowvar=False).reshape(draws.shape[1], -1)
+
+
+def unconstrain(function: Function, values: Sites, arrays: Arrays) -> Sites:
+    """Map one value of every latent site from its support to the unconstrained space."""
+    return unconstrain_fn(function, (), dict(arrays), values)
+
+
+def predict(
+    function: Function, site: str, outcome: str, values: Sites, arrays: Arrays, key: jax.Array
+) -> jax.Array:
+    """Draw the observed site given latent sites; those not given come from their conditional prior. `(rows,)`."""
+    unobserved = {**arrays, outcome: None}
+    trace = traced(handlers.substitute(function, data=values), unobserved, key)
+    return trace[site]["value"]
+
+
+class Vector(NamedTuple):
+    """How compared sites lie in one vector, on the unconstrained scale.
+
+    Attributes
+    ----------
+    names
+        One per element: `sigma`, `beta[0]`, ...
+    shapes
+        Unconstrained shape by site, in the order of the vector.
+    """
+
+    names: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
+
+    def pack(self, z: Mapping[str, Any], n_leading: int = 0) -> Any:
+        """Join sites `(..., *shape)` into `(..., d)`."""
+        parts = [
+            jnp.reshape(z[name], (*jnp.shape(z[name])[:n_leading], -1)) for name in self.shapes
+        ]
+        return jnp.concatenate(parts, axis=-1)
+
+    def unpack(self, vector: jax.Array) -> Sites:
+        """Split a vector `(d,)` into sites."""
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        # Also after the last one, so that no site is no part.
+        parts = jnp.split(vector, np.cumsum(sizes, dtype=int).tolist())[:-1]
+        return {n: part.reshape(s) for part, (n, s) in zip(parts, self.shapes.items(), strict=True)}
+
+
+def unconstrained(function: Function, arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of all latent sites, unconstrained, for arrays `(rows, ...)`; nothing is computed."""
+
+    def draw(key: jax.Array) -> Sites:
+        trace = traced(function, arrays, key)
+        latent = {
+            name: site["value"]
+            for name, site in trace.items()
+            if site["type"] == "sample" and not site["is_observed"]
+        }
+        return unconstrain(function, latent, arrays)
+
+    return jax.eval_shape(draw, jax.random.key(0))
+
+
+def vector_of(function: Function, sites: Sequence[Site], arrays: Arrays) -> Vector:
+    """Lay out the unconstrained space of some latent sites."""
+    shapes = unconstrained(function, arrays)
+    chosen = {site.name: shapes[site.name].shape for site in sites}
+    return Vector(
+        tuple(n for name, shape in chosen.items() for n in element_names(name, shape)), chosen
+    )
+
+
+def element_names(name: str, shape: Sequence[int]) -> list[str]:
+    """Names of the elements of a site: `beta[0]`, or the site's own name where it is a scalar."""
+    if not shape:
+        return [name]
+    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*shape)]

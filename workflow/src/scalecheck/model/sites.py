@@ -1,0 +1,305 @@
+"""The sites of a bound model: which there are, what indexes them, and which are compared."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from numpyro import handlers
+
+from scalecheck.errors import StudyError, did_you_mean
+from scalecheck.model.binding import Model, first_line, line_of
+from scalecheck.model.rows import Rows
+from scalecheck.runtime import time_limit
+
+# Rows of the abstract data on which shapes are found.
+_PROBE_ROWS = 1013
+
+
+class Site(NamedTuple):
+    """A site of a model's trace.
+
+    Attributes
+    ----------
+    name
+        As the model has it.
+    kind
+        `latent`, `deterministic`, `observed` or `factor`.
+    shape
+        Shape of its value on the data that were traced.
+    dims
+        Name of each dimension: a column (one entry per level), `row`, or `<site>_dim_<i>`.
+    indexed_by
+        Columns and `row` that the shape follows, also where it has not one entry for each level.
+    plates
+        Of a latent site: those of them that have one entry for each level, independent of each other
+        given what the distribution depends on, with the number of the dimension. A plate gives them,
+        and so does a batch of distributions; not one distribution of vectors, not `scan`.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    indexed_by: tuple[str, ...] = ()
+    plates: tuple[tuple[str, int], ...] = ()
+
+
+class _Probe(NamedTuple):
+    """A site on abstract data; `n_batch` leading dimensions are a batch of independent values."""
+
+    kind: str
+    shape: tuple[int, ...]
+    n_batch: int = 0
+
+
+class mask_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
+    """Leave rows out of the log likelihood of the observed site.
+
+    `numpyro.handlers.mask` would mask the prior too, and `handlers.scale` refuses 0.
+    """
+
+    def __init__(self, row_mask: Any) -> None:
+        self.row_mask = row_mask
+        super().__init__(lambda: None)
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Mask what is observed."""
+        if msg["type"] == "sample" and msg["is_observed"] and not isinstance(msg["fn"], dist.Unit):
+            # By the value: without a plate the distribution itself need not know of the rows.
+            n_trailing = jnp.ndim(msg["value"]) - msg["fn"].event_dim - 1
+            msg["fn"] = msg["fn"].mask(self.row_mask.reshape(-1, *(1,) * n_trailing))
+
+
+def function_of_arrays(model: Model, counts: Mapping[str, int]) -> Callable[..., Any]:
+    """Give the model as a function of its arrays alone, plus `row_mask` where rows only pad."""
+
+    def bound(row_mask: Any = None, **arrays: Any) -> Any:
+        if row_mask is None:
+            return model.function(**arrays, **counts)
+        with mask_rows(row_mask):
+            return model.function(**arrays, **counts)
+
+    return bound
+
+
+def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
+    """Find every site of a model, and which column or row indexes each of its dimensions.
+
+    The model is traced without computing, on abstract data; a dimension that grows when a column
+    gets one level more is indexed by that column.
+
+    Raises
+    ------
+    StudyError
+        When the model raises, has no observed site, or a latent one that is discrete.
+    """
+    base = _shapes(model, rows, _PROBE_ROWS, rows.counts)
+    grown = {
+        column: _shapes(model, rows, _PROBE_ROWS, rows.counts | {name: rows.counts[name] + 1})
+        for name, column in model.counts.items()
+    }
+    grown["row"] = _shapes(model, rows, _PROBE_ROWS + 1, rows.counts)
+    if not any(probe.kind == "observed" for probe in base.values()):
+        raise StudyError(
+            f"{model.file}: no site is observed: give numpyro.sample(..., obs={model.outcome})"
+        )
+    for name, probe in base.items():
+        if probe.kind == "discrete":
+            raise StudyError(
+                f"{model.file}: the latent site {name} is discrete, which NUTS cannot sample: sum it out"
+            )
+    entries = {column: rows.counts[name] for name, column in model.counts.items()}
+    entries["row"] = _PROBE_ROWS
+    sites: list[Site] = []
+    for name, (kind, shape, n_batch) in base.items():
+        dims = [f"{name}_dim_{i}" for i in range(len(shape))]
+        indexed_by: list[str] = []
+        plates: list[tuple[str, int]] = []
+        for column, other in grown.items():
+            for i, (small, large) in enumerate(zip(shape, other[name].shape, strict=True)):
+                if small == large:
+                    continue
+                indexed_by.append(column)
+                if kind == "latent" and i < n_batch and small == entries[column]:
+                    plates.append((column, i))
+                # Labels need one entry per level (contrasts have one less), a dim of their own (correlations
+                # have two), and a name that no site has.
+                if small == entries[column] and column not in (*dims, *base):
+                    dims[i] = column
+        n_rows = len(next(iter(rows.arrays.values())))
+        actual = tuple(n_rows if d == "row" else n for d, n in zip(dims, shape, strict=True))
+        unique = tuple(dict.fromkeys(indexed_by))
+        sites.append(Site(name, kind, actual, tuple(dims), unique, tuple(plates)))
+    return tuple(sites)
+
+
+def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) -> dict[str, _Probe]:
+    abstract = {
+        name: jax.ShapeDtypeStruct((n_rows, *values.shape[1:]), jnp.asarray(values[:1]).dtype)
+        for name, values in rows.arrays.items()
+    }
+    counts = dict(counts) | ({"n_rows": n_rows} if model.n_rows else {})
+    found: dict[str, _Probe] = {}
+
+    def record(arrays: dict[str, jax.Array]) -> None:
+        with RefuseClashes(model.file):
+            trace = traced(function_of_arrays(model, counts), arrays, jax.random.key(0))
+        for name, site in trace.items():
+            _refuse_kind(model.file, name, site)
+            if site["type"] == "deterministic":
+                found[name] = _Probe("deterministic", jnp.shape(site["value"]))
+            elif site["type"] == "sample":
+                found[name] = _Probe(kind_of(site), jnp.shape(site["value"]), _n_batch(site))
+
+    try:
+        with time_limit.limited(Path(model.file)):
+            jax.eval_shape(record, abstract)
+    except StudyError:
+        raise
+    except NotImplementedError as error:
+        path = Path(model.file)
+        raise StudyError(
+            f"{path}{line_of(error, path)}: this distribution cannot be drawn from, as an improper one: give a proper"
+            " prior"
+        ) from error
+    except Exception as error:
+        path = Path(model.file)
+        raise StudyError(
+            f"{path}{line_of(error, path)}: the model raises {first_line(error)}"
+        ) from error
+    return found
+
+
+class RefuseClashes(numpyro.primitives.Messenger):
+    """Refuse a site of the name of a plate, which NumPyro takes for one of them silently."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.kinds: dict[str, str] = {}
+        super().__init__(lambda: None)
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Look at what has a name.
+
+        Raises
+        ------
+        StudyError
+            When a plate and a site have the same.
+        """
+        if msg["type"] not in ("sample", "deterministic", "plate", "param"):
+            return
+        if self.kinds.setdefault(msg["name"], msg["type"]) != msg["type"]:
+            raise StudyError(
+                f"{self.file}: the name {msg['name']} is that of a plate and of a site: rename one of them"
+            )
+
+
+def _refuse_kind(file: str, name: str, site: Mapping[str, Any]) -> None:
+    """Refuse sites that would be sampled silently as something else."""
+    if site["type"] == "param":
+        raise StudyError(
+            f"{file}: the site {name} is a numpyro.param, which would stay at its first value: give it a prior by"
+            " numpyro.sample"
+        )
+    if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
+        raise StudyError(
+            f"{file}: the plate {name} takes {site['args'][1]} rows at random, which NUTS cannot:"
+            " leave subsample_size out"
+        )
+
+
+def by_entry(distribution: dist.Distribution) -> dist.Distribution:
+    """Undo `to_event`: the distribution whose log density has an entry for each independent value."""
+    while isinstance(distribution, dist.Independent):
+        distribution = distribution.base_dist
+    return distribution
+
+
+def _n_batch(site: dict[str, Any]) -> int:
+    """Leading dimensions that are a batch; none for a site of `scan`, which stands for one after the other."""
+    if site.get("_control_flow_done", False):
+        return 0
+    return len(by_entry(site["fn"]).batch_shape)
+
+
+def kind_of(site: dict[str, Any]) -> str:
+    """Give the kind of a sample site of a trace: `latent`, `discrete`, `observed` or `factor`."""
+    if isinstance(site["fn"], dist.Unit):
+        return "factor"
+    if site["is_observed"]:
+        return "observed"
+    return "discrete" if site["fn"].support.is_discrete else "latent"
+
+
+def traced(
+    function: Callable[..., Any], arrays: Mapping[str, Any], key: jax.Array
+) -> dict[str, Any]:
+    """Trace a model once with a seed: its sites by name, for arrays `(rows, ...)`."""
+    return handlers.trace(handlers.seed(function, key)).get_trace(**arrays)
+
+
+def observed_site(model: Model, sites: Sequence[Site]) -> Site:
+    """Give the site that the outcome is observed at.
+
+    Raises
+    ------
+    StudyError
+        When there are several, which no check could tell apart.
+    """
+    observed = [site for site in sites if site.kind == "observed"]
+    if len(observed) > 1:
+        names = ", ".join(site.name for site in observed)
+        raise StudyError(f"{model.file}: exactly one site must be observed, got {names}")
+    return observed[0]
+
+
+def compared_sites(
+    model: Model, sites: Sequence[Site], compare: Sequence[str] | None
+) -> tuple[Site, ...]:
+    """Choose the latent sites whose posteriors are compared across fits.
+
+    Raises
+    ------
+    StudyError
+        When `compare` names no latent site, or one that is indexed by a group or by rows.
+    """
+    latent = {site.name: site for site in sites if site.kind == "latent"}
+    groups = {*model.counts.values(), "row"}
+    shared = [site for site in latent.values() if not groups & set(site.indexed_by)]
+    if compare is None:
+        return tuple(shared)
+    for name in compare:
+        if name not in latent:
+            raise StudyError(
+                f"{model.file}: model.compare names {name}, which is no latent site{did_you_mean(name, latent)}"
+            )
+        if latent[name] not in shared:
+            raise StudyError(
+                f"{model.file}: model.compare names {name}, which is indexed by {', '.join(latent[name].indexed_by)}"
+            )
+    return tuple(latent[name] for name in compare)
+
+
+def check_metric(
+    blocks: Iterable[Sequence[str]], known: Iterable[str], file: str = "the model"
+) -> None:
+    """Refuse a block metric that names a site the model lacks, or one twice.
+
+    Raises
+    ------
+    StudyError
+        Names the site.
+    """
+    named: set[str] = set()
+    for name in (name for block in blocks for name in block):
+        if name not in known:
+            raise StudyError(
+                f"sampler.metric names {name}, which is no latent site of {file}{did_you_mean(name, known)}"
+            )
+        if name in named:
+            raise StudyError(f"sampler.metric must name a site once, got {name} twice")
+        named.add(name)

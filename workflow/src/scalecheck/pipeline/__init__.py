@@ -1,0 +1,1 @@
+"""What the programs do: one module for each program of `scripts/`, and what only they use."""

@@ -1,0 +1,225 @@
+"""What would make a fit fail or lie, found before it starts: names the site, the column and the row."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck.data import store
+from scalecheck.errors import StudyError, did_you_mean
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.files.true_values import check_truth
+from scalecheck.fitting import resource_model
+from scalecheck.fitting.starts import pathfinder, user_function
+from scalecheck.model import binding, density, determinism, reparam, sites
+from scalecheck.model.rows import Rows, make_rows
+from scalecheck.model.sites import check_metric
+from scalecheck.pipeline import check_rows
+from scalecheck.runtime import time_limit
+from scalecheck.runtime.program import Log
+from scalecheck.study.plan import Slice
+from scalecheck.study.settings import ModelSettings, SamplerSettings
+
+NDArray = np.ndarray
+
+
+def write_model(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> None:
+    """Check the model of a study, and write model.json: its sites, and what a fit of it takes.
+
+    Parameters
+    ----------
+    sections
+        `data` as in the study file, `model`, `sampler` and `seed`, parsed.
+    """
+    data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
+    bound = load_model(folder, data["outcome"], model, sampler)
+    found = check_study(folder, bound, model, sampler, sections["seed"], data["truth"])
+    found["demand"] = resource_model.of_study(folder, bound, model.compare, sampler)
+    formats.write_json(folder.model, found)
+    log(f"compared across fits: {', '.join(found['compared'])}")
+
+
+def load_model(
+    folder: StudyFolder, outcome: str, settings: ModelSettings, sampler: SamplerSettings
+) -> binding.Model:
+    """Load a model and bind it to the columns of its study, once for all that is asked of it.
+
+    Raises
+    ------
+    StudyError
+        When it cannot be loaded or bound, or turns on another precision than the sampler's.
+    """
+    before = jax.config.read("jax_enable_x64")
+    bound = binding.bind(
+        binding.load(settings), settings, outcome, store.read_meta(folder.data).labels
+    )
+    if jax.config.read("jax_enable_x64") and not before and sampler.precision == "float32":
+        raise StudyError(
+            f"{settings.file}: turns on float64 (enable_x64), but sampler.precision is float32: say float64 there"
+        )
+    return bound
+
+
+def check_study(
+    folder: StudyFolder,
+    bound: binding.Model,
+    settings: ModelSettings,
+    sampler: SamplerSettings,
+    seed: int,
+    truth: str | None = None,
+) -> dict[str, Any]:
+    """Check a model against all rows of its data.
+
+    Every row: is the outcome in the support of the observed site, and does float32 give its log
+    likelihood as float64 does? Asked at several draws from the prior, and answered with no only
+    where it is no at every one of them.
+
+    Parameters
+    ----------
+    bound
+        From `load_model`.
+    truth
+        `data.truth`, whose parameters must be compared ones.
+
+    Returns
+    -------
+    dict
+        The sites of the model and what is compared, for the record.
+
+    Raises
+    ------
+    StudyError
+        One line that names the file, the site or column, and the row.
+    """
+    meta = store.read_meta(folder.data)
+    if sampler.precision == "float32":
+        check_rows.check_columns(folder, bound, meta)
+    first = check_rows.first_rows(folder, bound, meta)
+    found = sites.describe(bound, first)
+    observed = sites.observed_site(bound, found)
+    compared = sites.compared_sites(bound, found, settings.compare)
+    if isinstance(sampler.metric, list):
+        names = [site.name for site in found if site.kind == "latent"]
+        check_metric(sampler.metric, names, settings.file)
+    _check_kept(sampler, settings.file, found)
+    _check_start(sampler.start, bound, first)
+    _check_names(settings.file, found)
+    if not compared and any(site.kind == "latent" for site in found):
+        raise StudyError(
+            f"{settings.file}: no latent site can be compared across fits: all are indexed by a group or by rows"
+        )
+    if truth is not None:
+        check_truth(truth, [n for s in compared for n in density.element_names(s.name, s.shape)])
+    function = sites.function_of_arrays(bound, first.counts)
+    with time_limit.limited(Path(settings.file)):
+        determinism.check_deterministic(settings.file, function, first.arrays)
+        reparam.check_reparam(settings.file, function, first.arrays, sampler.reparam)
+        by_row = density.has_row_likelihood(function, observed.name, first.arrays)
+        if by_row:
+            _check_broadcast(bound, function, observed, first)
+            _check_prediction(bound, function, observed, first)
+    if by_row:
+        check_rows.check_rows(
+            folder, bound, meta, function, found, observed, sampler.precision, seed
+        )
+    with time_limit.limited(Path(settings.file)):
+        mean, covariance = _prior(folder, bound, meta, found, compared, seed)
+    if np.isnan(mean).any():
+        raise StudyError(
+            f"{settings.file}: draws from the prior are not finite: give every site a proper prior"
+        )
+    return {
+        "sites": [site._asdict() for site in found],
+        "compared": [site.name for site in compared],
+        "prior": {"mean": mean.tolist(), "covariance": covariance.tolist()},
+        "covariates": list(bound.covariates),
+        "by_row": by_row,
+    }
+
+
+def _check_names(file: str, found: Sequence[sites.Site]) -> None:
+    for site in found:
+        if "/" in site.name or site.name in ("chain", "draw"):
+            raise StudyError(
+                f"{file}: the site {site.name} cannot be stored under this name: rename it"
+                " (numpyro.handlers.scope takes a divider)"
+            )
+
+
+def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]) -> None:
+    known = [site.name for site in found if site.kind in ("latent", "deterministic")]
+    for name in sampler.keep or ():
+        if name not in known:
+            raise StudyError(
+                f"sampler.keep names {name}, which is no site of {file}{did_you_mean(name, known)}"
+            )
+
+
+def _check_start(start: str, bound: binding.Model, rows: Rows) -> None:
+    if start == "pathfinder":
+        pathfinder.require()
+    elif start.startswith(user_function.PREFIX):
+        user_function.check_start_function(bound, start, rows)
+
+
+def _check_broadcast(
+    bound: binding.Model, function: Callable[..., Any], observed: sites.Site, rows: Rows
+) -> None:
+    """An outcome `(rows,)` beside means `(rows, 1)` is broadcast to every pair of them, without any error."""
+
+    def shape_of(arrays: dict[str, Any]) -> Any:
+        site = sites.traced(function, arrays, jax.random.key(0))[observed.name]
+        n_batch = jnp.ndim(site["value"]) - site["fn"].event_dim
+        return site["fn"].log_prob(site["value"]), jnp.zeros(jnp.shape(site["value"])[:n_batch])
+
+    found, expected = (one.shape for one in jax.eval_shape(shape_of, dict(rows.arrays)))
+    if found != expected:
+        raise StudyError(
+            f"{bound.file}: the site {observed.name} has a log likelihood of shape {found} for outcomes of shape"
+            f" {expected}: its distribution has a dimension too many"
+        )
+
+
+def _check_prediction(
+    bound: binding.Model, function: Callable[..., Any], observed: sites.Site, rows: Rows
+) -> None:
+    """The outcome arrives as None when the model is to predict: it must then draw one value per row."""
+    arrays = {**rows.arrays, bound.outcome: None}
+    try:
+        drawn = jax.eval_shape(
+            lambda: sites.traced(function, arrays, jax.random.key(0))[observed.name]["value"]
+        )
+    except Exception as error:
+        path = Path(bound.file)
+        raise StudyError(
+            f"{path}{binding.line_of(error, path)}: the model raises {binding.first_line(error)} when {bound.outcome}"
+            " is None, as it is when it predicts: n_rows and the covariates tell the number of rows"
+        ) from error
+    if drawn.shape[:1] != (rows.n_rows,):
+        raise StudyError(
+            f"{bound.file}: the site {observed.name} must have one value per row when {bound.outcome} is None, as it is"
+            f" when it predicts, but it has the shape {drawn.shape}: put it into a numpyro.plate of n_rows"
+        )
+
+
+def _prior(
+    folder: StudyFolder,
+    bound: binding.Model,
+    meta: store.Meta,
+    found: Sequence[sites.Site],
+    compared: Sequence[sites.Site],
+    seed: int,
+) -> tuple[NDArray, NDArray]:
+    # Few rows, with few units: the prior of what is compared does not look at them.
+    part = Slice("arrival", 0, min(meta.n_rows, 2))
+    unit = (meta.unit,) if meta.unit else ()
+    values = store.read_rows(folder.data, [part], tuple(dict.fromkeys([*bound.columns, *unit])))
+    few = make_rows(bound, values, meta.labels, unit=meta.unit)
+    function = sites.function_of_arrays(bound, few.counts)
+    vector = density.vector_of(function, compared, few.arrays)
+    latent = [site.name for site in found if site.kind == "latent"]
+    return density.prior_moments(function, latent, vector, few.arrays, seed)

@@ -1,0 +1,91 @@
+"""Fit a subset again with a fresh seed, where its leapfrogs could be more than luck.
+
+Nothing here imports JAX before a refit: most studies have nothing to confirm.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scalecheck.checks import effort
+from scalecheck.examine import confirmation
+from scalecheck.files import checksums, formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.results.study_fits import FitResult, read_fit
+from scalecheck.runtime.program import Log
+from scalecheck.study import plan
+from scalecheck.study.plan import PlannedFit
+
+if TYPE_CHECKING:
+    from scalecheck.fitting.fit_job import Job
+
+
+def write_confirmation(
+    folder: StudyFolder, sections: Mapping[str, Any], log: Log, open_job: Callable[[], "Job"]
+) -> None:
+    """Fit the subset again that stands out, if one does, and write confirmation.json.
+
+    Parameters
+    ----------
+    open_job
+        Takes the device, which is not wanted where there is nothing to confirm.
+    """
+    found = confirmation.subset_to_confirm(read_subsets(folder), sections["verdict"]["alpha"])
+    if found.task is None:
+        log(found.reason)
+        written = nothing(found.reason)
+    else:
+        written = refit(open_job(), found.task)
+    formats.write_json(folder.confirmation, written)
+    shutil.rmtree(folder.confirmation_checkpoint.parent, ignore_errors=True)
+
+
+def read_subsets(folder: StudyFolder) -> list[FitResult]:
+    """Read the random subsets, whose fits are done before those of increments."""
+    rows = formats.read_plan(folder.plan)
+    subsets = [row["fit"] for row in rows if row["kind"] == "subset"]
+    tasks = plan.locate(rows, subsets, {}, "")
+    found = [(task, checksums.read_record(folder, task.fit)) for task in tasks]
+    return [read_fit(folder, task, one) for task, one in found if one["status"] == "done"]
+
+
+def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
+    """Fit the rows of a subset again, everything but the seed the same; give a record of it.
+
+    The key of a fit comes from its name: under another name it is another key. `leapfrogs` is added
+    to what a record has: per iteration after warmup, by chain.
+    """
+    from scalecheck.fitting import fit_job, fit_record, sample_batch
+
+    sampler = job.sections["sampler"]
+    job.log(f"{task.fit} takes many leapfrogs: fitting it again with another seed")
+    (batch,) = fit_job.read_batch(job, [task._replace(fit=f"{task.fit} again")])
+    keeper = fit_job.checkpointer_of(job, batch, job.folder.confirmation_checkpoint)
+    fitted = sample_batch.fit_batch(batch, sampler, job.sections["seed"], job.log, keeper=keeper)
+    n_steps = fitted.draws.iterations[0].n_steps[:, sampler.warmup :]
+    record = fit_record.record(fitted, 0, sampler, job.raw, job.device, job.importing)
+    leapfrogs = n_steps.mean(axis=1).tolist() if record["status"] == "done" else None
+    return {**record, "fit": task.fit, "leapfrogs": leapfrogs}
+
+
+def nothing(reason: str) -> dict[str, Any]:
+    """Give what is written where there is nothing to confirm."""
+    return {"fit": None, "reason": reason}
+
+
+def read_record(folder: StudyFolder) -> dict[str, Any] | None:
+    """Read the record of the second fit of a subset; None where there was nothing to confirm."""
+    if not folder.confirmation.exists():
+        return None  # a study of one process, without the workflow
+    found = formats.read_json(folder.confirmation)
+    return None if found["fit"] is None else found
+
+
+def read(folder: StudyFolder) -> effort.Confirmation | None:
+    """Read what the second fit of a subset took; None where there was nothing to confirm."""
+    found = read_record(folder)
+    if found and found["status"] == "stopped":
+        return None  # without draws it confirms nothing
+    return effort.Confirmation(found["fit"], np.array(found["leapfrogs"])) if found else None

@@ -1,0 +1,143 @@
+"""Write the verdict of a study from its checks and its fits."""
+
+import importlib.metadata
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scalecheck.checks import verdict
+from scalecheck.checks.finding_table import (
+    WHOLE_STUDY,
+    findings_of,
+    identity,
+)
+from scalecheck.checks.verdict import Judged
+from scalecheck.data import store
+from scalecheck.files import checksums, formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline import confirm
+from scalecheck.results import budget
+from scalecheck.results.totals import spent
+from scalecheck.runtime.program import Log
+from scalecheck.study import plan
+from scalecheck.study.settings import BudgetSettings, VerdictSettings, may_approximate
+
+_OF_INCREMENTS = ("drift", "surprise", "scaling", "adaptation")
+
+
+def conclude(
+    folder: StudyFolder,
+    study: str,
+    order: str,
+    settings: VerdictSettings,
+    limits: BudgetSettings,
+    approximation: str,
+    log: Log,
+) -> dict[str, Any]:
+    """Judge all findings and write verdict.json.
+
+    Parameters
+    ----------
+    study
+        Its name.
+    order
+        `increments.order`, which says where an increment's rows lie.
+    settings
+        The section `verdict`.
+    limits
+        The section `budget`.
+    approximation
+        `approximation`: whether there may be one of all rows.
+    log
+        Takes a line for the forecast.
+
+    Returns
+    -------
+    dict
+        The content of verdict.json.
+    """
+    fits = formats.read_table(folder.table("fits"))
+    findings = findings_of(formats.read_table(folder.table("findings")))
+    judged = verdict.judge(verdict.complete(findings), settings.alpha)
+    attribution = verdict.attribute(judged)
+    ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
+    recorded = [checksums.read_record(folder, fit) for fit in ran.fit]
+    took = spent(recorded, confirm.read_record(folder))
+    # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
+    needed = list(ran.fit[ran.kind != "level"])
+    unusable = {fit: reason for fit, reason in zip(ran.fit, ran.reason, strict=True) if reason}
+    has_parameters = any(record["parameters"] for record in recorded)
+    name, why = verdict.decide(judged, unusable, needed=needed, has_parameters=has_parameters)
+    simulated = _simulated(folder) if settings.simulate else {}
+    n_rows = store.read_meta(folder.data).n_rows
+    increments = [record for record in recorded if record["kind"] == "increment"]
+    full = budget.fit_of(increments, n_rows, limits)
+    log(budget.in_words(full, limits))
+    content = {
+        "study": study,
+        "version": importlib.metadata.version("scalecheck"),
+        "verdict": name,
+        "misfit": attribution.misfit,
+        "heterogeneous": attribution.heterogeneous,
+        "attribution": {"family": attribution.family, "axis": attribution.axis},
+        "alpha": settings.alpha,
+        "reason": why,
+        "unusable": [fit for fit in unusable if fit in needed],
+        "rows": {
+            "total": n_rows,
+            "used": rows_used(folder, list(done.fit), order),
+            "first_seen": _first_seen(judged, fits[fits.kind == "increment"]),
+        },
+        "gradients": took.gradients,
+        "seconds": took.seconds,
+        "p_simulated": simulated.get(WHOLE_STUDY),
+        "findings": [verdict.as_json(one, simulated.get(identity(one.finding))) for one in judged],
+        "forecast": budget.as_json(full, limits),
+        "approximation": _approximation(folder) if may_approximate(approximation, limits) else None,
+    }
+    formats.write_json(folder.verdict, content)
+    return content
+
+
+def _approximation(folder: StudyFolder) -> dict[str, Any] | None:
+    """Say what is to be known of an approximation of all rows; None where there is none."""
+    found = formats.read_json(folder.approximation)
+    if not found["asked"]:
+        return None
+    last = found["increments"][-1] if found["increments"] else None
+    names = ("verdict", "reasons", "guide", "rows", "converged", "steps", "seconds")
+    return {**{name: found[name] for name in names}, "khat": last and last["khat"]}
+
+
+def _simulated(folder: StudyFolder) -> dict[tuple[str, ...], float]:
+    """Ranks among simulated studies by family, axis and fit."""
+    table = formats.read_table(folder.table("simulated"))
+    return {
+        tuple(row[name] or "" for name in ("family", "axis", "fit")): float(row["p_simulated"])
+        for row in table.to_dict("records")
+        if not math.isnan(row["p_simulated"])
+    }
+
+
+def rows_used(folder: StudyFolder, fits: list[str], order: str) -> int:
+    """Count the distinct rows that any of these fits read."""
+    table = formats.read_plan(folder.plan)
+    levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
+    seen = [
+        store.read_rows(folder.data, task.slices, [store.OBSERVATION])[store.OBSERVATION]
+        for task in plan.locate(table, fits, levels, order)
+    ]
+    return len(np.unique(np.concatenate(seen))) if seen else 0
+
+
+def _first_seen(judged: list[Judged], increments: pd.DataFrame) -> int | None:
+    """Rows of the smallest increment that an increment's own check spoke at."""
+    rows = dict(zip(increments.fit, increments.rows, strict=True))
+    seen = [
+        int(rows[one.finding.fit])
+        for one in judged
+        if one.seen and one.finding.family in _OF_INCREMENTS and one.finding.fit in rows
+    ]
+    return min(seen, default=None)

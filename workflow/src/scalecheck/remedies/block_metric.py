@@ -1,0 +1,97 @@
+"""Which sites are correlated in the posterior, so that a block of them should have a dense metric."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck.model import density
+from scalecheck.remedies.problem import Problem
+from scalecheck.remedies.ranking import LEAST_ESS, effective
+
+NDArray = np.ndarray
+
+# A dense metric of more coordinates takes longer than most gradients, and more draws than warmup has.
+MOST_DENSE = 300
+# Correlations that a diagonal metric feels; in standard errors, those that are no chance.
+_STRONG, _SURE = 0.5, 4.5
+_POINTS = 16  # at which curvature is taken
+
+
+def correlated(problem: Problem, z: NDArray) -> NDArray:
+    """Say which scalars are correlated at 0.5 or more, `(d, d)`; nothing where there are no draws.
+
+    Of draws `(chain, draw, d)` whose ESS is 100 or more by their own correlation. Chains that mix badly say
+    little of it, for random walks correlate by chance: then by the inverse of the mean curvature of the energy at some
+    of the draws, which needs no mixing, where the model has no more than 300 scalars. Of larger models by
+    the draws again, where it is 4.5 standard errors from 0 as well, by the lower ESS of the two.
+    """
+    d = z.shape[-1]
+    if z.shape[1] < 10:
+        return np.zeros((d, d), bool)
+    ess = np.maximum(effective(z), 1.0)
+    if ess.min() < LEAST_ESS and d == problem.n_scalars <= MOST_DENSE:
+        return _strong(_by_curvature(problem, z))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = np.corrcoef(z.reshape(-1, d).astype("float64"), rowvar=False).reshape(d, d)
+    return _strong(r) & (np.abs(r) > _SURE / np.sqrt(np.minimum.outer(ess, ess)))
+
+
+def _strong(r: NDArray) -> NDArray:
+    return (np.abs(np.nan_to_num(r)) > _STRONG) & ~np.eye(len(r), dtype=bool)
+
+
+def _by_curvature(problem: Problem, z: NDArray) -> NDArray:
+    """Correlations `(d, d)` of the normal whose precision is the mean Hessian; 0 where that is none."""
+    energy = density.potential(problem.batch.function)(**problem.arrays)
+    flat = z[:, :: max(1, z.shape[1] * len(z) // _POINTS)].reshape(-1, z.shape[-1])
+
+    @jax.jit
+    def mean(points: jax.Array) -> jax.Array:
+        hessian = jax.hessian(lambda vector: energy(problem.vector.unpack(vector)))
+        return jax.lax.map(hessian, points).mean(axis=0)
+
+    precision = np.asarray(mean(jnp.asarray(flat)), "float64")
+    if not np.isfinite(precision).all() or np.linalg.eigvalsh(precision)[0] <= 0:
+        return np.zeros_like(precision)
+    covariance = np.linalg.inv(precision)
+    sd = np.sqrt(np.diag(covariance))
+    return covariance / np.outer(sd, sd)
+
+
+def blocks_of(where: Sequence[tuple[str, slice]], strong: NDArray) -> list[list[str]]:
+    """Cluster sites: the connected components of those that are correlated, or that are within themselves.
+
+    Parameters
+    ----------
+    where
+        Where each site lies among the scalars.
+    strong
+        `(d, d)` which scalars are correlated.
+
+    Returns
+    -------
+    list
+        Blocks of no more than 300 scalars.
+    """
+    parents = {name: name for name, _ in where}
+
+    def root(name: str) -> str:
+        return name if parents[name] == name else root(parents[name])
+
+    for i, (one, part) in enumerate(where):
+        for other, rest in where[i + 1 :]:
+            if strong[part, rest].any():
+                parents[root(other)] = root(one)
+    clusters: dict[str, list[str]] = {}
+    for name, _ in where:
+        clusters.setdefault(root(name), []).append(name)
+    places = dict(where)
+    sizes = {name: part.stop - part.start for name, part in where}
+    return [
+        names
+        for names in clusters.values()
+        if (len(names) > 1 or strong[places[names[0]], places[names[0]]].any())
+        and sum(sizes[name] for name in names) <= MOST_DENSE
+    ]

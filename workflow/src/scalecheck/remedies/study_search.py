@@ -1,0 +1,67 @@
+"""Search a fit of a study, and write what was found."""
+
+import dataclasses
+import json
+import shutil
+
+from scalecheck import ENGINE_VERSION
+from scalecheck.data import store
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.fitting import checkpoint, fit_record
+from scalecheck.model import batches, binding
+from scalecheck.remedies import problem, search
+from scalecheck.remedies.choose_fit import Choice
+from scalecheck.remedies.problem import Problem
+from scalecheck.remedies.search import Found
+from scalecheck.remedies.search_checkpoint import Kept
+from scalecheck.runtime.program import Log
+from scalecheck.study import plan
+from scalecheck.study.settings import Study
+
+
+def search_fit(
+    folder: StudyFolder, study: Study, choice: Choice, gradients: int, device: str, log: Log
+) -> Found:
+    """Search the chosen fit of a study, its rows and its settings; a search that was killed goes on.
+
+    Parameters
+    ----------
+    gradients
+        Of each chain of a candidate.
+    device
+        That JAX computes on.
+    """
+    rows = formats.read_plan(folder.plan)
+    levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
+    (task,) = plan.locate(rows, [choice.fit], levels, study.increments.order)
+    (batch,) = batches.read_batches(
+        folder, [task], study.data.outcome, study.model, study.sampler.precision
+    )
+    log(f"{choice.fit} ({task.rows} rows): {choice.reason}")
+    one = problem.of_batch(batch, study.sampler, study.seed, gradients)
+    return search.search(one, log, Kept(folder.searching, _identity(one, study, device)))
+
+
+def _identity(one: Problem, study: Study, device: str) -> str:
+    """Hash all that determines the draws of a candidate, but the candidate."""
+    own = (one.batch.tasks[0].fit, one.seed, one.gradients, dataclasses.asdict(one.settings))
+    others = (dataclasses.asdict(study.model), fit_record.versions(), ENGINE_VERSION, device)
+    source = binding.source(study.model.file)
+    return checkpoint.identify(one.batch.arrays, source, json.dumps([*own, *others]))
+
+
+def write(folder: StudyFolder, choice: Choice, found: Found, gradients: int) -> None:
+    """Write remedies.csv, and then remedies.json, which says what was searched and what to paste; keep nothing else."""
+    formats.write_table(folder.remedies_table, found.table)
+    content = {
+        "fit": choice.fit,
+        "reason": choice.reason,
+        "gradients": gradients,
+        "chains": problem.CHAINS,
+        "best": found.best.name if found.best is not None else None,
+        "lines": found.lines,
+        "advice": list(search.advice(found)),
+    }
+    formats.write_json(folder.remedies, content)
+    shutil.rmtree(folder.searching, ignore_errors=True)

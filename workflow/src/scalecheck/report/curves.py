@@ -1,0 +1,230 @@
+"""Curves over the number of rows: posterior contraction and the cost of a fit."""
+
+from collections.abc import Callable, Sequence
+from itertools import batched
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from scalecheck.report.number_format import count, duration, tick
+from scalecheck.report.parameter_labels import KINDS, shorten
+from scalecheck.report.svg import (
+    COLOURS,
+    INK,
+    MARKERS,
+    MUTED,
+    NARROW,
+    PAPER,
+    WIDE,
+    Picture,
+    draw,
+    figure,
+    panel,
+)
+from scalecheck.report.ticks import binary_ticks, log_range, log_ticks, set_log
+
+_SHORT_NAMES = {"subset": "subsets", "level": "levels", "axis": "axes", "increment": "increments"}
+_LEFT, _TOP, _BOTTOM, _RIGHT = 66.0, 32.0, 50.0, 22.0  # margins of a panel in CSS pixels
+
+Panels = Sequence[Callable[[Axes], None]]
+
+
+def contraction(increments: pd.DataFrame, parameters: Sequence[str], caption: str) -> Picture:
+    """Draw the posterior sd of each parameter against rows, beside the n^-1/2 line.
+
+    Parameters
+    ----------
+    increments
+        Estimates of the usable increments.
+    parameters
+        Those to draw, a panel each.
+    caption
+        One sentence.
+    """
+    panels = [_contraction_panel(increments, name) for name in parameters]
+    return picture("figure-contraction", "Posterior contraction", caption, panels)
+
+
+def cost(fits: pd.DataFrame, scaling: pd.DataFrame, caption: str) -> Picture:
+    """Draw leapfrogs per iteration and seconds per gradient against rows, over all done fits.
+
+    Parameters
+    ----------
+    fits
+        Those that were done.
+    scaling
+        `checks/scaling.csv`: what the increments before predict for each; may be empty.
+    caption
+        One sentence.
+    """
+
+    def leapfrogs(ax: Axes) -> None:
+        bars = _expected(scaling)
+        _cost_panel(ax, fits, "leapfrogs_per_iteration", "Leapfrogs per iteration", bars)
+        for n, low, high in bars:
+            ax.plot(
+                [n, n], [low, high], color=COLOURS["increment"], linewidth=7, alpha=0.25, zorder=1
+            )
+
+    panels = [
+        leapfrogs,
+        lambda ax: _cost_panel(ax, fits, "seconds_per_gradient", "Time per gradient"),
+    ]
+    kinds = [kind for kind in KINDS if (fits["kind"] == kind).any()]
+    return picture("figure-cost", "What a fit costs", caption, panels, kinds)
+
+
+def picture(
+    name: str, title: str, caption: str, panels: Panels, kinds: Sequence[str] = ()
+) -> Picture:
+    """Lay panels out: two or three in a row for a desk, one below the other for a phone."""
+    alt = f"{title}. {caption}"
+    in_a_row = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    wide = [
+        draw(f"{name}-w{i}", lambda row=row: _row(row, WIDE, in_a_row, kinds), alt)
+        for i, row in enumerate(batched(panels, in_a_row))
+    ]
+    narrow = [
+        draw(f"{name}-n{i}", lambda row=row: _row(row, NARROW, 1, kinds), alt)
+        for i, row in enumerate(batched(panels, 1))
+    ]
+    return Picture(name, title, caption, alt, tuple(wide), tuple(narrow))
+
+
+def _row(panels: Panels, full: float, in_a_row: int, kinds: Sequence[str]) -> Figure:
+    each = full / in_a_row
+    width = each - _LEFT - _RIGHT
+    height = min(300.0, max(190.0, 0.66 * each))
+    legend = 30.0 if kinds else 0.0
+    fig = figure(full, legend + _TOP + height + _BOTTOM)
+    for i, fill in enumerate(panels):
+        fill(panel(fig, i * each + _LEFT, legend + _TOP, width, height))
+    if kinds:
+        _legend(fig, kinds)
+    return fig
+
+
+def _legend(fig: Figure, kinds: Sequence[str]) -> None:
+    handles = [
+        Line2D([], [], linestyle="", markersize=8, marker=MARKERS[kind], color=COLOURS[kind])
+        for kind in kinds
+    ]
+    fig.legend(
+        handles,
+        [_SHORT_NAMES[kind] for kind in kinds],
+        loc="upper left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(kinds),
+        frameon=False,
+        borderaxespad=0.2,
+        handletextpad=0.1,
+        columnspacing=0.9,
+    )
+
+
+def _contraction_panel(increments: pd.DataFrame, name: str) -> Callable[[Axes], None]:
+    rows = increments[increments["parameter"] == name].sort_values("rows")
+    rows = rows[(rows["sd"] > 0) & (rows["rows"] > 0)]
+
+    def fill(ax: Axes) -> None:
+        n, sd = rows["rows"].to_numpy(float), rows["sd"].to_numpy(float)
+        expected = sd[0] * np.sqrt(n[0] / n) if n.size else sd
+        _log_axes(ax, n, np.concatenate([sd, expected]), tick)
+        ax.plot(n, expected, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        ax.plot(n, sd, color=COLOURS["increment"], linewidth=1.8)
+        _points(ax, n, sd, "increment")
+        _name(ax, f"sd of {name}")
+        if n.size > 1:
+            _name_line(ax)
+
+    return fill
+
+
+def _name_line(ax: Axes) -> None:
+    """Name the dashed line at its lower left, where the falling curves leave room."""
+    ax.annotate(
+        "dashed: 1/√n",
+        xy=(0, 0),
+        xycoords="axes fraction",
+        xytext=(6, 8),
+        textcoords="offset points",
+        color=MUTED,
+    )
+
+
+def _cost_panel(
+    ax: Axes, fits: pd.DataFrame, column: str, title: str, bars: np.ndarray | None = None
+) -> None:
+    good = fits[(fits[column] > 0) & (fits["rows"] > 0)]
+    binary = column == "leapfrogs_per_iteration"
+    extent = good[column].to_numpy(float)
+    extent = extent if bars is None else np.append(extent, bars[:, 1:])
+    _log_axes(ax, good["rows"].to_numpy(float), extent, tick, binary)
+    if not binary:
+        low, high = ax.get_ylim()
+        set_log(ax.yaxis, log_ticks(low, high, 6), duration)
+    for kind in KINDS:
+        of_kind = good[good["kind"] == kind].sort_values("rows")
+        n, y = of_kind["rows"].to_numpy(float), of_kind[column].to_numpy(float)
+        if kind == "increment":
+            ax.plot(n, y, color=COLOURS[kind], linewidth=1.6, alpha=0.7)
+        _points(ax, _spread(n), y, kind)
+    _name(ax, title)
+
+
+def _expected(scaling: pd.DataFrame) -> np.ndarray:
+    """Rows and 89 % interval of leapfrogs that the increments before predict, `(increment, 3)`."""
+    if scaling.empty:
+        return np.empty((0, 3))
+    seen, low, high = (scaling[name] for name in ("leapfrogs", "ratio_high", "ratio_low"))
+    bars = np.column_stack([scaling["rows"], seen / low, seen / high]).astype(float)
+    return bars[np.isfinite(bars).all(axis=1)]
+
+
+def _spread(n: np.ndarray) -> np.ndarray:
+    """Move fits of the same number of rows a little apart, in plan order."""
+    apart = n.copy()
+    for value in np.unique(n):
+        same = np.flatnonzero(n == value)
+        apart[same] *= np.exp(0.45 * (np.arange(same.size) - (same.size - 1) / 2) / same.size)
+    return apart
+
+
+def _log_axes(
+    ax: Axes,
+    n: np.ndarray,
+    y: np.ndarray,
+    label: Callable[[float], str],
+    binary: bool = False,
+) -> None:
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(*log_range(n, least=3.0, margin=1.3))
+    # At least a factor of four: noise must not fill the panel.
+    ax.set_ylim(*log_range(y, least=4.0, margin=1.25))
+    width = ax.get_window_extent().width
+    set_log(ax.xaxis, log_ticks(*ax.get_xlim(), most=max(2, int(width // 50)), fine=False), count)
+    ticks = binary_ticks if binary else log_ticks
+    set_log(ax.yaxis, ticks(*ax.get_ylim(), most=6), label)
+    ax.set_xlabel("rows", labelpad=4)
+
+
+def _points(ax: Axes, n: np.ndarray, y: np.ndarray, kind: str) -> None:
+    ax.plot(
+        n,
+        y,
+        linestyle="",
+        marker=MARKERS[kind],
+        markersize=7 if kind != "axis" else 6,
+        markerfacecolor=COLOURS[kind],
+        markeredgecolor=PAPER,
+        markeredgewidth=0.6,
+        zorder=3,
+    )
+
+
+def _name(ax: Axes, title: str) -> None:
+    ax.set_title(shorten(title, 30), loc="left", x=0, color=INK, fontweight="bold", size=13)

@@ -1,0 +1,153 @@
+"""The picture of the forecast: what the increments took, and what a fit of all rows would take."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from scalecheck.report.curves import picture
+from scalecheck.report.number_format import count, duration, tick
+from scalecheck.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, Picture
+from scalecheck.report.ticks import log_range, log_ticks, set_log
+
+_COLOUR = COLOURS["increment"]
+
+
+class _Measure(NamedTuple):
+    """What a panel shows: a key of the forecast, its title, the same of each increment, labels of the axis."""
+
+    key: str
+    title: str
+    taken: Callable[[pd.DataFrame], pd.Series]
+    label: Callable[[float], str]
+
+
+_MEASURES = (
+    _Measure(
+        "gradients",
+        "Gradients of a fit",
+        lambda fits: fits["gradients_warmup"] + fits["gradients_sampling"],
+        tick,
+    ),
+    _Measure(
+        "seconds",
+        "Time of a fit",
+        lambda fits: fits["seconds_compile"] + fits["seconds_warmup"] + fits["seconds_sampling"],
+        duration,
+    ),
+)
+
+
+def outlook(
+    fits: pd.DataFrame, forecast: Mapping[str, Any], budget: float | None, caption: str
+) -> Picture:
+    """Draw gradients and time of the increments against rows, and the 90 % interval at all rows.
+
+    Parameters
+    ----------
+    fits
+        Those that were done.
+    forecast
+        Of verdict.json.
+    budget
+        `budget.seconds`: a line, where it is given.
+    caption
+        One sentence.
+    """
+    increments = fits[fits["kind"] == "increment"].sort_values("rows")
+    panels = [
+        partial(
+            _panel,
+            measure=measure,
+            increments=increments,
+            forecast=forecast,
+            limit=budget if measure.key == "seconds" else None,
+        )
+        for measure in _MEASURES
+    ]
+    return picture("figure-forecast", "What the full fit would cost", caption, panels)
+
+
+def _panel(
+    ax: Axes,
+    *,
+    measure: _Measure,
+    increments: pd.DataFrame,
+    forecast: Mapping[str, Any],
+    limit: float | None,
+) -> None:
+    n = increments["rows"].to_numpy(float)
+    y = measure.taken(increments).to_numpy(float)
+    n_all, (low, median, high) = float(forecast["rows"]), forecast[measure.key]
+    known = [low, high] if limit is None else [low, high, limit]
+    _axes(ax, np.append(n, n_all), np.append(y, known), measure)
+    usable = increments["usable"].to_numpy(bool)
+    if usable.any():
+        last = n[usable][-1], y[usable][-1]
+        ax.fill_between(
+            [last[0], n_all],
+            [last[1], low],
+            [last[1], high],
+            color=_COLOUR,
+            alpha=0.15,
+            linewidth=0,
+            zorder=1,
+        )
+        ax.plot(
+            [last[0], n_all], [last[1], median], color=_COLOUR, linewidth=1.4, linestyle=(0, (4, 3))
+        )
+    ax.plot([n_all, n_all], [low, high], color=_COLOUR, linewidth=2.4, zorder=2)
+    ax.plot(n, y, color=_COLOUR, linewidth=1.6, alpha=0.7)
+    marker: dict[str, Any] = {"linestyle": "", "marker": MARKERS["increment"], "zorder": 3}
+    ax.plot(
+        n[usable],
+        y[usable],
+        markersize=8,
+        markerfacecolor=_COLOUR,
+        markeredgecolor=PAPER,
+        markeredgewidth=0.6,
+        **marker,
+    )
+    ax.plot(
+        n[~usable],
+        y[~usable],
+        linestyle="",
+        marker="x",
+        markersize=8,
+        markeredgecolor=_COLOUR,
+        zorder=3,
+    )
+    ax.plot(
+        [n_all],
+        [median],
+        markersize=9,
+        markerfacecolor=PAPER,
+        markeredgecolor=_COLOUR,
+        markeredgewidth=1.8,
+        **marker,
+    )
+    if limit is not None:
+        ax.axhline(limit, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        ax.annotate(
+            "budget",
+            xy=(0, limit),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 4),
+            textcoords="offset points",
+            color=MUTED,
+        )
+
+
+def _axes(ax: Axes, n: np.ndarray, y: np.ndarray, measure: _Measure) -> None:
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(*log_range(n, least=3.0, margin=1.3))
+    ax.set_ylim(*log_range(y, least=4.0, margin=1.4))
+    width = ax.get_window_extent().width
+    set_log(ax.xaxis, log_ticks(*ax.get_xlim(), most=max(2, int(width // 60)), fine=False), count)
+    set_log(ax.yaxis, log_ticks(*ax.get_ylim(), most=6), measure.label)
+    ax.set_xlabel("rows", labelpad=4)
+    ax.set_title(measure.title, loc="left", x=0, color=INK, fontweight="bold", size=13)

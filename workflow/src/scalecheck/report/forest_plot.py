@@ -1,0 +1,269 @@
+"""The forest plot: every compared parameter in every fit."""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import batched
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from scalecheck.report.number_format import estimate, text, tick
+from scalecheck.report.parameter_labels import KIND_NAMES, KINDS, fit_label, shorten
+from scalecheck.report.svg import (
+    COLOURS,
+    GRID,
+    INK,
+    MARKERS,
+    MUTED,
+    NARROW,
+    PAPER,
+    WIDE,
+    Picture,
+    draw,
+    figure,
+    panel,
+)
+from scalecheck.report.ticks import log_range, log_ticks, set_log
+
+MOST_PARAMETERS = 6
+_LINE, _HEADING = 19.0, 31.0  # heights in CSS pixels
+_TOP, _BOTTOM = 44.0, 28.0
+
+
+class ForestRow(NamedTuple):
+    """A fit in the plot; a heading where `fit` is None. `y` is in pixels from the top."""
+
+    y: float
+    kind: str
+    label: str
+    fit: str | None
+    usable: bool = True
+
+
+class Columns(NamedTuple):
+    """Widths in CSS pixels: of a figure, its labels, its numbers, and characters of a label."""
+
+    full: float
+    labels: float
+    numbers: float
+    characters: int
+
+
+def chosen_parameters(names: Sequence[str], findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Choose the parameters to draw: those that findings name, the loudest first."""
+    rank = {"strong": 0, "suspect": 1}
+    by_loudness = sorted(findings, key=lambda finding: rank.get(finding["status"], 2))
+    named = [text((finding.get("where") or {}).get("parameter")) for finding in by_loudness]
+    first = [name for site in named for name in names if name == site or _is_element(name, site)]
+    return list(dict.fromkeys([*first, *names]))[:MOST_PARAMETERS]
+
+
+def forest(
+    fits: pd.DataFrame,
+    shown: Collection[str],
+    estimates: pd.DataFrame,
+    parameters: Sequence[str],
+    caption: str,
+) -> Picture | None:
+    """Draw means and 89 % intervals of the parameters over all fits, grouped by kind.
+
+    Wide pieces hold up to three parameters side by side, narrow ones a single parameter.
+
+    Parameters
+    ----------
+    fits
+        Those that were done.
+    shown
+        Names of the fits to draw.
+    estimates
+        `checks/estimates.csv`.
+    parameters
+        Those to draw.
+    caption
+        One sentence.
+    """
+    lines = _lines(fits[fits["fit"].isin(estimates["fit"]) & fits["fit"].isin(shown)])
+    subsets = fits[(fits["kind"] == "subset") & fits["usable"]]["fit"]
+    if not lines or not parameters:
+        return None
+    by_name = {name: estimates[estimates["parameter"] == name] for name in parameters}
+    alone = len(parameters) == 1
+    desk = Columns(WIDE, 168.0, 184.0 if alone else 0.0, 24)
+    phone = Columns(NARROW, 118.0, 0.0, 16)
+    in_a_row = 2 if len(parameters) in (2, 4) else 3
+
+    def drawn(name: str, columns: Columns, names: tuple[str, ...]) -> Markup:
+        alt = f"Forest plot of {', '.join(names)}. {caption}"
+        return draw(
+            name, lambda: _figure(lines, subsets, [(n, by_name[n]) for n in names], columns), alt
+        )
+
+    wide = [
+        drawn(f"forest-w{i}", desk, names) for i, names in enumerate(batched(parameters, in_a_row))
+    ]
+    narrow = [drawn(f"forest-n{i}", phone, (name,)) for i, name in enumerate(parameters)]
+    return Picture(
+        "figure-forest", "Estimates", caption, "Forest plot.", tuple(wide), tuple(narrow)
+    )
+
+
+def _is_element(name: str, site: str) -> bool:
+    return name.startswith(f"{site}[")
+
+
+def _lines(fits: pd.DataFrame) -> list[ForestRow]:
+    lines: list[ForestRow] = []
+    y = 0.0
+    for kind, title, group in _groups(fits):
+        y += _HEADING if lines else _HEADING - 8
+        lines.append(ForestRow(y - 12, kind, title, None))
+        for fit in group.to_dict("records"):
+            lines.append(
+                ForestRow(y + _LINE / 2, kind, fit_label(fit), fit["fit"], bool(fit["usable"]))
+            )
+            y += _LINE
+    return lines
+
+
+def _groups(fits: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    groups = []
+    for kind in KINDS:
+        of_kind = fits[fits["kind"] == kind]
+        if kind != "level" and len(of_kind):
+            groups.append((kind, KIND_NAMES[kind], of_kind))
+        elif len(of_kind):
+            axes = of_kind["axis"].map(text)
+            groups += [(kind, f"Levels of {a}", of_kind[axes == a]) for a in dict.fromkeys(axes)]
+    return groups
+
+
+def _figure(
+    lines: list[ForestRow],
+    subsets: Collection[str],
+    parameters: list[tuple[str, pd.DataFrame]],
+    columns: Columns,
+) -> Figure:
+    height = lines[-1].y + _LINE / 2 + 6
+    fig = figure(columns.full, _TOP + height + _BOTTOM)
+    gap = 22.0
+    room = columns.full - columns.labels - columns.numbers - 14 - gap * (len(parameters) - 1)
+    width = room / len(parameters)
+    for i, (name, estimates) in enumerate(parameters):
+        ax = panel(fig, columns.labels + i * (width + gap), _TOP, width, height)
+        ax.set_ylim(height, 0)
+        _panel(ax, name, lines, subsets, estimates, width)
+        if i == 0:
+            _write_labels(ax, lines, columns)
+        if columns.numbers:
+            _write_numbers(ax, lines, estimates)
+    return fig
+
+
+def _panel(
+    ax: Axes,
+    name: str,
+    lines: list[ForestRow],
+    subsets: Collection[str],
+    estimates: pd.DataFrame,
+    width: float,
+) -> None:
+    values = estimates.set_index("fit")
+    usable = [line.fit for line in lines if line.fit and line.usable]
+    _scale(ax, _bounds(values, values[values.index.isin(usable)]), width)
+    ax.set_yticks([])
+    ax.grid(axis="y", visible=False)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(labeltop=True, pad=3)
+    ax.set_title(shorten(name, int((width + 16) // 9)), loc="left", fontweight="bold", size=13)
+    _reference(ax, subsets, values)
+    for line in lines:
+        if line.fit in values.index:
+            _interval(ax, line, values.loc[line.fit])
+
+
+def _bounds(values: pd.DataFrame, usable: pd.DataFrame) -> np.ndarray:
+    """Values `(n,)` that the axis must hold; an unusable fit must not squeeze the others."""
+    everything, trusted = (
+        table[["mean", "low", "high"]].to_numpy(float).ravel() for table in (values, usable)
+    )
+    everything, trusted = everything[np.isfinite(everything)], trusted[np.isfinite(trusted)]
+    squeezed = trusted.size and np.ptp(everything) > 2 * np.ptp(trusted)
+    return trusted if squeezed else everything
+
+
+def _scale(ax: Axes, bounds: np.ndarray, width: float) -> None:
+    most = max(3, int(width // 60))
+    if bounds.size and bounds.min() > 0 and bounds.max() / bounds.min() > 6:
+        low, high = log_range(bounds)
+        ax.set_xscale("log")
+        ax.set_xlim(low, high)
+        set_log(ax.xaxis, log_ticks(low, high, most), tick)
+        return
+    if bounds.size:
+        pad = 0.05 * (np.ptp(bounds) or abs(bounds[0]) or 1.0)
+        ax.set_xlim(bounds.min() - pad, bounds.max() + pad)
+    ax.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+
+
+def _reference(ax: Axes, subsets: Collection[str], values: pd.DataFrame) -> None:
+    """Draw the mean of all usable random subsets through all groups, for the eye to compare with."""
+    means = values[values.index.isin(subsets)]["mean"]
+    if means.notna().any():
+        ax.axvline(means.mean(), color=COLOURS["subset"], linewidth=1, alpha=0.45, zorder=1)
+
+
+def _interval(ax: Axes, line: ForestRow, row: pd.Series) -> None:
+    colour = COLOURS[line.kind] if line.usable else MUTED
+    style = "-" if line.usable else (0, (2, 3))
+    ax.plot([row["low"], row["high"]], [line.y] * 2, color=colour, linewidth=2.4, linestyle=style)
+    ax.plot(
+        row["mean"],
+        line.y,
+        marker=MARKERS[line.kind],
+        markersize={"axis": 5.5, "increment": 7}.get(line.kind, 6),
+        markerfacecolor=colour if line.usable else PAPER,
+        markeredgecolor=PAPER if line.usable else colour,
+        markeredgewidth=0.5 if line.usable else 1.4,
+        zorder=3,
+    )
+
+
+def _write_labels(ax: Axes, lines: list[ForestRow], columns: Columns) -> None:
+    for line in lines:
+        heading = line.fit is None
+        most = columns.characters + (16 if heading else 0)
+        ax.annotate(
+            shorten(line.label if line.usable else f"✕ {line.label}", most),
+            xy=(0, line.y),
+            xycoords=("axes fraction", "data"),
+            xytext=(-columns.labels if heading else -10, 0),
+            textcoords="offset points",
+            ha="left" if heading else "right",
+            va="center",
+            color=COLOURS[line.kind] if heading else INK if line.usable else MUTED,
+            fontweight="bold" if heading else "normal",
+        )
+        if heading:
+            ax.axhline(line.y + 11, color=GRID, linewidth=0.8, zorder=0)
+
+
+def _write_numbers(ax: Axes, lines: list[ForestRow], estimates: pd.DataFrame) -> None:
+    values = estimates.set_index("fit")
+    width = (values["high"] - values["low"]).median()
+    for line in lines:
+        if line.fit in values.index:
+            row = values.loc[line.fit]
+            ax.annotate(
+                estimate(row["mean"], row["low"], row["high"], width),
+                xy=(1, line.y),
+                xycoords=("axes fraction", "data"),
+                xytext=(12, 0),
+                textcoords="offset points",
+                va="center",
+                color=MUTED,
+            )

@@ -1,0 +1,80 @@
+"""How fits, levels and places are called on the page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from scalecheck.report.number_format import count, is_missing, text
+
+KINDS = ("subset", "level", "axis", "increment")
+KIND_NAMES = {
+    "subset": "Random subsets",
+    "level": "Levels",
+    "axis": "All levels of an axis, pooled",
+    "increment": "Increments, in order",
+}
+
+
+def shorten(label: Any, most: int) -> str:
+    """Put a label on one line of at most so many characters.
+
+    What is left out is in the middle: indices and numbers at the end tell labels apart.
+    """
+    line = " ".join(text(label).split())
+    if len(line) <= most:
+        return line
+    tail = max(1, (most - 1) // 3)
+    return f"{line[: most - 1 - tail].rstrip()}…{line[-tail:].lstrip()}"
+
+
+def fit_label(fit: Mapping[str, Any]) -> str:
+    """Name a fit inside its group: `subset 1`, a level, an axis, `500 rows`."""
+    if fit["kind"] == "level":
+        return text(fit["level"])
+    if fit["kind"] == "axis":
+        return text(fit["axis"])
+    if fit["kind"] == "increment":
+        return f"{count(fit['rows'])} rows"
+    return _spelled(fit["fit"])
+
+
+def full_label(fit: Mapping[str, Any]) -> str:
+    """Name a fit wherever it stands: `source: broadie2018`, `increment 4 (4,000 rows)`."""
+    if fit["kind"] == "level":
+        return f"{text(fit['axis'])}: {text(fit['level'])}"
+    if fit["kind"] == "axis":
+        return f"{text(fit['axis'])}: all levels"
+    if fit["kind"] == "increment":
+        return f"{_spelled(fit['fit'])} ({count(fit['rows'])} rows)"
+    return _spelled(fit["fit"])
+
+
+def place(where: Mapping[str, Any], fits: pd.DataFrame) -> str:
+    """Say where a finding lies; empty when it concerns everything."""
+    parts = []
+    if not is_missing(where.get("axis")):
+        level = where.get("level")
+        axis = text(where["axis"])
+        parts.append(f"along {axis}" if is_missing(level) else f"{axis}: {text(level)}")
+    if not is_missing(where.get("parameter")):
+        parts.append(f"parameter {text(where['parameter'])}")
+    known = fits[fits["fit"] == where.get("fit")].to_dict("records")
+    # The fit of a level or an axis says no more than the axis does.
+    if known and (not parts or is_missing(known[0]["axis"])):
+        parts.append(full_label(known[0]))
+    elif not known and not is_missing(where.get("fit")):
+        parts.append(text(where["fit"]))
+    return ", ".join(parts)
+
+
+def listed(names: list[str], most: int = 3) -> str:
+    """Join names as prose: `a, b and c`."""
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _spelled(fit: Any) -> str:
+    stem, _, index = str(fit).rpartition("-")
+    return f"{stem} {int(index)}" if stem and index.isdigit() else str(fit)

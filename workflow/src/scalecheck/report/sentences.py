@@ -1,0 +1,290 @@
+"""The sentences of the page: what the verdict means, and what to do about it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from scalecheck.report.number_format import (
+    count,
+    duration,
+    estimate,
+    is_missing,
+    large_count,
+    number,
+    p_value,
+    percent,
+    text,
+)
+from scalecheck.report.parameter_labels import full_label, listed, place
+
+FAMILIES = {
+    "agreement": "whether random subsets agree",
+    "heterogeneity": "whether parameters are the same along an axis",
+    "drift": "whether estimates settle as rows arrive",
+    "surprise": "whether new rows look as predicted",
+    "effort": "whether one fit needs far more work than others",
+    "scaling": "whether the cost grows steadily",
+    "adaptation": "whether warmup worked",
+}
+_BROKEN = {
+    "agreement": "random subsets disagree more than their posteriors allow",
+    "heterogeneity": "its parameters are not the same everywhere",
+    "drift": "its estimates do not settle as rows arrive",
+    "surprise": "new rows do not look as it predicts",
+    "effort": "some fits need far more work than others",
+    "scaling": "its cost jumps as rows arrive",
+    "adaptation": "the sampler cannot adapt to it",
+}
+_ADVICE = {
+    "agreement": "Give the likelihood a free dispersion or heavier tails, and look for rows that "
+    "it calls nearly impossible.",
+    "heterogeneity": "Let {parameter} vary along {axis}, or change whether and how {axis} enters "
+    "the model.",
+    "drift": "Plot the rows in their order of arrival; let {parameter} change over it, or find the "
+    "rows that came late.",
+    "surprise": "Simulate the new rows from the earlier posterior and look where they differ.",
+    "effort": "Compare the rows of this fit with those of the others; if its chains crawl through "
+    "a funnel, centre the group effects or stop centring them.",
+    "scaling": "Fit the rows that are new on their own: if they stay expensive, they need another "
+    "model; if not, the chains were stuck.",
+    "adaptation": "Plot the slow chains before trusting any draw; raise sampler.warmup, or "
+    "reparametrise.",
+}
+OF_POSTERIORS = ("agreement", "heterogeneity", "drift", "surprise")
+OF_COST = ("effort", "scaling", "adaptation")
+_LOUD = ("strong", "suspect")
+_PRECEDENCE = ("heterogeneity", "surprise", "agreement", "drift", *OF_COST)
+
+
+class Card(NamedTuple):
+    """A finding that somebody must act on, in the words of the page."""
+
+    status: str
+    family: str
+    place: str
+    message: str
+    sure: str
+    effect: str
+    advice: str
+
+
+def headline(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
+    """Say the verdict in one plain sentence."""
+    kind = verdict["verdict"]
+    if kind == "adequate":
+        return "The model holds on the rows that were tried."
+    if kind == "inconclusive":
+        bad = len(_unusable(fits))
+        if not bad:
+            return "No verdict yet: too little could be checked."
+        of = len(fits[fits["status"] != "skipped"])
+        return f"No verdict yet: {bad} of {of} fits cannot be trusted."
+    verb = "breaks" if kind == "misfit" else "may break"
+    loud = loud_findings(verdict)
+    axes = axes_of([finding for finding in loud if finding["status"] == loud[0]["status"]])
+    if axes:
+        return f"The model {verb} along {listed(axes)}."
+    if loud:
+        return f"The model {verb}: {_BROKEN.get(loud[0]['family'], 'see below')}."
+    return f"The model {verb}."
+
+
+def explanation(verdict: Mapping[str, Any]) -> str:
+    """Say what kind of failure it is, and how soon it showed."""
+    certain = verdict["verdict"] == "misfit"
+    differ = "not the same" if certain else "not be the same"
+    claims = []
+    if verdict.get("misfit"):
+        claims.append(
+            f"its likelihood or its functional form {'is' if certain else 'may be'} wrong"
+        )
+    if verdict.get("heterogeneous"):
+        claims.append(f"its parameters {'are' if certain else 'may'} {differ} everywhere")
+    sentence = " and ".join(claims)
+    rows = verdict.get("rows") or {}
+    seen, total = rows.get("first_seen"), rows.get("total")
+    if sentence and not is_missing(seen):
+        of = "" if is_missing(total) else f" of {count(total)}"
+        sentence += f"; {count(seen)}{of} rows were enough to see it"
+    if sentence:
+        return f"{sentence[0].upper()}{sentence[1:]}."
+    if verdict["verdict"] == "adequate":
+        return f"Nothing contradicts it in {count(rows.get('used'))} rows, in any check that ran."
+    if verdict["verdict"] == "inconclusive":
+        return "The checks cannot say more until this is repaired."
+    return "What was seen speaks of the sampler, not of the likelihood."
+
+
+def next_step(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
+    """Say what to do next."""
+    kind = verdict["verdict"]
+    if kind == "adequate":
+        over = (verdict.get("forecast") or {}).get("over_budget")
+        goes_on = _in_its_place(verdict) if over else "Go on to the full fit."
+        return f"{goes_on} Read first what these checks could not see."
+    if kind == "inconclusive":
+        return f"{_repair(verdict, fits)} Then run the study again."
+    loud = loud_findings(verdict)
+    advice = f" {_advice(loud[0])}" if loud else ""
+    if kind == "misfit":
+        return f"Do not pay for the full fit yet.{advice} Then run the study again."
+    return f"Look before you pay for the full fit: rerun with more or larger subsets.{advice}"
+
+
+def _in_its_place(verdict: Mapping[str, Any]) -> str:
+    """Say what to do instead of a full fit that is over the budget."""
+    believed = str((verdict.get("approximation") or {}).get("verdict"))
+    instead = {
+        "believable": "use the approximation of all rows.",
+        "means only": "use the means of the approximation of all rows, not its intervals.",
+        "do not use": "raise the budget, or fit fewer rows; the approximation is not to be used.",
+    }
+    return (
+        f"The full fit is over the budget: {instead.get(believed, 'raise it, or fit fewer rows.')}"
+    )
+
+
+def key_numbers(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Pairs of a number and what it counts."""
+    rows = verdict.get("rows") or {}
+    used, total = rows.get("used"), rows.get("total")
+    share = None if is_missing(used) or not total else used / total
+    seen = rows.get("first_seen")
+    pairs = [
+        (count(total), "rows in the data"),
+        (count(used), f"rows used ({percent(share)})"),
+        (count(seen), "rows when trouble was first seen")
+        if not is_missing(seen)
+        else ("none", "signs of trouble"),
+        (large_count(verdict.get("gradients")), "gradients"),
+        (duration(verdict.get("seconds")), "of fitting, compilation included"),
+    ]
+    return pairs + _forecast(verdict.get("forecast"))
+
+
+def cards(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[Card]:
+    """Word the strong findings, then the suspect ones."""
+    return [_card(finding, fits) for finding in loud_findings(verdict)]
+
+
+def loud_findings(verdict: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Strong findings, then suspect ones; among them first what decided, then axes: they name causes."""
+    decided = verdict.get("attribution") or {}
+    precedence = {family: i for i, family in enumerate(_PRECEDENCE)}
+
+    def order(finding: Mapping[str, Any]) -> tuple:
+        family, axis = finding["family"], (finding.get("where") or {}).get("axis")
+        p = finding.get("p_adjusted"), finding.get("p")
+        return (
+            _LOUD.index(finding["status"]),
+            (family, axis) != (decided.get("family"), decided.get("axis")),
+            precedence.get(family, 9),
+            *(2 if is_missing(q) else q for q in p),
+        )
+
+    return sorted(findings_with(verdict, *_LOUD), key=order)
+
+
+def findings_with(verdict: Mapping[str, Any], *statuses: str) -> list[Mapping[str, Any]]:
+    """Select the findings of the given statuses, in the order of the file."""
+    return [f for f in verdict.get("findings") or [] if f["status"] in statuses]
+
+
+def effect(finding: Mapping[str, Any]) -> str:
+    """Write an effect with its interval: `dispersion: 1.7 [1.4, 2.1]`; empty when there is none."""
+    found = finding.get("effect")
+    if not found or is_missing(found.get("value")):
+        return ""
+    bounds = found.get("low"), found.get("high")
+    return f"{text(found['name']).replace('_', ' ')}: {estimate(found['value'], *bounds)}"
+
+
+def simulated(verdict: Mapping[str, Any]) -> str:
+    """Say how the study ranks among studies simulated from the model; empty where none were."""
+    p = verdict.get("p_simulated")
+    if is_missing(p):
+        return ""
+    return (
+        f"The whole plan was also run on data simulated from the model; the smallest p-value of "
+        f"this study ranks at {p_value(p)} among theirs."
+    )
+
+
+def not_run(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[tuple[str, str]]:
+    """List the checks that did not run, each with its reason."""
+    pairs = []
+    for finding in findings_with(verdict, "not run"):
+        where = place(finding.get("where") or {}, fits)
+        family = finding["family"]
+        pairs.append((f"{family}, {where}" if where else family, text(finding.get("message"))))
+    named = {finding["family"] for finding in verdict.get("findings") or []}
+    missing = [(family, "no finding was recorded.") for family in FAMILIES if family not in named]
+    return list(dict.fromkeys(pairs + missing))
+
+
+def _card(finding: Mapping[str, Any], fits: pd.DataFrame) -> Card:
+    return Card(
+        finding["status"],
+        finding["family"],
+        place(finding.get("where") or {}, fits),
+        text(finding.get("message")),
+        _sure(finding),
+        effect(finding),
+        _advice(finding),
+    )
+
+
+def _sure(finding: Mapping[str, Any]) -> str:
+    parts = [
+        p_value(finding.get("p")),
+        f"{p_value(finding.get('p_adjusted'))} adjusted for all checks",
+    ]
+    if not is_missing(finding.get("p_simulated")):
+        parts.append(f"{p_value(finding['p_simulated'])} among simulated studies")
+    return "; ".join(parts)
+
+
+def _advice(finding: Mapping[str, Any]) -> str:
+    where = finding.get("where") or {}
+    axis, parameter = where.get("axis"), where.get("parameter")
+    return (
+        _ADVICE.get(finding["family"], "")
+        .replace("{axis}", "this axis" if is_missing(axis) else text(axis))
+        .replace("{parameter}", "the parameters" if is_missing(parameter) else text(parameter))
+    )
+
+
+def axes_of(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Axes that findings name, each once."""
+    axes = [(finding.get("where") or {}).get("axis") for finding in findings]
+    return list(dict.fromkeys(text(axis) for axis in axes if not is_missing(axis)))
+
+
+def _forecast(forecast: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if not forecast or is_missing(forecast.get("seconds")):
+        return []
+    low, median, high = forecast["seconds"]
+    over = ", over the budget" if forecast["over_budget"] else ""
+    pairs = [
+        (duration(median), f"forecast for all rows ({duration(low)} to {duration(high)}){over}")
+    ]
+    if forecast["price"]:
+        low, median, high = forecast["price"]
+        pairs.append((number(median), f"price of that ({number(low)} to {number(high)})"))
+    return pairs
+
+
+def _unusable(fits: pd.DataFrame) -> list[dict[str, Any]]:
+    """Fits that a verdict needs and cannot use: no level is needed, its axis is tested pooled."""
+    ran = fits[(fits["status"] != "skipped") & (fits["kind"] != "level")].to_dict("records")
+    return [fit for fit in ran if is_missing(fit["usable"]) or not bool(fit["usable"])]
+
+
+def _repair(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
+    bad = _unusable(fits)
+    if not bad:
+        why = str(verdict.get("reason") or "").rstrip(".")
+        return f"{why[:1].upper()}{why[1:]}." if why else "Repair the fits that the findings name."
+    names = listed([full_label(fit) for fit in bad])
+    return f"Repair {names}: {text(bad[0]['reason']).rstrip('.')}."

@@ -1,0 +1,104 @@
+"""What the budget says: whether the next increment fits into it, and the forecast of the full fit in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scalecheck.runtime.durations import interval
+from scalecheck.results.forecast import Forecast
+from scalecheck.results.forecast import Interval
+from scalecheck.results.forecast import forecast
+from scalecheck.results.increment_costs import FEWEST
+from scalecheck.results.increment_costs import taken
+from scalecheck.study.settings import BudgetSettings
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def fit_of(
+    recorded: Records, n_rows: int, budget: BudgetSettings, *, cold: bool = True
+) -> Forecast | None:
+    """Forecast a fit of so many rows from the increments so far; None where too few can be used.
+
+    Parameters
+    ----------
+    recorded
+        Records of increments, in growing order.
+    n_rows
+        Of the fit to forecast: all of the data, or those of the next increment.
+    cold
+        Whether it starts cold, as the full fit does, or as the last increment did.
+    """
+    known = taken(recorded, n_rows, cold=cold)
+    return forecast(*known, n_rows, budget.price_per_hour) if known else None
+
+
+def exceeded(found: Forecast, budget: BudgetSettings) -> bool | None:
+    """Whether a fit is forecast to take more than the budget, by the median; None without a budget."""
+    return None if budget.seconds is None else found.seconds[1] > budget.seconds
+
+
+def refusal(recorded: Records, rows: int, budget: BudgetSettings, *, audited: bool = False) -> str:
+    """Why the next increment is not fitted; empty where it fits into the budget.
+
+    What the increments took so far and the median of what the next one is forecast to take are held
+    against `budget.seconds`. Before there are two to forecast from, what they took has to exceed it alone.
+
+    Parameters
+    ----------
+    recorded
+        Records of the increments so far.
+    rows
+        Of the next one.
+    audited
+        Whether the next one is to be fitted cold as well.
+    """
+    if budget.seconds is None:
+        return ""
+    spent = sum(_seconds(one) for one in recorded if one["status"] != "skipped")
+    found = fit_of(recorded, rows, budget, cold=False)
+    again = fit_of(recorded, rows, budget) if audited else None
+    if spent + sum(one.seconds[1] for one in (found, again) if one) <= budget.seconds:
+        return ""
+    reason = f"budget.seconds is {budget.seconds:g}: the increments so far took {spent:.1f} s"
+    if found is None:
+        return reason
+    low, median, high = found.seconds
+    beside = f", and {again.seconds[1]:.1f} s again, cold, to be compared" if again else ""
+    return (
+        f"{reason}, and one of {rows} rows is forecast to take {median:.1f} s"
+        f" (90 % interval {low:.1f} to {high:.1f}){beside}"
+    )
+
+
+def _seconds(record: Mapping[str, Any]) -> float:
+    """Of a fit, and of its audit if it has one."""
+    both = [record, record["audit"]] if record.get("audit") else [record]
+    return sum(sum(one["seconds"].values()) for one in both)
+
+
+def in_words(found: Forecast | None, budget: BudgetSettings) -> str:
+    """Say what the full fit would cost, in one line for a log."""
+    if found is None:
+        return f"full fit: no forecast, which needs {FEWEST} increments that can be used"
+    low, median, high = (f"{part:.2g}" for part in found.gradients)
+    price = ""
+    if found.price is not None:
+        price = f", price {_price(found.price)} at {budget.price_per_hour:g} an hour"
+    over = f", over budget.seconds {budget.seconds:g}" if exceeded(found, budget) else ""
+    return (
+        f"full fit of {found.rows:,} rows: about {interval(found.seconds)},"
+        f" {median} gradients ({low} to {high}){price}{over}"
+    )
+
+
+def _price(price: Interval) -> str:
+    low, median, high = (f"{part:.2f}" for part in price)
+    return f"{median} ({low} to {high})"
+
+
+def as_json(found: Forecast | None, budget: BudgetSettings) -> dict[str, Any] | None:
+    """Give the value of `forecast` in verdict.json."""
+    if found is None:
+        return None
+    parts = {name: part and list(part) for name, part in found._asdict().items() if name != "rows"}
+    return {"rows": found.rows, **parts, "over_budget": exceeded(found, budget)}

@@ -1,0 +1,214 @@
+"""The fits of a study as they ended, and their tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from scalecheck import diagnostics
+from scalecheck.study import plan
+from scalecheck.files import formats
+from scalecheck.files import checksums
+from scalecheck.data import store
+from scalecheck.checks.moments import Moments
+from scalecheck.study.plan import PlannedFit
+from scalecheck.files.layout import StudyFolder
+
+NDArray = np.ndarray
+
+
+FIT_COLUMNS = (
+    "status",
+    "usable",
+    "reason",
+    "iterations",
+    "leapfrogs_per_iteration",
+    "gradients_warmup",
+)
+FIT_COLUMNS += ("gradients_sampling", "seconds_per_gradient", "seconds_compile", "seconds_warmup")
+FIT_COLUMNS += (
+    "seconds_sampling",
+    "capped",
+    "restarts",
+    "step_size",
+    "divergences",
+    "depth_saturated",
+)
+FIT_COLUMNS += ("rhat_max", "ess_min", "e_bfmi_min")
+
+
+class FitResult(NamedTuple):
+    """A fit that was done.
+
+    Attributes
+    ----------
+    task
+        As planned.
+    record
+        Its record.
+    tree
+        Its posterior.
+    health
+        Whether it can be used.
+    """
+
+    task: PlannedFit
+    record: dict[str, Any]
+    tree: xr.DataTree
+    health: diagnostics.Health
+
+    @property
+    def z(self) -> NDArray:
+        """Compared parameters, unconstrained, `(chain, draw, d)`."""
+        return self.tree["unconstrained_posterior"]["z"].to_numpy().astype("float64")
+
+    @property
+    def in_arrival_order(self) -> bool:
+        """Whether its rows come as they arrived, so that the number of a row is a time."""
+        return self.task.slices[0].order == "arrival"
+
+
+def read_fit(folder: StudyFolder, task: PlannedFit, record: dict[str, Any]) -> FitResult:
+    """Read a fit that was done, and assess it."""
+    tree = checksums.read_posterior(folder, record)
+    z = tree["unconstrained_posterior"]["z"].to_numpy()
+    energy = tree["sample_stats"]["energy"].to_numpy()
+    health = diagnostics.assess(z, energy, record["parameters"])
+    if capped_of(record) and not health.usable:
+        health = health._replace(reason=f"{capped_of(record)}; {health.reason}")
+    return FitResult(task, record, tree, health)
+
+
+def capped_of(record: Mapping[str, Any]) -> str:
+    """Give which chains of a fit took the most gradients that they may; empty where none did."""
+    return (record.get("capped") or {}).get("reason", "")
+
+
+def moments(fits: Sequence[FitResult]) -> Moments:
+    """Posterior moments of some fits."""
+    flat = [fit.z.reshape(-1, fit.z.shape[-1]) for fit in fits]
+    return Moments(
+        np.stack([draws.mean(axis=0) for draws in flat]),
+        np.stack([np.cov(draws, rowvar=False).reshape(draws.shape[1], -1) for draws in flat]),
+        np.array([fit.health.ess for fit in fits]),
+    )
+
+
+class StudyFits(NamedTuple):
+    """The fits of a study as they ended.
+
+    Attributes
+    ----------
+    tasks
+        Every planned fit.
+    recorded
+        The record of each, by fit.
+    done
+        Those that were fitted, by fit.
+    """
+
+    tasks: list[PlannedFit]
+    recorded: dict[str, dict[str, Any]]
+    done: dict[str, FitResult]
+
+    @property
+    def stopped(self) -> dict[str, str]:
+        """Fits that were ended without draws, and why."""
+        ended = {fit: one for fit, one in self.recorded.items() if one["status"] == "stopped"}
+        return {fit: one["reason"] for fit, one in ended.items()}
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Fits that ran and cannot be used, and why."""
+        bad = {name: fit.health.reason for name, fit in self.done.items() if not fit.health.usable}
+        return {**bad, **self.stopped}
+
+    def usable(self, kind: str, axis: str = "") -> list[FitResult]:
+        """Fits of a kind whose posterior can be used, in plan order."""
+        return [
+            fit
+            for fit in self.done.values()
+            if (fit.task.kind, fit.task.axis) == (kind, axis) and fit.health.usable
+        ]
+
+
+def read_study_fits(folder: StudyFolder, order: str) -> StudyFits:
+    """Read the plan and every fit."""
+    rows = formats.read_plan(folder.plan)
+    meta = store.read_meta(folder.data)
+    levels = {axis: part["rows"] for axis, part in meta.axes.items()}
+    tasks = plan.locate(rows, [row["fit"] for row in rows], levels, order)
+    recorded = {task.fit: checksums.read_record(folder, task.fit) for task in tasks}
+    done = {
+        task.fit: read_fit(folder, task, recorded[task.fit])
+        for task in tasks
+        if recorded[task.fit]["status"] == "done"
+    }
+    return StudyFits(tasks, recorded, done)
+
+
+def fits_table(study: StudyFits) -> pd.DataFrame:
+    """Cost decomposition and health, one row per planned fit."""
+    rows = [_fit_row(study, task) for task in study.tasks]
+    return pd.DataFrame(rows, columns=[*formats.PLAN_COLUMNS, *FIT_COLUMNS])
+
+
+def _fit_row(study: StudyFits, task: PlannedFit) -> Mapping[str, Any]:
+    record = study.recorded[task.fit]
+    planned = {name: getattr(task, name) for name in formats.PLAN_COLUMNS}
+    if record["status"] != "done":
+        ended = {"status": record["status"], "usable": False, "reason": record["reason"]}
+        return {**planned, **ended, **(_cost(record) if record["status"] == "stopped" else {})}
+    health = study.done[task.fit].health
+    gradients = record["gradients"]
+    statistics = study.done[task.fit].tree
+    n_chains, n_draws = statistics["sample_stats"]["n_steps"].shape
+    n_warmup = statistics["warmup_sample_stats"]["n_steps"].shape[1]
+    return {
+        **planned,
+        "status": "done",
+        "usable": health.usable,
+        "reason": health.reason,
+        "iterations": n_chains * (n_warmup + n_draws),
+        "leapfrogs_per_iteration": _all(gradients) / (n_chains * (n_warmup + n_draws)),
+        **_cost(record),
+        "capped": capped_of(record),
+        "restarts": len(record.get("discarded", ())),
+        "step_size": float(np.mean(record["step_size"])),
+        "divergences": sum(record["divergences"]),
+        "depth_saturated": record["depth_saturated"],
+        "rhat_max": health.rhat,
+        "ess_min": health.ess,
+        "e_bfmi_min": health.e_bfmi,
+    }
+
+
+def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    gradients, seconds = record["gradients"], record["seconds"]
+    return {
+        "gradients_warmup": sum(gradients["warmup"]),
+        "gradients_sampling": sum(gradients["sampling"]),
+        "seconds_per_gradient": record["seconds_per_gradient"],
+        **{f"seconds_{name}": seconds[name] for name in ("compile", "warmup", "sampling")},
+    }
+
+
+def _all(gradients: Mapping[str, Sequence[int]]) -> int:
+    return sum(sum(part) for part in gradients.values())
+
+
+def estimates_table(study: StudyFits, sites: Sequence[str]) -> pd.DataFrame:
+    """Every compared scalar of every fit, on the model's scale."""
+    parts = [
+        diagnostics.estimates(fit.tree["posterior"].to_dataset(), sites).assign(
+            **{name: getattr(fit.task, name) for name in ("fit", "kind", "axis", "level", "rows")}
+        )
+        for fit in study.done.values()
+    ]
+    first = ["fit", "kind", "axis", "level", "rows", "parameter"]
+    if not parts:
+        return pd.DataFrame(columns=[*first, *diagnostics.ESTIMATES[1:]])
+    table = pd.concat(parts, ignore_index=True)
+    return table[first + [name for name in table.columns if name not in first]]

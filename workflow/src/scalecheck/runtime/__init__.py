@@ -1,0 +1,1 @@
+"""The frame of programs: options, log, locks, device, memory and time limits."""

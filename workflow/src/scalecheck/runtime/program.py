@@ -1,0 +1,163 @@
+"""The frame of every program: options, log, and errors in one line."""
+
+import argparse
+import contextlib
+import datetime
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from scalecheck.errors import StudyError
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime.locks import claim
+
+# As good as the start of the process: nothing that takes time has been imported yet.
+BEGAN = time.perf_counter()
+
+Log = Callable[[str], None]
+
+_logs: list[Log] = []  # of this process, that are open
+
+
+def main(
+    name: str,
+    description: str | None,
+    run: Callable[[argparse.Namespace, Log], None],
+    add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+    fits: Callable[[argparse.Namespace], Sequence[str]] = lambda options: (),
+) -> None:
+    """Run a program on the results of one study.
+
+    A `StudyError`, a full disk, a folder that cannot be written and a lack of memory become one line on
+    stderr and in the log, and exit status 1. What is being written by another process is refused.
+
+    Parameters
+    ----------
+    run
+        Takes the options and a function that adds a timestamped line to the log.
+    add_options
+        Adds options to `--settings`, `--folder` and `--log`, which every program has.
+    fits
+        Names the fits that the options ask for, of a program that fits: others may be made beside them.
+    """
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    parser.add_argument("--settings", required=True, help="sections of the study as JSON")
+    parser.add_argument("--folder", type=Path, required=True, help="the folder results/<study>")
+    parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
+    add_options(parser)
+    options = parser.parse_args()
+    # The log, too, belongs to whoever writes already.
+    with errors_in_one_line():
+        folder, names = StudyFolder(options.folder), fits(options) or (name,)
+        with claimed(folder, names, options.log) as log:
+            run(options, log)
+
+
+@contextlib.contextmanager
+def claimed(folder: StudyFolder, names: Iterable[str], path: Path | None) -> Iterator[Log]:
+    """Claim what a program writes, and only then open its log: it, too, belongs to whoever writes already.
+
+    Parameters
+    ----------
+    names
+        Of fits, or of the program.
+    path
+        Of the log; stderr where it is None.
+    """
+    with claim(folder, names):
+        with logged(path) as log:
+            yield log
+
+
+@contextlib.contextmanager
+def logged(path: Path | None) -> Iterator[Log]:
+    """Open a log, which also takes the line that a program ends with where it fails."""
+    log = open_log(path)
+    if path is None:
+        with errors_in_one_line():
+            yield log
+        return
+    with errors_in_one_line(log):
+        _logs.append(log)
+        try:
+            yield log
+        finally:
+            _logs.remove(log)
+
+
+def end_at_once(line: str) -> NoReturn:
+    """End the program with status 1 and a line from another thread: what computes below Python hears no exception."""
+    for log in _logs:
+        log(line)
+    print(line, file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """Add what the scheduler tells a program of fits about its GPUs."""
+    parser.add_argument("--gpu", type=int, default=0, help="GPUs that the scheduler gave this job")
+    parser.add_argument("--gres", default="", help="the same as Slurm's gres, such as gpu:1")
+
+
+@contextlib.contextmanager
+def errors_in_one_line(log: Log | None = None) -> Iterator[None]:
+    """End the program with status 1 at what a user can mend, as one line on stderr and in the log, if any."""
+    try:
+        yield
+    except Exception as error:
+        line = _line_of(error)
+        if line is None:
+            raise
+        if log is not None:
+            log(line)
+        print(line, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+# Of the disk and of permissions: other errors of the system are ours.
+_ADVICE = dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT, errno.EIO),
+    "make room and run again, which goes on from what is there",
+) | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS),
+    "mend its permissions, or give another folder by --config results=FOLDER",
+)
+
+
+def _line_of(error: Exception) -> str | None:
+    """Say what a user can mend; None of what is for its author to mend."""
+    if isinstance(error, StudyError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}cannot be written: {error.strerror}: {_ADVICE[error.errno]}"
+    # By its words: JAX is not imported here, and has one error for everything.
+    words = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, MemoryError) or words.startswith("RESOURCE_EXHAUSTED"):
+        return (
+            f"out of memory ({words or 'MemoryError'}): use fewer rows (increments.end, subsets.size), fewer"
+            " chains (sampler.chains), or a machine with more"
+        )
+    return None
+
+
+def open_log(path: Path | None) -> Log:
+    """Give a function that adds a timestamped line to a file, made empty first, or to stderr."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("", encoding="utf-8")
+
+    def log(line: str) -> None:
+        stamped = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {line}\n"
+        if path is None:
+            sys.stderr.write(stamped)
+            return
+        # A line is not worth a fit: the disk may have room again before anything has to be written.
+        with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
+            file.write(stamped)
+
+    return log

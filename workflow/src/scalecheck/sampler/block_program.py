@@ -1,0 +1,272 @@
+"""A block of loop steps of many lanes, as one compiled program."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from scalecheck.sampler import lane_state, nuts_step, warmup_adaptation
+from scalecheck.sampler.lane_state import Ended, Lane, ValueAndGrad, rest
+from scalecheck.sampler.metric import Layout, identity, of_variances
+from scalecheck.sampler.streamed_draws import Flow, Streamed
+from scalecheck.sampler.types import Potential, Settings
+from scalecheck.sampler.warmup_adaptation import Adaptation, EndedIteration, Warmup, where
+
+
+class State(NamedTuple):
+    """All lanes between two blocks; leading dims `(fit, chain)`. Without reduced sites nothing is streamed."""
+
+    lane: Lane
+    adaptation: Adaptation
+    streamed: Streamed | None
+
+
+class Begin(NamedTuple):
+    """What lanes begin warmup with, instead of step size 1 and no metric.
+
+    Attributes
+    ----------
+    step_size
+        `(fit, chain)`.
+    variances
+        `(fit, chain, d)` diagonal of the inverse mass, in the order of `ravel_pytree`.
+    """
+
+    step_size: Any
+    variances: Any
+
+
+class Carry(NamedTuple):
+    """What the loop of a block carries.
+
+    Attributes
+    ----------
+    state
+        All lanes.
+    seen
+        Iterations that ended in this block, `(fit, chain, room, n)`, filled from the front: one row of
+        numbers each, for writing many small arrays takes longer than one. After the block only the
+        coordinates that are held.
+    n_steps
+        Steps of the loop so far.
+    n_useful
+        Leapfrogs of lanes that had something to do.
+    """
+
+    state: State
+    seen: jax.Array
+    n_steps: jax.Array
+    n_useful: jax.Array
+
+
+class Plan(NamedTuple):
+    """What a program is compiled for.
+
+    Attributes
+    ----------
+    potential
+        `arrays -> (z -> potential energy)`.
+    flow
+        How flat vectors are split into sites, and what becomes of draws.
+    settings
+        Of NUTS.
+    layout
+        Of the metric.
+    warmup
+        How its iterations learn.
+    room, steps
+        Iterations of a lane, and steps of the loop, that a block has room for.
+    """
+
+    potential: Potential
+    flow: Flow
+    settings: Settings
+    layout: Layout
+    warmup: Warmup
+    room: int
+    steps: int
+
+    def at(self, arrays: Mapping[str, Any]) -> ValueAndGrad:
+        """Give potential and gradient of a flat vector."""
+        potential = self.potential(**arrays)
+        return jax.value_and_grad(lambda flat: potential(self.flow.unravel(flat)))
+
+
+def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) -> State:
+    """Place every lane at its start.
+
+    Parameters
+    ----------
+    keys
+        `(fit, chain, 2)`.
+    starts
+        Sites `(fit, chain, ...)`.
+    arrays
+        Data `(fit, ...)`.
+    """
+
+    def one(key: jax.Array, z: Any, arrays: Mapping[str, Any]) -> State:
+        flat, _ = ravel_pytree(z)
+        metric = identity(plan.layout, flat.dtype)
+        lane = rest(key, flat, plan.at(arrays), metric, plan.settings.max_tree_depth)
+        begun = warmup_adaptation.start(plan.layout, plan.warmup, lane.step_size, len(flat))
+        return State(lane, begun, plan.flow.begin(z, arrays))
+
+    return _over_lanes(one, 2)(keys, starts, dict(arrays))
+
+
+def begin_with(plan: Plan, state: State, begin: Begin) -> State:
+    """Give lanes that are about to begin a step size and a metric."""
+
+    def one(state: State, size: jax.Array, variances: jax.Array) -> State:
+        metric = of_variances(plan.layout, variances)
+        # Dual averaging is drawn to ten times what it begins with: here that is known to be right.
+        begun = warmup_adaptation.start(plan.layout, plan.warmup, size / 10, len(variances))
+        lane = state.lane._replace(step_size=size, metric=metric)
+        return state._replace(lane=lane, adaptation=begun)
+
+    return jax.vmap(jax.vmap(one))(state, *map(jnp.asarray, begin))
+
+
+def advance(
+    plan: Plan,
+    state: State,
+    totals: jax.Array,
+    limits: jax.Array,
+    most_steps: jax.Array,
+    arrays: Mapping[str, Any],
+) -> Carry:
+    """Step all lanes until the block is full, of steps or of one lane's iterations, or until a fit is done.
+
+    What the host does when a fit is done it then does at the same step however steps are cut into
+    blocks: fewer lanes make another program, which may round otherwise.
+
+    Parameters
+    ----------
+    totals
+        `(fit,)` iterations after which the chains of a fit rest.
+    limits
+        `(fit, chain)` leapfrogs after which a chain does, in the middle of a trajectory.
+    most_steps
+        Steps of the loop, up to those that there is room for.
+    arrays
+        Data `(fit, ...)`.
+    """
+    first = state.lane.iteration
+    normals, coins = jax.vmap(jax.vmap(lambda lane: _momenta(plan, lane)))(state.lane)
+    uniforms = _uniforms(plan, state.lane)
+
+    def is_live(lane: Lane) -> jax.Array:
+        return (lane.iteration < totals[:, None]) & (lane.leapfrogs < limits)
+
+    running = is_live(state.lane).any(axis=1)
+    most_steps = jnp.minimum(most_steps, plan.steps)
+
+    def goes_on(carry: Carry) -> jax.Array:
+        lane = carry.state.lane
+        is_full = lane.is_fresh & (lane.iteration - first >= plan.room)
+        live = is_live(lane)
+        none_ended = (live.any(axis=1) == running).all() & running.any()
+        return (carry.n_steps < most_steps) & none_ended & ~(live & is_full).any()
+
+    def one(
+        lane: Lane,
+        live: jax.Array,
+        first: jax.Array,
+        normals: jax.Array,
+        coins: jax.Array,
+        uniforms: jax.Array,
+        arrays: Any,
+    ) -> tuple[Lane, Ended]:
+        room = jnp.clip(lane.iteration - first, 0, plan.room - 1)
+        moved, ended = nuts_step.step(
+            lane,
+            nuts_step.Randomness(normals[room], coins[room], uniforms[0], uniforms[1]),
+            plan.at(arrays),
+            plan.layout,
+            symmetric=plan.settings.fisher,
+        )
+        # A lane at rest keeps where its next iteration begins; all else is renewed when that does.
+        kept = moved._replace(
+            iteration=jnp.where(live, moved.iteration, lane.iteration),
+            leapfrogs=jnp.where(live, moved.leapfrogs, lane.leapfrogs),
+            is_fresh=jnp.where(live, moved.is_fresh, lane.is_fresh),
+            tree=where(live, moved.tree, lane.tree),
+        )
+        return kept, Ended(ended.iteration & live, ended.diverging & live)
+
+    def body(carry: Carry) -> Carry:
+        live = is_live(carry.state.lane)
+        lane, ended = _over_lanes(one, 6)(
+            carry.state.lane, live, first, normals, coins, uniforms[carry.n_steps], dict(arrays)
+        )
+        state = _learn(plan, carry.state._replace(lane=lane), ended)
+        room = jnp.where(ended.iteration, lane.iteration - 1 - first, plan.room)
+        ends = jax.vmap(jax.vmap(lane_state.see))(state.lane, ended)
+        seen = jax.vmap(jax.vmap(lane_state.write))(carry.seen, ends, room)
+        return Carry(state, seen, carry.n_steps + 1, carry.n_useful + live.sum(dtype=jnp.int32))
+
+    zero, z = jnp.zeros((), jnp.int32), state.lane.front.z
+    empty = jnp.zeros((*z.shape[:2], plan.room, lane_state.NUMBERS + z.shape[2]), z.dtype)
+    done = lax.while_loop(goes_on, body, Carry(state, empty, zero, zero))
+    return _stream(plan, done, first, arrays)
+
+
+def _stream(plan: Plan, done: Carry, first: jax.Array, arrays: Mapping[str, Any]) -> Carry:
+    """Fold the draws of a block, which began with the iterations `(fit, chain)`, into the moments."""
+    if done.state.streamed is None:
+        return done
+    begins = jnp.maximum(plan.settings.warmup - first, 0)
+    stop = done.state.lane.iteration - first
+    seen, flow = done.seen, plan.flow
+    streamed = flow.fold(done.state.streamed, seen[..., lane_state.NUMBERS :], begins, stop, arrays)
+    held = jnp.concatenate([np.arange(lane_state.NUMBERS), lane_state.NUMBERS + flow.places])
+    return done._replace(state=done.state._replace(streamed=streamed), seen=seen[..., held])
+
+
+def _over_lanes(function: Callable[..., Any], n_own: int) -> Callable[..., Any]:
+    """Map over fits and chains; the last argument, the data, over fits only: chains share it."""
+    chains = jax.vmap(function, (0,) * n_own + (None,))
+    return jax.vmap(chains)
+
+
+def _momenta(plan: Plan, lane: Lane) -> tuple[jax.Array, ...]:
+    d, dtype = len(lane.front.z), lane.front.z.dtype
+    iterations = lane.iteration + jnp.arange(plan.room, dtype=jnp.int32)
+    return jax.vmap(lambda i: nuts_step.draw_momenta(lane.key, i, d, dtype))(iterations)
+
+
+def _uniforms(plan: Plan, lane: Lane) -> jax.Array:
+    """`(step, fit, chain, 2)`: lanes that are live at a step were so at all before."""
+    draw = jax.vmap(jax.vmap(lambda key, n: nuts_step.draw_uniforms(key, n, lane.front.z.dtype)))
+    leapfrogs = lane.leapfrogs[..., None] + jnp.arange(plan.steps, dtype=jnp.int32)
+    return jnp.moveaxis(draw(lane.key, leapfrogs), 2, 0)
+
+
+def _learn(plan: Plan, state: State, ended: Ended) -> State:
+    """Adapt the lanes that ended an iteration of warmup; most steps, none did."""
+    warmup = plan.settings.warmup
+    if not warmup:
+        return state
+    learns = ended.iteration & (state.lane.iteration <= warmup)
+
+    def one(state: State, learns: jax.Array) -> State:
+        lane = state.lane
+        here = lane.tree.candidate
+        rate = lane.accept / jnp.maximum(lane.n_steps, 1)
+        seen = EndedIteration(lane.iteration - 1, rate, here.z, here.gradient)
+        size, metric, learned = warmup_adaptation.update(
+            plan.layout, plan.warmup, seen, lane.metric, state.adaptation
+        )
+        adapted = lane._replace(
+            step_size=jnp.where(learns, size, lane.step_size),
+            metric=where(learns, metric, lane.metric),
+        )
+        return state._replace(lane=adapted, adaptation=where(learns, learned, state.adaptation))
+
+    every = lambda state: jax.vmap(jax.vmap(one))(state, learns)  # noqa: E731
+    return lax.cond(learns.any(), every, lambda state: state, state)

@@ -1,0 +1,276 @@
+"""What becomes of the draws of a fit: some sites are held, of the others moments are streamed.
+
+A block of iterations is folded into the moments on the device when it ends, in the order of its draws:
+the loop of the block knows nothing of it, and how a run is cut into blocks changes no bit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from scalecheck.sampler import streaming_moments
+from scalecheck.sampler.streaming_moments import StreamingMoments, Welford
+from scalecheck.sampler.warmup_adaptation import where
+
+NDArray = np.ndarray
+Shapes = dict[str, tuple[int, ...]]
+
+
+class Streams(NamedTuple):
+    """Which draws are held.
+
+    Attributes
+    ----------
+    held
+        Latent sites whose draws are held.
+    reduced
+        `(unconstrained sites, data) -> sites` of which moments are streamed.
+    """
+
+    held: Sequence[str]
+    reduced: Callable[[Any, Any], Any]
+
+
+class Streamed(NamedTuple):
+    """Moments of a lane's draws so far.
+
+    Attributes
+    ----------
+    z
+        `(d,)` the unconstrained vector: what a warm start needs of sites that are not held.
+    sites
+        `(m,)` the sites that are reduced.
+    """
+
+    z: Welford
+    sites: StreamingMoments
+
+
+class Reduced(NamedTuple):
+    """What is left of a fit beside the draws that are held.
+
+    Attributes
+    ----------
+    last, z_mean, z_variance
+        By latent site, unconstrained: where the chains ended `(chain, ...)`; moments over all draws
+        `(...)`.
+    mean, variance
+        By reduced site: of each chain, `(chain, ...)`; divided by one less than the draws.
+    quantiles
+        By reduced site `(3, ...)`: those of `moments.QUANTILES`, of all chains together.
+    """
+
+    last: dict[str, NDArray]
+    z_mean: dict[str, NDArray]
+    z_variance: dict[str, NDArray]
+    mean: dict[str, NDArray]
+    variance: dict[str, NDArray]
+    quantiles: dict[str, NDArray]
+
+
+class Flow:
+    """How the vectors of one shape of fits are split.
+
+    Parameters
+    ----------
+    streams
+        What is held; None for all, and nothing is reduced.
+    z
+        Unconstrained sites of one chain.
+    arrays
+        Data of one fit.
+    """
+
+    def __init__(
+        self, streams: Streams | None, z: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> None:
+        self.streams = streams
+        self.shapes = _shapes(z)
+        self.unravel = ravel_pytree(dict(z))[1]
+        self.held = {
+            name: shape
+            for name, shape in self.shapes.items()
+            if streams is None or name in streams.held
+        }
+        # `(k,)` numbers of the coordinates that are held.
+        starts = dict(zip(self.shapes, _starts(self.shapes), strict=True))
+        self.places = np.concatenate(
+            [np.arange(starts[n], starts[n] + np.prod(s, dtype=int)) for n, s in self.held.items()]
+            or [np.zeros(0, int)]
+        )
+        self.reduced: Shapes = {}
+        if streams is not None:
+            self.reduced = _shapes(jax.eval_shape(streams.reduced, dict(z), dict(arrays)))
+
+    def sites(self, held: NDArray) -> dict[str, NDArray]:
+        """Split vectors of what is held `(..., k)` into sites."""
+        return split(held, self.held)
+
+    def begin(self, z: Mapping[str, Any], arrays: Mapping[str, Any]) -> Streamed | None:
+        """Give the moments of a lane that has no draws, by a start and data that show their types."""
+        if self.streams is None:
+            return None
+        values = jax.eval_shape(self._values, dict(z), dict(arrays))
+        flat = jax.eval_shape(lambda z: ravel_pytree(z)[0], dict(z))
+        return Streamed(
+            streaming_moments.no_spread(flat.size, flat.dtype),
+            streaming_moments.no_moments(values.size, values.dtype),
+        )
+
+    def _values(self, z: Any, arrays: Any) -> jax.Array:
+        assert self.streams is not None
+        return ravel_pytree(self.streams.reduced(z, arrays))[0]
+
+    def fold(
+        self,
+        streamed: Streamed | None,
+        rows: jax.Array,
+        first: jax.Array,
+        stop: jax.Array,
+        arrays: Mapping[str, Any],
+    ) -> Streamed | None:
+        """Add draws to the moments of all lanes.
+
+        Parameters
+        ----------
+        rows
+            `(fit, chain, room, d)` unconstrained.
+        first, stop
+            `(fit, chain)` which of them are draws.
+        arrays
+            Data `(fit, ...)`.
+        """
+        if streamed is None:
+            return None
+
+        def one(streamed: Streamed, z: jax.Array, counts: jax.Array, arrays: Any) -> Streamed:
+            values = self._values(self.unravel(z), arrays)
+            added = Streamed(
+                streaming_moments.add_to_spread(streamed.z, z),
+                streaming_moments.add(streamed.sites, values),
+            )
+            return where(counts, added, streamed)
+
+        lanes = jax.vmap(jax.vmap(one, (0, 0, 0, None)))
+
+        def add(i: jax.Array, streamed: Streamed) -> Streamed:
+            row = lax.dynamic_index_in_dim(rows, i, axis=2, keepdims=False)
+            return lanes(streamed, row, (first <= i) & (i < stop), dict(arrays))
+
+        return lax.fori_loop(first.min(), stop.max(), add, streamed)
+
+    def finish(self, streamed: Any, last: NDArray) -> Reduced:
+        """Say what the chains of a fit were reduced to.
+
+        Parameters
+        ----------
+        streamed
+            `Streamed` with a leading dim `(chain,)`.
+        last
+            `(chain, d)` where they ended.
+        """
+        z, sites = streamed.z, streamed.sites.spread
+        # `(chain, 1)`: equally many, but of a fit that was ended before, whose chains count alike.
+        n = np.asarray(z.n)[:, None]
+        z_variance = (z.squares / np.maximum(n, 1)).mean(axis=0) + z.mean.var(axis=0)
+        variance = sites.squares / np.maximum(n - 1, 1)
+        found = np.asarray(_quantiles(jax.tree.map(jnp.asarray, streamed.sites)))
+        return Reduced(
+            split(last, self.shapes),
+            split(z.mean.mean(axis=0), self.shapes),
+            split(z_variance, self.shapes),
+            split(sites.mean, self.reduced),
+            split(variance, self.reduced),
+            split(found, self.reduced),
+        )
+
+
+class BlockStream:
+    """Moments of the fits of a batch, on the device: the draws of a block come to the host as far as they are held."""
+
+    def __init__(
+        self, streams: Streams | None, starts: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> None:
+        self.arrays = arrays
+        first = {name: jnp.asarray(values[0, 0]) for name, values in starts.items()}
+        own = {name: values[0] for name, values in arrays.items()}
+        self.flow = Flow(streams, first, own)
+        n_fits, n_chains = next(iter(starts.values())).shape[:2]
+        spread = lambda x: jnp.broadcast_to(x, (n_fits, n_chains, *x.shape))  # noqa: E731
+        self.streamed: Streamed | None = jax.tree.map(spread, self.flow.begin(first, own))
+        self._fold = jax.jit(self._fold_block)
+
+    def _fold_block(self, streamed: Any, z: Any, n: jax.Array, arrays: Any) -> Any:
+        by_chain = jax.tree.map(lambda values: jnp.swapaxes(values, 1, 2), z)
+        rows = self._flat(3)(by_chain)
+        stop = jnp.broadcast_to(n[:, None], rows.shape[:2])
+        return self.flow.fold(streamed, rows, jnp.zeros_like(stop), stop, arrays)
+
+    def _flat(self, n_leading: int) -> Callable[[Any], jax.Array]:
+        ravel = lambda z: ravel_pytree(z)[0]  # noqa: E731
+        for _ in range(n_leading):
+            ravel = jax.vmap(ravel)
+        return ravel
+
+    def add(self, z: Any, n: NDArray) -> None:
+        """Add a block's first n draws `(fit,)` of sites `(fit, draw, chain, ...)`."""
+        if self.streamed is not None:
+            self.streamed = self._fold(self.streamed, z, n, self.arrays)
+
+    def finish(self, z: Any) -> list[Reduced] | None:
+        """Say what the fits were reduced to whose chains ended at `(fit, chain, ...)`."""
+        if self.streamed is None:
+            return None
+        streamed, last = jax.tree.map(np.asarray, (self.streamed, self._flat(2)(z)))
+        return [
+            self.flow.finish(jax.tree.map(lambda x, i=i: x[i], streamed), last[i])
+            for i in range(len(last))
+        ]
+
+
+_quantiles = jax.jit(streaming_moments.quantiles)
+
+
+def as_arrays(fits: Sequence[Reduced | None]) -> dict[str, NDArray]:
+    """Give the fits that are done as named arrays of the same shapes."""
+    return {
+        f"reduced-{i}:{part}:{site}": values
+        for i, fit in enumerate(fits)
+        if fit is not None
+        for part, sites in fit._asdict().items()
+        for site, values in sites.items()
+    }
+
+
+def from_arrays(arrays: Mapping[str, NDArray], n_fits: int) -> list[Reduced | None]:
+    """Read what `as_arrays` gave, among others, in the same shapes; None for fits that are not done."""
+    parts = [{part: {} for part in Reduced._fields} for _ in range(n_fits)]
+    for name, values in arrays.items():
+        head, _, rest = name.partition(":")
+        if head.startswith("reduced-"):
+            part, _, site = rest.partition(":")
+            parts[int(head.removeprefix("reduced-"))][part][site] = values
+    return [Reduced(**one) if one["last"] else None for one in parts]
+
+
+def split(vectors: NDArray, shapes: Shapes) -> dict[str, NDArray]:
+    """Split vectors `(..., n)` into sites of these shapes, in the order of `ravel_pytree`."""
+    parts = np.split(vectors, _starts(shapes)[1:], axis=-1) if shapes else []
+    return {
+        name: part.reshape((*vectors.shape[:-1], *shape))
+        for part, (name, shape) in zip(parts, shapes.items(), strict=True)
+    }
+
+
+def _shapes(sites: Mapping[str, Any]) -> Shapes:
+    return {name: tuple(np.shape(sites[name])) for name in sorted(sites)}
+
+
+def _starts(shapes: Shapes) -> list[int]:
+    sizes = [int(np.prod(shape, dtype=int)) for shape in shapes.values()]
+    return np.cumsum([0, *sizes[:-1]]).tolist()

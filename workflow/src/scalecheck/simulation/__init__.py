@@ -1,0 +1,1 @@
+"""Studies of data that are simulated from the posterior: fitted, checked and ranked."""

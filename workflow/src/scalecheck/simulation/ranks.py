@@ -1,0 +1,194 @@
+"""Exact calibration: the whole plan on data sets simulated from the posterior, and where the study ranks.
+
+Under the model the study is one of the simulated ones, so that the rank of any of its statistics
+among theirs is a p-value, leapfrogs included (on average over the posterior that simulates).
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from scalecheck.checks import verdict
+from scalecheck.checks.finding import Finding
+from scalecheck.checks.finding_table import WHOLE_STUDY, findings_of, identity
+from scalecheck.data import store
+from scalecheck.errors import StudyError
+from scalecheck.evaluation.study_data import Read, StudyData, open_evidence
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.model import density
+from scalecheck.results.study_fits import FitResult, read_study_fits
+from scalecheck.results.study_fits import StudyFits as Fits
+from scalecheck.runtime.program import Log
+from scalecheck.simulation import simulated_checks
+from scalecheck.simulation.data_sets import DataSet
+from scalecheck.study.plan import Slice
+from scalecheck.study.settings import Study
+
+NDArray = np.ndarray
+
+COLUMNS = ["family", "axis", "fit", "p", "p_simulated", "n_simulated"]
+
+# Fits that are made again. Levels are the picture of an axis, and no statistic rests on them alone.
+KINDS = ("subset", "axis", "increment")
+
+
+def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.DataFrame:
+    """Simulate `verdict.simulate` data sets, run the plan on each, and rank the study among them.
+
+    Parameters
+    ----------
+    folder
+        Of a study that was checked.
+    settings
+        The study.
+    log
+        Takes lines of progress.
+
+    Returns
+    -------
+    DataFrame
+        One row per finding (family; axis and fit where they are what was asked), and one without any
+        for the smallest adjusted p of the study: p, p_simulated, n_simulated. Empty where there is no
+        posterior to simulate from.
+
+    Raises
+    ------
+    StudyError
+        When the model cannot predict its rows.
+    """
+    evidence = open_evidence(folder, settings.model, settings.data.outcome, settings.seed)
+    if reason := evidence.likelihood.no_predictions():
+        raise StudyError(f"verdict.simulate must be 0: {reason}")
+    fits = read_study_fits(folder, settings.increments.order)
+    source = last_good(fits)
+    if source is None:
+        log("nothing is simulated: no increment has a usable posterior to simulate from")
+        return pd.DataFrame(columns=COLUMNS)
+    log(f"{settings.verdict.simulate} data sets are simulated from {source.task.fit}")
+    read = _reader(evidence, fits, source, settings)
+    data_sets = [
+        DataSet(tuple(fits.tasks), KINDS, read(number), _seed(settings.seed, number))
+        for number in range(settings.verdict.simulate)
+    ]
+    outcomes = simulated_checks.run(settings, evidence.likelihood, evidence.prior, data_sets, log)
+    observed = findings_of(formats.read_table(folder.table("findings")))
+    simulated = [outcome.found.findings for outcome in outcomes]
+    return ranks(observed, simulated, settings.verdict.alpha)
+
+
+def last_good(fits: Fits) -> FitResult | None:
+    """Give the last usable increment that nothing was found to break at; None where there is none.
+
+    Parameters
+    ----------
+    fits
+        Of the study.
+    """
+    good = [fit for fit in fits.usable("increment") if not fit.record.get("stop")]
+    return good[-1] if good else None
+
+
+def _seed(seed: int, number: int) -> int:
+    return zlib.crc32(f"{seed} simulated {number}".encode())
+
+
+def _reader(evidence: StudyData, fits: Fits, source: FitResult, settings: Study) -> Any:
+    """Simulate outcomes of every row that a fit reads; give `number -> read`."""
+    tasks = [task for task in fits.tasks if task.kind in KINDS]
+    slices = [part for task in tasks for part in task.slices]
+    values = evidence.columns(slices, [store.OBSERVATION])
+    observations, first = np.unique(values[store.OBSERVATION], return_index=True)
+    distinct = {name: column[first] for name, column in values.items()}
+    outcomes = _predict(evidence, source, distinct, settings.verdict.simulate)
+    (column,) = evidence.likelihood.model.arguments[settings.data.outcome].columns
+
+    def of_data_set(number: int) -> Read:
+        def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
+            found = evidence.read(slices, [*columns, store.OBSERVATION])
+            if column in found:
+                rows = np.searchsorted(observations, found[store.OBSERVATION])
+                found[column] = outcomes[number][rows]
+            return {name: found[name] for name in columns}
+
+        return read
+
+    return of_data_set
+
+
+def _predict(
+    evidence: StudyData, source: FitResult, values: Mapping[str, NDArray], n_sets: int
+) -> NDArray:
+    """Predict all rows once per data set, each time from another draw: `(data set, rows)`."""
+    likelihood = evidence.likelihood
+    rng = evidence.rng("simulated data sets")
+    flat = source.z.reshape(-1, source.z.shape[-1])
+    chosen = rng.choice(len(flat), n_sets, replace=len(flat) < n_sets)
+    keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), n_sets)
+    with jax.enable_x64(True):
+        rows = likelihood.rows(values)
+        function = likelihood.function(rows.counts)
+
+        @jax.jit
+        def draw(z: jax.Array, key: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
+            # Sites of groups are not in z: they are drawn anew, given what is.
+            shared = density.constrain(function, likelihood.vector.unpack(z), arrays)
+            outcome = likelihood.model.outcome
+            return density.predict(function, likelihood.observed, outcome, shared, arrays, key)
+
+        arrays = {name: jnp.asarray(part) for name, part in rows.arrays.items()}
+        drawn = [
+            draw(jnp.asarray(flat[i]), key, arrays) for i, key in zip(chosen, keys, strict=True)
+        ]
+        return np.stack([np.asarray(one) for one in drawn])
+
+
+def ranks(
+    observed: Sequence[Finding], simulated: Sequence[Sequence[Finding]], alpha: float
+) -> pd.DataFrame:
+    """Rank each finding, and the smallest adjusted p, among those of simulated studies.
+
+    Parameters
+    ----------
+    observed
+        Findings of the study.
+    simulated
+        Findings of each simulated study.
+    alpha
+        Family-wise rate of false alarms.
+
+    Returns
+    -------
+    DataFrame
+        family, axis, fit, p, p_simulated, n_simulated.
+    """
+    nulls = [{identity(one): one.p for one in findings} for findings in simulated]
+    rows: list[tuple[Any, ...]] = []
+    for one in observed:
+        if one.p is not None:
+            others = np.array([_or_one(null.get(identity(one))) for null in nulls])
+            rows.append((*identity(one), one.p, _rank(one.p, others), len(nulls)))
+    smallest = np.array([_smallest(findings, alpha) for findings in simulated])
+    own = _smallest(observed, alpha)
+    rows.append((*WHOLE_STUDY, own, _rank(own, smallest), len(nulls)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _or_one(p: float | None) -> float:
+    return 1.0 if p is None else p
+
+
+def _rank(p: float, others: NDArray) -> float:
+    """Share of studies, this one included, with a p-value as small."""
+    return float(1 + (others <= p).sum()) / (1 + len(others))
+
+
+def _smallest(findings: Sequence[Finding], alpha: float) -> float:
+    judged = verdict.judge(findings, alpha)
+    adjusted = [one.p_adjusted for one in judged if one.p_adjusted is not None]
+    return min(adjusted, default=1.0)

@@ -1,0 +1,117 @@
+"""Run the whole plan of a study on many data sets at once, in memory.
+
+Fits of one shape are one batch over all data sets; the checks follow data set by data set, on
+programs that are compiled once.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scalecheck.checks.effort import Confirmation
+from scalecheck.checks.moments import Prior
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.study_data import StudyData
+from scalecheck.examine import confirmation
+from scalecheck.examine.check_results import CheckResults
+from scalecheck.examine.run_families import examine
+from scalecheck.fitting import sample_batch
+from scalecheck.model import density
+from scalecheck.results.chains import effort_of
+from scalecheck.results.study_fits import StudyFits as Fits
+from scalecheck.runtime.program import Log
+from scalecheck.simulation.data_sets import DataSet
+from scalecheck.simulation.simulated_fits import Fitting, SimulatedFit, fit_all, fit_members
+from scalecheck.study.settings import Study
+
+
+class Outcome(NamedTuple):
+    """What the checks found in one data set.
+
+    Attributes
+    ----------
+    found
+        Findings and tables.
+    unusable
+        Fits that cannot be used, and the reason of each.
+    fits
+        All fits.
+    """
+
+    found: CheckResults
+    unusable: dict[str, str]
+    fits: Fits
+
+
+def run(
+    settings: Study,
+    likelihood: Likelihood,
+    prior: Prior,
+    data_sets: Sequence[DataSet],
+    log: Log,
+    *,
+    share: bool = False,
+) -> list[Outcome]:
+    """Fit and check every data set.
+
+    Parameters
+    ----------
+    settings
+        Of the study.
+    likelihood
+        Shared by all.
+    prior
+        Moments of the compared parameters.
+    data_sets
+        All of one plan, so that their fits share shapes.
+    log
+        Takes lines of progress.
+    share
+        As of `simulated_fits.fit_all`.
+    """
+    fitting = Fitting(settings.sampler, likelihood, data_sets, log)
+    fitted = fit_all(fitting, settings.increments, share=share)
+    outcomes: list[Outcome] = []
+    for number, (one, fits) in enumerate(zip(data_sets, fitted, strict=True), 1):
+        evidence = StudyData(likelihood, one.read, prior, one.seed)
+        again = _confirm(settings, likelihood, one, fits)
+        outcomes.append(_check(settings, evidence, fits, again))
+        log(f"checked data set {number}")
+    return outcomes
+
+
+def _confirm(
+    settings: Study, likelihood: Likelihood, data_set: DataSet, fits: Fits
+) -> Confirmation | None:
+    """Fit the subset again whose leapfrogs stand out, as the workflow does."""
+    subsets = [one for one in fits.done.values() if one.task.kind == "subset"]
+    task = confirmation.subset_to_confirm(subsets, settings.verdict.alpha).task
+    if task is None:
+        return None
+    fitting = Fitting(settings.sampler, likelihood, [data_set], lambda line: None)
+    again = SimulatedFit(0, task, sample_batch.fit_key(data_set.seed, f"{task.fit} again"))
+    (done,) = fit_members(fitting, [again])
+    if done.result is None:
+        return None
+    return Confirmation(task.fit, effort_of([done.result]).leapfrogs[0])
+
+
+def _check(settings: Study, evidence: StudyData, fits: Fits, again: Confirmation | None) -> Outcome:
+    found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
+    return Outcome(found, fits.unusable, fits)
+
+
+def prior_of(likelihood: Likelihood, seed: int) -> Prior:
+    """Moments of the prior of the compared parameters, by simulation.
+
+    Parameters
+    ----------
+    likelihood
+        Of the model.
+    seed
+        Of the draws.
+    """
+    rows = likelihood.rows(likelihood.few)
+    latent = [site.name for site in likelihood.sites if site.kind == "latent"]
+    function = likelihood.function(rows.counts)
+    moments = density.prior_moments(function, latent, likelihood.vector, rows.arrays, seed)
+    return Prior(*moments)

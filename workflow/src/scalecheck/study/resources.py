@@ -1,0 +1,152 @@
+"""What a batch queue is asked for, time, memory and jobs: by what is known when fits are submitted."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scalecheck.errors import StudyError
+from scalecheck.files import formats
+
+# Minutes. Of what nothing is known yet: rather too long than too short, for a finished fit is never repeated.
+UNKNOWN = 240
+# Queues start short jobs first, but none that takes less than this sooner.
+LEAST = 30
+# The longest that most partitions allow. What keeps checkpoints goes on at the next try.
+MOST = 1440
+
+# A fit whose posterior is not usable yet takes up to four times the draws, and trajectories may double.
+MARGIN = 8
+
+
+def minutes(before: Path | None, growth: float, attempt: int) -> int:
+    """Minutes to ask for an increment.
+
+    Parameters
+    ----------
+    before
+        The record of the increment before it; None where there is none. It may not be there yet, or be damaged.
+    growth
+        Rows of the increment, as a multiple of those of the one before: a gradient takes so many times as long.
+    attempt
+        From 1: each further one asks for as much again.
+    """
+    taken = formats.peek_json(before) if before is not None else None
+    if taken is None:
+        return min(MOST, attempt * UNKNOWN)
+    seconds = sum(taken.get("seconds", {}).values())  # none of an increment that was skipped
+    return min(MOST, attempt * max(LEAST, math.ceil(MARGIN * growth * seconds / 60)))
+
+
+# Megabytes that the allocation holds besides a fit's own: Snakemake twice, the libraries, and what is compiled.
+BESIDES = 2000
+# What is forecast from shapes is no more than what has to be there at the same time.
+MEMORY_MARGIN = 2
+
+
+def megabytes(model: Path, rows: Sequence[int], attempt: int) -> int:
+    """Megabytes to ask for a job of fits.
+
+    Parameters
+    ----------
+    model
+        `model.json`, which holds what a fit takes by its rows. It may not be there yet, or be damaged.
+    rows
+        Of each fit of the job.
+    attempt
+        From 1: each further one asks for as much again.
+    """
+    demand, taken = _demand(model), 0.0
+    if demand:
+        largest = sorted(rows, reverse=True)[: demand["at_once"]]
+        taken = sum(_at(demand["held"], n) for n in rows)
+        taken += sum(_at(demand["running"], n) for n in largest)
+    return attempt * (BESIDES + math.ceil(MEMORY_MARGIN * taken / 1e6))
+
+
+def all_rows(model: Path) -> list[int]:
+    """Rows of a fit of all of them, as a list; empty where they are not known."""
+    demand = _demand(model)
+    return [demand["rows"]] if demand else []
+
+
+# Seconds of a leapfrog of one lane, whatever its model; operations that one processor does in a second.
+LEAPFROG, OPERATIONS = 1e-5, 2e9
+# Of a trajectory whose length nobody knows yet.
+LEAPFROGS = 16
+# Seconds that a job should take: long beside its imports and compilation, and its wait in the queue.
+AIM = 300
+
+
+def seconds(model: Path, rows: Sequence[int], iterations: int) -> float:
+    """Guess how long one processor takes for fits, compilation apart: right within a factor of five or so.
+
+    Parameters
+    ----------
+    model, rows
+        As of `megabytes`.
+    iterations
+        Of all chains of a fit.
+    """
+    demand = _demand(model)
+    if demand is None:
+        return 0.0
+    each = [LEAPFROG + _at(demand["operations"], n) / OPERATIONS for n in rows]
+    return LEAPFROGS * iterations * sum(each)
+
+
+def n_jobs(asked: int | str, model: Path, rows: Sequence[int], iterations: int) -> int:
+    """Jobs among which fits of one shape are divided: as asked, or so that each takes some minutes.
+
+    Of nothing but the study: another number fits all of them again, so that a machine with fewer GPUs could not go on.
+
+    Parameters
+    ----------
+    asked
+        `batches` of the study: a number, or `auto`.
+    model, rows, iterations
+        As of `seconds`.
+
+    Raises
+    ------
+    StudyError
+        Where `auto` is asked for and `model.json` does not say what fits take.
+    """
+    if isinstance(asked, str):
+        if _demand(model) is None:
+            raise StudyError(
+                f"{model}: is missing, damaged or of an earlier version, and batches: auto is computed from it:"
+                f" delete it and {model.with_name('plan.csv')}, and run again"
+            )
+        asked = math.ceil(seconds(model, rows, iterations) / AIM)
+    return max(1, min(asked, len(rows)))
+
+
+def minutes_of_batch(
+    model: Path, rows: Sequence[int], iterations: int, attempt: int, *, goes_on: bool
+) -> int:
+    """Minutes to ask for a job of fits that wait for nothing.
+
+    Parameters
+    ----------
+    model, rows, iterations, attempt
+        As of `megabytes` and `seconds`.
+    goes_on
+        Whether a job that is killed goes on from a checkpoint: what begins anew is not given less than is likely.
+    """
+    if _demand(model) is None:
+        return min(MOST, attempt * UNKNOWN)
+    guessed = math.ceil(MARGIN * seconds(model, rows, iterations) / 60)
+    return min(MOST, attempt * max(LEAST if goes_on else UNKNOWN, guessed))
+
+
+def _demand(model: Path) -> dict[str, Any] | None:
+    found = formats.peek_json(model)
+    demand = found.get("demand") if found else None
+    return (
+        demand if isinstance(demand, dict) and "held" in demand else None
+    )  # an older one asked for less
+
+
+def _at(line: dict[str, float], rows: int) -> float:
+    return line["fixed"] + line["per_row"] * rows

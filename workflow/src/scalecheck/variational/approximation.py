@@ -1,0 +1,186 @@
+"""Approximate the posterior of one batch of rows."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+
+from scalecheck.files.posterior_file import ATTRIBUTES, Group
+from scalecheck.fitting.checkpoint import Checkpointer
+from scalecheck.fitting.kept_sites import kept_sites, own_values
+from scalecheck.model import density
+from scalecheck.model.batches import Batch
+from scalecheck.runtime.program import Log
+from scalecheck.study.settings import VariationalSettings
+from scalecheck.variational.guides import Guide, Params, guide_of
+from scalecheck.variational.optimise import Approximated, maximise
+from scalecheck.variational.svi_programs import SviProblem, SviPrograms
+from scalecheck.variational.target import (
+    Layout,
+    arrays_of,
+    check_minibatches,
+    energy_of,
+    first_guess,
+    layout_of,
+)
+
+NDArray = np.ndarray
+
+# Draws of an approximation that are stored and compared.
+N_DRAWS = 1000
+# Numbers of whole draws that are in memory together: with millions of parameters, a few draws.
+_NUMBERS = 2**24
+
+
+class Approximation(NamedTuple):
+    """An approximate posterior.
+
+    Attributes
+    ----------
+    batch
+        The rows, one fit.
+    layout
+        Of its vector.
+    guide
+        The family.
+    found
+        The member of it.
+    key
+        `(2,)` of its draws, which are made again where more of them than the shared ones is asked for.
+    shared
+        `(draw, n_shared)` of the compared parameters, unconstrained.
+    """
+
+    batch: Batch
+    layout: Layout
+    guide: Guide
+    found: Approximated
+    key: jax.Array
+    shared: NDArray
+
+    def log_density_shared(self, theta: NDArray) -> NDArray:
+        """Log density `(n,)` of the compared parameters at `theta` `(n, n_shared)`."""
+        return np.asarray(self.guide.log_density_shared(self.found.params, jnp.asarray(theta)))
+
+
+def approximate(
+    batch: Batch,
+    settings: VariationalSettings,
+    key: jax.Array,
+    log: Log,
+    keeper: Checkpointer | None = None,
+) -> Approximation:
+    """Fit a guide to the rows of a batch.
+
+    Parameters
+    ----------
+    batch
+        Of one fit.
+    key
+        `(2,)` of its draws.
+    keeper
+        Saves the fit while it runs.
+    """
+    starting, fitting, drawing = jax.random.split(key, 3)
+    layout = layout_of(batch)
+    first = first_guess(batch, layout, starting)
+    problem = problem_of(batch, layout, settings, first)
+    found = maximise(problem, SviPrograms(problem), settings.steps, fitting, log, keeper)
+    at_once = max(1, min(N_DRAWS, _NUMBERS // layout.size))
+
+    def first_ones(flat: jax.Array) -> jax.Array:
+        return flat[: layout.n_shared]
+
+    @jax.jit
+    def of_shared(params: Params) -> jax.Array:
+        return problem.guide.draw_of(first_ones, params, drawing, N_DRAWS, at_once)
+
+    shared = np.asarray(of_shared(found.params))
+    return Approximation(batch, layout, problem.guide, found, drawing, shared)
+
+
+def problem_of(
+    batch: Batch, layout: Layout, settings: VariationalSettings, first: jax.Array
+) -> SviProblem:
+    """Put the posterior of a batch as the model of an SVI.
+
+    Parameters
+    ----------
+    first
+        `(d,)` where the guide begins.
+    """
+    arrays = arrays_of(batch)
+    n_rows = len(next(iter(arrays.values())))
+    n_batch = min(settings.batch or n_rows, n_rows)
+    if n_batch < n_rows:
+        check_minibatches(batch, layout, first, n_batch)
+    guide = guide_of(settings.guide, first, layout.n_shared)
+    energy = energy_of(batch.function, layout, n_rows / n_batch)
+
+    def model(arrays: dict[str, Any]) -> None:
+        # Masked: all of the density is the factor.
+        parts = [
+            numpyro.sample(name, dist.Normal(jnp.zeros(size)).to_event(1).mask(False))
+            for name, size in guide.sites.items()
+        ]
+        with numpyro.handlers.block():  # the sites of the user's model would count once more
+            log_density = -energy(jnp.concatenate(parts), arrays)
+        numpyro.factor("log_density", log_density)
+
+    return SviProblem(guide, model, arrays, n_batch, layout.n_shared)
+
+
+def constrained(
+    approximation: Approximation, keep: Sequence[str] | None
+) -> dict[str, tuple[tuple[str, ...], NDArray, dict[str, Sequence[str | int]]]]:
+    """Draws of the sites that are kept on the model's scale: dims, values `(draw, ...)` and labels by site."""
+    batch, layout = approximation.batch, approximation.layout
+    kept = kept_sites(batch, keep)
+    names = [site.name for site in kept]
+
+    def one(flat: jax.Array, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        values = density.constrain(batch.function, layout.unpack(flat), arrays, deterministic=True)
+        return {name: values[name] for name in names}
+
+    # One after the other: the deterministic sites of rows on the way would fill the memory.
+    @jax.jit
+    def every(params: Params, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        take = partial(one, arrays=arrays)
+        return approximation.guide.draw_of(take, params, approximation.key, N_DRAWS, 1)
+
+    drawn = every(approximation.found.params, arrays_of(batch))
+    found: dict[str, Any] = {}
+    for site in kept:
+        values, labels = own_values(batch, 0, site, np.asarray(drawn[site.name]), 1)
+        found[site.name] = (site.dims, values, labels)
+    return found
+
+
+def dataset(approximation: Approximation, keep: Sequence[str] | None) -> dict[str, Group]:
+    """Give the groups of approximation.nc: `posterior` and `unconstrained_posterior`, one chain."""
+    kept = constrained(approximation, keep)
+    counted = {"chain": range(1), "draw": range(N_DRAWS)}
+    coords = {dim: labels for *_, parts in kept.values() for dim, labels in parts.items()}
+    attributes = ATTRIBUTES | {"sample_dims": ["chain", "draw"]}
+    variables = {n: (("chain", "draw", *dims), v[None]) for n, (dims, v, _) in kept.items()}
+    vector = {"z": (("chain", "draw", "parameter"), approximation.shared[None])}
+    names = list(approximation.batch.vector.names)
+    return {
+        "posterior": Group(variables, {**counted, **coords}, attributes),
+        "unconstrained_posterior": Group(vector, {**counted, "parameter": names}, attributes),
+    }
+
+
+def depends_on(settings: VariationalSettings, *others: Any) -> list[str]:
+    """Everything but the data that determines an approximation, as texts to be hashed."""
+    source = [
+        path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))
+    ]
+    return [*source, json.dumps([settings.guide, settings.batch, settings.steps, *others])]

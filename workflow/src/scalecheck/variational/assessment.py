@@ -1,0 +1,255 @@
+"""Whether to believe an approximation, from increments where NUTS ran as well: arrays in, a verdict out.
+
+Means can be used where they are off by little of a standard deviation: at a fifth of it a 95 % interval still covers
+94.5 %. Everything can be used where standard deviations are right to a quarter as well (intervals of nominal 95 %
+then cover 88 to 99 %), the tails are covered (k-hat at most .62, for 400 ratios) and no bias is seen over data
+simulated. Y. Yao et al., "Yes, but did it work?", arXiv:1802.02538; A. Vehtari et al., arXiv:1507.02646; A. Dhaka et
+al., arXiv:2103.01085; on errors of means and standard deviations as what counts: TADDAA, arXiv:2302.12419.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t as student
+
+from scalecheck.diagnostics import mcse_of_sd, rhat_and_ess
+
+NDArray = np.ndarray
+Interval = tuple[float, float, float]
+
+# In NUTS standard deviations; of log ratios of standard deviations; of the shape of the tail, 1 - 1 / log10 of the
+# number of ratios that it is estimated from.
+MOST_SHIFT, MOST_LOG_SD, MOST_KHAT = 0.2, float(np.log(1.25)), 0.62
+# An error counts as beyond a bound once it is so by so many Monte Carlo errors.
+_ERRORS = 2.0
+_PROBABILITIES = (0.05, 0.5, 0.95)
+
+
+class Margins(NamedTuple):
+    """How an approximation differs from NUTS, by parameter, all `(parameter,)`.
+
+    Attributes
+    ----------
+    shift, shift_mcse
+        Difference of means over the NUTS standard deviation, and its Monte Carlo error.
+    log_sd, log_sd_mcse
+        Log ratio of standard deviations, approximation over NUTS, and its Monte Carlo error.
+    """
+
+    shift: NDArray
+    shift_mcse: NDArray
+    log_sd: NDArray
+    log_sd_mcse: NDArray
+
+
+class Compared(NamedTuple):
+    """An approximation and NUTS on the same rows.
+
+    Attributes
+    ----------
+    rows
+        How many.
+    margins
+        Of the compared parameters.
+    khat
+        Of the compared parameters jointly; None where it cannot be had.
+    """
+
+    rows: int
+    margins: Margins
+    khat: float | None
+
+
+class Correction(NamedTuple):
+    """What would have to be added to approximate results of all rows; `(parameter, 3)`: low, median, high (90 %).
+
+    Attributes
+    ----------
+    shift
+        Of the mean, in posterior standard deviations.
+    log_sd
+        Of the log standard deviation.
+    """
+
+    shift: NDArray
+    log_sd: NDArray
+
+
+class Belief(NamedTuple):
+    """Whether to believe an approximation.
+
+    Attributes
+    ----------
+    verdict
+        `believable`, `means only`, `do not use`, or `not known`.
+    reasons
+        What it rests on: sentences, the worst first.
+    correction
+        At all rows; None from fewer than three increments.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+    correction: Correction | None
+
+
+def margins_of(nuts: NDArray, approximate: NDArray) -> Margins:
+    """Compare draws of the same parameters.
+
+    Parameters
+    ----------
+    nuts
+        `(chain, draw, parameter)`.
+    approximate
+        `(draw, parameter)`, independent.
+    """
+    flat = nuts.reshape(-1, nuts.shape[-1])
+    sd, other = flat.std(axis=0, ddof=1), approximate.std(axis=0, ddof=1)
+    ratio, n = other / sd, len(approximate)
+    return Margins(
+        (approximate.mean(axis=0) - flat.mean(axis=0)) / sd,
+        np.sqrt(1 / rhat_and_ess(nuts)[1] + ratio**2 / n),
+        np.log(ratio),
+        # Of a normal: the relative error of a standard deviation is 1 / sqrt(2 n).
+        np.sqrt((mcse_of_sd(nuts) / sd) ** 2 + 1 / (2 * n)),
+    )
+
+
+def believe(
+    increments: Sequence[Compared], names: Sequence[str], n_rows: int, biased: Sequence[str]
+) -> Belief:
+    """Judge an approximation of all rows.
+
+    The largest increment decides; what its errors grow to at all rows can only make it worse, where the 90 % interval
+    of the extrapolation lies beyond a bound as a whole.
+
+    Parameters
+    ----------
+    increments
+        In growing order, those whose approximation has converged.
+    names
+        Of the parameters.
+    n_rows
+        All rows.
+    biased
+        Parameters whose errors over simulated data sets are not symmetric (VSBC), adjusted by Holm.
+    """
+    if not increments:
+        reason = (
+            "no increment has a NUTS fit that can be used and an approximation that has converged"
+        )
+        return Belief("not known", (reason,), None)
+    last = increments[-1]
+    correction = _correction(increments, n_rows)
+    means, others = (
+        _means(last, names, correction, n_rows),
+        _spread(last, names, correction, n_rows),
+    )
+    if biased:
+        means.append(
+            f"over simulated data sets the errors of {', '.join(biased)} are not symmetric"
+        )
+    if means:
+        return Belief("do not use", (*means, *others), correction)
+    if others:
+        return Belief("means only", tuple(others), correction)
+    return Belief("believable", (_praise(last),), correction)
+
+
+def _means(
+    last: Compared, names: Sequence[str], correction: Correction | None, n_rows: int
+) -> list[str]:
+    shift, error = last.margins.shift, last.margins.shift_mcse
+    worst = int(np.argmax(np.abs(shift) - _ERRORS * error))
+    found = []
+    if abs(shift[worst]) - _ERRORS * error[worst] > MOST_SHIFT:
+        found.append(
+            f"at {last.rows:,} rows the mean of {names[worst]} is off by {shift[worst]:+.2f} posterior sds"
+            f" (+- {error[worst]:.2f}; at most {MOST_SHIFT:g})"
+        )
+    return found + _beyond(correction and -correction.shift, MOST_SHIFT, names, n_rows, "the mean")
+
+
+def _spread(
+    last: Compared, names: Sequence[str], correction: Correction | None, n_rows: int
+) -> list[str]:
+    log_sd, error = last.margins.log_sd, last.margins.log_sd_mcse
+    worst = int(np.argmax(np.abs(log_sd) - _ERRORS * error))
+    found = []
+    if abs(log_sd[worst]) - _ERRORS * error[worst] > MOST_LOG_SD:
+        found.append(
+            f"at {last.rows:,} rows the sd of {names[worst]} is {np.exp(log_sd[worst]):.2f} times that of NUTS"
+            f" (between {np.exp(-MOST_LOG_SD):g} and {np.exp(MOST_LOG_SD):g} is asked for)"
+        )
+    if last.khat is not None and not last.khat <= MOST_KHAT:
+        found.append(f"at {last.rows:,} rows k-hat is {last.khat:.2f} (at most {MOST_KHAT:g})")
+    return found + _beyond(
+        correction and -correction.log_sd, MOST_LOG_SD, names, n_rows, "the log sd"
+    )
+
+
+def _beyond(
+    extrapolated: NDArray | None, most: float, names: Sequence[str], n_rows: int, what: str
+) -> list[str]:
+    if extrapolated is None:
+        return []
+    nearest = np.where(
+        extrapolated.min(axis=1) > 0, extrapolated.min(axis=1), -extrapolated.max(axis=1)
+    )
+    worst = int(np.argmax(nearest))
+    if nearest[worst] <= most:
+        return []
+    low, high = np.sort(extrapolated[worst])[[0, -1]]
+    return [
+        f"at all {n_rows:,} rows {what} of {names[worst]} would be off by {low:+.2f} to {high:+.2f}"
+    ]
+
+
+def _praise(last: Compared) -> str:
+    tail = "" if last.khat is None else f", k-hat is {last.khat:.2f}"
+    return (
+        f"at {last.rows:,} rows means are off by {np.abs(last.margins.shift).max():.2f} posterior sds at most, sds by a"
+        f" factor of {np.exp(np.abs(last.margins.log_sd).max()):.2f}{tail}"
+    )
+
+
+def _correction(increments: Sequence[Compared], n_rows: int) -> Correction | None:
+    if len(increments) < 3:
+        return None
+    share = np.array([one.rows for one in increments]) / n_rows
+    # A bias that stays is more of a posterior's sd with the root of the rows; one of the order of the
+    # posterior's variance, as where the posterior becomes normal, is less.
+    of_shift = np.stack([share**0.5, share**-0.5], axis=1), np.ones(2)
+    of_log_sd = np.stack([np.ones(len(share)), np.log(share)], axis=1), np.array([1.0, 0.0])
+    shift = np.stack([one.margins.shift for one in increments])
+    log_sd = np.stack([one.margins.log_sd for one in increments])
+    shift_mcse = np.stack([one.margins.shift_mcse for one in increments])
+    log_sd_mcse = np.stack([one.margins.log_sd_mcse for one in increments])
+    # What undoes a difference has its bounds the other way round.
+    return Correction(
+        -extrapolate(*of_shift, shift, shift_mcse)[:, ::-1],
+        -extrapolate(*of_log_sd, log_sd, log_sd_mcse)[:, ::-1],
+    )
+
+
+def extrapolate(design: NDArray, at: NDArray, y: NDArray, error: NDArray) -> NDArray:
+    """Extrapolate a regression: low, median and high of a 90 % interval, `(parameter, 3)`.
+
+    Least squares; the residual variance is not taken to be less than what Monte Carlo errors make it.
+
+    Parameters
+    ----------
+    design
+        `(increment, term)`, more increments than terms.
+    at
+        `(term,)` where to.
+    y, error
+        `(increment, parameter)` values, and their Monte Carlo errors.
+    """
+    found, *_ = np.linalg.lstsq(design, y, rcond=None)
+    df = design.shape[0] - design.shape[1]
+    residual = ((y - design @ found) ** 2).sum(axis=0) / df
+    variance = np.maximum(residual, (error**2).mean(axis=0))
+    sd = np.sqrt(variance * (at @ np.linalg.inv(design.T @ design) @ at))
+    return (at @ found)[:, None] + sd[:, None] * student.ppf(_PROBABILITIES, df)

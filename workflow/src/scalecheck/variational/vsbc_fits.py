@@ -1,0 +1,96 @@
+"""Fit an approximation to many data sets simulated from the prior."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scalecheck.fitting.checkpoint import Checkpointer
+from scalecheck.model import density
+from scalecheck.model.batches import Batch
+from scalecheck.model.sites import observed_site
+from scalecheck.runtime.program import Log
+from scalecheck.sampler import Snapshot
+from scalecheck.study.settings import VariationalSettings
+from scalecheck.variational.approximation import problem_of
+from scalecheck.variational.optimise import maximise
+from scalecheck.variational.svi_programs import SviPrograms
+from scalecheck.variational.target import arrays_of, first_guess, layout_of
+from scalecheck.variational.vsbc import Symmetry, symmetry
+
+NDArray = np.ndarray
+
+_DRAWS = 500  # of each approximation, to count those below the truth
+
+
+def simulate(
+    batch: Batch,
+    settings: VariationalSettings,
+    key: jax.Array,
+    log: Log,
+    keeper: Checkpointer | None = None,
+) -> Symmetry:
+    """Draw parameters and outcomes, fit each data set, and test the symmetry of the errors.
+
+    Parameters
+    ----------
+    batch
+        One fit, whose rows but for the outcome every data set has.
+    settings
+        `simulate` data sets.
+    key
+        `(2,)` of all that is random.
+    keeper
+        Saves what the data sets so far gave.
+    """
+    starting, drawing, fitting = jax.random.split(key, 3)
+    layout = layout_of(batch)
+    first = first_guess(batch, layout, starting)
+    problem = problem_of(batch, layout, settings, first)
+    programs = SviPrograms(problem)
+    keys = jax.random.split(drawing, settings.simulate)
+    truth, outcomes = _data_sets(batch, keys)
+    draw = jax.jit(lambda params, key: problem.guide.draw(params, key, _DRAWS))
+    below = np.zeros(truth.shape)
+    converged = np.zeros(len(truth), bool)
+    n_done = 0
+    if keeper is not None and (saved := keeper.saved()) is not None:
+        below, converged = saved.state["below"], saved.state["converged"]
+        n_done = int(saved.state["n_done"])
+    for number, key in list(enumerate(jax.random.split(fitting, settings.simulate)))[n_done:]:
+        arrays = {**problem.arrays, batch.bound.outcome: outcomes[number]}
+        one = problem._replace(arrays=arrays)
+        found = maximise(one, programs, settings.steps, key, _silent)
+        drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
+        below[number], converged[number] = (drawn < truth[number]).mean(axis=0), found.converged
+        state = {"below": below, "converged": converged, "n_done": np.array(number + 1)}
+        if keeper is not None:
+            keeper.keep(partial(Snapshot, state, {}))
+        if (number + 1) % 10 == 0:
+            log(f"simulated data sets: {number + 1} of {settings.simulate}")
+    return symmetry(batch.vector.names, below, converged)
+
+
+def _silent(line: str) -> None:
+    """Let the lines of one fit of many go."""
+
+
+def _data_sets(batch: Batch, keys: jax.Array) -> tuple[NDArray, NDArray]:
+    """True parameters `(data set, n_shared)`, unconstrained, and outcomes `(data set, rows)`."""
+    function, outcome = batch.function, batch.bound.outcome
+    observed = observed_site(batch.bound, batch.sites).name
+    latent = [site.name for site in batch.sites if site.kind == "latent"]
+    arrays = arrays_of(batch)
+
+    @jax.jit
+    def draw(key: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        parameters, noise = jax.random.split(key)
+        drawn = density.prior_draws(function, latent, arrays, parameters[None])
+        values = {name: value[0] for name, value in drawn.items()}
+        z = density.unconstrain(function, values, arrays)
+        outcomes = density.predict(function, observed, outcome, values, arrays, noise)
+        return batch.vector.pack(z), outcomes.astype(arrays[outcome].dtype)
+
+    drawn = [draw(key, {name: jnp.asarray(v) for name, v in arrays.items()}) for key in keys]
+    return np.stack([np.asarray(z) for z, _ in drawn]), np.stack([np.asarray(y) for _, y in drawn])
