@@ -105,7 +105,7 @@ def golf() -> dict:
     return {
         "study": "golf",
         "version": "0.1.0",
-        "verdict": "misfit",
+        "verdict": "breaks",
         "misfit": True,
         "heterogeneous": True,
         "alpha": 0.05,
@@ -155,7 +155,7 @@ def funnel() -> dict:
     return {
         **panel(),
         "study": "funnel",
-        "verdict": "misfit",
+        "verdict": "breaks",
         "heterogeneous": True,
         "attribution": {"family": "effort", "axis": None},
         "findings": _findings_funnel(),

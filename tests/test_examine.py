@@ -193,7 +193,7 @@ def test_the_chain_stops_where_the_model_breaks_and_the_rest_says_why(broken):
 
 def test_a_break_over_time_is_strong_heterogeneous_and_dated(broken):
     found, content = small_studies.judge(broken)
-    assert content["verdict"] == "misfit"
+    assert content["verdict"] == "breaks"
     assert content["heterogeneous"]
     assert content["rows"]["first_seen"] == 128
     strong = {f["family"] for f in content["findings"] if f["status"] == "strong"}

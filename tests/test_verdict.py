@@ -143,15 +143,15 @@ AT_FAULT = ran("adaptation", "strong", ("subset-02",))
     [
         ([PASSED], {}, ("adequate", "")),
         ([PASSED, SUSPECT_ONE], {}, ("suspect", "")),
-        ([STRONG_ONE, SUSPECT_ONE], {}, ("misfit", "")),
+        ([STRONG_ONE, SUSPECT_ONE], {}, ("breaks", "")),
         ([PASSED], UNUSABLE, ("inconclusive", WHY)),
         ([SUSPECT_ONE], UNUSABLE, ("inconclusive", WHY)),
         # a strong finding needs the fits that it rests on, and no others
-        ([STRONG_ONE], UNUSABLE, ("misfit", "")),
-        ([ran("drift", "strong", ("increment-01", "increment-02"))], UNUSABLE, ("misfit", "")),
+        ([STRONG_ONE], UNUSABLE, ("breaks", "")),
+        ([ran("drift", "strong", ("increment-01", "increment-02"))], UNUSABLE, ("breaks", "")),
         ([PASSED, AT_FAULT], UNUSABLE, ("inconclusive", WHY)),
-        ([AT_FAULT, STRONG_ONE], UNUSABLE, ("misfit", "")),
-        ([PASSED, AT_FAULT], {}, ("misfit", "")),
+        ([AT_FAULT, STRONG_ONE], UNUSABLE, ("breaks", "")),
+        ([PASSED, AT_FAULT], {}, ("breaks", "")),
         # nothing ran because no fit can be used: what to repair says more
         ([did_not("drift")], UNUSABLE, ("inconclusive", WHY)),
     ],
@@ -170,7 +170,7 @@ LEVEL = {"level-source-01": "ESS of mu is 90 (under 400): raise sampler.draws"}
         # of an axis only the pooled fit is tested
         (
             [ran("heterogeneity", "strong", ("axis-source", "level-source-01"))],
-            "misfit",
+            "breaks",
         ),
         # the leapfrogs of chains that never mixed are those of a transient
         ([PASSED, ran("effort", "strong", ("level-source-01", "level-source-02"))], "suspect"),
@@ -210,7 +210,7 @@ def test_one_family_that_compares_parameters_is_enough(family):
 
 def test_a_model_without_parameters_is_judged_by_surprise_alone():
     absent = [did_not(family, "the model has no parameters") for family in FAMILIES]
-    for status, expected in (("pass", "adequate"), ("suspect", "suspect"), ("strong", "misfit")):
+    for status, expected in (("pass", "adequate"), ("suspect", "suspect"), ("strong", "breaks")):
         judged = [*absent, ran("surprise", status)]
         assert verdict.decide(judged, {}, has_parameters=False) == (expected, "")
 

@@ -16,7 +16,7 @@ from scalecheck.report.parameter_labels import shorten
 def test_verdict_comes_first_and_strong_findings_before_suspect_ones(golf_html: str) -> None:
     headline = "<h1>The model breaks along source and distance_ft.</h1>"
     assert golf_html.index(headline) < golf_html.index("<h2>")
-    assert 'class="badge misfit"' in golf_html
+    assert 'class="badge breaks"' in golf_html
     statuses = re.findall(r'<li class="card (\w+)">', golf_html)
     assert statuses == ["strong", "strong", "strong", "suspect"]
     assert "1,000 of 1,259,184 rows were enough to see it" in golf_html
@@ -33,7 +33,7 @@ def test_what_was_skipped_dropped_or_unusable_is_named(golf_html: str, panel_htm
     [
         ("adequate", "The model holds on the rows that were tried."),
         ("suspect", "The model may break along source and distance_ft."),
-        ("misfit", "The model breaks along source and distance_ft."),
+        ("breaks", "The model breaks along source and distance_ft."),
         ("inconclusive", "No verdict yet: too little could be checked."),
     ],
 )

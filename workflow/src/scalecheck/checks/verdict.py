@@ -149,7 +149,7 @@ def decide(
         Whether the model has parameters to compare.
     """
     if any(one.status == "strong" and not _rests_on(one.finding, unusable) for one in judged):
-        return "misfit", ""
+        return "breaks", ""
     missed = [fit for fit in unusable if needed is None or fit in needed]
     if missed:
         return "inconclusive", _reasons([f"{fit}: {unusable[fit]}" for fit in missed])

@@ -80,7 +80,7 @@ def headline(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
             return "No verdict yet: too little could be checked."
         of = len(fits[fits["status"] != "skipped"])
         return f"No verdict yet: {bad} of {of} fits cannot be trusted."
-    verb = "breaks" if kind == "misfit" else "may break"
+    verb = "breaks" if kind == "breaks" else "may break"
     loud = loud_findings(verdict)
     axes = axes_of([finding for finding in loud if finding["status"] == loud[0]["status"]])
     if axes:
@@ -92,7 +92,7 @@ def headline(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
 
 def explanation(verdict: Mapping[str, Any]) -> str:
     """Say what kind of failure it is, and how soon it showed."""
-    certain = verdict["verdict"] == "misfit"
+    certain = verdict["verdict"] == "breaks"
     differ = "not the same" if certain else "not be the same"
     claims = []
     if verdict.get("misfit"):
@@ -127,7 +127,7 @@ def next_step(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
         return f"{_repair(verdict, fits)} Then run the study again."
     loud = loud_findings(verdict)
     advice = f" {_advice(loud[0])}" if loud else ""
-    if kind == "misfit":
+    if kind == "breaks":
         return f"Do not pay for the full fit yet.{advice} Then run the study again."
     return f"Look before you pay for the full fit: rerun with more or larger subsets.{advice}"
 
