@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.data import store
-from scalecheck.evaluation.study_data import open_evidence
+from scalecheck.evaluation.study_data import open_study_data
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job, sample_batch
@@ -81,7 +81,7 @@ class Small(NamedTuple):
 
     def evidence(self):
         study = self.study
-        return open_evidence(self.folder, study.model, study.data.outcome, study.seed)
+        return open_study_data(self.folder, study.model, study.data.outcome, study.seed)
 
     def tasks(self, *names):
         return fit_job.find_tasks(self.job(), list(names))

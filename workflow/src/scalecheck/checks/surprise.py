@@ -159,7 +159,7 @@ class _Scale(NamedTuple):
         deviation = _symmetric(self.what, values) - self.median
         return np.clip(deviation / np.where(deviation < 0, self.below, self.above), -1e6, 1e6)
 
-    def evidence(self, values: np.ndarray) -> np.ndarray:
+    def extremeness(self, values: np.ndarray) -> np.ndarray:
         """Return how far values `(k, q)` are out on the side that counts."""
         signed = self.studentised(values)
         return np.where(self.side == 0, np.abs(signed), self.side * signed)
@@ -195,12 +195,12 @@ def _leading(statistics: Sequence[Statistic], values: np.ndarray, scale: _Scale)
     root. For that sum stays near zero whatever is wrong with a model that was wrong before, too: if
     it is large, then something changed, and says more than what it changed first.
     """
-    evidence = scale.evidence(values[:1])[0]
+    extremeness = scale.extremeness(values[:1])[0]
     for j, statistic in enumerate(statistics):
         if statistic.what == statistic_design.SCORE:
             own = values[:, j]
-            evidence[j] = (own[0] - np.median(own)) / max(float(own.std()), 1e-30)
-    return int(evidence.argmax())
+            extremeness[j] = (own[0] - np.median(own)) / max(float(own.std()), 1e-30)
+    return int(extremeness.argmax())
 
 
 def _p_value(
@@ -215,13 +215,13 @@ def _p_value(
     The second comparison stands alone: its p is at most a with probability a. So p is at most a <
     3 / (S + 1) no more often; and a larger a allows the two most extreme of S + 1 anyhow.
     """
-    largest = scale.evidence(values).max(axis=1)
+    largest = scale.extremeness(values).max(axis=1)
     p = _rank(largest, rng)
     if p * len(largest) > 2.5:
         return p
     # Studentised without the observed, which is exchangeable with the further replicates only then.
-    observed = float(scale_of_replicates.evidence(values[:1]).max())
-    further = (scale_of_replicates.evidence(chunk).max(axis=1) for chunk in more())
+    observed = float(scale_of_replicates.extremeness(values[:1]).max())
+    further = (scale_of_replicates.extremeness(chunk).max(axis=1) for chunk in more())
     return _sequential(observed, further)
 
 
@@ -236,11 +236,11 @@ def _sequential(observed: float, chunks: Iterable[np.ndarray]) -> float:
     return (n_greater + 1) / (n_seen + 1)
 
 
-def _rank(evidence: np.ndarray, rng: np.random.Generator) -> float:
+def _rank(extremeness: np.ndarray, rng: np.random.Generator) -> float:
     """Return the rank of the first among all, from 1 / (S + 1) to 1, ties at random."""
-    n_greater = int((evidence > evidence[0]).sum())
-    n_equal = int((evidence == evidence[0]).sum())
-    return float(n_greater + rng.integers(1, n_equal + 1)) / len(evidence)
+    n_greater = int((extremeness > extremeness[0]).sum())
+    n_equal = int((extremeness == extremeness[0]).sum())
+    return float(n_greater + rng.integers(1, n_equal + 1)) / len(extremeness)
 
 
 def _message(statistic: Statistic, signed: float, step: NewRows, seen: bool) -> str:
@@ -268,7 +268,7 @@ def _table(
         "median": np.median(values, axis=0),
         "sd": values.std(axis=0),
         "studentised": scale.studentised(values[:1])[0],
-        "p": [_rank(column, rng) for column in scale.evidence(values).T],
+        "p": [_rank(column, rng) for column in scale.extremeness(values).T],
         "leading": np.arange(len(statistics)) == leading,
     }
     table = pd.DataFrame({"fit": fit, **columns})[COLUMNS]

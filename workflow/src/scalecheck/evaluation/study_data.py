@@ -72,10 +72,10 @@ def open_likelihood(folder: StudyFolder, settings: ModelSettings, outcome: str) 
     return Likelihood(bound, meta.labels, meta.unit, settings.compare, few)
 
 
-def open_evidence(
+def open_study_data(
     folder: StudyFolder, settings: ModelSettings, outcome: str, seed: int
 ) -> StudyData:
-    """Give the evidence of a study's own data.
+    """Open the data of a study that was prepared, and its model.
 
     Parameters
     ----------

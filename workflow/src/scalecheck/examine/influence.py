@@ -17,30 +17,30 @@ _FEW, _MOST = 0.02, 0.5
 
 
 def name(
-    finding: Finding, evidence: StudyData, subsets: Sequence[FitResult], pooled: Moments
+    finding: Finding, study_data: StudyData, subsets: Sequence[FitResult], pooled: Moments
 ) -> Finding:
     """Add to a finding on random subsets which few rows move the most deviant of them, if few do.
 
     The pull of a row on parameter j is `(V s_i)_j`: its score at the mean over subsets, in the
     metric of the posterior covariance (one step of an infinitesimal jackknife).
     """
-    if evidence.likelihood.no_row_checks() or finding.parameter not in evidence.names:
+    if study_data.likelihood.no_row_checks() or finding.parameter not in study_data.names:
         return finding
-    j = evidence.names.index(finding.parameter)
+    j = study_data.names.index(finding.parameter)
     shift = pooled.mean[:, j] - pooled.mean[:, j].mean()
     deviant = int(np.argmax(np.abs(shift) / np.sqrt(pooled.covariance[:, j, j])))
-    values = evidence.columns(subsets[deviant].task.slices)
+    values = study_data.columns(subsets[deviant].task.slices)
     level = np.zeros(subsets[deviant].task.rows, int)
-    scores = evidence.likelihood.scores(values, level, pooled.mean.mean(axis=0))
+    scores = study_data.likelihood.scores(values, level, pooled.mean.mean(axis=0))
     pull = (scores.score @ pooled.covariance[deviant])[:, j] * np.sign(shift[deviant])
     few = _heaviest(pull)
     if few is None:
         return finding
     columns = (
-        evidence.likelihood.model.arguments[evidence.likelihood.model.outcome].columns
-        + evidence.likelihood.model.covariates
+        study_data.likelihood.model.arguments[study_data.likelihood.model.outcome].columns
+        + study_data.likelihood.model.covariates
     )
-    labels = evidence.likelihood.labels
+    labels = study_data.likelihood.labels
     where = ", ".join(_range(column, values[column][few], labels[column]) for column in columns)
     fit, share = subsets[deviant].task.fit, f"{len(few)} of its {len(pull)} rows"
     sentence = f"; most of what moves {fit} comes from {share} ({where})"

@@ -10,7 +10,7 @@ from scalecheck.examine.check_results import CheckResults
 from scalecheck.results.study_fits import StudyFits, moments
 
 
-def check_agreement(evidence: StudyData, study: StudyFits) -> CheckResults:
+def check_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
     """Do random subsets agree?"""
     subsets = study.usable("subset")
     planned = [task for task in study.tasks if task.kind == "subset"]
@@ -22,14 +22,14 @@ def check_agreement(evidence: StudyData, study: StudyFits) -> CheckResults:
         )
     pooled = moments(subsets)
     finding, table = agreement.check_agreement(
-        pooled, evidence.prior, names=evidence.names, fits=names
+        pooled, study_data.prior, names=study_data.names, fits=names
     )
     if finding.p is not None and finding.p < NOTABLE:
-        finding = influence.name(finding, evidence, subsets, pooled)
+        finding = influence.name(finding, study_data, subsets, pooled)
     return CheckResults([finding], {"agreement": table})
 
 
-def check_drift(evidence: StudyData, study: StudyFits, dispersion: float) -> CheckResults:
+def check_drift(study_data: StudyData, study: StudyFits, dispersion: float) -> CheckResults:
     """Do nested increments move more than they should?"""
     fits = study.usable("increment")
     looks = sum(task.kind == "increment" for task in study.tasks) - 1
@@ -41,8 +41,8 @@ def check_drift(evidence: StudyData, study: StudyFits, dispersion: float) -> Che
     findings, table = drift.check_drift(
         moments(fits),
         [fit.task.rows for fit in fits],
-        evidence.prior,
-        names=evidence.names,
+        study_data.prior,
+        names=study_data.names,
         fits=[fit.task.fit for fit in fits],
         dispersion=dispersion,
         ordered=fits[-1].in_arrival_order,

@@ -28,12 +28,12 @@ RUN = 100
 BINS = 8
 
 
-def check_surprise(evidence: StudyData, study: StudyFits, data: DataSettings) -> CheckResults:
+def check_surprise(study_data: StudyData, study: StudyFits, data: DataSettings) -> CheckResults:
     """Is each new block of rows surprising under the posterior before it?
 
     Parameters
     ----------
-    evidence
+    study_data
         Of the data that the fits saw.
     study
         The fits.
@@ -43,21 +43,21 @@ def check_surprise(evidence: StudyData, study: StudyFits, data: DataSettings) ->
     fits = study.usable("increment")
     looks = max(1, sum(task.kind == "increment" for task in study.tasks) - 1)
     steps = list(zip(fits[:-1], fits[1:], strict=True))
-    if len(fits) == 1 and not _learns(evidence.likelihood):
+    if len(fits) == 1 and not _learns(study_data.likelihood):
         steps = [(fits[0], fits[0])]
-    reason = evidence.likelihood.no_new_rows() or (
+    reason = study_data.likelihood.no_new_rows() or (
         "" if steps else "fewer than 2 increments have a usable posterior"
     )
     if reason:
         return CheckResults([not_run("surprise", reason, weight=1.0)], {"surprise": pd.DataFrame()})
-    results = [surprise_step(evidence, data, *step, 1 / looks) for step in steps]
+    results = [surprise_step(study_data, data, *step, 1 / looks) for step in steps]
     tables = [table for _, table in results if len(table)]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return CheckResults([finding for finding, _ in results], {"surprise": table})
 
 
 def surprise_step(
-    evidence: StudyData, data: DataSettings, before: FitResult, after: FitResult, weight: float
+    study_data: StudyData, data: DataSettings, before: FitResult, after: FitResult, weight: float
 ) -> tuple[Finding, pd.DataFrame]:
     """Rank the rows that are new in an increment among their predictions from the one before.
 
@@ -65,7 +65,7 @@ def surprise_step(
 
     Parameters
     ----------
-    evidence
+    study_data
         Of the data that the fits saw.
     data
         The section `data`.
@@ -74,18 +74,18 @@ def surprise_step(
     weight
         Share of the family's error rate.
     """
-    learned = _learns(evidence.likelihood)
+    learned = _learns(study_data.likelihood)
     start = before.task.rows if learned else 0
     fits = (before.task.fit, after.task.fit) if learned else (after.task.fit,)
     step = NewRows(after.task.fit, start + 1, after.task.rows, start, fits, weight)
-    reason = _no_step(evidence.likelihood, before, after.task.rows - start, learned)
+    reason = _no_step(study_data.likelihood, before, after.task.rows - start, learned)
     if reason:
         where = {"fit": step.fit, "fits": fits, "weight": weight}
         return not_run("surprise", reason, **where), pd.DataFrame(columns=surprise.COLUMNS)
-    rng = evidence.rng(f"surprise {after.task.fit}")
+    rng = study_data.rng(f"surprise {after.task.fit}")
     order, in_order = after.task.slices[0].order, after.in_arrival_order
-    values = evidence.columns([Slice(order, start, after.task.rows)], data.axes)
-    prediction = _predict(evidence.likelihood, data, values, before, in_order, rng)
+    values = study_data.columns([Slice(order, start, after.task.rows)], data.axes)
+    prediction = _predict(study_data.likelihood, data, values, before, in_order, rng)
     return surprise.check_surprise(
         prediction.statistics,
         prediction.observed(rng),

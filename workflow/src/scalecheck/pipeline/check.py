@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalecheck.checks.finding_table import findings_table
-from scalecheck.evaluation.study_data import open_evidence
+from scalecheck.evaluation.study_data import open_study_data
 from scalecheck.examine.check_results import CheckResults
 from scalecheck.examine.run_deviant_units import describe_units
 from scalecheck.examine.run_families import examine
@@ -29,17 +29,17 @@ def check_up(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> Chec
         Takes a line for each finding.
     """
     data, increments = sections["data"], sections["increments"]
-    evidence = open_evidence(folder, sections["model"], data.outcome, sections["seed"])
+    study_data = open_study_data(folder, sections["model"], data.outcome, sections["seed"])
     study = read_study_fits(folder, increments.order)
     for fit, reason in study.unusable.items():
         log(f"{fit} cannot be used: {reason}")
-    found = examine(evidence, study, data, increments, log, confirm.read(folder))
-    sites = list(evidence.likelihood.vector.shapes)
+    found = examine(study_data, study, data, increments, log, confirm.read(folder))
+    sites = list(study_data.likelihood.vector.shapes)
     tables = {
         "fits": fits_table(study),
         "estimates": estimates_table(study, sites),
         "history": history_table(study),
-        "units": describe_units(evidence, study),
+        "units": describe_units(study_data, study),
         **found.tables,
     }
     for name, table in tables.items():

@@ -232,17 +232,19 @@ def _say_forecast(job: Job, name: str, recorded: list[dict[str, Any]]) -> None:
 def _look(job: Job, so_far: list[PlannedFit], recorded: list[dict[str, Any]]) -> str:
     """Why to stop after the last of these increments; empty to go on."""
     # Only here: a job that does not look saves two seconds of importing what looks.
-    from scalecheck.evaluation.study_data import open_evidence
+    from scalecheck.evaluation.study_data import open_study_data
     from scalecheck.examine.run_families import look
     from scalecheck.results.study_fits import read_fit
 
     data, record = job.sections["data"], recorded[-1]
-    evidence = open_evidence(job.folder, job.sections["model"], data.outcome, job.sections["seed"])
+    study_data = open_study_data(
+        job.folder, job.sections["model"], data.outcome, job.sections["seed"]
+    )
     pairs = zip(so_far, recorded, strict=True)
     fits = [read_fit(job.folder, *pair) for pair in pairs if pair[1]["status"] == "done"]
     rows = formats.read_plan(job.folder.plan)
     planned = sum(row["kind"] == "increment" for row in rows)
-    found = look(evidence, fits, data, planned, job.sections["verdict"]["alpha"])
+    found = look(study_data, fits, data, planned, job.sections["verdict"]["alpha"])
     if not found:
         return ""
     job.log(f"{record['fit']}: stop after this increment: {found}")

@@ -72,9 +72,9 @@ def run(
     fitted = fit_all(fitting, settings.increments, share=share)
     outcomes: list[Outcome] = []
     for number, (one, fits) in enumerate(zip(data_sets, fitted, strict=True), 1):
-        evidence = StudyData(likelihood, one.read, prior, one.seed)
+        study_data = StudyData(likelihood, one.read, prior, one.seed)
         again = _confirm(settings, likelihood, one, fits)
-        outcomes.append(_check(settings, evidence, fits, again))
+        outcomes.append(_check(settings, study_data, fits, again))
         log(f"checked data set {number}")
     return outcomes
 
@@ -95,8 +95,10 @@ def _confirm(
     return Confirmation(task.fit, effort_of([done.result]).leapfrogs[0])
 
 
-def _check(settings: Study, evidence: StudyData, fits: Fits, again: Confirmation | None) -> Outcome:
-    found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
+def _check(
+    settings: Study, study_data: StudyData, fits: Fits, again: Confirmation | None
+) -> Outcome:
+    found = examine(study_data, fits, settings.data, settings.increments, lambda line: None, again)
     return Outcome(found, fits.unusable, fits)
 
 
