@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro import handlers
-from numpyro.distributions import biject_to
 
 from scalecheck.checks import replicate_statistics
 from scalecheck.checks.replicate_statistics import Members
 from scalecheck.checks.statistic_design import Weights
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.model.density import Vector
+from scalecheck.model.density import Vector, log_prob_by_row, traced_at
 from scalecheck.model.sites import traced
 
 NDArray = np.ndarray
@@ -187,10 +185,7 @@ class _Model(NamedTuple):
     ) -> jax.Array:
         """Log likelihood of each row, `(n,)`."""
         as_taken = outcome.astype(arrays[self.outcome].dtype)
-        site = self._observed(given, {**arrays, self.outcome: as_taken}, key)
-        values, scale = site["fn"].log_prob(site["value"]), site.get("scale")
-        scaled = values if scale is None else scale * values
-        return scaled.reshape(scaled.shape[0], -1).sum(axis=1)
+        return log_prob_by_row(self._observed(given, {**arrays, self.outcome: as_taken}, key))
 
     def log_score(self, known: Known, outcome: jax.Array) -> jax.Array:
         """Log predictive density of each row, averaged over the draws that score, `(n,)`."""
@@ -205,14 +200,8 @@ class _Model(NamedTuple):
     ) -> dict[str, Any]:
         """Trace the observed site, other sites as given or from their conditional prior."""
         z = self.vector.unpack(jnp.asarray(given.z))
-
-        def value(site: dict[str, Any]) -> Any:
-            if site["type"] == "sample" and site["name"] in z:
-                return biject_to(site["fn"].support)(z[site["name"]])
-            return given.hidden.get(site["name"])
-
-        with_values = handlers.substitute(self.function, substitute_fn=value)
-        return traced(with_values, arrays, key)[self.site]
+        hidden = lambda site: given.hidden.get(site["name"])  # noqa: E731
+        return traced_at(self.function, z, arrays, others=hidden, key=key)[self.site]
 
 
 def _measure(

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import AffineTransform, LowerCholeskyAffine, Transform
 from numpyro.util import not_jax_tracer
 
-from scalecheck.model.density import Vector
-from scalecheck.model.sites import Site, by_entry, traced
+from scalecheck.model.density import Vector, log_prob_by_row, scaled, traced_at
+from scalecheck.model.sites import Site, by_entry
 
 Function = Callable[..., Any]
 
@@ -82,20 +81,16 @@ def log_density(
         Scalars of rows, `(rows,)`, and of units, `(unit,)`.
     """
     coordinates: dict[str, jax.Array] = {}
-    z = shape.vector.unpack(theta)
 
     def value(site: dict[str, Any]) -> jax.Array | None:
         name = site["name"]
-        if name in z:
-            return biject_to(site["fn"].support)(z[name])
         if name in latent and held:
             held_value, coordinates[name] = _hold(site["fn"], latent[name], shape.standardised)
             return held_value
         return latent.get(name)
 
-    substituted = handlers.substitute(shape.function, substitute_fn=value)
-    trace = traced(substituted, arrays, jax.random.key(0))
-    of_row = _sum_but(_log_prob(trace[shape.observed]), 0)
+    trace = traced_at(shape.function, shape.vector.unpack(theta), arrays, others=value)
+    of_row = log_prob_by_row(trace[shape.observed])
     of_unit = jnp.zeros(shape.n_units)
     for site in shape.hidden:
         ((column, axis),) = site.plates
@@ -107,17 +102,13 @@ def log_density(
     return of_row, of_unit
 
 
-def _log_prob(site: Mapping[str, Any], coordinates: Any = 0.0) -> jax.Array:
-    """Log density of each entry, scaled where a handler or a subsampling plate scales it.
-
-    `coordinates` is the log determinant of what was held fixed.
-    """
+def _log_prob(site: Mapping[str, Any], coordinates: Any) -> jax.Array:
+    """Log density of each entry; `coordinates` is the log determinant of what was held fixed."""
     values = by_entry(site["fn"]).log_prob(site["value"])
     extra = jnp.ndim(coordinates) - jnp.ndim(values)
     if extra > 0:
         coordinates = coordinates.sum(axis=tuple(range(-extra, 0)))
-    scale = site.get("scale")
-    return (values + coordinates) * (1.0 if scale is None else scale)
+    return scaled(site, values + coordinates)
 
 
 def _sum_but(values: jax.Array, axis: int) -> jax.Array:

@@ -6,10 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import Literal
 
 from scalecheck.data import store
-from scalecheck.model import density
+from scalecheck.model import density, jaxpr
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
 from scalecheck.model.rows import local_codes
@@ -73,19 +72,7 @@ def _needed(batch: Batch, moved: Coordinates, names: tuple[str, ...]) -> tuple[s
     # A dict is flattened in the order of its keys.
     latent = sorted(z)
     closed = jax.make_jaxpr(functools.partial(_values, moved, names))(dict(z), arrays)
-    inputs = dict(
-        zip(closed.jaxpr.invars, map(frozenset, [[name] for name in latent]), strict=False)
-    )
-    found: dict[Any, frozenset[str]] = dict(inputs)
-
-    def of(variables: Sequence[Any]) -> frozenset[str]:
-        known = [found.get(v, frozenset()) for v in variables if not isinstance(v, Literal)]
-        return frozenset().union(*known)
-
-    for equation in closed.jaxpr.eqns:
-        needs = of(equation.invars)
-        found.update({variable: needs for variable in equation.outvars})
-    return tuple(sorted(of(closed.jaxpr.outvars)))
+    return tuple(sorted(jaxpr.needed_arguments(closed, latent)))
 
 
 def own_values(

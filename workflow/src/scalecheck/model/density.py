@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
+from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
 from scalecheck.model.sites import Site, traced
@@ -49,16 +50,49 @@ def constrain(
 
 def row_log_likelihood(function: Function, site: str, z: Sites, arrays: Arrays) -> jax.Array:
     """Log likelihood of each row at unconstrained `z`, `(rows,)`."""
-    constrained = constrain(function, z, arrays)
-    trace = traced(handlers.substitute(function, data=constrained), arrays, jax.random.key(0))
-    values = trace[site]["fn"].log_prob(trace[site]["value"])
-    # A handler or a subsampling plate may scale the likelihood, and then it does so in the posterior.
-    scale = trace[site].get("scale")
-    return _by_row(values if scale is None else scale * values)
+    return log_prob_by_row(traced_at(function, z, arrays)[site])
 
 
-def _by_row(values: jax.Array) -> jax.Array:
+def traced_at(
+    function: Function,
+    z: Sites,
+    arrays: Arrays,
+    *,
+    others: Callable[[dict[str, Any]], jax.Array | None] = lambda site: None,
+    key: jax.Array | None = None,
+) -> dict[str, Any]:
+    """Trace a model at given values of some of its sites.
+
+    Parameters
+    ----------
+    z
+        Unconstrained sites, in their shapes.
+    others
+        Gives the value of a site that is not among them, on its support; where it gives none, a latent site is drawn
+        from its conditional prior.
+    key
+        Of what is drawn.
+    """
+
+    def value(site: dict[str, Any]) -> jax.Array | None:
+        if site["name"] in z and site["type"] == "sample":
+            return biject_to(site["fn"].support)(z[site["name"]])
+        return others(site)
+
+    substituted = handlers.substitute(function, substitute_fn=value)
+    return traced(substituted, arrays, jax.random.key(0) if key is None else key)
+
+
+def log_prob_by_row(site: Mapping[str, Any]) -> jax.Array:
+    """Log density of each row `(rows,)` at a traced site."""
+    values = scaled(site, site["fn"].log_prob(site["value"]))
     return values.reshape(values.shape[0], -1).sum(axis=1)
+
+
+def scaled(site: Mapping[str, Any], log_prob: jax.Array) -> jax.Array:
+    """Scale log densities `(...)` as a handler or a subsampling plate does: it does so in the posterior, too."""
+    scale = site.get("scale")
+    return log_prob if scale is None else scale * log_prob
 
 
 def has_row_likelihood(function: Function, site: str, arrays: Arrays) -> bool:

@@ -137,19 +137,14 @@ def log_marginal(
     def log_prior(theta: jax.Array, arrays: Any) -> jax.Array:
         """Density of the compared sites alone, unconstrained."""
         z = likelihood.vector.unpack(theta)
-        constrained = {n: biject_to(support)(z[n]) for n, support in supports.items()}
-        trace = traced(
-            density.handlers.substitute(function, data=constrained), arrays, jax.random.key(0)
-        )
+        trace = density.traced_at(function, z, arrays)
         total = jnp.zeros(())
         for name in compared:
-            change = biject_to(supports[name])
-            total += trace[name]["fn"].log_prob(trace[name]["value"]).sum()
-            total += change.log_abs_det_jacobian(z[name], constrained[name]).sum()
+            distribution, value = trace[name]["fn"], trace[name]["value"]
+            total += distribution.log_prob(value).sum()
+            change = biject_to(distribution.support)
+            total += change.log_abs_det_jacobian(z[name], value).sum()
         return total
-
-    first = traced(function, rows.arrays, jax.random.key(0))
-    supports = {name: first[name]["fn"].support for name in compared}
 
     @jax.jit
     def log_joint(theta: jax.Array, key: jax.Array, arrays: Any) -> tuple[jax.Array, jax.Array]:
