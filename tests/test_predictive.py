@@ -12,9 +12,9 @@ from scalecheck.checks import surprise
 from scalecheck.checks.moments import Prior
 from scalecheck.checks.statistic_design import Design
 from scalecheck.diagnostics import Health
-from scalecheck.evaluation import predictive, replicates
+from scalecheck.evaluation import predictive
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.replicates import ParameterDraws
+from scalecheck.evaluation.predictive import ParameterDraws
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine import run_surprise
 from scalecheck.model.binding import Argument, Model
@@ -87,7 +87,7 @@ def posterior_of_mean(y, rng, n_draws=2000):
 
 def simulated(likelihood, rows, draws, n, seed=1):
     keys = jax.random.split(jax.random.PRNGKey(seed), n)
-    programs = replicates.compiled(likelihood, rows.counts)
+    programs = predictive.compiled(likelihood, rows.counts)
     found, is_discrete = programs.simulate(draws, keys, rows.arrays)
     return np.asarray(found), bool(is_discrete)
 
@@ -282,8 +282,8 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     fit = fit_of("increment-01", 10, np.zeros((100, 1)))
     prediction = run_surprise._predict(likelihood, NOTHING, values, fit, True, rng)
     assert prediction.known.outcome.shape == (64,)
-    assert prediction.program is replicates.compiled(likelihood, {"n_clinic": 10}).members
-    z = jax.jit(replicates.battery.z_scores)(
+    assert prediction.program is predictive.compiled(likelihood, {"n_clinic": 10}).members
+    z = jax.jit(predictive.replicate_statistics.z_scores)(
         prediction.known.reference, prediction.known.outcome[:, None]
     )
     mean = [statistic.what for statistic in prediction.statistics].index("mean")

@@ -8,8 +8,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.contrib.control_flow import scan
 
-from scalecheck.evaluation.independence import Structure, structure
-from scalecheck.evaluation.unit_scores import no_unit_scores
+from scalecheck.evaluation.unit_scores import Structure, no_unit_scores, structure
 
 
 def likelihood(latent, unit="clinic", compare=None):

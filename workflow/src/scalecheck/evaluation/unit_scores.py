@@ -5,17 +5,17 @@ The gradient of the marginal log likelihood of a unit is the posterior mean of t
 joint draws of the pooled fit: the mean of u_g put in their place would lose power.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck.evaluation.independence import structure
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
-from scalecheck.model.rows import local_codes
+from scalecheck.model.rows import Rows, local_codes
+from scalecheck.model.sites import Site
 from scalecheck.results.study_fits import FitResult
 
 NDArray = np.ndarray
@@ -23,6 +23,70 @@ Function = Callable[..., Any]
 
 # STATISTICS.md, section 2: 60-200 effective draws suffice.
 N_DRAWS = 200
+
+
+class Structure(NamedTuple):
+    """What is independent given the compared parameters.
+
+    Attributes
+    ----------
+    by
+        `row` or `unit`; empty where neither is, or none that the checks can tell.
+    reason
+        Why neither, as part of a sentence.
+    """
+
+    by: str
+    reason: str = ""
+
+
+def structure(hidden: Sequence[Site], unit: str | None) -> Structure:
+    """Find what is independent given the compared parameters.
+
+    Parameters
+    ----------
+    hidden
+        Latent sites that are not compared.
+    unit
+        `data.unit`.
+
+    Returns
+    -------
+    Structure
+        `row` where hidden sites, if any, belong to one row each; `unit` where they belong to one unit
+        each, or to one of its rows.
+    """
+    for site in hidden:
+        if reason := _reason(site, unit):
+            return Structure("", reason)
+    return Structure("unit" if any(unit in site.indexed_by for site in hidden) else "row")
+
+
+def _reason(site: Site, unit: str | None) -> str:
+    """Say why a latent site belongs to no single unit or row, or nothing."""
+    columns = " and ".join(site.indexed_by)
+    if not site.indexed_by:
+        return f"model.compare leaves out the latent site {site.name}, which all rows share"
+    if len(site.indexed_by) > 1:
+        return f"the latent site {site.name} is indexed by {columns}, so that no unit has its own part of it"
+    if columns not in ("row", unit):
+        return _foreign(site.name, columns, unit)
+    if columns not in dict(site.plates):
+        entries = "rows" if columns == "row" else f"levels of {columns}"
+        return (
+            f"the latent site {site.name} stands in no plate over the {entries}: as for a time series or a"
+            " Gaussian process, no part of its density belongs to one of them"
+        )
+    return ""
+
+
+def _foreign(name: str, column: str, unit: str | None) -> str:
+    if unit is None:
+        return f"the latent site {name} is indexed by {column}: set data.unit to {column}"
+    return (
+        f"the latent site {name} is indexed by {column} but data.unit is {unit}: with crossed or nested"
+        " latent sites no unit is independent of the others"
+    )
 
 
 class UnitScores(NamedTuple):
@@ -67,15 +131,7 @@ def unit_scores(
     draws = _draws(likelihood, pooled, unit)
     if isinstance(draws, str):
         return draws
-    shape = Parts(
-        likelihood.function(rows.counts),
-        likelihood.observed,
-        likelihood.vector,
-        likelihood.hidden,
-        likelihood.unit,
-        int(unit.max()) + 1,
-        crossed,
-    )
+    shape = parts_of(likelihood, rows, int(unit.max()) + 1, standardised=crossed)
     key = ("unit scores", *sorted(rows.counts.items()), shape.n_units, crossed)
     program = likelihood.program(key, lambda: _program(shape))
     # Half of the units, at random, are moved to see whether another one follows.
@@ -84,6 +140,21 @@ def unit_scores(
     if followed:
         return _not_independent(likelihood)
     return UnitScores(np.asarray(score), unit)
+
+
+def parts_of(
+    likelihood: Likelihood, rows: Rows, n_units: int, *, standardised: bool = False
+) -> Parts:
+    """Say which parts of the log density there are, for rows of so many units."""
+    return Parts(
+        likelihood.function(rows.counts),
+        likelihood.observed,
+        likelihood.vector,
+        likelihood.hidden,
+        likelihood.unit,
+        n_units,
+        standardised,
+    )
 
 
 def unit_codes(likelihood: Likelihood, values: Mapping[str, NDArray]) -> NDArray:

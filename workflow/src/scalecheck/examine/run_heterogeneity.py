@@ -8,8 +8,7 @@ import pandas as pd
 from scalecheck.checks import heterogeneity
 from scalecheck.checks.finding import Finding, not_run
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import Scores
-from scalecheck.checks.unit_information import crosses, of_units
+from scalecheck.checks.score_test import Scores, crosses, scores_of_units
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes, unit_scores
 from scalecheck.examine.check_results import CheckResults
@@ -84,7 +83,7 @@ def _scores(
     found = unit_scores(likelihood, pooled, values, crossed=crossed)
     if isinstance(found, str):
         return found
-    return of_units(found.score, level, found.unit, theta.covariance[0])
+    return scores_of_units(found.score, level, found.unit, theta.covariance[0])
 
 
 def _level_moments(study: StudyFits, levels: Sequence[PlannedFit], d: int) -> Moments:

@@ -23,8 +23,8 @@ from numpyro.distributions import biject_to
 
 from scalecheck.diagnostics import array_stats
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.unit_density import Parts, log_density
-from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
+from scalecheck.evaluation.unit_density import log_density
+from scalecheck.evaluation.unit_scores import no_unit_scores, parts_of, unit_codes
 from scalecheck.model import density
 from scalecheck.model.sites import Site, traced
 
@@ -119,17 +119,8 @@ def log_marginal(
     rows = likelihood.rows(values)
     unit = unit_codes(likelihood, values)
     n_units = int(unit.max()) + 1 if likelihood.hidden else 1
-    function = likelihood.function(rows.counts)
-    parts = Parts(
-        function,
-        likelihood.observed,
-        likelihood.vector,
-        likelihood.hidden,
-        likelihood.unit,
-        n_units,
-        False,
-    )
-    transforms = _transforms(likelihood, function, rows.arrays)
+    parts = parts_of(likelihood, rows, n_units)
+    transforms = _transforms(likelihood, parts.function, rows.arrays)
     flat, shapes = _by_unit(likelihood, own, transforms, n_units)
     codes = jnp.asarray(unit if likelihood.hidden else np.zeros(rows.n_rows, int))
     compared = [site.name for site in likelihood.compared]
@@ -137,7 +128,7 @@ def log_marginal(
     def log_prior(theta: jax.Array, arrays: Any) -> jax.Array:
         """Density of the compared sites alone, unconstrained."""
         z = likelihood.vector.unpack(theta)
-        trace = density.traced_at(function, z, arrays)
+        trace = density.traced_at(parts.function, z, arrays)
         total = jnp.zeros(())
         for name in compared:
             distribution, value = trace[name]["fn"], trace[name]["value"]
