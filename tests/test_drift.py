@@ -160,7 +160,7 @@ def test_a_single_step_is_judged_as_in_the_whole_chain():
     moments = increments(np.random.default_rng(6), change=0.6)
     findings, _ = check(moments, dispersion=1.3)
     for k, finding in enumerate(findings[:-1]):
-        alone = drift.check_step(
+        alone = drift.check_drift_step(
             moments.only(k),
             moments.only(k + 1),
             ROWS[k],

@@ -24,7 +24,7 @@ SIGMAS = (0.01, 0.0199, 0.0267, 0.1)
 def function():
     settings = ModelSettings(str(FOLDER / "model.py"), "model", {}, None)
     bound = binding.bind(
-        binding.load(settings), settings, "holed", {"distance": None, "holed": None}
+        binding.load_model(settings), settings, "holed", {"distance": None, "holed": None}
     )
     return sites.function_of_arrays(bound, {})
 

@@ -87,7 +87,7 @@ def posterior_of_mean(y, rng, n_draws=2000):
 
 def simulated(likelihood, rows, draws, n, seed=1):
     keys = jax.random.split(jax.random.PRNGKey(seed), n)
-    programs = predictive.compiled(likelihood, rows.counts)
+    programs = predictive.replicate_programs(likelihood, rows.counts)
     found, is_discrete = programs.simulate(draws, keys, rows.arrays)
     return np.asarray(found), bool(is_discrete)
 
@@ -109,7 +109,7 @@ def test_replicates_have_the_predictive_distribution(normal):
 def measured(likelihood, values, draws, seed=1):
     """Statistics of the observed and its replicates, by name."""
     rng = np.random.default_rng(seed)
-    prediction = predictive.predict(likelihood, likelihood.rows(values), draws, plain(), rng)
+    prediction = predictive.predict_block(likelihood, likelihood.rows(values), draws, plain(), rng)
     names = [statistic.name for statistic in prediction.statistics]
     return dict(zip(names, prediction.observed(rng).T, strict=True)), prediction
 
@@ -282,7 +282,7 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     fit = fit_of("increment-01", 10, np.zeros((100, 1)))
     prediction = run_surprise._predict(likelihood, NOTHING, values, fit, True, rng)
     assert prediction.known.outcome.shape == (64,)
-    assert prediction.program is predictive.compiled(likelihood, {"n_clinic": 10}).members
+    assert prediction.program is predictive.replicate_programs(likelihood, {"n_clinic": 10}).members
     z = jax.jit(predictive.replicate_statistics.z_scores)(
         prediction.known.reference, prediction.known.outcome[:, None]
     )

@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.contrib.control_flow import scan
 
-from scalecheck.evaluation.unit_scores import Structure, no_unit_scores, structure
+from scalecheck.evaluation.unit_scores import Structure, no_unit_scores, structure_of
 
 
 def likelihood(latent, unit="clinic", compare=None):
@@ -26,7 +26,7 @@ def likelihood(latent, unit="clinic", compare=None):
 
 def found(*arguments, **settings):
     one = likelihood(*arguments, **settings)
-    return structure(one.hidden, one.unit)
+    return structure_of(one.hidden, one.unit)
 
 
 def none(n_clinics, n_rows):
@@ -114,7 +114,7 @@ def test_other_latent_sites_say_what_stands_in_the_way():
     shared = likelihood(
         lambda *sizes: numpyro.sample("b", dist.Normal(0, 1).expand([1])), compare=("mu",)
     )
-    reason = structure(shared.hidden, "clinic").reason
+    reason = structure_of(shared.hidden, "clinic").reason
     assert reason == "model.compare leaves out the latent site b, which all rows share"
 
 

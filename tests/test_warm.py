@@ -192,13 +192,16 @@ def samples(shift=0.0, scale=1.0, seed=1):
 
 
 def test_the_audit_alarms_at_its_rate_and_names_what_differs():
-    p = [warm_start_audit.compare(samples(seed=i), samples(seed=1000 + i)).p for i in range(200)]
+    p = [
+        warm_start_audit.audit_warm_start(samples(seed=i), samples(seed=1000 + i)).p
+        for i in range(200)
+    ]
     assert np.mean(np.array(p) < 0.1) < 0.1 + 3 * (0.1 * 0.9 / 200) ** 0.5
-    found = warm_start_audit.compare(samples(shift=0.3), samples(seed=2))
+    found = warm_start_audit.audit_warm_start(samples(shift=0.3), samples(seed=2))
     assert (found.parameter, found.statistic) == (1, "mean")
     assert found.p < 1e-6
     assert found.gap == pytest.approx(0.3, abs=0.15)
-    found = warm_start_audit.compare(samples(scale=1.3), samples(seed=2))
+    found = warm_start_audit.audit_warm_start(samples(scale=1.3), samples(seed=2))
     assert (found.parameter, found.statistic) == (1, "sd")
 
 
@@ -208,9 +211,11 @@ def test_a_difference_is_a_finding_of_adaptation_and_costs_half_of_its_error_rat
 
     fitted = chains_of(study.read("increment-03"))
     far = fitted._replace(audit=warm_start_audit.Audit(1e-8, 0, "mean", -1.5))
-    finding = adaptation.step(far, 0.2)
+    finding = adaptation.check_adaptation_step(far, 0.2)
     assert (finding.p, finding.large, finding.parameter) == (2e-8, True, "mu")
     assert "started warm, the mean of mu is 1.5 sds from that of a cold start" in finding.message
-    alone = adaptation.step(fitted._replace(audit=None), 0.2)
-    near = adaptation.step(fitted._replace(audit=warm_start_audit.Audit(1.0, 0, "mean", 0.01)), 0.2)
+    alone = adaptation.check_adaptation_step(fitted._replace(audit=None), 0.2)
+    near = adaptation.check_adaptation_step(
+        fitted._replace(audit=warm_start_audit.Audit(1.0, 0, "mean", 0.01)), 0.2
+    )
     assert near.p == min(1.0, 2 * alone.p)

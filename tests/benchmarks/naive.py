@@ -41,7 +41,7 @@ def main() -> None:
         if record["status"] != "done":
             continue
         sections = settings.parse_sections(json.dumps(record["settings"]))
-        user_model = binding.load(sections["model"])
+        user_model = binding.load_model(sections["model"])
         (task,) = plan.locate(rows, [row["fit"]], levels, "arrival")
         columns = store.read_rows(folder.data, task.slices, ["distance_ft", "holed"])
         distance, holed = (

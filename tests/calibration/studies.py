@@ -196,13 +196,15 @@ def bound(settings: Study, table: Mapping[str, Column]) -> Likelihood:
     """Bind the model of a study to the columns of a table."""
     labels = {name: column.labels for name, column in table.items()}
     few = {name: column.values[:2] for name, column in table.items()}
-    own = binding.bind(binding.load(settings.model), settings.model, settings.data.outcome, labels)
+    own = binding.bind(
+        binding.load_model(settings.model), settings.model, settings.data.outcome, labels
+    )
     return Likelihood(own, labels, settings.data.unit, settings.model.compare, few)
 
 
 def line_of(name: str, scenario: Scenario, seed: int, outcome: Outcome) -> Line:
     """Judge a study at 5 % and at 1 %."""
-    findings = verdict.complete(outcome.found.findings)
+    findings = verdict.add_families_not_run(outcome.found.findings)
     judged, stricter = (verdict.judge(findings, alpha) for alpha in (0.05, 0.01))
     attribution = verdict.attribute(judged)
     adjusted = [one.p_adjusted for one in judged if one.p_adjusted is not None]

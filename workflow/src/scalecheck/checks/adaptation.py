@@ -65,7 +65,7 @@ class PotentialGap(NamedTuple):
         return Effect("gap of a chain in sds of the potential", size, size - width, size + width)
 
 
-def gap(potential: NDArray, energy: NDArray) -> PotentialGap:
+def compare_potentials(potential: NDArray, energy: NDArray) -> PotentialGap:
     """Compare the chains' mean potentials.
 
     The unit is the sd of the potential of a normal posterior, sqrt(d / 2): the root of the mean
@@ -129,17 +129,17 @@ def check_adaptation(
     table
         As `chains.table` gives it, of all these fits.
     """
-    table = chain_table.table([*increments, *others])
+    table = chain_table.tabulate_chains([*increments, *others])
     if not increments and not stopped:
         return [not_run("adaptation", "no increment was fitted", weight=1.0)], table
     ended = [
         not_run("adaptation", f"{fit}: {reason}", weight=weight, fit=fit)
         for fit, reason in (stopped or {}).items()
     ]
-    return [*(step(fit, weight) for fit in increments), *ended], table
+    return [*(check_adaptation_step(fit, weight) for fit in increments), *ended], table
 
 
-def step(fit: Chains, weight: float) -> Finding:
+def check_adaptation_step(fit: Chains, weight: float) -> Finding:
     """Judge the chains of one increment.
 
     Parameters
@@ -152,7 +152,7 @@ def step(fit: Chains, weight: float) -> Finding:
     reason = _problem(fit)
     if reason:
         return not_run("adaptation", reason, weight=weight, fit=fit.fit)
-    seen = gap(fit.sampling.potential, fit.sampling.energy)
+    seen = compare_potentials(fit.sampling.potential, fit.sampling.energy)
     # Two questions of one increment share its part of the error rate.
     if fit.audit is not None and 2 * fit.audit.p < min(1.0, 2 * seen.p):
         return _audited(fit, fit.audit, weight)
@@ -251,7 +251,7 @@ def _notes(fit: Chains) -> list[str]:
     sampling = fit.sampling
     saturated = fit.saturated(sampling.n_steps).mean()
     low = fit.target_accept - sampling.acceptance_rate.mean(axis=1)
-    spread = float(chain_table.spread(fit.windows[-1]).max()) if fit.windows else 1.0
+    spread = float(chain_table.metric_spread(fit.windows[-1]).max()) if fit.windows else 1.0
     notes = [
         (bool(fit.capped), f"{fit.capped}: raise sampler.max_gradients"),
         (

@@ -22,8 +22,8 @@ from scalecheck.checks.moments import (
     directions_of,
     in_double,
     not_identified,
-    problem,
     whiten,
+    why_not_comparable,
 )
 
 LARGE, SMALL = 1.25, 0.8
@@ -95,7 +95,7 @@ def check_agreement(
         p_lower, p_holm. A parameter that the subsets do not identify has no p-value.
     """
     subsets, prior = in_double(subsets), in_double(prior)
-    reason = problem(subsets, prior)
+    reason = why_not_comparable(subsets, prior)
     if len(fits) < 3:
         reason = f"agreement needs at least 3 usable subsets, got {len(fits)}"
     if reason:

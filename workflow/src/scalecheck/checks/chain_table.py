@@ -109,13 +109,13 @@ def _ratio(metric: NDArray, other: NDArray) -> NDArray:
         return np.exp(np.abs(np.log(metric) - np.log(other)).max(axis=-1))
 
 
-def spread(window: ChainWindow) -> NDArray:
+def metric_spread(window: ChainWindow) -> NDArray:
     """`(chain,)` largest factor between a chain's adapted variances and their median over chains."""
     metric = window.inverse_mass_matrix
     return _ratio(metric, np.median(metric, axis=0, keepdims=True))
 
 
-def table(fits: Sequence[Chains]) -> pd.DataFrame:
+def tabulate_chains(fits: Sequence[Chains]) -> pd.DataFrame:
     """Tabulate every fit, chain and window.
 
     Returns
@@ -159,7 +159,7 @@ def _windows(fit: Chains) -> list[Mapping[str, Any]]:
                 "depth_saturated": fit.saturated(window.n_steps),
                 "divergences": window.diverging.sum(axis=1),
                 "metric_change": np.nan if before is None else _ratio(metric, before),
-                "metric_spread": spread(window),
+                "metric_spread": metric_spread(window),
             }
         )
     return found

@@ -15,7 +15,7 @@ MOST_SHOWN = 200
 DEVIANT = 0.05
 
 
-def table(
+def tabulate_deviant_units(
     labels: Sequence[str], rows: np.ndarray, observed: np.ndarray, replicates: np.ndarray
 ) -> pd.DataFrame:
     """Compare the mean outcome of each unit with its replicates.
@@ -38,7 +38,7 @@ def table(
         predicted and its 0.89 interval, the two-sided p-value, `q`, the false discovery rate at which
         it would be called deviant, and `units`, how many were compared.
     """
-    p = two_sided(observed, replicates)
+    p = two_sided_p(observed, replicates)
     low, high = np.quantile(replicates, [0.055, 0.945], axis=0)
     predicted = replicates.mean(axis=0)
     found = pd.DataFrame(
@@ -62,7 +62,7 @@ def table(
     return found.iloc[order[:n_shown]].reset_index(drop=True)
 
 
-def two_sided(observed: np.ndarray, replicates: np.ndarray) -> np.ndarray:
+def two_sided_p(observed: np.ndarray, replicates: np.ndarray) -> np.ndarray:
     """Return two-sided p-values `(unit,)` of `(unit,)` among `(replicate, unit)`, ties of replicates counted half."""
     # What is equal in exact arithmetic is equal: both are sums of the same few numbers.
     slack = 1e-9 * np.maximum(np.abs(observed), replicates.std(axis=0))

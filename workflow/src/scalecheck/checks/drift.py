@@ -12,8 +12,8 @@ import pandas as pd
 from scipy.stats import chi2
 
 from scalecheck.checks.finding import NOTABLE, Effect, Finding, not_run, notable, rounded
-from scalecheck.checks.moments import Moments, Prior, in_double, not_identified, problem
-from scalecheck.checks.nested_step import NestedStep, measure
+from scalecheck.checks.moments import Moments, Prior, in_double, not_identified, why_not_comparable
+from scalecheck.checks.nested_step import NestedStep, measure_step
 
 LARGE = 1.0
 # Below this growth the difference V - V' is mostly noise (STATISTICS.md: 11 % false alarms at
@@ -98,7 +98,7 @@ def step_weight(looks: int) -> float:
     return 1.0 if looks == 1 else 1 / (2 * looks)
 
 
-def check_step(
+def check_drift_step(
     before: Moments,
     after: Moments,
     rows_before: int,
@@ -111,7 +111,7 @@ def check_step(
     ordered: bool,
     weight: float,
 ) -> Finding:
-    """Judge one step; `check` says the same of it.
+    """Judge one step; `check_drift` says the same of it.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def check_step(
     rows_before, rows_after
         Their rows.
     prior, names, dispersion, ordered
-        As in `check`.
+        As in `check_drift`.
     fits
         The names of the two fits.
     weight
@@ -155,11 +155,11 @@ def _judge(
     """Return the finding of one step and what it was judged by, None where it was not run."""
     before, after, prior = in_double(before), in_double(after), in_double(prior)
     step = None
-    reason = problem(before, prior) or problem(after, prior)
+    reason = why_not_comparable(before, prior) or why_not_comparable(after, prior)
     if rows[1] <= rows[0]:
         reason = f"an increment must grow, got {rows[0]} and then {rows[1]} rows"
     if reason is None:
-        step = measure(before, after, rows[1] / rows[0], prior)
+        step = measure_step(before, after, rows[1] / rows[0], prior)
         reason = "" if step.df else f"{rows[1]} rows identify no direction beyond the prior"
     if step is None or reason:
         where = {"fit": fits[-1], "fits": tuple(fits)}

@@ -109,7 +109,7 @@ class Comparison(NamedTuple):
         return Effect("leapfrogs over others'", ratio, ratio * 2**-width, ratio * 2**width)
 
 
-def compare(log2: NDArray) -> Comparison:
+def compare_subsets(log2: NDArray) -> Comparison:
     """Compare each subset with all others.
 
     The spread of the others is shrunk towards a prior, which the noise of the chains raises. A chain
@@ -166,7 +166,7 @@ def check_effort(
         others; levels: to the median of their axis), p (subsets; not yet corrected for looking at each).
     """
     reason = _problem(subsets)
-    compared = None if reason else compare(subsets.log2)
+    compared = None if reason else compare_subsets(subsets.log2)
     # Without leapfrogs, of a model without parameters, ratios are NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [_levels_table(axis, levels) for axis, levels in axes.items()]

@@ -53,7 +53,7 @@ def in_double[M: (Moments, Prior)](moments: M) -> M:
     return type(moments)(*(np.asarray(part, dtype=float) for part in moments))
 
 
-def problem(moments: Moments, prior: Prior) -> str | None:
+def why_not_comparable(moments: Moments, prior: Prior) -> str | None:
     """Return why these moments cannot be compared, or None where they can."""
     if not all(np.isfinite(part).all() for part in moments):
         return "a posterior has no finite moments"

@@ -53,7 +53,7 @@ class NestedStep(NamedTuple):
     contraction_sd: float
 
 
-def measure(before: Moments, after: Moments, growth: float, prior: Prior) -> NestedStep:
+def measure_step(before: Moments, after: Moments, growth: float, prior: Prior) -> NestedStep:
     """Compare two nested posteriors in units of the prior, along the directions of the later one.
 
     Parameters

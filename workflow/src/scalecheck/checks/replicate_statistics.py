@@ -72,7 +72,7 @@ class Members(NamedTuple):
     score: jax.Array | None
 
 
-def measure(weights: Weights, reference: jax.Array, member: Members) -> jax.Array:
+def measure_members(weights: Weights, reference: jax.Array, member: Members) -> jax.Array:
     """Give every statistic of some members.
 
     Parameters

@@ -73,7 +73,7 @@ class PredictedLeapfrogs(NamedTuple):
         return Effect("leapfrogs over predicted", ratio, ratio * 2**-width, ratio * 2**width)
 
 
-def predict(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[float, float, int]:
+def predict_leapfrogs(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[float, float, int]:
     """Predict log2 leapfrogs of a fit from those of smaller ones: mean, scale and df of a t.
 
     A conjugate regression; the prior of the residuals' variance is raised to that of the chains'
@@ -102,7 +102,7 @@ def predict(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[float, float, 
     return float(new @ line), float(np.sqrt(spread)), df
 
 
-def step(growth: Growth, looks: int) -> Finding:
+def check_scaling_step(growth: Growth, looks: int) -> Finding:
     """Judge the last of some increments by the ones before it.
 
     It is judged whether its posterior can be used or not: a chain stuck at the largest tree depth is
@@ -129,7 +129,8 @@ def _judge(growth: Growth, looks: int) -> tuple[Finding, PredictedLeapfrogs | No
         return not_run("scaling", reason, weight=weight, fit=fit), None
     log2 = np.log2(growth.leapfrogs)
     seen = PredictedLeapfrogs(
-        float(log2[-1].mean()), *predict(growth.rows[before], log2[before], float(growth.rows[-1]))
+        float(log2[-1].mean()),
+        *predict_leapfrogs(growth.rows[before], log2[before], float(growth.rows[-1])),
     )
     finding = Finding(
         family="scaling",

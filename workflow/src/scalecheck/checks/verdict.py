@@ -111,7 +111,7 @@ def is_strong_alone(finding: Finding, n_families: int, alpha: float) -> bool:
     return n_families * finding.p / finding.weight < STRONG * alpha
 
 
-def complete(findings: Sequence[Finding]) -> list[Finding]:
+def add_families_not_run(findings: Sequence[Finding]) -> list[Finding]:
     """Add the families that no finding speaks of, each as not run."""
     named = {finding.family for finding in findings}
     absent = [family for family in FAMILIES if family not in named]

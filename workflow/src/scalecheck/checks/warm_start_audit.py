@@ -31,7 +31,7 @@ class Audit(NamedTuple):
     gap: float
 
 
-def compare(warm: NDArray, cold: NDArray) -> Audit:
+def audit_warm_start(warm: NDArray, cold: NDArray) -> Audit:
     """Compare means and sds of two samples, each in units of their Monte Carlo standard errors.
 
     Parameters

@@ -12,7 +12,13 @@ from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
 from scalecheck.model.rows import Rows, make_rows
-from scalecheck.model.sites import Site, compared_sites, describe, function_of_arrays, observed_site
+from scalecheck.model.sites import (
+    Site,
+    compared_sites,
+    describe_sites,
+    function_of_arrays,
+    observed_site,
+)
 
 NDArray = np.ndarray
 Function = Callable[..., Any]
@@ -68,7 +74,7 @@ class Likelihood:
     @functools.cached_property
     def sites(self) -> tuple[Site, ...]:
         """Sites of the model."""
-        return describe(self.model, self.rows(self.few))
+        return describe_sites(self.model, self.rows(self.few))
 
     @functools.cached_property
     def observed(self) -> str:

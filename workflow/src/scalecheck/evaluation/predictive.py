@@ -188,7 +188,7 @@ def _keys(rng: np.random.Generator, n: int) -> jax.Array:
     return jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), n)
 
 
-def predict(
+def predict_block(
     likelihood: Likelihood,
     rows: Rows,
     draws: ParameterDraws,
@@ -210,7 +210,7 @@ def predict(
     rng
         Draws replicates.
     """
-    programs = compiled(likelihood, rows.counts)
+    programs = replicate_programs(likelihood, rows.counts)
     n_drawn = replicate_statistics.N_REFERENCE + 1
     drawn, is_discrete = programs.simulate(
         draws.choose(n_drawn, rng), _keys(rng, n_drawn), rows.arrays
@@ -289,7 +289,7 @@ class ReplicatePrograms(NamedTuple):
     members: Function
 
 
-def compiled(likelihood: Likelihood, counts: Mapping[str, int]) -> ReplicatePrograms:
+def replicate_programs(likelihood: Likelihood, counts: Mapping[str, int]) -> ReplicatePrograms:
     """Give the programs of a model: the same for the same counts."""
     key = ("predictive", *sorted(counts.items()))
     outcome, vector = likelihood.model.outcome, likelihood.vector
@@ -390,7 +390,7 @@ def _measure(
     outcomes = jnp.where(is_observed[:, None], known.outcome, replicates.astype(float))
     log_scores = jax.vmap(lambda outcome: model.log_score(known, outcome))(outcomes)
     member = Members(outcomes.T, log_scores.T, *_forms(model, outcomes, known))
-    return replicate_statistics.measure(known.weights, known.reference, member)
+    return replicate_statistics.measure_members(known.weights, known.reference, member)
 
 
 def _forms(

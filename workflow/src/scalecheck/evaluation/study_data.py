@@ -65,7 +65,7 @@ class StudyData:
 def open_likelihood(folder: StudyFolder, settings: ModelSettings, outcome: str) -> Likelihood:
     """Load and bind the model of a study that was prepared."""
     meta = store.read_meta(folder.data)
-    bound = binding.bind(binding.load(settings), settings, outcome, meta.labels)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels)
     unit = (meta.unit,) if meta.unit else ()
     wanted = tuple(dict.fromkeys([*bound.columns, *unit]))
     few = store.read_rows(folder.data, [Slice("arrival", 0, min(2, meta.n_rows))], wanted)

@@ -40,7 +40,7 @@ class Structure(NamedTuple):
     reason: str = ""
 
 
-def structure(hidden: Sequence[Site], unit: str | None) -> Structure:
+def structure_of(hidden: Sequence[Site], unit: str | None) -> Structure:
     """Find what is independent given the compared parameters.
 
     Parameters
@@ -107,7 +107,7 @@ class UnitScores(NamedTuple):
 
 def no_unit_scores(likelihood: Likelihood) -> str | None:
     """Say why scores by whole units cannot be had from this model, or None."""
-    return likelihood.no_rows() or structure(likelihood.hidden, likelihood.unit).reason or None
+    return likelihood.no_rows() or structure_of(likelihood.hidden, likelihood.unit).reason or None
 
 
 def unit_scores(

@@ -16,7 +16,7 @@ NDArray = np.ndarray
 _FEW, _MOST = 0.02, 0.5
 
 
-def name(
+def name_influential_rows(
     finding: Finding, study_data: StudyData, subsets: Sequence[FitResult], pooled: Moments
 ) -> Finding:
     """Add to a finding on random subsets which few rows move the most deviant of them, if few do.

@@ -25,7 +25,7 @@ def check_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
         pooled, study_data.prior, names=study_data.names, fits=names
     )
     if finding.p is not None and finding.p < NOTABLE:
-        finding = influence.name(finding, study_data, subsets, pooled)
+        finding = influence.name_influential_rows(finding, study_data, subsets, pooled)
     return CheckResults([finding], {"agreement": table})
 
 

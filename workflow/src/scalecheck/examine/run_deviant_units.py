@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.checks import deviant_units
-from scalecheck.evaluation.predictive import compiled, no_draws, posterior_draws
+from scalecheck.evaluation.predictive import no_draws, posterior_draws, replicate_programs
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.model.rows import local_codes
 from scalecheck.results.study_fits import FitResult, StudyFits
@@ -42,14 +42,16 @@ def _table(study_data: StudyData, fit: FitResult, column: str) -> pd.DataFrame:
     names = likelihood.labels[column]
     labels = [str(code) if names is None else str(names[code]) for code in codes]
     replicates = _replicates(study_data, fit, unit)
-    return deviant_units.table(labels, np.bincount(unit), means(outcome[None], unit)[0], replicates)
+    return deviant_units.tabulate_deviant_units(
+        labels, np.bincount(unit), means(outcome[None], unit)[0], replicates
+    )
 
 
 def _replicates(study_data: StudyData, fit: FitResult, unit: NDArray) -> NDArray:
     """Mean outcome of each unit in each replicate, `(replicate, unit)`, latent sites of units drawn anew."""
     likelihood, rng = study_data.likelihood, study_data.rng("deviant units")
     rows = likelihood.rows(study_data.columns(fit.task.slices))
-    programs, draws = compiled(likelihood, rows.counts), posterior_draws(likelihood, fit)
+    programs, draws = replicate_programs(likelihood, rows.counts), posterior_draws(likelihood, fit)
     n_replicates = int(np.clip(OUTCOMES // len(unit), FEWEST, MOST))
     parts: list[NDArray] = []
     for _ in range(n_replicates // AT_ONCE):

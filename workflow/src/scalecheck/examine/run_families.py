@@ -141,7 +141,7 @@ def step_findings(
 
 
 def _drift_step(study_data: StudyData, before: FitResult, after: FitResult, looks: int) -> Finding:
-    return drift.check_step(
+    return drift.check_drift_step(
         moments([before]),
         moments([after]),
         before.task.rows,

@@ -121,7 +121,7 @@ def _predict(
     covariates, groups = _columns(likelihood, data, values)
     design = Design(covariates, groups, ordered, _pad(follows, n_padded), n_rows)
     draws = predictive.posterior_draws(likelihood, before)
-    return predictive.predict(likelihood, _rows(likelihood, values), draws, design, rng)
+    return predictive.predict_block(likelihood, _rows(likelihood, values), draws, design, rng)
 
 
 def _thinned(n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:

@@ -64,7 +64,7 @@ def checkpointer_of(
 ) -> checkpoint.Checkpointer:
     """Keep a batch in a folder, under a hash of everything that its draws depend on."""
     own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
-    source = binding.source(job.sections["model"].file)
+    source = binding.read_source(job.sections["model"].file)
     names = ",".join(task.fit for task in batch.tasks)
     parts = (own, fit_record.versions(), ENGINE_VERSION, job.device["device"])
     before = {f"left:{name}": v for name, v in left.arrays().items()} if left else {}

@@ -11,7 +11,7 @@ from numpyro import handlers
 from scalecheck.data import store
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding, density, sites
-from scalecheck.model.rows import Rows, local_codes, make_rows, pad
+from scalecheck.model.rows import Rows, local_codes, make_rows, pad_rows
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import ModelSettings
 
@@ -78,7 +78,7 @@ def read_batches(
 ) -> list[Batch]:
     """Read each fit's own slice and bring all to one shape; several, where the model cannot be padded."""
     meta = store.read_meta(folder.data)
-    bound = binding.bind(binding.load(settings), settings, outcome, meta.labels)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels)
     wanted = stored_columns(bound, meta.unit)
     values = [store.read_rows(folder.data, task.slices, wanted) for task in tasks]
     return make_batches(bound, tasks, values, meta.labels, meta.unit, settings.compare, precision)
@@ -118,7 +118,7 @@ def make_batches(
     of_values = functools.partial(make_rows, bound, labels=labels, precision=precision, unit=unit)
     rows = [of_values(part) for part in values]
     counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
-    found = sites.describe(bound, rows[0]._replace(counts=counts))
+    found = sites.describe_sites(bound, rows[0]._replace(counts=counts))
     by_unit = [_by_unit(part, unit) for part in values]
     if any(order is not None for order in by_unit) and _can_sort(bound, rows[0], counts, found):
         values = [_in_order(part, order) for part, order in zip(values, by_unit, strict=True)]
@@ -189,7 +189,7 @@ def _bring_to_one_shape(
     target = SMALL if len(rows) == 1 and can_pad and largest < SMALL else largest
     if sizes == {target}:
         return [part.arrays for part in rows], [part.arrays for part in rows]
-    whole = [_with_mask(pad(part, target, counts)) for part in rows]
+    whole = [_with_mask(pad_rows(part, target, counts)) for part in rows]
     return whole, [part.arrays for part in rows]
 
 
@@ -211,7 +211,7 @@ def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.S
         return True  # nothing is to be padded
     few = Rows({name: values[:_FEW] for name, values in rows.arrays.items()}, rows.counts, None)
     latent = [site.name for site in found if site.kind == "latent"]
-    padded = _with_mask(pad(few, 2 * _FEW, rows.counts))
+    padded = _with_mask(pad_rows(few, 2 * _FEW, rows.counts))
     return _same_density(function, latent, few.arrays, padded)
 
 

@@ -76,7 +76,7 @@ class Model:
         return tuple(column for column in self.columns if column not in outcome)
 
 
-def load(settings: ModelSettings) -> Callable[..., Any]:
+def load_model(settings: ModelSettings) -> Callable[..., Any]:
     """Load the model function from its file.
 
     Raises
@@ -87,7 +87,7 @@ def load(settings: ModelSettings) -> Callable[..., Any]:
     return load_function(settings.file, settings.function, "model.function")
 
 
-def source(file: str) -> str:
+def read_source(file: str) -> str:
     """Give the text of a model's file, whatever its encoding: texts are equal where the files are."""
     return Path(file).read_text(encoding="utf-8", errors="backslashreplace")
 
@@ -239,7 +239,7 @@ def parameters_of(settings: ModelSettings) -> dict[str, bool]:
             return _required(node.args)
     return {
         name: parameter.default is parameter.empty
-        for name, parameter in inspect.signature(load(settings)).parameters.items()
+        for name, parameter in inspect.signature(load_model(settings)).parameters.items()
         if parameter.kind not in VARIADIC
     }
 

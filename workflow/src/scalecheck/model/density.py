@@ -150,7 +150,7 @@ def unconstrain(function: Function, values: Sites, arrays: Arrays) -> Sites:
     return unconstrain_fn(function, (), dict(arrays), values)
 
 
-def predict(
+def draw_outcome(
     function: Function, site: str, outcome: str, values: Sites, arrays: Arrays, key: jax.Array
 ) -> jax.Array:
     """Draw the observed site given latent sites; those not given come from their conditional prior. `(rows,)`."""

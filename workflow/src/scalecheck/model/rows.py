@@ -77,7 +77,7 @@ def local_codes(codes: NDArray) -> tuple[NDArray, NDArray]:
     return rank[inverse], known[order]
 
 
-def pad(rows: Rows, n_rows: int, counts: Mapping[str, int]) -> Rows:
+def pad_rows(rows: Rows, n_rows: int, counts: Mapping[str, int]) -> Rows:
     """Pad a slice to a batch's shape by repeating its last row, and mask what was added."""
     arrays = {
         name: np.concatenate([values, np.repeat(values[-1:], n_rows - rows.n_rows, axis=0)])

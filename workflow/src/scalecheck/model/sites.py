@@ -86,7 +86,7 @@ def function_of_arrays(model: Model, counts: Mapping[str, int]) -> Callable[...,
     return bound
 
 
-def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
+def describe_sites(model: Model, rows: Rows) -> tuple[Site, ...]:
     """Find every site of a model, and which column or row indexes each of its dimensions.
 
     The model is traced without computing, on abstract data; a dimension that grows when a column

@@ -55,7 +55,7 @@ def load_model(
     """
     before = jax.config.read("jax_enable_x64")
     bound = binding.bind(
-        binding.load(settings), settings, outcome, store.read_meta(folder.data).labels
+        binding.load_model(settings), settings, outcome, store.read_meta(folder.data).labels
     )
     if jax.config.read("jax_enable_x64") and not before and sampler.precision == "float32":
         raise StudyError(
@@ -99,7 +99,7 @@ def check_study(
     if sampler.precision == "float32":
         check_rows.check_columns(folder, bound, meta)
     first = check_rows.first_rows(folder, bound, meta)
-    found = sites.describe(bound, first)
+    found = sites.describe_sites(bound, first)
     observed = sites.observed_site(bound, found)
     compared = sites.compared_sites(bound, found, settings.compare)
     if isinstance(sampler.metric, list):

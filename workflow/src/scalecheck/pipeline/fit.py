@@ -194,7 +194,7 @@ def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> dict[st
     if cost["status"] == "stopped":
         job.log(f"{task.fit}: not compared, the cold fit was stopped: {cost['reason']}")
         return {"p": None, **kept}
-    found = warm_start_audit.compare(
+    found = warm_start_audit.audit_warm_start(
         *(np.asarray(vector.pack(one.draws.z[0], 2)) for one in (warm, cold))
     )
     return {**found._asdict(), **kept}

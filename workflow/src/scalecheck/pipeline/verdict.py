@@ -60,7 +60,7 @@ def conclude(
     """
     fits = formats.read_table(folder.table("fits"))
     findings = findings_of(formats.read_table(folder.table("findings")))
-    judged = verdict.judge(verdict.complete(findings), settings.alpha)
+    judged = verdict.judge(verdict.add_families_not_run(findings), settings.alpha)
     attribution = verdict.attribute(judged)
     ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
     recorded = [checksums.read_record(folder, fit) for fit in ran.fit]

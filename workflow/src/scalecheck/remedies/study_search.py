@@ -47,7 +47,7 @@ def _identity(one: Problem, study: Study, device: str) -> str:
     """Hash all that determines the draws of a candidate, but the candidate."""
     own = (one.batch.tasks[0].fit, one.seed, one.gradients, dataclasses.asdict(one.settings))
     others = (dataclasses.asdict(study.model), fit_record.versions(), ENGINE_VERSION, device)
-    source = binding.source(study.model.file)
+    source = binding.read_source(study.model.file)
     return checkpoint.identify(one.batch.arrays, source, json.dumps([*own, *others]))
 
 

@@ -15,7 +15,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from scalecheck.checks.gradient_cost import cost_per_gradient
-from scalecheck.checks.scaling import predict
+from scalecheck.checks.scaling import predict_leapfrogs
 from scalecheck.results.increment_costs import IncrementCosts
 from scalecheck.results.increment_costs import Timings
 
@@ -136,7 +136,7 @@ def _midpoints(number: int) -> NDArray:
 
 
 def _at_quantiles(rows: NDArray, leapfrogs: NDArray, n_rows: int, at: NDArray) -> NDArray:
-    mean, scale, df = predict(rows, np.log2(leapfrogs), float(n_rows))
+    mean, scale, df = predict_leapfrogs(rows, np.log2(leapfrogs), float(n_rows))
     return 2 ** (mean + scale * student.ppf(at, df))
 
 

@@ -141,7 +141,7 @@ def _predict(
             # Sites of groups are not in z: they are drawn anew, given what is.
             shared = density.constrain(function, likelihood.vector.unpack(z), arrays)
             outcome = likelihood.model.outcome
-            return density.predict(function, likelihood.observed, outcome, shared, arrays, key)
+            return density.draw_outcome(function, likelihood.observed, outcome, shared, arrays, key)
 
         arrays = {name: jnp.asarray(part) for name, part in rows.arrays.items()}
         drawn = [

@@ -165,7 +165,7 @@ def _with_audit(warm: Done, cold: Done) -> Done:
     spent = {name: cold.record[name] for name in ("gradients", "draws")}
     if warm.result is None or cold.result is None:
         return warm
-    compared = warm_start_audit.compare(warm.result.z, cold.result.z)
+    compared = warm_start_audit.audit_warm_start(warm.result.z, cold.result.z)
     record = {**warm.record, "audit": {**compared._asdict(), **spent}}
     return warm._replace(record=record, result=warm.result._replace(record=record))
 

@@ -55,7 +55,7 @@ def read_one(job: Job, task: PlannedFit) -> batches.Batch:
 
 def keeper_of(job: Job, batch: batches.Batch, name: str) -> checkpoint.Checkpointer:
     """Give what saves an approximation, or many, of the rows of a batch of one under a name."""
-    source = binding.source(job.sections["model"].file)
+    source = binding.read_source(job.sections["model"].file)
     settings = job.sections["variational"]
     others = [name, source, job.sections["seed"], fit_record.versions(), ENGINE_VERSION]
     parts = depends_on(settings, *others, job.device["device"])

@@ -89,7 +89,7 @@ def _data_sets(batch: Batch, keys: jax.Array) -> tuple[NDArray, NDArray]:
         drawn = density.prior_draws(function, latent, arrays, parameters[None])
         values = {name: value[0] for name, value in drawn.items()}
         z = density.unconstrain(function, values, arrays)
-        outcomes = density.predict(function, observed, outcome, values, arrays, noise)
+        outcomes = density.draw_outcome(function, observed, outcome, values, arrays, noise)
         return batch.vector.pack(z), outcomes.astype(arrays[outcome].dtype)
 
     drawn = [draw(key, {name: jnp.asarray(v) for name, v in arrays.items()}) for key in keys]
