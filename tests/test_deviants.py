@@ -29,12 +29,6 @@ def test_the_smallest_p_value_is_one_of_two_in_all():
     )
 
 
-def test_false_discovery_rates_are_those_of_scipy():
-    p = np.random.default_rng(3).random(50) ** 3
-    expected = stats.false_discovery_control(p)
-    np.testing.assert_allclose(deviant_units.false_discovery_rates(p), expected)
-
-
 def table(n_units, n_deviant):
     rng = np.random.default_rng(4)
     observed = rng.standard_normal(n_units)

@@ -12,17 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import f as fisher
-from scipy.stats import t as student
 
 from scalecheck.checks import chain_table
 from scalecheck.checks.chain_table import Chains
-from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.finding import Effect, Finding, half_width, not_run, notable, rounded
 from scalecheck.checks.warm_start_audit import Audit
 from scalecheck.diagnostics import array_stats
 
 NDArray = np.ndarray
 
-INTERVAL = 0.89
 # A chain whose typical potential is a whole sd off is elsewhere than the others.
 LARGEST_GAP = 1.0
 # Trees that were cut this often: their chain hardly moves, however many leapfrogs it takes.
@@ -60,8 +58,7 @@ class PotentialGap(NamedTuple):
     @property
     def effect(self) -> Effect:
         """The absolute difference with an 89 % interval."""
-        width = float(student.ppf((1 + INTERVAL) / 2, self.df)) * self.scale
-        size = abs(self.value)
+        size, width = abs(self.value), half_width(self.scale, self.df)
         return Effect("gap of a chain in sds of the potential", size, size - width, size + width)
 
 

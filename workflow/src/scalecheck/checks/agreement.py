@@ -14,20 +14,20 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.finding import INTERVAL, Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.moments import (
     IDENTIFIED,
     Moments,
     Prior,
     directions_of,
     in_double,
+    inverse_root,
     not_identified,
     whiten,
     why_not_comparable,
 )
 
 LARGE, SMALL = 1.25, 0.8
-INTERVAL = 0.89
 
 
 class Spread(NamedTuple):
@@ -140,11 +140,7 @@ def _weighted_mean(
     """Return the mean `(d,)` weighted by singular matrices, and the rank of their sum."""
     total = np.einsum("kij,kj,klj->il", directions, weight, directions)
     moment = np.einsum("kij,kj->i", directions, weight * estimate)
-    # To a unit diagonal first: the rank must not depend on how unequally parameters are known.
-    diagonal = np.diag(total)
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
-    values, vectors = np.linalg.eigh(total * np.outer(scale, scale))
-    root = scale[:, None] * vectors[:, values > 1e-10] / np.sqrt(values[values > 1e-10])
+    root = inverse_root(total, 1e-10)
     return root @ (root.T @ moment), root.shape[1]
 
 

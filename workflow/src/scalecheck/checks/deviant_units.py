@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import false_discovery_control
 
 COLUMNS = ["unit", "rows", "observed", "predicted", "low", "high", "p", "q", "units"]
 MOST_SHOWN = 200
@@ -50,7 +51,7 @@ def tabulate_deviant_units(
             "low": low,
             "high": high,
             "p": p,
-            "q": false_discovery_rates(p),
+            "q": false_discovery_control(p),
             "units": len(p),
         }
     )[COLUMNS]
@@ -72,12 +73,3 @@ def two_sided_p(observed: np.ndarray, replicates: np.ndarray) -> np.ndarray:
     ties = len(replicates) - above - below + 1
     tail = (np.minimum(above, below) + (ties + 1) / 2) / (len(replicates) + 1)
     return np.minimum(1.0, 2 * tail)
-
-
-def false_discovery_rates(p: np.ndarray) -> np.ndarray:
-    """Return the least false discovery rate at which each p-value `(n,)` is found (Benjamini & Hochberg 1995)."""
-    order = np.argsort(p)[::-1]
-    scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
-    rates = np.empty(len(p))
-    rates[order] = np.minimum.accumulate(np.minimum(scaled, 1.0))
-    return rates

@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from scalecheck.checks.finding import NOTABLE, Effect, Finding, not_run, rounded
+from scalecheck.checks.finding import NOTABLE, Effect, Finding, half_width, not_run, rounded
 
 NDArray = np.ndarray
 
 LARGE = 1.5
 LARGE_SECONDS = 2.0  # what levels take is timed once, beside whatever else the machine does
-INTERVAL = 0.89
 FEWEST = 3
 # Sd of log2 leapfrogs by adaptation alone: 0.11 over 16 seeds of one fit. The prior of the spread of
 # subsets counts as much as `PRIOR_DF` of them, or three that happen to agree would accuse a fourth.
@@ -104,7 +103,7 @@ class Comparison(NamedTuple):
 
     def effect(self, number: int) -> Effect:
         """Ratio of a subset with its interval."""
-        width = float(student.ppf((1 + INTERVAL) / 2, self.df) * self.scale[number])
+        width = half_width(float(self.scale[number]), self.df)
         ratio = float(self.ratio[number])
         return Effect("leapfrogs over others'", ratio, ratio * 2**-width, ratio * 2**width)
 
@@ -120,18 +119,24 @@ def compare_subsets(log2: NDArray) -> Comparison:
     log2
         `(fit, chain)` log2 of mean leapfrogs per iteration, at least three fits.
     """
-    n_fits, n_chains = log2.shape
+    n_fits = len(log2)
     each = log2.mean(axis=1)
     others = (each.sum() - each) / (n_fits - 1)
     squares = ((each - each.mean()) ** 2).sum()
     # Sum of squares of the others about their own mean.
     spread = np.maximum(squares - (each - others) ** 2 * (n_fits - 1) / n_fits, 0.0)
-    chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
-    least = max(SPREAD**2, chains)
+    least = adaptation_variance(log2)
     df = PRIOR_DF + n_fits - 2
     variance = np.maximum((PRIOR_DF * least + spread) / df, least)
     scale = np.sqrt(variance * n_fits / (n_fits - 1))
     return Comparison(others, 2 ** (each - others), scale, df, _p(each - others, scale, df))
+
+
+def adaptation_variance(log2: NDArray) -> float:
+    """Variance of the log2 leapfrogs of a fit by adaptation alone, from `(fit, chain)`: as chains say, or more."""
+    n_chains = log2.shape[1]
+    chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
+    return max(SPREAD**2, chains)
 
 
 def _p(difference: NDArray | float, scale: NDArray | float, df: int) -> NDArray:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import Fluctuation, Scores, fluctuation, p_value
+from scalecheck.checks.score_test import Fluctuation, Scores, fluctuation, p_value, sums_by
 
 LARGE = 1.0
 # Below these the test is only indicative (STATISTICS.md, sections 2 and "The verdict").
@@ -168,9 +168,7 @@ def _occupied(
 def _shifts(scores: Scores, pooled: Moments, levels: Moments | None) -> Shifts:
     information, covariance = scores.information, pooled.covariance[0]
     share = np.bincount(scores.level) / len(scores.level)
-    total = np.stack(
-        [np.bincount(scores.level, weights=column) for column in scores.score.T], axis=1
-    )
+    total = sums_by(scores.level, scores.score)
     step = np.linalg.pinv(information.sum(axis=0), hermitian=True) @ total.sum(axis=0)
     u = total - information @ step
     one_step, sd = _one_step(information, u, covariance, share)

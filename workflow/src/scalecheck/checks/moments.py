@@ -88,6 +88,24 @@ def directions_of(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(variance, floor), directions
 
 
+def scaled_eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return eigenvalues `(d,)` and eigenvectors `(d, d)` of a matrix with a unit diagonal, and its scale `(d,)`.
+
+    A rank must not depend on the units of parameters, nor on how unequally they are known.
+    """
+    diagonal = np.diag(matrix)
+    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
+    values, vectors = np.linalg.eigh(matrix * np.outer(scale, scale))
+    return values, vectors, scale
+
+
+def inverse_root(matrix: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return L `(d, r)` with `L' M L` the identity and r the rank of M `(d, d)`."""
+    values, vectors, scale = scaled_eigh(matrix)
+    keep = values > tolerance
+    return scale[:, None] * vectors[:, keep] / np.sqrt(values[keep])
+
+
 def not_identified(n_directions: int, n_parameters: int, by: str = "a subset") -> str:
     """Return the clause that reports dropped directions; empty where none was dropped."""
     if n_directions == 0:

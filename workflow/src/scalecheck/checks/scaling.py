@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from scalecheck.checks.effort import INTERVAL, LARGE, PRIOR_DF, SPREAD
-from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.effort import LARGE, PRIOR_DF, adaptation_variance
+from scalecheck.checks.finding import Effect, Finding, half_width, not_run, notable, rounded
 from scalecheck.checks.gradient_cost import GradientCost, cost_per_gradient
 
 NDArray = np.ndarray
@@ -68,7 +68,7 @@ class PredictedLeapfrogs(NamedTuple):
     @property
     def effect(self) -> Effect:
         """Observed over predicted leapfrogs, with the 89 % interval of the prediction."""
-        width = float(student.ppf((1 + INTERVAL) / 2, self.df) * self.scale)
+        width = half_width(self.scale, self.df)
         ratio = float(2 ** (self.observed - self.mean))
         return Effect("leapfrogs over predicted", ratio, ratio * 2**-width, ratio * 2**width)
 
@@ -86,10 +86,8 @@ def predict_leapfrogs(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[floa
     n_rows
         Rows of the fit to predict.
     """
-    n_fits, n_chains = log2.shape
+    n_fits, variance = len(log2), adaptation_variance(log2)
     y = log2.mean(axis=1)
-    chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
-    variance = max(SPREAD**2, chains)
     design = np.stack([np.ones(n_fits), np.log2(rows / rows[0])], axis=1)
     prior = np.diag(variance / PRIOR_SD**2)
     precision = design.T @ design + prior

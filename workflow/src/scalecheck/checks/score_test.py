@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
+from scalecheck.checks.moments import inverse_root
+
 N_FLIPS, N_FLIPS_MORE = 999, 9_999
 # Signs held at a time: more would leave the cache.
 CHUNK = 1_000_000
@@ -84,11 +86,16 @@ def scores_of_units(
     size = None
     if not crosses(level, unit):
         size, level = np.bincount(unit), level[first]
-        score = np.stack([np.bincount(unit, weights=column) for column in score.T], axis=1)
+        score = sums_by(unit, score)
     share = np.bincount(level) / len(level)
     information = share[:, None, None] * np.linalg.inv(covariance)
     by_unit = unit if size is None else None
     return Scores(score, information, level, by_unit, covariance, size)
+
+
+def sums_by(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum values `(n, d)` by code `(n,)`: `(code, d)`."""
+    return np.stack([np.bincount(codes, weights=column) for column in values.T], axis=1)
 
 
 def crosses(level: np.ndarray, unit: np.ndarray) -> bool:
@@ -159,7 +166,7 @@ def fluctuation(scores: Scores) -> Fluctuation | None:
     Directions that no score has drop out. None: the pooled information is singular.
     """
     outer = scores.score.T @ scores.score
-    root = _root(outer)
+    root = inverse_root(outer, 1e-8)
     information = np.einsum("di,kde,ej->kij", root, scores.information, root)
     pooled = information.sum(axis=0)
     values = np.linalg.eigvalsh(pooled) if root.shape[1] else np.zeros(1)
@@ -189,15 +196,6 @@ def _directions(covariance: np.ndarray, outer: np.ndarray, root: np.ndarray) -> 
     return directions / np.where(length > 0, length, np.inf)
 
 
-def _root(outer: np.ndarray) -> np.ndarray:
-    """Return L `(d, r)` with `L' B L` the identity and r the rank of B, in any units."""
-    diagonal = np.diag(outer)
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
-    values, vectors = np.linalg.eigh(outer * np.outer(scale, scale))
-    keep = values > 1e-8
-    return scale[:, None] * vectors[:, keep] / np.sqrt(values[keep])
-
-
 def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return sums `(cell, r)` over the rows of a unit in a level, with level and unit of each."""
     if scores.unit is None:
@@ -206,8 +204,7 @@ def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndar
     unit = np.unique(scores.unit, return_inverse=True)[1]
     n_units = unit.max() + 1
     codes, cell = np.unique(scores.level * n_units + unit, return_inverse=True)
-    columns = [np.bincount(cell, weights=column) for column in coordinates.T]
-    return np.column_stack(columns), codes // n_units, codes % n_units
+    return sums_by(cell, coordinates), codes // n_units, codes % n_units
 
 
 def _statistics(flow: Fluctuation, sums: np.ndarray, ordered: bool) -> np.ndarray:

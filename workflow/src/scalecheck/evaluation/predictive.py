@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalecheck.checks import replicate_statistics, surprise
+from scalecheck.checks.moments import scaled_eigh
 from scalecheck.checks.replicate_statistics import Members
 from scalecheck.checks.statistic_design import Design, Statistic, Weights, lay_out
 from scalecheck.evaluation.likelihood import Likelihood
@@ -181,10 +182,11 @@ class Prediction(NamedTuple):
         is_observed = np.zeros(AT_ONCE, bool)
         is_observed[0] = observed
         draws = self.draws.choose(AT_ONCE, rng)
-        return np.asarray(self.program(draws, _keys(rng, AT_ONCE), is_observed, self.known))
+        return np.asarray(self.program(draws, random_keys(rng, AT_ONCE), is_observed, self.known))
 
 
-def _keys(rng: np.random.Generator, n: int) -> jax.Array:
+def random_keys(rng: np.random.Generator, n: int) -> jax.Array:
+    """Give n keys of JAX, `(n,)`."""
     return jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), n)
 
 
@@ -213,7 +215,7 @@ def predict_block(
     programs = replicate_programs(likelihood, rows.counts)
     n_drawn = replicate_statistics.N_REFERENCE + 1
     drawn, is_discrete = programs.simulate(
-        draws.choose(n_drawn, rng), _keys(rng, n_drawn), rows.arrays
+        draws.choose(n_drawn, rng), random_keys(rng, n_drawn), rows.arrays
     )
     reference = np.asarray(drawn, float)[:-1].T
     scoring = _scoring(likelihood, draws, rng)
@@ -227,7 +229,7 @@ def predict_block(
     statistics, weights = lay_out(design, _fitted(reference), counted, scored=gradients is not None)
     outcome = np.asarray(rows.arrays[likelihood.model.outcome], float)
     ranked = np.sort(reference, axis=1)
-    known = Known(rows.arrays, scoring, _keys(rng, 1)[0], gradients, weights, ranked, outcome)
+    known = Known(rows.arrays, scoring, random_keys(rng, 1)[0], gradients, weights, ranked, outcome)
     return Prediction(statistics, known, draws, programs.members)
 
 
@@ -244,9 +246,7 @@ def _gradients(information: NDArray, covariance: NDArray, n_rows: int) -> Gradie
 
     Their sum varies with the rows, and with the parameters that the earlier rows leave open.
     """
-    diagonal = np.diag(information)
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
-    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    values, vectors, scale = scaled_eigh(information)
     # Directions in which the rows say nothing are left out.
     inverse = np.where(values > 1e-8, 1 / np.sqrt(np.maximum(values, 1e-8)), 0.0)
     root = scale[:, None] * vectors * inverse

@@ -1,12 +1,10 @@
 """Compare posteriors: of random subsets, and of nested increments."""
 
-import pandas as pd
-
 from scalecheck.checks import agreement, drift
-from scalecheck.checks.finding import NOTABLE, not_run
+from scalecheck.checks.finding import NOTABLE
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine import influence
-from scalecheck.examine.check_results import CheckResults
+from scalecheck.examine.check_results import CheckResults, family_not_run
 from scalecheck.results.study_fits import StudyFits, moments
 
 
@@ -17,9 +15,7 @@ def check_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
     names = [fit.task.fit for fit in subsets]
     if len(subsets) < 3:
         reason = f"fewer than 3 of {len(planned)} random subsets have a usable posterior"
-        return CheckResults(
-            [not_run("agreement", reason, weight=1.0)], {"agreement": pd.DataFrame()}
-        )
+        return family_not_run("agreement", reason)
     pooled = moments(subsets)
     finding, table = agreement.check_agreement(
         pooled, study_data.prior, names=study_data.names, fits=names
@@ -34,10 +30,7 @@ def check_drift(study_data: StudyData, study: StudyFits, dispersion: float) -> C
     fits = study.usable("increment")
     looks = sum(task.kind == "increment" for task in study.tasks) - 1
     if len(fits) < 2:
-        return CheckResults(
-            [not_run("drift", "fewer than 2 increments have a usable posterior", weight=1.0)],
-            {"drift": pd.DataFrame()},
-        )
+        return family_not_run("drift", "fewer than 2 increments have a usable posterior")
     findings, table = drift.check_drift(
         moments(fits),
         [fit.task.rows for fit in fits],

@@ -5,7 +5,12 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.checks import deviant_units
-from scalecheck.evaluation.predictive import no_draws, posterior_draws, replicate_programs
+from scalecheck.evaluation.predictive import (
+    no_draws,
+    posterior_draws,
+    random_keys,
+    replicate_programs,
+)
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.model.rows import local_codes
 from scalecheck.results.study_fits import FitResult, StudyFits
@@ -55,7 +60,7 @@ def _replicates(study_data: StudyData, fit: FitResult, unit: NDArray) -> NDArray
     n_replicates = int(np.clip(OUTCOMES // len(unit), FEWEST, MOST))
     parts: list[NDArray] = []
     for _ in range(n_replicates // AT_ONCE):
-        keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), AT_ONCE)
+        keys = random_keys(rng, AT_ONCE)
         outcomes, _ = programs.simulate(draws.choose(AT_ONCE, rng), keys, rows.arrays)
         parts.append(means(np.asarray(outcomes, float), unit))
     return np.concatenate(parts)

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 import jax
-import pandas as pd
 
 from scalecheck.checks import drift
 from scalecheck.checks.effort import Confirmation
-from scalecheck.checks.finding import Finding, not_run
+from scalecheck.checks.finding import Finding
 from scalecheck.checks.verdict import FAMILIES, is_strong_alone
 from scalecheck.evaluation.study_data import StudyData
-from scalecheck.examine.check_results import CheckResults
+from scalecheck.examine.check_results import CheckResults, family_not_run
 from scalecheck.examine.run_agreement_and_drift import check_agreement, check_drift
 from scalecheck.examine.run_costs import (
     adaptation_step,
@@ -68,7 +67,11 @@ def _parts(
 ) -> list[CheckResults]:
     surprised = check_surprise(study_data, study, data)
     if not study_data.names:
-        others = [_no_parameters(name) for name in FAMILIES if name != "surprise"]
+        others = [
+            family_not_run(name, "the model has no parameters")
+            for name in FAMILIES
+            if name != "surprise"
+        ]
         return [surprised, *others]
     agreed = check_agreement(study_data, study)
     dispersion = agreed.findings[0].effect.value if agreed.findings[0].effect else 1.0
@@ -81,11 +84,6 @@ def _parts(
         check_scaling(study),
         check_adaptation(study),
     ]
-
-
-def _no_parameters(family: str) -> CheckResults:
-    finding = not_run(family, "the model has no parameters", weight=1.0)
-    return CheckResults([finding], {family: pd.DataFrame()})
 
 
 def look(

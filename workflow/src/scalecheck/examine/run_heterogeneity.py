@@ -11,7 +11,7 @@ from scalecheck.checks.moments import Moments
 from scalecheck.checks.score_test import Scores, crosses, scores_of_units
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes, unit_scores
-from scalecheck.examine.check_results import CheckResults
+from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import DataSettings, IncrementSettings
@@ -31,13 +31,8 @@ def check_heterogeneity(
     results = [_along_axis(study_data, study, axis, weight) for axis in axes]
     results += [_along_time(study_data, study, data.order or "arrival", weight) for _ in time]
     if not results:
-        return CheckResults(
-            [not_run("heterogeneity", "data.axes names no axis", weight=1.0)],
-            {"heterogeneity": pd.DataFrame()},
-        )
-    tables = [table for _, table in results if len(table)]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return CheckResults([finding for finding, _ in results], {"heterogeneity": table})
+        return family_not_run("heterogeneity", "data.axes names no axis")
+    return join_results("heterogeneity", results)
 
 
 def _along_axis(

@@ -13,8 +13,8 @@ from scalecheck.checks.surprise import NewRows
 from scalecheck.evaluation import predictive
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
-from scalecheck.examine.check_results import CheckResults
-from scalecheck.model.rows import Rows
+from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
+from scalecheck.model.rows import Rows, repeat_last
 from scalecheck.results.study_fits import FitResult, StudyFits
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import DataSettings
@@ -49,11 +49,9 @@ def check_surprise(study_data: StudyData, study: StudyFits, data: DataSettings) 
         "" if steps else "fewer than 2 increments have a usable posterior"
     )
     if reason:
-        return CheckResults([not_run("surprise", reason, weight=1.0)], {"surprise": pd.DataFrame()})
+        return family_not_run("surprise", reason)
     results = [surprise_step(study_data, data, *step, 1 / looks) for step in steps]
-    tables = [table for _, table in results if len(table)]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return CheckResults([finding for finding, _ in results], {"surprise": table})
+    return join_results("surprise", results)
 
 
 def surprise_step(
@@ -117,9 +115,9 @@ def _predict(
     chosen, follows = _thinned(len(next(iter(values.values()))), rng)
     values = {name: column[chosen] for name, column in values.items()}
     n_rows, n_padded = len(chosen), _round_up(len(chosen)) if likelihood.unit else len(chosen)
-    values = {name: _pad(column, n_padded) for name, column in values.items()}
+    values = {name: repeat_last(column, n_padded) for name, column in values.items()}
     covariates, groups = _columns(likelihood, data, values)
-    design = Design(covariates, groups, ordered, _pad(follows, n_padded), n_rows)
+    design = Design(covariates, groups, ordered, repeat_last(follows, n_padded), n_rows)
     draws = predictive.posterior_draws(likelihood, before)
     return predictive.predict_block(likelihood, _rows(likelihood, values), draws, design, rng)
 
@@ -137,10 +135,6 @@ def _round_up(n: int) -> int:
     """Round up to three significant bits: units make blocks unequal, which would each be compiled."""
     step = 2 ** max(0, n.bit_length() - 3)
     return -(-n // step) * step
-
-
-def _pad(values: NDArray, n: int) -> NDArray:
-    return np.concatenate([values, np.repeat(values[-1:], n - len(values), axis=0)])
 
 
 def _rows(likelihood: Likelihood, values: Mapping[str, NDArray]) -> Rows:

@@ -79,8 +79,10 @@ def local_codes(codes: NDArray) -> tuple[NDArray, NDArray]:
 
 def pad_rows(rows: Rows, n_rows: int, counts: Mapping[str, int]) -> Rows:
     """Pad a slice to a batch's shape by repeating its last row, and mask what was added."""
-    arrays = {
-        name: np.concatenate([values, np.repeat(values[-1:], n_rows - rows.n_rows, axis=0)])
-        for name, values in rows.arrays.items()
-    }
+    arrays = {name: repeat_last(values, n_rows) for name, values in rows.arrays.items()}
     return Rows(arrays, dict(counts), np.arange(n_rows) < rows.n_rows)
+
+
+def repeat_last(values: NDArray, n_rows: int) -> NDArray:
+    """Repeat the last of `(rows, ...)` until there are so many."""
+    return np.concatenate([values, np.repeat(values[-1:], n_rows - len(values), axis=0)])
