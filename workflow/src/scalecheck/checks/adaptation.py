@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy.stats import f as fisher
 
 from scalecheck.checks import chain_table
@@ -18,8 +19,6 @@ from scalecheck.checks.chain_table import Chains
 from scalecheck.checks.finding import Effect, Finding, half_width, not_run, notable, rounded
 from scalecheck.checks.warm_start_audit import Audit
 from scalecheck.diagnostics import array_stats
-
-NDArray = np.ndarray
 
 # A chain whose typical potential is a whole sd off is elsewhere than the others.
 LARGEST_GAP = 1.0
@@ -62,7 +61,9 @@ class PotentialGap(NamedTuple):
         return Effect("gap of a chain in sds of the potential", size, size - width, size + width)
 
 
-def compare_potentials(potential: NDArray, energy: NDArray) -> PotentialGap:
+def compare_potentials(
+    potential: Float[np.ndarray, "chain draw"], energy: Float[np.ndarray, "chain draw"]
+) -> PotentialGap:
     """Compare the chains' mean potentials.
 
     The unit is the sd of the potential of a normal posterior, sqrt(d / 2): the root of the mean
@@ -90,7 +91,7 @@ def compare_potentials(potential: NDArray, energy: NDArray) -> PotentialGap:
     return PotentialGap(worst, float((means - others)[worst] / unit), float(scale), df, p)
 
 
-def _squared_mcse(potential: NDArray) -> float:
+def _squared_mcse(potential: Float[np.ndarray, "chain draw"]) -> float:
     """Mean over chains of the squared standard error of their means; 0 where nothing moves."""
     errors = [
         array_stats.mcse(chain[None], method="mean", chain_axis=0, draw_axis=1)

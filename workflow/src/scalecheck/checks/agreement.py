@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy.stats import chi2
 
 from scalecheck.checks.finding import INTERVAL, Effect, Finding, not_run, notable, rounded
@@ -129,14 +130,16 @@ def _natural(white: Moments) -> Spread:
     return Spread("natural", float((weight * residual**2).sum()), int(keep.sum()) - rank, n_dropped)
 
 
-def _unbiased(ess: np.ndarray, n_parameters: int) -> np.ndarray:
+def _unbiased(ess: Float[np.ndarray, "fit 1"], n_parameters: int) -> Float[np.ndarray, "fit 1"]:
     """Return what makes the inverse of a sample covariance unbiased (Hartlap et al. 2007)."""
     return np.clip((ess - n_parameters - 2) / np.maximum(ess - 1, 1), 0.05, 1.0)
 
 
 def _weighted_mean(
-    directions: np.ndarray, weight: np.ndarray, estimate: np.ndarray
-) -> tuple[np.ndarray, int]:
+    directions: Float[np.ndarray, "fit d d"],
+    weight: Float[np.ndarray, "fit d"],
+    estimate: Float[np.ndarray, "fit d"],
+) -> tuple[Float[np.ndarray, " d"], int]:
     """Return the mean `(d,)` weighted by singular matrices, and the rank of their sum."""
     total = np.einsum("kij,kj,klj->il", directions, weight, directions)
     moment = np.einsum("kij,kj->i", directions, weight * estimate)
@@ -193,7 +196,7 @@ def _no_parameters() -> pd.DataFrame:
     return pd.DataFrame(columns=["parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"])
 
 
-def holm(p: np.ndarray) -> np.ndarray:
+def holm(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Adjust p-values `(n,)` for their number (Holm 1979); NaN stays and is not counted."""
     order = np.argsort(p)  # NaN last
     n_tests = int(np.isfinite(p).sum())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 from scipy.stats import false_discovery_control
 
 COLUMNS = ["unit", "rows", "observed", "predicted", "low", "high", "p", "q", "units"]
@@ -17,7 +18,10 @@ DEVIANT = 0.05
 
 
 def tabulate_deviant_units(
-    labels: Sequence[str], rows: np.ndarray, observed: np.ndarray, replicates: np.ndarray
+    labels: Sequence[str],
+    rows: Int[np.ndarray, " unit"],
+    observed: Float[np.ndarray, " unit"],
+    replicates: Float[np.ndarray, "replicate unit"],
 ) -> pd.DataFrame:
     """Compare the mean outcome of each unit with its replicates.
 
@@ -63,7 +67,9 @@ def tabulate_deviant_units(
     return found.iloc[order[:n_shown]].reset_index(drop=True)
 
 
-def two_sided_p(observed: np.ndarray, replicates: np.ndarray) -> np.ndarray:
+def two_sided_p(
+    observed: Float[np.ndarray, " unit"], replicates: Float[np.ndarray, "replicate unit"]
+) -> Float[np.ndarray, " unit"]:
     """Return two-sided p-values `(unit,)` of `(unit,)` among `(replicate, unit)`, ties of replicates counted half."""
     # What is equal in exact arithmetic is equal: both are sums of the same few numbers.
     slack = 1e-9 * np.maximum(np.abs(observed), replicates.std(axis=0))

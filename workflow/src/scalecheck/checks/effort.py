@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Real
 from scipy.stats import t as student
 
 from scalecheck.checks.finding import NOTABLE, Effect, Finding, half_width, not_run, rounded
-
-NDArray = np.ndarray
 
 LARGE = 1.5
 LARGE_SECONDS = 2.0  # what levels take is timed once, beside whatever else the machine does
@@ -43,13 +42,13 @@ class Effort(NamedTuple):
 
     fits: Sequence[str]
     levels: Sequence[str]
-    rows: NDArray
-    leapfrogs: NDArray
-    step_size: NDArray
-    seconds_per_gradient: NDArray
+    rows: Real[np.ndarray, " fit"]
+    leapfrogs: Float[np.ndarray, "fit chain"]
+    step_size: Float[np.ndarray, " fit"]
+    seconds_per_gradient: Float[np.ndarray, " fit"]
 
     @property
-    def log2(self) -> NDArray:
+    def log2(self) -> Float[np.ndarray, "fit chain"]:
         """`(fit, chain)` binary logarithm of the leapfrogs: a doubling is 1."""
         return np.log2(self.leapfrogs)
 
@@ -66,7 +65,7 @@ class Confirmation(NamedTuple):
     """
 
     fit: str
-    leapfrogs: NDArray
+    leapfrogs: Float[np.ndarray, " chain"]
 
 
 class Comparison(NamedTuple):
@@ -85,11 +84,11 @@ class Comparison(NamedTuple):
         below `LARGE`.
     """
 
-    others: NDArray
-    ratio: NDArray
-    scale: NDArray
+    others: Float[np.ndarray, " fit"]
+    ratio: Float[np.ndarray, " fit"]
+    scale: Float[np.ndarray, " fit"]
     df: int
-    p: NDArray
+    p: Float[np.ndarray, " fit"]
 
     @property
     def worst(self) -> int:
@@ -108,7 +107,7 @@ class Comparison(NamedTuple):
         return Effect("leapfrogs over others'", ratio, ratio * 2**-width, ratio * 2**width)
 
 
-def compare_subsets(log2: NDArray) -> Comparison:
+def compare_subsets(log2: Float[np.ndarray, "fit chain"]) -> Comparison:
     """Compare each subset with all others.
 
     The spread of the others is shrunk towards a prior, which the noise of the chains raises. A chain
@@ -132,14 +131,14 @@ def compare_subsets(log2: NDArray) -> Comparison:
     return Comparison(others, 2 ** (each - others), scale, df, _p(each - others, scale, df))
 
 
-def adaptation_variance(log2: NDArray) -> float:
+def adaptation_variance(log2: Float[np.ndarray, "fit chain"]) -> float:
     """Variance of the log2 leapfrogs of a fit by adaptation alone, from `(fit, chain)`: as chains say, or more."""
     n_chains = log2.shape[1]
     chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
     return max(SPREAD**2, chains)
 
 
-def _p(difference: NDArray | float, scale: NDArray | float, df: int) -> NDArray:
+def _p(difference: np.ndarray | float, scale: np.ndarray | float, df: int) -> np.ndarray:
     return np.where(difference >= np.log2(LARGE), student.sf(difference / scale, df), 1.0)
 
 
@@ -264,7 +263,12 @@ def _levels_table(axis: str, levels: Effort) -> pd.DataFrame:
 
 
 def _table(
-    part: Effort, kind: str, axis: str, ratio: NDArray, seconds_ratio: NDArray, p: NDArray
+    part: Effort,
+    kind: str,
+    axis: str,
+    ratio: Float[np.ndarray, " fit"],
+    seconds_ratio: Float[np.ndarray, " fit"],
+    p: Float[np.ndarray, " fit"],
 ) -> pd.DataFrame:
     several = part.leapfrogs.shape[1] > 1
     return pd.DataFrame(

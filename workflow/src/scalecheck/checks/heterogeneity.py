@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.moments import Moments
@@ -36,12 +37,12 @@ class Shifts(NamedTuple):
         Share that a level has in `t_j`, the fluctuation of a parameter; not normalised.
     """
 
-    one_step: np.ndarray
-    one_step_sd: np.ndarray
-    mean: np.ndarray
-    sd: np.ndarray
-    in_sds: np.ndarray
-    moved: np.ndarray
+    one_step: Float[np.ndarray, "level d"]
+    one_step_sd: Float[np.ndarray, "level d"]
+    mean: Float[np.ndarray, "level d"]
+    sd: Float[np.ndarray, "level d"]
+    in_sds: Float[np.ndarray, "level d"]
+    moved: Float[np.ndarray, "level d"]
 
 
 def check_heterogeneity(
@@ -183,8 +184,11 @@ def _shifts(scores: Scores, pooled: Moments, levels: Moments | None) -> Shifts:
 
 
 def _one_step(
-    information: np.ndarray, u: np.ndarray, covariance: np.ndarray, share: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    information: Float[np.ndarray, "level d d"],
+    u: Float[np.ndarray, "level d"],
+    covariance: Float[np.ndarray, "d d"],
+    share: Float[np.ndarray, " level"],
+) -> tuple[Float[np.ndarray, "level d"], Float[np.ndarray, "level d"]]:
     """Return `J_k^-1 u_k` and its sds.
 
     A level that cannot tell the parameters apart borrows the pooled covariance.

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float, Real
 from scipy.stats import t as student
 
 from scalecheck.checks.effort import LARGE, PRIOR_DF, adaptation_variance
 from scalecheck.checks.finding import Effect, Finding, half_width, not_run, notable, rounded
 from scalecheck.checks.gradient_cost import GradientCost, cost_per_gradient
-
-NDArray = np.ndarray
 
 FEWEST_BEFORE = 2
 # Prior of log2 leapfrogs at the first increment, 1 to 1023 well within, and of its slope on log2 rows.
@@ -41,9 +40,9 @@ class Growth(NamedTuple):
     """
 
     fits: Sequence[str]
-    rows: NDArray
-    leapfrogs: NDArray
-    usable: NDArray
+    rows: Real[np.ndarray, " increment"]
+    leapfrogs: Float[np.ndarray, "increment chain"]
+    usable: Bool[np.ndarray, " increment"]
 
 
 class PredictedLeapfrogs(NamedTuple):
@@ -73,7 +72,9 @@ class PredictedLeapfrogs(NamedTuple):
         return Effect("leapfrogs over predicted", ratio, ratio * 2**-width, ratio * 2**width)
 
 
-def predict_leapfrogs(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[float, float, int]:
+def predict_leapfrogs(
+    rows: Real[np.ndarray, " fit"], log2: Float[np.ndarray, "fit chain"], n_rows: float
+) -> tuple[float, float, int]:
     """Predict log2 leapfrogs of a fit from those of smaller ones: mean, scale and df of a t.
 
     A conjugate regression; the prior of the residuals' variance is raised to that of the chains'
@@ -164,7 +165,7 @@ def _message(growth: Growth, seen: PredictedLeapfrogs, alarm: bool) -> str:
 
 
 def check_scaling(
-    growth: Growth, seconds_per_gradient: NDArray, looks: int
+    growth: Growth, seconds_per_gradient: Float[np.ndarray, " increment"], looks: int
 ) -> tuple[list[Finding], pd.DataFrame]:
     """Judge each increment from the third on, and describe the cost of a gradient.
 
@@ -217,7 +218,7 @@ def _first(growth: Growth, number: int) -> Growth:
 
 def _table(
     growth: Growth,
-    seconds: NDArray,
+    seconds: Float[np.ndarray, " increment"],
     cost: GradientCost,
     predictions: Sequence[PredictedLeapfrogs | None],
 ) -> pd.DataFrame:

@@ -10,6 +10,7 @@ levels has to agree.
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from scalecheck.checks.moments import inverse_root
@@ -40,18 +41,18 @@ class Scores(NamedTuple):
         entries are rows.
     """
 
-    score: np.ndarray
-    information: np.ndarray
-    level: np.ndarray
-    unit: np.ndarray | None = None
-    covariance: np.ndarray | None = None
-    size: np.ndarray | None = None
+    score: Float[np.ndarray, "n d"]
+    information: Float[np.ndarray, "level d d"]
+    level: Int[np.ndarray, " n"]
+    unit: Int[np.ndarray, " n"] | None = None
+    covariance: Float[np.ndarray, "d d"] | None = None
+    size: Int[np.ndarray, " n"] | None = None
 
-    def rows(self) -> np.ndarray:
+    def rows(self) -> Int[np.ndarray, " level"]:
         """Return the rows of each level, `(level,)`."""
         return np.bincount(self.level, weights=self.size).astype(int)
 
-    def units(self) -> np.ndarray:
+    def units(self) -> Int[np.ndarray, " level"]:
         """Return the units of each level, `(level,)`."""
         if self.unit is None:
             return np.bincount(self.level)
@@ -59,7 +60,10 @@ class Scores(NamedTuple):
 
 
 def scores_of_units(
-    score: np.ndarray, level: np.ndarray, unit: np.ndarray, covariance: np.ndarray
+    score: Float[np.ndarray, "row d"],
+    level: Int[np.ndarray, " row"],
+    unit: Int[np.ndarray, " row"],
+    covariance: Float[np.ndarray, "d d"],
 ) -> Scores:
     """Sum scores of rows by unit, for models in which units have latent sites of their own.
 
@@ -93,12 +97,14 @@ def scores_of_units(
     return Scores(score, information, level, by_unit, covariance, size)
 
 
-def sums_by(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+def sums_by(
+    codes: Int[np.ndarray, " n"], values: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "code d"]:
     """Sum values `(n, d)` by code `(n,)`: `(code, d)`."""
     return np.stack([np.bincount(codes, weights=column) for column in values.T], axis=1)
 
 
-def crosses(level: np.ndarray, unit: np.ndarray) -> bool:
+def crosses(level: Int[np.ndarray, " row"], unit: Int[np.ndarray, " row"]) -> bool:
     """Say whether any unit has rows, coded `(rows,)` each, in several levels."""
     _, first, unit = np.unique(unit, return_index=True, return_inverse=True)
     return bool((level != level[first][unit]).any())
@@ -129,13 +135,13 @@ class Fluctuation(NamedTuple):
         Whether each cell is a whole unit, so that levels may be permuted.
     """
 
-    cells: np.ndarray
-    unit: np.ndarray
-    bounds: np.ndarray
-    leak: np.ndarray
-    share: np.ndarray
-    root: np.ndarray
-    directions: np.ndarray
+    cells: Float[np.ndarray, "cell r"]
+    unit: Int[np.ndarray, " cell"]
+    bounds: Int[np.ndarray, " level+1"]
+    leak: Float[np.ndarray, "level r r"]
+    share: Float[np.ndarray, " level"]
+    root: Float[np.ndarray, "d r"]
+    directions: Float[np.ndarray, "d r"]
     by_parameter: bool
     exchangeable: bool
 
@@ -144,18 +150,20 @@ class Fluctuation(NamedTuple):
         """Units, each of which is flipped whole."""
         return int(self.unit.max()) + 1
 
-    def sums(self, signs: np.ndarray) -> np.ndarray:
+    def sums(self, signs: Float[np.ndarray, "flip unit"]) -> Float[np.ndarray, "flip level r"]:
         """Return the scores summed by level, `(flip, level, r)`, under signs `(flip, unit)`."""
         cells = self.cells.astype(signs.dtype)
         parts = zip(self.bounds, self.bounds[1:], strict=False)
         return np.stack([signs[:, self.unit[a:b]] @ cells[a:b] for a, b in parts], axis=1)
 
-    def by_level(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def by_level(
+        self, sums: Float[np.ndarray, "flip level r"]
+    ) -> tuple[Float[np.ndarray, "flip level r"], Float[np.ndarray, "flip level"]]:
         """Return `u_k` `(flip, level, r)` and its square over the share of rows `(flip, level)`."""
         u = sums - np.einsum("kij,fj->fki", self.leak, sums.sum(axis=1))
         return u, (u**2).sum(axis=-1) / self.share
 
-    def observed(self) -> np.ndarray:
+    def observed(self) -> Float[np.ndarray, "1 level r"]:
         """Return the scores summed by level as they are, `(1, level, r)`."""
         return self.sums(np.ones((1, self.n_units)))
 
@@ -242,7 +250,7 @@ def _flips(flow: Fluctuation, n_flips: int, ordered: bool, rng: np.random.Genera
 
 def _permutations(
     flow: Fluctuation, n_permutations: int, ordered: bool, rng: np.random.Generator
-) -> np.ndarray:
+) -> Float[np.ndarray, "permutation statistic"]:
     """Return the statistics with units in other levels, `(n_permutations, 2 or 4)`."""
     chunks, cells = [], np.ascontiguousarray(flow.cells.T, np.float32)
     for n in _chunks(flow, n_permutations):
@@ -282,7 +290,7 @@ def p_value(flow: Fluctuation, ordered: bool, rng: np.random.Generator) -> float
     return max(p for _, p in ranked)
 
 
-def _joint_rank(statistics: np.ndarray) -> tuple[int, float]:
+def _joint_rank(statistics: Float[np.ndarray, "member statistic"]) -> tuple[int, float]:
     """Return the best rank of the first member, and the share of members with one as good.
 
     Ranking the ranks again calibrates the choice among the statistics.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int, Shaped
 from scipy.special import ndtri
 
 from scalecheck.checks import statistic_design, statistic_messages
@@ -71,8 +72,8 @@ def n_more(weight: float) -> int:
 
 def check_surprise(
     statistics: Sequence[Statistic],
-    values: np.ndarray,
-    more: Callable[[], Iterable[np.ndarray]],
+    values: Float[np.ndarray, "member q"],
+    more: Callable[[], Iterable[Float[np.ndarray, "chunk q"]]],
     *,
     step: NewRows,
     setting: Setting,
@@ -141,31 +142,33 @@ class _Scale(NamedTuple):
         `(q,)` sd, or more where the tail on that side is longer than a normal one.
     """
 
-    side: np.ndarray
-    what: np.ndarray
-    median: np.ndarray
-    below: np.ndarray
-    above: np.ndarray
+    side: Int[np.ndarray, " q"]
+    what: Shaped[np.ndarray, " q"]
+    median: Float[np.ndarray, " q"]
+    below: Float[np.ndarray, " q"]
+    above: Float[np.ndarray, " q"]
 
     @classmethod
-    def of(cls, statistics: Sequence[Statistic], members: np.ndarray) -> "_Scale":
+    def of(
+        cls, statistics: Sequence[Statistic], members: Float[np.ndarray, "member q"]
+    ) -> "_Scale":
         """Take the scale of members `(m, q)`: a rank is exact if none of those ranked is special among them."""
         side = np.array([statistic_messages.sides(statistic) for statistic in statistics])
         what = np.array([statistic.what for statistic in statistics])
         return cls(side, what, *_spread(_symmetric(what, members)))
 
-    def studentised(self, values: np.ndarray) -> np.ndarray:
+    def studentised(self, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
         """Return values `(k, q)` as sds from the median."""
         deviation = _symmetric(self.what, values) - self.median
         return np.clip(deviation / np.where(deviation < 0, self.below, self.above), -1e6, 1e6)
 
-    def extremeness(self, values: np.ndarray) -> np.ndarray:
+    def extremeness(self, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
         """Return how far values `(k, q)` are out on the side that counts."""
         signed = self.studentised(values)
         return np.where(self.side == 0, np.abs(signed), self.side * signed)
 
 
-def _symmetric(what: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _symmetric(what: np.ndarray, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
     """Return values `(k, q)` with a long tail drawn in: it would crowd out others where the largest is looked for.
 
     Cube roots of sums of squares are nearly normal (Wilson & Hilferty 1931).
@@ -204,9 +207,9 @@ def _leading(statistics: Sequence[Statistic], values: np.ndarray, scale: _Scale)
 
 
 def _p_value(
-    values: np.ndarray,
+    values: Float[np.ndarray, "member q"],
     scale: _Scale,
-    more: Callable[[], Iterable[np.ndarray]],
+    more: Callable[[], Iterable[Float[np.ndarray, "chunk q"]]],
     scale_of_replicates: _Scale,
     rng: np.random.Generator,
 ) -> float:
@@ -225,7 +228,7 @@ def _p_value(
     return _sequential(observed, further)
 
 
-def _sequential(observed: float, chunks: Iterable[np.ndarray]) -> float:
+def _sequential(observed: float, chunks: Iterable[Float[np.ndarray, " chunk"]]) -> float:
     """Return the p of a sequential comparison with replicates, of which chunks `(chunk,)` follow."""
     n_seen = n_greater = 0
     for chunk in chunks:
@@ -236,7 +239,7 @@ def _sequential(observed: float, chunks: Iterable[np.ndarray]) -> float:
     return (n_greater + 1) / (n_seen + 1)
 
 
-def _rank(extremeness: np.ndarray, rng: np.random.Generator) -> float:
+def _rank(extremeness: Float[np.ndarray, " member"], rng: np.random.Generator) -> float:
     """Return the rank of the first among all, from 1 / (S + 1) to 1, ties at random."""
     n_greater = int((extremeness > extremeness[0]).sum())
     n_equal = int((extremeness == extremeness[0]).sum())
@@ -257,7 +260,7 @@ def _message(statistic: Statistic, signed: float, step: NewRows, seen: bool) -> 
 def _table(
     fit: str,
     statistics: Sequence[Statistic],
-    values: np.ndarray,
+    values: Float[np.ndarray, "member q"],
     scale: _Scale,
     leading: int,
     rng: np.random.Generator,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Real
 
 from scalecheck.checks import replicate_statistics, surprise
 from scalecheck.checks.moments import scaled_eigh
@@ -21,7 +22,6 @@ from scalecheck.model.rows import Rows
 from scalecheck.model.sites import traced
 from scalecheck.results.study_fits import FitResult
 
-NDArray = np.ndarray
 Function = Callable[..., Any]
 
 # Members that one call of a program measures.
@@ -115,8 +115,8 @@ class Gradients(NamedTuple):
         `(d, d)` inverse covariance of the sum of such gradients over the rows.
     """
 
-    root: NDArray
-    precision: NDArray
+    root: Float[np.ndarray, "d d"]
+    precision: Float[np.ndarray, "d d"]
 
 
 class Known(NamedTuple):
@@ -146,7 +146,7 @@ class Known(NamedTuple):
     gradients: Gradients | None
     weights: Weights
     reference: Any
-    outcome: NDArray
+    outcome: Real[np.ndarray, " n"]
 
 
 class Prediction(NamedTuple):
@@ -169,16 +169,18 @@ class Prediction(NamedTuple):
     draws: ParameterDraws
     program: Function
 
-    def observed(self, rng: np.random.Generator) -> NDArray:
+    def observed(self, rng: np.random.Generator) -> Float[np.ndarray, "member q"]:
         """Measure the observed rows and then `surprise.REPLICATES` replicates, `(member, q)`."""
         return self._measure(rng, observed=True)
 
-    def more(self, rng: np.random.Generator, n: int) -> Iterator[NDArray]:
+    def more(self, rng: np.random.Generator, n: int) -> Iterator[Float[np.ndarray, "chunk q"]]:
         """Measure `n` further replicates, `(chunk, q)` at a time."""
         for start in range(0, n, AT_ONCE):
             yield self._measure(rng, observed=False)[: n - start]
 
-    def _measure(self, rng: np.random.Generator, *, observed: bool) -> NDArray:
+    def _measure(
+        self, rng: np.random.Generator, *, observed: bool
+    ) -> Float[np.ndarray, "member q"]:
         is_observed = np.zeros(AT_ONCE, bool)
         is_observed[0] = observed
         draws = self.draws.choose(AT_ONCE, rng)
@@ -241,7 +243,9 @@ def _scoring(
     return ParameterDraws(draws.z.mean(axis=0, keepdims=True), {})
 
 
-def _gradients(information: NDArray, covariance: NDArray, n_rows: int) -> Gradients:
+def _gradients(
+    information: Float[np.ndarray, "d d"], covariance: np.ndarray, n_rows: int
+) -> Gradients:
     """Find how gradients are measured, from the information `(d, d)` of a row and the posterior covariance.
 
     Their sum varies with the rows, and with the parameters that the earlier rows leave open.
@@ -255,14 +259,14 @@ def _gradients(information: NDArray, covariance: NDArray, n_rows: int) -> Gradie
     return Gradients(root, np.linalg.inv(n_rows * np.eye(len(values)) + n_rows**2 * opened))
 
 
-def _fitted(reference: NDArray) -> NDArray:
+def _fitted(reference: Float[np.ndarray, "n replicate"]) -> Float[np.ndarray, " n"]:
     """Give the mean `(n,)` of finite replicates of each row."""
     finite = np.isfinite(reference)
     total = np.where(finite, reference, 0.0).sum(axis=1)
     return total / np.maximum(finite.sum(axis=1), 1)
 
 
-def _counted(reference: NDArray) -> tuple[float, ...]:
+def _counted(reference: Float[np.ndarray, "n replicate"]) -> tuple[float, ...]:
     """Give the least and the most frequent value, where there are more than two."""
     values, counts = np.unique(reference[:, :64], return_counts=True)
     if len(values) <= 2 or not np.isfinite(values).all():
@@ -350,7 +354,9 @@ class _Model(NamedTuple):
     outcome: str
     vector: Vector
 
-    def draw(self, given: ParameterDraws, arrays: Mapping[str, Any], key: jax.Array) -> jax.Array:
+    def draw(
+        self, given: ParameterDraws, arrays: Mapping[str, Any], key: jax.Array
+    ) -> Real[Array, " n"]:
         """Draw an outcome, and whatever is not given from its conditional prior, `(n,)`."""
         return self._observed(given, {**arrays, self.outcome: None}, key)["value"]
 
@@ -359,13 +365,17 @@ class _Model(NamedTuple):
         return traced(self.function, arrays, jax.random.key(0))[self.site]["fn"].support.is_discrete
 
     def log_likelihood(
-        self, given: ParameterDraws, arrays: Mapping[str, Any], outcome: jax.Array, key: jax.Array
-    ) -> jax.Array:
+        self,
+        given: ParameterDraws,
+        arrays: Mapping[str, Any],
+        outcome: Real[Array, " n"],
+        key: jax.Array,
+    ) -> Float[Array, " n"]:
         """Log likelihood of each row, `(n,)`."""
         as_taken = outcome.astype(arrays[self.outcome].dtype)
         return log_prob_by_row(self._observed(given, {**arrays, self.outcome: as_taken}, key))
 
-    def log_score(self, known: Known, outcome: jax.Array) -> jax.Array:
+    def log_score(self, known: Known, outcome: Real[Array, " n"]) -> Float[Array, " n"]:
         """Log predictive density of each row, averaged over the draws that score, `(n,)`."""
         n_draws = len(known.scoring.z)
         values = jax.vmap(
@@ -384,7 +394,7 @@ class _Model(NamedTuple):
 
 def _measure(
     model: _Model, draws: ParameterDraws, keys: jax.Array, is_observed: jax.Array, known: Known
-) -> jax.Array:
+) -> Float[Array, "member q"]:
     """Simulate members, or take what was observed, and measure them: `(member, q)`."""
     replicates = jax.vmap(lambda one, key: model.draw(one, known.arrays, key))(draws, keys)
     outcomes = jnp.where(is_observed[:, None], known.outcome, replicates.astype(float))
@@ -394,8 +404,8 @@ def _measure(
 
 
 def _forms(
-    model: _Model, outcomes: jax.Array, known: Known
-) -> tuple[jax.Array, jax.Array] | tuple[None, None]:
+    model: _Model, outcomes: Real[Array, "member n"], known: Known
+) -> tuple[Float[Array, " member"], Float[Array, " member"]] | tuple[None, None]:
     """Give quadratic forms of the gradients of rows and of their sum, `(member,)` each, where taken."""
     if known.gradients is None:
         return None, None
@@ -408,8 +418,12 @@ def _forms(
 
 
 def _scores(
-    model: _Model, z: jax.Array, root: Any, arrays: Mapping[str, Any], outcomes: jax.Array
-) -> jax.Array:
+    model: _Model,
+    z: Float[Array, " d"],
+    root: Any,
+    arrays: Mapping[str, Any],
+    outcomes: Real[Array, "member n"],
+) -> Float[Array, "member n d"]:
     """Differentiate the log likelihood of rows at `z` along the columns of `root`, `(member, n, d)`."""
 
     def of_one(outcome: jax.Array) -> jax.Array:

@@ -16,8 +16,7 @@ from scalecheck.model.rows import Rows
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import ModelSettings
 
-NDArray = np.ndarray
-Read = Callable[[Sequence[Slice], Sequence[str]], dict[str, NDArray]]
+Read = Callable[[Sequence[Slice], Sequence[str]], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,14 @@ class StudyData:
         """Random numbers for one purpose, the same whatever else is run."""
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
-    def columns(self, slices: Sequence[Slice], extra: Sequence[str] = ()) -> dict[str, NDArray]:
+    def columns(self, slices: Sequence[Slice], extra: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """Read the model's columns of some rows, the units', and others by name: `(rows,)` each."""
         unit = (self.likelihood.unit,) if self.likelihood.unit else ()
         return self.read(
             slices, tuple(dict.fromkeys([*self.likelihood.model.columns, *unit, *extra]))
         )
 
-    def rows(self, values: Mapping[str, NDArray]) -> Rows:
+    def rows(self, values: Mapping[str, np.ndarray]) -> Rows:
         """Arrange columns `(rows,)` as the model takes them."""
         return self.likelihood.rows(values)
 
@@ -89,7 +88,7 @@ def open_study_data(
         Of the study.
     """
 
-    def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
+    def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
         return store.read_rows(folder.data, slices, tuple(columns))
 
     return StudyData(open_likelihood(folder, settings, outcome), read, read_prior(folder), seed)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jaxtyping import Array, Float
 from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import AffineTransform, LowerCholeskyAffine, Transform
 from numpyro.util import not_jax_tracer
@@ -58,12 +59,12 @@ class Parts(NamedTuple):
 
 def log_density(
     shape: Parts,
-    theta: jax.Array,
+    theta: Float[Array, " d"],
     latent: Mapping[str, jax.Array],
     arrays: Any,
     *,
     held: bool = True,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, " row"], Float[Array, " unit"]]:
     """Log density of the outcome and the latent sites: what belongs to each row, and to each unit.
 
     Parameters
@@ -111,7 +112,7 @@ def _log_prob(site: Mapping[str, Any], coordinates: Any) -> jax.Array:
     return scaled(site, values + coordinates)
 
 
-def _sum_but(values: jax.Array, axis: int) -> jax.Array:
+def _sum_but(values: Float[Array, "..."], axis: int) -> Float[Array, " entry"]:
     return values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
 
 

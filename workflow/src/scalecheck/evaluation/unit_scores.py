@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
@@ -18,7 +19,6 @@ from scalecheck.model.rows import Rows, local_codes
 from scalecheck.model.sites import Site
 from scalecheck.results.study_fits import FitResult
 
-NDArray = np.ndarray
 Function = Callable[..., Any]
 
 # STATISTICS.md, section 2: 60-200 effective draws suffice.
@@ -101,8 +101,8 @@ class UnitScores(NamedTuple):
         `(rows,)` codes from zero: of `data.unit`, or of the rows themselves.
     """
 
-    score: NDArray
-    unit: NDArray
+    score: Float[np.ndarray, "row d"]
+    unit: Int[np.ndarray, " row"]
 
 
 def no_unit_scores(likelihood: Likelihood) -> str | None:
@@ -111,7 +111,7 @@ def no_unit_scores(likelihood: Likelihood) -> str | None:
 
 
 def unit_scores(
-    likelihood: Likelihood, pooled: FitResult, values: Mapping[str, NDArray], *, crossed: bool
+    likelihood: Likelihood, pooled: FitResult, values: Mapping[str, np.ndarray], *, crossed: bool
 ) -> UnitScores | str:
     """Average the scores over joint draws of parameters and latent sites; or say why not.
 
@@ -157,7 +157,7 @@ def parts_of(
     )
 
 
-def unit_codes(likelihood: Likelihood, values: Mapping[str, NDArray]) -> NDArray:
+def unit_codes(likelihood: Likelihood, values: Mapping[str, np.ndarray]) -> Int[np.ndarray, " row"]:
     """Give the units `(rows,)` as codes in order of appearance; rows are their own where no unit is set."""
     if likelihood.unit is None:
         return np.arange(len(next(iter(values.values()))))
@@ -171,13 +171,13 @@ def _not_independent(likelihood: Likelihood) -> str:
 
 
 def _draws(
-    likelihood: Likelihood, pooled: FitResult, unit: NDArray
-) -> tuple[NDArray, dict[str, NDArray]] | str:
+    likelihood: Likelihood, pooled: FitResult, unit: Int[np.ndarray, " row"]
+) -> tuple[Float[np.ndarray, "draw d"], dict[str, np.ndarray]] | str:
     """Thin the joint draws: parameters `(draw, d)` unconstrained, latent sites `(draw, ...)` as they are."""
     theta = pooled.z.reshape(-1, pooled.z.shape[-1])
     chosen = np.linspace(0, len(theta) - 1, min(N_DRAWS, len(theta))).round().astype(int)
     stored = pooled.tree["posterior"]
-    latent: dict[str, NDArray] = {}
+    latent: dict[str, np.ndarray] = {}
     for site in likelihood.hidden:
         if site.name not in stored:
             return (
@@ -217,7 +217,7 @@ def _program(shape: Parts) -> Function:
 
 def _followed(
     shape: Parts, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
-) -> jax.Array:
+) -> Bool[Array, ""]:
     """Whether the density of a unit changes as only others' latent sites do."""
     columns = {site.name: site.plates[0] for site in shape.hidden}
     tangent = {}

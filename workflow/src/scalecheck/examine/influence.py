@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Int, Real
 
 from scalecheck.checks.finding import Finding
 from scalecheck.checks.moments import Moments
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.results.study_fits import FitResult
-
-NDArray = np.ndarray
 
 # Rows are named only where few of them do most of it: this share of the rows, for half of the pull.
 _FEW, _MOST = 0.02, 0.5
@@ -47,7 +46,7 @@ def name_influential_rows(
     return dataclasses.replace(finding, message=finding.message + sentence)
 
 
-def _heaviest(pull: NDArray) -> NDArray | None:
+def _heaviest(pull: Float[np.ndarray, " row"]) -> Int[np.ndarray, " few"] | None:
     """The fewest rows whose pull together is most of what all rows pull in that direction; None where it takes many."""
     order = np.argsort(-pull)
     total = pull[pull > 0].sum()
@@ -55,7 +54,7 @@ def _heaviest(pull: NDArray) -> NDArray | None:
     return order[:n_rows] if n_rows <= max(1, _FEW * len(pull)) else None
 
 
-def _range(column: str, values: NDArray, labels: Sequence[str] | None) -> str:
+def _range(column: str, values: Real[np.ndarray, " few"], labels: Sequence[str] | None) -> str:
     if labels is not None:
         names = sorted({labels[int(code)] for code in values})
         return f"{column} {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}"

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 
 from scalecheck.checks import deviant_units
 from scalecheck.evaluation.predictive import (
@@ -14,8 +15,6 @@ from scalecheck.evaluation.predictive import (
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.model.rows import local_codes
 from scalecheck.results.study_fits import FitResult, StudyFits
-
-NDArray = np.ndarray
 
 # Among hundreds of units, ranks of fewer replicates could not show one that deviates.
 FEWEST, MOST, AT_ONCE = 1_000, 4_000, 250
@@ -52,13 +51,13 @@ def _table(study_data: StudyData, fit: FitResult, column: str) -> pd.DataFrame:
     )
 
 
-def _replicates(study_data: StudyData, fit: FitResult, unit: NDArray) -> NDArray:
+def _replicates(study_data: StudyData, fit: FitResult, unit: np.ndarray) -> np.ndarray:
     """Mean outcome of each unit in each replicate, `(replicate, unit)`, latent sites of units drawn anew."""
     likelihood, rng = study_data.likelihood, study_data.rng("deviant units")
     rows = likelihood.rows(study_data.columns(fit.task.slices))
     programs, draws = replicate_programs(likelihood, rows.counts), posterior_draws(likelihood, fit)
     n_replicates = int(np.clip(OUTCOMES // len(unit), FEWEST, MOST))
-    parts: list[NDArray] = []
+    parts: list[np.ndarray] = []
     for _ in range(n_replicates // AT_ONCE):
         keys = random_keys(rng, AT_ONCE)
         outcomes, _ = programs.simulate(draws.choose(AT_ONCE, rng), keys, rows.arrays)
@@ -66,7 +65,9 @@ def _replicates(study_data: StudyData, fit: FitResult, unit: NDArray) -> NDArray
     return np.concatenate(parts)
 
 
-def means(outcomes: NDArray, unit: NDArray) -> NDArray:
+def means(
+    outcomes: Float[np.ndarray, "replicate row"], unit: Int[np.ndarray, " row"]
+) -> Float[np.ndarray, "replicate unit"]:
     """Average outcomes `(replicate, rows)` by unit, coded `(rows,)`: `(replicate, unit)`."""
     size = np.bincount(unit)
     order = np.argsort(unit, kind="stable")

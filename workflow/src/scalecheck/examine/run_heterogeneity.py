@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from scalecheck.checks import heterogeneity
 from scalecheck.checks.finding import Finding, not_run
@@ -15,8 +16,6 @@ from scalecheck.examine.check_results import CheckResults, family_not_run, join_
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import DataSettings, IncrementSettings
-
-NDArray = np.ndarray
 
 TIME_BLOCKS = 8
 
@@ -66,7 +65,10 @@ def _along_axis(
 
 
 def _scores(
-    study_data: StudyData, pooled: FitResult, values: Mapping[str, NDArray], level: NDArray
+    study_data: StudyData,
+    pooled: FitResult,
+    values: Mapping[str, np.ndarray],
+    level: Int[np.ndarray, " row"],
 ) -> Scores | str:
     """Give the scores of rows, or of whole units that have latent sites of their own; or say why not."""
     likelihood, theta = study_data.likelihood, moments([pooled])
@@ -122,8 +124,8 @@ def _along_time(
 
 
 def _time_blocks(
-    study_data: StudyData, values: Mapping[str, NDArray], n_rows: int
-) -> tuple[NDArray, list[str]]:
+    study_data: StudyData, values: Mapping[str, np.ndarray], n_rows: int
+) -> tuple[Int[np.ndarray, " row"], list[str]]:
     """Cut rows into blocks of equally many rows, or of whole units that have latent sites: `(rows,)` and labels."""
     likelihood = study_data.likelihood
     # Units arrive whole.

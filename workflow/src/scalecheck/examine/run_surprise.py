@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int, Real
 
 from scalecheck.checks import surprise
 from scalecheck.checks.finding import Finding, not_run
@@ -18,8 +19,6 @@ from scalecheck.model.rows import Rows, repeat_last
 from scalecheck.results.study_fits import FitResult, StudyFits
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import DataSettings
-
-NDArray = np.ndarray
 
 # Rows that are thinned are so in runs of neighbours, that the dependence between them is still seen.
 RUN = 100
@@ -107,7 +106,7 @@ def _no_step(likelihood: Likelihood, before: FitResult, n_rows: int, learned: bo
 def _predict(
     likelihood: Likelihood,
     data: DataSettings,
-    values: dict[str, NDArray],
+    values: dict[str, np.ndarray],
     before: FitResult,
     ordered: bool,
     rng: np.random.Generator,
@@ -122,7 +121,7 @@ def _predict(
     return predictive.predict_block(likelihood, _rows(likelihood, values), draws, design, rng)
 
 
-def _thinned(n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+def _thinned(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Choose rows in runs of neighbours: their numbers, and whether each follows the one before it."""
     if n <= surprise.MOST_PREDICTED:
         return np.arange(n), np.ones(n, bool)
@@ -137,7 +136,7 @@ def _round_up(n: int) -> int:
     return -(-n // step) * step
 
 
-def _rows(likelihood: Likelihood, values: Mapping[str, NDArray]) -> Rows:
+def _rows(likelihood: Likelihood, values: Mapping[str, np.ndarray]) -> Rows:
     rows = likelihood.rows(values)
     own = [name for name, column in likelihood.model.counts.items() if column == likelihood.unit]
     return rows._replace(
@@ -146,7 +145,7 @@ def _rows(likelihood: Likelihood, values: Mapping[str, NDArray]) -> Rows:
 
 
 def _columns(
-    likelihood: Likelihood, data: DataSettings, values: Mapping[str, NDArray]
+    likelihood: Likelihood, data: DataSettings, values: Mapping[str, np.ndarray]
 ) -> tuple[tuple[BlockColumn, ...], tuple[BlockColumn, ...]]:
     """Give covariates and groups: what the model takes, the axes, and the unit."""
     used = likelihood.model.covariates
@@ -162,6 +161,6 @@ def _columns(
     return tuple(numbers), (*groups, *binned)
 
 
-def _bins(values: NDArray) -> NDArray:
+def _bins(values: Real[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     inner = np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf")
     return np.searchsorted(np.unique(inner), values, side="left")

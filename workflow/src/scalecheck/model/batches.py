@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int
 from numpyro import handlers
 
 from scalecheck.data import store
@@ -14,8 +15,6 @@ from scalecheck.model import binding, density, sites
 from scalecheck.model.rows import Rows, local_codes, make_rows, pad_rows
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import ModelSettings
-
-NDArray = np.ndarray
 
 # Below so many rows a fit is padded to this: compiling for another shape takes longer than sampling does.
 SMALL = 2048
@@ -58,9 +57,9 @@ class Batch(NamedTuple):
 
     tasks: tuple[PlannedFit, ...]
     function: Callable[..., Any]
-    arrays: dict[str, NDArray]
-    own: list[dict[str, NDArray]]
-    values: list[dict[str, NDArray]]
+    arrays: dict[str, np.ndarray]
+    own: list[dict[str, np.ndarray]]
+    values: list[dict[str, np.ndarray]]
     sites: tuple[sites.Site, ...]
     vector: density.Vector
     labels: Mapping[str, Sequence[str] | None]
@@ -93,7 +92,7 @@ def stored_columns(bound: binding.Model, unit: str | None) -> tuple[str, ...]:
 def make_batches(
     bound: binding.Model,
     tasks: Sequence[PlannedFit],
-    values: Sequence[dict[str, NDArray]],
+    values: Sequence[dict[str, np.ndarray]],
     labels: Mapping[str, Sequence[str] | None],
     unit: str | None,
     compare: Sequence[str] | None,
@@ -150,7 +149,7 @@ def make_batches(
     return batches
 
 
-def _by_unit(values: Mapping[str, NDArray], unit: str | None) -> NDArray | None:
+def _by_unit(values: Mapping[str, np.ndarray], unit: str | None) -> Int[np.ndarray, " row"] | None:
     """Order of rows `(rows,)` in which units lie together; None where they do, as in all fits but pooled levels."""
     if unit is None:
         return None
@@ -158,7 +157,9 @@ def _by_unit(values: Mapping[str, NDArray], unit: str | None) -> NDArray | None:
     return None if (np.diff(codes) >= 0).all() else np.argsort(codes, kind="stable")
 
 
-def _in_order(values: dict[str, NDArray], order: NDArray | None) -> dict[str, NDArray]:
+def _in_order(
+    values: dict[str, np.ndarray], order: Int[np.ndarray, " row"] | None
+) -> dict[str, np.ndarray]:
     return values if order is None else {name: column[order] for name, column in values.items()}
 
 
@@ -182,7 +183,7 @@ def _row_count(bound: binding.Model, n_rows: int) -> dict[str, int]:
 
 def _bring_to_one_shape(
     rows: Sequence[Rows], counts: Mapping[str, int], can_pad: bool
-) -> tuple[list[dict[str, NDArray]], list[dict[str, NDArray]]]:
+) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
     """Arrays of each fit as they are sampled; and its own, without padding."""
     sizes = {part.n_rows for part in rows}
     largest = max(sizes)
@@ -193,7 +194,7 @@ def _bring_to_one_shape(
     return whole, [part.arrays for part in rows]
 
 
-def _with_mask(rows: Rows) -> dict[str, NDArray]:
+def _with_mask(rows: Rows) -> dict[str, np.ndarray]:
     return rows.arrays if rows.mask is None else {**rows.arrays, "row_mask": rows.mask}
 
 
@@ -218,8 +219,8 @@ def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.S
 def _same_density(
     function: Callable[..., Any],
     latent: Sequence[str],
-    own: Mapping[str, NDArray],
-    padded: Mapping[str, NDArray],
+    own: Mapping[str, np.ndarray],
+    padded: Mapping[str, np.ndarray],
 ) -> bool:
     """Whether a model gives the same density to rows and to the same rows padded: not where it takes their mean.
 

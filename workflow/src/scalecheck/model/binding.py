@@ -12,13 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.runtime import time_limit
 from scalecheck.study.settings import ModelSettings
-
-NDArray = np.ndarray
 
 
 class Argument(NamedTuple):

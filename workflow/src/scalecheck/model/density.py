@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
@@ -48,7 +49,9 @@ def constrain(
     return constrain_fn(function, (), dict(arrays), z, return_deterministic=deterministic)
 
 
-def row_log_likelihood(function: Function, site: str, z: Sites, arrays: Arrays) -> jax.Array:
+def row_log_likelihood(
+    function: Function, site: str, z: Sites, arrays: Arrays
+) -> Float[Array, " row"]:
     """Log likelihood of each row at unconstrained `z`, `(rows,)`."""
     return log_prob_by_row(traced_at(function, z, arrays)[site])
 
@@ -83,13 +86,13 @@ def traced_at(
     return traced(substituted, arrays, jax.random.key(0) if key is None else key)
 
 
-def log_prob_by_row(site: Mapping[str, Any]) -> jax.Array:
+def log_prob_by_row(site: Mapping[str, Any]) -> Float[Array, " row"]:
     """Log density of each row `(rows,)` at a traced site."""
     values = scaled(site, site["fn"].log_prob(site["value"]))
     return values.reshape(values.shape[0], -1).sum(axis=1)
 
 
-def scaled(site: Mapping[str, Any], log_prob: jax.Array) -> jax.Array:
+def scaled(site: Mapping[str, Any], log_prob: Float[Array, "*entry"]) -> Float[Array, "*entry"]:
     """Scale log densities `(...)` as a handler or a subsampling plate does: it does so in the posterior, too."""
     scale = site.get("scale")
     return log_prob if scale is None else scale * log_prob
@@ -123,7 +126,7 @@ def prior_draws(function: Function, names: Sequence[str], arrays: Arrays, keys: 
 
 def prior_moments(
     function: Function, latent: Sequence[str], vector: "Vector", arrays: Arrays, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
     """Mean `(d,)` and covariance `(d, d)` of the prior of some sites, unconstrained, by simulation.
 
     NaN where hardly a draw is finite.
@@ -180,7 +183,7 @@ class Vector(NamedTuple):
         ]
         return jnp.concatenate(parts, axis=-1)
 
-    def unpack(self, vector: jax.Array) -> Sites:
+    def unpack(self, vector: Float[Array, " d"]) -> Sites:
         """Split a vector `(d,)` into sites."""
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         # Also after the last one, so that no site is no part.
