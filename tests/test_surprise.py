@@ -33,7 +33,7 @@ def double():
 @pytest.fixture(scope="module")
 def measure():
     """Measure outcomes `(member, n)` of known distribution, all programs compiled once."""
-    program = jax.jit(replicate_statistics.measure)
+    program = jax.jit(replicate_statistics.measure_members)
 
     def of(distribution, outcome, values=()):
         rng = np.random.default_rng(2)

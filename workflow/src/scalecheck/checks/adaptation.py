@@ -4,6 +4,8 @@ The chain means of the potential are compared by an F test whose error is the la
 batch means within chains, and from their effective number of draws. What else was seen of step
 sizes, trees and metrics names the cause. Fits whose posterior cannot be used are judged, too: this is
 the family that says why.
+
+Formulas and sources: docs/statistics.md, section 7.
 """
 
 from collections.abc import Mapping, Sequence
@@ -125,7 +127,7 @@ def check_adaptation(
         One per increment; the effect is the gap of the chain that is farthest off. Of one that was ended
         without draws there is nothing to test: its finding says why, and what to change.
     table
-        As `chains.table` gives it, of all these fits.
+        As `chain_table.tabulate_chains` gives it, of all these fits.
     """
     table = chain_table.tabulate_chains([*increments, *others])
     if not increments and not stopped:

@@ -5,6 +5,8 @@ claims: where they differ by more than their posteriors say, the likelihood is w
 differ by less, they share something. Cochran's Q (Cochran 1954) is computed twice, and only what
 both computations see counts: each alone rejects true models (by natural parameters rare events, by
 pooled variance small logistic regressions).
+
+Formulas and sources: docs/statistics.md, section 1.
 """
 
 from collections.abc import Sequence

@@ -3,6 +3,8 @@
 One defect makes several families speak. A parameter that differs between groups widens the spread
 of subsets, moves the next increment and surprises it; the axis says most, so that the others are
 heard only where no axis is. The smallest p would mislead: ranks end at 1 / (S + 1) and tie.
+
+Formulas and sources: docs/statistics.md, "The verdict".
 """
 
 from collections.abc import Callable, Mapping, Sequence

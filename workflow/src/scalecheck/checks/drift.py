@@ -1,8 +1,10 @@
 """Whether nested increments move more than they should.
 
-Each step from n to g n rows is judged twice (`step`), and what both say counts; looking after every
+Each step from n to g n rows is judged twice (`nested_step`), and what both say counts; looking after every
 increment is paid for by dividing the error rate among the steps. Half of it is kept for their sum,
 which sees small shifts that add up.
+
+Formulas and sources: docs/statistics.md, section 3.
 """
 
 from collections.abc import Sequence
@@ -17,8 +19,8 @@ from scalecheck.checks.moments import Moments, Prior, in_double, not_identified,
 from scalecheck.checks.nested_step import NestedStep, measure_step
 
 LARGE = 1.0
-# Below this growth the difference V - V' is mostly noise (STATISTICS.md: 11 % false alarms at
-# 1.25).
+# Below this growth the difference V - V' is mostly noise (docs/statistics.md: 11 % false
+# alarms at 1.25).
 SMALLEST_GROWTH = 1.5
 
 

@@ -4,6 +4,8 @@ Random subsets are exchangeable, so that what one of them takes beyond the other
 it the luck of its chains' adaptation, or the geometry of its posterior: rows that the model does not
 fit. Leapfrogs are compared, never seconds, which belong to the machine. One side only: a subset that
 takes few troubles nobody. Levels of an axis are not exchangeable: they are described, not tested.
+
+Formulas and sources: docs/statistics.md, section 5.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,8 @@
 """How the cost of a gradient grows with the rows: a power of them above a floor.
 
 A straight line in logs would be biased where overhead matters, by a third to two thirds.
+
+Formulas and sources: docs/statistics.md, section 6.
 """
 
 from typing import NamedTuple

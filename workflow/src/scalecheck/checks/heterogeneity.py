@@ -3,6 +3,8 @@
 The verdict comes from the scores of one pooled fit (`fluctuation`), the picture from the posteriors
 of the levels: compared by their covariances, those reject true parameters wherever the dispersion
 is wrong.
+
+Formulas and sources: docs/statistics.md, section 2.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from scalecheck.checks.moments import Moments
 from scalecheck.checks.score_test import Fluctuation, Scores, fluctuation, p_value, sums_by
 
 LARGE = 1.0
-# Below these the test is only indicative (STATISTICS.md, sections 2 and "The verdict").
+# Below these the test is only indicative (docs/statistics.md, sections 2 and "The verdict").
 FEW_ROWS, FEW_ROWS_PER_PARAMETER, FEW_UNITS = 100, 20, 40
 FEW_IN_LEVEL = 5
 

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 # A direction whose posterior variance is above this share of its prior variance was not learned
-# from the rows: what is left after the prior is taken out would be noise (STATISTICS.md,
-# "Notation").
+# from the rows: what is left after the prior is taken out would be noise
+# (docs/statistics.md, "Notation").
 IDENTIFIED = 0.9
 
 

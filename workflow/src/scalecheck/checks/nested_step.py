@@ -4,6 +4,8 @@ The posterior mean of nested data is a martingale under the model: from n to g n
 variance `V - V'` (Hausman 1978). The estimate of that difference fails where posteriors are skewed
 or rows informative by luck, so a second one, what the later posterior predicts for the earlier one,
 has to agree.
+
+Formulas and sources: docs/statistics.md, section 3.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,9 @@
 
 Leapfrogs: log2 of them is regressed on log2 of the rows, and each increment from the third on is
 compared with what the ones before it predict. A smooth trend is no misfit, whatever its slope: a
-jump is. Seconds per gradient belong to the machine: they are described (`cost`), not judged.
+jump is. Seconds per gradient belong to the machine: they are described (`gradient_cost`), not judged.
+
+Formulas and sources: docs/statistics.md, section 6.
 """
 
 from collections.abc import Sequence

@@ -5,6 +5,8 @@ them with their outer product makes their size immune to a wrong dispersion, whi
 for; flipping their signs at random, whole units at once, gives the null where levels are few or
 unequal. Where each entry is a whole unit, and few of them make a null too narrow, permuting their
 levels has to agree.
+
+Formulas and sources: docs/statistics.md, section 2.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """Which statistics a block of rows has, and the block as arrays from which they are computed.
 
 Residuals are the normal scores z of ranks among replicates. They are correlated with covariates and
-time, and compared between the levels of groups; `battery` computes it.
+time, and compared between the levels of groups; `replicate_statistics` computes them.
 
 At most `MOST_COVARIATES` covariates are used, the first `MOST_SLOPES` of them also in products with
 time and groups. A group needs two rows per level on average, or its levels say nothing.

@@ -4,6 +4,8 @@ Replicates of the new rows are drawn from the posterior of the previous incremen
 the observed rows are one more replicate, so the rank of any statistic among them is its p-value,
 without asymptotics (posterior SBC, arXiv:2502.03279). The family's statistic is the largest of
 several studentised ones: the smallest of their ranks ties.
+
+Formulas and sources: docs/statistics.md, section 4.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -133,7 +135,7 @@ class _Scale(NamedTuple):
     Attributes
     ----------
     side
-        `(q,)` which deviations count, as `meanings.sides` says.
+        `(q,)` which deviations count, as `statistic_messages.sides` says.
     what
         `(q,)` names of the statistics.
     median

@@ -8,6 +8,8 @@ increments stops early or not, no more than the planned looks were taken. Naive 
 false alarms over six doublings, Bonferroni 5.6 %, the sum 5.4 %. An e-process would allow any
 number of looks, but raises 1.1 % where 5 % are allowed: what it leaves unspent is power, and a
 plan knows its looks.
+
+Formulas and sources: docs/statistics.md, "The verdict".
 """
 
 from collections.abc import Iterable, Mapping, Sequence

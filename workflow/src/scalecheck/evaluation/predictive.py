@@ -1,4 +1,4 @@
-"""What a model predicts for a block of rows: replicates, and what the battery measures of each.
+"""What a model predicts for a block of rows: replicates, and the statistics of each.
 
 Programs simulate, score and measure a chunk of members at a time, and keep nothing but statistics. They
 take the data as arguments, so that data sets of one shape share them.
@@ -133,7 +133,7 @@ class Known(NamedTuple):
     gradients
         None where none are taken.
     weights
-        Of the battery.
+        Of the statistics.
     reference
         `(n, N_REFERENCE)` replicates, sorted in each row.
     outcome
