@@ -155,7 +155,7 @@ def check_adaptation_step(fit: Chains, weight: float) -> Finding:
     seen = compare_potentials(fit.sampling.potential, fit.sampling.energy)
     # Two questions of one increment share its part of the error rate.
     if fit.audit is not None and 2 * fit.audit.p < min(1.0, 2 * seen.p):
-        return _audited(fit, fit.audit, weight)
+        return _audit_finding(fit, fit.audit, weight)
     if fit.audit is not None:
         seen = seen._replace(p=min(1.0, 2 * seen.p))
     saturated = fit.saturated(fit.sampling.n_steps)[seen.chain]
@@ -167,11 +167,13 @@ def check_adaptation_step(fit: Chains, weight: float) -> Finding:
         effect=seen.effect,
         fit=fit.fit,
         fits=(fit.fit,),
-        message=_alarm(fit, seen) if notable(seen.p, weight) else _calm(fit, seen),
+        message=_alarm_message(fit, seen)
+        if notable(seen.p, weight)
+        else _agreement_message(fit, seen),
     )
 
 
-def _audited(fit: Chains, audit: Audit, weight: float) -> Finding:
+def _audit_finding(fit: Chains, audit: Audit, weight: float) -> Finding:
     """Say how far a warm start is from the cold one that it was compared with."""
     p, name = min(1.0, 2 * audit.p), fit.parameters[audit.parameter]
     words = (
@@ -206,7 +208,7 @@ def _problem(fit: Chains) -> str:
     return "" if np.median(kinetic) > 0 else "nothing moves: the model has no parameters"
 
 
-def _alarm(fit: Chains, seen: PotentialGap) -> str:
+def _alarm_message(fit: Chains, seen: PotentialGap) -> str:
     """Name the chain that is off, and the likeliest cause."""
     side = "above" if seen.value > 0 else "below"
     numbers = (
@@ -241,7 +243,7 @@ def _cause(fit: Chains, chain: int) -> str:
     )
 
 
-def _calm(fit: Chains, seen: PotentialGap) -> str:
+def _agreement_message(fit: Chains, seen: PotentialGap) -> str:
     """Say that chains agree, and what else there is to know."""
     agree = f"{fit.fit}: the chains agree on the potential within {rounded(abs(seen.value))} sds"
     return "; ".join([agree, *_notes(fit)])

@@ -31,6 +31,7 @@ from scalecheck.checks.moments import (
 )
 
 LARGE, SMALL = 1.25, 0.8
+COLUMNS = ["half", "parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"]
 
 
 class Spread(NamedTuple):
@@ -91,8 +92,8 @@ def check_agreement(
     Returns
     -------
     finding
-        Its effect is the dispersion with an 89 % interval, taken from the half that speaks less
-        loudly.
+        Its effect is the dispersion with an 89 % interval, taken from the half with the
+        larger p-value.
     table
         One row per half (parameter "") and per parameter: half, parameter, statistic, df, p_upper,
         p_lower, p_holm. A parameter that the subsets do not identify has no p-value.
@@ -112,7 +113,8 @@ def check_agreement(
 
 
 def _not_run(reason: str, fits: Sequence[str]) -> tuple[Finding, pd.DataFrame]:
-    return not_run("agreement", reason, fits=tuple(fits)), _table([], _no_parameters())
+    none = pd.DataFrame(columns=["parameter", *COLUMNS[2:]])
+    return not_run("agreement", reason, fits=tuple(fits)), _table([], none)
 
 
 def _natural(white: Moments) -> Spread:
@@ -194,10 +196,6 @@ def _parameters(subsets: Moments, prior: Prior, names: Sequence[str]) -> pd.Data
     return table
 
 
-def _no_parameters() -> pd.DataFrame:
-    return pd.DataFrame(columns=["parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"])
-
-
 def holm(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Adjust p-values `(n,)` for their number (Holm 1979); NaN stays and is not counted."""
     order = np.argsort(p)  # NaN last
@@ -260,5 +258,4 @@ def _message(
 def _table(halves: list[Spread], parameters: pd.DataFrame) -> pd.DataFrame:
     rows = [(h.half, "", h.statistic, h.df, h.upper, h.lower, np.nan) for h in halves]
     rows += [("pooled", *row) for row in parameters.itertuples(index=False)]
-    columns = ["half", "parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -82,9 +82,9 @@ def check_drift(
     if not pairs:
         reason = f"drift needs at least two usable increments, got {len(fits)}"
         return [not_run("drift", reason, fits=tuple(fits))], _table([], [], rows, names, fits)
-    context = Context(in_double(prior), names, dispersion, ordered)
+    context = Context(prior, names, dispersion, ordered)
     judged = [
-        _judge(
+        check_drift_step(
             (increments.only(before), increments.only(after)),
             (rows[before], rows[after]),
             (fits[before], fits[after]),
@@ -107,46 +107,34 @@ def step_weight(looks: int) -> float:
 
 
 def check_drift_step(
-    before: Moments,
-    after: Moments,
-    rows_before: int,
-    rows_after: int,
-    prior: Prior,
-    *,
-    names: Sequence[str],
-    fits: Sequence[str],
-    dispersion: float,
-    ordered: bool,
+    nested: tuple[Moments, Moments],
+    rows: tuple[int, int],
+    fits: tuple[str, str],
     weight: float,
-) -> Finding:
+    context: Context,
+) -> tuple[Finding, NestedStep | None]:
     """Judge one step; `check_drift` says the same of it.
 
     Parameters
     ----------
-    before, after
-        Posterior moments of one fit each, `(1, d)`, `(1, d, d)` and `(1,)`: `Moments.only`.
-    rows_before, rows_after
-        Their rows.
-    prior, names, dispersion, ordered
-        As in `check_drift`.
-    fits
-        The names of the two fits.
+    nested
+        Posterior moments of the smaller fit and of the larger one, `(1, d)`, `(1, d, d)` and `(1,)`: `Moments.only`.
+    rows, fits
+        Their rows and names.
     weight
         Share of the family's error rate: `1 / (2 * looks)`, or 1 where one step is planned.
+    context
+        What all steps are judged with.
+
+    Returns
+    -------
+    finding
+        Of this step.
+    step
+        What it was judged by; None where it was not run.
     """
-    context = Context(in_double(prior), names, dispersion, ordered)
-    return _judge((before, after), (rows_before, rows_after), fits, weight, context)[0]
-
-
-def _judge(
-    nested: tuple[Moments, Moments],
-    rows: tuple[int, int],
-    fits: Sequence[str],
-    weight: float,
-    context: Context,
-) -> tuple[Finding, NestedStep | None]:
-    """Return the finding of one step and what it was judged by, None where it was not run."""
     before, after = map(in_double, nested)
+    context = context._replace(prior=in_double(context.prior))
     step = None
     reason = why_not_comparable(before, context.prior) or why_not_comparable(after, context.prior)
     if rows[1] <= rows[0]:
@@ -155,10 +143,10 @@ def _judge(
         step = measure_step(before, after, rows[1] / rows[0], context.prior)
         reason = "" if step.df else f"{rows[1]} rows identify no direction beyond the prior"
     if step is None or reason:
-        where = {"fit": fits[-1], "fits": tuple(fits)}
+        where = {"fit": fits[-1], "fits": fits}
         return not_run("drift", str(reason), weight=weight, **where), None
     where = f"from {rows[0]} to {rows[1]} rows"
-    return _finding([step], 0, where, fits[-1], tuple(fits), weight, context), step
+    return _finding([step], 0, where, fits[-1], fits, weight, context), step
 
 
 def _sum(

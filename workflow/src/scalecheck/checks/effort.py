@@ -179,7 +179,7 @@ def check_effort(
         table = pd.concat([_subsets_table(subsets, compared), *parts], ignore_index=True)
     if compared is None:
         return not_run("effort", reason, weight=1.0, fits=tuple(subsets.fits)), table
-    return _finding(subsets, compared, confirmation, _of_levels(table)), table
+    return _finding(subsets, compared, confirmation, _level_remark(table)), table
 
 
 def _problem(subsets: Effort) -> str:
@@ -189,14 +189,14 @@ def _problem(subsets: Effort) -> str:
 
 
 def _finding(
-    subsets: Effort, compared: Comparison, confirmation: Confirmation | None, aside: str
+    subsets: Effort, compared: Comparison, confirmation: Confirmation | None, remark: str
 ) -> Finding:
     worst = compared.worst
     name = subsets.fits[worst]
-    again = confirmation if confirmation and confirmation.fit == name else None
+    second = confirmation if confirmation and confirmation.fit == name else None
     p, repeated = compared.p_worst, None
-    if again is not None:
-        difference = float(np.log2(again.leapfrogs).mean() - compared.others[worst])
+    if second is not None:
+        difference = float(np.log2(second.leapfrogs).mean() - compared.others[worst])
         repeated = 2**difference
         # Both seeds have to say so; the second was not chosen among K.
         p = max(p, float(_p(difference, float(compared.scale[worst]), compared.df)))
@@ -209,7 +209,7 @@ def _finding(
         fit=name,
         kind="heterogeneous",
         fits=tuple(subsets.fits),
-        message=_message(subsets, compared, repeated, p) + aside,
+        message=_message(subsets, compared, repeated, p) + remark,
     )
 
 
@@ -235,7 +235,7 @@ def _message(subsets: Effort, compared: Comparison, repeated: float | None, p: f
     return f"no subset takes anomalously many leapfrogs: {name} most, {numbers}"
 
 
-def _of_levels(table: pd.DataFrame) -> str:
+def _level_remark(table: pd.DataFrame) -> str:
     """Name the level that stands out along its axis most, where one does."""
     levels = table[table["kind"] == "level"]
     levels = levels[(levels["ratio"] >= LARGE) | (levels["seconds_ratio"] >= LARGE_SECONDS)]

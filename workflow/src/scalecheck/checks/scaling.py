@@ -198,11 +198,11 @@ def check_scaling(
         reason = f"scaling needs at least {FEWEST_BEFORE + 1} increments, got {n_fits}"
         return [not_run("scaling", reason, weight=1.0, fits=tuple(growth.fits))], table
     findings = [finding for finding, _ in judged]
-    last = replace(findings[-1], message=findings[-1].message + _of_gradients(cost))
+    last = replace(findings[-1], message=findings[-1].message + _gradient_remark(cost))
     return [*findings[:-1], last], table
 
 
-def _of_gradients(cost: GradientCost) -> str:
+def _gradient_remark(cost: GradientCost) -> str:
     if not cost.exponent > 1:
         return ""
     growth = f"n^{rounded(cost.exponent)}"

@@ -36,7 +36,7 @@ MOST_PREDICTED = 30_000
 # p is then above 0.001 and known to a quarter.
 ENOUGH = 20
 
-# What the last hundredth of a normal distribution is beyond, in sds.
+# Where the last hundredth of a normal distribution begins, in sds.
 _LAST = float(ndtri(0.99))
 
 COLUMNS = ["fit", "statistic", "observed", "median", "sd", "studentised", "p", "leading"]

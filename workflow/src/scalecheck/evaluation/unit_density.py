@@ -19,8 +19,9 @@ from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import AffineTransform, LowerCholeskyAffine, Transform
 from numpyro.util import not_jax_tracer
 
-from scalecheck.model.density import Vector, log_prob_by_row, scaled, traced_at
-from scalecheck.model.sites import Site, by_entry
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.model.density import log_prob_by_row, scaled, traced_at
+from scalecheck.model.sites import by_entry
 
 Function = Callable[..., Any]
 
@@ -32,33 +33,24 @@ class Parts(NamedTuple):
 
     Attributes
     ----------
+    likelihood
+        Of the model: its latent sites that are not compared belong to units or rows.
     function
         The model as a function of its arrays.
-    observed
-        Name of the observed site.
-    vector
-        Layout of the compared parameters.
-    hidden
-        Latent sites of units or rows.
-    unit
-        `data.unit`.
     n_units
         Units of these rows.
     standardised
         Whether located and scaled coordinates of latent sites are held fixed.
     """
 
+    likelihood: Likelihood
     function: Function
-    observed: str
-    vector: Vector
-    hidden: tuple[Site, ...]
-    unit: str | None
     n_units: int
-    standardised: bool
+    standardised: bool = False
 
 
 def log_density(
-    shape: Parts,
+    parts: Parts,
     theta: Float[Array, " d"],
     latent: Mapping[str, jax.Array],
     arrays: Any,
@@ -86,14 +78,15 @@ def log_density(
     def value(site: dict[str, Any]) -> jax.Array | None:
         name = site["name"]
         if name in latent and held:
-            held_value, coordinates[name] = _hold(site["fn"], latent[name], shape.standardised)
+            held_value, coordinates[name] = _hold(site["fn"], latent[name], parts.standardised)
             return held_value
         return latent.get(name)
 
-    trace = traced_at(shape.function, shape.vector.unpack(theta), arrays, others=value)
-    of_row = log_prob_by_row(trace[shape.observed])
-    of_unit = jnp.zeros(shape.n_units)
-    for site in shape.hidden:
+    z = parts.likelihood.vector.unpack(theta)
+    trace = traced_at(parts.function, z, arrays, others=value)
+    of_row = log_prob_by_row(trace[parts.likelihood.observed])
+    of_unit = jnp.zeros(parts.n_units)
+    for site in parts.likelihood.hidden:
         ((column, axis),) = site.plates
         part = _sum_but(_log_prob(trace[site.name], coordinates.get(site.name, 0.0)), axis)
         if column == "row":

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
-from scalecheck.model.rows import Rows, local_codes
+from scalecheck.model.rows import local_codes
 from scalecheck.model.sites import Site
 from scalecheck.results.study_fits import FitResult
 
@@ -131,30 +131,15 @@ def unit_scores(
     draws = _draws(likelihood, pooled, unit)
     if isinstance(draws, str):
         return draws
-    shape = parts_of(likelihood, rows, int(unit.max()) + 1, standardised=crossed)
-    key = ("unit scores", *sorted(rows.counts.items()), shape.n_units, crossed)
-    program = likelihood.program(key, lambda: _program(shape))
+    parts = Parts(likelihood, likelihood.function(rows.counts), int(unit.max()) + 1, crossed)
+    key = ("unit scores", *sorted(rows.counts.items()), parts.n_units, crossed)
+    program = likelihood.program(key, lambda: _program(parts))
     # Half of the units, at random, are moved to see whether another one follows.
-    moved = np.random.default_rng(0).permutation(shape.n_units) < shape.n_units // 2
+    moved = np.random.default_rng(0).permutation(parts.n_units) < parts.n_units // 2
     score, followed = program(*draws, rows.arrays, unit, moved)
     if followed:
         return _not_independent(likelihood)
     return UnitScores(np.asarray(score), unit)
-
-
-def parts_of(
-    likelihood: Likelihood, rows: Rows, n_units: int, *, standardised: bool = False
-) -> Parts:
-    """Say which parts of the log density there are, for rows of so many units."""
-    return Parts(
-        likelihood.function(rows.counts),
-        likelihood.observed,
-        likelihood.vector,
-        likelihood.hidden,
-        likelihood.unit,
-        n_units,
-        standardised,
-    )
 
 
 def unit_codes(likelihood: Likelihood, values: Mapping[str, np.ndarray]) -> Int[np.ndarray, " row"]:
@@ -192,34 +177,36 @@ def _draws(
     return theta[chosen], latent
 
 
-def _program(shape: Parts) -> Function:
+def _program(parts: Parts) -> Function:
     """Compile `(draws, arrays, unit, moved) -> scores (rows, d), whether a unit that stands still follows`."""
 
     def total(theta: Any, latent: Any, arrays: Any, unit: Any) -> Any:
         def add(total: Any, draw: Any) -> Any:
-            parts = jax.jacfwd(lambda theta: log_density(shape, theta, draw[1], arrays))(draw[0])
-            return jax.tree.map(jnp.add, total, parts), None
+            gradients = jax.jacfwd(lambda theta: log_density(parts, theta, draw[1], arrays))(
+                draw[0]
+            )
+            return jax.tree.map(jnp.add, total, gradients), None
 
         n_rows, d = len(unit), theta.shape[1]
-        zeros = jnp.zeros((n_rows, d)), jnp.zeros((shape.n_units, d))
+        zeros = jnp.zeros((n_rows, d)), jnp.zeros((parts.n_units, d))
         return jax.lax.scan(add, zeros, (theta, latent))[0]
 
     @jax.jit
     def program(theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any) -> Any:
         of_row, of_unit = total(theta, latent, arrays, unit)
-        size = jnp.bincount(unit, length=shape.n_units)
+        size = jnp.bincount(unit, length=parts.n_units)
         score = (of_row + (of_unit / size[:, None])[unit]) / len(theta)
         first = jax.tree.map(lambda draws: draws[0], latent)
-        return score, _followed(shape, theta[0], first, arrays, unit, moved)
+        return score, _followed(parts, theta[0], first, arrays, unit, moved)
 
     return program
 
 
 def _followed(
-    shape: Parts, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
+    parts: Parts, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
 ) -> Bool[Array, ""]:
     """Whether the density of a unit changes as only others' latent sites do."""
-    columns = {site.name: site.plates[0] for site in shape.hidden}
+    columns = {site.name: site.plates[0] for site in parts.likelihood.hidden}
     tangent = {}
     for name, values in latent.items():
         column, axis = columns[name]
@@ -227,7 +214,7 @@ def _followed(
         direction = jax.random.normal(jax.random.key(1), values.shape)
         tangent[name] = direction * mask.reshape(*mask.shape, *(1,) * (values.ndim - axis - 1))
     of_row, of_unit = jax.jvp(
-        lambda latent: log_density(shape, theta, latent, arrays, held=False),
+        lambda latent: log_density(parts, theta, latent, arrays, held=False),
         (latent,),
         (tangent,),
     )[1]

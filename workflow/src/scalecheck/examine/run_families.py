@@ -139,15 +139,11 @@ def step_findings(
 
 
 def _drift_step(study_data: StudyData, before: FitResult, after: FitResult, looks: int) -> Finding:
-    return drift.check_drift_step(
-        moments([before]),
-        moments([after]),
-        before.task.rows,
-        after.task.rows,
-        study_data.prior,
-        names=study_data.names,
-        fits=(before.task.fit, after.task.fit),
-        dispersion=1.0,
-        ordered=after.in_arrival_order,
-        weight=drift.step_weight(looks),
+    finding, _ = drift.check_drift_step(
+        (moments([before]), moments([after])),
+        (before.task.rows, after.task.rows),
+        (before.task.fit, after.task.fit),
+        drift.step_weight(looks),
+        drift.Context(study_data.prior, study_data.names, 1.0, after.in_arrival_order),
     )
+    return finding

@@ -23,8 +23,8 @@ from numpyro.distributions import biject_to
 
 from scalecheck.diagnostics import array_stats
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.unit_density import log_density
-from scalecheck.evaluation.unit_scores import no_unit_scores, parts_of, unit_codes
+from scalecheck.evaluation.unit_density import Parts, log_density
+from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
 from scalecheck.model import density
 from scalecheck.model.sites import Site, traced
 
@@ -119,7 +119,7 @@ def log_marginal(
     rows = likelihood.rows(values)
     unit = unit_codes(likelihood, values)
     n_units = int(unit.max()) + 1 if likelihood.hidden else 1
-    parts = parts_of(likelihood, rows, n_units)
+    parts = Parts(likelihood, likelihood.function(rows.counts), n_units)
     transforms = _transforms(likelihood, parts.function, rows.arrays)
     flat, shapes = _by_unit(likelihood, own, transforms, n_units)
     codes = jnp.asarray(unit if likelihood.hidden else np.zeros(rows.n_rows, int))

@@ -11,8 +11,8 @@ from numpyro.distributions import biject_to
 from scipy.optimize import minimize
 
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.unit_density import log_density
-from scalecheck.evaluation.unit_scores import no_unit_scores, parts_of, unit_codes
+from scalecheck.evaluation.unit_density import Parts, log_density
+from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
 from scalecheck.model.sites import traced
 
 NDArray = np.ndarray
@@ -67,7 +67,7 @@ def shrinkage(
         return []
     rows = likelihood.rows(values)
     n_units = int(unit_codes(likelihood, values).max()) + 1
-    parts = parts_of(likelihood, rows, n_units)
+    parts = Parts(likelihood, likelihood.function(rows.counts), n_units)
     trace = traced(parts.function, rows.arrays, jax.random.key(0))
     changes = {site.name: biject_to(trace[site.name]["fn"].support) for site in hidden}
     start = {name: changes[name].inv(jnp.asarray(own[name], "float64")) for name in changes}
