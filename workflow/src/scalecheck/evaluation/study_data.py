@@ -1,7 +1,7 @@
 """What the checks of one data set ask: its rows, its prior, its random numbers, and the likelihood."""
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding
-from scalecheck.model.rows import Rows
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import ModelSettings
 
@@ -50,10 +49,6 @@ class StudyData:
         return self.read(
             slices, tuple(dict.fromkeys([*self.likelihood.model.columns, *unit, *extra]))
         )
-
-    def rows(self, values: Mapping[str, np.ndarray]) -> Rows:
-        """Arrange columns `(rows,)` as the model takes them."""
-        return self.likelihood.rows(values)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -25,23 +25,10 @@ Function = Callable[..., Any]
 N_DRAWS = 200
 
 
-class Structure(NamedTuple):
-    """What is independent given the compared parameters.
+def why_dependent(hidden: Sequence[Site], unit: str | None) -> str:
+    """Say why neither rows nor units are independent given the compared parameters, or nothing.
 
-    Attributes
-    ----------
-    by
-        `row` or `unit`; empty where neither is, or none that the checks can tell.
-    reason
-        Why neither, as part of a sentence.
-    """
-
-    by: str
-    reason: str = ""
-
-
-def structure_of(hidden: Sequence[Site], unit: str | None) -> Structure:
-    """Find what is independent given the compared parameters.
+    They are where latent sites belong to one row each, or to one unit or one of its rows.
 
     Parameters
     ----------
@@ -49,17 +36,8 @@ def structure_of(hidden: Sequence[Site], unit: str | None) -> Structure:
         Latent sites that are not compared.
     unit
         `data.unit`.
-
-    Returns
-    -------
-    Structure
-        `row` where hidden sites, if any, belong to one row each; `unit` where they belong to one unit
-        each, or to one of its rows.
     """
-    for site in hidden:
-        if reason := _reason(site, unit):
-            return Structure("", reason)
-    return Structure("unit" if any(unit in site.indexed_by for site in hidden) else "row")
+    return next(filter(None, (_reason(site, unit) for site in hidden)), "")
 
 
 def _reason(site: Site, unit: str | None) -> str:
@@ -107,7 +85,7 @@ class UnitScores(NamedTuple):
 
 def no_unit_scores(likelihood: Likelihood) -> str | None:
     """Say why scores by whole units cannot be had from this model, or None."""
-    return likelihood.no_rows() or structure_of(likelihood.hidden, likelihood.unit).reason or None
+    return likelihood.no_rows() or why_dependent(likelihood.hidden, likelihood.unit) or None
 
 
 def unit_scores(
