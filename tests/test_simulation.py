@@ -1,11 +1,17 @@
 """Whole plans on many data sets in memory, beside what the programs do on disk."""
 
 import dataclasses
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import small_studies
+
+sys.path.insert(0, str(Path(__file__).parent / "calibration"))
+
+from in_memory import from_table, prior_of
 from test_fit import ROW_LATENTS
 from test_no_parameters import KNOWN
 
@@ -15,7 +21,7 @@ from scalecheck.evaluation.study_data import open_likelihood
 from scalecheck.files import formats
 from scalecheck.results.study_fits import read_study_fits
 from scalecheck.simulation import simulated_checks, simulated_fits
-from scalecheck.simulation.data_sets import DataSet, from_table
+from scalecheck.simulation.data_sets import DataSet
 
 KINDS = ("subset", "axis", "increment")
 
@@ -84,7 +90,7 @@ def repeated(conjugate):
         return read
 
     sets = [DataSet(tasks, KINDS, shifted(shift), seed) for seed, shift in enumerate((0.0, 1.0))]
-    prior = simulated_checks.prior_of(likelihood, 1)
+    prior = prior_of(likelihood, 1)
     settings = dataclasses.replace(
         study, increments=dataclasses.replace(study.increments, stop="never")
     )

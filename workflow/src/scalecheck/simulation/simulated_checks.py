@@ -15,7 +15,6 @@ from scalecheck.examine import confirmation
 from scalecheck.examine.check_results import CheckResults
 from scalecheck.examine.run_families import examine
 from scalecheck.fitting import sample_batch
-from scalecheck.model import density
 from scalecheck.results.chains import effort_of
 from scalecheck.results.study_fits import StudyFits as Fits
 from scalecheck.runtime.program import Log
@@ -98,20 +97,3 @@ def _confirm(
 def _check(settings: Study, evidence: StudyData, fits: Fits, again: Confirmation | None) -> Outcome:
     found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
     return Outcome(found, fits.unusable, fits)
-
-
-def prior_of(likelihood: Likelihood, seed: int) -> Prior:
-    """Moments of the prior of the compared parameters, by simulation.
-
-    Parameters
-    ----------
-    likelihood
-        Of the model.
-    seed
-        Of the draws.
-    """
-    rows = likelihood.rows(likelihood.few)
-    latent = [site.name for site in likelihood.sites if site.kind == "latent"]
-    function = likelihood.function(rows.counts)
-    moments = density.prior_moments(function, latent, likelihood.vector, rows.arrays, seed)
-    return Prior(*moments)

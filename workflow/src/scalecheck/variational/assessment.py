@@ -16,7 +16,6 @@ from scipy.stats import t as student
 from scalecheck.diagnostics import mcse_of_sd, rhat_and_ess
 
 NDArray = np.ndarray
-Interval = tuple[float, float, float]
 
 # In NUTS standard deviations; of log ratios of standard deviations; of the shape of the tail, 1 - 1 / log10 of the
 # number of ratios that it is estimated from.
