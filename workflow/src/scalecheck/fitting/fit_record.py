@@ -148,7 +148,7 @@ def record(
     sections
         The settings that the fit depends on, as given to the program.
     device
-        From `device.confirm`.
+        From `device.check_device`.
     importing
         Wall and processor seconds until everything was imported, this fit's share.
     """

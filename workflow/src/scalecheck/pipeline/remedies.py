@@ -47,7 +47,9 @@ def run(options: Namespace) -> str:
 def _of_target(options: Namespace, log: Log) -> str:
     if not 1 <= options.depth <= 20:
         raise StudyError(f"--depth must be from 1 to 20, got {options.depth}")
-    devices.choose(devices.count(options.gpu, options.gres), "float32", Path("results/.jax"), log)
+    devices.choose_device(
+        devices.count_gpus(options.gpu, options.gres), "float32", Path("results/.jax"), log
+    )
     from scalecheck.remedies import models_without_data, problem, search
 
     gradients = options.gradients or problem.GRADIENTS
@@ -69,11 +71,11 @@ def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: Log) -
         choose_fit.write_nothing(folder, chosen)
         log(f"nothing to search: {chosen.reason}")
         return f"nothing to search: {chosen.reason}"
-    gpus = devices.count(options.gpu, options.gres)
-    devices.choose(gpus, study.sampler.precision, folder.cache, log)
+    gpus = devices.count_gpus(options.gpu, options.gres)
+    devices.choose_device(gpus, study.sampler.precision, folder.cache, log)
     from scalecheck.remedies import problem, search, study_search
 
-    device = devices.confirm(gpus)["device"]
+    device = devices.check_device(gpus)["device"]
     gradients = options.gradients or problem.GRADIENTS
     found = study_search.search_fit(folder, study, chosen, gradients, device, log)
     study_search.write(folder, chosen, found, gradients)
