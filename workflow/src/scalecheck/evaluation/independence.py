@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS, Site
 
 
 class Structure(NamedTuple):
@@ -50,10 +50,10 @@ def _reason(site: Site, unit: str | None) -> str:
         return f"model.compare leaves out the latent site {site.name}, which all rows share"
     if len(site.indexed_by) > 1:
         return f"the latent site {site.name} is indexed by {columns}, so that no unit has its own part of it"
-    if columns not in ("row", unit):
+    if columns not in (ROWS, unit):
         return _foreign(site.name, columns, unit)
     if columns not in dict(site.plates):
-        entries = "rows" if columns == "row" else f"levels of {columns}"
+        entries = "rows" if columns == ROWS else f"levels of {columns}"
         return (
             f"the latent site {site.name} stands in no plate over the {entries}: as for a time series or a"
             " Gaussian process, no part of its density belongs to one of them"

@@ -11,6 +11,7 @@ from scalecheck.checks.statistic_design import Design, Statistic, lay_out
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.replicates import Gradients, Known, ParameterDraws, compiled
 from scalecheck.model.rows import Rows
+from scalecheck.model.sites import ROWS
 from scalecheck.results.study_fits import FitResult
 
 NDArray = np.ndarray
@@ -66,7 +67,7 @@ def no_draws(likelihood: Likelihood, before: FitResult) -> str | None:
 
 def _shared(likelihood: Likelihood) -> list[str]:
     """Name hidden sites that earlier rows share with new ones: not of rows, nor of units, which are new with them."""
-    own = {"row", likelihood.unit}
+    own = {ROWS, likelihood.unit}
     return [site.name for site in likelihood.hidden if not own & set(site.indexed_by)]
 
 

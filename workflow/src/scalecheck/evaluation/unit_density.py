@@ -20,7 +20,7 @@ from numpyro.distributions.transforms import AffineTransform, LowerCholeskyAffin
 from numpyro.util import not_jax_tracer
 
 from scalecheck.model.density import Vector
-from scalecheck.model.sites import Site, by_entry, traced
+from scalecheck.model.sites import ROWS, Site, by_entry, traced
 
 Function = Callable[..., Any]
 
@@ -100,7 +100,7 @@ def log_density(
     for site in shape.hidden:
         ((column, axis),) = site.plates
         part = _sum_but(_log_prob(trace[site.name], coordinates.get(site.name, 0.0)), axis)
-        if column == "row":
+        if column == ROWS:
             of_row += part
         else:
             of_unit += part

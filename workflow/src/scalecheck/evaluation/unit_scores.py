@@ -16,6 +16,7 @@ from scalecheck.evaluation.independence import structure
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
 from scalecheck.model.rows import local_codes
+from scalecheck.model.sites import ROWS
 from scalecheck.results.study_fits import FitResult
 
 NDArray = np.ndarray
@@ -115,7 +116,7 @@ def _draws(
         draws = stored[site.name].to_numpy()
         draws = draws.reshape(-1, *draws.shape[2:])[chosen].astype("float64")
         ((column, axis),) = site.plates
-        n_entries = len(unit) if column == "row" else int(unit.max()) + 1
+        n_entries = len(unit) if column == ROWS else int(unit.max()) + 1
         # The batch of the fit may have had more units than this fit: its own come first.
         latent[site.name] = draws.take(range(n_entries), axis=axis + 1)
     return theta[chosen], latent
@@ -152,7 +153,7 @@ def _followed(
     tangent = {}
     for name, values in latent.items():
         column, axis = columns[name]
-        mask = moved[unit] if column == "row" else moved
+        mask = moved[unit] if column == ROWS else moved
         direction = jax.random.normal(jax.random.key(1), values.shape)
         tangent[name] = direction * mask.reshape(*mask.shape, *(1,) * (values.ndim - axis - 1))
     of_row, of_unit = jax.jvp(

@@ -17,7 +17,7 @@ from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.fitting.sample_batch import Fitted
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS, Site
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings
 
@@ -215,7 +215,7 @@ def record(
 
 def _has_unit_parameters(batch: Batch) -> bool:
     """Whether parameters grow with the rows: those of units, or of rows."""
-    growing = {"row", batch.unit}
+    growing = {ROWS, batch.unit}
     return any(site.kind == "latent" and growing & set(site.indexed_by) for site in batch.sites)
 
 

@@ -13,7 +13,7 @@ from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
 from scalecheck.model.rows import local_codes
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS, Site
 from scalecheck.sampler import Streams
 
 NDArray = np.ndarray
@@ -26,7 +26,7 @@ def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
         site
         for site in batch.sites
         if site.kind in ("latent", "deterministic")
-        and (site.name in chosen or (keep is None and "row" not in site.indexed_by))
+        and (site.name in chosen or (keep is None and ROWS not in site.indexed_by))
     )
 
 
@@ -38,7 +38,7 @@ def reduced_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
         for site in batch.sites
         if site.name not in kept
         and (
-            site.kind == "latent" or (site.kind == "deterministic" and "row" not in site.indexed_by)
+            site.kind == "latent" or (site.kind == "deterministic" and ROWS not in site.indexed_by)
         )
     )
 

@@ -26,7 +26,7 @@ from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
 from scalecheck.model import density
-from scalecheck.model.sites import Site, traced
+from scalecheck.model.sites import ROWS, Site, traced
 
 NDArray = np.ndarray
 
@@ -96,7 +96,7 @@ def khat_of(
 
 def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, NDArray]) -> str:
     missing = [site.name for site in hidden if site.name not in own]
-    by_row = [site.name for site in hidden if "row" in site.indexed_by]
+    by_row = [site.name for site in hidden if ROWS in site.indexed_by]
     if by_row:
         return f"the latent site {by_row[0]} is indexed by rows"
     return f"the draws of the latent site {missing[0]} are not stored" if missing else ""

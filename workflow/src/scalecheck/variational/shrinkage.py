@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
-from scalecheck.model.sites import traced
+from scalecheck.model.sites import ROWS, traced
 
 NDArray = np.ndarray
 
@@ -63,7 +63,7 @@ def shrinkage(
     hidden = [site for site in likelihood.hidden if site.name in own]
     if not hidden or len(hidden) < len(likelihood.hidden) or no_unit_scores(likelihood):
         return []
-    if any("row" in site.indexed_by for site in hidden):
+    if any(ROWS in site.indexed_by for site in hidden):
         return []
     rows = likelihood.rows(values)
     n_units = int(unit_codes(likelihood, values).max()) + 1

@@ -13,6 +13,7 @@ from scalecheck.errors import StudyError
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.density import Sites
+from scalecheck.model.sites import ROWS
 
 NDArray = np.ndarray
 Arrays = Mapping[str, Any]
@@ -137,7 +138,7 @@ def check_minibatches(batch: Batch, layout: Layout, at: jax.Array, size: int) ->
     StudyError
         Names the key and what to use instead.
     """
-    by_row = [s.name for s in batch.sites if s.kind == "latent" and "row" in s.indexed_by]
+    by_row = [s.name for s in batch.sites if s.kind == "latent" and ROWS in s.indexed_by]
     if not by_row and not batch.bound.n_rows and _adds_up(batch, layout, at):
         return
     what = (

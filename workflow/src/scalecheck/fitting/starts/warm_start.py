@@ -6,7 +6,7 @@ step size alone. Nested increments name their units and rows in the same order, 
 smaller one come first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from scalecheck import sampler
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS
 from scalecheck.study.settings import IncrementSettings
 
 NDArray = np.ndarray
@@ -121,9 +121,10 @@ def warm_start(
     keys
         `(fit, 2)`.
     """
-    latent = {site.name: site for site in batch.sites if site.kind == "latent"}
+    growing = {ROWS, batch.unit}
+    grow = {site.name for site in batch.sites if growing & set(site.indexed_by)}
     begun = [
-        _start(one, task.rows, latent, cold, np.random.default_rng(key.astype("uint32")))
+        _start(one, task.rows, grow, cold, np.random.default_rng(key.astype("uint32")))
         for one, task, key in zip(left, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
@@ -146,17 +147,20 @@ def warm_start(
 def _start(
     left: WarmStart,
     n_rows: int,
-    latent: Mapping[str, Site],
+    grow: Collection[str],
     cold: Mapping[str, jax.Array],
     rng: np.random.Generator,
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """Give starts `(chain, ...)` and variances `(...)` of one fit, by site."""
+    """Give starts `(chain, ...)` and variances `(...)` of one fit, by site.
+
+    A site that grows has an entry for each unit or row, whose data do not grow with the increment.
+    """
     starts: dict[str, NDArray] = {}
     variance: dict[str, NDArray] = {}
     for name, values in cold.items():
         shape, dtype = values.shape[2:], np.asarray(values).dtype
         last, spread = left.last[name].astype("float64"), left.variance[name]
-        if _grows(latent[name], last.shape[1:], shape):
+        if name in grow or last.shape[1:] != shape:
             last = np.stack([_extend(chain, shape, rng) for chain in last])
             spread = _extend(spread, shape, rng)
         else:
@@ -164,11 +168,6 @@ def _start(
             spread = spread * left.rows / n_rows
         starts[name], variance[name] = last.astype(dtype), np.asarray(spread, dtype)
     return starts, variance
-
-
-def _grows(site: Site, before: tuple[int, ...], now: tuple[int, ...]) -> bool:
-    """Whether a site has an entry for each unit or row, whose data do not grow with the increment."""
-    return before != now or bool({"row", "unit"} & set(site.indexed_by))
 
 
 def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray:
