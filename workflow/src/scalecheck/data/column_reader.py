@@ -10,8 +10,6 @@ from scalecheck.data.dates import days_of, days_since_1970
 from scalecheck.data.disk_columns import Growing
 from scalecheck.data.table import Column
 
-NDArray = np.ndarray
-
 _NAMED = 5  # rows of gaps that a message names
 
 
@@ -51,8 +49,8 @@ class Numbers(NamedTuple):
         `(rows,)` where there is none.
     """
 
-    values: NDArray
-    missing: NDArray
+    values: np.ndarray
+    missing: np.ndarray
 
 
 class MissingRows:
@@ -63,7 +61,7 @@ class MissingRows:
         self.count = 0
         self.dropped = 0
 
-    def add(self, bad: NDArray, start: int, leave_out: NDArray) -> None:
+    def add(self, bad: np.ndarray, start: int, leave_out: np.ndarray) -> None:
         """Add the bad rows of a piece, `(rows,)`; those left out for another reason are not dropped again."""
         found = np.flatnonzero(bad)
         self.rows += [start + int(row) + 1 for row in found[: _NAMED - len(self.rows)]]
@@ -117,7 +115,7 @@ class Collected:
         dates = self._use.only_order and self._dated is True
         return not self._use.labels and (self._typed or self.n_numbers > 0 or dates)
 
-    def look(self, piece: pd.Series, start: int) -> dict[str, NDArray]:
+    def look(self, piece: pd.Series, start: int) -> dict[str, np.ndarray]:
         """Take the next piece; give its gaps by reason, `(rows,)` each.
 
         Parameters
@@ -134,7 +132,7 @@ class Collected:
         self._piece = self._text(piece, start) if numbers is None else numbers
         return _gaps(self._piece)
 
-    def keep(self, rows: NDArray) -> None:
+    def keep(self, rows: np.ndarray) -> None:
         """Keep these rows `(kept,)` of the piece that was looked at last, counted from 0 in it."""
         if self.nested is not None or not len(rows):
             return
@@ -184,7 +182,7 @@ class Collected:
             self.text = At(start + row + 1, piece.iloc[row])
         return numbers if self.n_numbers else coded
 
-    def _look_for_dates(self, coded: Coded, start: int) -> NDArray:
+    def _look_for_dates(self, coded: Coded, start: int) -> np.ndarray:
         """Days since 1970 of each distinct text, `(k,)`; notes the first one that is no part of an order."""
         days = days_of(coded.distinct)
         present = np.flatnonzero(coded.codes >= 0)
@@ -197,7 +195,7 @@ class Collected:
         return days
 
 
-def _numbered(coded: Coded, parsed: NDArray) -> Numbers:
+def _numbered(coded: Coded, parsed: np.ndarray) -> Numbers:
     """Numbers of a piece of text, from those of each distinct text `(k,)`."""
     return Numbers(np.append(parsed, np.nan)[coded.codes], coded.codes < 0)
 
@@ -217,7 +215,7 @@ def _numeric(values: pd.Series) -> Numbers | None:
     return Numbers(values.to_numpy(dtype, **gap), missing)
 
 
-def _gaps(piece: Coded | Numbers) -> dict[str, NDArray]:
+def _gaps(piece: Coded | Numbers) -> dict[str, np.ndarray]:
     """Rows without a value, and rows with an infinity. `(rows,)` each."""
     if isinstance(piece, Numbers):
         infinite = np.isinf(piece.values) & ~piece.missing

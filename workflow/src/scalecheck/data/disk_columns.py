@@ -11,8 +11,6 @@ import numpy as np
 
 from scalecheck.errors import StudyError
 
-NDArray = np.ndarray
-
 # Megabytes per column: enough that what a block costs beside its rows does not show.
 ROWS = 2**18
 
@@ -45,23 +43,23 @@ class Spooled:
         """Count them."""
         return self.n_rows
 
-    def __getitem__(self, rows: slice) -> NDArray:
+    def __getitem__(self, rows: slice) -> np.ndarray:
         """Read the rows of a slice without a step. `(rows,)`."""
         start, stop, _ = rows.indices(self.n_rows)
         return np.fromfile(
             self.path, self.dtype, max(0, stop - start), offset=start * self.dtype.itemsize
         )
 
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         """Read all of them. `(rows,)`."""
         return self[:] if dtype is None else self[:].astype(dtype)
 
 
 # What can be read block by block, whether it is in memory or not.
-Values = NDArray | Spooled
+Values = np.ndarray | Spooled
 
 
-def in_memory(values: Values, dtype: np.dtype | None = None) -> NDArray:
+def in_memory(values: Values, dtype: np.dtype | None = None) -> np.ndarray:
     """Copy values into memory, and nothing else with them. `(rows,)`."""
     copied = np.empty(len(values), dtype or values.dtype)
     for rows in blocks(len(values)):
@@ -83,7 +81,7 @@ class Growing:
         self._dtype: np.dtype | None = None
         self._n_rows = 0
 
-    def append(self, values: NDArray) -> None:
+    def append(self, values: np.ndarray) -> None:
         """Add values `(rows,)`; those before become floats where the new ones are."""
         dtype = self._widen(values.dtype)
         with self._path.open("ab", buffering=0) as file:
@@ -94,7 +92,7 @@ class Growing:
         """Give the values that were appended."""
         return Spooled(self._path, self._dtype or np.dtype("float64"), self._n_rows)
 
-    def recode(self, codes: NDArray) -> None:
+    def recode(self, codes: np.ndarray) -> None:
         """Put `codes[value]` in the place of each value; codes `(values,)`."""
         if (codes != np.arange(len(codes))).any():
             self._rewrite(self.end(), lambda part: codes[part])
@@ -108,7 +106,7 @@ class Growing:
         self._dtype = wider
         return wider
 
-    def _rewrite(self, written: Spooled, change: Callable[[NDArray], NDArray]) -> None:
+    def _rewrite(self, written: Spooled, change: Callable[[np.ndarray], np.ndarray]) -> None:
         path = self._path.with_suffix(".changed")
         with path.open("wb", buffering=0) as file:
             for rows in blocks(len(written)):
@@ -116,7 +114,7 @@ class Growing:
         path.replace(self._path)
 
 
-def _write(handle: int, values: NDArray) -> None:
+def _write(handle: int, values: np.ndarray) -> None:
     rest = memoryview(np.ascontiguousarray(values)).cast("B") if len(values) else b""
     while rest:
         rest = rest[os.write(handle, rest) :]

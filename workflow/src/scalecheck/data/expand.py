@@ -11,8 +11,6 @@ from scalecheck.data.table import MOST_ROWS, Column, Table
 from scalecheck.errors import StudyError
 from scalecheck.study.settings import DataSettings
 
-NDArray = np.ndarray
-
 
 class Counts(NamedTuple):
     """Counts of some aggregated rows.
@@ -28,8 +26,8 @@ class Counts(NamedTuple):
     """
 
     rows: slice
-    repeats: NDArray
-    successes: NDArray | None
+    repeats: np.ndarray
+    successes: np.ndarray | None
 
 
 def expand(table: Table, settings: DataSettings, spool: Spool) -> Table:
@@ -82,7 +80,7 @@ def _used(grown: Growing, labels: tuple[str, ...] | None) -> Column:
 def _counts(table: Table, expand: Mapping[str, str]) -> Iterator[Counts]:
     """Read the counts, block by block."""
 
-    def read(key: str, rows: slice) -> NDArray:
+    def read(key: str, rows: slice) -> np.ndarray:
         values = table.columns[expand[key]].values[rows]
         return np.minimum(values, np.float64(MOST_ROWS + 1)).astype("int64")
 
@@ -93,7 +91,7 @@ def _counts(table: Table, expand: Mapping[str, str]) -> Iterator[Counts]:
             yield Counts(rows, read("trials", rows), read("successes", rows))
 
 
-def _observations(repeats: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
+def _observations(repeats: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Of each observation, block by block: which row it comes from, and its number within it from 0."""
     ends = np.cumsum(repeats)
     starts = ends - repeats

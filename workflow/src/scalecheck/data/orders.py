@@ -16,15 +16,13 @@ from scalecheck.data.table import Table
 from scalecheck.study.plan import Levels, Order
 from scalecheck.study.settings import DataSettings
 
-NDArray = np.ndarray
 
-
-def all_rows(n_rows: int) -> NDArray:
+def all_rows(n_rows: int) -> np.ndarray:
     """Numbers of the rows of a table. `(rows,)`."""
     return np.arange(n_rows, dtype="uint32")
 
 
-def arrival_order(table: Table, settings: DataSettings, seed: int) -> NDArray:
+def arrival_order(table: Table, settings: DataSettings, seed: int) -> np.ndarray:
     """Rows by arrival, ties shuffled, units whole: a unit arrives with its first row. `(rows,)`."""
     rng = np.random.default_rng([seed, 1])
     # Expanded rows have no order inside the aggregated row they come from.
@@ -42,7 +40,7 @@ def arrival_order(table: Table, settings: DataSettings, seed: int) -> NDArray:
     return rows
 
 
-def _inverse(rows: NDArray) -> NDArray:
+def _inverse(rows: np.ndarray) -> np.ndarray:
     """Where each row stands in a permutation. `(rows,)`."""
     place = np.empty_like(rows)
     for part in blocks(len(rows)):
@@ -50,7 +48,7 @@ def _inverse(rows: NDArray) -> NDArray:
     return place
 
 
-def _arrival_of_units(units: NDArray, when: Values, rng: np.random.Generator) -> NDArray:
+def _arrival_of_units(units: np.ndarray, when: Values, rng: np.random.Generator) -> np.ndarray:
     """Which unit arrives first, by its first row, ties shuffled. `(units,)`."""
     last = np.inf if when.dtype.kind == "f" else np.iinfo(when.dtype).max
     first = np.full(int(units.max()) + 1, last, when.dtype)
@@ -61,7 +59,7 @@ def _arrival_of_units(units: NDArray, when: Values, rng: np.random.Generator) ->
     return rank
 
 
-def shuffle(rows: NDArray, units: NDArray | None, rng: np.random.Generator) -> None:
+def shuffle(rows: np.ndarray, units: np.ndarray | None, rng: np.random.Generator) -> None:
     """Put rows in a random order, in place, whole units side by side.
 
     Parameters
@@ -98,8 +96,8 @@ class Arranged(NamedTuple):
     """
 
     order: str
-    rows: NDArray
-    unit_ends: NDArray | None
+    rows: np.ndarray
+    unit_ends: np.ndarray | None
     levels: dict[str, list[Any]] | None
 
 
@@ -125,23 +123,23 @@ def arrange(
         yield _along(name, axis, table.columns[name].values, _units(column), rng)
 
 
-def _units(column: Values | None) -> NDArray | None:
+def _units(column: Values | None) -> np.ndarray | None:
     """Read the units anew for every order: while one is written they would be held for nothing."""
     return None if column is None else in_memory(column)
 
 
-def _by_arrival(rows: NDArray, units: NDArray | None) -> Arranged:
+def _by_arrival(rows: np.ndarray, units: np.ndarray | None) -> Arranged:
     return Arranged("arrival", rows, _unit_ends(units, rows), None)
 
 
-def _random(n_rows: int, units: NDArray | None, rng: np.random.Generator) -> Arranged:
+def _random(n_rows: int, units: np.ndarray | None, rng: np.random.Generator) -> Arranged:
     rows = all_rows(n_rows)
     shuffle(rows, units, rng)
     return Arranged("random", rows, _unit_ends(units, rows), None)
 
 
 def _along(
-    name: str, axis: Axis, values: Values, units: NDArray | None, rng: np.random.Generator
+    name: str, axis: Axis, values: Values, units: np.ndarray | None, rng: np.random.Generator
 ) -> Arranged:
     """Level by level, at random within each."""
     rows, sizes = _sort_into_levels(axis, values)
@@ -158,7 +156,7 @@ def _along(
     return Arranged(f"axis/{name}", rows, np.concatenate(found) if found else None, levels)
 
 
-def _sort_into_levels(axis: Axis, values: Values) -> tuple[NDArray, NDArray]:
+def _sort_into_levels(axis: Axis, values: Values) -> tuple[np.ndarray, np.ndarray]:
     """Rows of each level one after the other `(rows,)`, and how many it has `(levels,)`."""
     n_levels = len(axis.labels)
     # Rows without a level come first.
@@ -171,7 +169,7 @@ def _sort_into_levels(axis: Axis, values: Values) -> tuple[NDArray, NDArray]:
     return rows[sizes[0] :], sizes[1:]
 
 
-def _unit_ends(units: NDArray | None, rows: NDArray) -> NDArray | None:
+def _unit_ends(units: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     if units is None:
         return None
     changes = [
@@ -183,7 +181,7 @@ def _unit_ends(units: NDArray | None, rows: NDArray) -> NDArray | None:
 
 def plan_orders(
     n_rows: int,
-    unit_ends: Mapping[str, NDArray | None],
+    unit_ends: Mapping[str, np.ndarray | None],
     axes: Mapping[str, Mapping[str, list[Any]]],
     file: str,
 ) -> tuple[Order, Order, dict[str, Levels]]:

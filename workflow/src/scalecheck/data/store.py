@@ -21,8 +21,6 @@ from scalecheck.files.layout import slug
 from scalecheck.study.plan import Levels, Order, Slice
 from scalecheck.study.settings import DataSettings
 
-NDArray = np.ndarray
-
 # Of every row beside its columns: which observation it is, and the row of the file it stands in. Of an order: where its
 # units end, which would be the name of a column in RESERVED.
 OBSERVATION, FILE_ROW, _UNIT_END = "__observation", "__row", "__unit_end"
@@ -115,7 +113,7 @@ def _compact(values: Values) -> np.dtype:
     return np.dtype("float32") if single else values.dtype
 
 
-def _ends(values: NDArray) -> tuple[int, int]:
+def _ends(values: np.ndarray) -> tuple[int, int]:
     return int(values.min()), int(values.max())
 
 
@@ -143,7 +141,7 @@ def _write_order(
 
 
 def _write_column(
-    group: netCDF4.Group, name: str, values: Values, dtype: np.dtype, rows: NDArray
+    group: netCDF4.Group, name: str, values: Values, dtype: np.dtype, rows: np.ndarray
 ) -> None:
     """One column at a time is in memory, because rows are taken from all over it."""
     whole, variable = in_memory(values, dtype), _checked(group, _escape(name), dtype, "row")
@@ -211,11 +209,11 @@ def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
     return plan_orders(meta.n_rows, ends, meta.axes, meta.file)
 
 
-def _read_ends(group: netCDF4.Group) -> NDArray | None:
+def _read_ends(group: netCDF4.Group) -> np.ndarray | None:
     return np.asarray(group[_UNIT_END][:]) if _UNIT_END in group.variables else None
 
 
-def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
+def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Read only these slices of these columns, one after the other. Values `(rows,)` by column."""
     with _opened(path) as file:
         return {
@@ -224,7 +222,7 @@ def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> di
         }
 
 
-def _read_slice(file: netCDF4.Dataset, part: Slice, column: str) -> NDArray:
+def _read_slice(file: netCDF4.Dataset, part: Slice, column: str) -> np.ndarray:
     try:
         return np.asarray(file[_group(part.order)][_escape(column)][part.start : part.stop])
     except RuntimeError as error:

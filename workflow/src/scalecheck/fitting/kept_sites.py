@@ -16,8 +16,6 @@ from scalecheck.model.rows import local_codes
 from scalecheck.model.sites import ROWS, Site
 from scalecheck.sampler import Streams
 
-NDArray = np.ndarray
-
 
 def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
     """Sites that are stored as draws: those asked for, by default all that rows do not index, and the compared ones."""
@@ -89,8 +87,8 @@ def _needed(batch: Batch, moved: Coordinates, names: tuple[str, ...]) -> tuple[s
 
 
 def own_values(
-    batch: Batch, number: int, site: Site, values: NDArray, n_leading: int
-) -> tuple[NDArray, dict[str, Sequence[str | int]]]:
+    batch: Batch, number: int, site: Site, values: np.ndarray, n_leading: int
+) -> tuple[np.ndarray, dict[str, Sequence[str | int]]]:
     """Leave out what pads the batch of the values of a site; give the labels of its dims, too.
 
     Parameters

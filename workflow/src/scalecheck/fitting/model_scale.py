@@ -13,8 +13,6 @@ from scalecheck.model.density import Sites
 from scalecheck.model.reparam import Coordinates
 from scalecheck.sampler import Draws
 
-NDArray = np.ndarray
-
 
 def in_model(batch: Batch, moved: Coordinates, draws: Draws) -> Draws:
     """Give draws in the coordinates of the model; `moved` then has those of the sampler, where they differ."""
@@ -24,15 +22,15 @@ def in_model(batch: Batch, moved: Coordinates, draws: Draws) -> Draws:
     return draws._replace(z=z, moved=draws.z)
 
 
-def usable(batch: Batch, moved: Coordinates, number: int, w: dict[str, NDArray]) -> bool:
+def usable(batch: Batch, moved: Coordinates, number: int, w: dict[str, np.ndarray]) -> bool:
     """Whether the draws of a fit, in the sampler's coordinates `(chain, draw, ...)`, suffice for the checks."""
     z = in_model_of_fit(batch, moved, number, w)
     return diagnostics.usable(np.asarray(batch.vector.pack(z, 2)))
 
 
 def in_model_of_fit(
-    batch: Batch, moved: Coordinates, number: int, w: dict[str, NDArray]
-) -> dict[str, NDArray]:
+    batch: Batch, moved: Coordinates, number: int, w: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Map draws `(chain, draw, ...)` of the sites of one fit that are held to the coordinates of the model.
 
     Parameters

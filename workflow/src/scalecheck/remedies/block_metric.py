@@ -10,8 +10,6 @@ from scalecheck.model import density
 from scalecheck.remedies.problem import Problem
 from scalecheck.remedies.ranking import LEAST_ESS, effective
 
-NDArray = np.ndarray
-
 # A dense metric of more coordinates takes longer than most gradients, and more draws than warmup has.
 MOST_DENSE = 300
 # Correlations that a diagonal metric feels; in standard errors, those that are no chance.
@@ -19,7 +17,7 @@ _STRONG, _SURE = 0.5, 4.5
 _POINTS = 16  # at which curvature is taken
 
 
-def correlated(problem: Problem, z: NDArray) -> NDArray:
+def correlated(problem: Problem, z: np.ndarray) -> np.ndarray:
     """Say which scalars are correlated at 0.5 or more, `(d, d)`; nothing where there are no draws.
 
     Of draws `(chain, draw, d)` whose ESS is 100 or more by their own correlation. Chains that mix badly say
@@ -38,11 +36,11 @@ def correlated(problem: Problem, z: NDArray) -> NDArray:
     return _strong(r) & (np.abs(r) > _SURE / np.sqrt(np.minimum.outer(ess, ess)))
 
 
-def _strong(r: NDArray) -> NDArray:
+def _strong(r: np.ndarray) -> np.ndarray:
     return (np.abs(np.nan_to_num(r)) > _STRONG) & ~np.eye(len(r), dtype=bool)
 
 
-def _by_curvature(problem: Problem, z: NDArray) -> NDArray:
+def _by_curvature(problem: Problem, z: np.ndarray) -> np.ndarray:
     """Correlations `(d, d)` of the normal whose precision is the mean Hessian; 0 where that is none."""
     energy = density.potential(problem.batch.function)(**problem.arrays)
     flat = z[:, :: max(1, z.shape[1] * len(z) // _POINTS)].reshape(-1, z.shape[-1])
@@ -60,7 +58,7 @@ def _by_curvature(problem: Problem, z: NDArray) -> NDArray:
     return covariance / np.outer(sd, sd)
 
 
-def blocks_of(where: Sequence[tuple[str, slice]], strong: NDArray) -> list[list[str]]:
+def blocks_of(where: Sequence[tuple[str, slice]], strong: np.ndarray) -> list[list[str]]:
     """Cluster sites: the connected components of those that are correlated, or that are within themselves.
 
     Parameters

@@ -15,8 +15,6 @@ from scalecheck.study import schema
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings, section_of
 
-NDArray = np.ndarray
-
 
 def settings(depth: int) -> SamplerSettings:
     """Give the defaults of a study's sampler, with another `max_tree_depth`."""
@@ -72,7 +70,7 @@ def batch_of(function: Callable[[], Any], name: str) -> Batch:
     return Batch((task,), without_rows, arrays, [first], [{}], found, vector, {}, None, bound, {})
 
 
-def _sites(function: Callable[..., Any], arrays: dict[str, NDArray]) -> tuple[Site, ...]:
+def _sites(function: Callable[..., Any], arrays: dict[str, np.ndarray]) -> tuple[Site, ...]:
     found: list[Site] = []
 
     def look(arrays: dict[str, Any]) -> None:

@@ -17,8 +17,6 @@ from scalecheck.model.sites import Site
 from scalecheck.remedies.problem import CHAINS, Problem, TrialResult, failed, try_batch
 from scalecheck.runtime.program import Log
 
-NDArray = np.ndarray
-
 # A flow of more takes longer to compile than the whole search; there is none of a single scalar.
 FEWEST_SCALARS, MOST_SCALARS = 2, 100
 _STEPS, _STEP_SIZE = 2000, 3e-3
@@ -52,7 +50,7 @@ def run(problem: Problem, log: Log) -> TrialResult:
     moved = moved._replace(vector=moved.vector._replace(names=(), shapes={_SHARED: (d,)}))
     unpack = jax.jit(jax.vmap(jax.vmap(lambda x: guide._unpack_latent(flow.transform(x)))))
 
-    def in_model(draws: dict[str, NDArray]) -> Any:
+    def in_model(draws: dict[str, np.ndarray]) -> Any:
         return unpack(jnp.asarray(draws[_SHARED]))
 
     settings = dataclasses.replace(

@@ -18,8 +18,6 @@ from scalecheck.remedies.ranking import Trial
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import SamplerSettings
 
-NDArray = np.ndarray
-
 CHAINS = 4
 GRADIENTS = 100_000  # of a chain, warmup included
 
@@ -51,7 +49,7 @@ class Problem(NamedTuple):
     gradients: int
 
     @property
-    def arrays(self) -> dict[str, NDArray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Data of the fit, `(rows, ...)`."""
         return {name: values[0] for name, values in self.batch.arrays.items()}
 
@@ -129,7 +127,7 @@ def try_batch(
     batch: Batch,
     settings: SamplerSettings,
     log: Log,
-    in_model: Callable[[dict[str, NDArray]], Any] = lambda z: z,
+    in_model: Callable[[dict[str, np.ndarray]], Any] = lambda z: z,
 ) -> TrialResult:
     """Sample a batch of one fit, in its own coordinates or in others; what cannot be sampled has no draws.
 
@@ -169,11 +167,11 @@ def failed(problem: Problem, reason: str) -> TrialResult:
     return TrialResult(Trial(_no_draws(problem), np.zeros(CHAINS, int)), 0.0, 0, 0.0, reason)
 
 
-def _no_draws(problem: Problem) -> NDArray:
+def _no_draws(problem: Problem) -> np.ndarray:
     return np.zeros((CHAINS, 0, len(problem.vector.names)))
 
 
-def gradients_of(found: sampler.Draws) -> NDArray:
+def gradients_of(found: sampler.Draws) -> np.ndarray:
     """Leapfrogs of the chains of the only fit, `(chain,)`, with those beyond the draws that all chains have."""
     own = found.iterations[0].n_steps.sum(axis=1)
     return np.array([one.leapfrogs for one in found.stopped][0]) if found.stopped else own

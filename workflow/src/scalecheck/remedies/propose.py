@@ -14,8 +14,6 @@ from scalecheck.remedies.block_metric import MOST_DENSE, blocks_of, correlated
 from scalecheck.remedies.candidate import Candidate
 from scalecheck.remedies.problem import Problem, TrialResult, elements
 
-NDArray = np.ndarray
-
 # Sites that are recentred one by one: each costs two candidates.
 _MOST_SITES = 4
 _DIVISIONS = 10  # of the centredness that is learnt
@@ -68,7 +66,7 @@ def _dense(problem: Problem) -> list[Candidate]:
     return [Candidate("metric", {"metric": "dense"})] if is_small else []
 
 
-def from_draws(problem: Problem, z: NDArray) -> list[Candidate]:
+def from_draws(problem: Problem, z: np.ndarray) -> list[Candidate]:
     """Candidates from draws `(chain, draw, d)`: blocks of correlated sites, and a centredness that is learnt."""
     if z.shape[1] < 10:
         return []
@@ -83,7 +81,7 @@ def from_draws(problem: Problem, z: NDArray) -> list[Candidate]:
     return found
 
 
-def learn_centredness(problem: Problem, z: NDArray) -> dict[str, float]:
+def learn_centredness(problem: Problem, z: np.ndarray) -> dict[str, float]:
     """Choose the centredness of each site, of a grid, that brings draws nearest to independent normals.
 
     That is the sum over its coordinates of the log sd, plus the mean log factor by which they are wider in the model:

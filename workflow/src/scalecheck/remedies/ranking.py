@@ -9,8 +9,6 @@ from scipy import stats
 
 from scalecheck.diagnostics import HIGHEST_RHAT, array_stats
 
-NDArray = np.ndarray
-
 # Candidates whose means and sds are believed, as far as their Monte Carlo errors go: well above both, they differ
 # from each other by more than chance would have it only where one of them is wrong.
 MOST_RHAT, LEAST_ESS = 1.05, 100
@@ -51,19 +49,19 @@ class Trial(NamedTuple):
         `(chain,)` leapfrogs, warmup included.
     """
 
-    z: NDArray
-    gradients: NDArray
+    z: np.ndarray
+    gradients: np.ndarray
 
 
 class Summary(NamedTuple):
     """Sums up a trial: `(d,)` each; `log_rate`, its standard error and the number of chains are scalars."""
 
-    mean: NDArray
-    mean_mcse: NDArray
-    sd: NDArray
-    sd_mcse: NDArray
-    ess: NDArray
-    rhat: NDArray
+    mean: np.ndarray
+    mean_mcse: np.ndarray
+    sd: np.ndarray
+    sd_mcse: np.ndarray
+    ess: np.ndarray
+    rhat: np.ndarray
     log_rate: float
     log_rate_se: float
     n_chains: int
@@ -147,14 +145,14 @@ def has_reached(table: pd.DataFrame) -> bool:
     return bool(((good["rhat"] <= HIGHEST_RHAT) & (good["ess"] >= ENOUGH_ESS)).any())
 
 
-def effective(z: NDArray) -> NDArray:
+def effective(z: np.ndarray) -> np.ndarray:
     """Bulk ESS `(d,)` of draws `(chain, draw, d)`; 0 of a scalar that never moved."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found = array_stats.ess(_by_scalar(z), chain_axis=1, draw_axis=2, method="bulk")
     return np.nan_to_num(np.asarray(found))
 
 
-def _by_scalar(z: NDArray) -> NDArray:
+def _by_scalar(z: np.ndarray) -> np.ndarray:
     return np.moveaxis(z, -1, 0).astype("float64")
 
 
@@ -249,8 +247,8 @@ def _gap(one: Summary, others: Sequence[Summary]) -> tuple[float, int]:
 
 
 def _differences(
-    value: NDArray, error: NDArray, others: Sequence[tuple[NDArray, NDArray]]
-) -> NDArray:
+    value: np.ndarray, error: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
     weights = np.stack([mcse**-2 for _, mcse in others])
     pooled = (weights * np.stack([v for v, _ in others])).sum(0) / weights.sum(0)
     return np.abs(value - pooled) / np.hypot(error, weights.sum(0) ** -0.5)

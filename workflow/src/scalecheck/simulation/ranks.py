@@ -30,8 +30,6 @@ from scalecheck.simulation.data_sets import DataSet
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import Study
 
-NDArray = np.ndarray
-
 COLUMNS = ["family", "axis", "fit", "p", "p_simulated", "n_simulated"]
 
 # Fits that are made again. Levels are the picture of an axis, and no statistic rests on them alone.
@@ -109,7 +107,7 @@ def _reader(evidence: StudyData, fits: Fits, source: FitResult, settings: Study)
     (column,) = evidence.likelihood.model.arguments[settings.data.outcome].columns
 
     def of_data_set(number: int) -> Read:
-        def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
+        def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
             found = evidence.read(slices, [*columns, store.OBSERVATION])
             if column in found:
                 rows = np.searchsorted(observations, found[store.OBSERVATION])
@@ -122,8 +120,8 @@ def _reader(evidence: StudyData, fits: Fits, source: FitResult, settings: Study)
 
 
 def _predict(
-    evidence: StudyData, source: FitResult, values: Mapping[str, NDArray], n_sets: int
-) -> NDArray:
+    evidence: StudyData, source: FitResult, values: Mapping[str, np.ndarray], n_sets: int
+) -> np.ndarray:
     """Predict all rows once per data set, each time from another draw: `(data set, rows)`."""
     likelihood = evidence.likelihood
     rng = evidence.rng("simulated data sets")
@@ -183,7 +181,7 @@ def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
 
 
-def _rank(p: float, others: NDArray) -> float:
+def _rank(p: float, others: np.ndarray) -> float:
     """Share of studies, this one included, with a p-value as small."""
     return float(1 + (others <= p).sum()) / (1 + len(others))
 

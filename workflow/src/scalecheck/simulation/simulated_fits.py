@@ -25,8 +25,6 @@ from scalecheck.simulation.data_sets import DataSet
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import IncrementSettings, SamplerSettings
 
-NDArray = np.ndarray
-
 
 class SimulatedFit(NamedTuple):
     """A fit of a data set.

@@ -18,8 +18,6 @@ from scalecheck.variational.approximation import Approximation, approximate, con
 from scalecheck.variational.assessment import Compared, Margins, margins_of
 from scalecheck.variational.khat import Khat, khat_of
 
-NDArray = np.ndarray
-
 
 class Beside(NamedTuple):
     """An approximation beside NUTS on an increment.
@@ -112,7 +110,7 @@ def _khat(job: Job, nuts: FitResult, batch: batches.Batch, found: Approximation)
         return khat_of(likelihood, batch.values[0], own, theta, log_q.astype("float64"), key)
 
 
-def own_draws(nuts: FitResult, names: Sequence[str]) -> dict[str, NDArray]:
+def own_draws(nuts: FitResult, names: Sequence[str]) -> dict[str, np.ndarray]:
     """NUTS draws `(draw, ...)` of some sites, where they are stored."""
     stored = nuts.tree["posterior"]
     draws = {name: stored[name].to_numpy() for name in names if name in stored}

@@ -31,8 +31,6 @@ from scalecheck.variational.target import (
     layout_of,
 )
 
-NDArray = np.ndarray
-
 # Draws of an approximation that are stored and compared.
 N_DRAWS = 1000
 # Numbers of whole draws that are in memory together: with millions of parameters, a few draws.
@@ -63,9 +61,9 @@ class Approximation(NamedTuple):
     guide: Guide
     found: Approximated
     key: jax.Array
-    shared: NDArray
+    shared: np.ndarray
 
-    def log_density_shared(self, theta: NDArray) -> NDArray:
+    def log_density_shared(self, theta: np.ndarray) -> np.ndarray:
         """Log density `(n,)` of the compared parameters at `theta` `(n, n_shared)`."""
         return np.asarray(self.guide.log_density_shared(self.found.params, jnp.asarray(theta)))
 
@@ -139,7 +137,7 @@ def problem_of(
 
 def constrained(
     approximation: Approximation, keep: Sequence[str] | None
-) -> dict[str, tuple[tuple[str, ...], NDArray, dict[str, Sequence[str | int]]]]:
+) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Sequence[str | int]]]]:
     """Draws of the sites that are kept on the model's scale: dims, values `(draw, ...)` and labels by site."""
     batch, layout = approximation.batch, approximation.layout
     kept = kept_sites(batch, keep)

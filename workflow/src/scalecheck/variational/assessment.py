@@ -15,8 +15,6 @@ from scipy.stats import t as student
 
 from scalecheck.diagnostics import mcse_of_sd, rhat_and_ess
 
-NDArray = np.ndarray
-
 # In NUTS standard deviations; of log ratios of standard deviations; of the shape of the tail, 1 - 1 / log10 of the
 # number of ratios that it is estimated from.
 MOST_SHIFT, MOST_LOG_SD, MOST_KHAT = 0.2, float(np.log(1.25)), 0.62
@@ -36,10 +34,10 @@ class Margins(NamedTuple):
         Log ratio of standard deviations, approximation over NUTS, and its Monte Carlo error.
     """
 
-    shift: NDArray
-    shift_mcse: NDArray
-    log_sd: NDArray
-    log_sd_mcse: NDArray
+    shift: np.ndarray
+    shift_mcse: np.ndarray
+    log_sd: np.ndarray
+    log_sd_mcse: np.ndarray
 
 
 class Compared(NamedTuple):
@@ -71,8 +69,8 @@ class Correction(NamedTuple):
         Of the log standard deviation.
     """
 
-    shift: NDArray
-    log_sd: NDArray
+    shift: np.ndarray
+    log_sd: np.ndarray
 
 
 class Belief(NamedTuple):
@@ -93,7 +91,7 @@ class Belief(NamedTuple):
     correction: Correction | None
 
 
-def margins_of(nuts: NDArray, approximate: NDArray) -> Margins:
+def margins_of(nuts: np.ndarray, approximate: np.ndarray) -> Margins:
     """Compare draws of the same parameters.
 
     Parameters
@@ -189,7 +187,7 @@ def _spread(
 
 
 def _beyond(
-    extrapolated: NDArray | None, most: float, names: Sequence[str], n_rows: int, what: str
+    extrapolated: np.ndarray | None, most: float, names: Sequence[str], n_rows: int, what: str
 ) -> list[str]:
     if extrapolated is None:
         return []
@@ -232,7 +230,7 @@ def _correction(increments: Sequence[Compared], n_rows: int) -> Correction | Non
     )
 
 
-def extrapolate(design: NDArray, at: NDArray, y: NDArray, error: NDArray) -> NDArray:
+def extrapolate(design: np.ndarray, at: np.ndarray, y: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Extrapolate a regression: low, median and high of a 90 % interval, `(parameter, 3)`.
 
     Least squares; the residual variance is not taken to be less than what Monte Carlo errors make it.

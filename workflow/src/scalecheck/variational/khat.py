@@ -28,8 +28,6 @@ from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
 from scalecheck.model import density
 from scalecheck.model.sites import ROWS, Site, traced
 
-NDArray = np.ndarray
-
 # Draws of theta whose ratios are looked at, and draws of each unit for each of them.
 N_RATIOS, N_INNER = 400, 64
 _ROUNDING = 1e-3  # log ratios nearer to each other than this differ by rounding
@@ -54,7 +52,7 @@ class Khat(NamedTuple):
     reason: str = ""
 
 
-def khat(log_ratios: NDArray) -> float:
+def khat(log_ratios: np.ndarray) -> float:
     """Shape of the tail of importance ratios, `log_ratios` `(draw,)`: ArviZ's PSIS; 0 where they are all one."""
     if np.ptp(log_ratios) < _ROUNDING:
         return 0.0
@@ -66,10 +64,10 @@ def khat(log_ratios: NDArray) -> float:
 
 def khat_of(
     likelihood: Likelihood,
-    values: Mapping[str, NDArray],
-    own: Mapping[str, NDArray],
-    theta: NDArray,
-    log_q: NDArray,
+    values: Mapping[str, np.ndarray],
+    own: Mapping[str, np.ndarray],
+    theta: np.ndarray,
+    log_q: np.ndarray,
     key: jax.Array,
 ) -> Khat:
     """Give k-hat of an approximation of the compared parameters.
@@ -94,7 +92,7 @@ def khat_of(
     return Khat(khat(log_p - log_q[:N_RATIOS]), noise)
 
 
-def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, NDArray]) -> str:
+def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, np.ndarray]) -> str:
     missing = [site.name for site in hidden if site.name not in own]
     by_row = [site.name for site in hidden if ROWS in site.indexed_by]
     if by_row:
@@ -104,11 +102,11 @@ def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, NDArray]) -> str:
 
 def log_marginal(
     likelihood: Likelihood,
-    values: Mapping[str, NDArray],
-    own: Mapping[str, NDArray],
-    theta: NDArray,
+    values: Mapping[str, np.ndarray],
+    own: Mapping[str, np.ndarray],
+    theta: np.ndarray,
     key: jax.Array,
-) -> tuple[NDArray, float]:
+) -> tuple[np.ndarray, float]:
     """Log p(theta, y) `(n,)` up to a constant, and the standard deviation of its Monte Carlo error.
 
     Parameters
@@ -185,12 +183,12 @@ def _transforms(likelihood: Likelihood, function: Any, arrays: Any) -> dict[str,
 
 def _by_unit(
     likelihood: Likelihood,
-    own: Mapping[str, NDArray],
+    own: Mapping[str, np.ndarray],
     transforms: Mapping[str, Any],
     n_units: int,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[tuple[int, ...], int]]]:
     """Mean `(unit, k)` and Cholesky factor `(unit, k, k)` of each unit's latent sites; shape and axis by site."""
-    parts: list[NDArray] = []
+    parts: list[np.ndarray] = []
     shapes: dict[str, tuple[tuple[int, ...], int]] = {}
     for site in likelihood.hidden:
         axis = site.plates[0][1]

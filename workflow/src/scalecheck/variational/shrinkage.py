@@ -15,8 +15,6 @@ from scalecheck.evaluation.unit_density import Parts, log_density
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
 from scalecheck.model.sites import ROWS, traced
 
-NDArray = np.ndarray
-
 # What is left of the population's prior, so that a flat curve has an estimate at all.
 _LEFT = 0.01
 _MOST_STEPS = 500
@@ -38,16 +36,16 @@ class Shrunk(NamedTuple):
     """
 
     site: str
-    separate: NDArray
-    posterior: NDArray
+    separate: np.ndarray
+    posterior: np.ndarray
     slope: float
 
 
 def shrinkage(
     likelihood: Likelihood,
-    values: Mapping[str, NDArray],
-    theta: NDArray,
-    own: Mapping[str, NDArray],
+    values: Mapping[str, np.ndarray],
+    theta: np.ndarray,
+    own: Mapping[str, np.ndarray],
 ) -> list[Shrunk]:
     """Estimate every unit from its own rows, the prior of its latent sites reduced to a hundredth.
 
@@ -91,7 +89,7 @@ def shrinkage(
 
         return jax.value_and_grad(energy)(flat)
 
-    def objective(x: NDArray) -> tuple[float, NDArray]:
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = loss(jnp.asarray(x), rows.arrays)
         return float(value), np.asarray(gradient, "float64")
 
@@ -106,7 +104,7 @@ def shrinkage(
     ]
 
 
-def _of_site(name: str, axis: int, separate: NDArray, posterior: NDArray) -> list[Shrunk]:
+def _of_site(name: str, axis: int, separate: np.ndarray, posterior: np.ndarray) -> list[Shrunk]:
     pairs = [
         np.moveaxis(part, axis, 0).reshape(part.shape[axis], -1).T for part in (separate, posterior)
     ]

@@ -15,7 +15,6 @@ from scalecheck.model.batches import Batch
 from scalecheck.model.density import Sites
 from scalecheck.model.sites import ROWS
 
-NDArray = np.ndarray
 Arrays = Mapping[str, Any]
 
 # Draws from the prior whose median is where an approximation begins.
@@ -61,7 +60,7 @@ def layout_of(batch: Batch) -> Layout:
     return Layout({name: shapes[name].shape for name in names}, len(batch.vector.names))
 
 
-def arrays_of(batch: Batch, number: int = 0) -> dict[str, NDArray]:
+def arrays_of(batch: Batch, number: int = 0) -> dict[str, np.ndarray]:
     """Arrays `(rows, ...)` of one fit of a batch by model argument."""
     return {name: values[number] for name, values in batch.arrays.items()}
 

@@ -19,8 +19,6 @@ from scalecheck.variational.svi_programs import SviPrograms
 from scalecheck.variational.target import arrays_of, first_guess, layout_of
 from scalecheck.variational.vsbc import Symmetry, symmetry
 
-NDArray = np.ndarray
-
 _DRAWS = 500  # of each approximation, to count those below the truth
 
 
@@ -76,7 +74,7 @@ def _silent(line: str) -> None:
     """Let the lines of one fit of many go."""
 
 
-def _data_sets(batch: Batch, keys: jax.Array) -> tuple[NDArray, NDArray]:
+def _data_sets(batch: Batch, keys: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """True parameters `(data set, n_shared)`, unconstrained, and outcomes `(data set, rows)`."""
     function, outcome = batch.function, batch.bound.outcome
     observed = observed_site(batch.bound, batch.sites).name

@@ -14,12 +14,10 @@ from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import coordinates_of
 from scalecheck.study.settings import SamplerSettings
 
-NDArray = np.ndarray
-
 _TRIES = 10  # batches of candidate starts
 
 
-def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, NDArray]:
+def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, np.ndarray]:
     """Give arrays `(fit, chain, ...)` as the starts will be, which hold zeros and take no memory."""
     first = {name: values[0] for name, values in batch.arrays.items()}
     leading = (len(batch.tasks), n_chains)
@@ -79,5 +77,5 @@ def _starts_of_fit(
     raise blame(batch, number, worst, settings.start)
 
 
-def _take(z: dict[str, jax.Array], which: NDArray | int) -> dict[str, jax.Array]:
+def _take(z: dict[str, jax.Array], which: np.ndarray | int) -> dict[str, jax.Array]:
     return {name: values[which] for name, values in z.items()}
