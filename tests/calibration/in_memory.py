@@ -7,7 +7,7 @@ import numpy as np
 from scalecheck.checks.moments import Prior
 from scalecheck.data import store
 from scalecheck.data.levels import cut_axis
-from scalecheck.data.orders import Arranged, arrange, plan_orders
+from scalecheck.data.orders import OrderedTable, order_table, plan_orders
 from scalecheck.data.table import Column, Table
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import Read
@@ -25,7 +25,7 @@ def from_table(
     n_rows = len(next(iter(columns.values())).values)
     table = Table("the simulated table", columns, np.arange(1, n_rows + 1), {})
     axes = {name: cut_axis(table, name, settings.subsets.levels) for name in settings.data.axes}
-    arranged = {part.order: part for part in arrange(table, settings.data, axes, seed)}
+    arranged = {part.order: part for part in order_table(table, settings.data, axes, seed)}
     ends = {order: part.unit_ends for order, part in arranged.items()}
     levels = {name: arranged[f"axis/{name}"].levels or {} for name in axes}
     planned = plan.make_plan(
@@ -34,7 +34,7 @@ def from_table(
     return DataSet(tuple(planned), kinds, _reader(columns, arranged), seed)
 
 
-def _reader(columns: Mapping[str, Column], arranged: Mapping[str, Arranged]) -> Read:
+def _reader(columns: Mapping[str, Column], arranged: Mapping[str, OrderedTable]) -> Read:
     """Read columns of a table in memory as `store.read_rows` reads them."""
 
     def read(slices: Sequence[Slice], names: Sequence[str]) -> dict[str, np.ndarray]:

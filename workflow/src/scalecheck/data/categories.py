@@ -8,7 +8,7 @@ import pandas as pd
 from scalecheck.data.dates import days_of
 
 
-class Coded(NamedTuple):
+class EncodedPiece(NamedTuple):
     """Values of a piece, by number.
 
     Attributes
@@ -26,7 +26,7 @@ class Coded(NamedTuple):
     ordered: bool
 
 
-def code(values: pd.Series) -> Coded:
+def encode_piece(values: pd.Series) -> EncodedPiece:
     """Number the distinct values of a piece."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, distinct, ordered = (
@@ -39,7 +39,7 @@ def code(values: pd.Series) -> Coded:
         distinct, ordered = pd.Index(distinct), False
     # netCDF writes a missing text as an empty one, as CSV does.
     empty = np.append(np.asarray(distinct == "", bool), False)
-    return Coded(np.where(empty[codes], -1, codes), distinct, ordered)
+    return EncodedPiece(np.where(empty[codes], -1, codes), distinct, ordered)
 
 
 def numbers_of(distinct: pd.Index) -> np.ndarray:
@@ -47,7 +47,7 @@ def numbers_of(distinct: pd.Index) -> np.ndarray:
     return np.asarray(pd.to_numeric(distinct, errors="coerce"), "float64")
 
 
-class Labels:
+class LabelEncoder:
     """Labels that were seen, numbered as they came.
 
     Parameters
@@ -62,7 +62,7 @@ class Labels:
         self._order: dict[Any, None] = {}
         self._dtypes: set[Any] = set()
 
-    def add(self, piece: Coded, rows: np.ndarray) -> np.ndarray:
+    def add(self, piece: EncodedPiece, rows: np.ndarray) -> np.ndarray:
         """Give the codes of these rows of a piece, which all have a value. `(rows,)`."""
         codes, known = piece.codes[rows], self._codes
         used = np.flatnonzero(np.bincount(codes, minlength=len(piece.distinct)))

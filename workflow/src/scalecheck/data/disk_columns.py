@@ -12,17 +12,17 @@ import numpy as np
 from scalecheck.errors import StudyError
 
 # Megabytes per column: enough that what a block costs beside its rows does not show.
-ROWS = 2**18
+BLOCK_ROWS = 2**18
 
 
 def blocks(n_rows: int) -> Iterator[slice]:
     """Cut rows into slices of at most `ROWS`."""
-    for start in range(0, n_rows, ROWS):
-        yield slice(start, min(start + ROWS, n_rows))
+    for start in range(0, n_rows, BLOCK_ROWS):
+        yield slice(start, min(start + BLOCK_ROWS, n_rows))
 
 
 @dataclass(frozen=True)
-class Spooled:
+class DiskColumn:
     """Values in a raw file, which are read when they are sliced.
 
     Attributes
@@ -56,7 +56,7 @@ class Spooled:
 
 
 # What can be read block by block, whether it is in memory or not.
-Values = np.ndarray | Spooled
+Values = np.ndarray | DiskColumn
 
 
 def in_memory(values: Values, dtype: np.dtype | None = None) -> np.ndarray:
@@ -67,7 +67,7 @@ def in_memory(values: Values, dtype: np.dtype | None = None) -> np.ndarray:
     return copied
 
 
-class Growing:
+class ColumnWriter:
     """A column that is being written.
 
     Parameters
@@ -88,9 +88,9 @@ class Growing:
             _write(file.fileno(), values.astype(dtype, copy=False))
         self._n_rows += len(values)
 
-    def end(self) -> Spooled:
+    def end(self) -> DiskColumn:
         """Give the values that were appended."""
-        return Spooled(self._path, self._dtype or np.dtype("float64"), self._n_rows)
+        return DiskColumn(self._path, self._dtype or np.dtype("float64"), self._n_rows)
 
     def recode(self, codes: np.ndarray) -> None:
         """Put `codes[value]` in the place of each value; codes `(values,)`."""
@@ -101,12 +101,12 @@ class Growing:
         before = self._dtype or dtype
         wider = np.promote_types(before, dtype)
         if before != wider:
-            written = Spooled(self._path, before, self._n_rows)
+            written = DiskColumn(self._path, before, self._n_rows)
             self._rewrite(written, lambda part: part.astype(wider))
         self._dtype = wider
         return wider
 
-    def _rewrite(self, written: Spooled, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    def _rewrite(self, written: DiskColumn, change: Callable[[np.ndarray], np.ndarray]) -> None:
         path = self._path.with_suffix(".changed")
         with path.open("wb", buffering=0) as file:
             for rows in blocks(len(written)):
@@ -120,8 +120,8 @@ def _write(handle: int, values: np.ndarray) -> None:
         rest = rest[os.write(handle, rest) :]
 
 
-class Spool:
-    """A folder of growing columns.
+class ColumnFolder:
+    """A folder of columns that are being written.
 
     Parameters
     ----------
@@ -133,17 +133,17 @@ class Spool:
         self._folder = folder
         self._n_columns = 0
 
-    def column(self) -> Growing:
+    def column(self) -> ColumnWriter:
         """Begin a column."""
         self._n_columns += 1
         path = self._folder / f"{self._n_columns}.raw"
         path.touch()
-        return Growing(path)
+        return ColumnWriter(path)
 
 
 @contextlib.contextmanager
-def spooling(folder: Path) -> Iterator[Spool]:
-    """Give a spool in a folder that is removed at the end; what was killed may have left it.
+def column_folder(folder: Path) -> Iterator[ColumnFolder]:
+    """Make a folder of columns that is removed at the end; what was killed may have left it.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def spooling(folder: Path) -> Iterator[Spool]:
     _clear(folder)
     try:
         folder.mkdir(parents=True)
-        yield Spool(folder)
+        yield ColumnFolder(folder)
     except OSError as error:
         error.filename = error.filename or str(folder)  # a full disk names no file
         raise

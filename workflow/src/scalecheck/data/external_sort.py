@@ -57,7 +57,7 @@ def sort_by_value(rows: np.ndarray, values: Values) -> None:
         `(rows,)`, without NaN.
     """
     ends = np.array([0, len(rows)])
-    if len(rows) > disk_columns.ROWS:
+    if len(rows) > disk_columns.BLOCK_ROWS:
         ends = _sort_into_ranges(rows, values, _edges(values))
     whole = in_memory(values)
     for start, end in zip(ends[::2], ends[1::2], strict=True):  # between them are edges
@@ -78,7 +78,7 @@ def _sort_into_ranges(rows: np.ndarray, values: Values, edges: np.ndarray) -> np
 
 def _edges(values: Values) -> np.ndarray:
     """Values between which there are about half a block of rows: quantiles of a sample."""
-    n_ranges = 2 * len(values) // disk_columns.ROWS
+    n_ranges = 2 * len(values) // disk_columns.BLOCK_ROWS
     size = min(len(values), n_ranges * _PER_RANGE)
     # By chance, the same each time: every k-th row would see only some of the values that come in turn.
     chosen = np.sort(np.random.default_rng(0).integers(len(values), size=size))

@@ -17,9 +17,56 @@ from scalecheck.study.plan import Levels, Order
 from scalecheck.study.settings import DataSettings
 
 
-def all_rows(n_rows: int) -> np.ndarray:
-    """Numbers of the rows of a table. `(rows,)`."""
-    return np.arange(n_rows, dtype="uint32")
+class OrderedTable(NamedTuple):
+    """A table in one of the orders in which fits read it.
+
+    Attributes
+    ----------
+    order
+        `arrival`, `random` or `axis/<name>`.
+    rows
+        `(rows,)` numbers of the table's rows.
+    unit_ends
+        `(units,)` rows up to the end of each unit; None where rows are exchangeable.
+    levels
+        Of an axis: labels, rows and units of its levels, which follow one another; else None.
+    """
+
+    order: str
+    rows: np.ndarray
+    unit_ends: np.ndarray | None
+    levels: dict[str, list[Any]] | None
+
+
+def order_table(
+    table: Table, settings: DataSettings, axes: Mapping[str, Axis], seed: int
+) -> Iterator[OrderedTable]:
+    """Put a table into its orders, of which only one needs to be kept at a time.
+
+    Parameters
+    ----------
+    settings
+        The section `data` of the study.
+    axes
+        How each axis is cut.
+    seed
+        Determines what is random in them.
+    """
+    column = table.columns[settings.unit].values if settings.unit else None
+    yield _by_arrival(arrival_order(table, settings, seed), _units(column))
+    yield _random(table.n_rows, _units(column), np.random.default_rng([seed, 2]))
+    for number, (name, axis) in enumerate(axes.items()):
+        rng = np.random.default_rng([seed, 3, number])
+        yield _along(name, axis, table.columns[name].values, _units(column), rng)
+
+
+def _units(column: Values | None) -> np.ndarray | None:
+    """Read the units anew for every order: while one is written they would be held for nothing."""
+    return None if column is None else in_memory(column)
+
+
+def _by_arrival(rows: np.ndarray, units: np.ndarray | None) -> OrderedTable:
+    return OrderedTable("arrival", rows, _unit_ends(units, rows), None)
 
 
 def arrival_order(table: Table, settings: DataSettings, seed: int) -> np.ndarray:
@@ -59,7 +106,13 @@ def _arrival_of_units(units: np.ndarray, when: Values, rng: np.random.Generator)
     return rank
 
 
-def shuffle(rows: np.ndarray, units: np.ndarray | None, rng: np.random.Generator) -> None:
+def _random(n_rows: int, units: np.ndarray | None, rng: np.random.Generator) -> OrderedTable:
+    rows = all_rows(n_rows)
+    shuffle_rows(rows, units, rng)
+    return OrderedTable("random", rows, _unit_ends(units, rows), None)
+
+
+def shuffle_rows(rows: np.ndarray, units: np.ndarray | None, rng: np.random.Generator) -> None:
     """Put rows in a random order, in place, whole units side by side.
 
     Parameters
@@ -80,72 +133,14 @@ def shuffle(rows: np.ndarray, units: np.ndarray | None, rng: np.random.Generator
     sort_by_code(rows, lambda part: rank[units[part]], len(rank))
 
 
-class Arranged(NamedTuple):
-    """A table in one of the orders in which fits read it.
-
-    Attributes
-    ----------
-    order
-        `arrival`, `random` or `axis/<name>`.
-    rows
-        `(rows,)` numbers of the table's rows.
-    unit_ends
-        `(units,)` rows up to the end of each unit; None where rows are exchangeable.
-    levels
-        Of an axis: labels, rows and units of its levels, which follow one another; else None.
-    """
-
-    order: str
-    rows: np.ndarray
-    unit_ends: np.ndarray | None
-    levels: dict[str, list[Any]] | None
-
-
-def arrange(
-    table: Table, settings: DataSettings, axes: Mapping[str, Axis], seed: int
-) -> Iterator[Arranged]:
-    """Put a table into its orders, of which only one needs to be kept at a time.
-
-    Parameters
-    ----------
-    settings
-        The section `data` of the study.
-    axes
-        How each axis is cut.
-    seed
-        Determines what is random in them.
-    """
-    column = table.columns[settings.unit].values if settings.unit else None
-    yield _by_arrival(arrival_order(table, settings, seed), _units(column))
-    yield _random(table.n_rows, _units(column), np.random.default_rng([seed, 2]))
-    for number, (name, axis) in enumerate(axes.items()):
-        rng = np.random.default_rng([seed, 3, number])
-        yield _along(name, axis, table.columns[name].values, _units(column), rng)
-
-
-def _units(column: Values | None) -> np.ndarray | None:
-    """Read the units anew for every order: while one is written they would be held for nothing."""
-    return None if column is None else in_memory(column)
-
-
-def _by_arrival(rows: np.ndarray, units: np.ndarray | None) -> Arranged:
-    return Arranged("arrival", rows, _unit_ends(units, rows), None)
-
-
-def _random(n_rows: int, units: np.ndarray | None, rng: np.random.Generator) -> Arranged:
-    rows = all_rows(n_rows)
-    shuffle(rows, units, rng)
-    return Arranged("random", rows, _unit_ends(units, rows), None)
-
-
 def _along(
     name: str, axis: Axis, values: Values, units: np.ndarray | None, rng: np.random.Generator
-) -> Arranged:
+) -> OrderedTable:
     """Level by level, at random within each."""
     rows, sizes = _sort_into_levels(axis, values)
     ends, part_ends = np.cumsum(sizes), []
     for start, end in zip(ends - sizes, ends, strict=True):
-        shuffle(rows[start:end], units, rng)
+        shuffle_rows(rows[start:end], units, rng)
         part_ends.append(_unit_ends(units, rows[start:end]))
     found = [part for part in part_ends if part is not None]
     levels = {
@@ -153,7 +148,7 @@ def _along(
         "rows": sizes.tolist(),
         "units": [len(part) for part in found],
     }
-    return Arranged(f"axis/{name}", rows, np.concatenate(found) if found else None, levels)
+    return OrderedTable(f"axis/{name}", rows, np.concatenate(found) if found else None, levels)
 
 
 def _sort_into_levels(axis: Axis, values: Values) -> tuple[np.ndarray, np.ndarray]:
@@ -177,6 +172,11 @@ def _unit_ends(units: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
         for part in blocks(len(rows))
     ]
     return np.append(np.concatenate(changes), len(rows))
+
+
+def all_rows(n_rows: int) -> np.ndarray:
+    """Numbers of the rows of a table. `(rows,)`."""
+    return np.arange(n_rows, dtype="uint32")
 
 
 def plan_orders(

@@ -13,7 +13,7 @@ import numpy as np
 
 from scalecheck.data.disk_columns import Values, blocks, in_memory
 from scalecheck.data.levels import Axis
-from scalecheck.data.orders import Arranged, arrange, plan_orders
+from scalecheck.data.orders import OrderedTable, order_table, plan_orders
 from scalecheck.data.table import Table
 from scalecheck.errors import StudyError
 from scalecheck.files.formats import atomic
@@ -34,7 +34,7 @@ _CHUNK = 8192
 _KEPT = 2**20
 
 
-class Meta(NamedTuple):
+class StoreMeta(NamedTuple):
     """What the store knows besides the rows.
 
     Attributes
@@ -61,9 +61,9 @@ class Meta(NamedTuple):
     unit: str | None
 
 
-def write(
+def write_store(
     path: Path, table: Table, settings: DataSettings, axes: Mapping[str, Axis], seed: int
-) -> Meta:
+) -> StoreMeta:
     """Write a table in all its orders.
 
     Parameters
@@ -84,12 +84,14 @@ def write(
     }
     levels: dict[str, dict[str, list[Any]]] = {}
     with atomic(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
-        for arranged in arrange(table, settings, axes, seed):
+        for arranged in order_table(table, settings, axes, seed):
             _write_order(file, arranged, columns, dtypes)
             if arranged.levels is not None:
                 levels[arranged.order.removeprefix("axis/")] = arranged.levels
             del arranged  # or it would be held while the next order is made
-        meta = Meta(table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit)
+        meta = StoreMeta(
+            table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit
+        )
         known = json.dumps(meta._asdict())
         file.setncatts({"meta": known, "meta_crc32": f"{zlib.crc32(known.encode()):08x}"})
     return meta
@@ -123,7 +125,7 @@ def _smallest(low: int, high: int) -> np.dtype:
 
 def _write_order(
     file: netCDF4.Dataset,
-    arranged: Arranged,
+    arranged: OrderedTable,
     columns: Mapping[str, Values],
     dtypes: Mapping[str, np.dtype],
 ) -> None:
@@ -191,13 +193,13 @@ def _opened(path: Path) -> Iterator[netCDF4.Dataset]:
         raise StudyError(f"{path}: damaged ({reason}): delete it and run again") from None
 
 
-def read_meta(path: Path) -> Meta:
+def read_meta(path: Path) -> StoreMeta:
     """Read what the store knows besides the rows."""
     with _opened(path) as file:
         known = getattr(file, "meta", "")
         if f"{zlib.crc32(known.encode()):08x}" != getattr(file, "meta_crc32", ""):
             raise RuntimeError("meta: its checksum is another")
-        return Meta(**json.loads(known))
+        return StoreMeta(**json.loads(known))
 
 
 def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:

@@ -209,7 +209,7 @@ def _check_prediction(
 def _prior(
     folder: StudyFolder,
     bound: binding.Model,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     found: Sequence[sites.Site],
     compared: Sequence[sites.Site],
     seed: int,
