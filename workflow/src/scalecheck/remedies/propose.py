@@ -1,6 +1,5 @@
 """What might help: candidates of each kind, from the model and from what was seen of those before."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scalecheck.fitting.starts import pathfinder
 from scalecheck.model.reparam import Coordinates, affine, unwrap, why_not
 from scalecheck.model.sites import traced
 from scalecheck.remedies.block_metric import MOST_DENSE, blocks_of, correlated
@@ -45,11 +45,9 @@ def at_first(problem: Problem, seen: TrialResult) -> list[Candidate]:
         found.append(Candidate("max_tree_depth", {"max_tree_depth": depth}))
     if seen.divergences and settings.target_accept < 0.95:
         found.append(Candidate("target_accept", {"target_accept": 0.95}))
-    if seen.warmup_share > 0.5 and settings.start in ("prior", "uniform"):
-        # BlackJAX is an extra.
-        has_pathfinder = importlib.util.find_spec("blackjax") is not None
-        start = "pathfinder" if has_pathfinder else "variational"
-        found.append(Candidate("start", {"start": start}))
+    is_slow_to_begin = seen.warmup_share > 0.5 and settings.start in ("prior", "uniform")
+    if is_slow_to_begin and pathfinder.is_installed():
+        found.append(Candidate("start", {"start": "pathfinder"}))
     return found
 
 

@@ -12,6 +12,11 @@ from scalecheck.model.density import Sites
 _DRAWS = 50
 
 
+def is_installed() -> bool:
+    """Whether BlackJAX, which is an extra, is there."""
+    return importlib.util.find_spec("blackjax") is not None
+
+
 def require() -> None:
     """Ask for BlackJAX.
 
@@ -20,10 +25,10 @@ def require() -> None:
     StudyError
         Where it is not installed.
     """
-    if importlib.util.find_spec("blackjax") is None:
+    if not is_installed():
         raise StudyError(
             "sampler.start is pathfinder, which needs BlackJAX: install scalecheck with the extra pathfinder"
-            " (python -m pip install -e '.[pathfinder]'), or use variational"
+            " (python -m pip install -e '.[pathfinder]')"
         )
 
 

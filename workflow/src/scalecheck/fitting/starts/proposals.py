@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from scalecheck.fitting.starts import mean_field, pathfinder, user_function
+from scalecheck.fitting.starts import pathfinder, user_function
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.density import Sites
@@ -50,8 +50,6 @@ def proposal(batch: Batch, start: str, n_chains: int) -> Proposal:
             return Proposal(_prior(batch, 2 * n_chains))
         case "uniform":
             return Proposal(_uniform(_prior(batch, 2 * n_chains)))
-        case "variational":
-            return Proposal(_approximate(batch, n_chains, mean_field.draw))
         case "pathfinder":
             return Proposal(_approximate(batch, n_chains, pathfinder.load()))
         case _:
