@@ -13,7 +13,7 @@ from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
 from scalecheck.model.rows import local_codes
-from scalecheck.model.sites import ROWS, Site
+from scalecheck.model.sites import ROWS, Site, row_dim
 from scalecheck.sampler import Streams
 
 
@@ -110,7 +110,7 @@ def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
 
     Rows are labelled by their number in the file.
     """
-    if dim == "row":
+    if dim == row_dim(batch.bound):
         return batch.values[number][store.FILE_ROW].tolist()
     labels = batch.labels.get(dim)
     if labels is None:

@@ -119,7 +119,7 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
             )
     entries = {column: rows.counts[name] for name, column in model.counts.items()}
     entries[ROWS] = _PROBE_ROWS
-    row_label = ROWS if "row" in grown else "row"
+    row_label = row_dim(model)
     sites: list[Site] = []
     for name, (kind, shape, n_batch) in base.items():
         dims = [f"{name}_dim_{i}" for i in range(len(shape))]
@@ -142,6 +142,11 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
         unique = tuple(dict.fromkeys(indexed_by))
         sites.append(Site(name, kind, actual, tuple(dims), unique, tuple(plates)))
     return tuple(sites)
+
+
+def row_dim(model: Model) -> str:
+    """Name a dimension of rows: `row`, unless that is a column whose levels are counted."""
+    return ROWS if "row" in model.counts.values() else "row"
 
 
 def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) -> dict[str, _Probe]:
