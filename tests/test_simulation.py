@@ -94,7 +94,7 @@ def repeated(conjugate):
     settings = dataclasses.replace(
         study, increments=dataclasses.replace(study.increments, stop="never")
     )
-    return sets, simulated_checks.run(settings, likelihood, prior, sets, lambda line: None)
+    return sets, simulated_checks.run_studies(settings, likelihood, prior, sets, lambda line: None)
 
 
 @pytest.mark.long
@@ -120,7 +120,7 @@ def test_increments_start_warm_in_memory_and_the_last_is_audited(repeated, conju
     likelihood = open_likelihood(conjugate.folder, study.model, study.data.outcome)
     increments = [one._replace(kinds=("increment",)) for one in sets]
     fitting = simulated_fits.Fitting(sampler, likelihood, increments, lambda line: None)
-    fitted = simulated_fits.fit_all(fitting, warm, share=True)
+    fitted = simulated_fits.fit_plans(fitting, warm, share=True)
     for data_set, fits in zip(increments, fitted, strict=True):
         cold, *others = [fits.done[task.fit] for task in data_set.fitted]
         assert cold.record["warmup"] == sampler.warmup
@@ -147,7 +147,7 @@ def increments_in_memory(path, source, **settings):
     likelihood = open_likelihood(small.folder, small.study.model, small.study.data.outcome)
     one = DataSet(tuple(small.tasks(*names)), ("increment",), read, 1)
     fitting = simulated_fits.Fitting(small.study.sampler, likelihood, [one], lambda line: None)
-    return small, simulated_fits.fit_all(fitting, small.study.increments)[0]
+    return small, simulated_fits.fit_plans(fitting, small.study.increments)[0]
 
 
 def test_a_model_without_parameters_is_not_chained_nor_audited(tmp_path):

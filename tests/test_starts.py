@@ -75,7 +75,7 @@ def newton(key, energy, z, wider):
 def approximation(request, monkeypatch):
     """Pathfinder, where it is installed; and what needs no BlackJAX in its place."""
     if request.param == "newton":
-        monkeypatch.setattr(pathfinder, "load", lambda: newton)
+        monkeypatch.setattr(pathfinder, "load_pathfinder", lambda: newton)
     else:
         pytest.importorskip("blackjax", reason="the extra pathfinder")
 

@@ -101,7 +101,7 @@ def fit_studies(name: str, seeds: Sequence[int], *, full: bool) -> pd.DataFrame:
     wanted = [one._replace(tasks=one.tasks[part]) for one in planned]
     increments = dataclasses.replace(settings.increments, warm=not full)
     fitting = simulated_fits.Fitting(settings.sampler, likelihood, wanted, lambda line: None)
-    fitted = simulated_fits.fit_all(fitting, increments)
+    fitted = simulated_fits.fit_plans(fitting, increments)
     return pd.DataFrame(
         [
             {"kind": name, "seed": seed} | _line(result)

@@ -163,7 +163,7 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
         for table, seed in zip(tables, seeds, strict=True)
     ]
     # Four axes whose levels hold every row, and the largest increment: five fits of the same rows.
-    outcomes = simulated_checks.run(
+    outcomes = simulated_checks.run_studies(
         settings, prepared.likelihood, prepared.prior, simulated, lambda line: None, share=True
     )
     seconds = (time.process_time() - began) / len(seeds)

@@ -16,7 +16,7 @@ BLOCK_ROWS = 2**18
 
 
 def blocks(n_rows: int) -> Iterator[slice]:
-    """Cut rows into slices of at most `ROWS`."""
+    """Cut rows into slices of at most `BLOCK_ROWS`."""
     for start in range(0, n_rows, BLOCK_ROWS):
         yield slice(start, min(start + BLOCK_ROWS, n_rows))
 

@@ -190,9 +190,9 @@ def plan_orders(
     Parameters
     ----------
     unit_ends
-        By order, `(units,)` or None, as in `Arranged`.
+        By order, `(units,)` or None, as in `OrderedTable`.
     axes
-        Levels by axis, as in `Arranged`.
+        Levels by axis, as in `OrderedTable`.
     file
         The table, for messages.
     """

@@ -37,7 +37,7 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
     batch, draws = fitted.batch, fitted.draws
     n_warmup = draws.windows[-1].stop
     moments = (
-        {"posterior_moments": site_moments.dataset(fitted, number, n_warmup)}
+        {"posterior_moments": site_moments.moments_group(fitted, number, n_warmup)}
         if draws.reduced
         else {}
     )

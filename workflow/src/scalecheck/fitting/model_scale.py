@@ -14,21 +14,21 @@ from scalecheck.model.reparam import Coordinates
 from scalecheck.sampler import Draws
 
 
-def in_model(batch: Batch, moved: Coordinates, draws: Draws) -> Draws:
+def on_model_scale(batch: Batch, moved: Coordinates, draws: Draws) -> Draws:
     """Give draws in the coordinates of the model; `moved` then has those of the sampler, where they differ."""
     if not moved.centredness:
         return draws
-    z = [in_model_of_fit(batch, moved, number, w) for number, w in enumerate(draws.z)]
+    z = [fit_on_model_scale(batch, moved, number, w) for number, w in enumerate(draws.z)]
     return draws._replace(z=z, moved=draws.z)
 
 
 def usable(batch: Batch, moved: Coordinates, number: int, w: dict[str, np.ndarray]) -> bool:
     """Whether the draws of a fit, in the sampler's coordinates `(chain, draw, ...)`, suffice for the checks."""
-    z = in_model_of_fit(batch, moved, number, w)
+    z = fit_on_model_scale(batch, moved, number, w)
     return diagnostics.usable(np.asarray(batch.vector.pack(z, 2)))
 
 
-def in_model_of_fit(
+def fit_on_model_scale(
     batch: Batch, moved: Coordinates, number: int, w: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Map draws `(chain, draw, ...)` of the sites of one fit that are held to the coordinates of the model.

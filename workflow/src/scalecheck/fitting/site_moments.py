@@ -16,7 +16,7 @@ from scalecheck.sampler import Reduced
 STATISTICS = ("mean", "sd", "low", "median", "high", "rhat")
 
 
-def dataset(fitted: Fitted, number: int, warmup: int) -> Group:
+def moments_group(fitted: Fitted, number: int, warmup: int) -> Group:
     """Give the group of one fit that has draws: its reduced sites, with dims `(statistic, ...)`."""
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {"statistic": STATISTICS}

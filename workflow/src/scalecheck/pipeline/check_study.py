@@ -38,7 +38,7 @@ def write_model(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> N
     data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
     bound = load_model(folder, data["outcome"], model, sampler)
     found = check_study(folder, bound, model, sampler, sections["seed"], data["truth"])
-    found["demand"] = resource_model.of_study(folder, bound, model.compare, sampler)
+    found["demand"] = resource_model.demand_of_study(folder, bound, model.compare, sampler)
     formats.write_json(folder.model, found)
     log(f"compared across fits: {', '.join(found['compared'])}")
 
@@ -161,7 +161,7 @@ def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]
 
 def _check_start(start: str, bound: binding.Model, rows: Rows) -> None:
     if start == "pathfinder":
-        pathfinder.require()
+        pathfinder.require_blackjax()
     elif start.startswith(user_function.PREFIX):
         user_function.check_start_function(bound, start, rows)
 

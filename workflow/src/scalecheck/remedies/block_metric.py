@@ -8,7 +8,7 @@ import numpy as np
 
 from scalecheck.model import density
 from scalecheck.remedies.problem import Problem
-from scalecheck.remedies.ranking import LEAST_ESS, effective
+from scalecheck.remedies.ranking import LEAST_ESS, bulk_ess
 
 # A dense metric of more coordinates takes longer than most gradients, and more draws than warmup has.
 MOST_DENSE = 300
@@ -28,7 +28,7 @@ def correlated(problem: Problem, z: np.ndarray) -> np.ndarray:
     d = z.shape[-1]
     if z.shape[1] < 10:
         return np.zeros((d, d), bool)
-    ess = np.maximum(effective(z), 1.0)
+    ess = np.maximum(bulk_ess(z), 1.0)
     if ess.min() < LEAST_ESS and d == problem.n_scalars <= MOST_DENSE:
         return _strong(_by_curvature(problem, z))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -14,7 +14,7 @@ from numpyro.optim import Adam
 from scalecheck.errors import NotEnoughMemory
 from scalecheck.model.binding import first_line
 from scalecheck.model.sites import Site
-from scalecheck.remedies.problem import CHAINS, Problem, TrialResult, failed, try_batch
+from scalecheck.remedies.problem import CHAINS, Problem, TrialResult, failed_trial, try_batch
 from scalecheck.runtime.program import Log
 
 # A flow of more takes longer to compile than the whole search; there is none of a single scalar.
@@ -23,7 +23,7 @@ _STEPS, _STEP_SIZE = 2000, 3e-3
 _SHARED = "auto_shared_latent"
 
 
-def run(problem: Problem, log: Log) -> TrialResult:
+def try_neutra(problem: Problem, log: Log) -> TrialResult:
     """Train a block neural autoregressive flow, and sample in its coordinates with what is left of the gradients.
 
     M. Hoffman et al., "NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using Neural Transport"
@@ -41,7 +41,7 @@ def run(problem: Problem, log: Log) -> TrialResult:
     except RuntimeError as error:  # NumPyro finds no start, or XLA fails
         if str(error).startswith("RESOURCE_EXHAUSTED"):  # which says nothing of the flow
             raise NotEnoughMemory(first_line(error)) from None
-        return failed(problem, first_line(error))
+        return failed_trial(problem, first_line(error))
     flow = NeuTraReparam(guide, found.params)
     d = problem.n_scalars
     latent = Site(_SHARED, "latent", (d,), (f"{_SHARED}_dim_0",))

@@ -83,7 +83,7 @@ class TrialResult(NamedTuple):
     failure: str = ""
 
 
-def of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradients: int) -> Problem:
+def problem_of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradients: int) -> Problem:
     """Make a problem of a batch of one fit.
 
     Raises
@@ -117,7 +117,7 @@ def _compared(batch: Batch) -> list[Site]:
     return [site for site in batch.sites if site.name in chosen]
 
 
-def run(problem: Problem, candidate: Candidate, log: Log) -> TrialResult:
+def try_candidate(problem: Problem, candidate: Candidate, log: Log) -> TrialResult:
     """Sample a candidate until every chain has taken its gradients, warmup included."""
     return try_batch(problem, problem.batch, candidate.settings(problem.settings), log)
 
@@ -154,7 +154,7 @@ def try_batch(
     except NotEnoughMemory:
         raise
     except StudyError as error:
-        return failed(problem, str(error))
+        return failed_trial(problem, str(error))
     n_draws = found.iterations[0].n_steps.shape[1] - settings.warmup
     z = _no_draws(problem)
     if n_draws > 0:
@@ -162,7 +162,7 @@ def try_batch(
     return _seen(Trial(z, gradients_of(found)), found, settings)
 
 
-def failed(problem: Problem, reason: str) -> TrialResult:
+def failed_trial(problem: Problem, reason: str) -> TrialResult:
     """Give what was seen of a candidate that could not be sampled."""
     return TrialResult(Trial(_no_draws(problem), np.zeros(CHAINS, int)), 0.0, 0, 0.0, reason)
 
@@ -186,7 +186,7 @@ def _seen(trial: Trial, found: sampler.Draws, settings: SamplerSettings) -> Tria
     return TrialResult(trial, cut, int(own.diverging[:, warmup:].sum()), float(spent))
 
 
-def elements(vector: Vector) -> Sequence[tuple[str, slice]]:
+def slices_of_sites(vector: Vector) -> Sequence[tuple[str, slice]]:
     """Where each site lies in the vector."""
     sizes = [int(np.prod(shape)) for shape in vector.shapes.values()]
     stops = np.cumsum(sizes)

@@ -12,7 +12,7 @@ from scalecheck.model.reparam import Coordinates, affine, unwrap, why_not
 from scalecheck.model.sites import traced
 from scalecheck.remedies.block_metric import MOST_DENSE, blocks_of, correlated
 from scalecheck.remedies.candidate import Candidate
-from scalecheck.remedies.problem import Problem, TrialResult, elements
+from scalecheck.remedies.problem import Problem, TrialResult, slices_of_sites
 
 # Sites that are recentred one by one: each costs two candidates.
 _MOST_SITES = 4
@@ -36,7 +36,7 @@ def recentrable(problem: Problem) -> list[str]:
     return [name for name in one if not all(map(np.array_equal, one[name], other[name]))]
 
 
-def at_first(problem: Problem, seen: TrialResult) -> list[Candidate]:
+def first_candidates(problem: Problem, seen: TrialResult) -> list[Candidate]:
     """Candidates that need no draws: of the model, and of what was seen of it as it is."""
     found = [*_less_centred(problem), *_dense(problem)]
     settings = problem.settings
@@ -64,11 +64,11 @@ def _dense(problem: Problem) -> list[Candidate]:
     return [Candidate("metric", {"metric": "dense"})] if is_small else []
 
 
-def from_draws(problem: Problem, z: np.ndarray) -> list[Candidate]:
+def candidates_from_draws(problem: Problem, z: np.ndarray) -> list[Candidate]:
     """Candidates from draws `(chain, draw, d)`: blocks of correlated sites, and a centredness that is learnt."""
     if z.shape[1] < 10:
         return []
-    blocks = blocks_of(elements(problem.vector), correlated(problem, z))
+    blocks = blocks_of(slices_of_sites(problem.vector), correlated(problem, z))
     names = [site.name for site in problem.batch.sites if site.kind == "latent"]
     found = []
     if blocks and sorted(blocks[0]) != sorted(names) and blocks != problem.settings.metric:

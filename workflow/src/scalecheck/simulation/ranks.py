@@ -74,10 +74,12 @@ def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.Data
         DataSet(tuple(fits.tasks), KINDS, read(number), _seed(settings.seed, number))
         for number in range(settings.verdict.simulate)
     ]
-    outcomes = simulated_checks.run(settings, evidence.likelihood, evidence.prior, data_sets, log)
+    outcomes = simulated_checks.run_studies(
+        settings, evidence.likelihood, evidence.prior, data_sets, log
+    )
     observed = findings_of(formats.read_table(folder.table("findings")))
     simulated = [outcome.found.findings for outcome in outcomes]
-    return ranks(observed, simulated, settings.verdict.alpha)
+    return rank_findings(observed, simulated, settings.verdict.alpha)
 
 
 def last_good(fits: Fits) -> FitResult | None:
@@ -146,7 +148,7 @@ def _predict(
         return np.stack([np.asarray(one) for one in drawn])
 
 
-def ranks(
+def rank_findings(
     observed: Sequence[Finding], simulated: Sequence[Sequence[Finding]], alpha: float
 ) -> pd.DataFrame:
     """Rank each finding, and the smallest adjusted p, among those of simulated studies.

@@ -19,7 +19,7 @@ from scalecheck.results.chains import effort_of
 from scalecheck.results.study_fits import StudyFits as Fits
 from scalecheck.runtime.program import Log
 from scalecheck.simulation.data_sets import DataSet
-from scalecheck.simulation.simulated_fits import Fitting, SimulatedFit, fit_all, fit_members
+from scalecheck.simulation.simulated_fits import Fitting, SimulatedFit, fit_members, fit_plans
 from scalecheck.study.settings import Study
 
 
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     fits: Fits
 
 
-def run(
+def run_studies(
     settings: Study,
     likelihood: Likelihood,
     prior: Prior,
@@ -65,10 +65,10 @@ def run(
     log
         Takes lines of progress.
     share
-        As of `simulated_fits.fit_all`.
+        As of `simulated_fits.fit_plans`.
     """
     fitting = Fitting(settings.sampler, likelihood, data_sets, log)
-    fitted = fit_all(fitting, settings.increments, share=share)
+    fitted = fit_plans(fitting, settings.increments, share=share)
     outcomes: list[Outcome] = []
     for number, (one, fits) in enumerate(zip(data_sets, fitted, strict=True), 1):
         evidence = StudyData(likelihood, one.read, prior, one.seed)

@@ -47,7 +47,7 @@ class SimulatedFit(NamedTuple):
     left: WarmStart | None = None
 
 
-class Done(NamedTuple):
+class FittedMember(NamedTuple):
     """A member that is fitted; without a result, and leaving nothing, where it was ended without draws."""
 
     owner: int
@@ -77,7 +77,9 @@ class Fitting(NamedTuple):
     log: Log
 
 
-def fit_all(fitting: Fitting, increments: IncrementSettings, *, share: bool = False) -> list[Fits]:
+def fit_plans(
+    fitting: Fitting, increments: IncrementSettings, *, share: bool = False
+) -> list[Fits]:
     """Fit every plan.
 
     Parameters
@@ -102,7 +104,7 @@ def fit_all(fitting: Fitting, increments: IncrementSettings, *, share: bool = Fa
         for task in one.fitted
         if sources[number][task.fit] == task.fit and not (is_chained and task.kind == "increment")
     ]
-    results: list[dict[str, Done]] = [{} for _ in data_sets]
+    results: list[dict[str, FittedMember]] = [{} for _ in data_sets]
     chained = _fit_chains(fitting, increments) if is_chained else []
     for done in [*_by_size(fitting, members), *chained]:
         results[done.owner][done.record["fit"]] = done
@@ -113,21 +115,21 @@ def _member(one: DataSet, number: int, task: PlannedFit) -> SimulatedFit:
     return SimulatedFit(number, task, sample_batch.fit_key(one.seed, task.fit))
 
 
-def _by_size(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]:
+def _by_size(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[FittedMember]:
     by_size: dict[int, list[SimulatedFit]] = {}
     for member in members:
         by_size.setdefault(_size(member.task.rows), []).append(member)
     return [done for same in by_size.values() for done in fit_members(fitting, same)]
 
 
-def _fit_chains(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
+def _fit_chains(fitting: Fitting, settings: IncrementSettings) -> list[FittedMember]:
     """Fit the increments of all data sets, each but the first from what the one before left."""
     chains = [
         [task for task in one.fitted if task.kind == "increment"] for one in fitting.data_sets
     ]
     warmup = fitting.sampler.warmup
     short = warmup_of(warmup) if settings.warm else warmup
-    found: list[Done] = []
+    found: list[FittedMember] = []
     left: dict[int, WarmStart] = {}
     for step in range(max(map(len, chains), default=0)):
         members = [
@@ -148,7 +150,9 @@ def _fit_chains(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
     return found
 
 
-def _audited(fitting: Fitting, members: Sequence[SimulatedFit], warm: Sequence[Done]) -> list[Done]:
+def _audited(
+    fitting: Fitting, members: Sequence[SimulatedFit], warm: Sequence[FittedMember]
+) -> list[FittedMember]:
     """Fit them cold as well, and compare."""
     again = [
         one._replace(key=sample_batch.fit_key(seed, f"{one.task.fit} cold"), left=None)
@@ -159,7 +163,7 @@ def _audited(fitting: Fitting, members: Sequence[SimulatedFit], warm: Sequence[D
     return [_with_audit(one, cold[one.owner]) for one in warm]
 
 
-def _with_audit(warm: Done, cold: Done) -> Done:
+def _with_audit(warm: FittedMember, cold: FittedMember) -> FittedMember:
     spent = {name: cold.record[name] for name in ("gradients", "draws")}
     if warm.result is None or cold.result is None:
         return warm
@@ -185,7 +189,7 @@ def _size(rows: int) -> int:
     return -(-rows // step) * step
 
 
-def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]:
+def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[FittedMember]:
     """Fit members of one size.
 
     Parameters
@@ -208,7 +212,7 @@ def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]
         likelihood.compare,
         sampler.precision,
     )
-    found: list[Done] = []
+    found: list[FittedMember] = []
     for batch in made:
         own = [of[task.fit] for task in batch.tasks]
         keys = jnp.stack([one.key for one in own])
@@ -219,13 +223,13 @@ def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]
     return found
 
 
-def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -> Done:
+def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -> FittedMember:
     sampler = fitting.sampler
     settings = {"sampler": dataclasses.asdict(sampler)}
     record = fit_record.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
     record = {**record, "fit": member.task.fit}
     if record["status"] == "stopped":
-        return Done(member.owner, record, None, None)
+        return FittedMember(member.owner, record, None, None)
     # Of hidden sites those that the study has draws of: what is not run there is not run here.
     kept = {site.name for site in kept_sites(fitted.batch, sampler.keep)}
     hidden = [site.name for site in fitting.likelihood.hidden if site.name in kept]
@@ -234,10 +238,10 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -
     health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
     result = FitResult(member.task, record, tree, health)
     rows = member.task.rows
-    return Done(member.owner, record, result, lambda: leave(rows, fitted.draws, number))
+    return FittedMember(member.owner, record, result, lambda: leave(rows, fitted.draws, number))
 
 
-def _in_order(one: DataSet, found: Mapping[str, Done], sources: Mapping[str, str]) -> Fits:
+def _in_order(one: DataSet, found: Mapping[str, FittedMember], sources: Mapping[str, str]) -> Fits:
     recorded: dict[str, dict[str, Any]] = {}
     done: dict[str, FitResult] = {}
     for task in one.fitted:

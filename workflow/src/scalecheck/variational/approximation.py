@@ -20,7 +20,7 @@ from scalecheck.model.batches import Batch
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import VariationalSettings
 from scalecheck.variational.guides import Guide, Params, guide_of
-from scalecheck.variational.optimise import Approximated, maximise
+from scalecheck.variational.optimise import OptimisedGuide, maximise
 from scalecheck.variational.svi_programs import SviProblem, SviPrograms
 from scalecheck.variational.target import (
     Layout,
@@ -59,7 +59,7 @@ class Approximation(NamedTuple):
     batch: Batch
     layout: Layout
     guide: Guide
-    found: Approximated
+    found: OptimisedGuide
     key: jax.Array
     shared: np.ndarray
 
@@ -161,7 +161,9 @@ def constrained(
     return found
 
 
-def dataset(approximation: Approximation, keep: Sequence[str] | None) -> dict[str, Group]:
+def groups_of_approximation(
+    approximation: Approximation, keep: Sequence[str] | None
+) -> dict[str, Group]:
     """Give the groups of approximation.nc: `posterior` and `unconstrained_posterior`, one chain."""
     kept = constrained(approximation, keep)
     counted = {"chain": range(1), "draw": range(N_DRAWS)}

@@ -40,7 +40,7 @@ class Margins(NamedTuple):
     log_sd_mcse: np.ndarray
 
 
-class Compared(NamedTuple):
+class ComparedWithNuts(NamedTuple):
     """An approximation and NUTS on the same rows.
 
     Attributes
@@ -73,7 +73,7 @@ class Correction(NamedTuple):
     log_sd: np.ndarray
 
 
-class Belief(NamedTuple):
+class Assessment(NamedTuple):
     """Whether to believe an approximation.
 
     Attributes
@@ -113,9 +113,9 @@ def margins_of(nuts: np.ndarray, approximate: np.ndarray) -> Margins:
     )
 
 
-def believe(
-    increments: Sequence[Compared], names: Sequence[str], n_rows: int, biased: Sequence[str]
-) -> Belief:
+def assess_approximation(
+    increments: Sequence[ComparedWithNuts], names: Sequence[str], n_rows: int, biased: Sequence[str]
+) -> Assessment:
     """Judge an approximation of all rows.
 
     The largest increment decides; what its errors grow to at all rows can only make it worse, where the 90 % interval
@@ -136,7 +136,7 @@ def believe(
         reason = (
             "no increment has a NUTS fit that can be used and an approximation that has converged"
         )
-        return Belief("not known", (reason,), None)
+        return Assessment("not known", (reason,), None)
     last = increments[-1]
     correction = _correction(increments, n_rows)
     means, others = (
@@ -148,14 +148,14 @@ def believe(
             f"over simulated data sets the errors of {', '.join(biased)} are not symmetric"
         )
     if means:
-        return Belief("do not use", (*means, *others), correction)
+        return Assessment("do not use", (*means, *others), correction)
     if others:
-        return Belief("means only", tuple(others), correction)
-    return Belief("believable", (_praise(last),), correction)
+        return Assessment("means only", tuple(others), correction)
+    return Assessment("believable", (_praise(last),), correction)
 
 
 def _means(
-    last: Compared, names: Sequence[str], correction: Correction | None, n_rows: int
+    last: ComparedWithNuts, names: Sequence[str], correction: Correction | None, n_rows: int
 ) -> list[str]:
     shift, error = last.margins.shift, last.margins.shift_mcse
     worst = int(np.argmax(np.abs(shift) - _ERRORS * error))
@@ -169,7 +169,7 @@ def _means(
 
 
 def _spread(
-    last: Compared, names: Sequence[str], correction: Correction | None, n_rows: int
+    last: ComparedWithNuts, names: Sequence[str], correction: Correction | None, n_rows: int
 ) -> list[str]:
     log_sd, error = last.margins.log_sd, last.margins.log_sd_mcse
     worst = int(np.argmax(np.abs(log_sd) - _ERRORS * error))
@@ -203,7 +203,7 @@ def _beyond(
     ]
 
 
-def _praise(last: Compared) -> str:
+def _praise(last: ComparedWithNuts) -> str:
     tail = "" if last.khat is None else f", k-hat is {last.khat:.2f}"
     return (
         f"at {last.rows:,} rows means are off by {np.abs(last.margins.shift).max():.2f} posterior sds at most, sds by a"
@@ -211,7 +211,7 @@ def _praise(last: Compared) -> str:
     )
 
 
-def _correction(increments: Sequence[Compared], n_rows: int) -> Correction | None:
+def _correction(increments: Sequence[ComparedWithNuts], n_rows: int) -> Correction | None:
     if len(increments) < 3:
         return None
     share = np.array([one.rows for one in increments]) / n_rows

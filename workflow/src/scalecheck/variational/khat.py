@@ -52,7 +52,7 @@ class Khat(NamedTuple):
     reason: str = ""
 
 
-def khat(log_ratios: np.ndarray) -> float:
+def tail_shape(log_ratios: np.ndarray) -> float:
     """Shape of the tail of importance ratios, `log_ratios` `(draw,)`: ArviZ's PSIS; 0 where they are all one."""
     if np.ptp(log_ratios) < _ROUNDING:
         return 0.0
@@ -89,7 +89,7 @@ def khat_of(
     if reason := no_unit_scores(likelihood) or _not_kept(hidden, own):
         return Khat(None, reason=reason)
     log_p, noise = log_marginal(likelihood, values, own, theta[:N_RATIOS], key)
-    return Khat(khat(log_p - log_q[:N_RATIOS]), noise)
+    return Khat(tail_shape(log_p - log_q[:N_RATIOS]), noise)
 
 
 def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, np.ndarray]) -> str:

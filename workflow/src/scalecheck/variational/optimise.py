@@ -63,7 +63,7 @@ class Round(NamedTuple):
     moved: float
 
 
-class Approximated(NamedTuple):
+class OptimisedGuide(NamedTuple):
     """A variational fit.
 
     Attributes
@@ -94,7 +94,7 @@ def maximise(
     key: jax.Array,
     log: Log,
     keeper: Checkpointer | None = None,
-) -> Approximated:
+) -> OptimisedGuide:
     """Fit a guide.
 
     Parameters
@@ -167,7 +167,7 @@ class _Ascent:
         halves = self._moved(first, second)
         if halves <= 1.0 or self.n_windows >= LONGEST:
             self._end_round((first + second) / 2, np.concatenate([before, after]), halves)
-            log(in_words(self.rounds[-1], self.steps))
+            log(round_in_words(self.rounds[-1], self.steps))
 
     def _end_round(self, mean: np.ndarray, losses: np.ndarray, halves: float) -> None:
         moved = np.inf if self.kept is None else self._moved(self.kept, mean)
@@ -192,7 +192,7 @@ class _Ascent:
         farthest = max(shared.max(initial=0.0), np.sqrt(np.mean(apart**2, axis=1)).max())
         return float(farthest / TOLERANCE)
 
-    def result(self, most_steps: int) -> Approximated:
+    def result(self, most_steps: int) -> OptimisedGuide:
         """Give the mean of the last round; of the last window that was finite, where no round has ended."""
         if self.is_lost:
             reason = f"the lower bound was no finite number after {self.steps} steps"
@@ -202,7 +202,7 @@ class _Ascent:
             reason = ""
         flat = self.kept if self.kept is not None else [self.first, *self.means][-1]
         params = self.programs.params(jnp.asarray(flat))
-        return Approximated(params, tuple(self.rounds), self.steps, self.is_converged, reason)
+        return OptimisedGuide(params, tuple(self.rounds), self.steps, self.is_converged, reason)
 
     def state(self) -> dict[str, np.ndarray]:
         """All that a fit goes on from, as arrays of any shape."""
@@ -234,7 +234,7 @@ def _halves(
     return join(windows[-2 * half : -half]), join(windows[-half:])
 
 
-def in_words(one: Round, steps: int) -> str:
+def round_in_words(one: Round, steps: int) -> str:
     """One line about a round."""
     moved = "" if np.isinf(one.moved) else f", moved by {one.moved:.2g}"
     return (

@@ -20,7 +20,7 @@ _LEFT = 0.01
 _MOST_STEPS = 500
 
 
-class Shrunk(NamedTuple):
+class ShrunkSite(NamedTuple):
     """A site of units, `(unit,)` each.
 
     Attributes
@@ -41,12 +41,12 @@ class Shrunk(NamedTuple):
     slope: float
 
 
-def shrinkage(
+def measure_shrinkage(
     likelihood: Likelihood,
     values: Mapping[str, np.ndarray],
     theta: np.ndarray,
     own: Mapping[str, np.ndarray],
-) -> list[Shrunk]:
+) -> list[ShrunkSite]:
     """Estimate every unit from its own rows, the prior of its latent sites reduced to a hundredth.
 
     Parameters
@@ -104,12 +104,12 @@ def shrinkage(
     ]
 
 
-def _of_site(name: str, axis: int, separate: np.ndarray, posterior: np.ndarray) -> list[Shrunk]:
+def _of_site(name: str, axis: int, separate: np.ndarray, posterior: np.ndarray) -> list[ShrunkSite]:
     pairs = [
         np.moveaxis(part, axis, 0).reshape(part.shape[axis], -1).T for part in (separate, posterior)
     ]
     elements = [name] if len(pairs[0]) == 1 else [f"{name}[{i}]" for i in range(len(pairs[0]))]
     return [
-        Shrunk(element, x, y, float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 1.0)
+        ShrunkSite(element, x, y, float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 1.0)
         for element, x, y in zip(elements, *pairs, strict=True)
     ]

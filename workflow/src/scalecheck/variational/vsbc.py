@@ -50,7 +50,7 @@ class Symmetry(NamedTuple):
         return tuple(name for name, p in pairs if p < ALPHA)
 
 
-def symmetry(names: Sequence[str], below: np.ndarray, converged: np.ndarray) -> Symmetry:
+def judge_symmetry(names: Sequence[str], below: np.ndarray, converged: np.ndarray) -> Symmetry:
     """Test the symmetry of each parameter over the data sets whose fit has converged.
 
     Whether one does depends on its data alone, given which the truth is a draw from the posterior: leaving others out

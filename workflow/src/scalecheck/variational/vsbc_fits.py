@@ -17,12 +17,12 @@ from scalecheck.variational.approximation import problem_of
 from scalecheck.variational.optimise import maximise
 from scalecheck.variational.svi_programs import SviPrograms
 from scalecheck.variational.target import arrays_of, first_guess, layout_of
-from scalecheck.variational.vsbc import Symmetry, symmetry
+from scalecheck.variational.vsbc import Symmetry, judge_symmetry
 
 _DRAWS = 500  # of each approximation, to count those below the truth
 
 
-def simulate(
+def simulate_approximations(
     batch: Batch,
     settings: VariationalSettings,
     key: jax.Array,
@@ -67,7 +67,7 @@ def simulate(
             keeper.keep(partial(Snapshot, state, {}))
         if (number + 1) % 10 == 0:
             log(f"simulated data sets: {number + 1} of {settings.simulate}")
-    return symmetry(batch.vector.names, below, converged)
+    return judge_symmetry(batch.vector.names, below, converged)
 
 
 def _silent(line: str) -> None:

@@ -14,7 +14,7 @@ from scalecheck.model import density, sites
 from scalecheck.model.batches import Batch
 
 
-def blame(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
+def no_start_error(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
     """Say which site, and which row of the observed one, makes a fit's density or gradient not finite.
 
     Parameters

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck.fitting.starts.explain_failure import blame
+from scalecheck.fitting.starts.explain_failure import no_start_error
 from scalecheck.fitting.starts.proposals import proposal
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
@@ -74,7 +74,7 @@ def _starts_of_fit(
         good.append(_take(w, np.flatnonzero(valid)))
         if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
             return jax.tree.map(lambda *parts: jnp.concatenate(parts)[: settings.chains], *good)
-    raise blame(batch, number, worst, settings.start)
+    raise no_start_error(batch, number, worst, settings.start)
 
 
 def _take(z: dict[str, jax.Array], which: np.ndarray | int) -> dict[str, jax.Array]:

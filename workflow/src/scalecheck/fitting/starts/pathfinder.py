@@ -17,7 +17,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("blackjax") is not None
 
 
-def require() -> None:
+def require_blackjax() -> None:
     """Ask for BlackJAX.
 
     Raises
@@ -32,7 +32,7 @@ def require() -> None:
         )
 
 
-def load() -> Callable[..., Sites]:
+def load_pathfinder() -> Callable[..., Sites]:
     """Give a function that follows a path from some sites, and draws from its best approximation.
 
     Its arguments are a key, the energy of unconstrained sites, the sites where the path begins, and the factor by
@@ -44,7 +44,7 @@ def load() -> Callable[..., Sites]:
     StudyError
         Where BlackJAX is not installed.
     """
-    require()
+    require_blackjax()
     # An extra, which need not be there.
     from blackjax.vi import pathfinder  # pyright: ignore[reportMissingImports]
 

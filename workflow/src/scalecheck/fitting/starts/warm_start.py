@@ -55,7 +55,7 @@ class WarmStart(NamedTuple):
 
 
 def left_from(arrays: Mapping[str, np.ndarray]) -> WarmStart:
-    """Read what `Left.arrays` gave, in the same shapes."""
+    """Read what `WarmStart.arrays` gave, in the same shapes."""
     parts: dict[str, dict[str, np.ndarray]] = {"last": {}, "mean": {}, "variance": {}}
     for name, values in arrays.items():
         part, colon, site = name.partition(":")
