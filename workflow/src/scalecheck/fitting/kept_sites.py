@@ -67,7 +67,7 @@ def _needed(batch: Batch, moved: Coordinates, names: tuple[str, ...]) -> tuple[s
         name: jax.ShapeDtypeStruct(values.shape[1:], jax.dtypes.canonicalize_dtype(values.dtype))
         for name, values in batch.arrays.items()
     }
-    z = density.unconstrained(batch.function, {n: values[0] for n, values in batch.arrays.items()})
+    z = density.unconstrained(batch.function, batch.arrays_of())
     # A dict is flattened in the order of its keys.
     latent = sorted(z)
     closed = jax.make_jaxpr(functools.partial(_values, moved, names))(dict(z), arrays)

@@ -43,7 +43,7 @@ def fit_on_model_scale(
     n_chains, n_draws = next(iter(w.values())).shape[:2]
     if not n_draws:
         return w
-    arrays = {name: values[number] for name, values in batch.arrays.items()}
+    arrays = batch.arrays_of(number)
     # Those that are not held have no part in those that are: any value does.
     missing = {
         name: np.zeros(site.shape, site.dtype)

@@ -68,6 +68,10 @@ class Batch(NamedTuple):
     bound: binding.Model
     counts: Mapping[str, int]
 
+    def arrays_of(self, number: int = 0) -> dict[str, NDArray]:
+        """Arrays `(rows, ...)` of one fit by model argument."""
+        return {name: values[number] for name, values in self.arrays.items()}
+
 
 def read_batches(
     folder: StudyFolder,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from scalecheck.model import density
 from scalecheck.remedies.problem import Problem
@@ -42,7 +43,7 @@ def _strong(r: np.ndarray) -> np.ndarray:
 
 def _by_curvature(problem: Problem, z: np.ndarray) -> np.ndarray:
     """Correlations `(d, d)` of the normal whose precision is the mean Hessian; 0 where that is none."""
-    energy = density.potential(problem.batch.function)(**problem.arrays)
+    energy = density.potential(problem.batch.function)(**problem.batch.arrays_of())
     flat = z[:, :: max(1, z.shape[1] * len(z) // _POINTS)].reshape(-1, z.shape[-1])
 
     @jax.jit
@@ -73,23 +74,14 @@ def blocks_of(where: Sequence[tuple[str, slice]], strong: np.ndarray) -> list[li
     list
         Blocks of no more than 300 scalars.
     """
-    parents = {name: name for name, _ in where}
-
-    def root(name: str) -> str:
-        return name if parents[name] == name else root(parents[name])
-
-    for i, (one, part) in enumerate(where):
-        for other, rest in where[i + 1 :]:
-            if strong[part, rest].any():
-                parents[root(other)] = root(one)
-    clusters: dict[str, list[str]] = {}
-    for name, _ in where:
-        clusters.setdefault(root(name), []).append(name)
-    places = dict(where)
-    sizes = {name: part.stop - part.start for name, part in where}
+    linked = np.array([[strong[part, other].any() for _, other in where] for _, part in where])
+    _, cluster = connected_components(linked, directed=False)
+    members = [
+        np.flatnonzero(cluster == number).tolist() for number in dict.fromkeys(cluster.tolist())
+    ]
+    sizes = np.array([part.stop - part.start for _, part in where])
     return [
-        names
-        for names in clusters.values()
-        if (len(names) > 1 or strong[places[names[0]], places[names[0]]].any())
-        and sum(sizes[name] for name in names) <= MOST_DENSE
+        [where[i][0] for i in one]
+        for one in members
+        if linked[np.ix_(one, one)].any() and sizes[one].sum() <= MOST_DENSE
     ]

@@ -31,7 +31,7 @@ def try_neutra(problem: Problem, log: Log) -> TrialResult:
     trained has no draws.
     """
     batch, function = problem.batch, problem.batch.function
-    arrays = {name: jnp.asarray(values) for name, values in problem.arrays.items()}
+    arrays = {name: jnp.asarray(values) for name, values in batch.arrays_of().items()}
     steps = max(1, min(_STEPS, problem.gradients // 4))
     guide = AutoBNAFNormal(function, num_flows=1, hidden_factors=[8, 8])
     svi = SVI(function, guide, Adam(_STEP_SIZE), Trace_ELBO())

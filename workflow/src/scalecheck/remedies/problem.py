@@ -49,11 +49,6 @@ class Problem(NamedTuple):
     gradients: int
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Data of the fit, `(rows, ...)`."""
-        return {name: values[0] for name, values in self.batch.arrays.items()}
-
-    @property
     def n_scalars(self) -> int:
         """Scalars of all latent sites, also of those that are not compared."""
         return sum(int(np.prod(s.shape, dtype=int)) for s in self.batch.sites if s.kind == "latent")
@@ -94,8 +89,7 @@ def problem_of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradien
     settings = dataclasses.replace(
         settings, engine="lanes", chains=CHAINS, on_stall="ignore", max_gradients=gradients
     )
-    first = {name: values[0] for name, values in batch.arrays.items()}
-    vector = density.vector_of(batch.function, _compared(batch), first)
+    vector = density.vector_of(batch.function, _compared(batch), batch.arrays_of())
     if not vector.names:
         raise StudyError(
             f"{batch.tasks[0].fit}: the model has no latent site, so that nothing can be sampled better"

@@ -22,7 +22,7 @@ _MOST_DRAWS = 2000
 
 def recentrable(problem: Problem) -> list[str]:
     """Latent sites whose location or scale depends on others: recentring the rest changes no geometry."""
-    function, arrays = problem.batch.function, problem.arrays
+    function, arrays = problem.batch.function, problem.batch.arrays_of()
 
     def parameters(key: jax.Array) -> dict[str, Any]:
         sites = traced(function, arrays, key)
@@ -103,7 +103,7 @@ def learn_centredness(problem: Problem, z: np.ndarray) -> dict[str, float]:
 def _losses(problem: Problem, name: str, grid: Sequence[float]) -> Callable[..., jax.Array]:
     """Compile draws `(draw, d)` to the loss of each centredness of a site."""
     function = problem.batch.function
-    arrays = {key: jnp.asarray(values) for key, values in problem.arrays.items()}
+    arrays = {key: jnp.asarray(values) for key, values in problem.batch.arrays_of().items()}
 
     def loss(flat: jax.Array, c: float) -> jax.Array:
         moved = Coordinates(function, ((name, c),))

@@ -24,7 +24,6 @@ from scalecheck.variational.optimise import OptimisedGuide, maximise
 from scalecheck.variational.svi_programs import SviProblem, SviPrograms
 from scalecheck.variational.target import (
     Layout,
-    arrays_of,
     check_minibatches,
     energy_of,
     first_guess,
@@ -114,7 +113,7 @@ def problem_of(
     first
         `(d,)` where the guide begins.
     """
-    arrays = arrays_of(batch)
+    arrays = batch.arrays_of()
     n_rows = len(next(iter(arrays.values())))
     n_batch = min(settings.batch or n_rows, n_rows)
     if n_batch < n_rows:
@@ -153,7 +152,7 @@ def constrained(
         take = partial(one, arrays=arrays)
         return approximation.guide.draw_of(take, params, approximation.key, N_DRAWS, 1)
 
-    drawn = every(approximation.found.params, arrays_of(batch))
+    drawn = every(approximation.found.params, batch.arrays_of())
     found: dict[str, Any] = {}
     for site in kept:
         values, labels = own_values(batch, 0, site, np.asarray(drawn[site.name]), 1)

@@ -16,7 +16,7 @@ from scalecheck.study.settings import VariationalSettings
 from scalecheck.variational.approximation import problem_of
 from scalecheck.variational.optimise import maximise
 from scalecheck.variational.svi_programs import SviPrograms
-from scalecheck.variational.target import arrays_of, first_guess, layout_of
+from scalecheck.variational.target import first_guess, layout_of
 from scalecheck.variational.vsbc import Symmetry, judge_symmetry
 
 _DRAWS = 500  # of each approximation, to count those below the truth
@@ -79,7 +79,7 @@ def _data_sets(batch: Batch, keys: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     function, outcome = batch.function, batch.bound.outcome
     observed = observed_site(batch.bound, batch.sites).name
     latent = [site.name for site in batch.sites if site.kind == "latent"]
-    arrays = arrays_of(batch)
+    arrays = batch.arrays_of()
 
     @jax.jit
     def draw(key: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -32,7 +32,7 @@ def no_start_error(batch: Batch, number: int, z: Mapping[str, jax.Array], start:
 
 
 def _find_culprit(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
-    arrays = {name: jnp.asarray(values[number]) for name, values in batch.arrays.items()}
+    arrays = {name: jnp.asarray(values) for name, values in batch.arrays_of(number).items()}
     by = "" if start == "prior" else f" by sampler.start {start}"
     none = f"{batch.tasks[number].fit}: no start{by} has a finite"
     constrained = density.constrain(batch.function, dict(z), arrays)

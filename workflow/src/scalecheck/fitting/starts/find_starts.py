@@ -19,11 +19,10 @@ _TRIES = 10  # batches of candidate starts
 
 def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, np.ndarray]:
     """Give arrays `(fit, chain, ...)` as the starts will be, which hold zeros and take no memory."""
-    first = {name: values[0] for name, values in batch.arrays.items()}
     leading = (len(batch.tasks), n_chains)
     return {
         name: np.broadcast_to(np.zeros((), site.dtype), (*leading, *site.shape))
-        for name, site in density.unconstrained(batch.function, first).items()
+        for name, site in density.unconstrained(batch.function, batch.arrays_of()).items()
     }
 
 
@@ -52,7 +51,7 @@ def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dic
         return z, w, jnp.isfinite(value) & jnp.stack(flat).all(0)
 
     def candidates(number: int, key: jax.Array) -> tuple[Any, Any, jax.Array]:
-        arrays = {name: values[number] for name, values in batch.arrays.items()}
+        arrays = batch.arrays_of(number)
         return check(key, arrays, found.given(number, key))
 
     starts = [_starts_of_fit(batch, i, candidates, key, settings) for i, key in enumerate(keys)]
