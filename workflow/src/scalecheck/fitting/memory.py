@@ -15,6 +15,7 @@ from jax.extend.core import Jaxpr, Literal
 
 from scalecheck import sampler
 from scalecheck.errors import NotEnoughMemory
+from scalecheck.model.determinism import programs_within
 from scalecheck.runtime.free_memory import GB, Free
 
 MB = 1e6
@@ -224,18 +225,14 @@ def _peak(jaxpr: Jaxpr) -> int:
     most = 0
     for number, equation in enumerate(jaxpr.eqns):
         live |= {variable: _bytes(variable.aval) for variable in equation.outvars}
-        inner = max((_peak(part) for part in _parts(equation.params)), default=0)
+        inner = max(
+            (_peak(getattr(one, "jaxpr", one)) for one in programs_within(equation)), default=0
+        )
         most = max(most, sum(live.values()) + inner)
         live = {
             variable: size for variable, size in live.items() if last.get(variable, -1) > number
         }
     return most
-
-
-def _parts(params: Mapping[str, Any]) -> list[Jaxpr]:
-    """Programs within an equation, closed or not."""
-    found = [getattr(one, "jaxpr", one) for one in jax.tree.leaves(list(params.values()))]
-    return [one for one in found if isinstance(one, Jaxpr)]
 
 
 def _bytes(aval: Any) -> int:

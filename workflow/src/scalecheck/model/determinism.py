@@ -52,9 +52,14 @@ def _parts(program: Any) -> Iterator[Any]:
     for equation in program.eqns:
         yield equation.primitive.name
         yield from (one.val for one in equation.invars if isinstance(one, Literal))
-        for part in jax.tree.leaves(list(equation.params.values())):
-            if isinstance(getattr(part, "jaxpr", part), Jaxpr):
-                yield from _parts(part)
+        for part in programs_within(equation):
+            yield from _parts(part)
+
+
+def programs_within(equation: Any) -> list[Any]:
+    """Give the programs that an equation of a program runs, closed ones or not: of a loop, its body."""
+    leaves = jax.tree.leaves(list(equation.params.values()))
+    return [one for one in leaves if isinstance(getattr(one, "jaxpr", one), Jaxpr)]
 
 
 def _same(one: Any, other: Any) -> bool:

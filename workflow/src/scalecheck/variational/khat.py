@@ -118,16 +118,8 @@ def log_marginal(
     unit = unit_codes(likelihood, values)
     n_units = int(unit.max()) + 1 if likelihood.hidden else 1
     function = likelihood.function(rows.counts)
-    parts = Parts(
-        function,
-        likelihood.observed,
-        likelihood.vector,
-        likelihood.hidden,
-        likelihood.unit,
-        n_units,
-        False,
-    )
-    transforms = _transforms(likelihood, function, rows.arrays)
+    parts = parts_of_model(likelihood, function, n_units)
+    transforms = transforms_of(likelihood, function, rows.arrays)
     flat, shapes = _by_unit(likelihood, own, transforms, n_units)
     codes = jnp.asarray(unit if likelihood.hidden else np.zeros(rows.n_rows, int))
     compared = [site.name for site in likelihood.compared]
@@ -175,7 +167,13 @@ def log_marginal(
     return np.asarray(found), float(np.sqrt(np.mean(variance)))
 
 
-def _transforms(likelihood: Likelihood, function: Any, arrays: Any) -> dict[str, Any]:
+def parts_of_model(likelihood: Likelihood, function: Any, n_units: int) -> Parts:
+    """Say what `log_density` is computed for: all latent sites at their own values."""
+    names = likelihood.observed, likelihood.vector, likelihood.hidden, likelihood.unit
+    return Parts(function, *names, n_units, standardised=False)
+
+
+def transforms_of(likelihood: Likelihood, function: Any, arrays: Any) -> dict[str, Any]:
     """Give the bijection of each site of units from the unconstrained scale."""
     trace = traced(function, arrays, jax.random.key(0))
     return {site.name: biject_to(trace[site.name]["fn"].support) for site in likelihood.hidden}

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from numpyro.distributions import biject_to
 from scipy.optimize import minimize
 
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.unit_density import Parts, log_density
+from scalecheck.evaluation.unit_density import log_density
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
-from scalecheck.model.sites import ROWS, traced
+from scalecheck.model.sites import ROWS
+from scalecheck.variational.khat import parts_of_model, transforms_of
 
 # What is left of the population's prior, so that a flat curve has an estimate at all.
 _LEFT = 0.01
@@ -58,25 +58,15 @@ def measure_shrinkage(
     own
         Posterior means `(...)` of the sites of units, on the model's scale.
     """
-    hidden = [site for site in likelihood.hidden if site.name in own]
-    if not hidden or len(hidden) < len(likelihood.hidden) or no_unit_scores(likelihood):
-        return []
-    if any(ROWS in site.indexed_by for site in hidden):
+    hidden = likelihood.hidden
+    is_whole = all(site.name in own and ROWS not in site.indexed_by for site in hidden)
+    if not hidden or not is_whole or no_unit_scores(likelihood):
         return []
     rows = likelihood.rows(values)
     n_units = int(unit_codes(likelihood, values).max()) + 1
     function = likelihood.function(rows.counts)
-    parts = Parts(
-        function,
-        likelihood.observed,
-        likelihood.vector,
-        likelihood.hidden,
-        likelihood.unit,
-        n_units,
-        False,
-    )
-    trace = traced(function, rows.arrays, jax.random.key(0))
-    changes = {site.name: biject_to(trace[site.name]["fn"].support) for site in hidden}
+    parts = parts_of_model(likelihood, function, n_units)
+    changes = transforms_of(likelihood, function, rows.arrays)
     start = {name: changes[name].inv(jnp.asarray(own[name], "float64")) for name in changes}
     flat, unravel = ravel_pytree(start)
 
