@@ -157,8 +157,10 @@ def test_a_damaged_candidate_is_tried_again(one, tmp_path):
 
 
 @pytest.fixture
-def small(conjugate, tmp_path):
-    """A copy of the finished study, to be searched."""
+def small(conjugate, tmp_path, monkeypatch):
+    """A copy of the finished study, to be searched: two candidates, whatever extras are installed."""
+    more = Candidate("target_accept", {"target_accept": 0.9})
+    monkeypatch.setattr(search.propose, "first_candidates", lambda one, first: [more])
     shutil.copytree(conjugate.folder.path, tmp_path / "small")
     return small_studies.Small(conjugate.study, StudyFolder(tmp_path / "small"))
 

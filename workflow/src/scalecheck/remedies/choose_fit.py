@@ -76,13 +76,5 @@ def choose_fit_of_study(folder: StudyFolder, alpha: float, *, always: bool) -> C
 def write_no_search(folder: StudyFolder, choice: Choice) -> None:
     """Write that nothing was searched: a table without a row, and the reason."""
     formats.write_text(folder.remedies_table, "candidate,status\n")
-    nothing = {
-        "fit": None,
-        "reason": choice.reason,
-        "gradients": None,
-        "chains": None,
-        "best": None,
-        "lines": "",
-        "advice": [],
-    }
-    formats.write_json(folder.remedies, nothing)
+    nothing = {"gradients": None, "chains": None, "best": None, "lines": "", "advice": []}
+    formats.write_json(folder.remedies, {"fit": None, "reason": choice.reason, **nothing})

@@ -103,41 +103,31 @@ def rank_trials(
         `differs` and `no draws`. `gap` is the largest difference in Monte Carlo errors. `low` to `high` hold the
         rate with a probability of 89 %, `gain` is its ratio to that of the first.
     """
-    made = (
-        {n: summarise_trial(one) for n, one in trials.items()} if summaries is None else summaries
-    )
+    made = summaries or {name: summarise_trial(one) for name, one in trials.items()}
     found = {name: one for name, one in made.items() if one is not None}
     gaps, different = _compare({n: s for n, s in found.items() if s.has_converged})
-    first = found.get(next(iter(trials)))
+    as_it_is = next(iter(trials))
     rows = []
     for name, trial in trials.items():
-        summary = found.get(name)
-        if summary is None:
-            rows.append(
-                {
-                    "candidate": name,
-                    "status": "no draws",
-                    "gradients": trial.gradients.sum(),
-                    "draws": trial.z.shape[1],
-                }
-            )
-            continue
-        status = "same" if summary.has_converged else "not converged"
-        gap, where = gaps.get(name, (np.nan, -1))
-        rows.append(
-            {
-                "candidate": name,
+        row = {
+            "candidate": name,
+            "status": "no draws",
+            "gradients": int(trial.gradients.sum()),
+            "draws": trial.z.shape[1],
+        }
+        if (summary := found.get(name)) is not None:
+            status = "same" if summary.has_converged else "not converged"
+            gap, where = gaps.get(name, (np.nan, -1))
+            row |= {
                 "status": "differs" if name in different else status,
-                **_rates(summary, first if name != next(iter(trials)) else None),
+                **_rates(summary, found.get(as_it_is) if name != as_it_is else None),
                 "ess": summary.ess.min(),
                 "slowest": names[int(summary.ess.argmin())],
                 "rhat": summary.rhat.max(),
-                "gradients": int(trial.gradients.sum()),
-                "draws": trial.z.shape[1],
                 "gap": gap,
                 "differs_in": names[where] if name in different else "",
             }
-        )
+        rows.append(row)
     return _sorted(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 

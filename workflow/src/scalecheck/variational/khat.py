@@ -11,7 +11,7 @@ reported.
 Y. Yao et al., "Yes, but did it work?", arXiv:1802.02538; A. Vehtari et al., arXiv:1507.02646.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 from numpyro import distributions as dist
+from numpyro import handlers
 from numpyro.distributions import biject_to
 
 from scalecheck.diagnostics import array_stats
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
-from scalecheck.model import density
 from scalecheck.model.sites import ROWS, Site, traced
 
 # Draws of theta whose ratios are looked at, and draws of each unit for each of them.
@@ -122,24 +122,7 @@ def log_marginal(
     transforms = transforms_of(likelihood, function, rows.arrays)
     flat, shapes = _by_unit(likelihood, own, transforms, n_units)
     codes = jnp.asarray(unit if likelihood.hidden else np.zeros(rows.n_rows, int))
-    compared = [site.name for site in likelihood.compared]
-
-    def log_prior(theta: jax.Array, arrays: Any) -> jax.Array:
-        """Density of the compared sites alone, unconstrained."""
-        z = likelihood.vector.unpack(theta)
-        constrained = {n: biject_to(support)(z[n]) for n, support in supports.items()}
-        trace = traced(
-            density.handlers.substitute(function, data=constrained), arrays, jax.random.key(0)
-        )
-        total = jnp.zeros(())
-        for name in compared:
-            change = biject_to(supports[name])
-            total += trace[name]["fn"].log_prob(trace[name]["value"]).sum()
-            total += change.log_abs_det_jacobian(z[name], constrained[name]).sum()
-        return total
-
-    first = traced(function, rows.arrays, jax.random.key(0))
-    supports = {name: first[name]["fn"].support for name in compared}
+    log_prior = _log_prior(likelihood, function, rows.arrays)
 
     @jax.jit
     def log_joint(theta: jax.Array, key: jax.Array, arrays: Any) -> tuple[jax.Array, jax.Array]:
@@ -165,6 +148,27 @@ def log_marginal(
     every = jax.jit(lambda t, k, a: jax.lax.map(lambda one: log_joint(*one, a), (t, k)))
     found, variance = every(jnp.asarray(theta), keys, rows.arrays)
     return np.asarray(found), float(np.sqrt(np.mean(variance)))
+
+
+def _log_prior(
+    likelihood: Likelihood, function: Any, first: Any
+) -> Callable[[jax.Array, Any], jax.Array]:
+    """Give `(theta, arrays) -> density` of the compared sites alone, unconstrained."""
+    trace = traced(function, first, jax.random.key(0))
+    changes = {site.name: biject_to(trace[site.name]["fn"].support) for site in likelihood.compared}
+
+    def log_prior(theta: jax.Array, arrays: Any) -> jax.Array:
+        z = likelihood.vector.unpack(theta)
+        constrained = {name: change(z[name]) for name, change in changes.items()}
+        substituted = handlers.substitute(function, data=constrained)
+        trace = traced(substituted, arrays, jax.random.key(0))
+        total = jnp.zeros(())
+        for name, change in changes.items():
+            total += trace[name]["fn"].log_prob(trace[name]["value"]).sum()
+            total += change.log_abs_det_jacobian(z[name], constrained[name]).sum()
+        return total
+
+    return log_prior
 
 
 def parts_of_model(likelihood: Likelihood, function: Any, n_units: int) -> Parts:
