@@ -22,8 +22,7 @@ from scalecheck.evaluation.study_data import Read, StudyData, open_evidence
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import density
-from scalecheck.results.study_fits import FitResult, read_study_fits
-from scalecheck.results.study_fits import StudyFits as Fits
+from scalecheck.results.study_fits import FitResult, StudyFits, read_study_fits
 from scalecheck.runtime.program import Log
 from scalecheck.simulation import simulated_checks
 from scalecheck.simulation.data_sets import DataSet
@@ -82,7 +81,7 @@ def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.Data
     return rank_findings(observed, simulated, settings.verdict.alpha)
 
 
-def last_good(fits: Fits) -> FitResult | None:
+def last_good(fits: StudyFits) -> FitResult | None:
     """Give the last usable increment that nothing was found to break at; None where there is none.
 
     Parameters
@@ -98,7 +97,7 @@ def _seed(seed: int, number: int) -> int:
     return zlib.crc32(f"{seed} simulated {number}".encode())
 
 
-def _reader(evidence: StudyData, fits: Fits, source: FitResult, settings: Study) -> Any:
+def _reader(evidence: StudyData, fits: StudyFits, source: FitResult, settings: Study) -> Any:
     """Simulate outcomes of every row that a fit reads; give `number -> read`."""
     tasks = [task for task in fits.tasks if task.kind in KINDS]
     slices = [part for task in tasks for part in task.slices]

@@ -16,7 +16,7 @@ from scalecheck.examine.check_results import CheckResults
 from scalecheck.examine.run_families import examine
 from scalecheck.fitting import sample_batch
 from scalecheck.results.chains import effort_of
-from scalecheck.results.study_fits import StudyFits as Fits
+from scalecheck.results.study_fits import StudyFits
 from scalecheck.runtime.program import Log
 from scalecheck.simulation.data_sets import DataSet
 from scalecheck.simulation.simulated_fits import Fitting, SimulatedFit, fit_members, fit_plans
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
     found: CheckResults
     unusable: dict[str, str]
-    fits: Fits
+    fits: StudyFits
 
 
 def run_studies(
@@ -79,7 +79,7 @@ def run_studies(
 
 
 def _confirm(
-    settings: Study, likelihood: Likelihood, data_set: DataSet, fits: Fits
+    settings: Study, likelihood: Likelihood, data_set: DataSet, fits: StudyFits
 ) -> Confirmation | None:
     """Fit the subset again whose leapfrogs stand out, as the workflow does."""
     subsets = [one for one in fits.done.values() if one.task.kind == "subset"]
@@ -94,6 +94,8 @@ def _confirm(
     return Confirmation(task.fit, effort_of([done.result]).leapfrogs[0])
 
 
-def _check(settings: Study, evidence: StudyData, fits: Fits, again: Confirmation | None) -> Outcome:
+def _check(
+    settings: Study, evidence: StudyData, fits: StudyFits, again: Confirmation | None
+) -> Outcome:
     found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
     return Outcome(found, fits.unusable, fits)

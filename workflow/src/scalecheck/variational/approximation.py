@@ -72,7 +72,7 @@ def approximate(
     settings: VariationalSettings,
     key: jax.Array,
     log: Log,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Approximation:
     """Fit a guide to the rows of a batch.
 
@@ -82,14 +82,14 @@ def approximate(
         Of one fit.
     key
         `(2,)` of its draws.
-    keeper
+    checkpointer
         Saves the fit while it runs.
     """
     starting, fitting, drawing = jax.random.split(key, 3)
     layout = layout_of(batch)
     first = first_guess(batch, layout, starting)
     problem = problem_of(batch, layout, settings, first)
-    found = maximise(problem, SviPrograms(problem), settings.steps, fitting, log, keeper)
+    found = maximise(problem, SviPrograms(problem), settings.steps, fitting, log, checkpointer)
     at_once = max(1, min(N_DRAWS, _NUMBERS // layout.size))
 
     def first_ones(flat: jax.Array) -> jax.Array:

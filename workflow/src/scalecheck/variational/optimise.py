@@ -93,7 +93,7 @@ def maximise(
     most_steps: int,
     key: jax.Array,
     log: Log,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> OptimisedGuide:
     """Fit a guide.
 
@@ -107,16 +107,16 @@ def maximise(
         `(2,)` of all that is random.
     log
         Takes a line per round.
-    keeper
+    checkpointer
         Saves the fit while it runs.
     """
     ascent = _Ascent(problem, programs, key)
-    if keeper is not None and (saved := keeper.saved()) is not None:
+    if checkpointer is not None and (saved := checkpointer.saved()) is not None:
         ascent.restore(saved.state)
     while not (ascent.is_converged or ascent.steps >= most_steps or ascent.is_lost):
         ascent.advance(log)
-        if keeper is not None:
-            keeper.keep(lambda: Snapshot(ascent.state(), {}))
+        if checkpointer is not None:
+            checkpointer.keep(lambda: Snapshot(ascent.state(), {}))
     return ascent.result(most_steps)
 
 

@@ -27,7 +27,7 @@ def simulate_approximations(
     settings: VariationalSettings,
     key: jax.Array,
     log: Log,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Symmetry:
     """Draw parameters and outcomes, fit each data set, and test the symmetry of the errors.
 
@@ -39,7 +39,7 @@ def simulate_approximations(
         `simulate` data sets.
     key
         `(2,)` of all that is random.
-    keeper
+    checkpointer
         Saves what the data sets so far gave.
     """
     starting, drawing, fitting = jax.random.split(key, 3)
@@ -53,7 +53,7 @@ def simulate_approximations(
     below = np.zeros(truth.shape)
     converged = np.zeros(len(truth), bool)
     n_done = 0
-    if keeper is not None and (saved := keeper.saved()) is not None:
+    if checkpointer is not None and (saved := checkpointer.saved()) is not None:
         below, converged = saved.state["below"], saved.state["converged"]
         n_done = int(saved.state["n_done"])
     for number, key in list(enumerate(jax.random.split(fitting, settings.simulate)))[n_done:]:
@@ -63,8 +63,8 @@ def simulate_approximations(
         drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
         below[number], converged[number] = (drawn < truth[number]).mean(axis=0), found.converged
         state = {"below": below, "converged": converged, "n_done": np.array(number + 1)}
-        if keeper is not None:
-            keeper.keep(partial(Snapshot, state, {}))
+        if checkpointer is not None:
+            checkpointer.keep(partial(Snapshot, state, {}))
         if (number + 1) % 10 == 0:
             log(f"simulated data sets: {number + 1} of {settings.simulate}")
     return judge_symmetry(batch.vector.names, below, converged)
