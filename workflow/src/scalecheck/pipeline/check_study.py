@@ -148,6 +148,11 @@ def _check_names(file: str, found: Sequence[sites.Site]) -> None:
                 f"{file}: the site {site.name} cannot be stored under this name: rename it"
                 " (numpyro.handlers.scope takes a divider)"
             )
+        for column in {"chain", "draw", "statistic"} & set(site.dims):
+            raise StudyError(
+                f"{file}: the levels of the column {column} index the site {site.name}, but posterior.nc has a dimension"
+                f" {column} of its own: rename the column"
+            )
 
 
 def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]) -> None:
