@@ -14,7 +14,7 @@ def run(options: Namespace, log: program.Log) -> None:
     folder = StudyFolder(options.folder)
     from scalecheck.runtime import device
 
-    device.choose(0, "float32", folder.cache, log)
+    device.choose_device(0, "float32", folder.cache, log)
     from scalecheck.pipeline import check
 
     check.check_up(folder, sections, log)

@@ -71,11 +71,21 @@ def test_every_dimension_is_named_by_the_column_or_the_rows_that_index_it(tmp_pa
             ("group", "year"),
             (("group", 1), ("year", 0)),
         ),
-        "noise": Site("noise", "latent", (N_ROWS,), ("row",), ("row",), (("row", 0),)),
-        "mean": Site("mean", "deterministic", (N_ROWS,), ("row",), ("row",)),
+        "noise": Site("noise", "latent", (N_ROWS,), ("row",), ("rows",), (("rows", 0),)),
+        "mean": Site("mean", "deterministic", (N_ROWS,), ("row",), ("rows",)),
         "penalty": Site("penalty", "factor", (0,), ("penalty_dim_0",)),
-        "y": Site("y", "observed", (N_ROWS,), ("row",), ("row",)),
+        "y": Site("y", "observed", (N_ROWS,), ("row",), ("rows",)),
     }
+
+
+def test_a_column_may_be_called_row(tmp_path, monkeypatch):
+    monkeypatch.setitem(LABELS, "row", ["a", "b", "c"])
+    source = EVERYTHING.replace("group, n_group", "group, n_row").replace("n_group", "n_row")
+    _, found = describe(tmp_path, source)
+    assert found["effect"].indexed_by == ("row",)
+    assert found["effect"].dims == ("row", "effect_dim_1")
+    assert found["noise"].indexed_by == found["noise"].dims == ("rows",)
+    assert found["noise"].shape == (N_ROWS,)
 
 
 CONTRASTS = """

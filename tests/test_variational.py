@@ -194,12 +194,12 @@ def test_killed_simulated_data_sets_go_on_where_they_were(rows, tmp_path):
     settings = VariationalSettings("mean_field", None, 20_000, 5)
     with pytest.raises(SystemExit):
         keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
-        vsbc_fits.simulate(rows, settings, KEY, silent, keeper)
+        vsbc_fits.simulate_approximations(rows, settings, KEY, silent, keeper)
     said = []
     keeper = Checkpointer(tmp_path / "kept", "same", 1e9, said.append)
-    again = vsbc_fits.simulate(rows, settings, KEY, silent, keeper)
+    again = vsbc_fits.simulate_approximations(rows, settings, KEY, silent, keeper)
     assert "goes on from its checkpoint" in said[0]
-    whole = vsbc_fits.simulate(rows, settings, KEY, silent)
+    whole = vsbc_fits.simulate_approximations(rows, settings, KEY, silent)
     assert again.n_data_sets == whole.n_data_sets == 5
     np.testing.assert_array_equal(again.mean, whole.mean)
 

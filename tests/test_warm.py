@@ -118,6 +118,37 @@ def test_shared_sites_start_apart_and_new_units_take_the_values_of_old_ones(stud
     np.testing.assert_array_equal(begin.step_size[0], given.step_size)
 
 
+PLOTS = """
+def model(x, row, n_row, unit, n_unit, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    effect = numpyro.sample("effect", dist.Normal(0.0, 1.0).expand([n_row]))
+    shift = numpyro.sample("shift", dist.Normal(0.0, 1.0).expand([n_unit]))
+    numpyro.sample("y", dist.Normal(mu + effect[row] + shift[unit], 1.0), obs=y)
+"""
+
+
+def test_columns_may_be_called_row_and_unit(tmp_path):
+    """Levels of either are shared by all increments: their data grow, and their variances shrink."""
+    letters = np.array(["a", "b", "c"])
+    rows = np.arange(60)
+    table = pd.DataFrame(
+        {"y": rows / 60, "x": 1.0, "row": letters[rows % 3], "unit": letters[rows % 2]}
+    )
+    increments = {"start": 20, "end": "all"}
+    small = small_studies.make(tmp_path, table, PLOTS, subsets={"count": 0}, increments=increments)
+    batch = batch_of(small, "increment-02")
+    shapes = {"mu": (4,), "effect": (4, 3), "shift": (4, 2)}
+    last = {name: np.arange(float(np.prod(shape))).reshape(shape) for name, shape in shapes.items()}
+    mean = {name: values.mean(axis=0) for name, values in last.items()}
+    variance = {name: np.ones_like(values) for name, values in mean.items()}
+    given = warm_start_module.WarmStart(20, np.ones(4), last, mean, variance)
+    starts, begin = begun(batch, given)
+    for name, values in starts.items():
+        expected = mean[name] + 2**0.5 * (last[name] - mean[name])
+        np.testing.assert_allclose(values[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(begin.variances, 20 / batch.tasks[0].rows, rtol=1e-5)
+
+
 def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
     given, batch = left(study), batch_of(study, "increment-02")
     given.last["mu"][2] = np.inf

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from in_memory import from_table  # noqa: E402
 from studies import MODELS, bound, columns_of  # noqa: E402
 
 from scalecheck.results import (
@@ -30,7 +31,6 @@ from scalecheck.results import (
 )
 from scalecheck.results.study_fits import FitResult  # noqa: E402
 from scalecheck.simulation import simulated_fits  # noqa: E402
-from scalecheck.simulation.data_sets import from_table  # noqa: E402
 from scalecheck.study import read_study  # noqa: E402
 from scalecheck.study.settings import Study  # noqa: E402
 
@@ -101,7 +101,7 @@ def fit_studies(name: str, seeds: Sequence[int], *, full: bool) -> pd.DataFrame:
     wanted = [one._replace(tasks=one.tasks[part]) for one in planned]
     increments = dataclasses.replace(settings.increments, warm=not full)
     fitting = simulated_fits.Fitting(settings.sampler, likelihood, wanted, lambda line: None)
-    fitted = simulated_fits.fit_all(fitting, increments)
+    fitted = simulated_fits.fit_plans(fitting, increments)
     return pd.DataFrame(
         [
             {"kind": name, "seed": seed} | _line(result)

@@ -14,6 +14,7 @@ from scalecheck.model import density
 from scalecheck.model.binding import Model
 from scalecheck.model.rows import Rows, make_rows
 from scalecheck.model.sites import (
+    ROWS,
     Site,
     compared_sites,
     describe_sites,
@@ -122,7 +123,7 @@ class Likelihood:
     def no_new_rows(self) -> str | None:
         """Say why rows cannot be predicted that come after those of a fit, or None."""
         for site in self.hidden:
-            own = {"row", self.unit} & set(site.indexed_by)
+            own = {ROWS, self.unit} & set(site.indexed_by)
             if own - {column for column, _ in site.plates}:
                 return (
                     f"the latent site {site.name} stands in no plate: as in a time series or a Gaussian"

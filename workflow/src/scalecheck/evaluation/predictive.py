@@ -19,7 +19,7 @@ from scalecheck.checks.statistic_design import Design, Statistic, Weights, lay_o
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.model.density import Vector, log_prob_by_row, traced_at
 from scalecheck.model.rows import Rows
-from scalecheck.model.sites import traced
+from scalecheck.model.sites import ROWS, traced
 from scalecheck.results.study_fits import FitResult
 
 Function = Callable[..., Any]
@@ -100,7 +100,7 @@ def no_draws(likelihood: Likelihood, before: FitResult) -> str | None:
 
 def _shared(likelihood: Likelihood) -> list[str]:
     """Name hidden sites that earlier rows share with new ones: not of rows, nor of units, which are new with them."""
-    own = {"row", likelihood.unit}
+    own = {ROWS, likelihood.unit}
     return [site.name for site in likelihood.hidden if not own & set(site.indexed_by)]
 
 

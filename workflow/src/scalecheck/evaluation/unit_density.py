@@ -21,7 +21,7 @@ from numpyro.util import not_jax_tracer
 
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.model.density import log_prob_by_row, scaled, traced_at
-from scalecheck.model.sites import by_entry
+from scalecheck.model.sites import ROWS, by_entry
 
 Function = Callable[..., Any]
 
@@ -89,7 +89,7 @@ def log_density(
     for site in parts.likelihood.hidden:
         ((column, axis),) = site.plates
         part = _sum_but(_log_prob(trace[site.name], coordinates.get(site.name, 0.0)), axis)
-        if column == "row":
+        if column == ROWS:
             of_row += part
         else:
             of_unit += part

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
 from scalecheck.model.rows import local_codes
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS, Site
 from scalecheck.results.study_fits import FitResult
 
 Function = Callable[..., Any]
@@ -47,10 +47,10 @@ def _reason(site: Site, unit: str | None) -> str:
         return f"model.compare leaves out the latent site {site.name}, which all rows share"
     if len(site.indexed_by) > 1:
         return f"the latent site {site.name} is indexed by {columns}, so that no unit has its own part of it"
-    if columns not in ("row", unit):
+    if columns not in (ROWS, unit):
         return _foreign(site.name, columns, unit)
     if columns not in dict(site.plates):
-        entries = "rows" if columns == "row" else f"levels of {columns}"
+        entries = "rows" if columns == ROWS else f"levels of {columns}"
         return (
             f"the latent site {site.name} stands in no plate over the {entries}: as for a time series or a"
             " Gaussian process, no part of its density belongs to one of them"
@@ -149,7 +149,7 @@ def _draws(
         draws = stored[site.name].to_numpy()
         draws = draws.reshape(-1, *draws.shape[2:])[chosen].astype("float64")
         ((column, axis),) = site.plates
-        n_entries = len(unit) if column == "row" else int(unit.max()) + 1
+        n_entries = len(unit) if column == ROWS else int(unit.max()) + 1
         # The batch of the fit may have had more units than this fit: its own come first.
         latent[site.name] = draws.take(range(n_entries), axis=axis + 1)
     return theta[chosen], latent
@@ -188,7 +188,7 @@ def _followed(
     tangent = {}
     for name, values in latent.items():
         column, axis = columns[name]
-        mask = moved[unit] if column == "row" else moved
+        mask = moved[unit] if column == ROWS else moved
         direction = jax.random.normal(jax.random.key(1), values.shape)
         tangent[name] = direction * mask.reshape(*mask.shape, *(1,) * (values.ndim - axis - 1))
     of_row, of_unit = jax.jvp(

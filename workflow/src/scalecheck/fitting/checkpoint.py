@@ -55,7 +55,7 @@ def seconds_between() -> float:
     StudyError
         When the environment variable is no positive number.
     """
-    return environment.positive(VARIABLE, "seconds") or SECONDS
+    return environment.positive_number(VARIABLE, "seconds") or SECONDS
 
 
 class Checkpointer:

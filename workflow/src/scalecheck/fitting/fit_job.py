@@ -29,7 +29,7 @@ class Job(NamedTuple):
     raw
         The same as given, for the record.
     device
-        From `device.confirm`.
+        From `device.check_device`.
     importing
         Wall and processor seconds until everything was imported.
     log

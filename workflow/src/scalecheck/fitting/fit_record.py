@@ -17,7 +17,7 @@ from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.fitting.sample_batch import Fitted
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS, Site
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings
 
@@ -37,7 +37,7 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
     batch, draws = fitted.batch, fitted.draws
     n_warmup = draws.windows[-1].stop
     moments = (
-        {"posterior_moments": site_moments.dataset(fitted, number, n_warmup)}
+        {"posterior_moments": site_moments.moments_group(fitted, number, n_warmup)}
         if draws.reduced
         else {}
     )
@@ -148,7 +148,7 @@ def record(
     sections
         The settings that the fit depends on, as given to the program.
     device
-        From `device.confirm`.
+        From `device.check_device`.
     importing
         Wall and processor seconds until everything was imported, this fit's share.
     """
@@ -215,7 +215,7 @@ def record(
 
 def _has_unit_parameters(batch: Batch) -> bool:
     """Whether parameters grow with the rows: those of units, or of rows."""
-    growing = {"row", batch.unit}
+    growing = {ROWS, batch.unit}
     return any(site.kind == "latent" and growing & set(site.indexed_by) for site in batch.sites)
 
 

@@ -187,7 +187,7 @@ def one_gradient(
     Parameters
     ----------
     potential, arrays, starts
-        As of `forecast`.
+        As of `batch_memory`.
     """
 
     def value_and_grad(z: Any, arrays: Any) -> Any:

@@ -168,7 +168,7 @@ def sample_batch(
             **options,
         )
     # Finding starts is a compilation with next to nothing to compute.
-    return model_scale.in_model(batch, moved, draws)._replace(
+    return model_scale.on_model_scale(batch, moved, draws)._replace(
         seconds=_add_compile(draws.seconds, starting[0]),
         cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
     )

@@ -67,6 +67,10 @@ class Batch(NamedTuple):
     bound: binding.Model
     counts: Mapping[str, int]
 
+    def arrays_of(self, number: int = 0) -> dict[str, np.ndarray]:
+        """Arrays `(rows, ...)` of one fit by model argument."""
+        return {name: values[number] for name, values in self.arrays.items()}
+
 
 def read_batches(
     folder: StudyFolder,
@@ -167,7 +171,7 @@ def _can_sort(
     bound: binding.Model, rows: Rows, counts: Mapping[str, int], found: Sequence[sites.Site]
 ) -> bool:
     """Whether the order of rows leaves no trace in the model's density: not where one continues the other."""
-    if any("row" in site.indexed_by for site in found if site.kind in ("latent", "factor")):
+    if any(sites.ROWS in site.indexed_by for site in found if site.kind in ("latent", "factor")):
         return False
     few = {name: values[:_FEW] for name, values in rows.arrays.items()}
     function = sites.function_of_arrays(
@@ -203,7 +207,7 @@ def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.S
     rows, observed = fits[0], sites.observed_site(bound, found).name
     if bound.n_rows or any(site.kind == "factor" for site in found):
         return False  # a factor may be a sum over rows, and is not masked
-    if any(site.kind == "latent" and "row" in site.indexed_by for site in found):
+    if any(site.kind == "latent" and sites.ROWS in site.indexed_by for site in found):
         return False
     function = sites.function_of_arrays(bound, rows.counts)
     if not density.has_row_likelihood(function, observed, rows.arrays):

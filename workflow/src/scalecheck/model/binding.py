@@ -174,9 +174,9 @@ def bind(
         columns = (chosen,) if isinstance(chosen, str) else tuple(chosen)
         if all(column in labels for column in columns):
             arguments[name] = Argument(columns, matrix=not isinstance(chosen, str))
-        elif name.startswith("n_") and labels.get(name[2:]) is not None:
+        elif name.startswith("n_") and name != "n_rows" and labels.get(name[2:]) is not None:
             counts[name] = name[2:]
-        elif name.startswith("n_") and name[2:] in labels:
+        elif name.startswith("n_") and name != "n_rows" and name[2:] in labels:
             raise StudyError(
                 f"{named}: argument {name} counts the levels of {name[2:]}, which holds numbers"
                 " (data.categories makes them labels)"

@@ -18,18 +18,18 @@ from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.study import plan
 from scalecheck.study.plan import PlannedFit, Slice
 from scalecheck.variational.against_nuts import (
-    Beside,
+    BesideNuts,
     approximate_one,
-    beside,
-    keeper_of,
+    checkpointer_of_approximation,
+    compare_with_nuts,
     own_draws,
-    read_one,
+    read_single_batch,
 )
-from scalecheck.variational.approximation import Approximation, dataset
-from scalecheck.variational.assessment import Belief, believe
-from scalecheck.variational.shrinkage import Shrunk, shrinkage
+from scalecheck.variational.approximation import Approximation, groups_of_approximation
+from scalecheck.variational.assessment import Assessment, assess_approximation
+from scalecheck.variational.shrinkage import ShrunkSite, measure_shrinkage
 from scalecheck.variational.vsbc import Symmetry
-from scalecheck.variational.vsbc_fits import simulate
+from scalecheck.variational.vsbc_fits import simulate_approximations
 
 NDArray = np.ndarray
 
@@ -43,7 +43,7 @@ def write_approximation(job: Job) -> None:
     if reason := reason_against(job, [record for _, record in recorded]):
         _write_none(job, reason)
         return
-    whole = read_one(job, _all_rows(job))
+    whole = read_single_batch(job, _all_rows(job))
     if not any(site.kind == "latent" for site in whole.sites):
         _write_none(job, "not approximated: the model has no latent site")
         return
@@ -51,12 +51,14 @@ def write_approximation(job: Job) -> None:
     every = approximate_one(job, whole)
     seconds = time.perf_counter() - began
     keep = job.sections["sampler"].keep
-    posterior_file.write_posterior(job.folder.approximate_posterior, dataset(every, keep))
+    posterior_file.write_posterior(
+        job.folder.approximate_posterior, groups_of_approximation(every, keep)
+    )
     usable = [(task, one) for task, one in recorded if one["status"] == "done" and one["usable"]]
     fits = [read_fit(job.folder, task, record) for task, record in usable]
-    compared = [beside(job, one) for one in fits]
+    compared = [compare_with_nuts(job, one) for one in fits]
     symmetric = _simulate(job)
-    belief = believe(
+    belief = assess_approximation(
         [one.compared for one in compared if one.converged],
         whole.vector.names,
         whole.tasks[0].rows,
@@ -64,7 +66,7 @@ def write_approximation(job: Job) -> None:
     )
     if not every.found.converged:
         reasons = f"the approximation of all rows has not converged: {every.found.reason}"
-        belief = Belief("do not use", (reasons, *belief.reasons), belief.correction)
+        belief = Assessment("do not use", (reasons, *belief.reasons), belief.correction)
     job.log(f"{belief.verdict}: {belief.reasons[0]}")
     content = _content(job, every, seconds, compared, symmetric, belief)
     shrunk = _shrinkage(job, fits[-1]) if fits else []
@@ -114,27 +116,27 @@ def _simulate(job: Job) -> Symmetry | None:
     rows = formats.read_plan(job.folder.plan)
     names = [row["fit"] for row in rows if row["kind"] in ("subset", "increment")]
     (task,) = plan.locate(rows, names[:1], {}, job.sections["increments"].order)
-    batch = read_one(job, task)
+    batch = read_single_batch(job, task)
     key = sample_batch.fit_key(job.sections["seed"], "simulated data sets")
     settings = job.sections["variational"]
     # How many there will be determines what is drawn of each.
-    keeper = keeper_of(job, batch, f"simulated-{settings.simulate}")
+    keeper = checkpointer_of_approximation(job, batch, f"simulated-{settings.simulate}")
     with keeper.answering_signals():
-        return simulate(batch, settings, key, job.log, keeper)
+        return simulate_approximations(batch, settings, key, job.log, keeper)
 
 
-def _shrinkage(job: Job, nuts: FitResult) -> list[Shrunk]:
+def _shrinkage(job: Job, nuts: FitResult) -> list[ShrunkSite]:
     data = job.sections["data"]
-    batch = read_one(job, nuts.task)
+    batch = read_single_batch(job, nuts.task)
     with jax.enable_x64(True):
         likelihood = study_data.open_likelihood(job.folder, job.sections["model"], data.outcome)
         draws = own_draws(nuts, [site.name for site in likelihood.hidden])
         own = {name: one.mean(axis=0) for name, one in draws.items()}
         theta = nuts.z.reshape(-1, nuts.z.shape[-1]).mean(axis=0)
-        return shrinkage(likelihood, batch.values[0], theta, own)
+        return measure_shrinkage(likelihood, batch.values[0], theta, own)
 
 
-def _drawn(shrunk: Sequence[Shrunk]) -> list[dict[str, Any]]:
+def _drawn(shrunk: Sequence[ShrunkSite]) -> list[dict[str, Any]]:
     return [
         {
             "site": one.site,
@@ -150,9 +152,9 @@ def _content(
     job: Job,
     every: Approximation,
     seconds: float,
-    compared: Sequence[Beside],
+    compared: Sequence[BesideNuts],
     symmetric: Symmetry | None,
-    belief: Belief,
+    belief: Assessment,
 ) -> dict[str, Any]:
     """Lay out approximation.json but for shrinkage."""
     correction = belief.correction
@@ -181,7 +183,7 @@ def _content(
     }
 
 
-def _increment(one: Beside) -> dict[str, Any]:
+def _increment(one: BesideNuts) -> dict[str, Any]:
     return {
         "fit": one.task.fit,
         "rows": one.task.rows,

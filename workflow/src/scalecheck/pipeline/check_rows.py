@@ -28,13 +28,13 @@ _CHUNK = 65_536
 _STARTS = 4
 
 
-def first_rows(folder: StudyFolder, bound: binding.Model, meta: store.Meta) -> Rows:
+def first_rows(folder: StudyFolder, bound: binding.Model, meta: store.StoreMeta) -> Rows:
     """Read as many rows of a study, in float32, as are looked at together."""
     rows = slice(0, min(meta.n_rows, _CHUNK))
     return make_rows(bound, _read(folder, bound, rows), meta.labels)
 
 
-def check_columns(folder: StudyFolder, bound: binding.Model, meta: store.Meta) -> None:
+def check_columns(folder: StudyFolder, bound: binding.Model, meta: store.StoreMeta) -> None:
     """Refuse a column such as `y + 1e8`: float32 loses what the model is about, without any error.
 
     Raises
@@ -47,7 +47,7 @@ def check_columns(folder: StudyFolder, bound: binding.Model, meta: store.Meta) -
             _check_column(folder, meta, column)
 
 
-def _check_column(folder: StudyFolder, meta: store.Meta, column: str) -> None:
+def _check_column(folder: StudyFolder, meta: store.StoreMeta, column: str) -> None:
     # Moments block by block: a mean, and sums of squares about it (Chan, Golub and LeVeque, 1983).
     count, mean, squares, lost_squares = 0, 0.0, 0.0, 0.0
     for rows in blocks(meta.n_rows):
@@ -78,7 +78,7 @@ def _check_column(folder: StudyFolder, meta: store.Meta, column: str) -> None:
 def check_rows(
     folder: StudyFolder,
     bound: binding.Model,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     function: Callable[..., Any],
     found: Sequence[sites.Site],
     observed: sites.Site,
@@ -162,7 +162,7 @@ def _refuse(
     log_likelihood: NDArray,
     folder: StudyFolder,
     bound: binding.Model,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     start: int,
     observed: sites.Site,
 ) -> None:
@@ -193,7 +193,7 @@ def _compare_precisions(
     single: NDArray,
     double: NDArray,
     folder: StudyFolder,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     start: int,
     observed: sites.Site,
 ) -> None:

@@ -38,7 +38,7 @@ def write_model(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> N
     data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
     bound = load_model(folder, data["outcome"], model, sampler)
     found = check_study(folder, bound, model, sampler, sections["seed"], data["truth"])
-    found["demand"] = resource_model.of_study(folder, bound, model.compare, sampler)
+    found["demand"] = resource_model.demand_of_study(folder, bound, model.compare, sampler)
     formats.write_json(folder.model, found)
     log(f"compared across fits: {', '.join(found['compared'])}")
 
@@ -148,6 +148,11 @@ def _check_names(file: str, found: Sequence[sites.Site]) -> None:
                 f"{file}: the site {site.name} cannot be stored under this name: rename it"
                 " (numpyro.handlers.scope takes a divider)"
             )
+        for column in {"chain", "draw", "statistic"} & set(site.dims):
+            raise StudyError(
+                f"{file}: the levels of the column {column} index the site {site.name}, but posterior.nc has a"
+                f" dimension {column} of its own: rename the column"
+            )
 
 
 def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]) -> None:
@@ -161,7 +166,7 @@ def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]
 
 def _check_start(start: str, bound: binding.Model, rows: Rows) -> None:
     if start == "pathfinder":
-        pathfinder.require()
+        pathfinder.require_blackjax()
     elif start.startswith(user_function.PREFIX):
         user_function.check_start_function(bound, start, rows)
 
@@ -209,7 +214,7 @@ def _check_prediction(
 def _prior(
     folder: StudyFolder,
     bound: binding.Model,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     found: Sequence[sites.Site],
     compared: Sequence[sites.Site],
     seed: int,

@@ -24,11 +24,11 @@ def open_job(options: Namespace, log: Log) -> "Job":
     """
     sections = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    gpus = device.count(options.gpu, options.gres)
-    device.choose(gpus, sections["sampler"].precision, folder.cache, log)
+    gpus = device.count_gpus(options.gpu, options.gres)
+    device.choose_device(gpus, sections["sampler"].precision, folder.cache, log)
     from scalecheck.fitting import fit_job
 
-    found = device.confirm(gpus)
+    found = device.check_device(gpus)
     if found["note"]:
         log(found["note"])
     importing = (time.perf_counter() - program.BEGAN, time.process_time())

@@ -13,7 +13,7 @@ from scalecheck.model import batches, binding
 from scalecheck.remedies import problem, search
 from scalecheck.remedies.choose_fit import Choice
 from scalecheck.remedies.problem import Problem
-from scalecheck.remedies.search import Found
+from scalecheck.remedies.search import SearchResult
 from scalecheck.remedies.search_checkpoint import Kept
 from scalecheck.runtime.program import Log
 from scalecheck.study import plan
@@ -22,7 +22,7 @@ from scalecheck.study.settings import Study
 
 def search_fit(
     folder: StudyFolder, study: Study, choice: Choice, gradients: int, device: str, log: Log
-) -> Found:
+) -> SearchResult:
     """Search the chosen fit of a study, its rows and its settings; a search that was killed goes on.
 
     Parameters
@@ -39,8 +39,8 @@ def search_fit(
         folder, [task], study.data.outcome, study.model, study.sampler.precision
     )
     log(f"{choice.fit} ({task.rows} rows): {choice.reason}")
-    one = problem.of_batch(batch, study.sampler, study.seed, gradients)
-    return search.search(one, log, Kept(folder.searching, _identity(one, study, device)))
+    one = problem.problem_of_batch(batch, study.sampler, study.seed, gradients)
+    return search.search_remedies(one, log, Kept(folder.searching, _identity(one, study, device)))
 
 
 def _identity(one: Problem, study: Study, device: str) -> str:
@@ -51,7 +51,7 @@ def _identity(one: Problem, study: Study, device: str) -> str:
     return checkpoint.identify(one.batch.arrays, source, json.dumps([*own, *others]))
 
 
-def write(folder: StudyFolder, choice: Choice, found: Found, gradients: int) -> None:
+def write_search(folder: StudyFolder, choice: Choice, found: SearchResult, gradients: int) -> None:
     """Write remedies.csv, and then remedies.json, which says what was searched and what to paste; keep nothing else."""
     formats.write_table(folder.remedies_table, found.table)
     content = {

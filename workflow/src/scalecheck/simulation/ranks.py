@@ -22,15 +22,12 @@ from scalecheck.evaluation.study_data import Read, StudyData, open_study_data
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import density
-from scalecheck.results.study_fits import FitResult, read_study_fits
-from scalecheck.results.study_fits import StudyFits as Fits
+from scalecheck.results.study_fits import FitResult, StudyFits, read_study_fits
 from scalecheck.runtime.program import Log
 from scalecheck.simulation import simulated_checks
 from scalecheck.simulation.data_sets import DataSet
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import Study
-
-NDArray = np.ndarray
 
 COLUMNS = ["family", "axis", "fit", "p", "p_simulated", "n_simulated"]
 
@@ -76,15 +73,15 @@ def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.Data
         DataSet(tuple(fits.tasks), KINDS, read(number), _seed(settings.seed, number))
         for number in range(settings.verdict.simulate)
     ]
-    outcomes = simulated_checks.run(
+    outcomes = simulated_checks.run_studies(
         settings, study_data.likelihood, study_data.prior, data_sets, log
     )
     observed = findings_of(formats.read_table(folder.table("findings")))
     simulated = [outcome.found.findings for outcome in outcomes]
-    return ranks(observed, simulated, settings.verdict.alpha)
+    return rank_findings(observed, simulated, settings.verdict.alpha)
 
 
-def last_good(fits: Fits) -> FitResult | None:
+def last_good(fits: StudyFits) -> FitResult | None:
     """Give the last usable increment that nothing was found to break at; None where there is none.
 
     Parameters
@@ -100,7 +97,7 @@ def _seed(seed: int, number: int) -> int:
     return zlib.crc32(f"{seed} simulated {number}".encode())
 
 
-def _reader(study_data: StudyData, fits: Fits, source: FitResult, settings: Study) -> Any:
+def _reader(study_data: StudyData, fits: StudyFits, source: FitResult, settings: Study) -> Any:
     """Simulate outcomes of every row that a fit reads; give `number -> read`."""
     tasks = [task for task in fits.tasks if task.kind in KINDS]
     slices = [part for task in tasks for part in task.slices]
@@ -111,7 +108,7 @@ def _reader(study_data: StudyData, fits: Fits, source: FitResult, settings: Stud
     (column,) = study_data.likelihood.model.arguments[settings.data.outcome].columns
 
     def of_data_set(number: int) -> Read:
-        def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
+        def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
             found = study_data.read(slices, [*columns, store.OBSERVATION])
             if column in found:
                 rows = np.searchsorted(observations, found[store.OBSERVATION])
@@ -124,8 +121,8 @@ def _reader(study_data: StudyData, fits: Fits, source: FitResult, settings: Stud
 
 
 def _predict(
-    study_data: StudyData, source: FitResult, values: Mapping[str, NDArray], n_sets: int
-) -> NDArray:
+    study_data: StudyData, source: FitResult, values: Mapping[str, np.ndarray], n_sets: int
+) -> np.ndarray:
     """Predict all rows once per data set, each time from another draw: `(data set, rows)`."""
     likelihood = study_data.likelihood
     rng = study_data.rng("simulated data sets")
@@ -150,7 +147,7 @@ def _predict(
         return np.stack([np.asarray(one) for one in drawn])
 
 
-def ranks(
+def rank_findings(
     observed: Sequence[Finding], simulated: Sequence[Sequence[Finding]], alpha: float
 ) -> pd.DataFrame:
     """Rank each finding, and the smallest adjusted p, among those of simulated studies.
@@ -185,7 +182,7 @@ def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
 
 
-def _rank(p: float, others: NDArray) -> float:
+def _rank(p: float, others: np.ndarray) -> float:
     """Share of studies, this one included, with a p-value as small."""
     return float(1 + (others <= p).sum()) / (1 + len(others))
 

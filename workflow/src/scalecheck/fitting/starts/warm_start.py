@@ -6,7 +6,7 @@ step size alone. Nested increments name their units and rows in the same order, 
 smaller one come first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +17,8 @@ from jax.flatten_util import ravel_pytree
 from scalecheck import sampler
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS
 from scalecheck.study.settings import IncrementSettings
-
-NDArray = np.ndarray
 
 # Warmup of a warm start, as a share of `sampler.warmup`; fewer iterations settle no step size.
 SHARE, FEWEST = 0.1, 10
@@ -44,21 +42,21 @@ class WarmStart(NamedTuple):
     """
 
     rows: int
-    step_size: NDArray
-    last: dict[str, NDArray]
-    mean: dict[str, NDArray]
-    variance: dict[str, NDArray]
+    step_size: np.ndarray
+    last: dict[str, np.ndarray]
+    mean: dict[str, np.ndarray]
+    variance: dict[str, np.ndarray]
 
-    def arrays(self) -> dict[str, NDArray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Give it as named arrays of the same shapes."""
         parts = {"last": self.last, "mean": self.mean, "variance": self.variance}
         named = {f"{part}:{name}": v for part, sites in parts.items() for name, v in sites.items()}
         return {"rows": np.array(self.rows), "step_size": self.step_size, **named}
 
 
-def left_from(arrays: Mapping[str, NDArray]) -> WarmStart:
-    """Read what `Left.arrays` gave, in the same shapes."""
-    parts: dict[str, dict[str, NDArray]] = {"last": {}, "mean": {}, "variance": {}}
+def left_from(arrays: Mapping[str, np.ndarray]) -> WarmStart:
+    """Read what `WarmStart.arrays` gave, in the same shapes."""
+    parts: dict[str, dict[str, np.ndarray]] = {"last": {}, "mean": {}, "variance": {}}
     for name, values in arrays.items():
         part, colon, site = name.partition(":")
         if colon:
@@ -121,9 +119,10 @@ def warm_start(
     keys
         `(fit, 2)`.
     """
-    latent = {site.name: site for site in batch.sites if site.kind == "latent"}
+    growing = {ROWS, batch.unit}
+    grow = {site.name for site in batch.sites if growing & set(site.indexed_by)}
     begun = [
-        _start(one, task.rows, latent, cold, np.random.default_rng(key.astype("uint32")))
+        _start(one, task.rows, grow, cold, np.random.default_rng(key.astype("uint32")))
         for one, task, key in zip(left, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
@@ -146,17 +145,20 @@ def warm_start(
 def _start(
     left: WarmStart,
     n_rows: int,
-    latent: Mapping[str, Site],
+    grow: Collection[str],
     cold: Mapping[str, jax.Array],
     rng: np.random.Generator,
-) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """Give starts `(chain, ...)` and variances `(...)` of one fit, by site."""
-    starts: dict[str, NDArray] = {}
-    variance: dict[str, NDArray] = {}
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Give starts `(chain, ...)` and variances `(...)` of one fit, by site.
+
+    A site that grows has an entry for each unit or row, whose data do not grow with the increment.
+    """
+    starts: dict[str, np.ndarray] = {}
+    variance: dict[str, np.ndarray] = {}
     for name, values in cold.items():
         shape, dtype = values.shape[2:], np.asarray(values).dtype
         last, spread = left.last[name].astype("float64"), left.variance[name]
-        if _grows(latent[name], last.shape[1:], shape):
+        if name in grow or last.shape[1:] != shape:
             last = np.stack([_extend(chain, shape, rng) for chain in last])
             spread = _extend(spread, shape, rng)
         else:
@@ -166,12 +168,7 @@ def _start(
     return starts, variance
 
 
-def _grows(site: Site, before: tuple[int, ...], now: tuple[int, ...]) -> bool:
-    """Whether a site has an entry for each unit or row, whose data do not grow with the increment."""
-    return before != now or bool({"row", "unit"} & set(site.indexed_by))
-
-
-def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray:
+def _extend(values: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Give units that are new the values `(...)` of old ones: units are exchangeable."""
     for axis, size in enumerate(shape):
         old = values.shape[axis]
@@ -181,7 +178,7 @@ def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -
     return values[tuple(slice(size) for size in shape)]
 
 
-def _is_finite(batch: Batch, moved: Coordinates, starts: Mapping[str, NDArray]) -> NDArray:
+def _is_finite(batch: Batch, moved: Coordinates, starts: Mapping[str, np.ndarray]) -> np.ndarray:
     """`(fit, chain)` whether energy and gradient are finite."""
 
     @jax.jit
