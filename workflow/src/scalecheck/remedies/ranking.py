@@ -112,7 +112,7 @@ def rank_trials(
         row = {
             "candidate": name,
             "status": "no draws",
-            "gradients": int(trial.gradients.sum()),
+            "gradients": trial.gradients.sum(),
             "draws": trial.z.shape[1],
         }
         if (summary := found.get(name)) is not None:
@@ -124,6 +124,7 @@ def rank_trials(
                 "ess": summary.ess.min(),
                 "slowest": names[int(summary.ess.argmin())],
                 "rhat": summary.rhat.max(),
+                "gradients": int(trial.gradients.sum()),
                 "gap": gap,
                 "differs_in": names[where] if name in different else "",
             }
