@@ -8,7 +8,7 @@ from scalecheck.checks import agreement
 from scalecheck.checks.moments import Moments, Prior, whiten
 
 # 400 replications of a 5 % test reject between 1.7 and 8.3 % (three binomial sds). The family asks
-# two halves, so it may be below: STATISTICS.md found 1.8 to 6.0 %.
+# two halves, so it may be below: docs/statistics.md found 1.8 to 6.0 %.
 N_REPLICATIONS = 400
 LOWEST, HIGHEST = 0.01, 0.083
 FOREVER = 1e9

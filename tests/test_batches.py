@@ -61,7 +61,7 @@ ORDERLESS = CONTINUED.replace("x[:-1]", "x[1:] * 0")
 def test_rows_stay_where_they_are_if_the_model_looks_at_their_order(rich, tmp_path, source):
     path = tmp_path / "model.py"
     path.write_text(small_studies.IMPORTS + source)
-    settings = small_studies.configuration.build(
+    settings = small_studies.read_study.build(
         {
             "study": "s",
             "data": {"file": rich.small.study.data.file, "outcome": "y"},

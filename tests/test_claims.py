@@ -16,10 +16,10 @@ from scalecheck.runtime.locks import claim, claim_run
 
 HOLDER = """
 import sys
-from scalecheck import claims
-from scalecheck.study_folder import StudyFolder
+from scalecheck.files.layout import StudyFolder
+from scalecheck.runtime import locks
 folder = StudyFolder(sys.argv[1])
-held = claims.claim(folder, sys.argv[2:]) if sys.argv[2:] else claims.claim_run(folder)
+held = locks.claim(folder, sys.argv[2:]) if sys.argv[2:] else locks.claim_run(folder)
 print("held", flush=True)
 sys.stdin.read()
 """

@@ -106,7 +106,7 @@ def test_a_lease_ends_with_its_process_however_that_ends(environment, tmp_path, 
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from scalecheck import device\n"
+        "from scalecheck.runtime import device\n"
         "device._listed_gpus, device.LEASES = lambda: ['0'], Path(sys.argv[1])\n"
         "device.choose(1, 'float32', Path('cache'), print)\n"
         "print('taken', flush=True)\n"
@@ -265,7 +265,8 @@ def test_a_gpu_that_nobody_asked_for_is_noted(environment, monkeypatch):
 def test_a_platform_that_is_not_here_is_one_line(tmp_path):
     program = (
         "from pathlib import Path\n"
-        "from scalecheck import device, errors\n"
+        "from scalecheck import errors\n"
+        "from scalecheck.runtime import device\n"
         "device.choose(0, 'float32', Path('cache'), print)\n"
         "try:\n    device.confirm(0)\n"
         "except errors.StudyError as error:\n    print(error)\n"

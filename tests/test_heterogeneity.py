@@ -13,7 +13,7 @@ from scalecheck.checks.score_test import _statistics, fluctuation, p_value
 
 NAMES = ["alpha", "beta", "gamma"]
 N_REPLICATIONS = 400
-# Three binomial sds around 5 %; STATISTICS.md found 5.5 % for the better of sum and maximum.
+# Three binomial sds around 5 %; docs/statistics.md found 5.5 % for the better of sum and maximum.
 LOWEST, HIGHEST = 0.017, 0.09
 
 

@@ -235,7 +235,8 @@ def test_starts_have_the_shapes_that_were_forecast(rich):
 MEASURED = """
     import re, sys
     import jax, jax.numpy as jnp, numpy as np
-    from scalecheck import memory, sampler
+    from scalecheck import sampler
+    from scalecheck.fitting import memory
 
     def potential(x):
         return lambda z: 0.5 * jnp.sum((x - z["a"]) ** 2 * jnp.exp(-z["b"])) + 0.5 * z["b"] ** 2

@@ -283,7 +283,7 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     prediction = run_surprise._predict(likelihood, NOTHING, values, fit, True, rng)
     assert prediction.known.outcome.shape == (64,)
     assert prediction.program is replicates.compiled(likelihood, {"n_clinic": 10}).members
-    z = jax.jit(replicates.battery.z_scores)(
+    z = jax.jit(replicates.replicate_statistics.z_scores)(
         prediction.known.reference, prediction.known.outcome[:, None]
     )
     mean = [statistic.what for statistic in prediction.statistics].index("mean")

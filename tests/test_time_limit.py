@@ -15,7 +15,7 @@ COMPILED = """
 import sys
 from pathlib import Path
 import jax
-from scalecheck import program, time_limit
+from scalecheck.runtime import program, time_limit
 time_limit._PATIENCE = 0.5
 forever = jax.jit(lambda: jax.lax.while_loop(lambda i: i >= 0, lambda i: (7 * i + 1) % 1000, 3))
 with program.logged(Path("program.log") if "log" in sys.argv else None), time_limit.limited(Path("model.py")):

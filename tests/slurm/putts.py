@@ -118,7 +118,7 @@ import os, runpy, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 
-from scalecheck import device
+from scalecheck.runtime import device
 
 first_device = device._first_device
 

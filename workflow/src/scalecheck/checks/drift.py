@@ -16,7 +16,7 @@ from scalecheck.checks.moments import Moments, Prior, in_double, not_identified,
 from scalecheck.checks.nested_step import NestedStep, measure
 
 LARGE = 1.0
-# Below this growth the difference V - V' is mostly noise (STATISTICS.md: 11 % false alarms at
+# Below this growth the difference V - V' is mostly noise (docs/statistics.md: 11 % false alarms at
 # 1.25).
 SMALLEST_GROWTH = 1.5
 

@@ -16,7 +16,7 @@ from scalecheck.checks.moments import Moments
 from scalecheck.checks.score_test import Fluctuation, Scores, fluctuation, p_value
 
 LARGE = 1.0
-# Below these the test is only indicative (STATISTICS.md, sections 2 and "The verdict").
+# Below these the test is only indicative (docs/statistics.md, sections 2 and "The verdict").
 FEW_ROWS, FEW_ROWS_PER_PARAMETER, FEW_UNITS = 100, 20, 40
 FEW_IN_LEVEL = 5
 

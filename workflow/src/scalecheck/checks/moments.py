@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 # A direction whose posterior variance is above this share of its prior variance was not learned
-# from the rows: what is left after the prior is taken out would be noise (STATISTICS.md,
+# from the rows: what is left after the prior is taken out would be noise (docs/statistics.md,
 # "Notation").
 IDENTIFIED = 0.9
 

@@ -21,7 +21,7 @@ from scalecheck.results.study_fits import FitResult
 NDArray = np.ndarray
 Function = Callable[..., Any]
 
-# STATISTICS.md, section 2: 60-200 effective draws suffice.
+# docs/statistics.md, section 2: 60-200 effective draws suffice.
 N_DRAWS = 200
 
 

@@ -37,8 +37,8 @@ from scalecheck.sampler.lane_state import (
     Ended,
     Lane,
     Point,
-    TreeProposal,
     Tree,
+    TreeProposal,
     ValueAndGrad,
 )
 from scalecheck.sampler.metric import Layout, is_turning, kinetic, momentum, velocity

@@ -11,7 +11,7 @@ from scalecheck.study.settings import IncrementSettings, SubsetSettings
 
 NDArray = np.ndarray
 
-# With a step below the square root of the factor the drift test loses its level (STATISTICS: 38 % at
+# With a step below the square root of the factor the drift test loses its level (docs/statistics.md: 38 % at
 # a ratio of 1.05): such a last increment takes the place of the one before it.
 _SHORTEST_LAST_STEP = 0.5
 
