@@ -13,8 +13,8 @@ os.environ.setdefault("SCALECHECK_PLATFORM", "cpu")
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Tests compile more than they compute: level 0 halves the time of that. Its draws are not those of the level that users run,
-# but every fact of a test holds at any level: what is compared bit by bit was compiled alike.
+# Tests compile more than they compute: level 0 halves the time of that. Its draws are not those of the level that users
+# run, but every fact of a test holds at any level: what is compared bit by bit was compiled alike.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 

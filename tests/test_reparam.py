@@ -100,7 +100,8 @@ def test_an_affine_transform_is_taken_out_as_numpyro_does_it(z):
     @jax.jit
     def both(z):
         w = moved.from_model(z, ARRAYS)
-        # NumPyro leaves the base as it is, a StudentT about 0.5 here, and the sign of the factor: ours begin at 0, upright.
+        # NumPyro leaves the base as it is, a StudentT about 0.5 here, and the sign of the factor: ours begin at 0,
+        # upright.
         renamed = {"gamma_base" if name == "gamma" else name: x for name, x in w.items()}
         renamed["gamma_base"] = 0.5 - w["gamma"]
         return moved.potential(**ARRAYS)(w), potential_energy(theirs, (), ARRAYS, renamed)
