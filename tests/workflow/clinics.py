@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import forks
 import numpy as np
 import pandas as pd
 
@@ -89,14 +90,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake to its end."""
-    return subprocess.run(
-        command(folder, *arguments),
-        env=environment(folder),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forks.snakemake(command(folder, *arguments), environment(folder), folder)
 
 
 def rules_run(run: subprocess.CompletedProcess[str]) -> list[str]:
