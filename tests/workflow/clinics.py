@@ -30,17 +30,18 @@ increments: {start: 60, end: 120}
 sampler: {chains: 2, warmup: 100, draws: 100}
 """
 
-# Without a covariate apart from a text category: one effect per clinic.
+# Without a covariate apart from a text category: one effect per clinic. Rows can be padded: fits alone share a
+# program.
 MODEL = """\
 import numpyro
 import numpyro.distributions as dist
 
 
-def model(clinic, n_clinic, n_rows, recovered=None):
+def model(clinic, n_clinic, recovered=None):
     level = numpyro.sample("level", dist.Normal(0, 1.5))
     with numpyro.plate("clinics", n_clinic):
         shift = numpyro.sample("shift", dist.Normal(0, 0.5))
-    with numpyro.plate("visits", n_rows):
+    with numpyro.plate("visits", clinic.shape[0]):
         numpyro.sample("recovered", dist.Bernoulli(logits=level + shift[clinic]), obs=recovered)
 """
 
