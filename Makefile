@@ -45,14 +45,14 @@ report: .venv/.installed
 
 # ---- development
 
-# A file's tests stay in one process: they share fits.
+# The tests of a file stay in one process, and so do files that share fits (tests/conftest.py).
 test: .venv/.installed
-	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(IN_VENV) pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # What takes long: the engine numpyro bit by bit, ranks and p-values of many simulations, wider variants, studies in
 # memory, measured memory.
 test-long: .venv/.installed
-	$(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder -m long \
+	$(IN_VENV) pytest -n 2 --dist loadgroup --no-loadscope-reorder -m long \
 	  --ignore tests/slurm --ignore tests/workflow --ignore tests/posteriordb $(ARGS)
 
 # Whole runs of the workflow, some minutes: small studies through Debian's Slurm on the loopback, with eight GPUs that are only

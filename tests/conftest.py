@@ -1,7 +1,9 @@
 """Options and fixtures that all tests share."""
 
+import functools
 import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -11,13 +13,30 @@ os.environ.setdefault("SCALECHECK_PLATFORM", "cpu")
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Tests compile more than they compute: a third less processor time. Level 0 saves a fifth more, and draws others.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Tests compile more than they compute: level 0 halves the time of that. Its draws are not those of the level that users
+# run, but every fact of a test holds at any level: what is compared bit by bit was compiled alike.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
+# Files that share fits or programs, and run in one process of two.
+_ALIKE = {
+    "lanes": ("test_lanes", "test_streams", "test_capped_fits", "test_stalled_chains"),
+    "pages": ("test_page", "test_words", "test_figures", "test_shown", "test_page_in_browser"),
+}
+_GROUPS = {name: group for group, names in _ALIKE.items() for name in names}
 
 
 def pytest_collection_modifyitems(items):
     """Run whole studies first: the longest last would leave one of two processes without work."""
     items.sort(key=lambda item: "workflow" not in item.path.parts)
+    on_studies = {
+        item.path
+        for item in items
+        if {"conjugate", "rich"} & set(getattr(item, "fixturenames", ()))
+    }
+    for item in items:
+        own = "studies" if item.path in on_studies else _GROUPS.get(item.path.stem, str(item.path))
+        item.add_marker(pytest.mark.xdist_group(own))
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +57,38 @@ def rich(tmp_path_factory):
 
     with jax.enable_x64(False):
         return small_studies.rich(tmp_path_factory.mktemp("rich"))
+
+
+class Written(NamedTuple):
+    """Results of a simulated study, and the folder that holds its page and its figures."""
+
+    inputs: Any
+    folder: Any
+
+    @property
+    def html(self) -> str:
+        return self.folder.report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def written_page(tmp_path_factory):
+    """Write the page of simulated results, by name, and write each once: drawing takes seconds."""
+    import synthetic_results
+
+    from scalecheck.files.layout import StudyFolder
+    from scalecheck.report.page import write
+
+    @functools.cache
+    def written(name):
+        inputs = getattr(synthetic_results, name)()
+        folder = StudyFolder(tmp_path_factory.mktemp(name))
+        left = folder.figures / "left.svg"  # of an older page
+        left.parent.mkdir()
+        left.touch()
+        write(folder, inputs)
+        return Written(inputs, folder)
+
+    return written
 
 
 @pytest.fixture

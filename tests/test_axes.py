@@ -1,5 +1,7 @@
 """Heterogeneity of whole studies whose model has latent sites: draws are exact, or those of a sampled fit."""
 
+import functools
+
 import intercepts
 import jax
 import numpy as np
@@ -63,8 +65,15 @@ def study(function, rng, *, by_region=0.0, by_period=0.0, late=0.0, deviant=0.0)
     for task in tasks:
         if task.kind != "level":
             done[task.fit] = draws._replace(task=task, tree=in_order(draws.tree, orders, task))
-    evidence = StudyData(intercepts.likelihood(function, data), read, Prior(theta[0], np.eye(4)), 1)
+    evidence = StudyData(likelihood_of(function), read, Prior(theta[0], np.eye(4)), 1)
     return evidence, study_fits.StudyFits(tasks, {}, done)
+
+
+@functools.cache
+def likelihood_of(function):
+    """A model, compiled once: its programs take any data of this shape."""
+    data = intercepts.simulate(np.random.default_rng(0), N_UNITS, N_ROWS)
+    return intercepts.likelihood(function, data)
 
 
 def planned(fit, kind, axis, level, order, start, rows):

@@ -66,10 +66,15 @@ def test_prior_moments_are_those_of_the_prior_on_the_unconstrained_scale():
     assert abs(covariance[0, 1]) < 4 * sd.prod() / density.PRIOR_DRAWS**0.5
 
 
+@jax.jit
+def predict(given, keys):
+    return jax.vmap(lambda key: density.draw_outcome(model, "y", "y", given, ARRAYS, key))(keys)
+
+
 def test_predictions_have_the_distribution_of_the_model():
     values = {"b": jnp.float32(0.4), "scale": jnp.float32(1.3)}
     keys = jax.random.split(jax.random.PRNGKey(1), 4000)
-    drawn = jax.vmap(lambda key: density.draw_outcome(model, "y", "y", values, ARRAYS, key))(keys)
+    drawn = predict(values, keys)
     for row in range(3):
         assert stats.kstest(drawn[:, row], stats.norm(0.4 * X[row], 1.3).cdf).pvalue > 1e-3
     assert np.abs(np.corrcoef(drawn, rowvar=False) - np.eye(3)).max() < 4 / 4000**0.5
@@ -78,7 +83,7 @@ def test_predictions_have_the_distribution_of_the_model():
 def test_sites_not_given_come_from_their_prior():
     keys = jax.random.split(jax.random.PRNGKey(1), 4000)
     given = {"scale": jnp.float32(1e-6)}
-    drawn = jax.vmap(lambda key: density.draw_outcome(model, "y", "y", given, ARRAYS, key))(keys)
+    drawn = predict(given, keys)
     assert stats.kstest(drawn[:, 2] / X[2], stats.norm(0, 3).cdf).pvalue > 1e-3
 
 

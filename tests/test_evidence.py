@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,10 +71,11 @@ def test_scores_sum_to_the_gradient_of_the_log_density_less_that_of_the_prior(lo
     energy = density.potential(evidence.likelihood.function(rows.counts))
 
     def log_density(theta, weight):
-        arrays = {**rows.arrays, "row_mask": np.full(N_ROWS, weight)}
+        arrays = {**rows.arrays, "row_mask": jnp.full(N_ROWS, weight)}
         return -energy(**arrays)(evidence.likelihood.vector.unpack(theta))
 
-    gradient = [jax.grad(log_density)(theta, weight) for weight in (True, False)]
+    gradient_of = jax.jit(jax.grad(log_density))
+    gradient = [gradient_of(theta, weight) for weight in (True, False)]
     found = evidence.likelihood.scores(values, LEVEL, theta).score.sum(axis=0)
     np.testing.assert_allclose(found, gradient[0] - gradient[1], rtol=1e-9)
 

@@ -16,7 +16,8 @@ def rows(n_rows, n_groups, *, shuffled=True, dtype="float64"):
     codes = rng.integers(0, max(1, n_groups - 1), n_rows)
     codes = codes if shuffled else np.sort(codes)
     x, table = rng.normal(size=(n_rows, K)), rng.normal(size=(n_groups, K))
-    return jnp.asarray(x, dtype), jnp.asarray(table, dtype), jnp.asarray(codes, "int32")
+    given = x.astype(dtype), table.astype(dtype), codes.astype("int32")
+    return tuple(map(jax.device_put, given))
 
 
 def plain(x, table, codes):
@@ -63,7 +64,7 @@ def test_value_and_gradient_are_those_of_the_plain_formula(case, shuffled):
     given = rows(*CASES[case], shuffled=shuffled)
 
     def both(product):
-        return jax.value_and_grad(lambda *a: bent(product)(*a).sum(), (0, 1))(*given)
+        return jax.jit(jax.value_and_grad(lambda *a: bent(product)(*a).sum(), (0, 1)))(*given)
 
     assert_equal(both(grouped.dot), both(plain))
 
@@ -73,7 +74,8 @@ def test_in_float32_the_gradient_differs_by_rounding(n_groups):
     x, table, codes = rows(5000, n_groups, dtype="float32")
 
     def gradient(product, *given):
-        return jax.grad(lambda table: jnp.sin(product(given[0], table, codes)).sum())(given[1])
+        of_table = jax.grad(lambda table, x: jnp.sin(product(x, table, codes)).sum())
+        return jax.jit(of_table)(given[1], given[0])
 
     exact = gradient(plain, x.astype("float64"), table.astype("float64"))
     error = jnp.abs(gradient(grouped.dot, x, table) - exact).max() / jnp.abs(exact).max()
@@ -87,7 +89,7 @@ def _hessian(f, x, table, codes):
 
 def _chains(f, x, table, codes):
     each = jax.grad(lambda table: f(x, table, codes).sum())
-    return jax.jit(jax.vmap(each))(jnp.stack([table, 2 * table]))
+    return jax.vmap(each)(jnp.stack([table, 2 * table]))
 
 
 def _of_chains(f, x, table, codes):
@@ -100,7 +102,7 @@ def _fits(f, x, table, codes, n_fits=2):
     chains = jax.vmap(each, (None, 0, None))
     several = (jnp.stack([x, 3 * x]), jnp.stack([table[None], 2 * table[None]]))
     arrays = (*several, jnp.stack([codes, codes[::-1]]))
-    return jax.jit(jax.vmap(chains))(*(array[:n_fits] for array in arrays))
+    return jax.vmap(chains)(*(array[:n_fits] for array in arrays))
 
 
 TRANSFORMS = {
@@ -121,8 +123,11 @@ TRANSFORMS = {
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transformations_of_jax_see_the_plain_formula(name):
     given = rows(30, 7)
-    transformed = TRANSFORMS[name]
-    assert_equal(transformed(bent(grouped.dot), *given), transformed(bent(plain), *given))
+
+    def transformed(product):
+        return jax.jit(lambda *given: TRANSFORMS[name](bent(product), *given))(*given)
+
+    assert_equal(transformed(grouped.dot), transformed(plain))
 
 
 @pytest.mark.parametrize("n_groups", [7, grouped._FEW + 1])
@@ -157,7 +162,7 @@ def test_each_row_takes_the_value_of_its_group():
     values = table[:, 0]
 
     def both(take):
-        return jax.value_and_grad(lambda v: jnp.sin(take(v, codes)).sum())(values)
+        return jax.jit(jax.value_and_grad(lambda v: jnp.sin(take(v, codes)).sum()))(values)
 
     assert_equal(grouped.take(values, codes), values[codes])
     assert_equal(both(grouped.take), both(lambda v, codes: v[codes]))

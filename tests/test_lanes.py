@@ -146,30 +146,10 @@ def test_adapted_step_sizes_and_acceptance_are_those_of_numpyro():
     assert stats.ttest_ind(*rates).pvalue > 1e-3
 
 
-def test_a_funnel_has_the_marginal_of_its_neck():
-    """Where the step size is small enough for it: y is standard normal whatever x does."""
-
-    def funnel(scale):
-        return lambda z: (
-            0.5 * z["y"] ** 2 + 0.5 * (z["x"] * jnp.exp(-scale * z["y"])) ** 2 + scale * z["y"]
-        )
-
-    zero = {"y": np.zeros((1, 16), "float32"), "x": np.ones((1, 16), "float32")}
-    found = sample_lanes(
-        funnel,
-        {"scale": np.array([0.5], "float32")},
-        zero,
-        Settings(300, 0.95, 8, ()),
-        key=jax.random.split(jax.random.PRNGKey(6), 1),
-        draws=500,
-    )
-    y = found.z[0]["y"].astype(float)
-    for values, truth in [(y, 0.0), (y**2, 1.0), ((y < -1.5).astype(float), stats.norm.cdf(-1.5))]:
-        error = array_stats.mcse(values, method="mean", chain_axis=0, draw_axis=1)
-        assert abs(values.mean() - truth) < 4.5 * error
-
-
 # ---- driving
+
+# One program for all that have it.
+THREE = {"n_fits": 3, "steps": 150, "settings": Settings(60, 0.8, 6, ())}
 
 
 def test_draws_do_not_depend_on_how_steps_are_cut_into_blocks(plain):
@@ -209,12 +189,10 @@ def test_a_run_that_is_left_and_resumed_ends_with_the_same_bits(slots, monkeypat
     monkeypatch.setattr(lane_engine, "COMPILE_NUMBERS", 0)
     options = {
         "slots": slots,
-        "n_fits": 3,
         "draws": 60,
         "most_draws": 240,
-        "steps": 150,
         "enough": lambda fit, z: fit > 0,
-        "settings": Settings(60, 0.8, 6, ()),
+        **THREE,
     }
     (resumed, n_saved), whole = resumable(**options), run(**options)
     assert n_saved > 12
@@ -251,7 +229,7 @@ def test_fits_that_need_more_draws_get_them_and_the_others_rest():
         asked.append((fit, flat(z).shape[1]))
         return fit == 0 or flat(z).shape[1] >= 300
 
-    found = run(n_fits=3, draws=100, most_draws=400, enough=enough)
+    found = run(draws=100, most_draws=400, enough=enough, **THREE)
     assert [flat(z).shape[1] for z in found.z] == [100, 300, 300]
     assert sorted(asked) == [(0, 100), (1, 100), (1, 200), (1, 300), (2, 100), (2, 200), (2, 300)]
 
@@ -277,32 +255,29 @@ def test_a_batch_shrinks_where_that_is_worth_a_compilation(monkeypatch, numbers,
         lambda self: seen.add(len(self.batch.fits)) or place(self),
     )
     options = {"draws": 50, "most_draws": 200, "enough": lambda fit, z: fit > 0}
-    run(n_fits=3, settings=Settings(60, 0.8, 6, ()), **options)
+    run(**THREE, **options)
     assert seen == widths
 
 
 def test_a_batch_goes_on_with_the_fits_that_are_not_done():
     seen = []
-    found = run(
-        n_fits=3,
-        draws=50,
-        most_draws=200,
-        enough=lambda fit, z: fit > 0,
-        settings=Settings(60, 0.8, 6, ()),
-        on_block=seen.append,
-    )
+    options = {"draws": 50, "most_draws": 200, "enough": lambda fit, z: fit > 0}
+    found = run(**THREE, **options, on_block=seen.append)
     assert [flat(z).shape[1] for z in found.z] == [200, 50, 50]
     assert [one.fit for one in seen[0]] == [0, 1, 2]
     (last,) = seen[-1]
     assert (last.fit, last.iterations.tolist(), last.total) == (0, [260] * 4, 260)
 
 
-def test_without_warmup_nothing_is_adapted():
-    found = run(n_fits=1, draws=20, settings=Settings(0, 0.8, 5, ()))
-    assert (found.iterations[0].step_size == 1).all()
-    assert found.windows == []
+@pytest.fixture(scope="module")
+def unadapted():
+    return run(n_fits=1, draws=50, settings=Settings(0, 0.8, 2, ()))
 
 
-def test_trees_are_cut_at_the_largest_depth():
-    found = run(n_fits=1, draws=50, settings=Settings(0, 0.8, 2, ()))
-    assert found.iterations[0].n_steps.max() == 3
+def test_without_warmup_nothing_is_adapted(unadapted):
+    assert (unadapted.iterations[0].step_size == 1).all()
+    assert unadapted.windows == []
+
+
+def test_trees_are_cut_at_the_largest_depth(unadapted):
+    assert unadapted.iterations[0].n_steps.max() == 3

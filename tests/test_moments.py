@@ -42,9 +42,8 @@ def fold(x):
     )[0]
 
 
-def of_chains(chains):
-    """Moments of chains `(chain, draw, m)`."""
-    return jax.vmap(fold)(jnp.asarray(chains))
+of_chains = jax.jit(jax.vmap(fold))  # moments of chains `(chain, draw, m)`
+quantiles = jax.jit(streaming_moments.quantiles)
 
 
 def test_the_interval_is_the_one_that_the_project_shows():
@@ -84,7 +83,7 @@ def test_mean_and_variance_are_those_of_all_draws(stream):
 )
 def test_quantiles_have_the_error_that_is_stated(stream, n, error):
     x = draws(stream, n)
-    found = np.asarray(streaming_moments.quantiles(of_chains(x[None])))
+    found = np.asarray(quantiles(of_chains(x[None])))
     share = (x <= found[:, None]).mean(axis=1) - np.array(streaming_moments.QUANTILES)[:, None]
     assert (np.sqrt((share**2).mean(axis=1)) < error).all()
     assert (np.abs(share.mean(axis=1)) < error / 2).all()
@@ -93,7 +92,7 @@ def test_quantiles_have_the_error_that_is_stated(stream, n, error):
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
 def test_quantiles_of_few_draws_lie_among_them(n):
     x = draws("normal", n)
-    found = np.asarray(streaming_moments.quantiles(of_chains(x[None])))
+    found = np.asarray(quantiles(of_chains(x[None])))
     assert (found >= x.min(axis=0)).all()
     assert (found <= x.max(axis=0)).all()
     expected = np.quantile(x.astype("float64"), streaming_moments.QUANTILES, axis=0)
@@ -102,7 +101,7 @@ def test_quantiles_of_few_draws_lie_among_them(n):
 
 def test_quantiles_of_chains_that_disagree_span_them():
     one, two = draws("normal", 500), draws("lognormal", 500) + 50
-    low, middle, high = np.asarray(streaming_moments.quantiles(of_chains(np.stack([one, two]))))
+    low, middle, high = np.asarray(quantiles(of_chains(np.stack([one, two]))))
     assert (low < 0).all()
     assert (high > 50).all()
     # Linear between markers, which stand further apart at .11 and .89 of one chain than at its quantiles.
@@ -119,14 +118,14 @@ def test_a_marker_of_the_right_rank_is_the_quantile_however_far_away_the_largest
     ]
     unused = jnp.zeros((1, 1))
     spread = streaming_moments.Welford(jnp.full(1, n), unused, unused)
-    found = streaming_moments.quantiles(streaming_moments.StreamingMoments(spread, heights, ranks))
+    found = quantiles(streaming_moments.StreamingMoments(spread, heights, ranks))
     np.testing.assert_allclose(found[:, 0], [2, 4, 6], rtol=1e-4)
 
 
 def test_a_number_that_never_moves_has_itself_for_every_quantile():
     x = np.full((60, M), 0.3, "float32")
     seen = of_chains(x[None])
-    np.testing.assert_allclose(streaming_moments.quantiles(seen), 0.3, rtol=1e-6)
+    np.testing.assert_allclose(quantiles(seen), 0.3, rtol=1e-6)
     np.testing.assert_allclose(seen.spread.squares, 0, atol=1e-12)
 
 

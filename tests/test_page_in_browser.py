@@ -2,13 +2,9 @@
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import synthetic_results
-
-from scalecheck.report.page import render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -39,10 +35,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module", params=["golf", "panel", "funnel"])
-def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    page: Path = tmp_path_factory.mktemp(request.param) / "report.html"
-    page.write_text(render(getattr(synthetic_results, request.param)()), encoding="utf-8")
-    return page.as_uri()
+def address(request: pytest.FixtureRequest, written_page) -> str:
+    return written_page(request.param).folder.report.as_uri()
 
 
 @pytest.fixture(params=list(WIDTHS))

@@ -98,6 +98,7 @@ def test_the_caption_counts_intervals_that_hold_their_truth():
     assert "the largest is −4.0 (d)" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_has_a_panel_for_each_site_and_one_for_scalars(panel):
     picture = recovery(found_of(panel))
     assert picture is not None

@@ -58,7 +58,7 @@ def test_the_closed_form_is_the_gradient(data, theta):
         covariance = jnp.exp(2 * theta[3]) * jnp.eye(N_ROWS) + jnp.exp(2 * theta[2])
         return dist.MultivariateNormal(0, covariance).log_prob(residual)
 
-    gradient = jax.jacfwd(marginal)(jnp.asarray(theta[0]))
+    gradient = jax.jit(jax.jacfwd(marginal))(jnp.asarray(theta[0]))
     np.testing.assert_allclose(intercepts.scores(data, theta[0]), gradient, rtol=1e-8)
 
 
@@ -147,7 +147,7 @@ def test_bounds_that_depend_on_a_parameter_move_with_it():
         inside = jnp.exp(-0.5 * (data.y - width * grid) ** 2)
         return jnp.log(inside.mean(axis=1))
 
-    exact = width * jax.jacfwd(marginal)(width)
+    exact = width * jax.jit(jax.jacfwd(marginal))(width)
     repeated = np.array([score(seed) for seed in range(20)])
     t = (repeated.mean(axis=0) - exact) / (repeated.std(axis=0, ddof=1) / np.sqrt(20))
     assert np.abs(t).max() < 6

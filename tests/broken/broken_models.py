@@ -21,7 +21,7 @@ def model(line, source, /, **settings):
 
 def endless(line, source):
     """A model that has little time."""
-    return model(line, source)._replace(environment={time_limit.VARIABLE: "3"})
+    return model(line, source)._replace(environment={time_limit.VARIABLE: "1"})
 
 
 PRIOR = 'numpyro.sample("beta", dist.Normal(0.0, 1.0))'
@@ -57,7 +57,7 @@ MODELS = {
         "model.py, line 3: cannot be imported: SystemExit: 3", "import sys\n\nsys.exit(3)\n" + MODEL
     ),
     "import that never ends": endless(
-        "model.py, line 4: has not ended after 3 s (the environment variable"
+        "model.py, line 4: has not ended after 1 s (the environment variable"
         " SCALECHECK_MODEL_SECONDS changes how long it may take)",
         "import time\n\nwhile True:\n    time.sleep(0.1)\n" + MODEL,
     ),
@@ -109,12 +109,12 @@ MODELS = {
         "import jax.numpy as jnp\n" + first("n_levels = len(jnp.unique(x))"),
     ),
     "it never ends": endless(
-        "model.py, line 8: has not ended after 3 s (the environment variable"
+        "model.py, line 8: has not ended after 1 s (the environment variable"
         " SCALECHECK_MODEL_SECONDS changes how long it may take)",
         first("import time", "while True:", "    time.sleep(0.1)"),
     ),
     "it never ends and catches all": endless(
-        "model.py, line 9: has not ended after 3 s (the environment variable"
+        "model.py, line 9: has not ended after 1 s (the environment variable"
         " SCALECHECK_MODEL_SECONDS changes how long it may take)",
         first(
             "import time",

@@ -2,10 +2,10 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import jax
 import pytest
 from broken_data import VALUES, at
@@ -106,14 +106,8 @@ def snakemake(folder, *options):
     """Run Snakemake as a user does, in a folder of their own."""
     command = [Path(sys.executable).with_name("snakemake"), "--snakefile", CHECKOUT / "Snakefile"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return subprocess.run(
-        [*command, "--directory", folder, "--cores", "2", "--resources", "gpu=0", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=folder,
-    )
+    options = ["--directory", folder, "--cores", "2", "--resources", "gpu=0", *options]
+    return forks.snakemake([*command, *options], environment, folder)
 
 
 def ours(output, line):

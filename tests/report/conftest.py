@@ -1,49 +1,47 @@
 """Pages of simulated results, written once."""
 
 import pytest
-import synthetic_results
 
 from scalecheck.report import ReportInputs
-from scalecheck.report.page import render
 
 STUDIES = ["golf", "panel", "funnel"]
 
 
-@pytest.fixture(scope="module", params=STUDIES)
-def inputs(request: pytest.FixtureRequest) -> ReportInputs:
-    return getattr(synthetic_results, request.param)()
+@pytest.fixture(scope="session", params=STUDIES)
+def written(request: pytest.FixtureRequest, written_page):
+    return written_page(request.param)
 
 
-@pytest.fixture(scope="module")
-def html(inputs: ReportInputs) -> str:
-    return render(inputs)
+@pytest.fixture(scope="session")
+def html(written) -> str:
+    return written.html
 
 
-@pytest.fixture(scope="module")
-def golf() -> ReportInputs:
-    return synthetic_results.golf()
+@pytest.fixture(scope="session")
+def golf(written_page) -> ReportInputs:
+    return written_page("golf").inputs
 
 
-@pytest.fixture(scope="module")
-def golf_html(golf: ReportInputs) -> str:
-    return render(golf)
+@pytest.fixture(scope="session")
+def golf_html(written_page) -> str:
+    return written_page("golf").html
 
 
-@pytest.fixture(scope="module")
-def panel_html(panel: ReportInputs) -> str:
-    return render(panel)
+@pytest.fixture(scope="session")
+def panel(written_page) -> ReportInputs:
+    return written_page("panel").inputs
 
 
-@pytest.fixture(scope="module")
-def panel() -> ReportInputs:
-    return synthetic_results.panel()
+@pytest.fixture(scope="session")
+def panel_html(written_page) -> str:
+    return written_page("panel").html
 
 
-@pytest.fixture(scope="module")
-def funnel() -> ReportInputs:
-    return synthetic_results.funnel()
+@pytest.fixture(scope="session")
+def funnel(written_page) -> ReportInputs:
+    return written_page("funnel").inputs
 
 
-@pytest.fixture(scope="module")
-def funnel_html(funnel: ReportInputs) -> str:
-    return render(funnel)
+@pytest.fixture(scope="session")
+def funnel_html(written_page) -> str:
+    return written_page("funnel").html

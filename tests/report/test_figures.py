@@ -1,45 +1,34 @@
 """The figures of the page as files of their own."""
 
-import html
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from docutils.core import publish_parts
 
-from scalecheck.files.layout import StudyFolder
 from scalecheck.report.curves import picture
 from scalecheck.report.figures import write_figures
-from scalecheck.report.inputs import ReportInputs
-from scalecheck.report.page import write
 from scalecheck.report.svg import PAPER, Picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture(scope="module")
-def written(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
-    folder = StudyFolder(tmp_path_factory.mktemp("written"))
-    left = folder.figures / "left.svg"  # of an older page
-    left.parent.mkdir()
-    left.touch()
-    write(folder, inputs)
-    return folder
+@pytest.fixture
+def figures(written) -> Path:
+    return written.folder.figures
 
 
-def test_every_figure_of_the_page_is_a_file_with_its_caption(
-    written: StudyFolder, inputs: ReportInputs
-) -> None:
-    page = written.report.read_text()
-    on_page = set(re.findall(r'<figure id="figure-([^"]+)"', page))
-    assert {path.stem for path in written.figures.glob("*.svg")} == on_page
-    assert {path.stem for path in written.figures.glob("*.rst")} == on_page
+def test_every_figure_of_the_page_is_a_file_with_its_caption(figures: Path, html: str) -> None:
+    on_page = set(re.findall(r'<figure id="figure-([^"]+)"', html))
+    assert {path.stem for path in figures.glob("*.svg")} == on_page
+    assert {path.stem for path in figures.glob("*.rst")} == on_page
 
 
-def test_a_figure_is_whole_without_the_page(written: StudyFolder) -> None:
-    for path in written.figures.glob("*.svg"):
+def test_a_figure_is_whole_without_the_page(figures: Path) -> None:
+    for path in figures.glob("*.svg"):
         text = path.read_text()
         assert "var(" not in text and "class=" not in text
         root = ElementTree.fromstring(text)
@@ -52,8 +41,8 @@ def test_a_figure_is_whole_without_the_page(written: StudyFolder) -> None:
         assert used <= set(ids)
 
 
-def test_pieces_of_a_figure_lie_below_each_other_inside_it(written: StudyFolder) -> None:
-    for path in written.figures.glob("*.svg"):
+def test_pieces_of_a_figure_lie_below_each_other_inside_it(figures: Path) -> None:
+    for path in figures.glob("*.svg"):
         root = ElementTree.fromstring(path.read_text())
         bottom = 0.0
         for piece in root.findall(f"{SVG}svg"):
@@ -72,15 +61,15 @@ def read_caption(path: Path) -> str:
 
 
 def words(markup: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", markup)).split())
+    return " ".join(unescape(re.sub(r"<[^>]*>", "", markup)).split())
 
 
 def test_a_caption_says_in_a_report_of_snakemake_what_it_says_on_the_page(
-    written: StudyFolder,
+    figures: Path, html: str
 ) -> None:
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", written.report.read_text(), re.DOTALL)
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html, re.DOTALL)
     shown = [words(one) for one in captions]
-    for path in written.figures.glob("*.rst"):
+    for path in figures.glob("*.rst"):
         assert any(read_caption(path).endswith(one) for one in shown)
 
 

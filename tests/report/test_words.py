@@ -165,6 +165,7 @@ def test_a_model_without_parameters_is_surprised_by_its_first_rows(panel: Report
     assert "after the first increment" not in spots(changed)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_cost_alone_can_decide_and_its_fits_are_ringed(
     funnel: ReportInputs, funnel_html: str
 ) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import forks
 import numpy as np
 import pandas as pd
 
@@ -29,17 +30,18 @@ increments: {start: 60, end: 120}
 sampler: {chains: 2, warmup: 100, draws: 100}
 """
 
-# Without a covariate apart from a text category: one effect per clinic.
+# Without a covariate apart from a text category: one effect per clinic. Rows can be padded: fits alone share a
+# program.
 MODEL = """\
 import numpyro
 import numpyro.distributions as dist
 
 
-def model(clinic, n_clinic, n_rows, recovered=None):
+def model(clinic, n_clinic, recovered=None):
     level = numpyro.sample("level", dist.Normal(0, 1.5))
     with numpyro.plate("clinics", n_clinic):
         shift = numpyro.sample("shift", dist.Normal(0, 0.5))
-    with numpyro.plate("visits", n_rows):
+    with numpyro.plate("visits", clinic.shape[0]):
         numpyro.sample("recovered", dist.Bernoulli(logits=level + shift[clinic]), obs=recovered)
 """
 
@@ -89,14 +91,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake to its end."""
-    return subprocess.run(
-        command(folder, *arguments),
-        env=environment(folder),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forks.snakemake(command(folder, *arguments), environment(folder), folder)
 
 
 def rules_run(run: subprocess.CompletedProcess[str]) -> list[str]:
