@@ -10,7 +10,7 @@ import pandas as pd
 
 from scalecheck.data import store
 from scalecheck.evaluation.study_data import open_evidence
-from scalecheck.files import formats
+from scalecheck.files import formats, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job, sample_batch
 from scalecheck.model import batches
@@ -93,8 +93,7 @@ class Small(NamedTuple):
 
     def read(self, name):
         (task,) = self.tasks(name)
-        record = formats.read_json(self.folder.record(name))
-        return study_fits.read_fit(self.folder, task, record)
+        return study_fits.read_fit(self.folder, task, record.read(self.folder.record(name)))
 
     def whole(self):
         """All rows as a batch of one fit."""

@@ -7,6 +7,7 @@ import small_studies
 import xarray as xr
 
 from scalecheck.files import formats
+from scalecheck.files.record import RecordedGradients
 from scalecheck.pipeline import fit
 
 # Takes a covariate, so that its fits could be padded, and has a site that is kept.
@@ -50,15 +51,10 @@ def judged(small):
 
 def test_a_fit_is_done_and_usable_without_a_gradient(small):
     result = small.read("increment-02")
-    assert result.record["status"] == "done"
-    assert result.record["gradients"] == {
-        "warmup": [0, 0],
-        "sampling": [0, 0],
-        "discarded": [],
-        "cut": [],
-    }
-    assert result.record["seconds_per_gradient"] == 0
-    assert result.record["parameters"] == []
+    assert result.record.status == "done"
+    assert result.record.gradients == RecordedGradients([0, 0], [0, 0], [], [])
+    assert result.record.seconds_per_gradient == 0
+    assert result.record.parameters == []
     assert result.health.usable
     assert result.z.shape == (2, 150, 0)
 

@@ -48,9 +48,8 @@ def test_a_kill_leaves_what_was_there(tmp_path):
     program = f"""
 import os, signal
 from pathlib import Path
-from scalecheck import records
-from scalecheck.study_folder import StudyFolder
-with records.atomic(Path({str(path)!r})) as temporary:
+from scalecheck.files import formats
+with formats.atomic(Path({str(path)!r})) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -200,8 +200,8 @@ def test_the_posterior_is_the_same_however_it_was_sampled(less_centred, tmp_path
 @pytest.mark.long
 def test_a_warm_increment_ends_where_a_cold_one_does(less_centred):
     record = less_centred.read("increment-02").record
-    assert (record["warmup"], record["usable"]) == (30, True)
-    assert record["audit"]["p"] > 1e-3
+    assert (record.warmup, record.usable) == (30, True)
+    assert record.audit.p > 1e-3
 
 
 def test_what_is_stored_is_the_site_of_the_model_and_what_is_left_that_of_the_sampler(less_centred):

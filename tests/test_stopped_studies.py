@@ -182,9 +182,9 @@ def test_draws_that_all_chains_have_are_kept_and_judged_as_any(one_stopped, tmp_
         )
         fit_program.write_increment(job, "increment-01", None)
         found = small._replace(folder=job.folder).read("increment-01")
-        assert found.record["status"] == "done"
-        assert 10 <= found.record["draws"] < 600
-        assert found.record["draws"] == found.z.shape[1]
+        assert found.record.status == "done"
+        assert 10 <= found.record.draws < 600
+        assert found.record.draws == found.z.shape[1]
         assert found.health.usable is usable
         assert usable or "reached sampler.max_gradients" in found.health.reason
 

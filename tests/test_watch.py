@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import recorded
 from rich.console import Console
 from told import told
 
 from scalecheck.errors import StudyError
-from scalecheck.files import formats
+from scalecheck.files import formats, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting.progress_log import line
 from scalecheck.pipeline import status, watch
@@ -60,8 +61,8 @@ def study(tmp_path):
     skipped = {"status": "skipped", "reason": "increment-01 (500 rows) was found to break"}
     stopped = {**done, "status": "stopped", "reason": "chain 2 stalled in warmup"}
     ended = {"increment-01": done, "increment-03": skipped, "axis-year": stopped}
-    for fit, record in ended.items():
-        formats.write_json(folder.record(fit), {"rows": 1000, **record})
+    for fit, known in ended.items():
+        formats.write_json(folder.record(fit), record.as_json(recorded(fit, **known)))
         os.utime(folder.record(fit), (NOW - 4, NOW - 4))
     os.utime(folder.plan, (NOW - 60, NOW - 60))
     return folder
@@ -106,10 +107,8 @@ def ended(conjugate, tmp_path):
     """A study that has ended, with its verdict, and a clock that went back before the verdict."""
     shutil.copytree(conjugate.folder.path, tmp_path / "small")
     folder = StudyFolder(tmp_path / "small")
-    recorded = [
-        formats.read_json(folder.record(row["fit"])) for row in formats.read_plan(folder.plan)
-    ]
-    took = spent(recorded, formats.peek_json(folder.confirmation))
+    found = [record.read(folder.record(row["fit"])) for row in formats.read_plan(folder.plan)]
+    took = spent(found, record.peek(folder.confirmation))
     formats.write_json(folder.verdict, took._asdict())
     os.utime(folder.verdict, (NOW - 1e6, NOW - 1e6))
     return folder

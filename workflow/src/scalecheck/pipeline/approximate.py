@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from scalecheck.data import store
 from scalecheck.evaluation import study_data
 from scalecheck.files import checksums, formats, posterior_file
+from scalecheck.files.record import FitRecord
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.fit_job import Job
 from scalecheck.results import budget
@@ -52,7 +53,7 @@ def write_approximation(job: Job) -> None:
     seconds = time.perf_counter() - began
     keep = job.sections["sampler"].keep
     posterior_file.write_posterior(job.folder.approximate_posterior, dataset(every, keep))
-    usable = [(task, one) for task, one in recorded if one["status"] == "done" and one["usable"]]
+    usable = [(task, one) for task, one in recorded if one.status == "done" and one.usable]
     fits = [read_fit(job.folder, task, record) for task, record in usable]
     compared = [beside(job, one) for one in fits]
     symmetric = _simulate(job)
@@ -79,21 +80,21 @@ def _write_none(job: Job, reason: str) -> None:
     formats.write_json(job.folder.approximation, {"asked": False, "reason": reason})
 
 
-def reason_against(job: Job, recorded: Sequence[Mapping[str, Any]]) -> str:
+def reason_against(job: Job, recorded: Sequence[FitRecord]) -> str:
     """Why all rows are not approximated; empty where they are."""
     if job.sections["approximation"] == "always":
         return ""
     limits = job.sections["budget"]
-    if any(one["status"] == "skipped" and "budget.seconds" in one["reason"] for one in recorded):
+    if any(one.status == "skipped" and "budget.seconds" in one.reason for one in recorded):
         return ""
-    ran = [one for one in recorded if one["status"] != "skipped"]
+    ran = [one for one in recorded if one.status != "skipped"]
     full = budget.fit_of(ran, store.read_meta(job.folder.data).n_rows, limits)
     if full is not None and budget.exceeded(full, limits):
         return ""
     return "not approximated: approximation is auto, and the full fit is not forecast to exceed budget.seconds"
 
 
-def _increments(job: Job) -> list[tuple[PlannedFit, dict[str, Any]]]:
+def _increments(job: Job) -> list[tuple[PlannedFit, FitRecord]]:
     rows = formats.read_plan(job.folder.plan)
     order = job.sections["increments"].order
     names = [row["fit"] for row in rows if row["kind"] == "increment"]

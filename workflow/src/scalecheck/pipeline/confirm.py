@@ -11,8 +11,9 @@ import numpy as np
 
 from scalecheck.checks import effort
 from scalecheck.examine import confirmation
-from scalecheck.files import checksums, formats
+from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord
 from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.runtime.program import Log
 from scalecheck.study import plan
@@ -48,7 +49,7 @@ def read_subsets(folder: StudyFolder) -> list[FitResult]:
     subsets = [row["fit"] for row in rows if row["kind"] == "subset"]
     tasks = plan.locate(rows, subsets, {}, "")
     found = [(task, checksums.read_record(folder, task.fit)) for task in tasks]
-    return [read_fit(folder, task, one) for task, one in found if one["status"] == "done"]
+    return [read_fit(folder, task, one) for task, one in found if one.status == "done"]
 
 
 def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
@@ -65,9 +66,9 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
     keeper = fit_job.checkpointer_of(job, batch, job.folder.confirmation_checkpoint)
     fitted = sample_batch.fit_batch(batch, sampler, job.sections["seed"], job.log, keeper=keeper)
     n_steps = fitted.draws.iterations[0].n_steps[:, sampler.warmup :]
-    record = fit_record.record(fitted, 0, sampler, job.raw, job.device, job.importing)
-    leapfrogs = n_steps.mean(axis=1).tolist() if record["status"] == "done" else None
-    return {**record, "fit": task.fit, "leapfrogs": leapfrogs}
+    found = fit_record.record(fitted, 0, sampler, job.raw, job.device, job.importing)
+    leapfrogs = n_steps.mean(axis=1).tolist() if found.status == "done" else None
+    return {**record.as_json(found), "fit": task.fit, "leapfrogs": leapfrogs}
 
 
 def nothing(reason: str) -> dict[str, Any]:
@@ -75,17 +76,17 @@ def nothing(reason: str) -> dict[str, Any]:
     return {"fit": None, "reason": reason}
 
 
-def read_record(folder: StudyFolder) -> dict[str, Any] | None:
+def read_record(folder: StudyFolder) -> FitRecord | None:
     """Read the record of the second fit of a subset; None where there was nothing to confirm."""
     if not folder.confirmation.exists():
         return None  # a study of one process, without the workflow
     found = formats.read_json(folder.confirmation)
-    return None if found["fit"] is None else found
+    return None if found["fit"] is None else record.of_json(found)
 
 
 def read(folder: StudyFolder) -> effort.Confirmation | None:
     """Read what the second fit of a subset took; None where there was nothing to confirm."""
     found = read_record(folder)
-    if found and found["status"] == "stopped":
+    if found is None or found.status == "stopped":
         return None  # without draws it confirms nothing
-    return effort.Confirmation(found["fit"], np.array(found["leapfrogs"])) if found else None
+    return effort.Confirmation(found.fit, np.array(found.gradients.sampling) / found.draws)

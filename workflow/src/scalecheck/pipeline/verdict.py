@@ -68,11 +68,11 @@ def conclude(
     # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
     needed = list(ran.fit[ran.kind != "level"])
     unusable = {fit: reason for fit, reason in zip(ran.fit, ran.reason, strict=True) if reason}
-    has_parameters = any(record["parameters"] for record in recorded)
+    has_parameters = any(record.parameters for record in recorded)
     name, why = verdict.decide(judged, unusable, needed=needed, has_parameters=has_parameters)
     simulated = _simulated(folder) if settings.simulate else {}
     n_rows = store.read_meta(folder.data).n_rows
-    increments = [record for record in recorded if record["kind"] == "increment"]
+    increments = [record for record in recorded if record.kind == "increment"]
     full = budget.fit_of(increments, n_rows, limits)
     log(budget.in_words(full, limits))
     content = {

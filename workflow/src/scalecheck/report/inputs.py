@@ -78,8 +78,11 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
     fits = formats.read_table(folder.table("fits"))
     verdict = formats.read_json(folder.verdict)
     done = fits[fits.status == "done"]
-    last = checksums.read_record(folder, done.fit.iloc[-1]) if len(done) else {}
-    device = {name: last[name] for name in ("device", "platform", "dtype") if name in last}
+    versions: dict[str, Any] = {}
+    if len(done):
+        last = checksums.read_record(folder, done.fit.iloc[-1])
+        device = {"device": last.device, "platform": last.platform, "dtype": last.dtype}
+        versions = {**last.versions, **device}
     plain: dict[str, Any] = {
         name: asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
         for name, part in settings.items()
@@ -95,7 +98,7 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
         estimates=formats.read_table(folder.table("estimates")),
         tables=tables,
         settings=plain,
-        versions={**last.get("versions", {}), **device},
+        versions=versions,
         dropped={
             f"rows left out: {reason}": count
             for reason, count in store.read_meta(folder.data).dropped.items()

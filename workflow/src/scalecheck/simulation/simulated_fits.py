@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from scalecheck.data import store
 from scalecheck.diagnostics import assess
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import posterior_file
+from scalecheck.files.record import FitRecord, audit_of
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.kept_sites import kept_sites
 from scalecheck.fitting.sample_batch import Fitted
@@ -53,7 +54,7 @@ class Done(NamedTuple):
     """A member that is fitted; without a result, and leaving nothing, where it was ended without draws."""
 
     owner: int
-    record: dict[str, Any]
+    record: FitRecord
     result: FitResult | None
     leave: Callable[[], WarmStart] | None
 
@@ -107,7 +108,7 @@ def fit_all(fitting: Fitting, increments: IncrementSettings, *, share: bool = Fa
     results: list[dict[str, Done]] = [{} for _ in data_sets]
     chained = _fit_chains(fitting, increments) if is_chained else []
     for done in [*_by_size(fitting, members), *chained]:
-        results[done.owner][done.record["fit"]] = done
+        results[done.owner][done.record.fit] = done
     return [_in_order(*each) for each in zip(data_sets, results, sources, strict=True)]
 
 
@@ -162,11 +163,11 @@ def _audited(fitting: Fitting, members: Sequence[SimulatedFit], warm: Sequence[D
 
 
 def _with_audit(warm: Done, cold: Done) -> Done:
-    spent = {name: cold.record[name] for name in ("gradients", "draws")}
     if warm.result is None or cold.result is None:
         return warm
     compared = warm_start_audit.compare(warm.result.z, cold.result.z)
-    record = {**warm.record, "audit": {**compared._asdict(), **spent}}
+    audit = audit_of(cold.record, **compared._asdict())
+    record = dataclasses.replace(warm.record, audit=audit)
     return warm._replace(record=record, result=warm.result._replace(record=record))
 
 
@@ -225,26 +226,26 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -
     sampler = fitting.sampler
     settings = {"sampler": dataclasses.asdict(sampler)}
     record = fit_record.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
-    record = {**record, "fit": member.task.fit}
-    if record["status"] == "stopped":
+    record = dataclasses.replace(record, fit=member.task.fit)
+    if record.status == "stopped":
         return Done(member.owner, record, None, None)
     # Of hidden sites those that the study has draws of: what is not run there is not run here.
     kept = {site.name for site in kept_sites(fitted.batch, sampler.keep)}
     hidden = [site.name for site in fitting.likelihood.hidden if site.name in kept]
     tree = posterior_file.as_tree(fit_record.datasets(fitted, number, hidden))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
-    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
+    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record.parameters)
     result = FitResult(member.task, record, tree, health)
     rows = member.task.rows
     return Done(member.owner, record, result, lambda: leave(rows, fitted.draws, number))
 
 
 def _in_order(one: DataSet, found: Mapping[str, Done], sources: Mapping[str, str]) -> Fits:
-    recorded: dict[str, dict[str, Any]] = {}
+    recorded: dict[str, FitRecord] = {}
     done: dict[str, FitResult] = {}
     for task in one.fitted:
         source = found[sources[task.fit]]
-        recorded[task.fit] = {**source.record, "fit": task.fit}
+        recorded[task.fit] = dataclasses.replace(source.record, fit=task.fit)
         if source.result is not None:
             done[task.fit] = source.result._replace(task=task, record=recorded[task.fit])
     return Fits(list(one.tasks), recorded, done)
