@@ -51,7 +51,7 @@ def test_leapfrogs_are_those_of_the_records(study):
         gradients = study.recorded[name]["gradients"]["sampling"]
         n_draws = study.done[name].z.shape[1]
         assert row["leapfrogs"] == pytest.approx(sum(gradients) / len(gradients) / n_draws)
-        assert row["seconds_per_gradient"] == study.recorded[name]["seconds_per_gradient"]
+        assert row["seconds_per_gradient"] == study.recorded[name].seconds_per_gradient
 
 
 def test_the_table_of_adaptation_has_the_windows_of_every_fit(study):

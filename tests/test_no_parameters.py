@@ -30,7 +30,7 @@ def finished(path, mean=0.0):
         data={"axes": ["group"]},
         increments={"start": 100, "end": "all", "order": "random", "stop": "never"},
     )
-    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
+    names = [row.fit for row in formats.read_plan(small.folder.plan)]
     fit.write_batch(small.job(), [name for name in names if name[0] in "sl"], None)
     fit.write_batch(small.job(), ["axis-group"], None)
     increments = [name for name in names if name.startswith("increment")]

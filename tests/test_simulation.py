@@ -133,7 +133,7 @@ def increments_in_memory(path, source, **settings):
     y = 3 + np.random.default_rng(6).standard_normal(320)
     table = pd.DataFrame({"y": y, "x": 1.0})
     small = small_studies.make(path, table, source, subsets={"count": 0}, **settings)
-    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
+    names = [row.fit for row in formats.read_plan(small.folder.plan)]
 
     def read(slices, columns):
         return store.read_rows(small.folder.data, slices, tuple(columns))

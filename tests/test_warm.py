@@ -47,8 +47,8 @@ def study(tmp_path_factory):
     )
     before = None
     for row in formats.read_plan(small.folder.plan):
-        fit.write_increment(small.job(), row["fit"], before)
-        before = row["fit"]
+        fit.write_increment(small.job(), row.fit, before)
+        before = row.fit
     return small
 
 

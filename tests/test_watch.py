@@ -107,7 +107,7 @@ def ended(conjugate, tmp_path):
     """A study that has ended, with its verdict, and a clock that went back before the verdict."""
     shutil.copytree(conjugate.folder.path, tmp_path / "small")
     folder = StudyFolder(tmp_path / "small")
-    found = [record.read(folder.record(row["fit"])) for row in formats.read_plan(folder.plan)]
+    found = [record.read(folder.record(row.fit)) for row in formats.read_plan(folder.plan)]
     took = spent(found, record.peek(folder.confirmation))
     formats.write_json(folder.verdict, took._asdict())
     os.utime(folder.verdict, (NOW - 1e6, NOW - 1e6))
@@ -139,8 +139,7 @@ def test_it_is_not_over_when_a_fit_was_made_again_since_the_verdict(ended):
 
 def test_it_is_not_over_when_more_is_planned_since_the_verdict(ended):
     plan = formats.read_plan(ended.plan)
-    columns = [[row[name] for name in formats.PLAN_COLUMNS] for row in plan]
-    formats.write_plan(ended.plan, [*columns[:-1], [*columns[-1][:4], columns[-1][4] + 1, 1]])
+    formats.write_plan(ended.plan, [*plan[:-1], plan[-1]._replace(rows=plan[-1].rows + 1)])
     assert not is_over(ended)
 
 

@@ -97,9 +97,9 @@ def run(name: str, seed: int, *, warm: bool) -> list[dict[str, Any]]:
         )
         lines, before = [], None
         for row in formats.read_plan(small.folder.plan):
-            fit_program.write_increment(small.job(), row["fit"], before)
-            lines.append(_line(small.read(row["fit"])) | {"rows": row["rows"]})
-            before = row["fit"]
+            fit_program.write_increment(small.job(), row.fit, before)
+            lines.append(_line(small.read(row.fit)) | {"rows": row.rows})
+            before = row.fit
     return lines
 
 

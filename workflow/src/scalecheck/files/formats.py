@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scalecheck.errors import StudyError
 
@@ -25,7 +25,19 @@ LONGEST_TAIL = 2**16  # bytes that are read of a file of lines, which may have g
 
 FULL = 2**16  # bytes that are left of a disk which has no room
 
-PLAN_COLUMNS = ("fit", "kind", "axis", "level", "rows", "new_rows")
+
+class PlannedRow(NamedTuple):
+    """A row of plan.csv: a fit, its rows, and those of them that no increment before it has."""
+
+    fit: str
+    kind: str
+    axis: str
+    level: str
+    rows: int
+    new_rows: int
+
+
+PLAN_COLUMNS = PlannedRow._fields
 
 
 @contextlib.contextmanager
@@ -148,16 +160,16 @@ def peek_json(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def write_plan(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    """Write plan.csv, its rows in the order of `PLAN_COLUMNS`."""
+def write_plan(path: Path, fits: Sequence[Sequence[Any]]) -> None:
+    """Write plan.csv; fits begin with what a row has, in the order of `PLAN_COLUMNS`."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PLAN_COLUMNS)
-        writer.writerows(rows)
+        writer.writerows(fit[: len(PLAN_COLUMNS)] for fit in fits)
 
 
-def read_plan(path: Path) -> list[dict[str, Any]]:
-    """Read plan.csv: a dictionary per fit, counts as integers.
+def read_plan(path: Path) -> list[PlannedRow]:
+    """Read plan.csv.
 
     Raises
     ------
@@ -167,7 +179,7 @@ def read_plan(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                {**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])}
+                PlannedRow(**{**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])})
                 for row in csv.DictReader(file)
             ]
     except (FileNotFoundError, NotADirectoryError):

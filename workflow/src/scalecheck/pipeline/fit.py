@@ -9,6 +9,7 @@ import numpy as np
 
 from scalecheck.checks import warm_start_audit
 from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
 from scalecheck.files.record import FitRecord, RecordedAudit, audit_of
@@ -40,7 +41,7 @@ def _read(job: Job, fits: list[str]) -> list[batches.Batch]:
 
 
 def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[FitRecord]:
-    sampler = job.sections["sampler"]
+    sampler = job.study.sampler
     fitted = _sample(job, batch, sampler)
     return [_write_posterior(job, fitted, i, sampler, n_fits) for i in range(len(batch.tasks))]
 
@@ -49,7 +50,7 @@ def _sample(
     job: Job, batch: batches.Batch, sampler: SamplerSettings, left: WarmStart | None = None
 ) -> sample_batch.Fitted:
     """Sample a batch, kept and watched; from where the increment before it ended, if that is given."""
-    keeper = checkpointer_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left)
+    keeper = checkpointer_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left=left)
     journal = Journal(
         [job.folder.progress(task.fit) for task in batch.tasks],
         [task.fit for task in batch.tasks],
@@ -59,7 +60,7 @@ def _sample(
     return sample_batch.fit_batch(
         batch,
         sampler,
-        job.sections["seed"],
+        job.study.seed,
         job.log,
         journal.tell,
         keeper,
@@ -127,7 +128,7 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
     record = _run_increment(job, name, before, len(recorded))
     _say_stopped(job, record)
     if before:
-        if job.sections["increments"].stop == "misfit" and record.status == "done":
+        if job.study.increments.stop == "misfit" and record.status == "done":
             record = dataclasses.replace(record, stop=_look(job, so_far, [*recorded, record]))
         _say_forecast(job, name, [*recorded, record])
     checksums.write_record(job.folder, record)
@@ -145,7 +146,7 @@ def _run_increment(job: Job, name: str, before: str | None, number: int) -> FitR
     Where increments start warm, every `cold_audit`-th is sampled cold as well, and compared. One that was
     stopped leaves what it was left.
     """
-    settings, sampler = job.sections["increments"], job.sections["sampler"]
+    settings, sampler = job.study.increments, job.study.sampler
     (batch,) = _read(job, [name])
     has_parameters = any(site.kind == "latent" for site in batch.sites)
     if not (settings.warm or sampler.start == "previous") or not has_parameters:
@@ -183,10 +184,10 @@ def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> Recorde
     """Sample an increment cold, under a key of its own, and compare."""
     (task,) = batch.tasks
     job.log(f"{task.fit}: sampled cold as well, to be compared")
-    sampler = job.sections["sampler"]
+    sampler = job.study.sampler
     again = batch._replace(tasks=(task._replace(fit=f"{task.fit} cold"),))
     keeper = checkpointer_of(job, again, job.folder.audit_checkpoint(task.fit))
-    cold = sample_batch.fit_batch(again, sampler, job.sections["seed"], job.log, keeper=keeper)
+    cold = sample_batch.fit_batch(again, sampler, job.study.seed, job.log, keeper=keeper)
     vector = batch.vector
     cost = fit_record.record(cold, 0, sampler, job.raw, job.device, (0.0, 0.0))
     if cost.status == "stopped":
@@ -200,9 +201,9 @@ def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> Recorde
 
 def _increments(job: Job, name: str) -> list[PlannedFit]:
     """Increments up to this one."""
-    rows = formats.read_plan(job.folder.plan)
-    planned = [row["fit"] for row in rows if row["kind"] == "increment"]
-    return find_tasks(job, planned[: planned.index(name) + 1])
+    planned = read_planned(job.folder, job.study.increments.order)
+    increments = [task for task in planned if task.kind == "increment"]
+    return increments[: [task.fit for task in increments].index(name) + 1]
 
 
 def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[FitRecord]) -> str:
@@ -210,19 +211,19 @@ def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[FitRecord]) -> st
     last = recorded[-1]
     if reason := last.reason if last.status == "skipped" else last.stop:
         return reason
-    if job.sections["budget"].seconds is None:
+    if job.study.budget.seconds is None:
         return ""
     from scalecheck.results import budget
 
-    audited = is_audited(job.sections["increments"], len(recorded))
-    return budget.refusal(recorded, task.rows, job.sections["budget"], audited=audited)
+    audited = is_audited(job.study.increments, len(recorded))
+    return budget.refusal(recorded, task.rows, job.study.budget, audited=audited)
 
 
 def _say_forecast(job: Job, name: str, recorded: list[FitRecord]) -> None:
     # Here for the same reason as in `_look`: the first increment has nothing to forecast from.
     from scalecheck.results import budget
 
-    settings = job.sections["budget"]
+    settings = job.study.budget
     n_rows = store.read_meta(job.folder.data).n_rows
     job.log(f"{name}: {budget.in_words(budget.fit_of(recorded, n_rows, settings), settings)}")
 
@@ -234,13 +235,12 @@ def _look(job: Job, so_far: list[PlannedFit], recorded: list[FitRecord]) -> str:
     from scalecheck.examine.run_families import look
     from scalecheck.results.study_fits import read_fit
 
-    data, record = job.sections["data"], recorded[-1]
-    evidence = open_evidence(job.folder, job.sections["model"], data.outcome, job.sections["seed"])
+    data, record = job.study.data, recorded[-1]
+    evidence = open_evidence(job.folder, job.study.model, data.outcome, job.study.seed)
     pairs = zip(so_far, recorded, strict=True)
     fits = [read_fit(job.folder, *pair) for pair in pairs if pair[1].status == "done"]
-    rows = formats.read_plan(job.folder.plan)
-    planned = sum(row["kind"] == "increment" for row in rows)
-    found = look(evidence, fits, data, planned, job.sections["verdict"]["alpha"])
+    planned = sum(row.kind == "increment" for row in formats.read_plan(job.folder.plan))
+    found = look(evidence, fits, data, planned, job.study.verdict.alpha)
     if not found:
         return ""
     job.log(f"{record.fit}: stop after this increment: {found}")

@@ -224,16 +224,16 @@ def leapfrogs_seen(folder: StudyFolder, study: Study) -> FitLeapfrogs | None:
         return None
     wanted = json.loads(study.sections("data", "model", "sampler"))
     for row in reversed(formats.read_plan(folder.plan)):
-        path = folder.record(row["fit"])
-        if row["kind"] != "increment" or not path.is_file():
+        path = folder.record(row.fit)
+        if row.kind != "increment" or not path.is_file():
             continue
         found = record.read(path)
         same = all(found.settings.get(name) == part for name, part in wanted.items())
         if found.status == "done" and same:
-            tree = posterior_file.read_posterior(folder.posterior(row["fit"]))
+            tree = posterior_file.read_posterior(folder.posterior(row.fit))
             groups = ("warmup_sample_stats", "sample_stats")
             n_steps = [tree[group]["n_steps"].to_numpy() for group in groups]
-            return FitLeapfrogs(row["fit"], float(np.concatenate(n_steps, axis=1).mean()))
+            return FitLeapfrogs(row.fit, float(np.concatenate(n_steps, axis=1).mean()))
     return None
 
 

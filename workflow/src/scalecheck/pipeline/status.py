@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalecheck.files import formats, record
+from scalecheck.files.formats import PlannedRow
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
 from scalecheck.results.totals import spent
@@ -72,13 +73,13 @@ def read_states(folder: StudyFolder, now: float) -> list[FitState]:
     return sorted(found, key=lambda one: STATES.index(one.state))
 
 
-def _read(folder: StudyFolder, row: dict[str, Any], now: float) -> FitState:
-    progress, path = folder.progress(row["fit"]), folder.record(row["fit"])
+def _read(folder: StudyFolder, row: PlannedRow, now: float) -> FitState:
+    progress, path = folder.progress(row.fit), folder.record(row.fit)
     grew = _changed(progress)
     told = (formats.read_last_line(progress) or {}) if grew else {}
     # Written last, and removed by a job that makes the fit again.
     known = record.read(path) if path.exists() else None
-    return FitState(row["fit"], row["rows"], _state(told, known, grew), told, known, now - grew)
+    return FitState(row.fit, row.rows, _state(told, known, grew), told, known, now - grew)
 
 
 def _changed(path: Path) -> float:

@@ -9,11 +9,10 @@ import xarray as xr
 
 from scalecheck import diagnostics
 from scalecheck.checks.moments import Moments
-from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
-from scalecheck.study import plan
 from scalecheck.study.plan import PlannedFit
 
 FIT_COLUMNS = ("status", "usable", "reason", "iterations", "leapfrogs_per_iteration")
@@ -118,10 +117,7 @@ class StudyFits(NamedTuple):
 
 def read_study_fits(folder: StudyFolder, order: str) -> StudyFits:
     """Read the plan and every fit."""
-    rows = formats.read_plan(folder.plan)
-    meta = store.read_meta(folder.data)
-    levels = {axis: part["rows"] for axis, part in meta.axes.items()}
-    tasks = plan.locate(rows, [row["fit"] for row in rows], levels, order)
+    tasks = read_planned(folder, order)
     recorded = {task.fit: checksums.read_record(folder, task.fit) for task in tasks}
     done = {
         task.fit: read_fit(folder, task, recorded[task.fit])
