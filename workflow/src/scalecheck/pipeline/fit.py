@@ -117,9 +117,9 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
     before
         The increment before this one; None for the first.
     """
-    (task,) = find_tasks(job, [name])
-    so_far = _increments(job, name) if before else [task]
-    recorded = [checksums.read_record(job.folder, one.fit) for one in so_far[:-1]]
+    *earlier, task = _increments(job, name)
+    earlier = earlier if before else []
+    recorded = [checksums.read_record(job.folder, one.fit) for one in earlier]
     if before and (reason := _reason_to_skip(job, task, recorded)):
         job.log(f"{name}: skipped: {reason}")
         checksums.write_record(job.folder, fit_record.skipped_record(task, job.raw, reason))
@@ -129,7 +129,9 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
     _say_stopped(job, record)
     if before:
         if job.study.increments.stop == "misfit" and record.status == "done":
-            record = dataclasses.replace(record, stop=_look(job, so_far, [*recorded, record]))
+            record = dataclasses.replace(
+                record, stop=_look(job, [*earlier, task], [*recorded, record])
+            )
         _say_forecast(job, name, [*recorded, record])
     checksums.write_record(job.folder, record)
     _clear(job, [name])

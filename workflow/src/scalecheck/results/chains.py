@@ -10,6 +10,7 @@ from scalecheck.checks.scaling import Growth
 from scalecheck.checks.warm_start_audit import Audit
 from scalecheck.files.record import RecordedAudit
 from scalecheck.results.study_fits import FitResult, capped_of
+from scalecheck.study.settings import Study, freeze
 
 
 def effort_of(fits: Sequence[FitResult]) -> Effort:
@@ -42,7 +43,7 @@ def _leapfrogs(fits: Sequence[FitResult]) -> np.ndarray:
 
 def chains_of(fit: FitResult) -> Chains:
     """How the chains of a fit ran."""
-    settings = fit.record.settings.get("sampler", {})
+    settings = freeze(Study, fit.record.settings).sampler
     sampling = Sampling(
         potential=-_statistic(fit, "lp").astype("float64"),
         energy=_statistic(fit, "energy").astype("float64"),
@@ -56,8 +57,8 @@ def chains_of(fit: FitResult) -> Chains:
         fit.task.kind,
         sampling,
         _windows(fit),
-        float(settings.get("target_accept", np.nan)),
-        float(settings.get("max_tree_depth", np.nan)),
+        settings.target_accept,
+        float(settings.max_tree_depth),
         _audit(fit.record.audit),
         fit.record.parameters,
         len(fit.record.discarded),

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scalecheck.files.record import FitRecord
+from scalecheck.study.settings import SamplerSettings, Study, freeze
 
 FEWEST = 2
 # Of the ratio's logarithm to base 2, by doubling of the rows: its slope a priori, without and with parameters of
@@ -84,16 +85,16 @@ def taken(
     good = [one for one in good if sum(one.gradients.sampling)]
     if len(good) < FEWEST:
         return None
-    asked = good[0].settings["sampler"]
-    n_warmup = asked["warmup"] if cold else good[-1].warmup
+    asked = _sampler_of(good[0])
+    n_warmup = asked.warmup if cold else good[-1].warmup
     warmup, sampling = _per_iteration(good)
     effort = IncrementCosts(
         rows=_floats(one.rows for one in good),
         warmup=warmup,
         sampling=sampling,
-        times=_floats(one.draws for one in good) / asked["draws"],
+        times=_floats(one.draws for one in good) / asked.draws,
         n_warmup=n_warmup,
-        n_draws=asked["draws"],
+        n_draws=asked.draws,
     )
     if any(one.warmup != n_warmup for one in good):
         alike = [one for one in _fits(recorded) if one.warmup == n_warmup]
@@ -109,13 +110,17 @@ def taken(
     return effort, timings
 
 
+def _sampler_of(record: FitRecord) -> SamplerSettings:
+    return freeze(Study, record.settings).sampler
+
+
 def _fits(recorded: Sequence[FitRecord]) -> list[FitRecord]:
     """Increments, those that cannot be used among them, and their audits, which are cold."""
     done = [one for one in recorded if one.status == "done"]
     audits = [
         dataclasses.replace(
             one,
-            warmup=one.settings["sampler"]["warmup"],
+            warmup=_sampler_of(one).warmup,
             gradients=one.audit.gradients,
             draws=one.audit.draws,
         )
