@@ -284,6 +284,6 @@ def test_a_folder_that_is_none_of_a_study_is_an_error_in_one_line(
 
 
 def test_watching_imports_neither_jax_nor_what_reads_posteriors():
-    code = "import sys, scalecheck.watch; print({'jax', 'numpyro', 'xarray', 'pandas'} & set(sys.modules))"
+    code = "import sys, scalecheck.pipeline.watch; print({'jax', 'numpyro', 'xarray', 'pandas'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("set()\n", "")

@@ -104,13 +104,13 @@ def run(name: str, seed: int, *, warm: bool) -> list[dict[str, Any]]:
 
 
 def _line(fit: Any) -> dict[str, Any]:
-    z, gradients = fit.z, fit.record["gradients"]
+    z = fit.z
     stat = lambda function, **given: np.array(  # noqa: E731
         [function(z[..., j], chain_axis=0, draw_axis=1, **given) for j in range(z.shape[-1])], float
     )
     return {
         "fit": fit.task.fit,
-        "gradients": sum(sum(part) for part in gradients.values()),
+        "gradients": fit.record.gradients.total,
         "ess": float(stat(array_stats.ess, method="bulk").min()),
         "rhat": float(stat(array_stats.rhat).max()),
         "mean": z.mean((0, 1)),
