@@ -1,5 +1,6 @@
 """The files of running fits, and the table that is made of them."""
 
+import dataclasses
 import io
 import os
 import runpy
@@ -16,6 +17,7 @@ from told import told
 
 from scalecheck.errors import StudyError
 from scalecheck.files import formats, record
+from scalecheck.files.formats import PlannedRow
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting.progress_log import line
 from scalecheck.pipeline import status, watch
@@ -42,7 +44,7 @@ NOW = 1_700_000_000.0  # long ago, so that a file that a test writes is the newe
 def study(tmp_path):
     """A study whose fits are in every state."""
     folder = StudyFolder(tmp_path / "golf")
-    rows = [(fit, "subset", "", "", 1000, 1000) for fit in FITS]
+    rows = [PlannedRow(fit, "subset", "", "", 1000, 1000) for fit in FITS]
     (tmp_path / "golf").mkdir()
     formats.write_plan(folder.plan, rows)
     stalled = np.array([False, False, True, False])
@@ -139,7 +141,9 @@ def test_it_is_not_over_when_a_fit_was_made_again_since_the_verdict(ended):
 
 def test_it_is_not_over_when_more_is_planned_since_the_verdict(ended):
     plan = formats.read_plan(ended.plan)
-    formats.write_plan(ended.plan, [*plan[:-1], plan[-1]._replace(rows=plan[-1].rows + 1)])
+    formats.write_plan(
+        ended.plan, [*plan[:-1], dataclasses.replace(plan[-1], rows=plan[-1].rows + 1)]
+    )
     assert not is_over(ended)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import errno
 import json
 import math
@@ -10,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from scalecheck.errors import StudyError
 
@@ -26,7 +27,8 @@ LONGEST_TAIL = 2**16  # bytes that are read of a file of lines, which may have g
 FULL = 2**16  # bytes that are left of a disk which has no room
 
 
-class PlannedRow(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class PlannedRow:
     """A row of plan.csv: a fit, its rows, and those of them that no increment before it has."""
 
     fit: str
@@ -36,8 +38,13 @@ class PlannedRow(NamedTuple):
     rows: int
     new_rows: int
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What plan.csv has of it."""
+        return {name: getattr(self, name) for name in PLAN_COLUMNS}
 
-PLAN_COLUMNS = PlannedRow._fields
+
+PLAN_COLUMNS = tuple(one.name for one in dataclasses.fields(PlannedRow))
 
 
 @contextlib.contextmanager
@@ -160,12 +167,12 @@ def peek_json(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def write_plan(path: Path, fits: Sequence[Sequence[Any]]) -> None:
-    """Write plan.csv; fits begin with what a row has, in the order of `PLAN_COLUMNS`."""
+def write_plan(path: Path, fits: Sequence[PlannedRow]) -> None:
+    """Write plan.csv."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PLAN_COLUMNS)
-        writer.writerows(fit[: len(PLAN_COLUMNS)] for fit in fits)
+        writer.writerows(fit.columns.values() for fit in fits)
 
 
 def read_plan(path: Path) -> list[PlannedRow]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from scalecheck.errors import StudyError
 from scalecheck.files import formats
+from scalecheck.files.formats import PlannedRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +60,11 @@ class RecordedAudit:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FitRecord:
+class FitRecord(PlannedRow):
     """What is known of a fit beside its draws, in the order of `record.json`.
 
     Attributes
     ----------
-    fit, kind, axis, level, rows, new_rows
-        As planned.
     status, reason
         Why a fit was stopped or skipped; empty where it was done.
     capped, stalled
@@ -94,12 +93,6 @@ class FitRecord:
         Of an increment that was looked at: why to stop after it, or empty.
     """
 
-    fit: str
-    kind: str
-    axis: str
-    level: str
-    rows: int
-    new_rows: int
     status: Literal["done", "stopped", "skipped"]
     reason: str = ""
     capped: EarlyEnd | None = None
@@ -136,8 +129,7 @@ class FitRecord:
 
 
 # All that there is of an increment that was not fitted.
-_OF_SKIPPED = ("fit", "kind", "axis", "level", "rows", "new_rows", "status", "reason")
-_OF_SKIPPED += ("settings", "engine_version", "versions", "sha256")
+_OF_SKIPPED = ("status", "reason", "settings", "engine_version", "versions", "sha256")
 # Left out where they are None; elsewhere None is written as null.
 _OPTIONAL = ("sha256", "audit", "stop", "parameter", "statistic", "gap")
 
@@ -157,7 +149,7 @@ def audit_of(cold: FitRecord, p: float | None = None, **compared: Any) -> Record
 def as_json(record: FitRecord) -> dict[str, Any]:
     """Give the content of `record.json`."""
     content = dataclasses.asdict(record, dict_factory=_known)
-    names = _OF_SKIPPED if record.status == "skipped" else content
+    names = (*formats.PLAN_COLUMNS, *_OF_SKIPPED) if record.status == "skipped" else content
     return {name: content[name] for name in names if name in content}
 
 

@@ -166,7 +166,7 @@ def record(
     ended = how_it_ended(draws, number, settings)
     has_draws = ended["status"] == "done"
     return FitRecord(
-        **_planned(task),
+        **task.columns,
         status=ended["status"],
         reason=ended["reason"],
         capped=early_end(ended["capped"]),
@@ -210,10 +210,6 @@ def record(
     )
 
 
-def _planned(task: PlannedFit) -> dict[str, Any]:
-    return {name: value for name, value in task._asdict().items() if name != "slices"}
-
-
 def _has_unit_parameters(batch: Batch) -> bool:
     """Whether parameters grow with the rows: those of units, or of rows."""
     growing = {"row", batch.unit}
@@ -241,7 +237,7 @@ def _metric(diagonal: np.ndarray) -> list[list[float]]:
 def skipped_record(task: PlannedFit, sections: Mapping[str, Any], reason: str) -> FitRecord:
     """Give the record of an increment that was not fitted."""
     return FitRecord(
-        **_planned(task),
+        **task.columns,
         status="skipped",
         reason=reason,
         settings=sections,

@@ -3,6 +3,7 @@
 Nothing here imports JAX before a refit: most studies have nothing to confirm.
 """
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
 
     sampler = job.study.sampler
     job.log(f"{task.fit} takes many leapfrogs: fitting it again with another seed")
-    (batch,) = fit_job.read_batch(job, [task._replace(fit=f"{task.fit} again")])
+    again = dataclasses.replace(task, fit=f"{task.fit} again")
+    (batch,) = fit_job.read_batch(job, [again])
     keeper = fit_job.checkpointer_of(job, batch, job.folder.confirmation_checkpoint)
     fitted = sample_batch.fit_batch(batch, sampler, job.study.seed, job.log, keeper=keeper)
     n_steps = fitted.draws.iterations[0].n_steps[:, sampler.warmup :]

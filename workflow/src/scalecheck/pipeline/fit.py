@@ -187,7 +187,7 @@ def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> Recorde
     (task,) = batch.tasks
     job.log(f"{task.fit}: sampled cold as well, to be compared")
     sampler = job.study.sampler
-    again = batch._replace(tasks=(task._replace(fit=f"{task.fit} cold"),))
+    again = batch._replace(tasks=(dataclasses.replace(task, fit=f"{task.fit} cold"),))
     keeper = checkpointer_of(job, again, job.folder.audit_checkpoint(task.fit))
     cold = sample_batch.fit_batch(again, sampler, job.study.seed, job.log, keeper=keeper)
     vector = batch.vector

@@ -133,12 +133,16 @@ def _midpoints(number: int) -> np.ndarray:
     return (np.arange(number) + 0.5) / number
 
 
-def _at_quantiles(rows: np.ndarray, leapfrogs: np.ndarray, n_rows: int, at: np.ndarray) -> np.ndarray:
+def _at_quantiles(
+    rows: np.ndarray, leapfrogs: np.ndarray, n_rows: int, at: np.ndarray
+) -> np.ndarray:
     mean, scale, df = predict(rows, np.log2(leapfrogs), float(n_rows))
     return 2 ** (mean + scale * student.ppf(at, df))
 
 
-def seconds_of_gradient(effort: IncrementCosts, timings: Timings, n_rows: int) -> tuple[float, float]:
+def seconds_of_gradient(
+    effort: IncrementCosts, timings: Timings, n_rows: int
+) -> tuple[float, float]:
     """Seconds of a gradient within a fit of so many rows, and their relative error.
 
     Within an increment it took a constant, what a leapfrog costs beside its gradient, plus a multiple of

@@ -135,16 +135,15 @@ def fits_table(study: StudyFits) -> pd.DataFrame:
 
 def _fit_row(study: StudyFits, task: PlannedFit) -> Mapping[str, Any]:
     record = study.recorded[task.fit]
-    planned = {name: getattr(task, name) for name in formats.PLAN_COLUMNS}
     if record.status != "done":
         ended = {"status": record.status, "usable": False, "reason": record.reason}
-        return {**planned, **ended, **(_cost(record) if record.status == "stopped" else {})}
+        return {**task.columns, **ended, **(_cost(record) if record.status == "stopped" else {})}
     health = study.done[task.fit].health
     statistics = study.done[task.fit].tree
     n_chains, n_draws = statistics["sample_stats"]["n_steps"].shape
     n_warmup = statistics["warmup_sample_stats"]["n_steps"].shape[1]
     return {
-        **planned,
+        **task.columns,
         "status": "done",
         "usable": health.usable,
         "reason": health.reason,

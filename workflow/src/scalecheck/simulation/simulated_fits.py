@@ -204,7 +204,7 @@ def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]
     values = [fitting.data_sets[one.owner].read(one.task.slices, wanted) for one in members]
     made = batches.make_batches(
         likelihood.model,
-        [one.task._replace(fit=label) for label, one in of.items()],
+        [dataclasses.replace(one.task, fit=label) for label, one in of.items()],
         values,
         likelihood.labels,
         likelihood.unit,

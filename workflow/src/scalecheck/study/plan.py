@@ -1,5 +1,6 @@
 """Which rows belong to which fit: subsets, levels of axes, increments."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -56,15 +57,10 @@ class Slice(NamedTuple):
     stop: int
 
 
-class PlannedFit(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class PlannedFit(PlannedRow):
     """One row of plan.csv, and where its rows lie."""
 
-    fit: str
-    kind: str
-    axis: str
-    level: str
-    rows: int
-    new_rows: int
     slices: tuple[Slice, ...]
 
 
@@ -185,7 +181,7 @@ def locate(
         if fit not in rows:
             raise StudyError(f"plan.csv has no fit {fit}{did_you_mean(fit, list(rows))}")
     slices = _slices(plan, level_rows, order)
-    return [PlannedFit(*rows[fit], slices=slices[fit]) for fit in fits]
+    return [PlannedFit(**rows[fit].columns, slices=slices[fit]) for fit in fits]
 
 
 def _slices(
