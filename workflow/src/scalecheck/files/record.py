@@ -71,18 +71,36 @@ class FitRecord(PlannedRow):
         The chains that ended it early.
     settings
         The sections that it depends on, as its program was given them.
+    engine_version, versions
+        Of what computed it.
+    platform, device, gpu, override, note
+        From `device.confirm`.
+    dtype
+        `sampler.precision`.
     batch
         Fits that were sampled with it.
     warmup, draws
         Iterations per chain.
+    padded_rows
+        Rows with what pads small fits.
     seconds, cpu_seconds
         By phase.
+    usable
+        Whether its draws can be used.
     seconds_per_gradient
         Of one chain; None where it was not timed.
+    gradients, divergences, step_size
+        By chain: leapfrogs, divergences after warmup, and the last step size.
+    discarded
+        Chains that stalled and began anew.
     moments
         How well chains agree in the sites that are not kept.
+    depth_saturated
+        Share of the iterations after warmup whose tree was cut; None without any.
     windows
         Of warmup.
+    parameters
+        Names of the compared scalars.
     unit_parameters
         Whether parameters grow with the rows.
     sha256

@@ -204,7 +204,21 @@ def log_axes(
     margin: float = 1.25,
     room: int = 50,
 ) -> None:
-    """Set log axes around points of so many rows, a tick of the rows every `room` pixels at most."""
+    """Set log axes around points.
+
+    Parameters
+    ----------
+    n, y
+        `(point,)` rows, and what is drawn against them.
+    label
+        Writes a tick of y.
+    ticks
+        Places those.
+    margin
+        Factor of the room above and below the points.
+    room
+        Pixels of a tick of the rows.
+    """
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(*log_range(n, least=3.0, margin=1.3))
