@@ -280,7 +280,7 @@ def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     fit.write_batch(job, ["subset-01"], None)
     assert "subset-01: goes on from its checkpoint" in lines
     assert not job.folder.checkpoint("subset-01").exists()
-    assert small.read("subset-01").record["gradients"] == whole.record["gradients"]
+    assert small.read("subset-01").record.gradients == whole.record.gradients
     found = posterior_file.read_posterior(job.folder.posterior("subset-01"))
     for group in draws.groups:
         assert found[group].to_dataset().identical(draws[group].to_dataset())

@@ -114,7 +114,9 @@ def test_simulated_outcomes_agree_wherever_two_fits_share_a_row_and_differ_betwe
 def test_an_increment_where_the_model_broke_is_not_simulated_from(conjugate):
     fits = study_fits.read_study_fits(conjugate.folder, "arrival")
     broken = {
-        name: fit._replace(record={**fit.record, "stop": "broke" if name == "increment-03" else ""})
+        name: fit._replace(
+            record=dataclasses.replace(fit.record, stop="broke" if name == "increment-03" else "")
+        )
         for name, fit in fits.done.items()
     }
     assert ranks.last_good(fits._replace(done=broken)).task.fit == "increment-02"

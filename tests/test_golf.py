@@ -141,4 +141,4 @@ def test_our_posterior_of_the_first_data_is_that_of_an_exact_grid(tmp_path):
     assert abs(sigma.mean() - sigma_mean) < 4 * array_stats.mcse(sigma, **axes)
     for draws, sd in ((sigma, sigma_sd), (log_sigma, log_sd)):
         assert abs(draws.std() - sd) < 4 * array_stats.mcse(draws, method="sd", **axes)
-    assert not sum(result.record["divergences"])
+    assert not sum(result.record.divergences)

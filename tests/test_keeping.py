@@ -95,14 +95,14 @@ def test_the_record_says_how_well_chains_agree_in_them(rich, fitted, pairs):
     for number, (_, tree) in enumerate(pairs):
         record = fit_record.record(fitted, number, rich.small.study.sampler, {}, {}, (0.0, 0.0))
         rhat = tree["posterior_moments"].to_dataset().sel(statistic="rhat")
-        assert record["moments"]["rhat"] == pytest.approx(
+        assert record.moments["rhat"] == pytest.approx(
             {name: float(rhat[name].max()) for name in ("base", "scale")}
         )
         every = np.concatenate([np.ravel(rhat[name]) for name in ("base", "scale")])
-        assert record["moments"]["scalars"] == len(every)
-        assert record["moments"]["above"] == (every > 1.01).sum()
+        assert record.moments["scalars"] == len(every)
+        assert record.moments["above"] == (every > 1.01).sum()
     assert (
-        fit_record.record(rich.fitted, 0, rich.small.study.sampler, {}, {}, (0.0, 0.0))["moments"]
+        fit_record.record(rich.fitted, 0, rich.small.study.sampler, {}, {}, (0.0, 0.0)).moments
         is None
     )
 

@@ -6,6 +6,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 import xarray as xr
+from recorded import recorded
 from scipy import stats
 
 from scalecheck.checks import surprise
@@ -158,7 +159,7 @@ def fit_of(name, n_rows, z, hidden=None):
     }
     tree = xr.DataTree.from_dict({k: xr.Dataset(group) for k, group in groups.items()})
     task = PlannedFit(name, "increment", "", "", n_rows, 0, (Slice("arrival", 0, n_rows),))
-    return FitResult(task, {}, tree, Health(1.0, 1000.0, 1.0, ""))
+    return FitResult(task, recorded(task.fit), tree, Health(1.0, 1000.0, 1.0, ""))
 
 
 def evidence_of(likelihood, values, seed=1):

@@ -123,15 +123,15 @@ def test_increments_start_warm_in_memory_and_the_last_is_audited(repeated, conju
     fitted = simulated_fits.fit_plans(fitting, warm, share=True)
     for data_set, fits in zip(increments, fitted, strict=True):
         cold, *others = [fits.done[task.fit] for task in data_set.fitted]
-        assert cold.record["warmup"] == sampler.warmup
-        assert "audit" not in cold.record
+        assert cold.record.warmup == sampler.warmup
+        assert cold.record.audit is None
         assert others
         for fit in others:
             y = data_set.read(fit.task.slices, ["y"])["y"]
             error = 4 / np.sqrt((len(y) + 1) * fit.health.ess)
-            assert fit.record["warmup"] == round(0.1 * sampler.warmup)
+            assert fit.record.warmup == round(0.1 * sampler.warmup)
             assert fit.z.mean() == pytest.approx(y.sum() / (len(y) + 1), abs=error)
-            assert abs(fit.record["audit"]["gap"]) < 5
+            assert abs(fit.record.audit.gap) < 5
 
 
 def increments_in_memory(path, source, **settings):
@@ -139,7 +139,7 @@ def increments_in_memory(path, source, **settings):
     y = 3 + np.random.default_rng(6).standard_normal(320)
     table = pd.DataFrame({"y": y, "x": 1.0})
     small = small_studies.make(path, table, source, subsets={"count": 0}, **settings)
-    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
+    names = [row.fit for row in formats.read_plan(small.folder.plan)]
 
     def read(slices, columns):
         return store.read_rows(small.folder.data, slices, tuple(columns))
@@ -154,7 +154,7 @@ def test_a_model_without_parameters_is_not_chained_nor_audited(tmp_path):
     increments = {"start": 20, "end": "all", "stop": "never", "warm": True}
     small, fits = increments_in_memory(tmp_path, KNOWN, increments=increments)
     assert small.study.increments.cold_audit < len(fits.done) == 5
-    assert not any("audit" in record for record in fits.recorded.values())
+    assert not any(record.audit for record in fits.recorded.values())
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,6 @@ from scalecheck.runtime import free_memory
 from scalecheck.runtime.durations import duration
 from scalecheck.study.settings import SamplerSettings
 
-NDArray = np.ndarray
-
 # A fit whose posterior is not usable yet goes on, to so many times `sampler.draws`: over the fits of a
 # study, R-hat would pass 1.01 by chance in one or another.
 MOST_TIMES = 4
@@ -65,7 +63,7 @@ class Fitted(NamedTuple):
 
     batch: Batch
     draws: sampler.Draws
-    seconds_per_gradient: NDArray
+    seconds_per_gradient: np.ndarray
 
 
 def fit_batch(

@@ -2,20 +2,21 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.evaluation import study_data
 from scalecheck.files import checksums, formats, posterior_file
+from scalecheck.files.record import FitRecord
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.fit_job import Job
 from scalecheck.results import budget
 from scalecheck.results.study_fits import FitResult, read_fit
-from scalecheck.study import plan
 from scalecheck.study.plan import PlannedFit, Slice
 from scalecheck.variational.against_nuts import (
     BesideNuts,
@@ -30,8 +31,6 @@ from scalecheck.variational.assessment import Assessment, assess_approximation
 from scalecheck.variational.shrinkage import ShrunkSite, measure_shrinkage
 from scalecheck.variational.vsbc import Symmetry
 from scalecheck.variational.vsbc_fits import simulate_approximations
-
-NDArray = np.ndarray
 
 # Units of a site that the page draws at most.
 _MOST_UNITS = 300
@@ -50,11 +49,11 @@ def write_approximation(job: Job) -> None:
     began = time.perf_counter()
     every = approximate_one(job, whole)
     seconds = time.perf_counter() - began
-    keep = job.sections["sampler"].keep
+    keep = job.study.sampler.keep
     posterior_file.write_posterior(
         job.folder.approximate_posterior, groups_of_approximation(every, keep)
     )
-    usable = [(task, one) for task, one in recorded if one["status"] == "done" and one["usable"]]
+    usable = [(task, one) for task, one in recorded if one.status == "done" and one.usable]
     fits = [read_fit(job.folder, task, record) for task, record in usable]
     compared = [compare_with_nuts(job, one) for one in fits]
     symmetric = _simulate(job)
@@ -81,44 +80,41 @@ def _write_none(job: Job, reason: str) -> None:
     formats.write_json(job.folder.approximation, {"asked": False, "reason": reason})
 
 
-def reason_against(job: Job, recorded: Sequence[Mapping[str, Any]]) -> str:
+def reason_against(job: Job, recorded: Sequence[FitRecord]) -> str:
     """Why all rows are not approximated; empty where they are."""
-    if job.sections["approximation"] == "always":
+    if job.study.approximation == "always":
         return ""
-    limits = job.sections["budget"]
-    if any(one["status"] == "skipped" and "budget.seconds" in one["reason"] for one in recorded):
+    limits = job.study.budget
+    if any(one.status == "skipped" and "budget.seconds" in one.reason for one in recorded):
         return ""
-    ran = [one for one in recorded if one["status"] != "skipped"]
+    ran = [one for one in recorded if one.status != "skipped"]
     full = budget.fit_of(ran, store.read_meta(job.folder.data).n_rows, limits)
     if full is not None and budget.exceeded(full, limits):
         return ""
     return "not approximated: approximation is auto, and the full fit is not forecast to exceed budget.seconds"
 
 
-def _increments(job: Job) -> list[tuple[PlannedFit, dict[str, Any]]]:
-    rows = formats.read_plan(job.folder.plan)
-    order = job.sections["increments"].order
-    names = [row["fit"] for row in rows if row["kind"] == "increment"]
-    tasks = plan.locate(rows, names, {}, order)
+def _increments(job: Job) -> list[tuple[PlannedFit, FitRecord]]:
+    planned = read_planned(job.folder, job.study.increments.order)
+    tasks = [task for task in planned if task.kind == "increment"]
     return [(task, checksums.read_record(job.folder, task.fit)) for task in tasks]
 
 
 def _all_rows(job: Job) -> PlannedFit:
     n_rows = store.read_meta(job.folder.data).n_rows
-    order = job.sections["increments"].order
+    order = job.study.increments.order
     return PlannedFit("all", "all", "", "", n_rows, n_rows, (Slice(order, 0, n_rows),))
 
 
 def _simulate(job: Job) -> Symmetry | None:
     """Run data sets of the size of a subset, or of the first increment where there are no subsets."""
-    if not job.sections["variational"].simulate:
+    if not job.study.variational.simulate:
         return None
-    rows = formats.read_plan(job.folder.plan)
-    names = [row["fit"] for row in rows if row["kind"] in ("subset", "increment")]
-    (task,) = plan.locate(rows, names[:1], {}, job.sections["increments"].order)
+    planned = read_planned(job.folder, job.study.increments.order)
+    task = next(task for task in planned if task.kind in ("subset", "increment"))
     batch = read_single_batch(job, task)
-    key = sample_batch.fit_key(job.sections["seed"], "simulated data sets")
-    settings = job.sections["variational"]
+    key = sample_batch.fit_key(job.study.seed, "simulated data sets")
+    settings = job.study.variational
     # How many there will be determines what is drawn of each.
     keeper = checkpointer_of_approximation(job, batch, f"simulated-{settings.simulate}")
     with keeper.answering_signals():
@@ -126,10 +122,10 @@ def _simulate(job: Job) -> Symmetry | None:
 
 
 def _shrinkage(job: Job, nuts: FitResult) -> list[ShrunkSite]:
-    data = job.sections["data"]
+    data = job.study.data
     batch = read_single_batch(job, nuts.task)
     with jax.enable_x64(True):
-        likelihood = study_data.open_likelihood(job.folder, job.sections["model"], data.outcome)
+        likelihood = study_data.open_likelihood(job.folder, job.study.model, data.outcome)
         draws = own_draws(nuts, [site.name for site in likelihood.hidden])
         own = {name: one.mean(axis=0) for name, one in draws.items()}
         theta = nuts.z.reshape(-1, nuts.z.shape[-1]).mean(axis=0)
@@ -162,7 +158,7 @@ def _content(
         "asked": True,
         "verdict": belief.verdict,
         "reasons": list(belief.reasons),
-        "guide": job.sections["variational"].guide,
+        "guide": job.study.variational.guide,
         "rows": every.batch.tasks[0].rows,
         "converged": every.found.converged,
         "reason": every.found.reason,

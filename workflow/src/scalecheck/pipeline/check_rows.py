@@ -18,8 +18,6 @@ from scalecheck.model.rows import Rows, make_rows
 from scalecheck.runtime import time_limit
 from scalecheck.study.plan import Slice
 
-NDArray = np.ndarray
-
 # Rounding to float32 may add this share of a column's standard deviation, root mean square.
 _COARSEST = 1e-3
 # A row's log likelihood in float32 may be off by this share of its size (at least of 1).
@@ -148,8 +146,8 @@ def _rows_at(
 
 
 def _in_float64(
-    at_rows: Callable[..., Any], drawn: Mapping[str, Any], arrays: Mapping[str, NDArray]
-) -> tuple[NDArray, NDArray]:
+    at_rows: Callable[..., Any], drawn: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     with jax.enable_x64(True):
         values = {name: jnp.asarray(np.asarray(value, "float64")) for name, value in drawn.items()}
         double = {name: jnp.asarray(array) for name, array in arrays.items()}
@@ -158,8 +156,8 @@ def _in_float64(
 
 
 def _refuse(
-    fine: NDArray,
-    log_likelihood: NDArray,
+    fine: np.ndarray,
+    log_likelihood: np.ndarray,
     folder: StudyFolder,
     bound: binding.Model,
     meta: store.StoreMeta,
@@ -190,8 +188,8 @@ def _refuse(
 
 
 def _compare_precisions(
-    single: NDArray,
-    double: NDArray,
+    single: np.ndarray,
+    double: np.ndarray,
     folder: StudyFolder,
     meta: store.StoreMeta,
     start: int,
@@ -216,6 +214,6 @@ def _file_row(folder: StudyFolder, at: int) -> int:
     return int(found[store.FILE_ROW][0])
 
 
-def _read(folder: StudyFolder, bound: binding.Model, rows: slice) -> dict[str, NDArray]:
+def _read(folder: StudyFolder, bound: binding.Model, rows: slice) -> dict[str, np.ndarray]:
     part = Slice("arrival", rows.start, rows.stop)
     return store.read_rows(folder.data, [part], bound.columns)

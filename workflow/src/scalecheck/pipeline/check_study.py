@@ -1,6 +1,6 @@
 """What would make a fit fail or lie, found before it starts: names the site, the column and the row."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +22,20 @@ from scalecheck.pipeline import check_rows
 from scalecheck.runtime import time_limit
 from scalecheck.runtime.program import Log
 from scalecheck.study.plan import Slice
-from scalecheck.study.settings import ModelSettings, SamplerSettings
-
-NDArray = np.ndarray
+from scalecheck.study.settings import ModelSettings, SamplerSettings, Study
 
 
-def write_model(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> None:
+def write_model(folder: StudyFolder, study: Study, log: Log) -> None:
     """Check the model of a study, and write model.json: its sites, and what a fit of it takes.
 
     Parameters
     ----------
-    sections
-        `data` as in the study file, `model`, `sampler` and `seed`, parsed.
+    study
+        `data.outcome`, `data.truth`, `model`, `sampler` and `seed`.
     """
-    data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
-    bound = load_model(folder, data["outcome"], model, sampler)
-    found = check_study(folder, bound, model, sampler, sections["seed"], data["truth"])
+    model, sampler = study.model, study.sampler
+    bound = load_model(folder, study.data.outcome, model, sampler)
+    found = check_study(folder, bound, model, sampler, study.seed, study.data.truth)
     found["demand"] = resource_model.demand_of_study(folder, bound, model.compare, sampler)
     formats.write_json(folder.model, found)
     log(f"compared across fits: {', '.join(found['compared'])}")
@@ -218,7 +216,7 @@ def _prior(
     found: Sequence[sites.Site],
     compared: Sequence[sites.Site],
     seed: int,
-) -> tuple[NDArray, NDArray]:
+) -> tuple[np.ndarray, np.ndarray]:
     # Few rows, with few units: the prior of what is compared does not look at them.
     part = Slice("arrival", 0, min(meta.n_rows, 2))
     unit = (meta.unit,) if meta.unit else ()

@@ -36,7 +36,7 @@ def run(options: Namespace) -> str:
     if options.settings is not None:
         if options.folder is None:
             raise StudyError("--settings needs --folder, the results of the study")
-        study, folder = Study(**parse_sections(options.settings)), StudyFolder(options.folder)
+        study, folder = parse_sections(options.settings), StudyFolder(options.folder)
     else:
         study = read_study.read_study(options.study)
         folder = StudyFolder(Path(study.results) / study.study)

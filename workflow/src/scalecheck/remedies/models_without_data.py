@@ -13,7 +13,7 @@ from scalecheck.model.sites import Site
 from scalecheck.remedies.problem import Problem, problem_of_batch
 from scalecheck.study import schema
 from scalecheck.study.plan import PlannedFit
-from scalecheck.study.settings import SamplerSettings, section_of
+from scalecheck.study.settings import SamplerSettings, freeze
 
 
 def default_sampler(depth: int) -> SamplerSettings:
@@ -22,7 +22,7 @@ def default_sampler(depth: int) -> SamplerSettings:
         name: part["default"]
         for name, part in schema.load()["properties"]["sampler"]["properties"].items()
     }
-    return section_of("sampler", {**defaults, "max_tree_depth": depth})
+    return freeze(SamplerSettings, {**defaults, "max_tree_depth": depth})
 
 
 def problem_of_target(target: str, settings: SamplerSettings, gradients: int) -> Problem:

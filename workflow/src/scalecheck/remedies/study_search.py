@@ -5,7 +5,7 @@ import json
 import shutil
 
 from scalecheck import ENGINE_VERSION
-from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import checkpoint, fit_record
@@ -16,7 +16,6 @@ from scalecheck.remedies.problem import Problem
 from scalecheck.remedies.search import SearchResult
 from scalecheck.remedies.search_checkpoint import Kept
 from scalecheck.runtime.program import Log
-from scalecheck.study import plan
 from scalecheck.study.settings import Study
 
 
@@ -32,9 +31,7 @@ def search_fit(
     device
         That JAX computes on.
     """
-    rows = formats.read_plan(folder.plan)
-    levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
-    (task,) = plan.locate(rows, [choice.fit], levels, study.increments.order)
+    (task,) = read_planned(folder, study.increments.order, [choice.fit])
     (batch,) = batches.read_batches(
         folder, [task], study.data.outcome, study.model, study.sampler.precision
     )

@@ -89,7 +89,7 @@ def last_good(fits: StudyFits) -> FitResult | None:
     fits
         Of the study.
     """
-    good = [fit for fit in fits.usable("increment") if not fit.record.get("stop")]
+    good = [fit for fit in fits.usable("increment") if not fit.record.stop]
     return good[-1] if good else None
 
 

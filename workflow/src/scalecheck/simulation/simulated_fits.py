@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from scalecheck.data import store
 from scalecheck.diagnostics import assess
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import posterior_file
+from scalecheck.files.record import FitRecord, audit_of
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.kept_sites import kept_sites
 from scalecheck.fitting.sample_batch import Fitted
@@ -50,7 +51,7 @@ class FittedMember(NamedTuple):
     """A member that is fitted; without a result, and leaving nothing, where it was ended without draws."""
 
     owner: int
-    record: dict[str, Any]
+    record: FitRecord
     result: FitResult | None
     leave: Callable[[], WarmStart] | None
 
@@ -106,7 +107,7 @@ def fit_plans(
     results: list[dict[str, FittedMember]] = [{} for _ in data_sets]
     later = _fit_in_turn(fitting, increments) if in_turn else []
     for done in [*_by_size(fitting, members), *later]:
-        results[done.owner][done.record["fit"]] = done
+        results[done.owner][done.record.fit] = done
     return [_in_order(*each) for each in zip(data_sets, results, sources, strict=True)]
 
 
@@ -163,11 +164,11 @@ def _audited(
 
 
 def _with_audit(warm: FittedMember, cold: FittedMember) -> FittedMember:
-    spent = {name: cold.record[name] for name in ("gradients", "draws")}
     if warm.result is None or cold.result is None:
         return warm
     compared = warm_start_audit.audit_warm_start(warm.result.z, cold.result.z)
-    record = {**warm.record, "audit": {**compared._asdict(), **spent}}
+    audit = audit_of(cold.record, **compared._asdict())
+    record = dataclasses.replace(warm.record, audit=audit)
     return warm._replace(record=record, result=warm.result._replace(record=record))
 
 
@@ -204,7 +205,7 @@ def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Fitte
     values = [fitting.data_sets[one.owner].read(one.task.slices, wanted) for one in members]
     made = batches.make_batches(
         likelihood.model,
-        [one.task._replace(fit=label) for label, one in of.items()],
+        [dataclasses.replace(one.task, fit=label) for label, one in of.items()],
         values,
         likelihood.labels,
         likelihood.unit,
@@ -226,15 +227,15 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -
     sampler = fitting.sampler
     settings = {"sampler": dataclasses.asdict(sampler)}
     record = fit_record.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
-    record = {**record, "fit": member.task.fit}
-    if record["status"] == "stopped":
+    record = dataclasses.replace(record, fit=member.task.fit)
+    if record.status == "stopped":
         return FittedMember(member.owner, record, None, None)
     # Of hidden sites those that the study has draws of: what is not run there is not run here.
     kept = {site.name for site in kept_sites(fitted.batch, sampler.keep)}
     hidden = [site.name for site in fitting.likelihood.hidden if site.name in kept]
     tree = posterior_file.as_tree(fit_record.datasets(fitted, number, hidden))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
-    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
+    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record.parameters)
     result = FitResult(member.task, record, tree, health)
     rows = member.task.rows
     return FittedMember(member.owner, record, result, lambda: leave(rows, fitted.draws, number))
@@ -243,11 +244,11 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -
 def _in_order(
     one: DataSet, found: Mapping[str, FittedMember], sources: Mapping[str, str]
 ) -> StudyFits:
-    recorded: dict[str, dict[str, Any]] = {}
+    recorded: dict[str, FitRecord] = {}
     done: dict[str, FitResult] = {}
     for task in one.fitted:
         source = found[sources[task.fit]]
-        recorded[task.fit] = {**source.record, "fit": task.fit}
+        recorded[task.fit] = dataclasses.replace(source.record, fit=task.fit)
         if source.result is not None:
             done[task.fit] = source.result._replace(task=task, record=recorded[task.fit])
     return StudyFits(list(one.tasks), recorded, done)
