@@ -14,7 +14,6 @@ from scalecheck.data import store
 from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
 from scalecheck.fitting import fit_record, sample_batch
-from scalecheck.fitting.early_stops import is_without_draws
 from scalecheck.fitting.fit_job import Job, checkpointer_of, find_tasks, read_batch
 from scalecheck.fitting.progress_log import Journal
 from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, leave, left_from, warmup_of
@@ -77,7 +76,7 @@ def _write_posterior(
     name = fitted.batch.tasks[number].fit
     path = job.folder.posterior(name)
     record = fit_record.record(fitted, number, sampler, job.raw, job.device, importing)
-    if is_without_draws(fitted.draws, number, sampler.warmup):
+    if record["status"] == "stopped":
         path.unlink(missing_ok=True)
         return record
     posterior_file.write_posterior(path, fit_record.datasets(fitted, number, sampler.keep))

@@ -1,12 +1,13 @@
 """What a batch of fits gives: draws, statistics of every iteration, windows of warmup, and what it took."""
 
+import operator
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from scalecheck.sampler.early_stop import Stopped
+from scalecheck.sampler.early_stop import Discarded, Stopped
 from scalecheck.sampler.streamed_draws import Reduced
 from scalecheck.sampler.types import Iterations
 
@@ -42,15 +43,6 @@ class Elapsed(NamedTuple):
     sampling: float
 
 
-class Discarded(NamedTuple):
-    """A chain that stalled in warmup and was begun anew: of which fit, and what it had done by then."""
-
-    fit: int
-    chain: int
-    iterations: int
-    leapfrogs: int
-
-
 class Draws(NamedTuple):
     """A batch of fits.
 
@@ -68,9 +60,9 @@ class Draws(NamedTuple):
     useful
         Share of the leapfrogs computed that moved a chain, where lanes step together; else None.
     discarded
-        Chains that were begun anew; what they did is in none of the others.
+        Chains that were restarted; what they did is in none of the others.
     stopped
-        Fits that ended before they had their draws: `z` and `iterations` have what all chains did.
+        Fits that were stopped before they had their draws: `z` and `iterations` have what all chains did.
     reduced
         By fit: what is left of sites that are not held; None where all are.
     moved
@@ -95,25 +87,27 @@ class Draws(NamedTuple):
         moved = self.z if self.moved is None else self.moved
         return {name: values[:, -1] for name, values in moved[number].items()}
 
+    def stopped_of(self, number: int) -> Stopped | None:
+        """Give how a fit was stopped; None where it has its draws."""
+        return next((one for one in self.stopped if one.fit == number), None)
+
 
 class Clock:
-    """Seconds since the last lap, added up by phase."""
+    """Seconds since the last lap, added up by phase: of the wall, and of the processor."""
 
     def __init__(self) -> None:
-        self.wall = dict.fromkeys(Elapsed._fields, 0.0)
-        self.cpu = dict.fromkeys(Elapsed._fields, 0.0)
+        self.wall = self.cpu = Elapsed(0.0, 0.0, 0.0)
         self.last = time.perf_counter(), time.process_time()
 
-    def lap(self, **shares: float) -> None:
+    def lap(self, compile: float = 0.0, warmup: float = 0.0, sampling: float = 0.0) -> None:
         """Share the time since the last lap among phases."""
         now = time.perf_counter(), time.process_time()
-        for phase, share in shares.items():
-            self.wall[phase] += share * (now[0] - self.last[0])
-            self.cpu[phase] += share * (now[1] - self.last[1])
+        wall, cpu = (new - old for new, old in zip(now, self.last, strict=True))
+        shares = (compile, warmup, sampling)
+        self.add(*(Elapsed(*(share * spent for share in shares)) for spent in (wall, cpu)))
         self.last = now
 
-    def add(self, wall: Mapping[str, float], cpu: Mapping[str, float]) -> None:
-        """Add what an earlier part of the run took."""
-        for phase in Elapsed._fields:
-            self.wall[phase] += float(wall[phase])
-            self.cpu[phase] += float(cpu[phase])
+    def add(self, wall: Elapsed, cpu: Elapsed) -> None:
+        """Add what a part of the run took."""
+        self.wall = Elapsed(*map(operator.add, self.wall, wall))
+        self.cpu = Elapsed(*map(operator.add, self.cpu, cpu))

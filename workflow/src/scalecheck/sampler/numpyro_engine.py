@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck.sampler.draws import Clock, Draws, Elapsed, Window
+from scalecheck.sampler.draws import Clock, Draws, Window
 from scalecheck.sampler.early_stop import NO_LIMIT, Stopped, stopped_by_cap, stopped_by_stall
 from scalecheck.sampler.numpyro_program import compile_program
-from scalecheck.sampler.progress import Progress, Tally
+from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
 from scalecheck.sampler.streamed_draws import BlockStream, Streams
 from scalecheck.sampler.types import Iterations, Potential, Settings
@@ -80,7 +80,7 @@ def sample_numpyro(
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
     stream = BlockStream(streams, starts, arrays)
-    tally = Tally(settings, len(key), n_chains)
+    tally = first_tally(settings, len(key), n_chains)
     most = NO_LIMIT if most_gradients is None else most_gradients
     stopped: list[Stopped] = []
     active, plan = list(range(len(key))), blocks(settings.warmup, draws, block)
@@ -112,7 +112,7 @@ def sample_numpyro(
                 stopped += _capped(_still(active, stopped), tally, most)
             for one in stopped:
                 totals[one.fit] = one.iterations[0]
-            on_block(tally.tell(active, totals))
+            on_block(tally.report(active, totals))
             active = _still(active, stopped)
             if not active:
                 break
@@ -134,8 +134,8 @@ def sample_numpyro(
         [z for z, _ in joined],
         [iterations for _, iterations in joined],
         windows,
-        Elapsed(**clock.wall),
-        Elapsed(**clock.cpu),
+        clock.wall,
+        clock.cpu,
         stopped=stopped,
         reduced=stream.finish(state.z),
     )
@@ -143,9 +143,7 @@ def sample_numpyro(
 
 def _stalled(active: list[int], tally: Tally) -> list[Stopped]:
     """End the fits of which a chain stalls, where a window has ended."""
-    found = (
-        stopped_by_stall(i, tally.leapfrogs_by_window(i), tally.stops.tolist()) for i in active
-    )
+    found = (stopped_by_stall(i, tally.leapfrogs_by_window(i), tally.stops) for i in active)
     return [one for one in found if one is not None]
 
 

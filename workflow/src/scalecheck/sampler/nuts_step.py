@@ -37,8 +37,8 @@ from scalecheck.sampler.lane_state import (
     Ended,
     Lane,
     Point,
-    TreeProposal,
     Tree,
+    TreeProposal,
     ValueAndGrad,
 )
 from scalecheck.sampler.metric import Layout, is_turning, kinetic, momentum, velocity
@@ -142,7 +142,9 @@ def leapfrog(lane: Lane, at: ValueAndGrad, layout: Layout) -> tuple[Lane, TreePr
     return moved, TreeProposal(z, gradient, potential, energy)
 
 
-def grow(lane: Lane, leaf: TreeProposal, u: jax.Array, *, symmetric: bool) -> tuple[Lane, jax.Array]:
+def grow(
+    lane: Lane, leaf: TreeProposal, u: jax.Array, *, symmetric: bool
+) -> tuple[Lane, jax.Array]:
     """Add the front to the subtree: its candidate is drawn by weight with a uniform scalar; say whether it diverged."""
     rise = leaf.energy - lane.energy
     rise = jnp.where(jnp.isnan(rise), jnp.inf, rise)

@@ -107,6 +107,16 @@ class Flow:
         if streams is not None:
             self.reduced = _shapes(jax.eval_shape(streams.reduced, dict(z), dict(arrays)))
 
+    def reduced_like(self) -> Reduced | None:
+        """Give what a fit is reduced to, without its numbers."""
+        latent, reduced = (
+            dict.fromkeys(self.shapes, np.zeros(0)),
+            dict.fromkeys(self.reduced, np.zeros(0)),
+        )
+        if self.streams is None:
+            return None
+        return Reduced(latent, latent, latent, reduced, reduced, reduced)
+
     def sites(self, held: NDArray) -> dict[str, NDArray]:
         """Split vectors of what is held `(..., k)` into sites."""
         return split(held, self.held)
@@ -234,28 +244,6 @@ class BlockStream:
 
 
 _quantiles = jax.jit(streaming_moments.quantiles)
-
-
-def as_arrays(fits: Sequence[Reduced | None]) -> dict[str, NDArray]:
-    """Give the fits that are done as named arrays of the same shapes."""
-    return {
-        f"reduced-{i}:{part}:{site}": values
-        for i, fit in enumerate(fits)
-        if fit is not None
-        for part, sites in fit._asdict().items()
-        for site, values in sites.items()
-    }
-
-
-def from_arrays(arrays: Mapping[str, NDArray], n_fits: int) -> list[Reduced | None]:
-    """Read what `as_arrays` gave, among others, in the same shapes; None for fits that are not done."""
-    parts = [{part: {} for part in Reduced._fields} for _ in range(n_fits)]
-    for name, values in arrays.items():
-        head, _, rest = name.partition(":")
-        if head.startswith("reduced-"):
-            part, _, site = rest.partition(":")
-            parts[int(head.removeprefix("reduced-"))][part][site] = values
-    return [Reduced(**one) if one["last"] else None for one in parts]
 
 
 def split(vectors: NDArray, shapes: Shapes) -> dict[str, NDArray]:
