@@ -145,10 +145,10 @@ class Checkpointer:
         One that comes after the last time of saving is delivered at the end.
         """
 
-        def tell(*_: Any) -> None:
+        def note(*_: Any) -> None:
             self._is_told_to_end = True
 
-        before = signal.signal(signal.SIGTERM, tell)
+        before = signal.signal(signal.SIGTERM, note)
         try:
             yield
         finally:

@@ -16,8 +16,15 @@ from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.fit_job import Job, checkpointer_of, find_tasks, read_batch
 from scalecheck.fitting.progress_log import Journal
-from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, leave, left_from, warmup_of
+from scalecheck.fitting.starts.warm_start import (
+    WarmStart,
+    is_audited,
+    read_warm_start,
+    warm_start_of,
+    warmup_of,
+)
 from scalecheck.model import batches
+from scalecheck.sampler.snapshot import to_arrays
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings
 
@@ -158,11 +165,11 @@ def _run_increment(job: Job, name: str, before: str | None, number: int) -> dict
     has_draws = record["status"] == "done"
     if left is not None and has_draws and is_audited(settings, number):
         record["audit"] = _audit(job, fitted, batch)
-    left = leave(batch.tasks[0].rows, fitted.draws) if has_draws else left
+    left = warm_start_of(batch.tasks[0].rows, fitted.draws) if has_draws else left
     if left is None:
         job.folder.left(name).unlink(missing_ok=True)
     else:
-        write_arrays(job.folder.left(name), left.arrays())
+        write_arrays(job.folder.left(name), to_arrays(left))
     return record
 
 
@@ -173,7 +180,7 @@ def _left(job: Job, before: str) -> WarmStart | None:
         job.log(f"{before} left nothing: the next increment starts as the first")
         return None
     try:
-        return left_from(read_arrays(path))
+        return read_warm_start(read_arrays(path))
     except DAMAGE as error:
         job.log(f"{path}: cannot be read ({error}): the next increment starts as the first")
         return None

@@ -16,7 +16,7 @@ from scalecheck.files import posterior_file
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.kept_sites import kept_sites
 from scalecheck.fitting.sample_batch import Fitted
-from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, leave, warmup_of
+from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, warm_start_of, warmup_of
 from scalecheck.model import batches
 from scalecheck.results.study_fits import FitResult
 from scalecheck.results.study_fits import StudyFits as Fits
@@ -55,7 +55,7 @@ class Done(NamedTuple):
     owner: int
     record: dict[str, Any]
     result: FitResult | None
-    leave: Callable[[], WarmStart] | None
+    warm_start: Callable[[], WarmStart] | None
 
 
 class Fitting(NamedTuple):
@@ -145,7 +145,7 @@ def _fit_chains(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
         if is_audited(settings, step):
             done = _audited(fitting, later, done)
         done += _by_size(fitting, firsts)
-        left |= {one.owner: one.leave() for one in done if one.leave is not None}
+        left |= {one.owner: one.warm_start() for one in done if one.warm_start is not None}
         found += done
     return found
 
@@ -236,7 +236,7 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -
     health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
     result = FitResult(member.task, record, tree, health)
     rows = member.task.rows
-    return Done(member.owner, record, result, lambda: leave(rows, fitted.draws, number))
+    return Done(member.owner, record, result, lambda: warm_start_of(rows, fitted.draws, number))
 
 
 def _in_order(one: DataSet, found: Mapping[str, Done], sources: Mapping[str, str]) -> Fits:

@@ -18,6 +18,7 @@ from scalecheck import sampler
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
 from scalecheck.model.sites import Site
+from scalecheck.sampler.snapshot import from_arrays
 from scalecheck.study.settings import IncrementSettings
 
 NDArray = np.ndarray
@@ -31,12 +32,12 @@ APART = 2**0.5
 
 
 class WarmStart(NamedTuple):
-    """What an increment leaves to the next, in the coordinates in which the sampler moves.
+    """Where the next increment starts, in the coordinates in which the sampler moves.
 
     Attributes
     ----------
     rows
-        It had.
+        Of the fit that it was taken from.
     step_size
         `(chain,)`.
     last, mean, variance
@@ -49,25 +50,16 @@ class WarmStart(NamedTuple):
     mean: dict[str, NDArray]
     variance: dict[str, NDArray]
 
-    def arrays(self) -> dict[str, NDArray]:
-        """Give it as named arrays of the same shapes."""
-        parts = {"last": self.last, "mean": self.mean, "variance": self.variance}
-        named = {f"{part}:{name}": v for part, sites in parts.items() for name, v in sites.items()}
-        return {"rows": np.array(self.rows), "step_size": self.step_size, **named}
+
+def read_warm_start(arrays: Mapping[str, NDArray]) -> WarmStart:
+    """Read what `snapshot.to_arrays` gave of one, in the same shapes."""
+    names = [name.removeprefix("last.") for name in arrays if name.startswith("last.")]
+    sites = dict.fromkeys(names, np.zeros(0))
+    return from_arrays(arrays, WarmStart(0, np.zeros(0), sites, sites, sites))
 
 
-def left_from(arrays: Mapping[str, NDArray]) -> WarmStart:
-    """Read what `Left.arrays` gave, in the same shapes."""
-    parts: dict[str, dict[str, NDArray]] = {"last": {}, "mean": {}, "variance": {}}
-    for name, values in arrays.items():
-        part, colon, site = name.partition(":")
-        if colon:
-            parts[part][site] = values
-    return WarmStart(int(arrays["rows"]), arrays["step_size"], **parts)
-
-
-def leave(rows: int, draws: sampler.Draws, number: int = 0) -> WarmStart:
-    """Give what a fit leaves.
+def warm_start_of(rows: int, draws: sampler.Draws, number: int = 0) -> WarmStart:
+    """Give a warm start from a fit that has its draws.
 
     Parameters
     ----------
@@ -104,7 +96,7 @@ def is_audited(settings: IncrementSettings, number: int) -> bool:
 def warm_start(
     batch: Batch,
     moved: Coordinates,
-    left: Sequence[WarmStart],
+    warm: Sequence[WarmStart],
     cold: Mapping[str, jax.Array],
     keys: jax.Array,
 ) -> tuple[dict[str, jax.Array], sampler.Begin]:
@@ -114,8 +106,8 @@ def warm_start(
     ----------
     moved
         The coordinates of the sampler, in which starts are given.
-    left
-        By the increment before each.
+    warm
+        Of each, from the increment before.
     cold
         Starts `(fit, chain, ...)` that are known to be good: for chains whose warm start is not finite.
     keys
@@ -124,7 +116,7 @@ def warm_start(
     latent = {site.name: site for site in batch.sites if site.kind == "latent"}
     begun = [
         _start(one, task.rows, latent, cold, np.random.default_rng(key.astype("uint32")))
-        for one, task, key in zip(left, batch.tasks, np.asarray(keys), strict=True)
+        for one, task, key in zip(warm, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
     good = _is_finite(batch, moved, starts)
@@ -138,13 +130,13 @@ def warm_start(
         ravel_pytree({name: jnp.asarray(v) for name, v in variance.items()})[0]
         for _, variance in begun
     ]
-    sizes = np.stack([one.step_size for one in left])
+    sizes = np.stack([one.step_size for one in warm])
     begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
     return chosen, sampler.Begin(sizes, begin)
 
 
 def _start(
-    left: WarmStart,
+    warm: WarmStart,
     n_rows: int,
     latent: Mapping[str, Site],
     cold: Mapping[str, jax.Array],
@@ -155,13 +147,13 @@ def _start(
     variance: dict[str, NDArray] = {}
     for name, values in cold.items():
         shape, dtype = values.shape[2:], np.asarray(values).dtype
-        last, spread = left.last[name].astype("float64"), left.variance[name]
+        last, spread = warm.last[name].astype("float64"), warm.variance[name]
         if _grows(latent[name], last.shape[1:], shape):
             last = np.stack([_extend(chain, shape, rng) for chain in last])
             spread = _extend(spread, shape, rng)
         else:
-            last = left.mean[name] + APART * (last - left.mean[name])
-            spread = spread * left.rows / n_rows
+            last = warm.mean[name] + APART * (last - warm.mean[name])
+            spread = spread * warm.rows / n_rows
         starts[name], variance[name] = last.astype(dtype), np.asarray(spread, dtype)
     return starts, variance
 
