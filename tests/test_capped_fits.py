@@ -135,5 +135,5 @@ def test_numpyro_looks_where_a_block_ends():
 def test_the_reason_says_how_far_it_came_of_what_was_asked_for(iterations, words):
     stopped = Stopped(0, "capped", (0,), iterations, (900, 400, 400, 400))
     n_steps = np.ones((4, min(iterations)), int)
-    found = why_stopped(stopped, n_steps, warmup=300, draws=100, max_gradients=900)
+    found = why_stopped(stopped, n_steps, 300, 100, 900)
     assert found == f"chain 0 reached sampler.max_gradients (900) {words}"

@@ -165,13 +165,7 @@ def record(
     saturated = own.n_steps[:, warmup:] >= 2**settings.max_tree_depth - 1
     names = list(batch.vector.names)
     stopped = draws.stopped_of(number)
-    ended = how_it_ended(
-        stopped,
-        own.n_steps,
-        warmup=warmup,
-        draws=settings.draws,
-        max_gradients=settings.max_gradients,
-    )
+    ended = how_it_ended(stopped, own.n_steps, warmup, settings.draws, settings.max_gradients)
     has_draws = ended["status"] == "done"
     return {
         "fit": task.fit,

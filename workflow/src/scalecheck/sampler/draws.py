@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from scalecheck.sampler.early_stop import Discarded, Stopped
 from scalecheck.sampler.streamed_draws import Reduced
 from scalecheck.sampler.types import Iterations
-
-NDArray = np.ndarray
 
 
 class Window(NamedTuple):
@@ -30,9 +29,9 @@ class Window(NamedTuple):
     """
 
     stop: int
-    step_size: NDArray
-    acceptance_rate: NDArray
-    inverse_mass_matrix: NDArray
+    step_size: Float[np.ndarray, "fit chain"]
+    acceptance_rate: Float[np.ndarray, "fit chain"]
+    inverse_mass_matrix: Float[np.ndarray, "fit chain d"]
 
 
 class Elapsed(NamedTuple):
@@ -69,7 +68,7 @@ class Draws(NamedTuple):
         As `z`, in the coordinates in which the sampler moved; None where those are the same.
     """
 
-    z: list[dict[str, NDArray]]
+    z: list[dict[str, Float[np.ndarray, "chain draw ..."]]]
     iterations: list[Iterations]
     windows: list[Window]
     seconds: Elapsed
@@ -78,9 +77,9 @@ class Draws(NamedTuple):
     discarded: Sequence[Discarded] = ()
     stopped: Sequence[Stopped] = ()
     reduced: Sequence[Reduced] | None = None
-    moved: Sequence[dict[str, NDArray]] | None = None
+    moved: Sequence[dict[str, Float[np.ndarray, "chain draw ..."]]] | None = None
 
-    def last(self, number: int) -> dict[str, NDArray]:
+    def last(self, number: int) -> dict[str, Float[np.ndarray, "chain ..."]]:
         """Where the sampler left the chains of a fit, in its coordinates: all latent sites `(chain, ...)`."""
         if self.reduced is not None:
             return self.reduced[number].last

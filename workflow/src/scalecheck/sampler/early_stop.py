@@ -6,11 +6,11 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Int
 
 from scalecheck.sampler.schedule import window_stops
-from scalecheck.sampler.stall import WINDOWS, earliest_stall
-
-NDArray = np.ndarray
+from scalecheck.sampler.stall import WINDOWS, ByWindow, earliest_stall
+from scalecheck.sampler.types import ByChain, ByFit, ByLane
 
 NO_LIMIT = 2**31 - 1  # lanes count their leapfrogs in 32 bits
 MOST_RESTARTS = 2  # of a chain
@@ -20,6 +20,7 @@ LEAST_DRAWS = 10
 
 Reason = Literal["stalled", "capped"]
 _REASONS: tuple[Reason, ...] = ("stalled", "capped")
+Leapfrogs = Int[np.ndarray, "chain iteration"]
 
 
 class Discarded(NamedTuple):
@@ -60,7 +61,7 @@ class Stopped(NamedTuple):
 # ---- the rules
 
 
-def stopped_by_stall(fit: int, by_window: NDArray, stops: Sequence[int]) -> Stopped | None:
+def stopped_by_stall(fit: int, by_window: ByWindow, stops: Sequence[int]) -> Stopped | None:
     """Stop a fit at the first window by which a chain is known to stall; None where none does.
 
     It ends there for all chains, however many iterations others made until that was seen.
@@ -85,7 +86,7 @@ def stopped_by_stall(fit: int, by_window: NDArray, stops: Sequence[int]) -> Stop
 
 
 def stopped_by_cap(
-    fit: int, is_capped: NDArray, iterations: NDArray, leapfrogs: NDArray
+    fit: int, is_capped: Bool[np.ndarray, " chain"], iterations: ByChain, leapfrogs: ByChain
 ) -> Stopped:
     """Stop a fit of which some chains may take no more gradients, all `(chain,)`."""
     chains = tuple(np.flatnonzero(is_capped).tolist())
@@ -117,15 +118,15 @@ class FitProgress:
         A fit gets so many draws more at a time, up to so many iterations.
     """
 
-    totals: NDArray
-    limits: NDArray
-    live: NDArray
-    n_windows: NDArray
-    restarts: NDArray
-    reason: NDArray
-    is_cause: NDArray
-    iterations: NDArray
-    leapfrogs: NDArray
+    totals: ByFit
+    limits: ByLane
+    live: Bool[np.ndarray, " fit"]
+    n_windows: ByFit
+    restarts: Int[np.ndarray, "restart 4"]
+    reason: ByFit
+    is_cause: Bool[np.ndarray, "fit chain"]
+    iterations: ByLane
+    leapfrogs: ByLane
     draws: int = dataclasses.field(metadata={"static": True})
     most: int = dataclasses.field(metadata={"static": True})
 
@@ -148,7 +149,9 @@ class FitProgress:
             for fit in np.flatnonzero(self.reason >= 0).tolist()
         ]
 
-    def with_new_window(self, fits: NDArray, n_windows: NDArray) -> NDArray:
+    def with_new_window(
+        self, fits: Int[np.ndarray, " some"], n_windows: ByFit
+    ) -> Int[np.ndarray, " found"]:
         """Give those of some fits whose chains have all ended another window since they were last looked at.
 
         `n_windows` is `(fit,)` of all fits.
@@ -157,7 +160,7 @@ class FitProgress:
         self.n_windows[found] = n_windows[found]
         return found
 
-    def to_restart(self, fit: int, by_window: NDArray) -> tuple[int, tuple[int, ...]] | None:
+    def to_restart(self, fit: int, by_window: ByWindow) -> tuple[int, tuple[int, ...]] | None:
         """Give the first window, of `(window, chain)`, in which chains stalled that may restart, and those."""
         chains = self.restarts[self.restarts[:, 0] == fit, 1]
         times = np.bincount(chains, minlength=by_window.shape[1])
@@ -178,7 +181,7 @@ class FitProgress:
         self.live[one.fit] = False
 
     def judge(
-        self, fit: int, iterations: NDArray, leapfrogs: NDArray, enough: Callable[[], bool]
+        self, fit: int, iterations: ByChain, leapfrogs: ByChain, enough: Callable[[], bool]
     ) -> None:
         """End a fit that has its draws, or may take no more gradients; let it go on if it needs more.
 
@@ -233,13 +236,13 @@ def first_progress(
 # ---- what is left of a fit that was stopped, and what to say
 
 
-def beyond(stopped: Stopped | None, n_steps: NDArray) -> list[int]:
+def beyond(stopped: Stopped | None, n_steps: Leapfrogs) -> list[int]:
     """Leapfrogs of each chain beyond the iterations `(chain, iteration)` that all have, where a fit was stopped."""
     return [] if stopped is None else (np.array(stopped.leapfrogs) - n_steps.sum(axis=1)).tolist()
 
 
 def why_stopped(
-    stopped: Stopped, n_steps: NDArray, *, warmup: int, draws: int, max_gradients: int | None
+    stopped: Stopped, n_steps: Leapfrogs, warmup: int, draws: int, max_gradients: int | None
 ) -> str:
     """Say why a fit was stopped, in one clause without what to change.
 
@@ -273,7 +276,7 @@ def _stall_windows(warmup: int, stop: int) -> list[tuple[int, int]]:
     return [(stops[i - 1], stops[i]) for i in range(last - WINDOWS + 1, last + 1)]
 
 
-def _stalled(chain: int, n_steps: NDArray, windows: Sequence[tuple[int, int]]) -> str:
+def _stalled(chain: int, n_steps: Leapfrogs, windows: Sequence[tuple[int, int]]) -> str:
     siblings = np.delete(n_steps, chain, axis=0)
     own = [n_steps[chain, start:stop].mean() for start, stop in windows]
     others = [np.median(siblings[:, start:stop].mean(axis=1)) for start, stop in windows]
@@ -301,12 +304,7 @@ def remedy_of(why: Reason) -> str:
 
 
 def how_it_ended(
-    stopped: Stopped | None,
-    n_steps: NDArray,
-    *,
-    warmup: int,
-    draws: int,
-    max_gradients: int | None,
+    stopped: Stopped | None, n_steps: Leapfrogs, warmup: int, draws: int, max_gradients: int | None
 ) -> dict[str, Any]:
     """Give what a record says of the end of a fit; arguments as of `why_stopped`, None for one that has its draws.
 
@@ -316,8 +314,7 @@ def how_it_ended(
     found: dict[str, Any] = {"status": "done", "reason": "", "capped": None, "stalled": None}
     if stopped is None:
         return found
-    asked = {"warmup": warmup, "draws": draws, "max_gradients": max_gradients}
-    why = why_stopped(stopped, n_steps, **asked)
+    why = why_stopped(stopped, n_steps, warmup, draws, max_gradients)
     seen = {name: list(getattr(stopped, name)) for name in ("chains", "iterations", "leapfrogs")}
     found[stopped.why] = {**seen, "reason": why}
     if not stopped.has_draws(warmup):

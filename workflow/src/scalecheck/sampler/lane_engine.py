@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
 
 from scalecheck.sampler import block_program, lane_state
 from scalecheck.sampler.block_program import Begin, State
@@ -24,9 +25,7 @@ from scalecheck.sampler.iteration_log import NO_NEWS, IterationLog
 from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.snapshot import Saved, Snapshot, from_arrays, to_arrays
 from scalecheck.sampler.streamed_draws import Reduced, Streams
-from scalecheck.sampler.types import Iterations, Potential, Settings
-
-NDArray = np.ndarray
+from scalecheck.sampler.types import ByFit, ByLane, Iterations, Potential, Settings
 
 # Steps of the loop between two looks of the host, at most and at first; and what they should take: a
 # signal to end is answered between two blocks.
@@ -74,7 +73,7 @@ class LaneOptions:
 
     draws: int
     most_draws: int = 0
-    enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True
+    enough: Callable[[int, dict[str, np.ndarray]], bool] = lambda fit, z: True
     steps: int = STEPS
     slots: int | None = None
     streams: Streams | None = None
@@ -97,7 +96,7 @@ class ActiveFits(NamedTuple):
         Their data.
     """
 
-    fits: NDArray
+    fits: ByFit
     state: State
     arrays: dict[str, jax.Array]
 
@@ -107,7 +106,7 @@ class ActiveFits(NamedTuple):
         fits[place] = others.fits[number]
         return ActiveFits(fits, *_put(self[1:], place, others[1:], number))
 
-    def only(self, chosen: NDArray) -> "ActiveFits":
+    def only(self, chosen: Int[np.ndarray, " chosen"]) -> "ActiveFits":
         """Take the fits at `(fit,)` places; of all of them nothing is copied."""
         if np.array_equal(chosen, np.arange(len(self.fits))):
             return self
@@ -136,7 +135,7 @@ class EndedFit(NamedTuple):
         What its draws were reduced to; None where all are held.
     """
 
-    metrics: NDArray
+    metrics: Float[np.ndarray, "chain window d"]
     reduced: Reduced | None
 
 
@@ -159,8 +158,8 @@ class RunState(NamedTuple):
         Leapfrogs that moved a chain, and all that were computed.
     """
 
-    fits: NDArray
-    waiting: NDArray
+    fits: Int[np.ndarray, " place"]
+    waiting: Int[np.ndarray, " waiting"]
     lanes: State
     progress: FitProgress
     tally: Tally
@@ -180,7 +179,7 @@ class LaneEngine:
         arrays: Mapping[str, Any],
         starts: Mapping[str, Any],
         settings: Settings,
-        key: jax.Array,
+        key: UInt32[Array, "fit 2"],
         options: LaneOptions,
     ) -> None:
         n_fits, n_chains = next(iter(starts.values())).shape[:2]
@@ -253,14 +252,14 @@ class LaneEngine:
             self.clock.lap(compile=1.0)
         return self.programs[n_fits]
 
-    def _append(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
+    def _append(self, seen: Iterations, before: ByLane, after: ByLane) -> None:
         for i, fit in enumerate(self.batch.fits.tolist()):
             for chain, n in enumerate(after[i] - before[i]):
                 if n:
                     own = jax.tree.map(lambda x, i=i, c=chain, n=n: x[i, c, :n], seen)
                     self.log.append(fit, chain, own)
 
-    def _add_to_tally(self, seen: Iterations, ended: NDArray, seconds: float) -> None:
+    def _add_to_tally(self, seen: Iterations, ended: ByLane, seconds: float) -> None:
         places = np.flatnonzero(self.progress.live[self.batch.fits])
         # Most blocks end no window: only then are they copied, and all at once.
         metrics = functools.cache(lambda: np.asarray(self.batch.state.adaptation.metrics))
@@ -272,7 +271,7 @@ class LaneEngine:
             lambda i, chain, window: metrics()[places[i], chain, window],
         )
 
-    def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
+    def _lap(self, seen: Iterations, before: ByLane, after: ByLane) -> None:
         """Share the block's time between warmup and draws by their leapfrogs."""
         number = before[..., None] + np.arange(seen.n_steps.shape[2])
         leapfrogs = np.where(number < after[..., None], seen.n_steps, 0)
@@ -283,7 +282,7 @@ class LaneEngine:
 
     # ---- chains that stall
 
-    def _judge_stalls(self, fits: NDArray) -> None:
+    def _judge_stalls(self, fits: ByFit) -> None:
         """Restart chains that stalled in warmup, or end their fit.
 
         Looked for where all chains of a fit have ended another window, and judged by those windows
@@ -298,7 +297,9 @@ class LaneEngine:
                 for chain in found[1]:
                     self._restart(fit, chain, found[0], by_window[:, chain])
 
-    def _restart(self, fit: int, chain: int, window: int, by_window: NDArray) -> None:
+    def _restart(
+        self, fit: int, chain: int, window: int, by_window: Float[np.ndarray, " window"]
+    ) -> None:
         stops = np.array(self.plan.warmup.stops[: window + 1])
         leapfrogs = by_window[: window + 1] @ np.diff(stops, prepend=0)
         times = self.progress.discard(
@@ -321,7 +322,7 @@ class LaneEngine:
 
     # ---- fits that end
 
-    def _end_fits(self, running: NDArray) -> None:
+    def _end_fits(self, running: ByFit) -> None:
         """Let fits rest that have their draws, or may not go on, and give their places to those that wait."""
         leapfrogs = np.asarray(self.batch.state.lane.leapfrogs)
         for fit in running.tolist():
@@ -442,7 +443,9 @@ class LaneEngine:
         ]
 
 
-def _within(values: NDArray, start: int, stop: int) -> NDArray:
+def _within(
+    values: Float[np.ndarray, "chain iteration"], start: int, stop: int
+) -> Float[np.ndarray, "chain _"]:
     """Cut some iterations out of `(chain, iteration)`; NaN where a fit ended before."""
     if values.shape[1] < stop:
         return np.full((len(values), stop - start), np.nan, values.dtype)
@@ -455,7 +458,7 @@ def sample_lanes(
     starts: Mapping[str, Any],
     settings: Settings,
     *,
-    key: jax.Array,
+    key: UInt32[Array, "fit 2"],
     on_block: Callable[[list[Progress]], None] = lambda reports: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
     saved: Saved | None = None,

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt32
 
 from scalecheck.sampler.draws import Clock, Draws, Window
 from scalecheck.sampler.early_stop import NO_LIMIT, Stopped, stopped_by_cap, stopped_by_stall
@@ -16,8 +17,6 @@ from scalecheck.sampler.schedule import Block, blocks, continue_blocks
 from scalecheck.sampler.streamed_draws import BlockStream, Streams
 from scalecheck.sampler.types import Iterations, Potential, Settings
 
-NDArray = np.ndarray
-
 
 def sample_numpyro(
     potential: Potential,
@@ -25,10 +24,10 @@ def sample_numpyro(
     starts: Mapping[str, Any],
     settings: Settings,
     *,
-    key: jax.Array,
+    key: UInt32[Array, "fit 2"],
     draws: int,
     most_draws: int = 0,
-    enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
+    enough: Callable[[int, dict[str, np.ndarray]], bool] = lambda fit, z: True,
     block: int = 50,
     fits_at_once: int | None = None,
     stops_stalled: bool = False,
@@ -192,7 +191,7 @@ def _window(
     )
 
 
-def _diagonal(metric: Any) -> NDArray:
+def _diagonal(metric: Any) -> Float[np.ndarray, "fit chain d"]:
     """`(fit, chain, d)` from NumPyro's blocks, each `(fit, chain, n)` or `(fit, chain, n, n)`."""
     parts = [
         np.asarray(part if part.ndim == 3 else jnp.diagonal(part, axis1=2, axis2=3))
@@ -208,8 +207,8 @@ def _by_chain(found: Iterations, fits: list[int]) -> Iterations:
 
 
 def _join(
-    seen: list[Iterations], nothing: dict[str, NDArray] | None = None
-) -> tuple[dict[str, NDArray], Iterations]:
+    seen: list[Iterations], nothing: dict[str, np.ndarray] | None = None
+) -> tuple[dict[str, np.ndarray], Iterations]:
     """All blocks of one fit: draws `(chain, draw, ...)`, statistics `(chain, iteration)`; `nothing` without draws."""
     join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)  # noqa: E731
     draws = [found.z for found in seen if found.z is not None]

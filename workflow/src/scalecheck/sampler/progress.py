@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from scalecheck.sampler.schedule import window_stops
 from scalecheck.sampler.stall import stalled
 from scalecheck.sampler.time_left import FORGET, Pace, error_of_pace, one_block
-from scalecheck.sampler.types import Iterations, Settings
-
-NDArray = np.ndarray
+from scalecheck.sampler.types import ByChain, ByFit, ByLane, Iterations, Settings
 
 _QUANTILE = 1.598  # of the normal: the interval of a time left has probability 0.89
 
@@ -63,17 +62,17 @@ class Progress(NamedTuple):
 
     fit: int
     phase: str
-    iterations: NDArray
+    iterations: ByChain
     total: int
-    step_size: NDArray
-    leapfrogs: NDArray
-    acceptance_rate: NDArray
-    divergences: NDArray
-    depth_saturated: NDArray
-    metric_change: NDArray
-    gradients: NDArray
-    gradients_projected: NDArray
-    stalled: NDArray
+    step_size: Float[np.ndarray, " chain"]
+    leapfrogs: Float[np.ndarray, " chain"]
+    acceptance_rate: Float[np.ndarray, " chain"]
+    divergences: ByChain
+    depth_saturated: Float[np.ndarray, " chain"]
+    metric_change: Float[np.ndarray, " chain"]
+    gradients: ByChain
+    gradients_projected: Float[np.ndarray, " chain"]
+    stalled: Bool[np.ndarray, " chain"]
     seconds_left: TimeLeft
 
 
@@ -90,10 +89,10 @@ class LastBlock(NamedTuple):
         Those that were cut at the largest depth.
     """
 
-    ended: NDArray
-    leapfrogs: NDArray
-    accepted: NDArray
-    saturated: NDArray
+    ended: Float[np.ndarray, "fit chain"]
+    leapfrogs: Float[np.ndarray, "fit chain"]
+    accepted: Float[np.ndarray, "fit chain"]
+    saturated: Float[np.ndarray, "fit chain"]
 
 
 @jax.tree_util.register_dataclass
@@ -123,15 +122,15 @@ class Tally:
         Of NUTS.
     """
 
-    done: NDArray
-    gradients: NDArray
-    divergences: NDArray
-    step_size: NDArray
-    metric_change: NDArray
-    stalled: NDArray
-    by_window: NDArray
+    done: ByLane
+    gradients: ByLane
+    divergences: ByLane
+    step_size: Float[np.ndarray, "fit chain"]
+    metric_change: Float[np.ndarray, "fit chain"]
+    stalled: Bool[np.ndarray, "fit chain"]
+    by_window: Float[np.ndarray, "fit chain window"]
     pace: Pace
-    epoch: NDArray
+    epoch: ByLane
     last: LastBlock
     settings: Settings = dataclasses.field(metadata={"static": True})
 
@@ -147,11 +146,11 @@ class Tally:
 
     def add(
         self,
-        fits: Sequence[int] | NDArray,
+        fits: Sequence[int] | ByFit,
         seen: Iterations,
-        ended: NDArray,
+        ended: ByLane,
         seconds: float,
-        metric: Callable[[int, int, int], NDArray],
+        metric: Callable[[int, int, int], Float[np.ndarray, " d"]],
     ) -> None:
         """Add a block.
 
@@ -198,21 +197,26 @@ class Tally:
         for own, new in zip(jax.tree.leaves(self), fresh, strict=True):
             own[fit, chain] = new[0, 0]
 
-    def _n_windows(self, done: NDArray) -> NDArray:
+    def _n_windows(self, done: Int[np.ndarray, "*any"]) -> Int[np.ndarray, "*any"]:
         """Warmup windows that ended, after so many iterations of any one shape."""
         return np.searchsorted(self.stops, done, side="right")
 
-    def _add_windows(self, fits: NDArray, n_steps: NDArray, number: NDArray) -> None:
+    def _add_windows(
+        self,
+        fits: ByFit,
+        n_steps: Int[np.ndarray, "fit chain n"],
+        number: Int[np.ndarray, "fit chain n"],
+    ) -> None:
         window = self._n_windows(number)
         for one in np.unique(window[window < len(self.stops)]):
             self.by_window[fits, :, one] += np.where(window == one, n_steps, 0).sum(axis=2)
 
     def _compare_metrics(
         self,
-        fits: NDArray,
-        before: NDArray,
-        after: NDArray,
-        metric: Callable[[int, int, int], NDArray],
+        fits: ByFit,
+        before: ByLane,
+        after: ByLane,
+        metric: Callable[[int, int, int], Float[np.ndarray, " d"]],
     ) -> None:
         # The metric is not renewed by the first window nor by the last.
         for window in range(2, len(self.stops) - 1):
@@ -222,7 +226,7 @@ class Tally:
                 logs = np.log(np.asarray(new, float)) - np.log(np.asarray(old, float))
                 self.metric_change[fits[place], chain] = np.sqrt(np.mean(logs**2))
 
-    def _renew_pace(self, fits: NDArray, before: NDArray, block: Pace) -> None:
+    def _renew_pace(self, fits: ByFit, before: ByLane, block: Pace) -> None:
         # A new metric is a new pace, and so is the step size that is kept from the end of warmup on.
         epoch = self._n_windows(before)
         weight = np.where(epoch == self.epoch[fits], FORGET, 0.0)
@@ -230,17 +234,19 @@ class Tally:
         for sums, new in zip(self.pace, block, strict=True):
             sums[fits] = weight * sums[fits] + new
 
-    def n_windows_ended(self) -> NDArray:
+    def n_windows_ended(self) -> ByFit:
         """`(fit,)` warmup windows that all chains of a fit have ended."""
         return self._n_windows(self.done.min(axis=1))
 
-    def leapfrogs_by_window(self, fit: int) -> NDArray:
+    def leapfrogs_by_window(self, fit: int) -> Float[np.ndarray, "window chain"]:
         """`(window, chain)` mean leapfrogs per iteration of each warmup window; NaN where it has not ended."""
         length = np.diff(self.stops, prepend=0)
         ended = self.done[fit][:, None] >= np.array(self.stops)
         return np.where(ended, self.by_window[fit] / length, np.nan).T
 
-    def report(self, fits: Sequence[int] | NDArray, totals: NDArray) -> list[Progress]:
+    def report(
+        self, fits: Sequence[int] | ByFit, totals: Int[np.ndarray, " all"]
+    ) -> list[Progress]:
         """Say how these fits run.
 
         Parameters
@@ -277,7 +283,9 @@ class Tally:
         )
         return [Progress(*values) for values in by_fit]
 
-    def _seconds_left(self, pace: Pace, to_come: NDArray, done: NDArray) -> NDArray:
+    def _seconds_left(
+        self, pace: Pace, to_come: ByLane, done: ByLane
+    ) -> Float[np.ndarray, "fit 3"]:
         """`(fit, 3)` low, median and high of the chain that has longest to go, from `(fit, chain)` each."""
         median = np.where(to_come, _ratio(pace.seconds, pace.iterations) * to_come, 0)
         width = _QUANTILE * error_of_pace(pace, to_come, done < self.settings.warmup)
@@ -307,6 +315,8 @@ def first_tally(settings: Settings, n_fits: int, n_chains: int) -> Tally:
     )
 
 
-def _ratio(parts: NDArray, of: NDArray) -> NDArray:
+def _ratio(
+    parts: Shaped[np.ndarray, "*dims"], of: Shaped[np.ndarray, "*dims"]
+) -> Float[np.ndarray, "*dims"]:
     """Divide sums of the same dims; NaN where there is nothing to divide by."""
     return np.divide(parts, of, out=np.full(np.shape(of), np.nan), where=of > 0)
