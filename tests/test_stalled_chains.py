@@ -11,7 +11,7 @@ NAN = np.nan
 
 @pytest.fixture(scope="module")
 def restarted():
-    return run(anew=back_near)
+    return run(restart=back_near)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,14 @@ def test_the_other_chains_are_not_touched(restarted, ignored):
 
 
 def test_which_chains_begin_anew_does_not_depend_on_how_steps_are_cut(restarted):
-    same(run(anew=back_near, steps=61), restarted)
+    same(run(restart=back_near, steps=61), restarted)
 
 
 def test_a_run_with_a_discarded_chain_is_resumed_with_the_same_bits(restarted):
     def is_due(state, n):
-        return len(state["discarded"]) and n % 3 == 0 and n < 40
+        return len(state["progress.restarts"]) and n % 3 == 0 and n < 40
 
-    same(run_killed(is_due, anew=back_near, steps=200), restarted)
+    same(run_killed(is_due, restart=back_near, steps=200), restarted)
 
 
 def test_a_chain_begins_anew_twice_at_most():
@@ -59,7 +59,7 @@ def test_a_chain_begins_anew_twice_at_most():
         asked.append((fit, chain, times))
         return {"x": np.full(2, FAR, "float32")}
 
-    found = run(anew=back)
+    found = run(restart=back)
     assert asked == [(1, 2, 1), (1, 2, 2)]
     assert len(found.discarded) == 2
     assert (found.z[1]["x"][2] > FAR / 2).all()

@@ -232,7 +232,7 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
 ):
     small = one_stopped.small
     assert [one_stopped.record(f"increment-0{i}")["warmup"] for i in (1, 3)] == [150, 150]
-    left = warm_start.left_from(read_arrays(small.folder.left("increment-01")))
+    left = warm_start.read_warm_start(read_arrays(small.folder.left("increment-01")))
     seen = {}
 
     def sample(potential, arrays, starts, settings, **options):
@@ -254,7 +254,7 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
     np.testing.assert_allclose(seen["starts"]["mu"][0], expected, rtol=1e-5)
     assert (seen["settings"].warmup, seen["settings"].renews_metric) == (150, True)
     assert "begin" not in seen["options"]
-    assert "anew" in seen["options"]
+    assert "restart" in seen["options"]
 
 
 def test_an_increment_that_was_stopped_leaves_what_it_was_left(one_stopped):

@@ -62,7 +62,7 @@ def mcse(values, method="mean"):
 
 
 def left(study, name="increment-01"):
-    return warm_start_module.left_from(read_arrays(study.folder.left(name)))
+    return warm_start_module.read_warm_start(read_arrays(study.folder.left(name)))
 
 
 def batch_of(study, name):
@@ -204,10 +204,10 @@ def test_an_audit_that_was_killed_goes_on_and_finds_the_same(study, tmp_path, mo
     kept = checkpoint.Checkpointer._write
     n_kept = 0
 
-    def write(keeper, snapshot):
+    def write(checkpointer, snapshot):
         nonlocal n_kept
-        kept(keeper, snapshot)
-        n_kept += keeper.folder == copy.folder.audit_checkpoint("increment-02")
+        kept(checkpointer, snapshot)
+        n_kept += checkpointer.folder == copy.folder.audit_checkpoint("increment-02")
         if n_kept == 2:
             raise KeyboardInterrupt
 

@@ -12,6 +12,7 @@ from scalecheck.fitting import checkpoint, fit_record
 from scalecheck.fitting.starts.warm_start import WarmStart
 from scalecheck.model import batches, binding
 from scalecheck.runtime.program import Log
+from scalecheck.sampler.snapshot import to_arrays
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import Study
 
@@ -65,7 +66,7 @@ def checkpointer_of(
     source = binding.read_source(job.study.model.file)
     names = ",".join(task.fit for task in batch.tasks)
     parts = (own, fit_record.versions(), ENGINE_VERSION, job.device["device"])
-    before = {f"left:{name}": v for name, v in left.arrays().items()} if left else {}
+    before = to_arrays({"warm_start": left}) if left else {}
     arrays = batch.arrays | before
     identity = checkpoint.identify(arrays, names, source, *map(json.dumps, parts), *more)
     return checkpoint.Checkpointer(folder, identity, checkpoint.seconds_between(), job.log)

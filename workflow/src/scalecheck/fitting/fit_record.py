@@ -13,12 +13,12 @@ from scalecheck import ENGINE_VERSION, diagnostics, sampler
 from scalecheck.files.posterior_file import ATTRIBUTES, Group
 from scalecheck.files.record import FitRecord, RecordedGradients, RecordedWindow, early_end
 from scalecheck.fitting import site_moments
-from scalecheck.fitting.early_stops import beyond, how_it_ended
 from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.fitting.sample_batch import Fitted
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.sites import ROWS, Site
+from scalecheck.sampler.early_stop import beyond, how_it_ended
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings
 
@@ -163,7 +163,8 @@ def record(
     }
     saturated = own.n_steps[:, warmup:] >= 2**settings.max_tree_depth - 1
     names = list(batch.vector.names)
-    ended = how_it_ended(draws, number, settings)
+    stopped = draws.stopped_of(number)
+    ended = how_it_ended(stopped, own.n_steps, warmup, settings.draws, settings.max_gradients)
     has_draws = ended["status"] == "done"
     return FitRecord(
         **task.columns,
@@ -188,7 +189,7 @@ def record(
             warmup=own.n_steps[:, :warmup].sum(axis=1).tolist(),
             sampling=own.n_steps[:, warmup:].sum(axis=1).tolist(),
             discarded=[one.leapfrogs for one in discarded],
-            cut=beyond(draws, number),
+            cut=beyond(stopped, own.n_steps),
         ),
         discarded=[one._asdict() for one in discarded],
         step_size=own.step_size[:, -1:].ravel().tolist(),

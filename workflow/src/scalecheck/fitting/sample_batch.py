@@ -140,7 +140,7 @@ def sample_batch(
     starts = find_starts(batch, settings, pairs[:, 0])
     options: dict[str, Any] = {}
     if settings.engine == "lanes" and settings.on_stall == "restart" and not is_warm:
-        options["anew"] = _starts_anew(batch, settings, pairs[:, 0])
+        options["restart"] = _restarts(batch, settings, pairs[:, 0])
     if left is not None:
         starts, begin = warm_start(batch, moved, left, starts, pairs[:, 0])
         options |= {"begin": begin} if is_warm else {}
@@ -199,14 +199,14 @@ def _slots() -> int:
     return CPU_SLOTS if jax.default_backend() == "cpu" else GPU_SLOTS
 
 
-def _starts_anew(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sampler.Anew:
+def _restarts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sampler.Restart:
     """Give other starts to chains that stall: as `sampler.start` says, under other keys `(fit, 2)`."""
 
-    def anew(fit: int, chain: int, times: int) -> dict[str, Any]:
+    def restart(fit: int, chain: int, times: int) -> dict[str, Any]:
         again = jax.vmap(lambda key: jax.random.fold_in(key, times))(keys)
         return {name: z[fit, chain] for name, z in find_starts(batch, settings, again).items()}
 
-    return anew
+    return restart
 
 
 def _numpyro(*arguments: Any, **options: Any) -> sampler.Draws:

@@ -14,11 +14,17 @@ from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
 from scalecheck.files.record import FitRecord, RecordedAudit, audit_of
 from scalecheck.fitting import fit_record, sample_batch
-from scalecheck.fitting.early_stops import is_without_draws
 from scalecheck.fitting.fit_job import Job, checkpointer_of, find_tasks, read_batch
 from scalecheck.fitting.progress_log import Journal
-from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, leave, left_from, warmup_of
+from scalecheck.fitting.starts.warm_start import (
+    WarmStart,
+    is_audited,
+    read_warm_start,
+    warm_start_of,
+    warmup_of,
+)
 from scalecheck.model import batches
+from scalecheck.sampler.snapshot import to_arrays
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings
 
@@ -77,7 +83,7 @@ def _write_posterior(
     name = fitted.batch.tasks[number].fit
     path = job.folder.posterior(name)
     record = fit_record.record(fitted, number, sampler, job.raw, job.device, importing)
-    if is_without_draws(fitted.draws, number, sampler.warmup):
+    if record.status == "stopped":
         path.unlink(missing_ok=True)
         return record
     posterior_file.write_posterior(path, fit_record.datasets(fitted, number, sampler.keep))
@@ -161,11 +167,11 @@ def _run_increment(job: Job, name: str, before: str | None, number: int) -> FitR
     has_draws = record.status == "done"
     if left is not None and has_draws and is_audited(settings, number):
         record = dataclasses.replace(record, audit=_audit(job, fitted, batch))
-    left = leave(batch.tasks[0].rows, fitted.draws) if has_draws else left
+    left = warm_start_of(batch.tasks[0].rows, fitted.draws) if has_draws else left
     if left is None:
         job.folder.left(name).unlink(missing_ok=True)
     else:
-        write_arrays(job.folder.left(name), left.arrays())
+        write_arrays(job.folder.left(name), to_arrays(left))
     return record
 
 
@@ -176,7 +182,7 @@ def _left(job: Job, before: str) -> WarmStart | None:
         job.log(f"{before} left nothing: the next increment starts as the first")
         return None
     try:
-        return left_from(read_arrays(path))
+        return read_warm_start(read_arrays(path))
     except DAMAGE as error:
         job.log(f"{path}: cannot be read ({error}): the next increment starts as the first")
         return None

@@ -7,16 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt32
 
-from scalecheck.sampler.draws import Clock, Draws, Elapsed, Window
+from scalecheck.sampler.draws import Clock, Draws, Window
 from scalecheck.sampler.early_stop import NO_LIMIT, Stopped, stopped_by_cap, stopped_by_stall
 from scalecheck.sampler.numpyro_program import compile_program
-from scalecheck.sampler.progress import Progress, Tally
+from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
 from scalecheck.sampler.streamed_draws import BlockStream, Streams
 from scalecheck.sampler.types import Iterations, Potential, Settings
-
-NDArray = np.ndarray
 
 
 def sample_numpyro(
@@ -25,10 +24,10 @@ def sample_numpyro(
     starts: Mapping[str, Any],
     settings: Settings,
     *,
-    key: jax.Array,
+    key: UInt32[Array, "fit 2"],
     draws: int,
     most_draws: int = 0,
-    enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
+    enough: Callable[[int, dict[str, np.ndarray]], bool] = lambda fit, z: True,
     block: int = 50,
     fits_at_once: int | None = None,
     stops_stalled: bool = False,
@@ -80,7 +79,7 @@ def sample_numpyro(
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
     stream = BlockStream(streams, starts, arrays)
-    tally = Tally(settings, len(key), n_chains)
+    tally = first_tally(settings, len(key), n_chains)
     most = NO_LIMIT if most_gradients is None else most_gradients
     stopped: list[Stopped] = []
     active, plan = list(range(len(key))), blocks(settings.warmup, draws, block)
@@ -112,7 +111,7 @@ def sample_numpyro(
                 stopped += _capped(_still(active, stopped), tally, most)
             for one in stopped:
                 totals[one.fit] = one.iterations[0]
-            on_block(tally.tell(active, totals))
+            on_block(tally.report(active, totals))
             active = _still(active, stopped)
             if not active:
                 break
@@ -134,8 +133,8 @@ def sample_numpyro(
         [z for z, _ in joined],
         [iterations for _, iterations in joined],
         windows,
-        Elapsed(**clock.wall),
-        Elapsed(**clock.cpu),
+        clock.wall,
+        clock.cpu,
         stopped=stopped,
         reduced=stream.finish(state.z),
     )
@@ -143,9 +142,7 @@ def sample_numpyro(
 
 def _stalled(active: list[int], tally: Tally) -> list[Stopped]:
     """End the fits of which a chain stalls, where a window has ended."""
-    found = (
-        stopped_by_stall(i, tally.leapfrogs_by_window(i), tally.stops.tolist()) for i in active
-    )
+    found = (stopped_by_stall(i, tally.leapfrogs_by_window(i), tally.stops) for i in active)
     return [one for one in found if one is not None]
 
 
@@ -194,7 +191,7 @@ def _window(
     )
 
 
-def _diagonal(metric: Any) -> NDArray:
+def _diagonal(metric: Any) -> Float[np.ndarray, "fit chain d"]:
     """`(fit, chain, d)` from NumPyro's blocks, each `(fit, chain, n)` or `(fit, chain, n, n)`."""
     parts = [
         np.asarray(part if part.ndim == 3 else jnp.diagonal(part, axis1=2, axis2=3))
@@ -210,8 +207,8 @@ def _by_chain(found: Iterations, fits: list[int]) -> Iterations:
 
 
 def _join(
-    seen: list[Iterations], nothing: dict[str, NDArray] | None = None
-) -> tuple[dict[str, NDArray], Iterations]:
+    seen: list[Iterations], nothing: dict[str, np.ndarray] | None = None
+) -> tuple[dict[str, np.ndarray], Iterations]:
     """All blocks of one fit: draws `(chain, draw, ...)`, statistics `(chain, iteration)`; `nothing` without draws."""
     join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)  # noqa: E731
     draws = [found.z for found in seen if found.z is not None]

@@ -17,7 +17,7 @@ from scalecheck.files.record import FitRecord, audit_of
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.kept_sites import kept_sites
 from scalecheck.fitting.sample_batch import Fitted
-from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, leave, warmup_of
+from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, warm_start_of, warmup_of
 from scalecheck.model import batches
 from scalecheck.results.study_fits import FitResult, StudyFits
 from scalecheck.runtime.program import Log
@@ -53,7 +53,7 @@ class FittedMember(NamedTuple):
     owner: int
     record: FitRecord
     result: FitResult | None
-    leave: Callable[[], WarmStart] | None
+    warm_start: Callable[[], WarmStart] | None
 
 
 class Fitting(NamedTuple):
@@ -145,7 +145,7 @@ def _fit_in_turn(fitting: Fitting, settings: IncrementSettings) -> list[FittedMe
         if is_audited(settings, step):
             done = _audited(fitting, later, done)
         done += _by_size(fitting, firsts)
-        left |= {one.owner: one.leave() for one in done if one.leave is not None}
+        left |= {one.owner: one.warm_start() for one in done if one.warm_start is not None}
         found += done
     return found
 
@@ -238,7 +238,9 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -
     health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record.parameters)
     result = FitResult(member.task, record, tree, health)
     rows = member.task.rows
-    return FittedMember(member.owner, record, result, lambda: leave(rows, fitted.draws, number))
+    return FittedMember(
+        member.owner, record, result, lambda: warm_start_of(rows, fitted.draws, number)
+    )
 
 
 def _in_order(

@@ -18,6 +18,7 @@ from scalecheck import sampler
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
 from scalecheck.model.sites import ROWS
+from scalecheck.sampler.snapshot import from_arrays
 from scalecheck.study.settings import IncrementSettings
 
 # Warmup of a warm start, as a share of `sampler.warmup`; fewer iterations settle no step size.
@@ -29,12 +30,12 @@ APART = 2**0.5
 
 
 class WarmStart(NamedTuple):
-    """What an increment leaves to the next, in the coordinates in which the sampler moves.
+    """Where the next increment starts, in the coordinates in which the sampler moves.
 
     Attributes
     ----------
     rows
-        It had.
+        Of the fit that it was taken from.
     step_size
         `(chain,)`.
     last, mean, variance
@@ -47,25 +48,16 @@ class WarmStart(NamedTuple):
     mean: dict[str, np.ndarray]
     variance: dict[str, np.ndarray]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Give it as named arrays of the same shapes."""
-        parts = {"last": self.last, "mean": self.mean, "variance": self.variance}
-        named = {f"{part}:{name}": v for part, sites in parts.items() for name, v in sites.items()}
-        return {"rows": np.array(self.rows), "step_size": self.step_size, **named}
+
+def read_warm_start(arrays: Mapping[str, np.ndarray]) -> WarmStart:
+    """Read what `snapshot.to_arrays` gave of one, in the same shapes."""
+    names = [name.removeprefix("last.") for name in arrays if name.startswith("last.")]
+    sites = dict.fromkeys(names, np.zeros(0))
+    return from_arrays(arrays, WarmStart(0, np.zeros(0), sites, sites, sites))
 
 
-def left_from(arrays: Mapping[str, np.ndarray]) -> WarmStart:
-    """Read what `WarmStart.arrays` gave, in the same shapes."""
-    parts: dict[str, dict[str, np.ndarray]] = {"last": {}, "mean": {}, "variance": {}}
-    for name, values in arrays.items():
-        part, colon, site = name.partition(":")
-        if colon:
-            parts[part][site] = values
-    return WarmStart(int(arrays["rows"]), arrays["step_size"], **parts)
-
-
-def leave(rows: int, draws: sampler.Draws, number: int = 0) -> WarmStart:
-    """Give what a fit leaves.
+def warm_start_of(rows: int, draws: sampler.Draws, number: int = 0) -> WarmStart:
+    """Give a warm start from a fit that has its draws.
 
     Parameters
     ----------
@@ -102,7 +94,7 @@ def is_audited(settings: IncrementSettings, number: int) -> bool:
 def warm_start(
     batch: Batch,
     moved: Coordinates,
-    left: Sequence[WarmStart],
+    warm: Sequence[WarmStart],
     cold: Mapping[str, jax.Array],
     keys: jax.Array,
 ) -> tuple[dict[str, jax.Array], sampler.Begin]:
@@ -112,8 +104,8 @@ def warm_start(
     ----------
     moved
         The coordinates of the sampler, in which starts are given.
-    left
-        By the increment before each.
+    warm
+        Of each, from the increment before.
     cold
         Starts `(fit, chain, ...)` that are known to be good: for chains whose warm start is not finite.
     keys
@@ -123,7 +115,7 @@ def warm_start(
     grow = {site.name for site in batch.sites if growing & set(site.indexed_by)}
     begun = [
         _start(one, task.rows, grow, cold, np.random.default_rng(key.astype("uint32")))
-        for one, task, key in zip(left, batch.tasks, np.asarray(keys), strict=True)
+        for one, task, key in zip(warm, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
     good = _is_finite(batch, moved, starts)
@@ -137,13 +129,13 @@ def warm_start(
         ravel_pytree({name: jnp.asarray(v) for name, v in variance.items()})[0]
         for _, variance in begun
     ]
-    sizes = np.stack([one.step_size for one in left])
+    sizes = np.stack([one.step_size for one in warm])
     begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
     return chosen, sampler.Begin(sizes, begin)
 
 
 def _start(
-    left: WarmStart,
+    warm: WarmStart,
     n_rows: int,
     grow: Collection[str],
     cold: Mapping[str, jax.Array],
@@ -157,13 +149,13 @@ def _start(
     variance: dict[str, np.ndarray] = {}
     for name, values in cold.items():
         shape, dtype = values.shape[2:], np.asarray(values).dtype
-        last, spread = left.last[name].astype("float64"), left.variance[name]
+        last, spread = warm.last[name].astype("float64"), warm.variance[name]
         if name in grow or last.shape[1:] != shape:
             last = np.stack([_extend(chain, shape, rng) for chain in last])
             spread = _extend(spread, shape, rng)
         else:
-            last = left.mean[name] + APART * (last - left.mean[name])
-            spread = spread * left.rows / n_rows
+            last = warm.mean[name] + APART * (last - warm.mean[name])
+            spread = spread * warm.rows / n_rows
         starts[name], variance[name] = last.astype(dtype), np.asarray(spread, dtype)
     return starts, variance
 
