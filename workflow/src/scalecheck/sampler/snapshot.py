@@ -30,7 +30,7 @@ class Saved(NamedTuple):
 
 
 def to_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """Name the leaves of a tree by their paths, such as `progress.totals`."""
+    """Name the leaves of a tree by their paths, such as `progress.totals`; each keeps its shape."""
     return {_name(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
