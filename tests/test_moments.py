@@ -9,7 +9,7 @@ from scipy import signal
 from scalecheck.diagnostics import INTERVAL
 from scalecheck.sampler import streaming_moments
 
-M = 1000
+M = 300
 
 
 def autocorrelated(rng, n):
