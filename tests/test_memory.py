@@ -235,7 +235,8 @@ def test_starts_have_the_shapes_that_were_forecast(rich):
 MEASURED = """
     import re, sys
     import jax, jax.numpy as jnp, numpy as np
-    from scalecheck import memory, sampler
+    from scalecheck import sampler
+    from scalecheck.fitting import memory
 
     def potential(x):
         return lambda z: 0.5 * jnp.sum((x - z["a"]) ** 2 * jnp.exp(-z["b"])) + 0.5 * z["b"] ** 2
@@ -246,7 +247,7 @@ MEASURED = """
     settings = sampler.Settings(0, 0.8, 8, ())
     streams = sampler.Streams(("b",), lambda z, arrays: {"a": z["a"]})
     room = None if engine == "sample_lanes" else 4
-    found = memory.forecast(potential, arrays, starts, settings, streams, at_once=1, in_block=1, room=room, draws=6)
+    found = memory.batch_memory(potential, arrays, starts, settings, streams, at_once=1, in_block=1, room=room, draws=6)
     peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
     options = {"block": 4} if room else {}
     jnp.ones(3).sum().block_until_ready()
@@ -261,7 +262,7 @@ MEASURED = """
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says the peak")
-@pytest.mark.parametrize("engine", ["sample_lanes", "sample"])
+@pytest.mark.parametrize("engine", ["sample_lanes", "sample_numpyro"])
 def test_the_forecast_is_near_what_is_taken(engine):
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(MEASURED), engine],

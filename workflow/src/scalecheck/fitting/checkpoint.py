@@ -22,13 +22,11 @@ from scalecheck.runtime import environment
 from scalecheck.runtime.program import Log
 from scalecheck.sampler import Saved, Snapshot
 
-NDArray = np.ndarray
-
 SECONDS = 60.0
 VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
 
 
-def identify(arrays: Mapping[str, NDArray], *parts: str) -> str:
+def identify(arrays: Mapping[str, np.ndarray], *parts: str) -> str:
     """Give a hash of everything that determines a fit's draws.
 
     Parameters

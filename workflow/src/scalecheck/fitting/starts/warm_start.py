@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, UInt32
 
 from scalecheck import sampler
 from scalecheck.model.batches import Batch
@@ -20,8 +21,6 @@ from scalecheck.model.reparam import Coordinates
 from scalecheck.model.sites import Site
 from scalecheck.sampler.snapshot import from_arrays
 from scalecheck.study.settings import IncrementSettings
-
-NDArray = np.ndarray
 
 # Warmup of a warm start, as a share of `sampler.warmup`; fewer iterations settle no step size.
 SHARE, FEWEST = 0.1, 10
@@ -45,13 +44,13 @@ class WarmStart(NamedTuple):
     """
 
     rows: int
-    step_size: NDArray
-    last: dict[str, NDArray]
-    mean: dict[str, NDArray]
-    variance: dict[str, NDArray]
+    step_size: Float[np.ndarray, " chain"]
+    last: dict[str, Float[np.ndarray, "chain ..."]]
+    mean: dict[str, Float[np.ndarray, "..."]]
+    variance: dict[str, Float[np.ndarray, "..."]]
 
 
-def read_warm_start(arrays: Mapping[str, NDArray]) -> WarmStart:
+def read_warm_start(arrays: Mapping[str, np.ndarray]) -> WarmStart:
     """Read what `snapshot.to_arrays` gave of one, in the same shapes."""
     names = [name.removeprefix("last.") for name in arrays if name.startswith("last.")]
     sites = dict.fromkeys(names, np.zeros(0))
@@ -98,7 +97,7 @@ def warm_start(
     moved: Coordinates,
     warm: Sequence[WarmStart],
     cold: Mapping[str, jax.Array],
-    keys: jax.Array,
+    keys: UInt32[Array, "fit 2"],
 ) -> tuple[dict[str, jax.Array], sampler.Begin]:
     """Give starts and what the sampler begins with, for the fits of a batch.
 
@@ -141,10 +140,10 @@ def _start(
     latent: Mapping[str, Site],
     cold: Mapping[str, jax.Array],
     rng: np.random.Generator,
-) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Give starts `(chain, ...)` and variances `(...)` of one fit, by site."""
-    starts: dict[str, NDArray] = {}
-    variance: dict[str, NDArray] = {}
+    starts: dict[str, np.ndarray] = {}
+    variance: dict[str, np.ndarray] = {}
     for name, values in cold.items():
         shape, dtype = values.shape[2:], np.asarray(values).dtype
         last, spread = warm.last[name].astype("float64"), warm.variance[name]
@@ -163,7 +162,7 @@ def _grows(site: Site, before: tuple[int, ...], now: tuple[int, ...]) -> bool:
     return before != now or bool({"row", "unit"} & set(site.indexed_by))
 
 
-def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray:
+def _extend(values: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Give units that are new the values `(...)` of old ones: units are exchangeable."""
     for axis, size in enumerate(shape):
         old = values.shape[axis]
@@ -173,7 +172,9 @@ def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -
     return values[tuple(slice(size) for size in shape)]
 
 
-def _is_finite(batch: Batch, moved: Coordinates, starts: Mapping[str, NDArray]) -> NDArray:
+def _is_finite(
+    batch: Batch, moved: Coordinates, starts: Mapping[str, np.ndarray]
+) -> Bool[np.ndarray, "fit chain"]:
     """`(fit, chain)` whether energy and gradient are finite."""
 
     @jax.jit
