@@ -88,7 +88,7 @@ def test_a_chain_that_reaches_it_at_once_leaves_nothing():
 
 @pytest.mark.long
 def test_what_a_discarded_chain_took_counts(free):
-    """It begins anew with what is left, whenever that was seen."""
+    """It restarts with what is left, whenever that was seen."""
     restarted = run(restart=back_near)
     (one,) = restarted.discarded
     taken = one.leapfrogs + int(restarted.iterations[1].n_steps[2].sum())

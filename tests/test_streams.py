@@ -128,7 +128,7 @@ def test_a_fit_that_goes_on_has_the_moments_of_all_its_draws(engine, pair):
 
 
 @pytest.mark.long
-def test_a_chain_that_begins_anew_has_the_moments_of_what_it_did_then():
+def test_a_chain_that_restarts_has_the_moments_of_what_it_did_then():
     streams = Streams((), lambda z, data: {"x": z["x"]})
     whole = run_two_modes(restart=back_near)
     part = run_two_modes(restart=back_near, streams=streams)

@@ -22,7 +22,6 @@ from scalecheck.runtime import environment
 from scalecheck.runtime.program import Log
 from scalecheck.sampler import Saved, Snapshot
 
-
 SECONDS = 60.0
 VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
 

@@ -131,6 +131,11 @@ class FitProgress:
     most: int = dataclasses.field(metadata={"static": True})
 
     @property
+    def active(self) -> list[int]:
+        """The fits that have not ended."""
+        return np.flatnonzero(self.live).tolist()
+
+    @property
     def discarded(self) -> list[Discarded]:
         """What the chains that were restarted had done, in this order."""
         return [Discarded(*row) for row in self.restarts.tolist()]

@@ -1,7 +1,7 @@
 """Drive the chains of a batch of fits through warmup and sampling, block by block."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float, UInt32
 
 from scalecheck.sampler.draws import Clock, Draws, Window
-from scalecheck.sampler.early_stop import NO_LIMIT, Stopped, stopped_by_cap, stopped_by_stall
+from scalecheck.sampler.early_stop import (
+    FitProgress,
+    first_progress,
+    stopped_by_cap,
+    stopped_by_stall,
+)
 from scalecheck.sampler.numpyro_program import compile_program
 from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
@@ -80,10 +85,9 @@ def sample_numpyro(
     windows: list[Window] = []
     stream = BlockStream(streams, starts, arrays)
     tally = first_tally(settings, len(key), n_chains)
-    most = NO_LIMIT if most_gradients is None else most_gradients
-    stopped: list[Stopped] = []
-    active, plan = list(range(len(key))), blocks(settings.warmup, draws, block)
-    totals = np.full(len(key), plan[-1].stop)
+    shape = (len(key), n_chains)
+    progress = first_progress(shape, settings.warmup, draws, most_draws, most_gradients)
+    active, plan = progress.active, blocks(settings.warmup, draws, block)
     while active:
         for part in plan:
             began = time.perf_counter()
@@ -106,23 +110,21 @@ def sample_numpyro(
                 lambda i, chain, window: windows[window].inverse_mass_matrix[active[i], chain],  # noqa: B023
             )
             if stops_stalled and part.window is not None:
-                stopped += _stalled(active, tally)
+                _stop_stalled(progress, tally)
             if part.stop < plan[-1].stop:
-                stopped += _capped(_still(active, stopped), tally, most)
-            for one in stopped:
-                totals[one.fit] = one.iterations[0]
-            on_block(tally.report(active, totals))
-            active = _still(active, stopped)
+                _stop_capped(progress, tally)
+            on_block(tally.report(active, progress.totals))
+            active = progress.active
             if not active:
                 break
         done = plan[-1].stop
-        if done - settings.warmup + draws > most_draws:
+        if done + draws > progress.most:
             break
-        active = [fit for fit in active if not enough(fit, _join(seen[fit])[0])]
-        stopped += _capped(active, tally, most)
-        active = _still(active, stopped)
+        progress.live[active] = [not enough(fit, _join(seen[fit])[0]) for fit in active]
+        _stop_capped(progress, tally)
+        active = progress.active
         plan = continue_blocks(done, draws, block)
-        totals[active] = plan[-1].stop
+        progress.totals[active] = plan[-1].stop
     nothing = {
         name: np.zeros((n_chains, 0, *np.shape(values)[2:]), np.asarray(values).dtype)
         for name, values in starts.items()
@@ -135,30 +137,24 @@ def sample_numpyro(
         windows,
         clock.wall,
         clock.cpu,
-        stopped=stopped,
+        stopped=progress.stopped,
         reduced=stream.finish(state.z),
     )
 
 
-def _stalled(active: list[int], tally: Tally) -> list[Stopped]:
-    """End the fits of which a chain stalls, where a window has ended."""
-    found = (stopped_by_stall(i, tally.leapfrogs_by_window(i), tally.stops) for i in active)
-    return [one for one in found if one is not None]
+def _stop_stalled(progress: FitProgress, tally: Tally) -> None:
+    """Stop the fits of which a chain stalls, where a window has ended."""
+    for fit in progress.active:
+        if one := stopped_by_stall(fit, tally.leapfrogs_by_window(fit), tally.stops):
+            progress.stop(one)
 
 
-def _capped(active: list[int], tally: Tally, most: int) -> list[Stopped]:
-    """End the fits of which a chain has taken so many gradients."""
-    full = {fit: tally.gradients[fit] >= most for fit in active}
-    return [
-        stopped_by_cap(fit, chains, tally.done[fit], tally.gradients[fit])
-        for fit, chains in full.items()
-        if chains.any()
-    ]
-
-
-def _still(active: list[int], stopped: Sequence[Stopped]) -> list[int]:
-    """Leave out the fits that were ended."""
-    return [fit for fit in active if fit not in {one.fit for one in stopped}]
+def _stop_capped(progress: FitProgress, tally: Tally) -> None:
+    """Stop the fits of which a chain has taken the most gradients that it may."""
+    for fit in progress.active:
+        leapfrogs = tally.gradients[fit]
+        if (is_full := leapfrogs >= progress.limits[fit]).any():
+            progress.stop(stopped_by_cap(fit, is_full, tally.done[fit], leapfrogs))
 
 
 def _to_host(found: Iterations, fit: int, part: Block) -> Iterations:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, UInt32
 
 from scalecheck import sampler
 from scalecheck.model.batches import Batch
@@ -43,10 +44,10 @@ class WarmStart(NamedTuple):
     """
 
     rows: int
-    step_size: np.ndarray
-    last: dict[str, np.ndarray]
-    mean: dict[str, np.ndarray]
-    variance: dict[str, np.ndarray]
+    step_size: Float[np.ndarray, " chain"]
+    last: dict[str, Float[np.ndarray, "chain ..."]]
+    mean: dict[str, Float[np.ndarray, "..."]]
+    variance: dict[str, Float[np.ndarray, "..."]]
 
 
 def read_warm_start(arrays: Mapping[str, np.ndarray]) -> WarmStart:
@@ -96,7 +97,7 @@ def warm_start(
     moved: Coordinates,
     warm: Sequence[WarmStart],
     cold: Mapping[str, jax.Array],
-    keys: jax.Array,
+    keys: UInt32[Array, "fit 2"],
 ) -> tuple[dict[str, jax.Array], sampler.Begin]:
     """Give starts and what the sampler begins with, for the fits of a batch.
 
