@@ -150,8 +150,8 @@ def _check_names(file: str, found: Sequence[sites.Site]) -> None:
             )
         for column in {"chain", "draw", "statistic"} & set(site.dims):
             raise StudyError(
-                f"{file}: the levels of the column {column} index the site {site.name}, but posterior.nc has a dimension"
-                f" {column} of its own: rename the column"
+                f"{file}: the levels of the column {column} index the site {site.name}, but posterior.nc has a"
+                f" dimension {column} of its own: rename the column"
             )
 
 
