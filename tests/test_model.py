@@ -101,7 +101,6 @@ def test_numbers_are_floats_codes_are_integers_and_lists_are_matrices(tmp_path, 
     assert rows.arrays["group"].dtype == "int32"
     np.testing.assert_array_equal(rows.arrays["group"], [2, 0, 2, 2])
     assert rows.counts == {"n_group": 3, "n_rows": 4}
-    assert rows.mask is None
     assert rows.n_rows == 4
 
 
@@ -120,8 +119,7 @@ def test_local_codes_number_by_first_appearance():
 
 def test_padding_repeats_the_last_row_and_masks_it(tmp_path):
     bound = bind(tmp_path, "x, group, n_group, y=None", {"x": ["x1", "x2"]})
-    rows = pad_rows(make_rows(bound, VALUES, LABELS), 6, {"n_group": 5})
-    np.testing.assert_array_equal(rows.arrays["x"][3:], [[3, 30]] * 3)
-    np.testing.assert_array_equal(rows.arrays["group"], [2, 0, 2, 2, 2, 2])
-    np.testing.assert_array_equal(rows.mask, [True] * 4 + [False] * 2)
-    assert rows.counts == {"n_group": 5}
+    arrays = pad_rows(make_rows(bound, VALUES, LABELS), 6)
+    np.testing.assert_array_equal(arrays["x"][3:], [[3, 30]] * 3)
+    np.testing.assert_array_equal(arrays["group"], [2, 0, 2, 2, 2, 2])
+    np.testing.assert_array_equal(arrays["row_mask"], [True] * 4 + [False] * 2)

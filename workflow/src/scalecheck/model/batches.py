@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
 from numpyro import handlers
 
 from scalecheck.data import store
@@ -89,8 +88,7 @@ def read_batches(
 
 def stored_columns(bound: binding.Model, unit: str | None) -> tuple[str, ...]:
     """Columns of the store that a batch needs."""
-    units = (unit,) if unit else ()
-    return tuple(dict.fromkeys([*bound.columns, *units, store.OBSERVATION, store.FILE_ROW]))
+    return bound.columns_with(unit, store.OBSERVATION, store.FILE_ROW)
 
 
 def make_batches(
@@ -118,21 +116,22 @@ def make_batches(
     precision
         float32 or float64.
     """
-    of_values = functools.partial(make_rows, bound, labels=labels, precision=precision, unit=unit)
-    rows = [of_values(part) for part in values]
-    counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
-    found = sites.describe_sites(bound, rows[0]._replace(counts=counts))
+    arrange = functools.partial(_make_rows, bound, labels=labels, precision=precision, unit=unit)
+    rows = arrange(values)
+    counts = rows[0].counts
+    found = sites.describe_sites(bound, rows[0])
     by_unit = [_by_unit(part, unit) for part in values]
-    if any(order is not None for order in by_unit) and _can_sort(bound, rows[0], counts, found):
-        values = [_in_order(part, order) for part, order in zip(values, by_unit, strict=True)]
-        rows = [of_values(part) for part in values]
+    is_sorted = all(new is old for new, old in zip(by_unit, values, strict=True))
+    if not is_sorted and _can_sort(bound, rows[0], found):
+        values, rows = by_unit, arrange(by_unit)
     compared = sites.compared_sites(bound, found, compare)
-    can_pad = _can_pad(bound, [part._replace(counts=counts) for part in rows], found)
+    can_pad = _can_pad(bound, rows, found)
     sizes = [0 if can_pad else task.rows for task in tasks]
     batches: list[Batch] = []
     for size in dict.fromkeys(sizes):
         members = [i for i, other in enumerate(sizes) if other == size]
-        whole, own = _bring_to_one_shape([rows[i] for i in members], counts, can_pad)
+        own = [rows[i] for i in members]
+        whole = _bring_to_one_shape(own, can_pad)
         shared = counts | _row_count(bound, size)
         function = sites.function_of_arrays(bound, shared)
         batches.append(
@@ -140,7 +139,7 @@ def make_batches(
                 tuple(tasks[i] for i in members),
                 function,
                 {name: np.stack([part[name] for part in whole]) for name in whole[0]},
-                own,
+                [part.arrays for part in own],
                 [values[i] for i in members],
                 found,
                 density.vector_of(function, compared, whole[0]),
@@ -153,30 +152,31 @@ def make_batches(
     return batches
 
 
-def _by_unit(values: Mapping[str, np.ndarray], unit: str | None) -> Int[np.ndarray, " row"] | None:
-    """Order of rows `(rows,)` in which units lie together; None where they do, as in all fits but pooled levels."""
-    if unit is None:
-        return None
-    codes = local_codes(values[unit])[0]
-    return None if (np.diff(codes) >= 0).all() else np.argsort(codes, kind="stable")
+def _make_rows(
+    bound: binding.Model, values: Sequence[Mapping[str, np.ndarray]], **options: Any
+) -> list[Rows]:
+    """Arrange the columns of each fit, with the counts of the largest."""
+    rows = [make_rows(bound, part, **options) for part in values]
+    counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
+    return [part._replace(counts=counts) for part in rows]
 
 
-def _in_order(
-    values: dict[str, np.ndarray], order: Int[np.ndarray, " row"] | None
-) -> dict[str, np.ndarray]:
-    return values if order is None else {name: column[order] for name, column in values.items()}
+def _by_unit(values: dict[str, np.ndarray], unit: str | None) -> dict[str, np.ndarray]:
+    """Put rows of a unit together; the very columns where they lie so, as in all fits but pooled levels."""
+    codes = np.zeros(1) if unit is None else local_codes(values[unit])[0]
+    if (np.diff(codes) >= 0).all():
+        return values
+    order = np.argsort(codes, kind="stable")
+    return {name: column[order] for name, column in values.items()}
 
 
-def _can_sort(
-    bound: binding.Model, rows: Rows, counts: Mapping[str, int], found: Sequence[sites.Site]
-) -> bool:
+def _can_sort(bound: binding.Model, rows: Rows, found: Sequence[sites.Site]) -> bool:
     """Whether the order of rows leaves no trace in the model's density: not where one continues the other."""
     if any(sites.ROWS in site.indexed_by for site in found if site.kind in ("latent", "factor")):
         return False
     few = {name: values[:_FEW] for name, values in rows.arrays.items()}
-    function = sites.function_of_arrays(
-        bound, {**counts, **_row_count(bound, min(_FEW, rows.n_rows))}
-    )
+    counts = rows.counts | _row_count(bound, min(_FEW, rows.n_rows))
+    function = sites.function_of_arrays(bound, counts)
     latent = [site.name for site in found if site.kind == "latent"]
     return _same_density(function, latent, few, {name: v[::-1] for name, v in few.items()})
 
@@ -185,21 +185,13 @@ def _row_count(bound: binding.Model, n_rows: int) -> dict[str, int]:
     return {"n_rows": n_rows} if bound.n_rows else {}
 
 
-def _bring_to_one_shape(
-    rows: Sequence[Rows], counts: Mapping[str, int], can_pad: bool
-) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
-    """Arrays of each fit as they are sampled; and its own, without padding."""
+def _bring_to_one_shape(rows: Sequence[Rows], can_pad: bool) -> list[dict[str, np.ndarray]]:
+    """Arrays of each fit as they are sampled."""
     sizes = {part.n_rows for part in rows}
-    largest = max(sizes)
-    target = SMALL if len(rows) == 1 and can_pad and largest < SMALL else largest
+    target = max(*sizes, SMALL) if len(rows) == 1 and can_pad else max(sizes)
     if sizes == {target}:
-        return [part.arrays for part in rows], [part.arrays for part in rows]
-    whole = [_with_mask(pad_rows(part, target, counts)) for part in rows]
-    return whole, [part.arrays for part in rows]
-
-
-def _with_mask(rows: Rows) -> dict[str, np.ndarray]:
-    return rows.arrays if rows.mask is None else {**rows.arrays, "row_mask": rows.mask}
+        return [part.arrays for part in rows]
+    return [pad_rows(part, target) for part in rows]
 
 
 def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.Site]) -> bool:
@@ -214,10 +206,9 @@ def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.S
         return False
     if len({part.n_rows for part in fits}) == 1 and (len(fits) > 1 or rows.n_rows >= SMALL):
         return True  # nothing is to be padded
-    few = Rows({name: values[:_FEW] for name, values in rows.arrays.items()}, rows.counts, None)
+    few = Rows({name: values[:_FEW] for name, values in rows.arrays.items()}, rows.counts)
     latent = [site.name for site in found if site.kind == "latent"]
-    padded = _with_mask(pad_rows(few, 2 * _FEW, rows.counts))
-    return _same_density(function, latent, few.arrays, padded)
+    return _same_density(function, latent, few.arrays, pad_rows(few, 2 * _FEW))
 
 
 def _same_density(

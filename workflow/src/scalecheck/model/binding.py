@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,6 +66,10 @@ class Model:
         used = [c for argument in self.arguments.values() for c in argument.columns]
         return tuple(dict.fromkeys([*used, *self.counts.values()]))
 
+    def columns_with(self, *more: str | None) -> tuple[str, ...]:
+        """Every column that the model takes, and others: those that are not None."""
+        return tuple(dict.fromkeys([*self.columns, *(name for name in more if name)]))
+
     @property
     def covariates(self) -> tuple[str, ...]:
         """Columns that the model takes apart from the outcome."""
@@ -114,9 +119,7 @@ def load_function(file: str, name: str, key: str) -> Callable[..., Any]:
     except StudyError:
         raise
     except (Exception, SystemExit) as error:
-        raise StudyError(
-            f"{path}{line_of(error, path)}: cannot be imported: {first_line(error)}"
-        ) from error
+        raise StudyError(raised(file, "cannot be imported:", error)) from error
     finally:
         sys.path.remove(str(path.parent))
     function = getattr(module, name, None)
@@ -136,14 +139,15 @@ def first_line(error: BaseException) -> str:
 
 def line_of(error: BaseException, path: Path) -> str:
     """`, line N`: the last line of the user's file that an error passed through; else nothing."""
-    line, trace = "", error.__traceback__
-    while trace is not None:
-        if Path(
-            trace.tb_frame.f_code.co_filename
-        ) == path.resolve() or trace.tb_frame.f_code.co_filename == str(path):
-            line = f", line {trace.tb_lineno}"
-        trace = trace.tb_next
-    return line
+    files, trace = (path, path.resolve()), traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in trace if Path(frame.f_code.co_filename) in files]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def raised(file: str, what: str, error: BaseException) -> str:
+    """Say where in the user's file which error came up: `model.py, line 7: the model raises KeyError: 'y'`."""
+    path = Path(file)
+    return f"{path}{line_of(error, path)}: {what} {first_line(error)}"
 
 
 def bind(
@@ -167,6 +171,7 @@ def bind(
     parameters = inspect.signature(function).parameters
     named = f"{settings.file}: the function {settings.function}"
     refuse_unknown(parameters, settings, outcome)
+    choice = f"model.arguments can name one of {', '.join(labels)}"
     arguments: dict[str, Argument] = {}
     counts: dict[str, str] = {}
     for name, parameter in parameters.items():
@@ -174,42 +179,36 @@ def bind(
         columns = (chosen,) if isinstance(chosen, str) else tuple(chosen)
         if all(column in labels for column in columns):
             arguments[name] = Argument(columns, matrix=not isinstance(chosen, str))
-        elif name.startswith("n_") and name != "n_rows" and labels.get(name[2:]) is not None:
+        elif name == "n_rows":
+            continue
+        elif name.startswith("n_") and name[2:] in labels:
             counts[name] = name[2:]
-        elif name.startswith("n_") and name != "n_rows" and name[2:] in labels:
-            raise StudyError(
-                f"{named}: argument {name} counts the levels of {name[2:]}, which holds numbers"
-                " (data.categories makes them labels)"
-            )
-        elif (
-            name != "n_rows"
-            and parameter.default is parameter.empty
-            and parameter.kind not in VARIADIC
-        ):
+            if labels[name[2:]] is None:
+                raise StudyError(
+                    f"{named}: argument {name} counts the levels of {name[2:]}, which holds numbers"
+                    " (data.categories makes them labels)"
+                )
+        elif is_required(parameter):
             counted = [f"n_{column}" for column, texts in labels.items() if texts is not None]
             hint = did_you_mean(name, counted) if name.startswith("n_") else ""
-            hint = hint or f"; model.arguments can name one of {', '.join(labels)}"
-            raise StudyError(f"{named}: argument {name} has no column{hint}")
+            raise StudyError(f"{named}: argument {name} has no column{hint or f'; {choice}'}")
     if outcome not in arguments:
-        raise StudyError(
-            f"{named}: the outcome {outcome} has no column; model.arguments can name one of {', '.join(labels)}"
-        )
+        raise StudyError(f"{named}: the outcome {outcome} has no column; {choice}")
     for name, argument in arguments.items():
         if argument.matrix and any(labels[column] is not None for column in argument.columns):
             raise StudyError(
                 f"{named}: argument {name} takes several columns, which must all hold numbers"
             )
-    return Model(
-        function,
-        settings.file,
-        outcome,
-        arguments,
-        counts,
-        "n_rows" in parameters and "n_rows" not in arguments,
-    )
+    n_rows = "n_rows" in parameters and "n_rows" not in arguments
+    return Model(function, settings.file, outcome, arguments, counts, n_rows)
 
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def is_required(parameter: inspect.Parameter) -> bool:
+    """Whether a function cannot be called without this parameter."""
+    return parameter.default is parameter.empty and parameter.kind not in VARIADIC
 
 
 def parameters_of(settings: ModelSettings) -> dict[str, bool]:

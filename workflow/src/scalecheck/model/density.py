@@ -191,17 +191,17 @@ class Vector(NamedTuple):
         return {n: part.reshape(s) for part, (n, s) in zip(parts, self.shapes.items(), strict=True)}
 
 
+def latent_values(trace: Mapping[str, Any]) -> Sites:
+    """Give the values of all latent sites of a trace, on their supports."""
+    sampled = {name: site for name, site in trace.items() if site["type"] == "sample"}
+    return {name: site["value"] for name, site in sampled.items() if not site["is_observed"]}
+
+
 def unconstrained(function: Function, arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of all latent sites, unconstrained, for arrays `(rows, ...)`; nothing is computed."""
 
     def draw(key: jax.Array) -> Sites:
-        trace = traced(function, arrays, key)
-        latent = {
-            name: site["value"]
-            for name, site in trace.items()
-            if site["type"] == "sample" and not site["is_observed"]
-        }
-        return unconstrain(function, latent, arrays)
+        return unconstrain(function, latent_values(traced(function, arrays, key)), arrays)
 
     return jax.eval_shape(draw, jax.random.key(0))
 

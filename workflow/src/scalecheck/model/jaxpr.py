@@ -4,7 +4,7 @@ The only place where programs are walked: which operations one has, what it take
 its arguments its results depend on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +49,16 @@ def needed_arguments(program: Any, names: Sequence[str]) -> frozenset[str]:
     for equation in jaxpr.eqns:
         needed |= dict.fromkeys(equation.outvars, of(equation.invars))
     return of(jaxpr.outvars)
+
+
+def shapes_of(arrays: Mapping[str, Any], n_leading: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types that arrays `(*leading, ...)` have on the device, without the leading dims."""
+    return {
+        name: jax.ShapeDtypeStruct(
+            values.shape[n_leading:], jax.dtypes.canonicalize_dtype(values.dtype)
+        )
+        for name, values in arrays.items()
+    }
 
 
 def _programs_within(equation: Any) -> list[Any]:

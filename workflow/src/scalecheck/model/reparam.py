@@ -69,9 +69,12 @@ def unwrap(fn: Any) -> Any:
     base, (move, *others) = unwrap(fn.base_dist), fn.transforms
     if others or not isinstance(move, AffineTransform) or not isinstance(base, _SYMMETRIC):
         return fn
-    given = {name: getattr(base, name) for name in base.arg_constraints}
     loc, scale = move.loc + move.scale * base.loc, jnp.abs(move.scale) * base.scale
-    return type(base)(**given | {"loc": loc, "scale": scale})
+    return type(base)(**_parameters(base) | {"loc": loc, "scale": scale})
+
+
+def _parameters(distribution: Any) -> dict[str, Any]:
+    return {name: getattr(distribution, name) for name in distribution.arg_constraints}
 
 
 def can_recentre(fn: Any) -> bool:
@@ -94,16 +97,12 @@ def affine(inner: Any, c: float) -> Affine:
 
 def _part(inner: Any, c: float) -> Any:
     """Give the distribution with part of its location and scale: of the real line, or scaled."""
-    kind = dist.Normal if isinstance(inner, dist.LogNormal) else type(inner)
-    given = (
-        {}
-        if isinstance(inner, dist.LogNormal)
-        else {n: getattr(inner, n) for n in inner.arg_constraints}
-    )
     changed = {"scale": inner.scale**c}
     if not isinstance(inner, _SCALED):
         changed["loc"] = c * inner.loc
-    return kind(**given | changed)
+    if isinstance(inner, dist.LogNormal):
+        return dist.Normal(**changed)
+    return type(inner)(**_parameters(inner) | changed)
 
 
 class _Move(numpyro.primitives.Messenger):
@@ -121,19 +120,12 @@ class _Move(numpyro.primitives.Messenger):
         name = msg["name"]
         if msg["type"] != "sample" or name not in self.sites:
             return
-        given = z = self.sites[name]
+        given = other = self.sites[name]
         if name in self.centredness:
-            move = affine(unwrap(msg["fn"]), self.centredness[name])
-            other = (
-                (given - move.shift) / move.factor
-                if self.inward
-                else move.shift + move.factor * given
-            )
-            self.found[name] = other
-            z = given if self.inward else other
-        else:
-            self.found[name] = given
-        msg["value"] = biject_to(msg["fn"].support)(z)
+            shift, factor = affine(unwrap(msg["fn"]), self.centredness[name])
+            other = (given - shift) / factor if self.inward else shift + factor * given
+        self.found[name] = other
+        msg["value"] = biject_to(msg["fn"].support)(given if self.inward else other)
 
 
 class Coordinates(NamedTuple):
@@ -197,27 +189,25 @@ def check_reparam(
     """
     if not reparam:
         return
-    found: dict[str, tuple[str, str]] = {}
+    reasons: dict[str, str] = {}
 
     def look(arrays: dict[str, Any]) -> None:
         for name, site in traced(function, arrays, jax.random.key(0)).items():
-            found[name] = why_not(site), site["type"]
+            if site["type"] == "sample":
+                reasons[name] = why_not(site)
 
     jax.eval_shape(look, dict(arrays))
-    sites = [name for name, (_, kind) in found.items() if kind == "sample"]
     for name in reparam:
-        if name not in sites:
+        if name not in reasons:
             raise StudyError(
-                f"sampler.reparam names {name}, which is no latent site of {file}{did_you_mean(name, sites)}"
+                f"sampler.reparam names {name}, which is no latent site of {file}{did_you_mean(name, reasons)}"
             )
-        if found[name][0]:
-            raise StudyError(f"sampler.reparam names {name} of {file}, which {found[name][0]}")
+        if reasons[name]:
+            raise StudyError(f"sampler.reparam names {name} of {file}, which {reasons[name]}")
 
 
 def why_not(site: Mapping[str, Any]) -> str:
-    """Say why a site cannot be recentred, or nothing."""
-    if site["type"] != "sample":
-        return ""
+    """Say why a sample site cannot be recentred, or nothing."""
     if site["is_observed"]:
         return "is observed: only latent sites can be recentred"
     if site.get("_control_flow_done", False):

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, Real, Shaped
+import pandas as pd
+from jaxtyping import Int, Real, Shaped
 
 from scalecheck.model.binding import Model
 
@@ -18,17 +19,14 @@ class Rows(NamedTuple):
         Model argument -> `(rows,)` or `(rows, k)`; numbers as floats, labels as int32 codes.
     counts
         Model argument -> integer, which the program is compiled for.
-    mask
-        `(rows,)` False where a row only pads the batch; None where none does.
     """
 
     arrays: dict[str, np.ndarray]
     counts: dict[str, int]
-    mask: Bool[np.ndarray, " row"] | None
 
     @property
     def n_rows(self) -> int:
-        """Rows, padding included."""
+        """Number of rows."""
         return len(next(iter(self.arrays.values())))
 
 
@@ -64,24 +62,21 @@ def make_rows(
     counts = {name: n_levels[column] for name, column in model.counts.items()}
     if model.n_rows:
         counts["n_rows"] = len(next(iter(values.values())))
-    return Rows(arrays, counts, None)
+    return Rows(arrays, counts)
 
 
 def local_codes(
     codes: Real[np.ndarray, " row"],
 ) -> tuple[Int[np.ndarray, " row"], Real[np.ndarray, " code"]]:
     """Number the codes of a slice 0, 1, ... by first appearance: local codes `(rows,)`, and the global code of each."""
-    known, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(known), "int32")
-    rank[order] = np.arange(len(known), dtype="int32")
-    return rank[inverse], known[order]
+    local, known = pd.factorize(codes)
+    return local.astype("int32"), known
 
 
-def pad_rows(rows: Rows, n_rows: int, counts: Mapping[str, int]) -> Rows:
-    """Pad a slice to a batch's shape by repeating its last row, and mask what was added."""
+def pad_rows(rows: Rows, n_rows: int) -> dict[str, np.ndarray]:
+    """Pad arrays to `n_rows` by repeating the last row; `row_mask` `(n_rows,)` is False where a row was added."""
     arrays = {name: repeat_last(values, n_rows) for name, values in rows.arrays.items()}
-    return Rows(arrays, dict(counts), np.arange(n_rows) < rows.n_rows)
+    return {**arrays, "row_mask": np.arange(n_rows) < rows.n_rows}
 
 
 def repeat_last(

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 from numpyro import handlers
 
 from scalecheck.errors import StudyError, did_you_mean
-from scalecheck.model.binding import Model, first_line, line_of
+from scalecheck.model.binding import Model, line_of, raised
 from scalecheck.model.rows import Rows
 from scalecheck.runtime import time_limit
 
@@ -137,8 +137,8 @@ def describe_sites(model: Model, rows: Rows) -> tuple[Site, ...]:
                 label = row_label if column == ROWS else column
                 if small == entries[column] and label not in (*dims, *base):
                     dims[i] = label
-        n_rows = len(next(iter(rows.arrays.values())))
-        actual = tuple(n_rows if d == row_label else n for d, n in zip(dims, shape, strict=True))
+        sizes = zip(dims, shape, strict=True)
+        actual = tuple(rows.n_rows if dim == row_label else size for dim, size in sizes)
         unique = tuple(dict.fromkeys(indexed_by))
         sites.append(Site(name, kind, actual, tuple(dims), unique, tuple(plates)))
     return tuple(sites)
@@ -179,10 +179,7 @@ def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) ->
             " prior"
         ) from error
     except Exception as error:
-        path = Path(model.file)
-        raise StudyError(
-            f"{path}{line_of(error, path)}: the model raises {first_line(error)}"
-        ) from error
+        raise StudyError(raised(model.file, "the model raises", error)) from error
     return found
 
 

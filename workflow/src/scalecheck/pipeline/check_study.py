@@ -197,9 +197,8 @@ def _check_prediction(
             lambda: sites.traced(function, arrays, jax.random.key(0))[observed.name]["value"]
         )
     except Exception as error:
-        path = Path(bound.file)
         raise StudyError(
-            f"{path}{binding.line_of(error, path)}: the model raises {binding.first_line(error)} when {bound.outcome}"
+            f"{binding.raised(bound.file, 'the model raises', error)} when {bound.outcome}"
             " is None, as it is when it predicts: n_rows and the covariates tell the number of rows"
         ) from error
     if drawn.shape[:1] != (rows.n_rows,):
@@ -219,8 +218,7 @@ def _prior(
 ) -> tuple[np.ndarray, np.ndarray]:
     # Few rows, with few units: the prior of what is compared does not look at them.
     part = Slice("arrival", 0, min(meta.n_rows, 2))
-    unit = (meta.unit,) if meta.unit else ()
-    values = store.read_rows(folder.data, [part], tuple(dict.fromkeys([*bound.columns, *unit])))
+    values = store.read_rows(folder.data, [part], bound.columns_with(meta.unit))
     few = make_rows(bound, values, meta.labels, unit=meta.unit)
     function = sites.function_of_arrays(bound, few.counts)
     vector = density.vector_of(function, compared, few.arrays)

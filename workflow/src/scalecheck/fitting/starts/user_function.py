@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.model import binding, sites
 from scalecheck.model.binding import Model
-from scalecheck.model.density import Arrays, Sites
+from scalecheck.model.density import Arrays, Sites, latent_values
 from scalecheck.model.rows import Rows
 
 PREFIX = "function:"
@@ -34,8 +33,7 @@ def load_start_function(bound: Model, start: str) -> Start:
     if "key" not in takes:
         raise StudyError(f"{_named(bound, function)} must take the argument key, a random key")
     for argument, parameter in takes.items():
-        optional = parameter.default is not parameter.empty or parameter.kind in binding.VARIADIC
-        if argument not in ("key", *known) and not optional:
+        if argument not in ("key", *known) and binding.is_required(parameter):
             raise StudyError(
                 f"{_named(bound, function)} takes {argument}, which is no argument of the model"
                 f"{did_you_mean(argument, known)}"
@@ -72,12 +70,7 @@ def draw_start(
         When the function raises, or gives other sites or shapes than the model has.
     """
     values = _call(start, bound, {**arrays, **counts}, key)
-    trace = sites.traced(function, arrays, key)
-    latent = {
-        name: site["value"]
-        for name, site in trace.items()
-        if site["type"] == "sample" and not site["is_observed"]
-    }
+    latent = latent_values(sites.traced(function, arrays, key))
     where = _named(bound, start)
     for name in values:
         if name not in latent:
@@ -99,14 +92,11 @@ def draw_start(
 def _call(start: Start, bound: Model, given: Mapping[str, Any], key: jax.Array) -> Sites:
     """Call the function with what it takes of what the model takes."""
     takes = inspect.signature(start).parameters
-    path = Path(bound.file)
     try:
         values = start(**{name: given[name] for name in takes if name in given}, key=key)
     except Exception as error:
-        raise StudyError(
-            f"{path}{binding.line_of(error, path)}: the function {start.__name__}, which sampler.start names, raises"
-            f" {binding.first_line(error)}"
-        ) from error
+        what = f"the function {start.__name__}, which sampler.start names, raises"
+        raise StudyError(binding.raised(bound.file, what, error)) from error
     if not isinstance(values, Mapping):
         raise StudyError(
             f"{_named(bound, start)} must return a dictionary of latent sites, got {type(values).__name__}"
