@@ -1,5 +1,7 @@
 """Predictions of models whose posterior and predictive distributions are known exactly."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import numpyro
@@ -314,8 +316,8 @@ def test_one_new_row_is_too_few(normal):
 
 
 def test_columns_of_the_model_and_axes_become_covariates_and_groups():
-    likelihood = likelihood_of(clinics, unit="clinic")
-    likelihood.labels = {**LABELS, "year": None, "sex": ["f", "m"]}
+    labels = {**LABELS, "year": None, "sex": ["f", "m"]}
+    likelihood = dataclasses.replace(likelihood_of(clinics, unit="clinic"), labels=labels)
     data = DataSettings("data.csv", "y", None, None, "clinic", (), ("year", "sex", "x"), "error")
     rng = np.random.default_rng(13)
     values = {

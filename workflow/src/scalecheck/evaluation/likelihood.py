@@ -1,5 +1,6 @@
 """A bound model as the checks ask it: its sites, and what it says of rows, compiled once per shape."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
@@ -25,10 +26,11 @@ from scalecheck.model.sites import (
 Function = Callable[..., Any]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Likelihood:
     """A model and what is compiled of it; every data set of one shape shares the programs.
 
-    Parameters
+    Attributes
     ----------
     model
         The bound model.
@@ -42,20 +44,12 @@ class Likelihood:
         Columns `(rows,)` of a few rows, on which sites are described.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        labels: Mapping[str, Sequence[str] | None],
-        unit: str | None,
-        compare: Sequence[str] | None,
-        few: Mapping[str, np.ndarray],
-    ) -> None:
-        self.model = model
-        self.labels = labels
-        self.unit = unit
-        self.compare = compare
-        self.few = few
-        self._programs: dict[Hashable, Any] = {}
+    model: Model
+    labels: Mapping[str, Sequence[str] | None]
+    unit: str | None
+    compare: Sequence[str] | None
+    few: Mapping[str, np.ndarray]
+    _programs: dict[Hashable, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def rows(self, values: Mapping[str, np.ndarray]) -> Rows:
         """Arrange columns `(rows,)` as the model takes them, in double precision."""

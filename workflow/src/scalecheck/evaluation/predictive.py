@@ -79,10 +79,9 @@ def posterior_draws(likelihood: Likelihood, before: FitResult) -> ParameterDraws
     if not likelihood.vector.names and not likelihood.hidden:
         return no_parameters()
     z = before.z
-    sites = before.tree["posterior"] if _shared(likelihood) else {}
-    hidden = {name: sites[name].to_numpy().astype("float64") for name in _shared(likelihood)}
-    flat = {name: part.reshape(-1, *part.shape[2:]) for name, part in hidden.items()}
-    return ParameterDraws(z.reshape(z.shape[0] * z.shape[1], z.shape[2]), flat)
+    shared = {name: before.tree["posterior"][name].to_numpy() for name in _shared(likelihood)}
+    hidden = {n: x.reshape(-1, *x.shape[2:]).astype("float64") for n, x in shared.items()}
+    return ParameterDraws(z.reshape(z.shape[0] * z.shape[1], z.shape[2]), hidden)
 
 
 def no_parameters() -> ParameterDraws:
@@ -298,11 +297,10 @@ def replicate_programs(likelihood: Likelihood, counts: Mapping[str, int]) -> Rep
     key = ("predictive", *sorted(counts.items()))
     outcome, vector = likelihood.model.outcome, likelihood.vector
     function, site = likelihood.function(counts), likelihood.observed
-    found: Any = likelihood.program(key, lambda: _compile(_Model(function, site, outcome, vector)))
-    return found
+    return likelihood.program(key, lambda: _compile(_Model(function, site, outcome, vector)))
 
 
-def _compile(model: "_Model") -> Any:
+def _compile(model: "_Model") -> ReplicatePrograms:
     @jax.jit
     def simulate(
         draws: ParameterDraws, keys: jax.Array, arrays: Mapping[str, Any]

@@ -1,5 +1,6 @@
 """What the checks of one data set ask: its rows, its prior, its random numbers, and the likelihood."""
 
+import functools
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,10 +46,7 @@ class StudyData:
 
     def columns(self, slices: Sequence[Slice], extra: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """Read the model's columns of some rows, the units', and others by name: `(rows,)` each."""
-        unit = (self.likelihood.unit,) if self.likelihood.unit else ()
-        return self.read(
-            slices, tuple(dict.fromkeys([*self.likelihood.model.columns, *unit, *extra]))
-        )
+        return self.read(slices, self.likelihood.model.columns_with(self.likelihood.unit, *extra))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,9 +58,8 @@ def open_likelihood(folder: StudyFolder, settings: ModelSettings, outcome: str) 
     """Load and bind the model of a study that was prepared."""
     meta = store.read_meta(folder.data)
     bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels)
-    unit = (meta.unit,) if meta.unit else ()
-    wanted = tuple(dict.fromkeys([*bound.columns, *unit]))
-    few = store.read_rows(folder.data, [Slice("arrival", 0, min(2, meta.n_rows))], wanted)
+    first = [Slice("arrival", 0, min(2, meta.n_rows))]
+    few = store.read_rows(folder.data, first, bound.columns_with(meta.unit))
     return Likelihood(bound, meta.labels, meta.unit, settings.compare, few)
 
 
@@ -82,16 +79,12 @@ def open_study_data(
     seed
         Of the study.
     """
-
-    def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
-        return store.read_rows(folder.data, slices, tuple(columns))
-
+    read = functools.partial(store.read_rows, folder.data)
     return StudyData(open_likelihood(folder, settings, outcome), read, read_prior(folder), seed)
 
 
 def read_prior(folder: StudyFolder) -> Prior:
     """Read the prior moments of the compared parameters."""
     prior = formats.read_json(folder.model)["prior"]
-    n_parameters = len(prior["mean"])
-    covariance = np.array(prior["covariance"], dtype=float).reshape(n_parameters, n_parameters)
-    return Prior(np.array(prior["mean"], dtype=float), covariance)
+    mean, covariance = (np.array(prior[name], dtype=float) for name in ("mean", "covariance"))
+    return Prior(mean, covariance.reshape(len(mean), len(mean)))

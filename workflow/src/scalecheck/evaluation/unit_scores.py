@@ -116,7 +116,8 @@ def unit_scores(
     moved = np.random.default_rng(0).permutation(parts.n_units) < parts.n_units // 2
     score, followed = program(*draws, rows.arrays, unit, moved)
     if followed:
-        return _not_independent(likelihood)
+        of, names = likelihood.unit or "row", ", ".join(site.name for site in likelihood.hidden)
+        return f"the density of one {of} depends on latent sites of another ({names})"
     return UnitScores(np.asarray(score), unit)
 
 
@@ -125,12 +126,6 @@ def unit_codes(likelihood: Likelihood, values: Mapping[str, np.ndarray]) -> Int[
     if likelihood.unit is None:
         return np.arange(len(next(iter(values.values()))))
     return local_codes(values[likelihood.unit])[0]
-
-
-def _not_independent(likelihood: Likelihood) -> str:
-    names = ", ".join(site.name for site in likelihood.hidden)
-    what = f"one {likelihood.unit}" if likelihood.unit else "one row"
-    return f"the density of {what} depends on latent sites of another ({names})"
 
 
 def _draws(

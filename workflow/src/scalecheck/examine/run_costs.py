@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from scalecheck.checks import adaptation, effort, scaling
 from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.finding import Finding
@@ -38,7 +36,7 @@ def check_effort(
 def check_scaling(study: StudyFits) -> CheckResults:
     """Do the leapfrogs of increments grow consistently?"""
     fits = _fitted(study, "increment")
-    seconds = np.array([seconds_per_gradient(fit) for fit in fits])
+    seconds = seconds_per_gradient(fits)
     planned = sum(task.kind == "increment" for task in study.tasks)
     findings, table = scaling.check_scaling(growth_of(fits), seconds, scaling_looks(planned))
     return CheckResults(findings, {"scaling": table})

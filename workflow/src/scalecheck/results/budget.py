@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scalecheck.files.record import FitRecord
-from scalecheck.results.forecast import Forecast, Interval, forecast
+from scalecheck.results.forecast import Forecast, forecast
 from scalecheck.results.increment_costs import FEWEST, taken
 from scalecheck.runtime.durations import interval
 from scalecheck.study.settings import BudgetSettings
@@ -81,17 +81,13 @@ def in_words(found: Forecast | None, budget: BudgetSettings) -> str:
     low, median, high = (f"{part:.2g}" for part in found.gradients)
     price = ""
     if found.price is not None:
-        price = f", price {_price(found.price)} at {budget.price_per_hour:g} an hour"
+        cheap, usual, dear = (f"{part:.2f}" for part in found.price)
+        price = f", price {usual} ({cheap} to {dear}) at {budget.price_per_hour:g} an hour"
     over = f", over budget.seconds {budget.seconds:g}" if exceeded(found, budget) else ""
     return (
         f"full fit of {found.rows:,} rows: about {interval(found.seconds)},"
         f" {median} gradients ({low} to {high}){price}{over}"
     )
-
-
-def _price(price: Interval) -> str:
-    low, median, high = (f"{part:.2f}" for part in price)
-    return f"{median} ({low} to {high})"
 
 
 def as_json(found: Forecast | None, budget: BudgetSettings) -> dict[str, Any] | None:

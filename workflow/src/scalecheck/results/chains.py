@@ -21,7 +21,7 @@ def effort_of(fits: Sequence[FitResult]) -> Effort:
         np.array([fit.task.rows for fit in fits]),
         _leapfrogs(fits),
         np.array([np.mean(fit.record.step_size) for fit in fits]),
-        np.array([seconds_per_gradient(fit) for fit in fits]),
+        seconds_per_gradient(fits),
     )
 
 
@@ -98,7 +98,6 @@ def _statistic(fit: FitResult, name: str, group: str = "sample_stats") -> np.nda
     return fit.tree[group][name].to_numpy()
 
 
-def seconds_per_gradient(fit: FitResult) -> float:
-    """Of one chain on the fit's own data; NaN where it was not timed."""
-    seconds = fit.record.seconds_per_gradient
-    return np.nan if seconds is None else float(seconds)
+def seconds_per_gradient(fits: Sequence[FitResult]) -> np.ndarray:
+    """Of one chain on each fit's own data, `(fit,)`; NaN where it was not timed."""
+    return np.array([fit.record.seconds_per_gradient for fit in fits], dtype="float64")
