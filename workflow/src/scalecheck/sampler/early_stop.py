@@ -89,8 +89,18 @@ def stopped_by_cap(
     fit: int, is_capped: Bool[np.ndarray, " chain"], iterations: ByChain, leapfrogs: ByChain
 ) -> Stopped:
     """Stop a fit of which some chains may take no more gradients, all `(chain,)`."""
-    chains = tuple(np.flatnonzero(is_capped).tolist())
-    return Stopped(fit, "capped", chains, tuple(iterations.tolist()), tuple(leapfrogs.tolist()))
+    return _stopped(fit, "capped", is_capped, iterations, leapfrogs)
+
+
+def _stopped(
+    fit: int,
+    why: Reason,
+    is_cause: Bool[np.ndarray, " chain"],
+    iterations: ByChain,
+    leapfrogs: ByChain,
+) -> Stopped:
+    chains = tuple(np.flatnonzero(is_cause).tolist())
+    return Stopped(fit, why, chains, tuple(iterations.tolist()), tuple(leapfrogs.tolist()))
 
 
 @jax.tree_util.register_dataclass
@@ -143,15 +153,11 @@ class FitProgress:
     @property
     def stopped(self) -> list[Stopped]:
         """The fits that were stopped."""
+        by_fit = zip(self.reason, self.is_cause, self.iterations, self.leapfrogs, strict=True)
         return [
-            Stopped(
-                fit,
-                _REASONS[self.reason[fit]],
-                tuple(np.flatnonzero(self.is_cause[fit]).tolist()),
-                tuple(self.iterations[fit].tolist()),
-                tuple(self.leapfrogs[fit].tolist()),
-            )
-            for fit in np.flatnonzero(self.reason >= 0).tolist()
+            _stopped(fit, _REASONS[why], is_cause, iterations, leapfrogs)
+            for fit, (why, is_cause, iterations, leapfrogs) in enumerate(by_fit)
+            if why >= 0
         ]
 
     def with_new_window(

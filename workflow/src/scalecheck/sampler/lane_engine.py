@@ -110,12 +110,7 @@ class ActiveFits(NamedTuple):
         """Take the fits at `(fit,)` places; of all of them nothing is copied."""
         if np.array_equal(chosen, np.arange(len(self.fits))):
             return self
-        take = lambda x: x[chosen]  # noqa: E731
-        return ActiveFits(
-            self.fits[chosen],
-            jax.tree.map(take, self.state),
-            {name: values[chosen] for name, values in self.arrays.items()},
-        )
+        return jax.tree.map(lambda x: x[chosen], self)
 
 
 @jax.jit

@@ -1,6 +1,5 @@
 """Draws of a model that has no parameters: its posterior is a point, and nothing is sampled."""
 
-import time
 from collections.abc import Mapping
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from scalecheck.sampler.draws import Draws, Elapsed, Window
+from scalecheck.sampler.draws import Clock, Draws, Window
 from scalecheck.sampler.types import Iterations, Potential
 
 
@@ -29,22 +28,22 @@ def without_parameters(
     n_chains, warmup, draws
         Chains, and iterations of each.
     """
-    began = time.perf_counter(), time.process_time()
+    clock = Clock()
 
     @jax.jit
     def energies(arrays: dict[str, jax.Array]) -> Float[Array, " fit"]:
         return jax.lax.map(lambda one: potential(**one)({}), arrays)
 
     found = np.asarray(energies({name: jnp.asarray(values) for name, values in arrays.items()}))
-    wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
+    clock.lap(compile=1.0)
     chains = (len(found), n_chains)
     window = Window(warmup, np.zeros(chains), np.ones(chains), np.ones((*chains, 0)))
     return Draws(
         [{} for _ in found],
         [_at_rest(energy, (n_chains, warmup + draws)) for energy in found.tolist()],
         [window],
-        Elapsed(wall, 0.0, 0.0),
-        Elapsed(cpu, 0.0, 0.0),
+        clock.wall,
+        clock.cpu,
     )
 
 

@@ -9,13 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt32
 
+from scalecheck.sampler import early_stop
 from scalecheck.sampler.draws import Clock, Draws, Window
-from scalecheck.sampler.early_stop import (
-    FitProgress,
-    first_progress,
-    stopped_by_cap,
-    stopped_by_stall,
-)
+from scalecheck.sampler.early_stop import FitProgress
 from scalecheck.sampler.numpyro_program import compile_program
 from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
@@ -86,7 +82,7 @@ def sample_numpyro(
     stream = BlockStream(streams, starts, arrays)
     tally = first_tally(settings, len(key), n_chains)
     shape = (len(key), n_chains)
-    progress = first_progress(shape, settings.warmup, draws, most_draws, most_gradients)
+    progress = early_stop.first_progress(shape, settings.warmup, draws, most_draws, most_gradients)
     active, plan = progress.active, blocks(settings.warmup, draws, block)
     while active:
         for part in plan:
@@ -145,7 +141,7 @@ def sample_numpyro(
 def _stop_stalled(progress: FitProgress, tally: Tally) -> None:
     """Stop the fits of which a chain stalls, where a window has ended."""
     for fit in progress.active:
-        if one := stopped_by_stall(fit, tally.leapfrogs_by_window(fit), tally.stops):
+        if one := early_stop.stopped_by_stall(fit, tally.leapfrogs_by_window(fit), tally.stops):
             progress.stop(one)
 
 
@@ -154,7 +150,7 @@ def _stop_capped(progress: FitProgress, tally: Tally) -> None:
     for fit in progress.active:
         leapfrogs = tally.gradients[fit]
         if (is_full := leapfrogs >= progress.limits[fit]).any():
-            progress.stop(stopped_by_cap(fit, is_full, tally.done[fit], leapfrogs))
+            progress.stop(early_stop.stopped_by_cap(fit, is_full, tally.done[fit], leapfrogs))
 
 
 def _to_host(found: Iterations, fit: int, part: Block) -> Iterations:

@@ -49,8 +49,5 @@ def blocks(warmup: int, draws: int, size: int) -> list[Block]:
 
 def continue_blocks(start: int, draws: int, size: int) -> list[Block]:
     """Cut `draws` more iterations after `start` into blocks."""
-    stops = [min(start + first + size, start + draws) for first in range(0, draws, size)]
-    return [
-        Block(first, stop, None, False)
-        for first, stop in zip([start, *stops[:-1]], stops, strict=True)
-    ]
+    more = blocks(0, draws, size)
+    return [one._replace(start=start + one.start, stop=start + one.stop) for one in more]

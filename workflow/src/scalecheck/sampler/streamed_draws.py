@@ -19,7 +19,6 @@ from scalecheck.sampler.streaming_moments import StreamingMoments, Welford
 from scalecheck.sampler.types import Count, Flag, Vector
 from scalecheck.sampler.warmup_adaptation import where
 
-np.ndarray = np.ndarray
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -111,12 +110,10 @@ class Flow:
 
     def reduced_like(self) -> Reduced | None:
         """Give what a fit is reduced to, without its numbers."""
-        latent, reduced = (
-            dict.fromkeys(self.shapes, np.zeros(0)),
-            dict.fromkeys(self.reduced, np.zeros(0)),
-        )
         if self.streams is None:
             return None
+        nothing = np.zeros(0)
+        latent, reduced = (dict.fromkeys(names, nothing) for names in (self.shapes, self.reduced))
         return Reduced(latent, latent, latent, reduced, reduced, reduced)
 
     def sites(self, held: Float[np.ndarray, "*dims k"]) -> dict[str, Float[np.ndarray, "..."]]:
@@ -140,12 +137,12 @@ class Flow:
 
     def fold(
         self,
-        streamed: Streamed | None,
+        streamed: Streamed,
         rows: Float[Array, "fit chain room d"],
         first: Int[Array, "fit chain"],
         stop: Int[Array, "fit chain"],
         arrays: Mapping[str, Any],
-    ) -> Streamed | None:
+    ) -> Streamed:
         """Add draws to the moments of all lanes.
 
         Parameters
@@ -157,8 +154,6 @@ class Flow:
         arrays
             Data `(fit, ...)`.
         """
-        if streamed is None:
-            return None
 
         def one(streamed: Streamed, z: Vector, counts: Flag, arrays: Any) -> Streamed:
             values = self._values(self.unravel(z), arrays)
@@ -219,15 +214,9 @@ class BlockStream:
 
     def _fold_block(self, streamed: Any, z: Any, n: Int[Array, " fit"], arrays: Any) -> Any:
         by_chain = jax.tree.map(lambda values: jnp.swapaxes(values, 1, 2), z)
-        rows = self._flat(3)(by_chain)
+        rows = jax.vmap(_flat_by_chain)(by_chain)
         stop = jnp.broadcast_to(n[:, None], rows.shape[:2])
         return self.flow.fold(streamed, rows, jnp.zeros_like(stop), stop, arrays)
-
-    def _flat(self, n_leading: int) -> Callable[[Any], Float[Array, "..."]]:
-        ravel = lambda z: ravel_pytree(z)[0]  # noqa: E731
-        for _ in range(n_leading):
-            ravel = jax.vmap(ravel)
-        return ravel
 
     def add(self, z: Any, n: Int[np.ndarray, " fit"]) -> None:
         """Add a block's first n draws `(fit,)` of sites `(fit, draw, chain, ...)`."""
@@ -238,13 +227,15 @@ class BlockStream:
         """Say what the fits were reduced to whose chains ended at `(fit, chain, ...)`."""
         if self.streamed is None:
             return None
-        streamed, last = jax.tree.map(np.asarray, (self.streamed, self._flat(2)(z)))
+        streamed, last = jax.tree.map(np.asarray, (self.streamed, _flat_by_chain(z)))
         return [
             self.flow.finish(jax.tree.map(lambda x, i=i: x[i], streamed), last[i])
             for i in range(len(last))
         ]
 
 
+# Sites `(fit, chain, ...)` as vectors `(fit, chain, d)`.
+_flat_by_chain = jax.vmap(jax.vmap(lambda z: ravel_pytree(z)[0]))
 _quantiles = jax.jit(streaming_moments.quantiles)
 
 

@@ -6,11 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from numpyro.infer.hmc_util import (
-    build_adaptation_schedule,
-    dual_averaging,
-    welford_covariance,
-)
+from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, welford_covariance
 
 from scalecheck.sampler.metric import Layout, Metric, diagonal
 from scalecheck.sampler.types import Count, Flag, Number, Settings, Vector
