@@ -3,20 +3,19 @@
 import functools
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from scalecheck import ENGINE_VERSION, diagnostics, sampler
 from scalecheck.files.posterior_file import ATTRIBUTES, Group
 from scalecheck.files.record import FitRecord, RecordedGradients, RecordedWindow, early_end
-from scalecheck.fitting import site_moments
+from scalecheck.fitting import model_scale, site_moments
 from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.fitting.sample_batch import Fitted
-from scalecheck.model import density
 from scalecheck.model.batches import Batch
+from scalecheck.model.reparam import Coordinates
 from scalecheck.model.sites import ROWS, Site
 from scalecheck.sampler.early_stop import beyond, how_it_ended
 from scalecheck.study.plan import PlannedFit
@@ -68,46 +67,18 @@ def _packed(fitted: Fitted, number: int) -> np.ndarray:
 
 def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
     batch, draws = fitted.batch, fitted.draws
-    n_chains, n_draws = _n_draws(draws, number)
-    arrays = {name: values[number] for name, values in batch.arrays.items()}
-    constrain = _constrainer(batch.function, tuple(site.name for site in kept), n_draws)
-    # Sites that are not held have no part in those that are kept: any value does.
-    missing = {
-        name: np.zeros(site.shape, site.dtype)
-        for name, site in density.unconstrained(batch.function, arrays).items()
-        if name not in draws.z[number]
-    }
-    assert not missing.keys() & {site.name for site in kept}
-    # One chain at a time bounds the memory that the deterministic sites take on the way.
-    by_chain = [
-        ({name: z[chain] for name, z in draws.z[number].items()}, missing)
-        for chain in range(n_chains)
-    ]
-    chains = [jax.tree.map(np.asarray, constrain(*part, arrays)) for part in by_chain]
+    shape = _n_draws(draws, number)
+    names = tuple(site.name for site in kept)
+    constrained = model_scale.map_draws(
+        batch, Coordinates(batch.function), number, draws.z[number], names, shape, constrains=True
+    )
     variables: dict[str, Any] = {}
     coords: dict[str, Sequence[str | int]] = {}
     for site in kept:
-        values = np.stack([chain[site.name] for chain in chains])
-        values, labels = own_values(batch, number, site, values, 2)
+        values, labels = own_values(batch, number, site, constrained[site.name], 2)
         coords |= labels
         variables[site.name] = (("chain", "draw", *site.dims), values)
-    return _dataset(variables, coords, (n_chains, n_draws))
-
-
-@functools.lru_cache(maxsize=8)
-def _constrainer(
-    function: Callable[..., Any], names: tuple[str, ...], n_draws: int
-) -> Callable[..., Any]:
-    """Compile draws of one chain `(draw, ...)` to their supports, with deterministic sites."""
-
-    def constrain(
-        z: dict[str, jax.Array], missing: dict[str, jax.Array], arrays: dict[str, jax.Array]
-    ) -> dict[str, jax.Array]:
-        values = density.constrain(function, z | missing, arrays, deterministic=True)
-        return {name: values[name] for name in names}
-
-    # Given their number, because a model without parameters has no sites to count them by.
-    return jax.jit(jax.vmap(constrain, (0, None, None), axis_size=n_draws))
+    return _dataset(variables, coords, shape)
 
 
 def _statistics(fitted: Fitted, number: int, part: slice) -> Group:

@@ -29,14 +29,12 @@ def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
 
 def reduced_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
     """Sites of which only moments are stored: those that are not kept, but for deterministic ones of rows."""
-    kept = {site.name for site in kept_sites(batch, keep)}
+    kept = kept_sites(batch, keep)
+    left_out = [site for site in batch.sites if site not in kept]
     return tuple(
         site
-        for site in batch.sites
-        if site.name not in kept
-        and (
-            site.kind == "latent" or (site.kind == "deterministic" and ROWS not in site.indexed_by)
-        )
+        for site in left_out
+        if site.kind == "latent" or (site.kind == "deterministic" and ROWS not in site.indexed_by)
     )
 
 
@@ -62,14 +60,11 @@ def _values(moved: Coordinates, names: tuple[str, ...], w: Any, arrays: Any) -> 
 
 def _needed(batch: Batch, moved: Coordinates, names: tuple[str, ...]) -> tuple[str, ...]:
     """Latent sites that the values of some sites depend on."""
-    arrays = {
-        name: jax.ShapeDtypeStruct(values.shape[1:], jax.dtypes.canonicalize_dtype(values.dtype))
-        for name, values in batch.arrays.items()
-    }
     z = density.unconstrained(batch.function, batch.arrays_of())
     # A dict is flattened in the order of its keys.
     latent = sorted(z)
-    closed = jax.make_jaxpr(functools.partial(_values, moved, names))(dict(z), arrays)
+    of_names = functools.partial(_values, moved, names)
+    closed = jax.make_jaxpr(of_names)(dict(z), jaxpr.shapes_of(batch.arrays, 1))
     return tuple(sorted(jaxpr.needed_arguments(closed, latent)))
 
 

@@ -135,6 +135,7 @@ def batch_memory(
     # All fits have their first state from the start, until nobody waits for a place.
     waiting = n_fits * n_chains if n_fits > in_block else 0
     notes = min(n_fits, in_block) * n_chains * of_lane.iteration * (room or of_lane.room)
+    gradient, shapes = one_gradient(potential, arrays, starts)
     data = sum(values.nbytes for values in arrays.values())
     return BatchMemory(
         Sizes(
@@ -146,7 +147,7 @@ def batch_memory(
             data=data,
             chains=(_COPIES_OF_STATE * running + waiting) * of_lane.state
             + _COPIES_OF_NOTES * notes,
-            gradients=running * _of_gradient(potential, arrays, starts),
+            gradients=running * jaxpr.peak_bytes(jax.make_jaxpr(gradient)(*shapes)),
         ),
     )
 
@@ -193,17 +194,4 @@ def one_gradient(
     def value_and_grad(z: Any, arrays: Any) -> Any:
         return jax.value_and_grad(potential(**arrays))(z)
 
-    def of_one(values: Any, leading: int) -> jax.ShapeDtypeStruct:
-        dtype = jax.dtypes.canonicalize_dtype(values.dtype)
-        return jax.ShapeDtypeStruct(values.shape[leading:], dtype)
-
-    z = {name: of_one(values, 2) for name, values in starts.items()}
-    return value_and_grad, (z, {name: of_one(values, 1) for name, values in arrays.items()})
-
-
-def _of_gradient(
-    potential: Callable[..., Any], arrays: Mapping[str, Any], starts: Mapping[str, Any]
-) -> int:
-    """Bytes of the intermediate results of one gradient that are needed at the same time, at most."""
-    gradient, shapes = one_gradient(potential, arrays, starts)
-    return jaxpr.peak_bytes(jax.make_jaxpr(gradient)(*shapes))
+    return value_and_grad, (jaxpr.shapes_of(starts, 2), jaxpr.shapes_of(arrays, 1))

@@ -1,7 +1,7 @@
 """Draws of the sampler as draws of the model: where some sites were sampled less centred."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -43,27 +43,60 @@ def fit_on_model_scale(
     n_chains, n_draws = next(iter(w.values())).shape[:2]
     if not n_draws:
         return w
+    return map_draws(batch, moved, number, w, tuple(sorted(w)), (n_chains, n_draws))
+
+
+def map_draws(
+    batch: Batch,
+    moved: Coordinates,
+    number: int,
+    w: Mapping[str, np.ndarray],
+    names: tuple[str, ...],
+    shape: tuple[int, int],
+    *,
+    constrains: bool = False,
+) -> dict[str, np.ndarray]:
+    """Map draws `(chain, draw, ...)` of one fit to some sites of the model.
+
+    Parameters
+    ----------
+    moved
+        The coordinates of the draws.
+    number
+        Of the fit in the batch.
+    w
+        Its sites that are held.
+    names
+        Of the sites to give.
+    shape
+        Numbers of chains and draws: a model without parameters has no sites to count them by.
+    constrains
+        Whether to give sites on their supports, deterministic ones among them; else unconstrained.
+    """
     arrays = batch.arrays_of(number)
-    # Those that are not held have no part in those that are: any value does.
+    # Sites that are not held have no part in what is asked for: any value does.
     missing = {
         name: np.zeros(site.shape, site.dtype)
         for name, site in density.unconstrained(batch.function, arrays).items()
         if name not in w
     }
-    to_model = _mapper(moved, tuple(sorted(w)), n_draws)
-    by_chain = [
-        jax.tree.map(np.asarray, to_model({n: x[chain] for n, x in w.items()}, missing, arrays))
-        for chain in range(n_chains)
-    ]
-    return {name: np.stack([chain[name] for chain in by_chain]) for name in w}
+    program = _mapper(moved, names, shape[1], constrains)
+    # One chain at a time bounds the memory that the deterministic sites take on the way.
+    each = [{name: x[chain] for name, x in w.items()} for chain in range(shape[0])]
+    chains = [jax.tree.map(np.asarray, program(own, missing, arrays)) for own in each]
+    return jax.tree.map(lambda *parts: np.stack(parts), *chains)
 
 
 @functools.lru_cache(maxsize=8)
-def _mapper(moved: Coordinates, names: tuple[str, ...], n_draws: int) -> Callable[..., Sites]:
+def _mapper(
+    moved: Coordinates, names: tuple[str, ...], n_draws: int, constrains: bool
+) -> Callable[..., Sites]:
     """Compile the map of draws of one chain `(draw, ...)`."""
 
     def to_model(w: Sites, missing: Sites, arrays: dict[str, jax.Array]) -> Sites:
-        z = moved.to_model(w | missing, arrays)
-        return {name: z[name] for name in names}
+        values = moved.to_model(w | missing, arrays)
+        if constrains:
+            values = density.constrain(moved.function, values, arrays, deterministic=True)
+        return {name: values[name] for name in names}
 
     return jax.jit(jax.vmap(to_model, (0, None, None), axis_size=n_draws))

@@ -39,9 +39,9 @@ class Demand(NamedTuple):
         Of a gradient of one chain; what is no sum or product counts as many.
     """
 
-    held: LinearInRows
-    running: LinearInRows
-    operations: LinearInRows
+    held: float
+    running: float
+    operations: float
 
 
 def demand_of_study(
@@ -68,7 +68,7 @@ def demand_of_study(
     """
     meta = store.read_meta(folder.data)
     wanted = batches.stored_columns(bound, meta.unit)
-    measured: dict[int, list[float]] = {}
+    measured: dict[int, Demand] = {}
     for n_rows in sorted({min(batches.SMALL, meta.n_rows), min(_MANY, meta.n_rows)}):
         part = Slice("random", 0, n_rows)
         task = PlannedFit(f"{n_rows} rows", "subset", "", "", n_rows, n_rows, (part,))
@@ -79,8 +79,8 @@ def demand_of_study(
         with jax.enable_x64(sampler.precision == "float64"):
             measured[n_rows] = _of_batch(batch, sampler)
     lines = {
-        name: line_through({n: one[number] for n, one in measured.items()})._asdict()
-        for number, name in enumerate(Demand._fields)
+        name: line_through({n: getattr(one, name) for n, one in measured.items()})._asdict()
+        for name in Demand._fields
     }
     return {"rows": meta.n_rows, "at_once": sample_batch.at_once(sampler), **lines}
 
@@ -98,13 +98,12 @@ def line_through(points: Mapping[int, float]) -> LinearInRows:
     return LinearInRows(max(0.0, high - per_row * many), per_row)
 
 
-def _of_batch(batch: Batch, sampler: SamplerSettings) -> list[float]:
-    """Bytes held, bytes while it runs, and operations of a gradient."""
+def _of_batch(batch: Batch, sampler: SamplerSettings) -> Demand:
     if not any(site.kind == "latent" for site in batch.sites):
-        return [float(sum(values.nbytes for values in batch.arrays.values())), 0.0, 0.0]
+        return Demand(float(sum(values.nbytes for values in batch.arrays.values())), 0.0, 0.0)
     sizes = sample_batch.forecast_memory(batch, sampler).together
     held, running = sizes.data + sizes.draws, sizes.chains + sizes.gradients
-    return [float(held), float(running), _operations(batch, sampler)]
+    return Demand(float(held), float(running), _operations(batch, sampler))
 
 
 # A logarithm or an exponential takes about as long as so many products.

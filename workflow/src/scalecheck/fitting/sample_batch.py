@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import coordinates_of
 from scalecheck.runtime import free_memory
 from scalecheck.runtime.durations import duration
+from scalecheck.sampler.draws import Clock
 from scalecheck.study.settings import SamplerSettings
 
 # A fit whose posterior is not usable yet goes on, to so many times `sampler.draws`: over the fits of a
@@ -42,10 +42,6 @@ def fit_key(seed: int, fit: str) -> jax.Array:
 
 
 OnBlock = Callable[[list[sampler.Progress]], None]
-
-
-def unwatched(told: list[sampler.Progress]) -> None:
-    """Do nothing after a block."""
 
 
 class Fitted(NamedTuple):
@@ -71,7 +67,7 @@ def fit_batch(
     settings: SamplerSettings,
     seed: int,
     log: Callable[[str], None],
-    on_block: OnBlock = unwatched,
+    on_block: OnBlock = lambda told: None,
     keeper: Checkpointer | None = None,
     left: Sequence[WarmStart] | None = None,
 ) -> Fitted:
@@ -97,7 +93,7 @@ def sample_batch(
     settings: SamplerSettings,
     keys: jax.Array,
     log: Callable[[str], None],
-    on_block: OnBlock = unwatched,
+    on_block: OnBlock = lambda told: None,
     keeper: Checkpointer | None = None,
     left: Sequence[WarmStart] | None = None,
 ) -> sampler.Draws:
@@ -131,7 +127,7 @@ def sample_batch(
         log(progress_line(batch, told))
         on_block(told)
 
-    began = time.perf_counter(), time.process_time()
+    clock = Clock()
     is_warm = left is not None and settings.start != "previous"
     nuts = nuts_settings(settings, shapes_of_starts(batch, settings.chains), is_warm=is_warm)
     moved = coordinates_of(batch.function, settings.reparam)
@@ -144,7 +140,8 @@ def sample_batch(
     if left is not None:
         starts, begin = warm_start(batch, moved, left, starts, pairs[:, 0])
         options |= {"begin": begin} if is_warm else {}
-    starting = time.perf_counter() - began[0], time.process_time() - began[1]
+    # Finding starts is a compilation with next to nothing to compute.
+    clock.lap(compile=1.0)
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
     with contextlib.ExitStack() as stack:
         if keeper is not None and settings.engine == "lanes":
@@ -165,11 +162,9 @@ def sample_batch(
             on_block=tell,
             **options,
         )
-    # Finding starts is a compilation with next to nothing to compute.
-    return model_scale.on_model_scale(batch, moved, draws)._replace(
-        seconds=_add_compile(draws.seconds, starting[0]),
-        cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
-    )
+    clock.add(draws.seconds, draws.cpu_seconds)
+    draws = draws._replace(seconds=clock.wall, cpu_seconds=clock.cpu)
+    return model_scale.on_model_scale(batch, moved, draws)
 
 
 def forecast_memory(batch: Batch, settings: SamplerSettings) -> memory.BatchMemory:
@@ -228,10 +223,6 @@ def _lanes(*arguments: Any, **options: Any) -> sampler.Draws:
 
 
 _ENGINES = {"numpyro": _numpyro, "lanes": _lanes}
-
-
-def _add_compile(elapsed: sampler.Elapsed, seconds: float) -> sampler.Elapsed:
-    return elapsed._replace(compile=elapsed.compile + seconds)
 
 
 def nuts_settings(

@@ -14,6 +14,8 @@ from scalecheck.model import density, sites
 from scalecheck.model.batches import Batch
 
 
+# Outside of a program NumPyro raises where a parameter is NaN, which is what is looked for.
+@numpyro.validation_enabled(False)
 def no_start_error(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
     """Say which site, and which row of the observed one, makes a fit's density or gradient not finite.
 
@@ -26,12 +28,6 @@ def no_start_error(batch: Batch, number: int, z: Mapping[str, jax.Array], start:
     start
         `sampler.start`, which gave it.
     """
-    # Outside of a program NumPyro raises where a parameter is NaN, which is what is looked for.
-    with numpyro.validation_enabled(False):
-        return _find_culprit(batch, number, z, start)
-
-
-def _find_culprit(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
     arrays = {name: jnp.asarray(values) for name, values in batch.arrays_of(number).items()}
     by = "" if start == "prior" else f" by sampler.start {start}"
     none = f"{batch.tasks[number].fit}: no start{by} has a finite"

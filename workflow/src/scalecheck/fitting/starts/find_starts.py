@@ -1,17 +1,18 @@
 """Where chains start: candidates as `sampler.start` says; those with a finite density and gradient are taken."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from scalecheck.fitting.starts.explain_failure import no_start_error
 from scalecheck.fitting.starts.proposals import proposal
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
-from scalecheck.model.reparam import coordinates_of
+from scalecheck.model.reparam import Coordinates, coordinates_of
 from scalecheck.study.settings import SamplerSettings
 
 _TRIES = 10  # batches of candidate starts
@@ -44,11 +45,7 @@ def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dic
     def check(key: jax.Array, arrays: Any, given: Any) -> tuple[Any, Any, jax.Array]:
         z = found.propose(key, arrays, given)
         w = jax.vmap(lambda one: moved.from_model(one, arrays))(z)
-        value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(w)
-        flat = [
-            jnp.isfinite(part).reshape(len(value), -1).all(1) for part in jax.tree.leaves(gradient)
-        ]
-        return z, w, jnp.isfinite(value) & jnp.stack(flat).all(0)
+        return z, w, is_finite(moved, w, arrays)
 
     def candidates(number: int, key: jax.Array) -> tuple[Any, Any, jax.Array]:
         arrays = batch.arrays_of(number)
@@ -56,6 +53,15 @@ def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dic
 
     starts = [_starts_of_fit(batch, i, candidates, key, settings) for i, key in enumerate(keys)]
     return {name: jnp.stack([start[name] for start in starts]) for name in starts[0]}
+
+
+def is_finite(
+    moved: Coordinates, w: Mapping[str, jax.Array], arrays: Mapping[str, jax.Array]
+) -> Bool[Array, " start"]:
+    """Whether energy and gradient are finite at starts `(start, ...)` in the coordinates of the sampler."""
+    value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(w)
+    parts = [jnp.isfinite(x).reshape(len(value), -1).all(1) for x in jax.tree.leaves(gradient)]
+    return jnp.isfinite(value) & jnp.stack(parts).all(0)
 
 
 def _starts_of_fit(

@@ -6,8 +6,9 @@ step size alone. Nested increments name their units and rows in the same order, 
 smaller one come first.
 """
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, UInt32
 
 from scalecheck import sampler
+from scalecheck.fitting.starts.find_starts import is_finite
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
 from scalecheck.model.sites import ROWS
@@ -119,20 +121,22 @@ def warm_start(
         for one, task, key in zip(warm, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
-    good = _is_finite(batch, moved, starts)
+    check = jax.jit(jax.vmap(functools.partial(is_finite, moved)))
+    good = np.asarray(check(_on_device(starts), _on_device(batch.arrays)))
     chosen = {
         name: jnp.asarray(
             np.where(good.reshape(*good.shape, *[1] * (values.ndim - 2)), values, cold[name])
         )
         for name, values in starts.items()
     }
-    each = [
-        ravel_pytree({name: jnp.asarray(v) for name, v in variance.items()})[0]
-        for _, variance in begun
-    ]
+    each = [ravel_pytree(_on_device(variance))[0] for _, variance in begun]
     sizes = np.stack([one.step_size for one in warm])
     begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
     return chosen, sampler.Begin(sizes, begin)
+
+
+def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(values) for name, values in arrays.items()}
 
 
 def _start(
@@ -169,17 +173,3 @@ def _extend(values: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator
             new = values.take(rng.integers(old, size=size - old), axis=axis)
             values = np.concatenate([values, new], axis=axis)
     return values[tuple(slice(size) for size in shape)]
-
-
-def _is_finite(batch: Batch, moved: Coordinates, starts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """`(fit, chain)` whether energy and gradient are finite."""
-
-    @jax.jit
-    @jax.vmap
-    def check(z: Any, arrays: Any) -> jax.Array:
-        value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(z)
-        parts = [jnp.isfinite(g).reshape(len(value), -1).all(1) for g in gradient.values()]
-        return jnp.isfinite(value) & jnp.stack(parts).all(0)
-
-    z = {name: jnp.asarray(values) for name, values in starts.items()}
-    return np.asarray(check(z, {name: jnp.asarray(v) for name, v in batch.arrays.items()}))
