@@ -77,16 +77,11 @@ def posterior_draws(likelihood: Likelihood, before: FitResult) -> ParameterDraws
         When `sampler.keep` left out a site that earlier rows share: ask `no_draws` first.
     """
     if not likelihood.vector.names and not likelihood.hidden:
-        return no_parameters()
+        return ParameterDraws(np.zeros((1, 0)), {})  # each is the same
     z = before.z
     shared = {name: before.tree["posterior"][name].to_numpy() for name in _shared(likelihood)}
     hidden = {n: x.reshape(-1, *x.shape[2:]).astype("float64") for n, x in shared.items()}
     return ParameterDraws(z.reshape(z.shape[0] * z.shape[1], z.shape[2]), hidden)
-
-
-def no_parameters() -> ParameterDraws:
-    """Give the draws of a model without parameters: each is the same."""
-    return ParameterDraws(np.zeros((1, 0)), {})
 
 
 def no_draws(likelihood: Likelihood, before: FitResult) -> str | None:

@@ -64,11 +64,7 @@ def time_gradients(
 
 def gradient(moved: Coordinates) -> Callable[..., Any]:
     """Give `(z, arrays) -> gradient` of the potential, for all chains `(chain, ...)` of `z`."""
-
-    def of_chains(z: Any, arrays: dict[str, jax.Array]) -> Any:
-        return jax.vmap(jax.grad(moved.potential(**arrays)))(z)
-
-    return of_chains
+    return lambda z, arrays: jax.vmap(jax.grad(moved.potential(**arrays)))(z)
 
 
 @functools.cache

@@ -74,24 +74,21 @@ def _audit(found: RecordedAudit | None) -> Audit | None:
 
 
 def _windows(fit: FitResult) -> list[ChainWindow]:
-    n_steps = _statistic(fit, "n_steps", "warmup_sample_stats")
-    diverging = _statistic(fit, "diverging", "warmup_sample_stats")
-    found: list[ChainWindow] = []
-    start = 0
-    for window in fit.record.windows:
-        part = slice(start, window.stop)
-        found.append(
-            ChainWindow(
-                window.stop,
-                np.array(window.step_size),
-                np.array(window.acceptance_rate),
-                np.array(window.inverse_mass_matrix),
-                n_steps[:, part],
-                diverging[:, part],
-            )
+    stops = [window.stop for window in fit.record.windows]
+    n_steps, diverging = (
+        np.split(_statistic(fit, name, "warmup_sample_stats"), stops, axis=1)[:-1]
+        for name in ("n_steps", "diverging")
+    )
+    return [
+        ChainWindow(
+            window.stop,
+            np.array(window.step_size),
+            np.array(window.acceptance_rate),
+            np.array(window.inverse_mass_matrix),
+            *seen,
         )
-        start = window.stop
-    return found
+        for window, *seen in zip(fit.record.windows, n_steps, diverging, strict=True)
+    ]
 
 
 def _statistic(fit: FitResult, name: str, group: str = "sample_stats") -> np.ndarray:

@@ -72,11 +72,11 @@ def sample_numpyro(
     keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
     arrays = {name: jnp.asarray(values) for name, values in arrays.items()}
     clock = Clock()
-    program = compile_program(
+    init, advance = compile_program(
         potential, settings, keys, dict(starts), arrays, block=block, fits_at_once=fits_at_once
     )
     clock.lap(compile=1.0)
-    state = program.init(keys, dict(starts), arrays)
+    state = init(keys, dict(starts), arrays)
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
     stream = BlockStream(streams, starts, arrays)
@@ -89,7 +89,7 @@ def sample_numpyro(
             began = time.perf_counter()
             n_iterations = np.zeros(len(key), "int32")
             n_iterations[active] = part.stop - part.start
-            state, found = program.advance(state, arrays, n_iterations)
+            state, found = advance(state, arrays, n_iterations)
             if not part.warmup:
                 stream.add(found.z, n_iterations)
             found = found._replace(z={name: found.z[name] for name in stream.flow.held})

@@ -8,7 +8,7 @@ sees the chains between blocks.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +17,6 @@ from jaxtyping import Array, Int, UInt32
 from numpyro.infer.hmc import HMCState, hmc
 
 from scalecheck.sampler.types import Iterations, Potential, Settings
-
-
-class Program(NamedTuple):
-    """Two compiled functions for one shape of data.
-
-    Attributes
-    ----------
-    init
-        `(keys (fit, chain), starts (fit, chain, ...), arrays (fit, ...)) -> state`.
-    advance
-        `(state, arrays, n (fit,)) -> state, Iterations`, of which the first n of each fit are filled.
-    """
-
-    init: Callable[..., Any]
-    advance: Callable[..., Any]
 
 
 def build(
@@ -120,11 +105,19 @@ def compile_program(
     *,
     block: int,
     fits_at_once: int | None = None,
-) -> Program:
-    """Compile for one shape of data: once per shape, also across processes by JAX's persistent cache."""
+) -> tuple[Callable[..., HMCState], Callable[..., Any]]:
+    """Compile for one shape of data: once per shape, also across processes by JAX's persistent cache.
+
+    Returns
+    -------
+    init
+        `(keys (fit, chain), starts (fit, chain, ...), arrays (fit, ...)) -> state`.
+    advance
+        `(state, arrays, n (fit,)) -> state, Iterations`, of which the first n of each fit are filled.
+    """
     init, advance = build(potential, settings, block, fits_at_once)
     compiled_init = jax.jit(init).lower(keys, starts, arrays).compile()
     state = jax.eval_shape(init, keys, starts, arrays)
     n_iterations = jax.ShapeDtypeStruct((len(keys),), jnp.int32)
     # The state is not donated: the next block starts from the very arrays that a checkpoint keeps.
-    return Program(compiled_init, jax.jit(advance).lower(state, arrays, n_iterations).compile())
+    return compiled_init, jax.jit(advance).lower(state, arrays, n_iterations).compile()
