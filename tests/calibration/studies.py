@@ -125,8 +125,10 @@ def settings_of(name: str, size: Size, seed: int) -> Study:
             },
             "subsets": {"count": N_SUBSETS, "size": n, "levels": 40},
             # The last, of four where they grow twofold, is sampled cold as well.
-            "increments": {"start": n, "factor": size.factor, "end": N_SUBSETS * n}
-            | {
+            "increments": {
+                "start": n,
+                "factor": size.factor,
+                "end": N_SUBSETS * n,
                 "stop": "never",
                 "warm": True,
                 "cold_audit": math.ceil(math.log(N_SUBSETS, size.factor)),
