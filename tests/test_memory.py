@@ -247,7 +247,7 @@ MEASURED = """
     settings = sampler.Settings(0, 0.8, 8, ())
     streams = sampler.Streams(("b",), lambda z, arrays: {"a": z["a"]})
     room = None if engine == "sample_lanes" else 4
-    found = memory.forecast(potential, arrays, starts, settings, streams, at_once=1, in_block=1, room=room, draws=6)
+    found = memory.batch_memory(potential, arrays, starts, settings, streams, at_once=1, in_block=1, room=room, draws=6)
     peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
     options = {"block": 4} if room else {}
     jnp.ones(3).sum().block_until_ready()
@@ -262,7 +262,7 @@ MEASURED = """
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says the peak")
-@pytest.mark.parametrize("engine", ["sample_lanes", "sample"])
+@pytest.mark.parametrize("engine", ["sample_lanes", "sample_numpyro"])
 def test_the_forecast_is_near_what_is_taken(engine):
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(MEASURED), engine],
