@@ -10,14 +10,14 @@ from scalecheck.study import settings
 
 def run(options: Namespace, log: program.Log) -> None:
     """Check the fits."""
-    sections = settings.parse_sections(options.settings)
+    study = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
     from scalecheck.runtime import device
 
-    device.choose(0, "float32", folder.cache, log)
+    device.choose_device(0, "float32", folder.cache, log)
     from scalecheck.pipeline import check
 
-    check.check_up(folder, sections, log)
+    check.check_up(folder, study, log)
 
 
 if __name__ == "__main__":

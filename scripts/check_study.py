@@ -10,14 +10,14 @@ from scalecheck.study import settings
 
 def run(options: Namespace, log: program.Log) -> None:
     """Check the study."""
-    sections = settings.parse_sections(options.settings)
+    study = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
     from scalecheck.runtime import device
 
-    device.choose(0, "float32", folder.cache, log)
+    device.choose_device(0, "float32", folder.cache, log)
     from scalecheck.pipeline import check_study
 
-    check_study.write_model(folder, sections, log)
+    check_study.write_model(folder, study, log)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ def run(options: Namespace, log: program.Log) -> None:
     """Look for something to confirm before a device is taken."""
     from scalecheck.pipeline import confirm
 
-    sections = settings.parse_sections(options.settings)
+    study = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    confirm.write_confirmation(folder, sections, log, lambda: open_job.open_job(options, log))
+    confirm.write_confirmation(folder, study, log, lambda: open_job.open_job(options, log))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from scalecheck.study import settings
 
 def run(options: Namespace, log: program.Log) -> None:
     """Write plan.csv."""
-    sections = settings.parse_sections(options.settings)
+    study = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
     from scalecheck.pipeline import plan
 
-    plan.write_plan(folder, sections, log)
+    plan.write_plan(folder, study, log)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from scalecheck.study import settings
 
 def run(options: Namespace, log: program.Log) -> None:
     """Prepare the data."""
-    sections = settings.parse_sections(options.settings)
+    study = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
     from scalecheck.pipeline import prepare
 
-    levels, seed = sections["subsets"]["levels"], sections["seed"]
-    meta = prepare.prepare(folder, sections["data"], sections["model"], levels, seed)
+    meta = prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed)
     log(f"{meta.n_rows} rows of {meta.file}; left out: {meta.dropped or 'none'}")
 
 

@@ -13,7 +13,7 @@ def run(options: Namespace, log: program.Log) -> None:
     """Choose the device, then measure and print the table."""
     study = read_study.read_study(options.study)
     folder = StudyFolder(Path(study.results) / study.study)
-    device.choose(1, "float32", folder.cache, log)
+    device.choose_device(1, "float32", folder.cache, log)
     from scalecheck.pipeline import profile
 
     print(profile.profile_study(folder, study, options.rows, options.csv, log))
@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="rows of the largest size; default: all")
     parser.add_argument("--csv", type=Path, help="also write the table to this file")
     options = parser.parse_args()
-    with program.errors_in_one_line():
-        run(options, program.open_log(None))
+    with program.logged(None) as log:
+        run(options, log)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from scalecheck.study import settings
 
 def run(options: Namespace, log: program.Log) -> None:
     """Render the page."""
-    sections = settings.parse_sections(options.settings)
+    study = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
     from scalecheck.pipeline import report
 
-    report.write_report(folder, sections, log)
+    report.write_report(folder, study, log)
 
 
 if __name__ == "__main__":

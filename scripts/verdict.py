@@ -10,20 +10,11 @@ from scalecheck.study import settings
 
 def run(options: Namespace, log: program.Log) -> None:
     """Decide, and say so."""
-    sections = settings.parse_sections(options.settings)
+    study = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
     from scalecheck.pipeline import verdict
 
-    order, limits = sections["increments"]["order"], sections["budget"]
-    content = verdict.conclude(
-        folder,
-        sections["study"],
-        order,
-        sections["verdict"],
-        limits,
-        sections["approximation"],
-        log,
-    )
+    content = verdict.conclude(folder, study, log)
     line = f"verdict: {content['verdict']} ({folder.verdict})"
     log(line)
     print(line)

@@ -7,6 +7,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import xarray as xr
+from recorded import recorded
 
 from scalecheck import diagnostics
 from scalecheck.evaluation.likelihood import Likelihood
@@ -158,7 +159,7 @@ def fit(rng, data, theta, *, standardised):
     task = PlannedFit(
         "axis-region", "axis", "region", "", data.y.size, 0, (Slice("arrival", 0, data.y.size),)
     )
-    return FitResult(task, {}, tree, diagnostics.Health(1.0, 1000.0, 1.0, ""))
+    return FitResult(task, recorded(task.fit), tree, diagnostics.Health(1.0, 1000.0, 1.0, ""))
 
 
 def around(rng, data, n_draws):

@@ -1,5 +1,6 @@
 """Studies of a few hundred rows, prepared and planned as the programs do it, in a folder of their own."""
 
+import dataclasses
 import json
 import textwrap
 from pathlib import Path
@@ -9,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.data import store
-from scalecheck.evaluation.study_data import open_evidence
-from scalecheck.files import formats
+from scalecheck.evaluation.study_data import open_study_data
+from scalecheck.files import formats, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job, sample_batch
 from scalecheck.model import batches
@@ -81,7 +82,7 @@ class Small(NamedTuple):
 
     def evidence(self):
         study = self.study
-        return open_evidence(self.folder, study.model, study.data.outcome, study.seed)
+        return open_study_data(self.folder, study.model, study.data.outcome, study.seed)
 
     def tasks(self, *names):
         return fit_job.find_tasks(self.job(), list(names))
@@ -93,8 +94,7 @@ class Small(NamedTuple):
 
     def read(self, name):
         (task,) = self.tasks(name)
-        record = formats.read_json(self.folder.record(name))
-        return study_fits.read_fit(self.folder, task, record)
+        return study_fits.read_fit(self.folder, task, record.read(self.folder.record(name)))
 
     def whole(self):
         """All rows as a batch of one fit."""
@@ -138,7 +138,7 @@ def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
         folder, bound, study.model, study.sampler, study.seed, study.data.truth
     )
     formats.write_json(folder.model, found)
-    formats.write_plan(folder.plan, [fit[: len(formats.PLAN_COLUMNS)] for fit in fits])
+    formats.write_plan(folder.plan, fits)
     return Small(study, folder)
 
 
@@ -156,7 +156,7 @@ def conjugate(path) -> Small:
         increments={"start": 8, "factor": 8, "end": "all", "warm": False},
         sampler={"chains": 4, "warmup": 200, "draws": 300},
     )
-    names = [row["fit"] for row in formats.read_plan(study.folder.plan)]
+    names = [row.fit for row in formats.read_plan(study.folder.plan)]
     together = [name for name in names if name.startswith(("subset", "level"))]
     fit_program.write_batch(study.job(), together, study.folder.path / "fits" / "subsets.json")
     fit_program.write_batch(study.job(), ["axis-group"], None)
@@ -197,7 +197,7 @@ def rich(path) -> Rich:
         increments={"start": 100, "end": 100},
         sampler={"chains": 2, "warmup": 100, "draws": 50},
     )
-    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
+    names = [row.fit for row in formats.read_plan(small.folder.plan)]
     together = [name for name in names if name.startswith(("subset", "level"))]
     (batch,) = batches.read_batches(
         small.folder, small.tasks(*together), "y", small.study.model, "float32"
@@ -208,10 +208,8 @@ def rich(path) -> Rich:
 
 def decide(small, log=lambda line: None):
     """Write the verdict of a study that was checked; give its content."""
-    study = small.study
-    return verdict.conclude(
-        small.folder, study.study, study.increments.order, study.verdict, study.budget, "never", log
-    )
+    study = dataclasses.replace(small.study, approximation="never")
+    return verdict.conclude(small.folder, study, log)
 
 
 def judge(small):

@@ -10,7 +10,7 @@ from scalecheck.data.levels import cut_axis
 def write(path, table, *axes, seed=1, **keys):
     """Write a table as it stands, its axes cut into four levels at most."""
     cut = {name: cut_axis(table, name, 4) for name in axes}
-    return store.write(path, table, settings("data.csv", axes=axes, **keys), cut, seed)
+    return store.write_store(path, table, settings("data.csv", axes=axes, **keys), cut, seed)
 
 
 def content(file):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import synthetic_tables
 import synthetic_verdicts
+from recorded import recorded
 
 from scalecheck.files import checksums
 from scalecheck.files.layout import StudyFolder
@@ -147,7 +148,8 @@ def write_results(folder: Path, inputs: ReportInputs) -> None:
         table.to_csv(folder / "checks" / f"{name}.csv", index=False)
     (folder / "verdict.json").write_text(json.dumps(inputs.verdict, indent=1))
     for fit in inputs.fits.to_dict("records"):
-        record = {"fit": fit["fit"], "status": fit["status"], "versions": dict(inputs.versions)}
+        known = {name: inputs.versions[name] for name in ("device", "dtype")}
+        record = recorded(fit["fit"], status=fit["status"], versions=dict(inputs.versions), **known)
         checksums.write_record(StudyFolder(folder), record)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalecheck.data.disk_columns import in_memory, spooling
+from scalecheck.data.disk_columns import column_folder, in_memory
 from scalecheck.data.read_table import read_data
 from scalecheck.data.table import Column, Table
 from scalecheck.errors import StudyError
@@ -47,7 +47,7 @@ def settings(file, **keys):
 def read_file(path, *columns, possible=(), **keys) -> Table:
     """Read these columns of a file for the model, into memory."""
     named = dict.fromkeys(columns, "the model takes")
-    with spooling(Path(path).parent / "spool") as spool:
+    with column_folder(Path(path).parent / "spool") as spool:
         table = read_data(settings(path, **keys), named, possible, spool)
         whole = {n: c._replace(values=in_memory(c.values)) for n, c in table.columns.items()}
         return dataclasses.replace(table, columns=whole, row=in_memory(table.row))

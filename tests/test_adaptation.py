@@ -65,7 +65,7 @@ def shifted(run, chain, sds):
 )
 def test_autocorrelated_chains_alarm_at_most_at_their_level(rho, n_draws):
     potential = autoregressive(rho, (800, 4, n_draws), 1)
-    p = np.array([adaptation.gap(one, one + 1).p for one in potential])
+    p = np.array([adaptation.compare_potentials(one, one + 1).p for one in potential])
     for level in (0.05, 0.01):
         assert np.mean(p < level) < level + 3 * np.sqrt(level * (1 - level) / len(p))
     # The larger of two errors is too large, but not by much.
@@ -76,23 +76,23 @@ def test_autocorrelated_chains_alarm_at_most_at_their_level(rho, n_draws):
 def test_a_gap_of_one_sd_is_found(n_chains):
     potential = autoregressive(0.5, (200, n_chains, 250), 2)
     potential[:, 0] += 1
-    p = [adaptation.gap(one, one + 1).p for one in potential]
+    p = [adaptation.compare_potentials(one, one + 1).p for one in potential]
     assert np.mean(np.array(p) < 0.01) >= 0.95
 
 
 def test_the_gap_is_in_sds_of_a_normal_posterior_of_as_many_parameters():
     run = shifted(sampling(n_draws=4000), 2, 3.0)
-    seen = adaptation.gap(run.potential, run.energy)
+    seen = adaptation.compare_potentials(run.potential, run.energy)
     assert seen.chain == 2
     assert abs(seen.value - 3) < 4 * seen.scale + 0.05
     effect = seen.effect
     assert effect.low < effect.value < effect.high
-    lower = adaptation.gap(-run.potential, run.energy - 2 * run.potential)
+    lower = adaptation.compare_potentials(-run.potential, run.energy - 2 * run.potential)
     assert lower.value < 0 < lower.effect.value
 
 
 def test_chains_that_agree_pass_and_say_so():
-    finding = adaptation.step(fit(sampling()), weight=0.5)
+    finding = adaptation.check_adaptation_step(fit(sampling()), weight=0.5)
     assert (finding.family, finding.kind, finding.weight) == ("adaptation", "", 0.5)
     assert finding.p > 0.05
     assert not finding.large
@@ -129,7 +129,7 @@ def divergences(run, chain):
     ],
 )
 def test_a_chain_that_is_off_is_named_with_its_cause(change, words):
-    finding = adaptation.step(fit(change(shifted(sampling(), 2, 2.5))), weight=1.0)
+    finding = adaptation.check_adaptation_step(fit(change(shifted(sampling(), 2, 2.5))), weight=1.0)
     assert finding.large
     assert finding.p < 1e-6
     assert "the potential of chain 2 lies 2." in finding.message
@@ -139,9 +139,9 @@ def test_a_chain_that_is_off_is_named_with_its_cause(change, words):
 
 def test_a_small_gap_is_large_only_where_trees_are_cut():
     run = shifted(sampling(n_draws=4000), 1, 0.5)
-    assert not adaptation.step(fit(run), weight=1.0).large
-    assert adaptation.step(fit(cut(run, 1, 0.1)), weight=1.0).large
-    assert adaptation.step(fit(run), weight=1.0).p < 0.01
+    assert not adaptation.check_adaptation_step(fit(run), weight=1.0).large
+    assert adaptation.check_adaptation_step(fit(cut(run, 1, 0.1)), weight=1.0).large
+    assert adaptation.check_adaptation_step(fit(run), weight=1.0).p < 0.01
 
 
 def test_a_chain_that_never_moves_is_found():
@@ -149,7 +149,7 @@ def test_a_chain_that_never_moves_is_found():
     potential = run.potential.copy()
     potential[3] = potential[3].max() + 5 * UNIT
     stuck = run._replace(potential=potential, energy=potential + run.energy - run.potential)
-    finding = adaptation.step(fit(stuck), weight=1.0)
+    finding = adaptation.check_adaptation_step(fit(stuck), weight=1.0)
     assert finding.p < 0.001
     assert "chain 3" in finding.message
 
@@ -157,10 +157,10 @@ def test_a_chain_that_never_moves_is_found():
 def test_chains_that_all_stand_still_at_different_places_are_found():
     potential = np.repeat(np.array([[1.0], [1.0], [2.0], [1.0]]), 100, axis=1)
     run = sampling(n_draws=100)._replace(potential=potential, energy=potential + 4)
-    assert adaptation.step(fit(run), weight=1.0).p == 0
+    assert adaptation.check_adaptation_step(fit(run), weight=1.0).p == 0
     same = np.ones((4, 100))
     run = run._replace(potential=same, energy=same + 4)
-    assert adaptation.step(fit(run), weight=1.0).p == 1
+    assert adaptation.check_adaptation_step(fit(run), weight=1.0).p == 1
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,9 @@ def test_chains_that_all_stand_still_at_different_places_are_found():
     ],
 )
 def test_what_else_was_seen_is_said_of_chains_that_agree(change, metric, words):
-    finding = adaptation.step(fit(sampling(**change), [window(50, metric)]), weight=1.0)
+    finding = adaptation.check_adaptation_step(
+        fit(sampling(**change), [window(50, metric)]), weight=1.0
+    )
     assert finding.p > 0.05
     assert words in finding.message
 
@@ -188,7 +190,7 @@ def test_what_else_was_seen_is_said_of_chains_that_agree(change, metric, words):
     ],
 )
 def test_what_cannot_be_judged_says_why(run, words):
-    finding = adaptation.step(fit(run), weight=0.5)
+    finding = adaptation.check_adaptation_step(fit(run), weight=0.5)
     assert finding.p is None
     assert finding.weight == 0.5
     assert words in finding.message
@@ -210,7 +212,7 @@ def test_no_increment_is_nothing_to_judge():
 
 def test_the_table_has_a_row_for_every_chain_and_window():
     first, second = window(50, 1), window(100, [[2.0], [2.0], [2.0], [16.0]])
-    table = chain_table.table([fit(sampling(), [first, second])])
+    table = chain_table.tabulate_chains([fit(sampling(), [first, second])])
     assert table["window"].tolist() == 4 * ["1", "2", "sampling"]
     assert table["stop"].tolist() == 4 * [50, 100, 500]
     of_second = table[table["window"] == "2"]
@@ -224,7 +226,7 @@ def test_the_table_has_a_row_for_every_chain_and_window():
 
 
 def test_one_chain_has_a_table_too():
-    table = chain_table.table([fit(sampling(n_chains=1), [window(50, 1, n_chains=1)])])
+    table = chain_table.tabulate_chains([fit(sampling(n_chains=1), [window(50, 1, n_chains=1)])])
     assert table["potential_gap"].isna().all()
     assert len(table) == 2
 
@@ -232,6 +234,7 @@ def test_one_chain_has_a_table_too():
 def test_chains_that_were_begun_anew_are_mentioned():
     begun_anew = fit(sampling())._replace(discarded=2)
     assert (
-        "begun anew because they stalled in warmup: 2" in adaptation.step(begun_anew, 1.0).message
+        "begun anew because they stalled in warmup: 2"
+        in adaptation.check_adaptation_step(begun_anew, 1.0).message
     )
-    assert "stalled" not in adaptation.step(fit(sampling()), 1.0).message
+    assert "stalled" not in adaptation.check_adaptation_step(fit(sampling()), 1.0).message

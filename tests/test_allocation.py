@@ -4,14 +4,17 @@ import functools
 import json
 
 import pytest
+from recorded import recorded
 
 from scalecheck.errors import StudyError
+from scalecheck.files import formats
+from scalecheck.files.record import as_json
 from scalecheck.study import resources
 
 
-def record(folder, **seconds):
+def record(folder, status="done", **seconds):
     path = folder / "record.json"
-    path.write_text(json.dumps({"seconds": seconds}))
+    formats.write_json(path, as_json(recorded(status=status, seconds=seconds)))
     return path
 
 
@@ -40,9 +43,7 @@ def test_an_increment_asks_for_a_multiple_of_what_the_one_before_took(
 
 
 def test_a_skipped_increment_took_nothing(tmp_path):
-    path = tmp_path / "record.json"
-    path.write_text(json.dumps({"status": "skipped"}))
-    assert resources.minutes(path, 2.0, 1) == 30
+    assert resources.minutes(record(tmp_path, "skipped"), 2.0, 1) == 30
 
 
 def test_a_damaged_record_says_nothing(tmp_path):

@@ -6,7 +6,7 @@ import small_studies
 
 from scalecheck.data import store
 from scalecheck.model import batches
-from scalecheck.model.binding import bind, load
+from scalecheck.model.binding import bind, load_model
 
 
 def read(small, *fits):
@@ -71,7 +71,7 @@ def test_rows_stay_where_they_are_if_the_model_looks_at_their_order(rich, tmp_pa
         str(tmp_path / "study.yaml"),
     ).model
     meta = store.read_meta(rich.small.folder.data)
-    bound = bind(load(settings), settings, "y", meta.labels)
+    bound = bind(load_model(settings), settings, "y", meta.labels)
     values = rich.small.values("axis-group", *batches.stored_columns(bound, "patient"))
     (batch,) = batches.make_batches(
         bound, rich.small.tasks("axis-group"), [values], meta.labels, "patient", None, "float32"

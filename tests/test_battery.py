@@ -41,7 +41,7 @@ def measured(rng, a_block, outcome, reference, fitted, values=()):
 
 
 def measure(weights, reference, member):
-    return np.asarray(jax.jit(replicate_statistics.measure)(weights, reference, member))
+    return np.asarray(jax.jit(replicate_statistics.measure_members)(weights, reference, member))
 
 
 def between(values, codes, squares=None):

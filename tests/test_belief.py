@@ -28,26 +28,26 @@ GAUSSIANS = {
 
 
 def compared(draws, shape, rows=1000):
-    return assessment.Compared(rows, assessment.margins_of(NUTS, draws), shape)
+    return assessment.ComparedWithNuts(rows, assessment.margins_of(NUTS, draws), shape)
 
 
 @pytest.mark.parametrize("name", GAUSSIANS)
 def test_a_known_case_gets_its_verdict(name):
     draws, shape, verdict, words = GAUSSIANS[name]
-    found = assessment.believe([compared(draws, shape)], NAMES, 10_000, ())
+    found = assessment.assess_approximation([compared(draws, shape)], NAMES, 10_000, ())
     assert found.verdict == verdict
     assert words in found.reasons[0]
 
 
 def test_errors_that_are_not_symmetric_forbid_the_means():
     draws, shape, *_ = GAUSSIANS["exact"]
-    found = assessment.believe([compared(draws, shape)], NAMES, 10_000, ("b",))
+    found = assessment.assess_approximation([compared(draws, shape)], NAMES, 10_000, ("b",))
     assert found.verdict == "do not use"
     assert "errors of b are not symmetric" in found.reasons[0]
 
 
 def test_without_an_increment_nothing_is_known():
-    assert assessment.believe([], NAMES, 10_000, ()).verdict == "not known"
+    assert assessment.assess_approximation([], NAMES, 10_000, ()).verdict == "not known"
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,10 @@ def test_a_bias_that_stays_counts_at_all_rows(power, last, verdict):
         for one in shifts
     ]
     increments = [
-        assessment.Compared(n, one, 0.2) for n, one in zip(rows.tolist(), margins, strict=True)
+        assessment.ComparedWithNuts(n, one, 0.2)
+        for n, one in zip(rows.tolist(), margins, strict=True)
     ]
-    found = assessment.believe(increments, NAMES, n_rows, ())
+    found = assessment.assess_approximation(increments, NAMES, n_rows, ())
     assert found.verdict == verdict
     assert found.correction is not None
     low, median, high = found.correction.shift[0]
@@ -113,7 +114,7 @@ def test_margins_are_in_monte_carlo_errors_of_the_truth(lag):
 def test_khat_is_the_index_of_the_tail(sd, shape):
     # Ratios of N(0, sd) to N(0, 1) have the tail index 1 - 1 / sd^2; those of a narrower one are bounded.
     x = np.random.default_rng(4).standard_normal((40, 4000))
-    found = [khat.khat(norm.logpdf(one, scale=sd) - norm.logpdf(one)) for one in x]
+    found = [khat.tail_shape(norm.logpdf(one, scale=sd) - norm.logpdf(one)) for one in x]
     # A regularly varying tail times a power of its logarithm: the estimate is biased by less than .15.
     assert (
         np.mean(found) == pytest.approx(shape, abs=0.15)
@@ -127,7 +128,7 @@ def test_the_bound_of_khat_is_that_for_the_number_of_its_ratios():
 
 
 def test_khat_of_a_constant_ratio_is_nothing():
-    assert khat.khat(np.full(100, 3.0)) == 0.0
+    assert khat.tail_shape(np.full(100, 3.0)) == 0.0
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,7 @@ def log_marginal(data, theta):
 def test_symmetric_errors_are_called_biased_as_often_as_the_level_says():
     rng = np.random.default_rng(7)
     wide = 0.5 + 0.5 * np.sign(rng.standard_normal((50, 400))) * rng.uniform(size=(50, 400)) ** 0.3
-    found = vsbc.symmetry([str(i) for i in range(400)], wide, np.ones(50, bool))
+    found = vsbc.judge_symmetry([str(i) for i in range(400)], wide, np.ones(50, bool))
     assert abs((found.p < 0.05).mean() - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 400)
     assert found.biased == ()
 
@@ -183,13 +184,13 @@ def test_symmetric_errors_are_called_biased_as_often_as_the_level_says():
 def test_errors_to_one_side_are_called_biased():
     even = (np.arange(50) + 0.5) / 50
     below = np.stack([even, even**3], axis=1)
-    assert vsbc.symmetry(NAMES, below, np.ones(50, bool)).biased == ("b",)
+    assert vsbc.judge_symmetry(NAMES, below, np.ones(50, bool)).biased == ("b",)
 
 
 @pytest.mark.parametrize("n_converged", [40, 0])
 def test_fits_that_have_not_converged_make_nothing_biased(n_converged):
     below = np.append((np.arange(40) + 0.5) / 40, np.zeros(20))[:, None]
-    found = vsbc.symmetry(["a"], below, np.arange(60) < n_converged)
+    found = vsbc.judge_symmetry(["a"], below, np.arange(60) < n_converged)
     assert (found.n_data_sets, found.n_open) == (n_converged, 60 - n_converged)
     assert found.biased == ()
 
@@ -203,7 +204,7 @@ def test_a_unit_is_shrunk_as_the_closed_form_says(clinics):
     mean, variance, residual = intercepts.conditional(data, at)
     with jax.enable_x64(True):
         likelihood = intercepts.likelihood(intercepts.centred, data)
-        (found,) = shrinkage.shrinkage(likelihood, data.values(), at, {"u": mean + at[0]})
+        (found,) = shrinkage.measure_shrinkage(likelihood, data.values(), at, {"u": mean + at[0]})
     tau2, sigma2, n_rows = np.exp(2 * at[2]), np.exp(2 * at[3]), data.y.shape[1]
     alone = residual.sum(axis=1) / sigma2 / (0.01 / tau2 + n_rows / sigma2) + at[0]
     np.testing.assert_allclose(found.separate, alone, atol=1e-4)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from two_modes import back_near, run, run_killed, same
 
-from scalecheck.fitting.early_stops import reason_of
 from scalecheck.sampler import Stopped
-from scalecheck.study.settings import SamplerSettings
+from scalecheck.sampler.early_stop import why_stopped
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +88,15 @@ def test_a_chain_that_reaches_it_at_once_leaves_nothing():
 
 @pytest.mark.long
 def test_what_a_discarded_chain_took_counts(free):
-    """It begins anew with what is left, whenever that was seen."""
-    restarted = run(anew=back_near)
+    """It restarts with what is left, whenever that was seen."""
+    restarted = run(restart=back_near)
     (one,) = restarted.discarded
     taken = one.leapfrogs + int(restarted.iterations[1].n_steps[2].sum())
-    same(run(anew=back_near, most_gradients=taken), restarted)
-    capped = run(anew=back_near, most_gradients=taken - 1)
+    same(run(restart=back_near, most_gradients=taken), restarted)
+    capped = run(restart=back_near, most_gradients=taken - 1)
     (end,) = capped.stopped
     assert (end.fit, end.chains, end.leapfrogs[2]) == (1, (2,), taken - 1 - one.leapfrogs)
-    same(run(anew=back_near, most_gradients=taken - 1, steps=61), capped)
+    same(run(restart=back_near, most_gradients=taken - 1, steps=61), capped)
 
 
 def test_a_fit_that_asks_for_more_draws_gets_them_within_it(free):
@@ -134,9 +133,7 @@ def test_numpyro_looks_where_a_block_ends():
     ],
 )
 def test_the_reason_says_how_far_it_came_of_what_was_asked_for(iterations, words):
-    settings = SamplerSettings(
-        "lanes", 4, 300, 100, 0.8, 10, "diagonal", "float32", None, "prior", "restart", 900, {}
-    )
     stopped = Stopped(0, "capped", (0,), iterations, (900, 400, 400, 400))
-    found = reason_of(stopped, np.ones((4, min(iterations)), int), settings)
+    n_steps = np.ones((4, min(iterations)), int)
+    found = why_stopped(stopped, n_steps, 300, 100, 900)
     assert found == f"chain 0 reached sampler.max_gradients (900) {words}"

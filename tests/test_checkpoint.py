@@ -28,13 +28,13 @@ def lines():
 
 
 @pytest.fixture
-def open_keeper(tmp_path, lines):
-    """Keepers of one folder, as jobs that follow each other open it."""
+def open_checkpointer(tmp_path, lines):
+    """Checkpointers of one folder, as jobs that follow each other open it."""
 
-    def open_keeper(identity="a", every=1e-9):
+    def open_checkpointer(identity="a", every=1e-9):
         return Checkpointer(tmp_path / "increment-03" / "checkpoint", identity, every, lines.append)
 
-    return open_keeper
+    return open_checkpointer
 
 
 def snapshot(number):
@@ -45,40 +45,40 @@ def same(one, two):
     jax.tree.map(np.testing.assert_array_equal, dict(one), dict(two))
 
 
-def test_what_was_kept_is_read_back_with_all_its_history(open_keeper):
-    keeper = open_keeper()
-    assert keeper.saved() is None
+def test_what_was_kept_is_read_back_with_all_its_history(open_checkpointer):
+    checkpointer = open_checkpointer()
+    assert checkpointer.saved() is None
     for number in (1, 2, 3):
-        keeper.keep(lambda n=number: snapshot(n))
-    again = open_keeper()
+        checkpointer.keep(lambda n=number: snapshot(n))
+    again = open_checkpointer()
     found = again.saved()
     same(found.state, snapshot(3).state)
     assert len(found.news) == 3
     again.keep(lambda: snapshot(4))
-    found = open_keeper().saved()
+    found = open_checkpointer().saved()
     for number, news in enumerate(found.news, start=1):
         same(news, snapshot(number).news)
     same(found.state, snapshot(4).state)
 
 
-def test_history_is_written_once(open_keeper):
-    keeper = open_keeper()
-    keeper.keep(lambda: snapshot(5))
-    (first,) = keeper.folder.glob("history-*.npz")
+def test_history_is_written_once(open_checkpointer):
+    checkpointer = open_checkpointer()
+    checkpointer.keep(lambda: snapshot(5))
+    (first,) = checkpointer.folder.glob("history-*.npz")
     before = first.stat()
-    keeper.keep(lambda: snapshot(6))
+    checkpointer.keep(lambda: snapshot(6))
     assert first.stat() == before
 
 
-def test_nothing_is_taken_before_it_is_due(open_keeper):
-    keeper = open_keeper(every=1e6)
-    keeper.keep(lambda: pytest.fail("not due"))
-    assert keeper.saved() is None
+def test_nothing_is_taken_before_it_is_due(open_checkpointer):
+    checkpointer = open_checkpointer(every=1e6)
+    checkpointer.keep(lambda: pytest.fail("not due"))
+    assert checkpointer.saved() is None
 
 
-def test_a_checkpoint_of_something_else_is_refused_and_removed(open_keeper, lines):
-    open_keeper("a").keep(lambda: snapshot(1))
-    other = open_keeper("b")
+def test_a_checkpoint_of_something_else_is_refused_and_removed(open_checkpointer, lines):
+    open_checkpointer("a").keep(lambda: snapshot(1))
+    other = open_checkpointer("b")
     assert other.saved() is None
     assert "of other data, settings or versions: the fit starts anew" in lines[-1]
     assert not other.folder.exists()
@@ -113,23 +113,25 @@ DAMAGES = (damage_bit, cut, damage_version, damage_flags)
 
 @pytest.mark.parametrize("name", ["state.npz", "history-00001.npz"])
 @pytest.mark.parametrize("harm", [*DAMAGES, lambda path: path.unlink()])
-def test_a_damaged_checkpoint_is_reported_and_not_used(open_keeper, lines, name, harm):
-    keeper = open_keeper()
+def test_a_damaged_checkpoint_is_reported_and_not_used(open_checkpointer, lines, name, harm):
+    checkpointer = open_checkpointer()
     for number in (1, 2):
-        keeper.keep(lambda n=number: snapshot(n))
-    harm(keeper.folder / name)
-    again = open_keeper()
+        checkpointer.keep(lambda n=number: snapshot(n))
+    harm(checkpointer.folder / name)
+    again = open_checkpointer()
     assert again.saved() is None
     if name != "state.npz" or harm in DAMAGES:
         assert "damaged" in lines[-1]
         assert "the fit starts anew" in lines[-1]
     again.keep(lambda: snapshot(7))
-    assert len(open_keeper().saved().news) == 1
+    assert len(open_checkpointer().saved().news) == 1
 
 
-def test_a_job_killed_between_its_two_files_goes_on_from_the_time_before(open_keeper, monkeypatch):
-    keeper = open_keeper()
-    keeper.keep(lambda: snapshot(1))
+def test_a_job_killed_between_its_two_files_goes_on_from_the_time_before(
+    open_checkpointer, monkeypatch
+):
+    checkpointer = open_checkpointer()
+    checkpointer.keep(lambda: snapshot(1))
     whole = checkpoint.write_arrays
 
     def only_history(path, arrays):
@@ -139,23 +141,23 @@ def test_a_job_killed_between_its_two_files_goes_on_from_the_time_before(open_ke
 
     monkeypatch.setattr(checkpoint, "write_arrays", only_history)
     with pytest.raises(KeyboardInterrupt):
-        keeper.keep(lambda: snapshot(2))
-    found = open_keeper().saved()
+        checkpointer.keep(lambda: snapshot(2))
+    found = open_checkpointer().saved()
     same(found.state, snapshot(1).state)
     assert len(found.news) == 1
 
 
-def test_told_to_end_a_job_saves_and_ends(open_keeper, lines):
-    keeper = open_keeper(every=1e6)
+def test_told_to_end_a_job_saves_and_ends(open_checkpointer, lines):
+    checkpointer = open_checkpointer(every=1e6)
     before = signal.getsignal(signal.SIGTERM)
-    with keeper.answering_signals():
+    with checkpointer.answering_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(SystemExit) as ended:
-            keeper.keep(lambda: snapshot(1))
+            checkpointer.keep(lambda: snapshot(1))
     assert ended.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
     assert "run again to go on" in lines[-1]
-    assert open_keeper().saved() is not None
+    assert open_checkpointer().saved() is not None
 
 
 @pytest.fixture
@@ -167,62 +169,64 @@ def received():
     signal.signal(signal.SIGTERM, before)
 
 
-def test_told_to_end_after_the_last_time_of_saving_a_job_ends_all_the_same(open_keeper, received):
-    keeper = open_keeper()
-    with keeper.answering_signals():
-        keeper.keep(lambda: snapshot(1))
+def test_told_to_end_after_the_last_time_of_saving_a_job_ends_all_the_same(
+    open_checkpointer, received
+):
+    checkpointer = open_checkpointer()
+    with checkpointer.answering_signals():
+        checkpointer.keep(lambda: snapshot(1))
         os.kill(os.getpid(), signal.SIGTERM)
         assert received == []
     assert received == [signal.SIGTERM]
 
 
-def test_a_signal_is_answered_once(open_keeper, received):
-    keeper = open_keeper()
-    with pytest.raises(SystemExit), keeper.answering_signals():
+def test_a_signal_is_answered_once(open_checkpointer, received):
+    checkpointer = open_checkpointer()
+    with pytest.raises(SystemExit), checkpointer.answering_signals():
         os.kill(os.getpid(), signal.SIGTERM)
-        keeper.keep(lambda: snapshot(1))
+        checkpointer.keep(lambda: snapshot(1))
     assert received == []
 
 
-def test_a_job_that_fails_when_told_to_end_is_told_after_all(open_keeper, received):
-    with pytest.raises(StudyError), open_keeper().answering_signals():
+def test_a_job_that_fails_when_told_to_end_is_told_after_all(open_checkpointer, received):
+    with pytest.raises(StudyError), open_checkpointer().answering_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         raise StudyError("cannot go on")
     assert received == [signal.SIGTERM]
 
 
-def test_a_full_disk_does_not_end_the_fit(open_keeper, lines, monkeypatch):
-    keeper = open_keeper()
-    keeper.keep(lambda: snapshot(1))
+def test_a_full_disk_does_not_end_the_fit(open_checkpointer, lines, monkeypatch):
+    checkpointer = open_checkpointer()
+    checkpointer.keep(lambda: snapshot(1))
 
     def full(path, arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(checkpoint, "write_arrays", full)
-    keeper.keep(lambda: snapshot(2))
-    keeper.keep(lambda: pytest.fail("it was said once"))
+    checkpointer.keep(lambda: snapshot(2))
+    checkpointer.keep(lambda: pytest.fail("it was said once"))
     assert "cannot save (No space left on device)" in lines[-1]
-    assert open_keeper().saved() is None
+    assert open_checkpointer().saved() is None
 
 
 def test_told_to_end_after_a_full_disk_a_job_ends_and_keeps_no_part_of_itself(
-    open_keeper, lines, monkeypatch
+    open_checkpointer, lines, monkeypatch
 ):
-    keeper = open_keeper()
+    checkpointer = open_checkpointer()
 
     def full(path, arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as disk:
         disk.setattr(checkpoint, "write_arrays", full)
-        keeper.keep(lambda: snapshot(1))
+        checkpointer.keep(lambda: snapshot(1))
     # There is room again, but the first part is gone.
-    with keeper.answering_signals():
+    with checkpointer.answering_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(SystemExit):
-            keeper.keep(lambda: snapshot(2))
+            checkpointer.keep(lambda: snapshot(2))
     assert lines[-1].endswith("told to end, and not saved: run again to start anew")
-    assert open_keeper().saved() is None
+    assert open_checkpointer().saved() is None
 
 
 @pytest.mark.parametrize("given", ["often", "0", "-1", "nan"])
@@ -263,7 +267,7 @@ def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     (whole,) = small.fit("subset-01")
     draws = posterior_file.read_posterior(job.folder.posterior("subset-01"))
 
-    def leave(self, take):
+    def end(self, take):
         keep(self, take)
         calls.append(take)
         if len(calls) == 2:
@@ -272,7 +276,7 @@ def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     # A clock that goes back all the time, and files of the future: nothing is decided by them.
     clock = itertools.count(2e9, -1000)
     monkeypatch.setattr(time, "time", lambda: next(clock))
-    monkeypatch.setattr(Checkpointer, "keep", leave)
+    monkeypatch.setattr(Checkpointer, "keep", end)
     with pytest.raises(SystemExit):
         fit.write_batch(job, ["subset-01"], None)
     for path in job.folder.checkpoint("subset-01").iterdir():
@@ -280,7 +284,7 @@ def test_a_job_that_ends_in_the_middle_is_gone_on_from_and_leaves_nothing(
     fit.write_batch(job, ["subset-01"], None)
     assert "subset-01: goes on from its checkpoint" in lines
     assert not job.folder.checkpoint("subset-01").exists()
-    assert small.read("subset-01").record["gradients"] == whole.record["gradients"]
+    assert small.read("subset-01").record.gradients == whole.record.gradients
     found = posterior_file.read_posterior(job.folder.posterior("subset-01"))
     for group in draws.groups:
         assert found[group].to_dataset().identical(draws[group].to_dataset())

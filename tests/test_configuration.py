@@ -8,7 +8,7 @@ from minimal_studies import PARTS
 from scalecheck.errors import StudyError
 from scalecheck.study import schema
 from scalecheck.study.read_study import build, read_yaml, select
-from scalecheck.study.settings import IncrementSettings, parse_sections
+from scalecheck.study.settings import parse_sections
 
 # ---- defaults
 
@@ -209,13 +209,18 @@ def test_sections_hold_only_what_is_asked_for(folder):
 
 def test_sections_come_back_as_settings(folder):
     study = build({"study": "a", **PARTS, "sampler": {"keep": ["mu"]}}, "a.yaml")
-    sections = parse_sections(study.sections())
-    assert {name: sections[name] for name in sections} == {
-        name: getattr(study, name) for name in sections
-    }
+    assert parse_sections(study.sections()) == study
     part = parse_sections(study.sections("increments", "data.outcome"))
-    assert isinstance(part["increments"], IncrementSettings)
-    assert part["data"] == {"outcome": "y"}
+    assert (part.increments, part.data.outcome) == (study.increments, "y")
+
+
+def test_what_a_rule_does_not_pass_is_said(folder):
+    study = build({"study": "a", **PARTS}, "a.yaml")
+    part = parse_sections(study.sections("increments", "data.outcome"))
+    with pytest.raises(AttributeError, match="passes no sampler of Study"):
+        _ = part.sampler
+    with pytest.raises(AttributeError, match="passes no unit of DataSettings"):
+        _ = part.data.unit
 
 
 def test_settings_that_are_no_json_are_refused():

@@ -44,7 +44,7 @@ def slow(study):
         n_steps = file["sample_stats"]["n_steps"]
         n_steps[:] = 3 * n_steps[:]
     record = checksums.read_record(study.folder, "subset-02")
-    checksums.write_record(study.folder, record | checksums.of_posterior(study.folder, "subset-02"))
+    checksums.write_record(study.folder, checksums.with_posterior(study.folder, record))
     return study
 
 
@@ -71,12 +71,12 @@ def test_what_one_seed_took_by_luck_is_fitted_again_and_refuted(program, slow):
     content = run(program, slow, lines.append)
     first = slow.read("subset-02")
     assert content["fit"] == "subset-02"
-    assert content["rows"] == first.record["rows"]
+    assert content["rows"] == first.record.rows
     assert lines[0].startswith("subset-02 takes many leapfrogs: fitting it again")
     again = confirm.read(slow.folder)
     n_chains, n_draws = first.z.shape[:2]
     assert again.leapfrogs.shape == (n_chains,)
-    assert content["step_size"] != first.record["step_size"]  # another seed
+    assert content["step_size"] != first.record.step_size  # another seed
     found = study_fits.read_study_fits(slow.folder, "arrival")
     (alone,) = run_costs.check_effort(found, []).findings
     (both,) = run_costs.check_effort(found, [], again).findings

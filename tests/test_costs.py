@@ -48,18 +48,18 @@ def test_leapfrogs_are_those_of_the_records(study):
     table = run_costs.check_effort(study, ["group"]).tables["effort"].set_index("fit")
     assert table["kind"].tolist() == 3 * ["subset"] + 3 * ["level"]
     for name, row in table.iterrows():
-        gradients = study.recorded[name]["gradients"]["sampling"]
+        gradients = study.recorded[name].gradients.sampling
         n_draws = study.done[name].z.shape[1]
         assert row["leapfrogs"] == pytest.approx(sum(gradients) / len(gradients) / n_draws)
-        assert row["seconds_per_gradient"] == study.recorded[name]["seconds_per_gradient"]
+        assert row["seconds_per_gradient"] == study.recorded[name].seconds_per_gradient
 
 
 def test_the_table_of_adaptation_has_the_windows_of_every_fit(study):
     table = run_costs.check_adaptation(study).tables["adaptation"]
-    windows = study.recorded["increment-02"]["windows"]
+    windows = study.recorded["increment-02"].windows
     part = table[(table["fit"] == "increment-02") & (table["chain"] == 1)]
     assert part["window"].tolist() == [*(str(i + 1) for i in range(len(windows))), "sampling"]
-    assert part["step_size"].tolist()[:-1] == [window["step_size"][1] for window in windows]
+    assert part["step_size"].tolist()[:-1] == [window.step_size[1] for window in windows]
     assert set(table["fit"]) == set(study.done)
     warmup = study.done["increment-02"].tree["warmup_sample_stats"]["n_steps"].to_numpy()[1]
     stops = part["stop"].to_numpy()[:-1]

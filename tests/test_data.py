@@ -108,7 +108,7 @@ WRITTEN = {
 @pytest.mark.parametrize("block", [1, 2**18])
 @pytest.mark.parametrize("values", WRITTEN.values(), ids=WRITTEN)
 def test_numbers_that_are_written_otherwise_are_numbers(tmp_path, monkeypatch, values, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     column = read(tmp_path / "a.parquet", pd.DataFrame({"y": values}), "y").columns["y"]
     assert column.labels is None
     np.testing.assert_array_equal(column.values, [1.5, 2.0, 1.5])
@@ -116,7 +116,7 @@ def test_numbers_that_are_written_otherwise_are_numbers(tmp_path, monkeypatch, v
 
 @pytest.mark.parametrize("block", [2, 2**18])
 def test_an_index_that_only_counts_is_a_column(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     frame = PUTTS.set_index(pd.RangeIndex(5, 13, 2, name="putt"))
     table = read(tmp_path / "a.parquet", frame, "putt", "made")
     np.testing.assert_array_equal(table.columns["putt"].values, [5, 7, 9, 11])
@@ -145,7 +145,7 @@ BINOMIAL = {"trials": "n", "successes": "k"}
 @pytest.mark.parametrize("block", [1, 2, 2**18])
 @pytest.mark.parametrize("ending", FORMATS)
 def test_binomial_rows_become_one_row_per_trial(tmp_path, monkeypatch, ending, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     table = read(tmp_path / f"a.{ending}", COUNTS, "x", "y", axes=("site",), expand=BINOMIAL)
     assert set(table.columns) == {"x", "site", "y"}
     np.testing.assert_array_equal(table.columns["y"].values, [1, 0, 0, 1, 1])
@@ -190,7 +190,7 @@ def test_wrong_counts_are_refused(tmp_path, change, message):
 
 @pytest.mark.parametrize("block", [1, 2, 2**18])
 def test_labels_of_rows_without_a_count_are_gone(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     frame = COUNTS.assign(site=list("cba"), group=[3, 2, 1], n=[3, 0, 2])
     keys = {"axes": ("site",), "categories": ("group",), "expand": {"repeat": "n"}}
     columns = read(tmp_path / "a.csv", frame, "x", **keys).columns
@@ -224,7 +224,7 @@ def test_a_model_takes_no_count(tmp_path):
 @pytest.mark.parametrize("missing", ["error", "drop"])
 @pytest.mark.parametrize("kind", ["object", "category"])
 def test_text_for_counts_is_named_where_it_stands(tmp_path, monkeypatch, kind, missing, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     frame = COUNTS.assign(n=pd.Series([None, "b", "c"], dtype=kind))
     found = refusal(tmp_path / "a.parquet", frame, "x", expand={"repeat": "n"}, missing=missing)
     assert found == "column n must hold numbers, row 2 is 'b'"

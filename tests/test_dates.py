@@ -86,7 +86,7 @@ LATER = [
 @pytest.mark.parametrize("kind", ["str", "category"])
 @pytest.mark.parametrize("days", LATER, ids=" ".join)
 def test_an_order_of_text_is_that_of_time(tmp_path, monkeypatch, days, kind, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     frame = pd.DataFrame({"y": 1, "day": pd.Series(days[::-1], dtype=kind)})
     path = tmp_path / "a.parquet"
     alone = read(path, frame, "y", order="day").columns["day"]
@@ -126,7 +126,7 @@ NO_ORDER = "data.order must be a column of numbers or of dates such as 2026-02-1
 @pytest.mark.parametrize("block", [1, 2**18])
 @pytest.mark.parametrize("keys", [{"unit": "when"}, {"categories": ("when",)}, {"axes": ("when",)}])
 def test_an_order_must_be_one_whatever_else_the_column_is(tmp_path, monkeypatch, keys, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     frame = pd.DataFrame({"y": 1, "when": ["2020-01-01", "2020-02", "week 3", "week 2"]})
     for path in (tmp_path / "a.csv", tmp_path / "a.parquet"):
         found = refusal(path, frame, "y", order="when", **keys)
@@ -135,7 +135,7 @@ def test_an_order_must_be_one_whatever_else_the_column_is(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("block", [1, 2**18])
 def test_dates_and_numbers_together_are_no_order(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     frame = pd.DataFrame({"y": 1, "when": ["2020-01", "2020", "2021-01"]})
     found = refusal(tmp_path / "a.csv", frame, "y", order="when", unit="when")
     assert found == f"column when, row 2 is '2020': {NO_ORDER}"

@@ -35,7 +35,7 @@ def table():
 def asked(small):
     study = small.study
     bound = check_study.load_model(small.folder, "y", study.model, study.sampler)
-    return resource_model.of_study(small.folder, bound, study.model.compare, study.sampler)
+    return resource_model.demand_of_study(small.folder, bound, study.model.compare, study.sampler)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_a_fit_without_parameters_asks_for_its_data_alone(tmp_path, table):
     ],
 )
 def test_a_line_through_two_points_falls_nowhere_and_begins_at_nothing(points, expected):
-    assert resource_model.line(points) == pytest.approx(expected)
+    assert resource_model.line_through(points) == pytest.approx(expected)

@@ -68,7 +68,7 @@ def test_prior_moments_are_those_of_the_prior_on_the_unconstrained_scale():
 
 @jax.jit
 def predict(given, keys):
-    return jax.vmap(lambda key: density.predict(model, "y", "y", given, ARRAYS, key))(keys)
+    return jax.vmap(lambda key: density.draw_outcome(model, "y", "y", given, ARRAYS, key))(keys)
 
 
 def test_predictions_have_the_distribution_of_the_model():

@@ -45,7 +45,7 @@ def untold(line):
 
 
 def choose(gpus, cache, log=untold):
-    device.choose(gpus, "float32", cache, log)
+    device.choose_device(gpus, "float32", cache, log)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_no_gpu_means_the_processor_and_the_variable_overrides(
 
 def test_a_cache_that_is_set_stays_and_float64_is_passed_on(environment, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
-    device.choose(0, "float64", tmp_path, untold)
+    device.choose_device(0, "float64", tmp_path, untold)
     assert environment["JAX_ENABLE_X64"] == "1"
     assert environment["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
 
@@ -87,7 +87,7 @@ def test_a_cache_that_is_set_stays_and_float64_is_passed_on(environment, monkeyp
     ],
 )
 def test_gpus_are_counted_by_number_and_by_gres(gpu, gres, expected):
-    assert device.count(gpu, gres) == expected
+    assert device.count_gpus(gpu, gres) == expected
 
 
 def test_jobs_of_one_machine_take_different_gpus(environment, monkeypatch, tmp_path, four_gpus):
@@ -108,7 +108,7 @@ def test_a_lease_ends_with_its_process_however_that_ends(environment, tmp_path, 
         "from pathlib import Path\n"
         "from scalecheck.runtime import device\n"
         "device._listed_gpus, device.LEASES = lambda: ['0'], Path(sys.argv[1])\n"
-        "device.choose(1, 'float32', Path('cache'), print)\n"
+        "device.choose_device(1, 'float32', Path('cache'), print)\n"
         "print('taken', flush=True)\n"
         "time.sleep(600)\n"
     )
@@ -207,14 +207,14 @@ ON_THE_PROCESSOR = {"platform": "cpu", "device": "cpu", "gpu": None, "override":
 
 def test_the_device_that_jax_took_is_described(environment, monkeypatch):
     monkeypatch.setattr(device, "_listed_gpus", list)
-    assert device.confirm(0) == ON_THE_PROCESSOR
+    assert device.check_device(0) == ON_THE_PROCESSOR
 
 
 def test_an_override_is_described_beside_the_gpu_that_was_assigned(environment, monkeypatch):
     monkeypatch.setenv("SCALECHECK_PLATFORM", "cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    assert device.confirm(1) == ON_THE_PROCESSOR | {"gpu": "5", "override": "cpu"}
-    assert device.confirm(0) == ON_THE_PROCESSOR | {"override": "cpu"}
+    assert device.check_device(1) == ON_THE_PROCESSOR | {"gpu": "5", "override": "cpu"}
+    assert device.check_device(0) == ON_THE_PROCESSOR | {"override": "cpu"}
 
 
 class FakeDevice:
@@ -229,7 +229,7 @@ def test_jax_on_another_device_than_it_was_told_is_an_error(environment, monkeyp
 
     monkeypatch.setattr(jax, "devices", lambda: [FakeDevice()])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    assert device.confirm(1) == {
+    assert device.check_device(1) == {
         "platform": "gpu",
         "device": "Fake H1",
         "gpu": "2",
@@ -238,7 +238,7 @@ def test_jax_on_another_device_than_it_was_told_is_an_error(environment, monkeyp
     }
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(StudyError, match="was to run on the processor, but JAX took fake:0"):
-        device.confirm(0)
+        device.check_device(0)
 
 
 @pytest.mark.parametrize(
@@ -253,13 +253,13 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(
 ):
     monkeypatch.setattr(device, "_listed_gpus", lambda: listed)
     with pytest.raises(StudyError, match=f"^--gpu 1: {why}.*; SCALECHECK_PLATFORM=cpu overrides$"):
-        device.confirm(1)
+        device.check_device(1)
 
 
 def test_a_gpu_that_nobody_asked_for_is_noted(environment, monkeypatch):
     monkeypatch.setattr(device, "_listed_gpus", lambda: ["0"])
     note = "a GPU is here and was not asked for: --resources gpu=1"
-    assert device.confirm(0) == ON_THE_PROCESSOR | {"note": note}
+    assert device.check_device(0) == ON_THE_PROCESSOR | {"note": note}
 
 
 def test_a_platform_that_is_not_here_is_one_line(tmp_path):
@@ -267,8 +267,8 @@ def test_a_platform_that_is_not_here_is_one_line(tmp_path):
         "from pathlib import Path\n"
         "from scalecheck import errors\n"
         "from scalecheck.runtime import device\n"
-        "device.choose(0, 'float32', Path('cache'), print)\n"
-        "try:\n    device.confirm(0)\n"
+        "device.choose_device(0, 'float32', Path('cache'), print)\n"
+        "try:\n    device.check_device(0)\n"
         "except errors.StudyError as error:\n    print(error)\n"
     )
     environment = {**os.environ, "SCALECHECK_PLATFORM": "tpu"}

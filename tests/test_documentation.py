@@ -5,8 +5,9 @@ import copy
 import dataclasses
 import re
 import shlex
+import types
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -172,12 +173,50 @@ def test_every_key_has_a_description(key):
     assert description[0].isupper() or description[0] == "`"
 
 
+TYPES = get_type_hints(settings.Study)
+
+
+def type_of(key):
+    """The type of a key in the settings."""
+    section, _, name = key.rpartition(".")
+    return get_type_hints(TYPES[section])[name] if section else TYPES[key]
+
+
+IN_SCHEMA = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+IN_SCHEMA |= {tuple: "array", list: "array", dict: "object"}
+
+
+def kinds_of(hint):
+    """The types of the schema that a type of the settings is."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return set().union(*map(kinds_of, get_args(hint)))
+    if get_origin(hint) is Literal:
+        return {IN_SCHEMA[type(value)] for value in get_args(hint)}
+    return {IN_SCHEMA[get_origin(hint) or hint]}
+
+
+def allowed(part):
+    """The types that the schema of a key allows."""
+    found = set()
+    for one in (part, *part.get("oneOf", [])):
+        kinds = one.get("type", [])
+        found |= {kinds} if isinstance(kinds, str) else set(kinds)
+        values = [*one.get("enum", []), *([one["const"]] if "const" in one else [])]
+        found |= {IN_SCHEMA[type(value)] for value in values}
+    return found
+
+
+@pytest.mark.parametrize("key", sorted(set(KEYS) - SECTIONS))
+def test_the_type_of_a_setting_is_that_of_the_schema(key):
+    decided = {"null"} if key == "increments.warm" else set()  # from other keys, when it is read
+    assert kinds_of(type_of(key)) == allowed(KEYS[key]) - decided
+
+
 def test_settings_are_spelled_as_in_the_schema():
     top = [field.name for field in dataclasses.fields(settings.Study)]
     assert top == list(schema.load()["properties"])
-    assert set(settings.SECTIONS) == SECTIONS
-    for name, kind in settings.SECTIONS.items():
-        fields = [field.name for field in dataclasses.fields(kind)]
+    for name in SECTIONS:
+        fields = [field.name for field in dataclasses.fields(TYPES[name])]
         assert fields == list(KEYS[name]["properties"]), name
 
 

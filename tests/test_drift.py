@@ -160,17 +160,12 @@ def test_a_single_step_is_judged_as_in_the_whole_chain():
     moments = increments(np.random.default_rng(6), change=0.6)
     findings, _ = check(moments, dispersion=1.3)
     for k, finding in enumerate(findings[:-1]):
-        alone = drift.check_step(
-            moments.only(k),
-            moments.only(k + 1),
-            ROWS[k],
-            ROWS[k + 1],
-            Prior(np.zeros(3), 2.5**2 * np.eye(3)),
-            names=NAMES,
-            fits=(f"increment-{k + 1}", f"increment-{k + 2}"),
-            dispersion=1.3,
-            ordered=True,
-            weight=1 / 6,
+        alone, _ = drift.check_drift_step(
+            (moments.only(k), moments.only(k + 1)),
+            (ROWS[k], ROWS[k + 1]),
+            (f"increment-{k + 1}", f"increment-{k + 2}"),
+            1 / 6,
+            drift.Context(Prior(np.zeros(3), 2.5**2 * np.eye(3)), NAMES, 1.3, True),
         )
         assert alone == finding
 

@@ -26,7 +26,7 @@ def noise(kind, size, rng):
 
 def rejections(log2, level=0.05):
     """Share of studies `(study, fit, chain)` in which the worst subset is significant."""
-    return np.mean([effort.compare(study).p_worst < level for study in log2])
+    return np.mean([effort.compare_subsets(study).p_worst < level for study in log2])
 
 
 def subsets(log2, names=None):
@@ -68,7 +68,7 @@ def test_a_doubling_is_found_in_95_percent(kind, sd):
     log2 = sd * noise(kind, (400, 8, 4), RNG(2))
     log2[:, 3] += 1
     assert rejections(log2) >= 0.95
-    worst = [effort.compare(study).worst for study in log2]
+    worst = [effort.compare_subsets(study).worst for study in log2]
     assert np.mean(np.array(worst) == 3) >= 0.95
 
 
@@ -81,21 +81,21 @@ def test_a_doubling_is_found_among_four_subsets():
 def test_half_the_leapfrogs_are_no_finding():
     log2 = 0.1 * noise("normal", (1, 8, 4), RNG(4))[0]
     log2[2] -= 3
-    assert effort.compare(log2).p[2] == 1
+    assert effort.compare_subsets(log2).p[2] == 1
 
 
 def test_a_ratio_below_one_and_a_half_is_no_finding_however_sure():
     log2 = np.zeros((60, 4))
     log2[0] = np.log2(1.49)
-    assert effort.compare(log2).p_worst == 1
+    assert effort.compare_subsets(log2).p_worst == 1
     log2[0] = np.log2(1.51)
-    assert effort.compare(log2).p_worst < 0.05 / 2
+    assert effort.compare_subsets(log2).p_worst < 0.05 / 2
 
 
 def test_one_stuck_chain_is_left_to_adaptation():
     log2 = 3 + 0.1 * noise("normal", (1, 8, 4), RNG(5))[0]
     log2[4, 2] = 10
-    assert effort.compare(log2).p_worst > 0.01
+    assert effort.compare_subsets(log2).p_worst > 0.01
 
 
 def test_a_finding_names_the_subset_the_ratio_and_what_to_do():

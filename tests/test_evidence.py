@@ -67,7 +67,7 @@ def test_scores_and_information_of_a_logistic_regression(logistic):
 def test_scores_sum_to_the_gradient_of_the_log_density_less_that_of_the_prior(logistic):
     evidence = logistic.evidence()
     values = evidence.columns([Slice("arrival", 0, N_ROWS)])
-    rows, theta = evidence.rows(values), np.array([0.3, -0.8, 0.4])
+    rows, theta = evidence.likelihood.rows(values), np.array([0.3, -0.8, 0.4])
     energy = density.potential(evidence.likelihood.function(rows.counts))
 
     def log_density(theta, weight):

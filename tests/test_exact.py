@@ -31,7 +31,7 @@ def test_each_finding_is_ranked_among_its_own_kind():
         [finding("agreement", p), finding("drift", q, "increment-02")]
         for p, q in [(0.02, 0.9), (0.5, 0.1), (0.9, 0.4), (0.7, None)]
     ]
-    table = ranks.ranks(observed, simulated, 0.05).set_index("family")
+    table = ranks.rank_findings(observed, simulated, 0.05).set_index("family")
     assert table.loc["agreement", "p_simulated"] == pytest.approx(2 / 5)
     assert table.loc["drift", "p_simulated"] == pytest.approx(3 / 5)
     # Adjusted for two families: .06 against .04, 1 and then .2, .8, 1, .7 (alone).
@@ -55,18 +55,20 @@ def test_each_finding_is_ranked_among_its_own_kind():
 )
 def test_a_finding_is_ranked_whatever_the_answer_was_in_simulated_studies(family, observed, others):
     simulated = [[finding(family, p, **others)] for p in (0.01, 0.02, 0.9, 0.9)]
-    table = ranks.ranks([finding(family, 0.1, **observed)], simulated, 0.05)
+    table = ranks.rank_findings([finding(family, 0.1, **observed)], simulated, 0.05)
     assert table["p_simulated"].iloc[0] == pytest.approx(3 / 5)
 
 
 def test_the_same_name_pooled_and_over_time_are_two_questions():
     one = finding("heterogeneity", 0.1, fit="axis-t", axis="t")
     simulated = [[finding("heterogeneity", 0.01, fit="increment-03", axis="t")]]
-    assert ranks.ranks([one], simulated, 0.05)["p_simulated"].iloc[0] == pytest.approx(1 / 2)
+    assert ranks.rank_findings([one], simulated, 0.05)["p_simulated"].iloc[0] == pytest.approx(
+        1 / 2
+    )
 
 
 def test_what_was_not_run_is_not_ranked():
-    table = ranks.ranks([finding("effort", None), finding("drift", 0.2)], [], 0.05)
+    table = ranks.rank_findings([finding("effort", None), finding("drift", 0.2)], [], 0.05)
     assert table["family"].tolist() == ["drift", ""]
 
 
@@ -112,7 +114,9 @@ def test_simulated_outcomes_agree_wherever_two_fits_share_a_row_and_differ_betwe
 def test_an_increment_where_the_model_broke_is_not_simulated_from(conjugate):
     fits = study_fits.read_study_fits(conjugate.folder, "arrival")
     broken = {
-        name: fit._replace(record={**fit.record, "stop": "broke" if name == "increment-03" else ""})
+        name: fit._replace(
+            record=dataclasses.replace(fit.record, stop="broke" if name == "increment-03" else "")
+        )
         for name, fit in fits.done.items()
     }
     assert ranks.last_good(fits._replace(done=broken)).task.fit == "increment-02"

@@ -85,7 +85,7 @@ def test_a_true_model_is_adequate_and_every_row_is_counted_once(conjugate, exami
 def test_gradients_and_seconds_are_those_of_all_records(conjugate, examined):
     _, content = examined
     plan = formats.read_plan(conjugate.folder.plan)
-    found = [formats.read_json(conjugate.folder.record(row["fit"])) for row in plan]
+    found = [formats.read_json(conjugate.folder.record(row.fit)) for row in plan]
     assert content["gradients"] == sum(
         sum(one["gradients"]["warmup"]) + sum(one["gradients"]["sampling"]) for one in found
     )
@@ -122,7 +122,7 @@ def test_every_family_ran_once_per_axis_and_step(examined):
 
 def test_tables_have_a_row_for_every_fit_and_parameter(conjugate, examined):
     found, _ = examined
-    plan = [row["fit"] for row in formats.read_plan(conjugate.folder.plan)]
+    plan = [row.fit for row in formats.read_plan(conjugate.folder.plan)]
     fits = found.tables["fits"].set_index("fit")
     assert fits.index.tolist() == plan
     assert fits["usable"].all()

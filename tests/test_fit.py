@@ -71,8 +71,8 @@ def test_lanes_give_the_posteriors_too_and_what_a_record_needs(conjugate):
             assert mu.shape[0] == settings.chains
             assert abs(mu.mean() - y.sum() / (len(y) + 1)) < 4.5 * mcse(mu)
             record = fit_record.record(fitted, number, settings, {}, {}, (0.0, 0.0))
-            assert np.shape(record["gradients"]["sampling"]) == (settings.chains,)
-            assert (np.array(record["gradients"]["sampling"]) >= mu.shape[1]).all()
+            assert np.shape(record.gradients.sampling) == (settings.chains,)
+            assert (np.array(record.gradients.sampling) >= mu.shape[1]).all()
     assert any("sampling" in line and "leapfrogs per iteration" in line for line in lines)
 
 
@@ -162,7 +162,7 @@ def test_a_process_over_rows_is_fitted_and_its_row_checks_say_why_they_do_not_ru
     )
     (result,) = small.fit("increment-01")
     assert np.isfinite(result.z).all()
-    assert result.record["padded_rows"] == 20
+    assert result.record.padded_rows == 20
     assert "no log likelihood one by one" in small.evidence().likelihood.no_row_checks()
 
 
@@ -208,8 +208,9 @@ def test_after_a_stop_the_rest_is_skipped_with_the_reason(conjugate, tmp_path):
     folder = tmp_path / "small"
     shutil.copytree(conjugate.folder.path, folder)
     small = conjugate._replace(folder=StudyFolder(folder))
-    first = formats.read_json(small.folder.record("increment-01"))
-    checksums.write_record(small.folder, {**first, "stop": "it was found to break"})
+    first = checksums.read_record(small.folder, "increment-01")
+    told = dataclasses.replace(first, stop="it was found to break")
+    checksums.write_record(small.folder, told)
     log = []
     for before, name in (("increment-01", "increment-02"), ("increment-02", "increment-03")):
         small.folder.posterior(name).unlink()

@@ -5,7 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from recorded import recorded as record_of
 
+from scalecheck.files import formats
+from scalecheck.files import record as records
 from scalecheck.results import budget, forecast, increment_costs
 from scalecheck.results.increment_costs import IncrementCosts, Timings
 from scalecheck.study import rerun
@@ -43,10 +46,7 @@ def record(name, rows, **changes):
     """Give what the forecast reads of a record; 50 microseconds a gradient and row of a thousand."""
     gradients = {"warmup": [1800, 1800], "sampling": [600, 600]}
     seconds = {"import": 1.0, "compile": 4.0, "warmup": 3.6e-3 * rows, "sampling": 1.2e-3 * rows}
-    return {
-        "fit": name,
-        "status": "done",
-        "reason": "",
+    known = {
         "usable": True,
         "rows": rows,
         "draws": 100,
@@ -56,8 +56,8 @@ def record(name, rows, **changes):
         "seconds": seconds,
         "seconds_per_gradient": 1e-6 * rows / 1.5,
         "settings": {"sampler": SAMPLER},
-        "unit_parameters": False,
-    } | changes
+    }
+    return record_of(name, **known | changes)
 
 
 CHAIN = [record(f"increment-0{i}", int(n)) for i, n in enumerate(ROWS, 1)]
@@ -178,7 +178,7 @@ def test_a_fit_of_a_new_shape_compiles_whatever_the_cache_saved():
 
 
 def test_only_increments_that_can_be_used_are_forecast_with():
-    skipped = {"fit": "increment-05", "status": "skipped", "reason": "why", "rows": 8000}
+    skipped = record_of("increment-05", status="skipped", reason="why", rows=8000)
     stuck = record("increment-02", 1000, usable=False)
     known = increment_costs.taken([CHAIN[0], stuck, *CHAIN[2:], skipped], 8000)
     assert known is not None
@@ -195,12 +195,19 @@ def warm(name, rows, **changes):
     )
 
 
-WARM = [CHAIN[0], *[warm(one["fit"], one["rows"]) for one in CHAIN[1:]]]
+def audited(leapfrogs, **seconds):
+    """Give an audit that took so many leapfrogs of warmup."""
+    gradients = {"warmup": leapfrogs, "sampling": [600, 600]}
+    took = {"gradients": gradients, "seconds": seconds, "cpu_seconds": {}, "draws": 100}
+    return {"p": 0.5, "parameter": 0, "statistic": "sd", "gap": 0.1, **took}
+
+
+WARM = [CHAIN[0], *[warm(one.fit, one.rows) for one in CHAIN[1:]]]
 
 
 @pytest.mark.parametrize(("of_units", "slope"), [(False, 0.03), (True, 0.3)])
 def test_the_full_fit_starts_cold_also_where_increments_start_warm(of_units, slope):
-    recorded = [one | {"unit_parameters": of_units} for one in WARM]
+    recorded = [dataclasses.replace(one, unit_parameters=of_units) for one in WARM]
     found, timed = increment_costs.taken(recorded, 8000)
     assert found.n_warmup == 200
     # The first increment's ratio of 9 to 6 leapfrogs, four doublings of the rows on.
@@ -210,7 +217,7 @@ def test_the_full_fit_starts_cold_also_where_increments_start_warm(of_units, slo
 
 
 def test_audits_are_cold_fits_from_which_the_cost_of_warmup_is_learnt():
-    audit = {"gradients": {"warmup": [7200, 7200], "sampling": [600, 600]}, "draws": 100}
+    audit = audited([7200, 7200])
     found, _ = increment_costs.taken([*WARM[:3], warm("increment-04", 4000, audit=audit)], 4000)
     # A ratio of 1.5 at 500 rows, and of 6 at 4,000: two doublings in three of the rows.
     weight = (0.15 / 0.05) ** 2
@@ -230,8 +237,8 @@ def test_cold_increments_are_forecast_from_their_own_warmup():
 
 
 def test_gradients_of_chains_that_began_anew_cost_seconds_too():
-    anew = record("increment-02", 1000)
-    anew["gradients"] = {**anew["gradients"], "discarded": [700], "cut": []}
+    gradients = {"warmup": [1800, 1800], "sampling": [600, 600], "discarded": [700], "cut": []}
+    anew = record("increment-02", 1000, gradients=gradients)
     _, timed = increment_costs.taken([CHAIN[0], anew], 8000)
     assert timed.gradients.tolist() == [4800, 5500]
 
@@ -243,7 +250,10 @@ def test_gradients_of_chains_that_began_anew_cost_seconds_too():
         CHAIN[:1],
         [CHAIN[0], record("increment-02", 1000, usable=False)],
         # a model without parameters takes no leapfrogs
-        [one | {"gradients": {"warmup": [0, 0], "sampling": [0, 0]}} for one in CHAIN],
+        [
+            dataclasses.replace(one, gradients=records.RecordedGradients([0, 0], [0, 0]))
+            for one in CHAIN
+        ],
     ],
 )
 def test_fewer_than_two_are_no_forecast_and_the_log_says_why(recorded):
@@ -282,7 +292,7 @@ def test_what_verdict_json_holds_is_json_with_the_keys_of_the_contract():
 
 
 def test_an_increment_that_fits_into_the_budget_is_fitted_and_one_that_does_not_is_named():
-    spent = sum(sum(one["seconds"].values()) for one in CHAIN)
+    spent = sum(sum(one.seconds.values()) for one in CHAIN)
     found = budget.fit_of(CHAIN, 8000, FREE)
     assert found is not None
     needed = spent + found.seconds[1]
@@ -303,15 +313,15 @@ def test_before_there_is_a_forecast_only_what_was_spent_counts():
 
 
 def test_audits_are_paid_from_the_budget():
-    audit = {"gradients": {"warmup": [1800, 1800], "sampling": [600, 600]}, "draws": 100}
-    recorded = [*WARM[:3], warm("increment-04", 4000, audit=audit | {"seconds": {"warmup": 50.0}})]
+    audit = audited([1800, 1800], warmup=50.0)
+    recorded = [*WARM[:3], warm("increment-04", 4000, audit=audit)]
     limits = BudgetSettings(60.0, None)
-    spent = 50 + sum(sum(one["seconds"].values()) for one in recorded)
+    spent = 50 + sum(sum(one.seconds.values()) for one in recorded)
     assert f"took {spent:.1f} s" in budget.refusal(recorded, 8000, limits)
     again = budget.fit_of(WARM, 8000, FREE).seconds[1]
     short = budget.fit_of(WARM, 8000, FREE, cold=False).seconds[1]
     assert short < again
-    spent = sum(sum(one["seconds"].values()) for one in WARM)
+    spent = sum(sum(one.seconds.values()) for one in WARM)
     limits = BudgetSettings(spent + short + 0.5 * again, None)
     assert budget.refusal(WARM, 8000, limits) == ""
     reason = budget.refusal(WARM, 8000, limits, audited=True)
@@ -325,7 +335,7 @@ def made(path, status, limits, **others):
     """Write a record with settings; give its path and what the settings would be now."""
     path = path / "record.json"
     settings = {"seed": 1, "budget": dataclasses.asdict(limits), **others}
-    path.write_text(json.dumps({"status": status, "settings": settings}))
+    formats.write_json(path, records.as_json(record_of(status=status, settings=settings)))
     return path
 
 

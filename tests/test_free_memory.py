@@ -97,7 +97,7 @@ def test_the_smallest_of_what_machine_and_control_groups_leave_is_free(tmp_path,
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert free_memory.of_host(tmp_path) == expected
+    assert free_memory.free_on_host(tmp_path) == expected
 
 
 @pytest.mark.parametrize("text", [None, "MemTotal: 9000 kB\nMemFree: 100 kB\n"])
@@ -105,7 +105,7 @@ def test_without_a_word_of_linux_it_is_the_memory_of_the_machine(tmp_path, text)
     if text is not None:
         (tmp_path / "proc").mkdir()
         (tmp_path / "proc" / "meminfo").write_text(text)
-    assert free_memory.of_host(tmp_path) > 1e7
+    assert free_memory.free_on_host(tmp_path) > 1e7
 
 
 GPU = SimpleNamespace(
@@ -124,7 +124,7 @@ GPU = SimpleNamespace(
 )
 def test_host_and_gpu_have_each_their_own(monkeypatch, device, given, expected):
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
-    monkeypatch.setattr(free_memory, "of_host", lambda: 7.0)
+    monkeypatch.setattr(free_memory, "free_on_host", lambda: 7.0)
     monkeypatch.delenv(free_memory.VARIABLE, raising=False)
     if given:
         monkeypatch.setenv(free_memory.VARIABLE, given)

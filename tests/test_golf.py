@@ -26,7 +26,7 @@ SIGMAS = (0.01, 0.0199, 0.0267, 0.1)
 def function():
     settings = ModelSettings(str(FOLDER / "model.py"), "model", {}, None)
     bound = binding.bind(
-        binding.load(settings), settings, "holed", {"distance": None, "holed": None}
+        binding.load_model(settings), settings, "holed", {"distance": None, "holed": None}
     )
     return sites.function_of_arrays(bound, {})
 
@@ -141,4 +141,4 @@ def test_our_posterior_of_the_first_data_is_that_of_an_exact_grid(tmp_path):
     assert abs(sigma.mean() - sigma_mean) < 4 * array_stats.mcse(sigma, **axes)
     for draws, sd in ((sigma, sigma_sd), (log_sigma, log_sd)):
         assert abs(draws.std() - sd) < 4 * array_stats.mcse(draws, method="sd", **axes)
-    assert not sum(result.record["divergences"])
+    assert not sum(result.record.divergences)

@@ -124,7 +124,7 @@ def test_float64_is_off_again_after_a_profile(profiled):
 def test_leapfrogs_are_those_of_the_largest_increment_of_these_settings(conjugate):
     seen = profile.leapfrogs_seen(conjugate.folder, conjugate.study)
     record = conjugate.read("increment-03").record
-    total = sum(map(sum, record["gradients"].values()))
+    total = record.gradients.total
     statistics = conjugate.read("increment-03").tree["sample_stats"]["n_steps"]
     iterations = 4 * (200 + statistics.sizes["draw"])
     assert seen == ("increment-03", pytest.approx(total / iterations))

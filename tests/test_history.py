@@ -34,7 +34,7 @@ def test_rows_tile_every_chain_and_are_true_of_its_iterations(study):
         assert rows["start"].tolist()[1:] == rows["stop"].tolist()[:-1]
         lengths = rows["stop"] - rows["start"]
         assert lengths.between(1, SPAN).all()
-        assert {window["stop"] for window in fit.record["windows"]} <= set(rows["stop"])
+        assert {window.stop for window in fit.record.windows} <= set(rows["stop"])
         assert (rows["warmup"] == (rows["stop"] <= 200)).all()
         assert (rows["leapfrogs"] * lengths).sum() == pytest.approx(n_steps.sum())
         np.testing.assert_array_equal(rows["step_size"], step_size[rows["stop"] - 1])
@@ -46,7 +46,7 @@ def test_a_chain_stalls_from_the_end_of_its_second_slow_window_on(study):
     tree = fit.tree.copy(deep=True)
     n_steps = tree["warmup_sample_stats"]["n_steps"]
     slow = n_steps.copy()
-    stops = [window["stop"] for window in fit.record["windows"]]
+    stops = [window.stop for window in fit.record.windows]
     slow[1, : stops[1]] = 1000  # then it is as fast as the others
     tree["warmup_sample_stats"]["n_steps"] = slow
     stuck = study._replace(done={name: fit._replace(tree=tree)})

@@ -13,10 +13,10 @@ from scalecheck.fitting.progress_log import Journal, line
 
 def test_real_fits_leave_lines_up_to_their_last_iteration(conjugate):
     for row in formats.read_plan(conjugate.folder.plan):
-        path = conjugate.folder.progress(row["fit"])
+        path = conjugate.folder.progress(row.fit)
         lines = [json.loads(text) for text in path.read_text().splitlines()]
-        record = formats.read_json(conjugate.folder.record(row["fit"]))
-        assert {one["fit"] for one in lines} == {row["fit"]}
+        record = formats.read_json(conjugate.folder.record(row.fit))
+        assert {one["fit"] for one in lines} == {row.fit}
         assert [one["phase"] for one in lines] == sorted(one["phase"] for one in lines)[::-1]
         begins = next(one for one in lines if one["phase"] == "sampling")
         assert min(begins["iterations"]) >= 200 == begins["warmup"]

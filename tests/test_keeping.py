@@ -12,9 +12,10 @@ from test_fit import ROW_LATENTS, table
 from scalecheck.diagnostics import array_stats
 from scalecheck.files import formats, posterior_file
 from scalecheck.fitting import fit_record, kept_sites, sample_batch, site_moments
-from scalecheck.fitting.starts.warm_start import leave
+from scalecheck.fitting.starts.warm_start import warm_start_of
 from scalecheck.model.reparam import coordinates_of
 from scalecheck.pipeline import fit as fit_program
+from scalecheck.sampler.snapshot import to_arrays
 
 COMPARED = ("beta", "mu", "rate", "share")
 
@@ -95,14 +96,14 @@ def test_the_record_says_how_well_chains_agree_in_them(rich, fitted, pairs):
     for number, (_, tree) in enumerate(pairs):
         record = fit_record.record(fitted, number, rich.small.study.sampler, {}, {}, (0.0, 0.0))
         rhat = tree["posterior_moments"].to_dataset().sel(statistic="rhat")
-        assert record["moments"]["rhat"] == pytest.approx(
+        assert record.moments["rhat"] == pytest.approx(
             {name: float(rhat[name].max()) for name in ("base", "scale")}
         )
         every = np.concatenate([np.ravel(rhat[name]) for name in ("base", "scale")])
-        assert record["moments"]["scalars"] == len(every)
-        assert record["moments"]["above"] == (every > 1.01).sum()
+        assert record.moments["scalars"] == len(every)
+        assert record.moments["above"] == (every > 1.01).sum()
     assert (
-        fit_record.record(rich.fitted, 0, rich.small.study.sampler, {}, {}, (0.0, 0.0))["moments"]
+        fit_record.record(rich.fitted, 0, rich.small.study.sampler, {}, {}, (0.0, 0.0)).moments
         is None
     )
 
@@ -120,10 +121,11 @@ def test_a_chain_that_has_not_met_the_others_is_seen_in_a_site_that_is_not_kept(
 
 
 def test_a_warm_start_gets_what_it_would_get_of_draws(rich, fitted):
-    whole, part = (leave(80, one.draws) for one in (rich.fitted, fitted))
-    assert part.arrays().keys() == whole.arrays().keys()
-    for name, values in whole.arrays().items():
-        np.testing.assert_allclose(part.arrays()[name], values, rtol=1e-3, atol=1e-4)
+    whole, part = (warm_start_of(80, one.draws) for one in (rich.fitted, fitted))
+    found, expected = to_arrays(part), to_arrays(whole)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-4)
 
 
 def of_rows(path, **sampler):

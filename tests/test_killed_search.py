@@ -27,9 +27,9 @@ def correlated():
 
 @pytest.fixture
 def one():
-    return problem.of_batch(
-        models_without_data.batch_of(correlated, "t.py: m"),
-        models_without_data.settings(5),
+    return problem.problem_of_batch(
+        models_without_data.batch_without_data(correlated, "t.py: m"),
+        models_without_data.default_sampler(5),
         0,
         1500,
     )
@@ -45,7 +45,7 @@ def drawn(one, candidate, log):
     return problem.TrialResult(Trial(z, np.full(4, 1500)), 0.0, 1, 0.2)
 
 
-def counting(monkeypatch, most, run=problem.run):
+def counting(monkeypatch, most, run=problem.try_candidate):
     """Names of the candidates that are sampled, of which the one after `most` kills the search."""
     names = []
 
@@ -55,7 +55,7 @@ def counting(monkeypatch, most, run=problem.run):
         names.append(candidate.name)
         return run(one, candidate, log)
 
-    monkeypatch.setattr(problem, "run", counted)
+    monkeypatch.setattr(problem, "try_candidate", counted)
     return names
 
 
@@ -63,14 +63,14 @@ def test_a_killed_search_goes_on_after_its_last_candidate_and_finds_the_same(one
     kept, lines = Kept(tmp_path / "searching", "this search"), []
     with pytest.MonkeyPatch.context() as patch:
         all_names = counting(patch, None, drawn)
-        whole = search.search(one, lambda line: None)
+        whole = search.search_remedies(one, lambda line: None)
     assert len(all_names) > 3
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         counting(patch, 2, drawn)
-        search.search(one, lambda line: None, kept)
+        search.search_remedies(one, lambda line: None, kept)
     with pytest.MonkeyPatch.context() as patch:
         names = counting(patch, None, drawn)
-        resumed = search.search(one, lines.append, kept)
+        resumed = search.search_remedies(one, lines.append, kept)
     assert names == all_names[2:]
     assert [line.endswith(", kept") for line in lines[:3]] == [True, True, False]
     pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)
@@ -88,16 +88,16 @@ def test_a_candidate_that_lacks_memory_is_not_kept_and_the_fit_as_it_is_ends_the
             raise NotEnoughMemory("needs about 9.2 GB")
         return drawn(one, candidate, log)
 
-    monkeypatch.setattr(problem, "run", run)
-    table = search.search(one, lambda line: None, kept).table.set_index("candidate")
+    monkeypatch.setattr(problem, "try_candidate", run)
+    table = search.search_remedies(one, lambda line: None, kept).table.set_index("candidate")
     assert table["failure"]["metric: dense"] == "needs about 9.2 GB"
     assert kept.read("metric: dense") is None
     lacking.clear()
-    more = search.search(one, lambda line: None, kept).table.set_index("candidate")
+    more = search.search_remedies(one, lambda line: None, kept).table.set_index("candidate")
     assert more["failure"]["metric: dense"] == ""
     lacking.add("as it is")
     with pytest.raises(NotEnoughMemory):
-        search.search(one, lambda line: None)
+        search.search_remedies(one, lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -115,15 +115,15 @@ def test_a_flow_that_cannot_be_trained_fails_but_for_memory(one, monkeypatch, wo
     monkeypatch.setattr(neutra.SVI, "run", run)
     if expected is None:
         with pytest.raises(NotEnoughMemory, match=words):
-            neutra.run(one, lambda line: None)
+            neutra.try_neutra(one, lambda line: None)
     else:
-        assert neutra.run(one, lambda line: None).failure == expected
+        assert neutra.try_neutra(one, lambda line: None).failure == expected
 
 
 def test_what_the_sampler_refuses_for_memory_says_nothing_of_the_candidate(one, monkeypatch):
-    monkeypatch.setattr("scalecheck.runtime.free_memory.of_host", lambda: 1.0)
+    monkeypatch.setattr("scalecheck.runtime.free_memory.free_on_host", lambda: 1.0)
     with pytest.raises(NotEnoughMemory, match=r"needs .* \(of 1e-06 MB available\)"):
-        problem.run(one, Candidate("as it is", {}), lambda line: None)
+        problem.try_candidate(one, Candidate("as it is", {}), lambda line: None)
 
 
 def test_a_candidate_is_kept_whole(one, tmp_path):
@@ -131,7 +131,7 @@ def test_a_candidate_is_kept_whole(one, tmp_path):
     trial = Trial(np.ones((4, 3, 2), "float32"), np.array([1.5, 2, 3, 4]))
     seen = problem.TrialResult(trial, 0.25, 7, 0.5)
     kept.write("target_accept: 0.9", seen)
-    kept.write("neutra", problem.failed(one, "no start"))
+    kept.write("neutra", problem.failed_trial(one, "no start"))
     found = kept.read("target_accept: 0.9")
     assert found is not None
     assert found[1:] == seen[1:]
@@ -147,7 +147,7 @@ def test_a_candidate_is_kept_whole(one, tmp_path):
 
 def test_a_damaged_candidate_is_tried_again(one, tmp_path):
     kept = Kept(tmp_path / "searching", "this search")
-    kept.write("neutra", problem.failed(one, "no start"))
+    kept.write("neutra", problem.failed_trial(one, "no start"))
     (path,) = kept.folder.iterdir()
     path.write_bytes(path.read_bytes()[:-40])
     assert kept.read("neutra") is None
@@ -157,8 +157,10 @@ def test_a_damaged_candidate_is_tried_again(one, tmp_path):
 
 
 @pytest.fixture
-def small(conjugate, tmp_path):
-    """A copy of the finished study, to be searched."""
+def small(conjugate, tmp_path, monkeypatch):
+    """A copy of the finished study, to be searched: two candidates, whatever extras are installed."""
+    more = Candidate("target_accept", {"target_accept": 0.9})
+    monkeypatch.setattr(search.propose, "first_candidates", lambda one, first: [more])
     shutil.copytree(conjugate.folder.path, tmp_path / "small")
     return small_studies.Small(conjugate.study, StudyFolder(tmp_path / "small"))
 
@@ -169,7 +171,7 @@ def search_increment(small, seed=1, gradients=300):
     found = study_search.search_fit(
         small.folder, study, chosen, gradients, "cpu", lambda line: None
     )
-    study_search.write(small.folder, chosen, found, gradients)
+    study_search.write_search(small.folder, chosen, found, gradients)
     return found
 
 

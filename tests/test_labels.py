@@ -12,7 +12,7 @@ from scalecheck.data import disk_columns
 
 @pytest.fixture(autouse=True, params=[2, 2**18])
 def rows_at_once(request, monkeypatch):
-    monkeypatch.setattr(disk_columns, "ROWS", request.param)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", request.param)
 
 
 def labels(path, written, **keys):

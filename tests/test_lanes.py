@@ -164,7 +164,7 @@ def resumable(**options):
     """A run that is left after every third of its first blocks, and what it had saved by then."""
     saved, state = [], None
 
-    class Left(Exception):
+    class Killed(Exception):
         pass
 
     def keep(take):
@@ -173,13 +173,13 @@ def resumable(**options):
         saved.append(snapshot.news)
         state = snapshot.state
         if len(saved) in {1, 4, 7, 10}:
-            raise Left
+            raise Killed
 
     while True:
         try:
             before = None if state is None else Saved(state, list(saved))
             return run(**options, keep=keep, saved=before), len(saved)
-        except Left:
+        except Killed:
             pass
 
 

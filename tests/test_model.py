@@ -7,7 +7,7 @@ import pytest
 
 from scalecheck.errors import StudyError
 from scalecheck.model import binding
-from scalecheck.model.rows import local_codes, make_rows, pad
+from scalecheck.model.rows import local_codes, make_rows, pad_rows
 from scalecheck.study.settings import ModelSettings
 
 LABELS = {"y": None, "x1": None, "x2": None, "group": ["a", "b", "c"], "when": None}
@@ -21,7 +21,7 @@ def settings_of(tmp_path, source, arguments=None, function="model"):
 
 def bind(tmp_path, signature, arguments=None, outcome="y"):
     settings = settings_of(tmp_path, f"def model({signature}):\n    pass\n", arguments)
-    return binding.bind(binding.load(settings), settings, outcome, LABELS)
+    return binding.bind(binding.load_model(settings), settings, outcome, LABELS)
 
 
 def test_arguments_are_bound_by_name_and_by_the_settings(tmp_path):
@@ -75,13 +75,13 @@ def test_what_cannot_be_bound_is_named(tmp_path, signature, arguments, outcome, 
 )
 def test_a_file_that_is_no_model_is_refused_with_its_line(tmp_path, source, words):
     with pytest.raises(StudyError, match=words):
-        binding.load(settings_of(tmp_path, source))
+        binding.load_model(settings_of(tmp_path, source))
 
 
 def test_a_model_may_import_what_lies_beside_it(tmp_path):
     (tmp_path / "beside_the_model.py").write_text("WIDTH = 2.0\n", encoding="utf-8")
     source = "from beside_the_model import WIDTH\ndef model(y=None):\n    return WIDTH\n"
-    assert binding.load(settings_of(tmp_path, source))() == 2.0
+    assert binding.load_model(settings_of(tmp_path, source))() == 2.0
 
 
 VALUES = {
@@ -120,7 +120,7 @@ def test_local_codes_number_by_first_appearance():
 
 def test_padding_repeats_the_last_row_and_masks_it(tmp_path):
     bound = bind(tmp_path, "x, group, n_group, y=None", {"x": ["x1", "x2"]})
-    rows = pad(make_rows(bound, VALUES, LABELS), 6, {"n_group": 5})
+    rows = pad_rows(make_rows(bound, VALUES, LABELS), 6, {"n_group": 5})
     np.testing.assert_array_equal(rows.arrays["x"][3:], [[3, 30]] * 3)
     np.testing.assert_array_equal(rows.arrays["group"], [2, 0, 2, 2, 2, 2])
     np.testing.assert_array_equal(rows.mask, [True] * 4 + [False] * 2)

@@ -7,6 +7,7 @@ import small_studies
 import xarray as xr
 
 from scalecheck.files import formats
+from scalecheck.files.record import RecordedGradients
 from scalecheck.pipeline import fit
 
 # Takes a covariate, so that its fits could be padded, and has a site that is kept.
@@ -29,7 +30,7 @@ def finished(path, mean=0.0):
         data={"axes": ["group"]},
         increments={"start": 100, "end": "all", "order": "random", "stop": "never"},
     )
-    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
+    names = [row.fit for row in formats.read_plan(small.folder.plan)]
     fit.write_batch(small.job(), [name for name in names if name[0] in "sl"], None)
     fit.write_batch(small.job(), ["axis-group"], None)
     increments = [name for name in names if name.startswith("increment")]
@@ -50,15 +51,10 @@ def judged(small):
 
 def test_a_fit_is_done_and_usable_without_a_gradient(small):
     result = small.read("increment-02")
-    assert result.record["status"] == "done"
-    assert result.record["gradients"] == {
-        "warmup": [0, 0],
-        "sampling": [0, 0],
-        "discarded": [],
-        "cut": [],
-    }
-    assert result.record["seconds_per_gradient"] == 0
-    assert result.record["parameters"] == []
+    assert result.record.status == "done"
+    assert result.record.gradients == RecordedGradients([0, 0], [0, 0], [], [])
+    assert result.record.seconds_per_gradient == 0
+    assert result.record.parameters == []
     assert result.health.usable
     assert result.z.shape == (2, 150, 0)
 

@@ -6,7 +6,7 @@ from tables import settings, table_of
 
 from scalecheck.data import disk_columns, external_sort
 from scalecheck.data.external_sort import sort_by_code, sort_by_value
-from scalecheck.data.orders import all_rows, arrival_order, shuffle
+from scalecheck.data.orders import all_rows, arrival_order, shuffle_rows
 from scalecheck.data.table import Column, Table
 
 RNG = np.random.default_rng(7)
@@ -69,7 +69,7 @@ def test_units_that_arrive_together_are_shuffled_whole():
 
 def shuffled(n_rows, unit, rng):
     rows = all_rows(n_rows)
-    shuffle(rows, unit, rng)
+    shuffle_rows(rows, unit, rng)
     return rows
 
 
@@ -98,7 +98,7 @@ def test_units_come_in_any_order_whatever_their_size():
 @pytest.fixture(params=[3, 64, 10_000])
 def block(request, monkeypatch):
     """So many rows are held at once."""
-    monkeypatch.setattr(disk_columns, "ROWS", request.param)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", request.param)
 
 
 N_ROWS = 700
@@ -152,16 +152,16 @@ def test_sorts_keep_the_order_of_equal_rows(block):
 
 
 def test_ranges_hold_hardly_more_than_a_block_whatever_the_period_of_the_values(monkeypatch):
-    monkeypatch.setattr(disk_columns, "ROWS", 2**10)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", 2**10)
     n_rows = 2**19
     values = np.arange(n_rows) % 8 + RNG.random(n_rows)
     edges = external_sort._edges(values)
     # Odd ranges hold one value each, an edge.
     sizes = np.bincount(external_sort._range_of(values, edges))[::2]
     assert sizes.sum() > 0.9 * n_rows
-    assert sizes.max() < 3 * disk_columns.ROWS
+    assert sizes.max() < 3 * disk_columns.BLOCK_ROWS
 
 
 def test_few_values_in_turn_are_edges_all(monkeypatch):
-    monkeypatch.setattr(disk_columns, "ROWS", 2**10)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", 2**10)
     np.testing.assert_array_equal(external_sort._edges(np.arange(2**19) % 8), np.arange(8))

@@ -3,15 +3,21 @@
 import pytest
 
 from scalecheck.errors import StudyError
+from scalecheck.files.formats import PlannedRow
 from scalecheck.study.jobs import digest, fits_of, parts
 
+
+def planned(fit, kind):
+    return PlannedRow(fit, kind, "", "", 100, 100)
+
+
 PLAN = [
-    *({"fit": f"subset-{n:02d}", "kind": "subset"} for n in range(1, 6)),
-    *({"fit": f"level-a-{n:02d}", "kind": "level"} for n in range(1, 3)),
-    {"fit": "axis-a", "kind": "axis"},
-    {"fit": "increment-01", "kind": "increment"},
+    *(planned(f"subset-{n:02d}", "subset") for n in range(1, 6)),
+    *(planned(f"level-a-{n:02d}", "level") for n in range(1, 3)),
+    planned("axis-a", "axis"),
+    planned("increment-01", "increment"),
 ]
-ONE_SHAPE = [row["fit"] for row in PLAN[:7]]
+ONE_SHAPE = [row.fit for row in PLAN[:7]]
 
 
 @pytest.mark.parametrize("batches", [1, 2, 3, 7, 100])

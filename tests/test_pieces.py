@@ -11,7 +11,7 @@ import xarray as xr
 from tables import settings, table_of, write
 
 from scalecheck.data import disk_columns, store
-from scalecheck.data.disk_columns import Growing, Spooled, spooling
+from scalecheck.data.disk_columns import ColumnWriter, DiskColumn, column_folder
 from scalecheck.data.read_table import read_data
 from scalecheck.data.readers import open_table
 from scalecheck.errors import StudyError
@@ -85,15 +85,15 @@ def prepared(table, folder, **keys):
 @pytest.mark.parametrize("keys", STUDIES.values(), ids=STUDIES)
 def test_a_store_is_the_same_whatever_is_held_at_once(table, monkeypatch, keys):
     found = {}
-    for rows in (29, BLOCK, disk_columns.ROWS):
-        monkeypatch.setattr(disk_columns, "ROWS", rows)
+    for rows in (29, BLOCK, disk_columns.BLOCK_ROWS):
+        monkeypatch.setattr(disk_columns, "BLOCK_ROWS", rows)
         found[rows] = prepared(table, Path("small"), **keys)
     assert len({*found.values()}) == 1
 
 
 def test_row_groups_of_a_parquet_file_are_not_seen_in_the_store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(disk_columns, "ROWS", BLOCK)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", BLOCK)
     Path("model.py").write_text(MODEL)
     found = set()
     for rows in (37, N_ROWS):
@@ -107,9 +107,9 @@ def test_row_groups_of_a_parquet_file_are_not_seen_in_the_store(tmp_path, monkey
 
 @pytest.mark.parametrize("keys", STUDIES.values(), ids=STUDIES)
 def test_no_more_rows_are_read_or_written_than_a_block(table, monkeypatch, keys):
-    monkeypatch.setattr(disk_columns, "ROWS", BLOCK)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", BLOCK)
     held, chosen = [], []
-    append, get = Growing.append, Spooled.__getitem__
+    append, get = ColumnWriter.append, DiskColumn.__getitem__
 
     @contextlib.contextmanager
     def opened(file, labelled):
@@ -132,8 +132,8 @@ def test_no_more_rows_are_read_or_written_than_a_block(table, monkeypatch, keys)
         return found
 
     monkeypatch.setattr("scalecheck.data.read_table.open_table", opened)
-    monkeypatch.setattr(Growing, "append", appended)
-    monkeypatch.setattr(Spooled, "__getitem__", got)
+    monkeypatch.setattr(ColumnWriter, "append", appended)
+    monkeypatch.setattr(DiskColumn, "__getitem__", got)
     prepared(table, Path("small"), **keys)
     assert max(held) == BLOCK
     assert len(chosen) == -(-N_ROWS // BLOCK)
@@ -167,7 +167,7 @@ def stores(tmp_path_factory):
     data = settings("data.csv")
     for n_rows in (10**5, 10**6):
         values = {f"x{number}": np.arange(n_rows) / 3 for number in range(3)}
-        store.write(folder / str(n_rows), table_of(**values), data, {}, 1)
+        store.write_store(folder / str(n_rows), table_of(**values), data, {}, 1)
     return folder
 
 
@@ -203,12 +203,12 @@ def small_cache():
 @on_linux
 @pytest.mark.usefixtures("small_cache")
 def test_a_chunk_of_netcdf_is_read_once_however_many_pieces_it_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk_columns, "ROWS", 2**12)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", 2**12)
     path, n_rows = tmp_path / "table.nc", 2**18
     chunks = {"zlib": True, "chunksizes": (n_rows,)}
     values = np.random.default_rng(1).normal(size=n_rows)
     xr.Dataset({"y": ("row", values)}).to_netcdf(path, encoding={"y": chunks})
-    with spooling(tmp_path / ".spool") as spooled:
+    with column_folder(tmp_path / ".spool") as spooled:
         found = bytes_read(lambda: read_data(settings(path), {"y": "asked"}, (), spooled))
     assert found < 2 * path.stat().st_size + 2**22
 
@@ -225,7 +225,7 @@ def test_a_file_of_more_rows_than_can_be_numbered_is_refused(tmp_path, monkeypat
     path = tmp_path / "a.csv"
     pd.DataFrame({"y": [1, 2, 3]}).to_csv(path)
     monkeypatch.setattr("scalecheck.data.read_table.MOST_ROWS", 2)
-    with spooling(tmp_path / ".spool") as spooled, pytest.raises(StudyError) as caught:
+    with column_folder(tmp_path / ".spool") as spooled, pytest.raises(StudyError) as caught:
         read_data(settings(path), {"y": "the model takes"}, (), spooled)
     assert str(caught.value) == f"{path}: must have at most 2 rows, got 3"
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from scalecheck.errors import StudyError
-from scalecheck.files.formats import PLAN_COLUMNS
 from scalecheck.study.plan import Levels, Order, Slice, increment_sizes, locate, make_plan
 from scalecheck.study.settings import IncrementSettings, SubsetSettings
 
@@ -227,14 +226,12 @@ def test_a_fit_is_located_where_it_was_planned(order, whole):
     axes = {"site": Levels(["a", "b", "c"], parts), "a b": Levels(["x", "y"], parts[:2])}
     # More than 99 subsets: their names do not sort as their numbers do.
     plan = plan_of(every, axes=axes, count=120, size=100, order=order)
-    table = [dict(zip(PLAN_COLUMNS, fit, strict=False)) for fit in plan]
     level_rows = {name: [part.n_rows for part in axis.orders] for name, axis in axes.items()}
-    assert locate(table, [fit.fit for fit in plan], level_rows, order) == plan
+    assert locate(plan, [fit.fit for fit in plan], level_rows, order) == plan
     for fit in plan[::50]:
-        assert locate(table, [fit.fit], level_rows, order) == [fit]
+        assert locate(plan, [fit.fit], level_rows, order) == [fit]
 
 
 def test_a_fit_that_is_not_planned_is_refused():
-    table = [dict(zip(PLAN_COLUMNS, fit, strict=False)) for fit in plan_of(rows(400))]
     with pytest.raises(StudyError, match="plan.csv has no fit subset-1, did you mean subset-01?"):
-        locate(table, ["subset-1"], {}, "arrival")
+        locate(plan_of(rows(400)), ["subset-1"], {}, "arrival")

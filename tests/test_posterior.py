@@ -136,23 +136,23 @@ def test_arviz_reads_the_tree(trees):
 
 def test_the_record_has_everything(conjugate):
     record = conjugate.read("subset-01").record
-    assert set(record["seconds"]) == {"import", "compile", "warmup", "sampling"}
-    assert set(record["cpu_seconds"]) == set(record["seconds"])
-    assert all(value > 0 for value in record["seconds"].values())
-    assert record["versions"]["numpyro"] == importlib.metadata.version("numpyro")
-    assert {"python", "scalecheck", "jax", "jaxlib", "numpy", "xarray"} < set(record["versions"])
-    assert (record["platform"], record["device"], record["note"]) == ("cpu", "cpu", "")
-    assert record["dtype"] == "float32"
-    assert record["seconds_per_gradient"] > 0
-    assert record["usable"] is True
-    assert record["draws"] == conjugate.read("subset-01").z.shape[1]
-    assert len(record["step_size"]) == len(record["divergences"]) == 4
-    assert record["parameters"] == ["mu"]
-    assert record["windows"][-1]["stop"] == 200
-    for window in record["windows"]:
-        assert np.shape(window["step_size"]) == np.shape(window["acceptance_rate"]) == (4,)
-        assert np.shape(window["inverse_mass_matrix"]) == (4, 1)
-    assert (record["status"], record["reason"], record["engine_version"]) == (
+    assert set(record.seconds) == {"import", "compile", "warmup", "sampling"}
+    assert set(record.cpu_seconds) == set(record.seconds)
+    assert all(value > 0 for value in record.seconds.values())
+    assert record.versions["numpyro"] == importlib.metadata.version("numpyro")
+    assert {"python", "scalecheck", "jax", "jaxlib", "numpy", "xarray"} < set(record.versions)
+    assert (record.platform, record.device, record.note) == ("cpu", "cpu", "")
+    assert record.dtype == "float32"
+    assert record.seconds_per_gradient > 0
+    assert record.usable is True
+    assert record.draws == conjugate.read("subset-01").z.shape[1]
+    assert len(record.step_size) == len(record.divergences) == 4
+    assert record.parameters == ["mu"]
+    assert record.windows[-1].stop == 200
+    for window in record.windows:
+        assert np.shape(window.step_size) == np.shape(window.acceptance_rate) == (4,)
+        assert np.shape(window.inverse_mass_matrix) == (4, 1)
+    assert (record.status, record.reason, record.engine_version) == (
         "done",
         "",
         ENGINE_VERSION,
@@ -165,7 +165,7 @@ def test_the_record_has_everything(conjugate):
         "rows": 40,
         "new_rows": 40,
     }
-    assert plan.items() <= record.items()
+    assert {name: getattr(record, name) for name in plan} == plan
 
 
 def test_gradients_are_the_leapfrogs_of_each_chain(conjugate):
@@ -173,24 +173,24 @@ def test_gradients_are_the_leapfrogs_of_each_chain(conjugate):
         result = conjugate.read(name)
         for part, group in (("warmup", "warmup_sample_stats"), ("sampling", "sample_stats")):
             n_steps = result.tree[group]["n_steps"].sum("draw").to_numpy()
-            assert result.record["gradients"][part] == n_steps.tolist()
+            assert getattr(result.record.gradients, part) == n_steps.tolist()
 
 
 def test_seconds_of_a_batch_are_shared_by_leapfrogs_and_add_up(conjugate):
     fits = formats.read_json(conjugate.folder.path / "fits" / "subsets.json")["fits"]
     found = [conjugate.read(name).record for name in fits]
-    assert sum(one["seconds"]["import"] for one in found) == pytest.approx(0.3)
-    assert sum(one["cpu_seconds"]["import"] for one in found) == pytest.approx(0.2)
-    assert len({one["seconds"]["compile"] for one in found}) == 1
+    assert sum(one.seconds["import"] for one in found) == pytest.approx(0.3)
+    assert sum(one.cpu_seconds["import"] for one in found) == pytest.approx(0.2)
+    assert len({one.seconds["compile"] for one in found}) == 1
     for part in ("warmup", "sampling"):
-        pace = [one["seconds"][part] / sum(one["gradients"][part]) for one in found]
+        pace = [one.seconds[part] / sum(getattr(one.gradients, part)) for one in found]
         assert pace == pytest.approx([pace[0]] * len(pace))
 
 
 def test_seconds_of_the_records_are_those_of_the_sampler(rich):
     settings, elapsed = rich.small.study.sampler, rich.fitted.draws.seconds
     found = [
-        fit_record.record(rich.fitted, number, settings, {}, {}, (0.1, 0.1))["seconds"]
+        fit_record.record(rich.fitted, number, settings, {}, {}, (0.1, 0.1)).seconds
         for number in range(len(rich.fitted.batch.tasks))
     ]
     for part in ("compile", "warmup", "sampling"):

@@ -6,15 +6,16 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 import xarray as xr
+from recorded import recorded
 from scipy import stats
 
 from scalecheck.checks import surprise
 from scalecheck.checks.moments import Prior
 from scalecheck.checks.statistic_design import Design
 from scalecheck.diagnostics import Health
-from scalecheck.evaluation import predictive, replicates
+from scalecheck.evaluation import predictive
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.replicates import ParameterDraws
+from scalecheck.evaluation.predictive import ParameterDraws
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine import run_surprise
 from scalecheck.model.binding import Argument, Model
@@ -87,7 +88,7 @@ def posterior_of_mean(y, rng, n_draws=2000):
 
 def simulated(likelihood, rows, draws, n, seed=1):
     keys = jax.random.split(jax.random.PRNGKey(seed), n)
-    programs = replicates.compiled(likelihood, rows.counts)
+    programs = predictive.replicate_programs(likelihood, rows.counts)
     found, is_discrete = programs.simulate(draws, keys, rows.arrays)
     return np.asarray(found), bool(is_discrete)
 
@@ -109,7 +110,7 @@ def test_replicates_have_the_predictive_distribution(normal):
 def measured(likelihood, values, draws, seed=1):
     """Statistics of the observed and its replicates, by name."""
     rng = np.random.default_rng(seed)
-    prediction = predictive.predict(likelihood, likelihood.rows(values), draws, plain(), rng)
+    prediction = predictive.predict_block(likelihood, likelihood.rows(values), draws, plain(), rng)
     names = [statistic.name for statistic in prediction.statistics]
     return dict(zip(names, prediction.observed(rng).T, strict=True)), prediction
 
@@ -158,7 +159,7 @@ def fit_of(name, n_rows, z, hidden=None):
     }
     tree = xr.DataTree.from_dict({k: xr.Dataset(group) for k, group in groups.items()})
     task = PlannedFit(name, "increment", "", "", n_rows, 0, (Slice("arrival", 0, n_rows),))
-    return FitResult(task, {}, tree, Health(1.0, 1000.0, 1.0, ""))
+    return FitResult(task, recorded(task.fit), tree, Health(1.0, 1000.0, 1.0, ""))
 
 
 def evidence_of(likelihood, values, seed=1):
@@ -282,8 +283,8 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     fit = fit_of("increment-01", 10, np.zeros((100, 1)))
     prediction = run_surprise._predict(likelihood, NOTHING, values, fit, True, rng)
     assert prediction.known.outcome.shape == (64,)
-    assert prediction.program is replicates.compiled(likelihood, {"n_clinic": 10}).members
-    z = jax.jit(replicates.replicate_statistics.z_scores)(
+    assert prediction.program is predictive.replicate_programs(likelihood, {"n_clinic": 10}).members
+    z = jax.jit(predictive.replicate_statistics.z_scores)(
         prediction.known.reference, prediction.known.outcome[:, None]
     )
     mean = [statistic.what for statistic in prediction.statistics].index("mean")

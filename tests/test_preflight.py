@@ -161,6 +161,17 @@ def test_settings_that_name_no_site_are_refused(tmp_path, settings, words):
         make(tmp_path, table(), sampler=settings)
 
 
+def test_a_column_of_levels_is_not_called_as_the_dimensions_of_draws(tmp_path):
+    source = """
+    def model(x, draw, n_draw, y=None):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        effect = numpyro.sample("effect", dist.Normal(0.0, 1.0).expand([n_draw]))
+        numpyro.sample("y", dist.Normal(mu + effect[draw], 1.0), obs=y)
+    """
+    with pytest.raises(StudyError, match="draw index the site effect, but posterior.nc has a dim"):
+        make(tmp_path, table(draw=["a", "b"] * (N_ROWS // 2)), source)
+
+
 def test_a_model_with_nothing_to_compare_is_refused(tmp_path):
     source = """
     def model(x, y=None):

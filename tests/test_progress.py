@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scalecheck.sampler import Settings, sample_lanes, sample_numpyro
-from scalecheck.sampler.progress import Tally
+from scalecheck.sampler.progress import first_tally
 from scalecheck.sampler.types import Iterations
 
 SCALE = np.array([1.0, 0.1], "float32")
@@ -101,7 +101,7 @@ def block_of(n_steps, step_size=0.5):
 
 def tally_of(*blocks, settings=SETTINGS, metric=lambda place, chain, window: np.ones(2)):
     """Add whole blocks `(chain, iteration)` of one fit, a second per iteration."""
-    tally = Tally(settings, 1, len(blocks[0]))
+    tally = first_tally(settings, 1, len(blocks[0]))
     for block in blocks:
         n_chains, n = np.shape(block)
         tally.add([0], block_of([block]), np.full((1, n_chains), n), float(n), metric)
@@ -109,7 +109,7 @@ def tally_of(*blocks, settings=SETTINGS, metric=lambda place, chain, window: np.
 
 
 def last(tally, total):
-    return tally.tell([0], np.array([total]))[0]
+    return tally.report([0], np.array([total]))[0]
 
 
 def test_a_metric_that_doubles_has_changed_by_the_log_of_two():
@@ -135,7 +135,7 @@ def test_leapfrogs_by_window_are_nan_until_the_window_ends():
 
 
 def test_the_time_left_is_that_of_the_slowest_chain_at_its_pace():
-    tally = Tally(SETTINGS._replace(warmup=0), 1, 2)
+    tally = first_tally(SETTINGS._replace(warmup=0), 1, 2)
     # Of ten iterations of room, the second chain ends five in these ten seconds.
     tally.add([0], block_of(np.full((1, 2, 10), 3)), np.array([[10, 5]]), 10.0, lambda *_: SCALE)
     told = last(tally, 30)
@@ -152,7 +152,7 @@ def test_nothing_is_left_when_a_fit_has_its_draws():
 
 
 def test_a_chain_without_an_iteration_yet_has_no_time_left():
-    tally = Tally(SETTINGS, 1, 2)
+    tally = first_tally(SETTINGS, 1, 2)
     tally.add([0], block_of(np.full((1, 2, 10), 3)), np.array([[3, 0]]), 10.0, lambda *_: SCALE)
     assert np.isnan(last(tally, 210).seconds_left).all()
 
@@ -184,7 +184,7 @@ def test_the_interval_covers_what_is_to_come_in_89_of_100_runs(spread):
     settings = SETTINGS._replace(warmup=0, max_tree_depth=14)
     for _ in range(runs):
         rates = np.round(200 * np.exp(spread * rng.standard_normal(40))).astype(int)
-        tally = Tally(settings, 1, 1)
+        tally = first_tally(settings, 1, 1)
         for rate in rates[:20]:
             block = block_of(np.full((1, 1, 10), rate))
             tally.add([0], block, np.array([[10]]), 10.0 * rate, lambda *_: SCALE)

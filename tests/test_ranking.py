@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from scalecheck.remedies import ranking
-from scalecheck.remedies.ranking import Trial, has_reached, rank
+from scalecheck.remedies.ranking import Trial, has_reached, rank_trials
 
 NAMES = ("a", "b", "c")
 
@@ -27,7 +27,7 @@ def test_candidates_are_ranked_by_their_lowest_ess_per_gradient():
         "dearer": trial(3, gradients=100_000),
         "better": trial(4),
     }
-    table = rank(trials, NAMES).set_index("candidate")
+    table = rank_trials(trials, NAMES).set_index("candidate")
     assert list(table.index) == ["better", "as it is", "slower", "dearer"]
     assert set(table["status"]) == {"same"}
     # The lowest of three, hence a little less than 4 x 1000 draws per 40,000 gradients.
@@ -42,7 +42,7 @@ def test_candidates_are_ranked_by_their_lowest_ess_per_gradient():
 @pytest.mark.parametrize("wrong", [{"shift": 0.3}, {"scale": 1.3}])
 def test_a_candidate_with_another_posterior_is_disqualified_however_fast(wrong):
     trials = {f"right {seed}": trial(seed, phi=0.3) for seed in (1, 2, 3)}
-    table = rank(trials | {"wrong": trial(4, **wrong)}, NAMES).set_index("candidate")
+    table = rank_trials(trials | {"wrong": trial(4, **wrong)}, NAMES).set_index("candidate")
     assert table["status"]["wrong"] == "differs"
     assert table["differs_in"]["wrong"] == "b"
     assert (table["status"].drop("wrong") == "same").all()
@@ -53,7 +53,8 @@ def test_a_candidate_with_another_posterior_is_disqualified_however_fast(wrong):
 def test_equal_candidates_are_hardly_ever_disqualified():
     """Of 60 sets of four, at an error rate of 0.001 for each comparison."""
     tables = [
-        rank({str(i): trial(4 * seed + i, phi=0.6) for i in range(4)}, NAMES) for seed in range(60)
+        rank_trials({str(i): trial(4 * seed + i, phi=0.6) for i in range(4)}, NAMES)
+        for seed in range(60)
     ]
     assert sum((table["status"] == "differs").any() for table in tables) <= 2
 
@@ -66,7 +67,7 @@ def test_what_has_not_converged_judges_nobody_and_is_not_ranked_first():
         "good": trial(2, phi=0.9),
         "none": Trial(np.zeros((4, 0, 3)), np.full(4, 9)),
     }
-    table = rank(trials, NAMES).set_index("candidate")
+    table = rank_trials(trials, NAMES).set_index("candidate")
     assert table["status"].to_dict() == {
         "good": "same",
         "as it is": "not converged",
@@ -77,7 +78,7 @@ def test_what_has_not_converged_judges_nobody_and_is_not_ranked_first():
 
 def test_the_interval_of_a_rate_covers_it():
     """89 % nominal, of 60 with a standard error of 4 %; the normal's quantile would give less than 80 %."""
-    tables = [rank({"one": trial(seed, phi=0.5)}, NAMES) for seed in range(60)]
+    tables = [rank_trials({"one": trial(seed, phi=0.5)}, NAMES) for seed in range(60)]
     expected = 1e3 * 4000 / 3 / 40_000 * 0.93  # the lowest of three is some 7 % below their mean
     covered = [one["low"][0] < expected < one["high"][0] for one in tables]
     assert np.mean(covered) > 0.89 - 2 * 0.04

@@ -14,6 +14,7 @@ import pytest
 
 from scalecheck.errors import StudyError
 from scalecheck.files import formats, posterior_file
+from scalecheck.files.formats import PlannedRow
 from scalecheck.files.layout import StudyFolder
 
 # ---- atomic writes
@@ -109,14 +110,14 @@ def test_missing_and_damaged_json_is_named(tmp_path):
 
 def test_plan_comes_back_as_it_was(tmp_path):
     rows = [
-        ("subset-01", "subset", "", "", 50, 50),
-        ("level-site-01", "level", "site", 'a, "b"\nNA', 50, 50),
-        ("level-year-01", "level", "year", "2018", 50, 50),
-        ("increment-01", "increment", "", "", 100, 100),
+        PlannedRow("subset-01", "subset", "", "", 50, 50),
+        PlannedRow("level-site-01", "level", "site", 'a, "b"\nNA', 50, 50),
+        PlannedRow("level-year-01", "level", "year", "2018", 50, 50),
+        PlannedRow("increment-01", "increment", "", "", 100, 100),
     ]
     formats.write_plan(tmp_path / "plan.csv", rows)
     read = formats.read_plan(tmp_path / "plan.csv")
-    assert [tuple(row[name] for name in formats.PLAN_COLUMNS) for row in read] == rows
+    assert read == rows
 
 
 def test_what_is_no_folder_has_no_plan(tmp_path):

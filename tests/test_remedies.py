@@ -46,8 +46,11 @@ def pair():
 @pytest.mark.parametrize("is_walk", [False, True])
 def test_correlations_are_those_of_the_posterior_though_chains_hardly_moved(is_walk):
     """Random walks of 500 steps correlate strongly by chance; curvature does not."""
-    one = problem.of_batch(
-        models_without_data.batch_of(pair, "pair"), models_without_data.settings(10), 0, 100
+    one = problem.problem_of_batch(
+        models_without_data.batch_without_data(pair, "pair"),
+        models_without_data.default_sampler(10),
+        0,
+        100,
     )
     rng = np.random.default_rng(2)
     z = rng.standard_normal((4, 500, 6))
@@ -69,8 +72,8 @@ def funnel():
 
 @pytest.fixture(scope="module")
 def of_funnel():
-    one = models_without_data.batch_of(funnel, "funnel")
-    return problem.of_batch(one, models_without_data.settings(10), 0, 100)
+    one = models_without_data.batch_without_data(funnel, "funnel")
+    return problem.problem_of_batch(one, models_without_data.default_sampler(10), 0, 100)
 
 
 def test_sites_are_recentred_whose_location_or_scale_depends_on_others(of_funnel):
@@ -98,7 +101,7 @@ def test_the_centredness_is_learnt_from_draws(of_funnel):
 
 
 def test_a_candidate_says_the_lines_of_its_study_file():
-    settings = dataclasses.replace(models_without_data.settings(10), reparam={"theta": 0.5})
+    settings = dataclasses.replace(models_without_data.default_sampler(10), reparam={"theta": 0.5})
     one = Candidate("reparam", {"reparam": {"betas": 0.0}})
     both = combined(one, Candidate("metric", {"metric": [["x1", "x2"]]}))
     assert both.name == "reparam: {betas: 0}, metric: [[x1, x2]]"
@@ -162,7 +165,7 @@ def finding(family, fit, p):
 )
 def test_the_smallest_fit_is_searched_that_shows_the_trouble(findings, unusable, always, expected):
     fits = [one | {"usable": one["fit"] != unusable} for one in FITS]
-    found = choose_fit.choose(findings, fits, 0.05, always=always)
+    found = choose_fit.choose_fit(findings, fits, 0.05, always=always)
     assert found.fit == expected
     assert found.reason
 
@@ -171,14 +174,14 @@ def test_the_smallest_fit_is_searched_that_shows_the_trouble(findings, unusable,
 
 
 def target(name, depth, gradients):
-    return models_without_data.of_target(
-        f"{GEOMETRY}:{name}", models_without_data.settings(depth), gradients
+    return models_without_data.problem_of_target(
+        f"{GEOMETRY}:{name}", models_without_data.default_sampler(depth), gradients
     )
 
 
 @pytest.mark.long
 def test_the_search_finds_the_dense_metric_of_two_dimensions():
-    found = search.search(target("two_dimensional", 3, 8_000), lambda line: None)
+    found = search.search_remedies(target("two_dimensional", 3, 8_000), lambda line: None)
     assert found.best is not None
     assert found.best.changes["metric"] == "dense"
     assert "  metric: dense" in found.lines
@@ -191,7 +194,7 @@ def test_the_block_of_the_sites_that_are_correlated_is_proposed():
     """By the curvature of the energy, from chains that say nothing."""
     one = target("partially_correlated", 3, 100)
     z = np.random.default_rng(1).standard_normal((4, 100, 104)).cumsum(axis=1).astype("float32")
-    proposed = [candidate.changes for candidate in propose.from_draws(one, z)]
+    proposed = [candidate.changes for candidate in propose.candidates_from_draws(one, z)]
     assert proposed == [{"metric": [["x1", "x2"]]}]
 
 
@@ -199,9 +202,9 @@ def test_the_block_of_the_sites_that_are_correlated_is_proposed():
 
 
 def of_model(model, gradients):
-    return problem.of_batch(
-        models_without_data.batch_of(model, "t.py: m"),
-        models_without_data.settings(10),
+    return problem.problem_of_batch(
+        models_without_data.batch_without_data(model, "t.py: m"),
+        models_without_data.default_sampler(10),
         0,
         gradients,
     )
@@ -209,12 +212,12 @@ def of_model(model, gradients):
 
 def test_a_single_scalar_gets_no_flow(monkeypatch):
     """NumPyro has none, and would raise; nothing converges with so few gradients."""
-    monkeypatch.setattr(search.propose, "at_first", lambda one, first: [])
+    monkeypatch.setattr(search.propose, "first_candidates", lambda one, first: [])
 
     def model():
         numpyro.sample("x", dist.Cauchy(0.0, 1.0))
 
-    found = search.search(of_model(model, 20), lambda line: None)
+    found = search.search_remedies(of_model(model, 20), lambda line: None)
     assert found.table["candidate"].to_list() == ["as it is"]
     assert found.best is None
 
@@ -237,7 +240,7 @@ def no_density():
 
 
 def test_a_model_without_a_start_is_told_by_the_site_that_is_to_blame():
-    found = search.search(of_model(no_density, 20), lambda line: None)
+    found = search.search_remedies(of_model(no_density, 20), lambda line: None)
     assert set(found.table["status"]) == {"no draws"}
     (line,) = search.advice(found)
     assert line.startswith(
@@ -268,5 +271,5 @@ def test_a_discrete_latent_site_is_refused_in_one_line():
 )
 def test_what_is_no_target_is_refused_in_one_line(given, words):
     with pytest.raises(StudyError, match=re.escape(words)) as caught:
-        models_without_data.of_target(given, models_without_data.settings(10), 100)
+        models_without_data.problem_of_target(given, models_without_data.default_sampler(10), 100)
     assert "\n" not in str(caught.value)

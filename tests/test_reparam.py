@@ -220,8 +220,8 @@ def test_a_warm_increment_ends_where_a_cold_one_does(less_centred):
     """The second increment starts warm, and is sampled cold as well."""
     fit.write_increment(less_centred.job(), "increment-02", "increment-01")
     record = less_centred.read("increment-02").record
-    assert (record["warmup"], record["usable"]) == (30, True)
-    assert record["audit"]["p"] > 1e-3
+    assert (record.warmup, record.usable) == (30, True)
+    assert record.audit.p > 1e-3
 
 
 def test_what_is_stored_is_the_site_of_the_model_and_what_is_left_that_of_the_sampler(less_centred):

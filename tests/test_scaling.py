@@ -25,7 +25,10 @@ def studies(n_studies, n_fits, sd, kind, seed):
 
 def p_of_last(log2):
     found = np.array(
-        [scaling.predict(ROWS[: len(y) - 1], y[:-1], float(ROWS[len(y) - 1])) for y in log2]
+        [
+            scaling.predict_leapfrogs(ROWS[: len(y) - 1], y[:-1], float(ROWS[len(y) - 1]))
+            for y in log2
+        ]
     )
     mean, scale, df = found.T
     return student.sf((log2[:, -1].mean(axis=1) - mean) / scale, df)
@@ -84,7 +87,7 @@ def test_a_jump_is_large_dated_and_says_what_to_do():
 def test_a_look_says_what_the_check_says():
     log2 = studies(1, 6, 0.1, "normal", 3)[0]
     findings, _ = scaling.check_scaling(growth(log2), np.full(6, np.nan), looks=4)
-    looks = [scaling.step(growth(log2[:n]), looks=4) for n in (3, 4, 5, 6)]
+    looks = [scaling.check_scaling_step(growth(log2[:n]), looks=4) for n in (3, 4, 5, 6)]
     assert findings == looks
 
 

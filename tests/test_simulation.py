@@ -1,11 +1,17 @@
 """Whole plans on many data sets in memory, beside what the programs do on disk."""
 
 import dataclasses
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import small_studies
+
+sys.path.insert(0, str(Path(__file__).parent / "calibration"))
+
+from in_memory import from_table, prior_of
 from test_fit import ROW_LATENTS
 from test_no_parameters import KNOWN
 
@@ -15,7 +21,7 @@ from scalecheck.evaluation.study_data import open_likelihood
 from scalecheck.files import formats
 from scalecheck.results.study_fits import read_study_fits
 from scalecheck.simulation import simulated_checks, simulated_fits
-from scalecheck.simulation.data_sets import DataSet, from_table
+from scalecheck.simulation.data_sets import DataSet
 
 KINDS = ("subset", "axis", "increment")
 
@@ -84,11 +90,11 @@ def repeated(conjugate):
         return read
 
     sets = [DataSet(tasks, KINDS, shifted(shift), seed) for seed, shift in enumerate((0.0, 1.0))]
-    prior = simulated_checks.prior_of(likelihood, 1)
+    prior = prior_of(likelihood, 1)
     settings = dataclasses.replace(
         study, increments=dataclasses.replace(study.increments, stop="never")
     )
-    return sets, simulated_checks.run(settings, likelihood, prior, sets, lambda line: None)
+    return sets, simulated_checks.run_studies(settings, likelihood, prior, sets, lambda line: None)
 
 
 @pytest.mark.long
@@ -114,18 +120,18 @@ def test_increments_start_warm_in_memory_and_the_last_is_audited(repeated, conju
     likelihood = open_likelihood(conjugate.folder, study.model, study.data.outcome)
     increments = [one._replace(kinds=("increment",)) for one in sets]
     fitting = simulated_fits.Fitting(sampler, likelihood, increments, lambda line: None)
-    fitted = simulated_fits.fit_all(fitting, warm, share=True)
+    fitted = simulated_fits.fit_plans(fitting, warm, share=True)
     for data_set, fits in zip(increments, fitted, strict=True):
         cold, *others = [fits.done[task.fit] for task in data_set.fitted]
-        assert cold.record["warmup"] == sampler.warmup
-        assert "audit" not in cold.record
+        assert cold.record.warmup == sampler.warmup
+        assert cold.record.audit is None
         assert others
         for fit in others:
             y = data_set.read(fit.task.slices, ["y"])["y"]
             error = 4 / np.sqrt((len(y) + 1) * fit.health.ess)
-            assert fit.record["warmup"] == round(0.1 * sampler.warmup)
+            assert fit.record.warmup == round(0.1 * sampler.warmup)
             assert fit.z.mean() == pytest.approx(y.sum() / (len(y) + 1), abs=error)
-            assert abs(fit.record["audit"]["gap"]) < 5
+            assert abs(fit.record.audit.gap) < 5
 
 
 def increments_in_memory(path, source, **settings):
@@ -133,7 +139,7 @@ def increments_in_memory(path, source, **settings):
     y = 3 + np.random.default_rng(6).standard_normal(320)
     table = pd.DataFrame({"y": y, "x": 1.0})
     small = small_studies.make(path, table, source, subsets={"count": 0}, **settings)
-    names = [row["fit"] for row in formats.read_plan(small.folder.plan)]
+    names = [row.fit for row in formats.read_plan(small.folder.plan)]
 
     def read(slices, columns):
         return store.read_rows(small.folder.data, slices, tuple(columns))
@@ -141,14 +147,14 @@ def increments_in_memory(path, source, **settings):
     likelihood = open_likelihood(small.folder, small.study.model, small.study.data.outcome)
     one = DataSet(tuple(small.tasks(*names)), ("increment",), read, 1)
     fitting = simulated_fits.Fitting(small.study.sampler, likelihood, [one], lambda line: None)
-    return small, simulated_fits.fit_all(fitting, small.study.increments)[0]
+    return small, simulated_fits.fit_plans(fitting, small.study.increments)[0]
 
 
 def test_a_model_without_parameters_is_not_chained_nor_audited(tmp_path):
     increments = {"start": 20, "end": "all", "stop": "never", "warm": True}
     small, fits = increments_in_memory(tmp_path, KNOWN, increments=increments)
     assert small.study.increments.cold_audit < len(fits.done) == 5
-    assert not any("audit" in record for record in fits.recorded.values())
+    assert not any(record.audit for record in fits.recorded.values())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from scalecheck.errors import StudyError
 from scalecheck.model import binding, sites
-from scalecheck.model.rows import make_rows, pad
+from scalecheck.model.rows import make_rows, pad_rows
 from scalecheck.model.sites import Site
 from scalecheck.study.settings import ModelSettings
 
@@ -25,7 +25,7 @@ def bound_rows(tmp_path, source, outcome="y"):
     path = tmp_path / "model.py"
     path.write_text(IMPORTS + textwrap.dedent(source), encoding="utf-8")
     settings = ModelSettings(str(path), "model", {}, None)
-    bound = binding.bind(binding.load(settings), settings, outcome, LABELS)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, LABELS)
     rng = np.random.default_rng(1)
     values = {
         "y": rng.standard_normal(N_ROWS),
@@ -38,7 +38,7 @@ def bound_rows(tmp_path, source, outcome="y"):
 
 def describe(tmp_path, source):
     bound, rows = bound_rows(tmp_path, source)
-    return bound, {site.name: site for site in sites.describe(bound, rows)}
+    return bound, {site.name: site for site in sites.describe_sites(bound, rows)}
 
 
 EVERYTHING = """
@@ -71,11 +71,21 @@ def test_every_dimension_is_named_by_the_column_or_the_rows_that_index_it(tmp_pa
             ("group", "year"),
             (("group", 1), ("year", 0)),
         ),
-        "noise": Site("noise", "latent", (N_ROWS,), ("row",), ("row",), (("row", 0),)),
-        "mean": Site("mean", "deterministic", (N_ROWS,), ("row",), ("row",)),
+        "noise": Site("noise", "latent", (N_ROWS,), ("row",), ("rows",), (("rows", 0),)),
+        "mean": Site("mean", "deterministic", (N_ROWS,), ("row",), ("rows",)),
         "penalty": Site("penalty", "factor", (0,), ("penalty_dim_0",)),
-        "y": Site("y", "observed", (N_ROWS,), ("row",), ("row",)),
+        "y": Site("y", "observed", (N_ROWS,), ("row",), ("rows",)),
     }
+
+
+def test_a_column_may_be_called_row(tmp_path, monkeypatch):
+    monkeypatch.setitem(LABELS, "row", ["a", "b", "c"])
+    source = EVERYTHING.replace("group, n_group", "group, n_row").replace("n_group", "n_row")
+    _, found = describe(tmp_path, source)
+    assert found["effect"].indexed_by == ("row",)
+    assert found["effect"].dims == ("row", "effect_dim_1")
+    assert found["noise"].indexed_by == found["noise"].dims == ("rows",)
+    assert found["noise"].shape == (N_ROWS,)
 
 
 CONTRASTS = """
@@ -123,7 +133,7 @@ def test_sites_indexed_by_a_group_or_by_rows_are_not_compared_unless_all_are(tmp
 def test_a_model_that_cannot_be_fitted_is_refused(tmp_path, body, words):
     bound, rows = bound_rows(tmp_path, f"def model(x, y=None):\n{body}\n")
     with pytest.raises(StudyError, match=words):
-        sites.describe(bound, rows)
+        sites.describe_sites(bound, rows)
 
 
 def test_two_observed_sites_are_refused(tmp_path):
@@ -154,7 +164,7 @@ def model(y=None):
 @pytest.mark.parametrize("b", [-1.5, 0.3])
 def test_masked_rows_change_neither_density_nor_gradient(tmp_path, source, b):
     bound, rows = bound_rows(tmp_path, source)
-    padded = pad(rows, 2 * N_ROWS, rows.counts)
+    padded = pad_rows(rows, 2 * N_ROWS, rows.counts)
     function = sites.function_of_arrays(bound, {})
 
     def energy(b, arrays):

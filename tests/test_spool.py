@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from scalecheck.data import disk_columns
-from scalecheck.data.disk_columns import Spool, spooling
+from scalecheck.data.disk_columns import ColumnFolder, column_folder
 from scalecheck.errors import StudyError
 
 
 def test_a_spool_gives_back_what_was_appended(tmp_path):
-    growing = Spool(tmp_path).column()
+    growing = ColumnFolder(tmp_path).column()
     growing.append(np.array([1, 2], "int8"))
     growing.append(np.array([0.5]))
     growing.append(np.array([7], "int64"))
@@ -21,19 +21,19 @@ def test_a_spool_gives_back_what_was_appended(tmp_path):
 
 
 def test_an_empty_spool_gives_nothing(tmp_path):
-    assert len(Spool(tmp_path).column().end()[:]) == 0
+    assert len(ColumnFolder(tmp_path).column().end()[:]) == 0
 
 
 def test_a_spool_is_gone_after_its_use_whatever_a_killed_one_left(tmp_path):
     folder = tmp_path / ".spool"
     folder.mkdir()
     (folder / "1.raw").write_bytes(b"left")
-    with spooling(folder) as spooled:
+    with column_folder(folder) as spooled:
         column = spooled.column()
         column.append(np.arange(3))
         np.testing.assert_array_equal(column.end(), [0, 1, 2])
     assert not folder.exists()
-    with pytest.raises(StudyError), spooling(folder) as spooled:
+    with pytest.raises(StudyError), column_folder(folder) as spooled:
         spooled.column().append(np.arange(3))
         raise StudyError("refused")
     assert not folder.exists()
@@ -48,7 +48,7 @@ def test_what_lies_in_the_place_of_a_spool_is_removed_and_nothing_that_it_leads_
         folder.touch()
     else:
         folder.symlink_to(elsewhere if left == "a link" else tmp_path / "nothing")
-    with spooling(folder) as spooled:
+    with column_folder(folder) as spooled:
         spooled.column().append(np.arange(3))
     assert {path.name for path in tmp_path.rglob("*")} == {"elsewhere", "kept"}
 
@@ -62,7 +62,7 @@ def test_a_spool_that_cannot_be_removed_is_named(tmp_path, monkeypatch):
             raise OSError(39, "Directory not empty", "file.nfs")
 
     monkeypatch.setattr(disk_columns.shutil, "rmtree", kept)
-    with pytest.raises(StudyError) as caught, spooling(folder):
+    with pytest.raises(StudyError) as caught, column_folder(folder):
         pass
     assert str(caught.value) == (
         f"{folder}: cannot be removed: Directory not empty: remove it and run again"
@@ -75,7 +75,7 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch):
 
     monkeypatch.setattr(disk_columns.os, "write", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        with spooling(tmp_path / ".spool") as spooled:
+        with column_folder(tmp_path / ".spool") as spooled:
             spooled.column().append(np.arange(3))
     assert caught.value.filename == str(tmp_path / ".spool")
     assert not (tmp_path / ".spool").exists()

@@ -1,4 +1,4 @@
-"""Chains that stall in warmup begin anew or end their fit: the same however the run is cut, and no other is touched."""
+"""Chains that stall in warmup restart or end their fit: the same however the run is cut, and no other is touched."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ NAN = np.nan
 
 @pytest.fixture(scope="module")
 def restarted():
-    return run(anew=back_near)
+    return run(restart=back_near)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def stopped():
     return run(stops_stalled=True)
 
 
-def test_a_chain_that_stalls_begins_anew_and_is_recorded(restarted, ignored):
+def test_a_chain_that_stalls_restarts_and_is_recorded(restarted, ignored):
     assert (ignored.z[1]["x"][2] > FAR / 2).all()
     assert list(ignored.discarded) == []
     (one,) = restarted.discarded
@@ -41,25 +41,25 @@ def test_the_other_chains_are_not_touched(restarted, ignored):
         np.testing.assert_array_equal(restarted.z[fit]["x"][same], ignored.z[fit]["x"][same])
 
 
-def test_which_chains_begin_anew_does_not_depend_on_how_steps_are_cut(restarted):
-    same(run(anew=back_near, steps=61), restarted)
+def test_which_chains_restart_does_not_depend_on_how_steps_are_cut(restarted):
+    same(run(restart=back_near, steps=61), restarted)
 
 
 def test_a_run_with_a_discarded_chain_is_resumed_with_the_same_bits(restarted):
     def is_due(state, n):
-        return len(state["discarded"]) and n % 3 == 0 and n < 40
+        return len(state["progress.restarts"]) and n % 3 == 0 and n < 40
 
-    same(run_killed(is_due, anew=back_near, steps=200), restarted)
+    same(run_killed(is_due, restart=back_near, steps=200), restarted)
 
 
-def test_a_chain_begins_anew_twice_at_most():
+def test_a_chain_restarts_twice_at_most():
     asked = []
 
     def back(fit, chain, times):
         asked.append((fit, chain, times))
         return {"x": np.full(2, FAR, "float32")}
 
-    found = run(anew=back)
+    found = run(restart=back)
     assert asked == [(1, 2, 1), (1, 2, 2)]
     assert len(found.discarded) == 2
     assert (found.z[1]["x"][2] > FAR / 2).all()
@@ -81,15 +81,15 @@ def test_the_window_in_which_a_chain_first_stalled(leapfrogs, expected):
     assert first_stall(np.array(leapfrogs, float)).tolist() == expected
 
 
-# ---- instead of beginning anew, the fit may end
+# ---- instead of a restart, the fit may end
 
 
 def test_a_fit_ends_at_the_window_by_which_a_chain_is_known_to_stall(stopped, restarted, ignored):
     (one,) = stopped.stopped
-    (begun_anew,) = restarted.discarded
+    (discarded,) = restarted.discarded
     assert (one.fit, one.why, one.chains) == (1, "stalled", (2,))
-    assert one.iterations == (begun_anew.iterations,) * 4
-    seen = ignored.iterations[1].n_steps[:, : begun_anew.iterations]
+    assert one.iterations == (discarded.iterations,) * 4
+    seen = ignored.iterations[1].n_steps[:, : discarded.iterations]
     assert one.leapfrogs == tuple(seen.sum(axis=1))
     np.testing.assert_array_equal(stopped.iterations[1].n_steps, seen)
     assert stopped.z[1]["x"].shape == (4, 0, 2)

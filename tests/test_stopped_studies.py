@@ -42,9 +42,9 @@ def make(path, engine, *, starts="prior", **sampler):
 
 def job_with(small, lines=None, **sampler):
     """Give a job that fits with other settings of the sampler."""
-    job = small.job((lines if lines is not None else []).append)
-    settings = dataclasses.replace(job.sections["sampler"], **sampler)
-    return job._replace(sections={**job.sections, "sampler": settings})
+    settings = dataclasses.replace(small.study.sampler, **sampler)
+    changed = dataclasses.replace(small.study, sampler=settings)
+    return small.job((lines if lines is not None else []).append)._replace(study=changed)
 
 
 def fit_all(small, **of_second):
@@ -142,7 +142,7 @@ def test_the_verdict_names_it_as_unusable_and_counts_its_gradients(one_stopped):
 
 def page(case):
     small = case.small
-    return render(read_inputs(small.folder, dataclasses.asdict(small.study)))
+    return render(read_inputs(small.folder, small.study))
 
 
 def test_the_page_says_so(one_stopped):
@@ -182,13 +182,13 @@ def test_draws_that_all_chains_have_are_kept_and_judged_as_any(one_stopped, tmp_
         )
         fit_program.write_increment(job, "increment-01", None)
         found = small._replace(folder=job.folder).read("increment-01")
-        assert found.record["status"] == "done"
-        assert 10 <= found.record["draws"] < 600
-        assert found.record["draws"] == found.z.shape[1]
+        assert found.record.status == "done"
+        assert 10 <= found.record.draws < 600
+        assert found.record.draws == found.z.shape[1]
         assert found.health.usable is usable
         assert usable or "reached sampler.max_gradients" in found.health.reason
 
-        finding = adaptation.step(chains_of(found), 1.0)
+        finding = adaptation.check_adaptation_step(chains_of(found), 1.0)
         assert "reached sampler.max_gradients" in finding.message
         assert finding.p > 1e-4
 
@@ -232,7 +232,7 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
 ):
     small = one_stopped.small
     assert [one_stopped.record(f"increment-0{i}")["warmup"] for i in (1, 3)] == [150, 150]
-    left = warm_start.left_from(read_arrays(small.folder.left("increment-01")))
+    left = warm_start.read_warm_start(read_arrays(small.folder.left("increment-01")))
     seen = {}
 
     def sample(potential, arrays, starts, settings, **options):
@@ -245,7 +245,7 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
     with pytest.raises(InterruptedError):
         sample_batch.sample_batch(
             batch,
-            job.sections["sampler"],
+            job.study.sampler,
             jax.random.split(jax.random.PRNGKey(1), 1),
             print,
             left=[left],
@@ -254,7 +254,7 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
     np.testing.assert_allclose(seen["starts"]["mu"][0], expected, rtol=1e-5)
     assert (seen["settings"].warmup, seen["settings"].renews_metric) == (150, True)
     assert "begin" not in seen["options"]
-    assert "anew" in seen["options"]
+    assert "restart" in seen["options"]
 
 
 def test_an_increment_that_was_stopped_leaves_what_it_was_left(one_stopped):

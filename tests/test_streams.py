@@ -128,10 +128,10 @@ def test_a_fit_that_goes_on_has_the_moments_of_all_its_draws(engine, pair):
 
 
 @pytest.mark.long
-def test_a_chain_that_begins_anew_has_the_moments_of_what_it_did_then():
+def test_a_chain_that_restarts_has_the_moments_of_what_it_did_then():
     streams = Streams((), lambda z, data: {"x": z["x"]})
-    whole = run_two_modes(anew=back_near)
-    part = run_two_modes(anew=back_near, streams=streams)
+    whole = run_two_modes(restart=back_near)
+    part = run_two_modes(restart=back_near, streams=streams)
     assert len(whole.discarded) == 1
     assert part.discarded == whole.discarded
     for z, found in zip(whole.z, part.reduced, strict=True):

@@ -33,7 +33,7 @@ def double():
 @pytest.fixture(scope="module")
 def measure():
     """Measure outcomes `(member, n)` of known distribution, all programs compiled once."""
-    program = jax.jit(replicate_statistics.measure)
+    program = jax.jit(replicate_statistics.measure_members)
 
     def of(distribution, outcome, values=()):
         rng = np.random.default_rng(2)
@@ -245,7 +245,7 @@ def test_a_long_tail_does_not_crowd_out_other_statistics():
         Statistic(what)
         for what in (statistic_design.MEAN, statistic_design.SCORE, statistic_design.LOW_TAIL)
     ]
-    evidence = surprise._Scale.of(statistics, values[:1000]).evidence(values)
+    evidence = surprise._Scale.of(statistics, values[:1000]).extremeness(values)
     extreme = np.argsort(-evidence.max(axis=1))[:200]
     shares = np.bincount(evidence[extreme].argmax(axis=1), minlength=3) / 200
     assert (shares > 0.1).all()

@@ -151,4 +151,4 @@ def test_another_truth_refits_nothing(conjugate):
     assert other.sections("seed", "data") == given.sections("seed", "data")
     assert other.sections() != given.sections()
     assert other.sections("data.truth") != given.sections("data.truth")
-    assert settings.parse_sections(other.sections("data"))["data"] == given.data
+    assert settings.parse_sections(other.sections("data")).data == given.data

@@ -4,7 +4,7 @@ import intercepts
 import numpy as np
 import pytest
 
-from scalecheck.checks import heterogeneity, unit_information
+from scalecheck.checks import heterogeneity, score_test
 from scalecheck.checks.moments import Moments
 from scalecheck.checks.score_test import fluctuation, p_value
 
@@ -26,7 +26,7 @@ def contrast(level):
 def scores(data, level):
     theta, covariance = intercepts.estimate(data)
     by_row = intercepts.row_scores(data, theta).reshape(-1, 4)
-    return unit_information.of_units(by_row, level.ravel(), data.unit, covariance), theta
+    return score_test.scores_of_units(by_row, level.ravel(), data.unit, covariance), theta
 
 
 def normal(rng, n_units):

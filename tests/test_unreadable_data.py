@@ -63,7 +63,7 @@ def test_names_that_the_store_has_for_itself_are_refused_where_they_are_used(tmp
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
 @pytest.mark.parametrize("block", [1, 2, 2**18])
 def test_a_text_among_numbers_is_refused_with_its_row(tmp_path, monkeypatch, ending, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     frame = PUTTS.assign(distance=["1", "2.5", "3 ft", "4"])
     assert refusal(tmp_path / f"a.{ending}", frame, "distance") == (
         "column distance, row 3 is '3 ft' where 3 rows hold numbers"
@@ -73,7 +73,7 @@ def test_a_text_among_numbers_is_refused_with_its_row(tmp_path, monkeypatch, end
 
 @pytest.mark.parametrize("block", [1, 2**18])
 def test_what_is_refused_first_does_not_depend_on_the_pieces(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(disk_columns, "ROWS", block)
+    monkeypatch.setattr(disk_columns, "BLOCK_ROWS", block)
     # Whatever comes first in the file: nested values, then texts among numbers, then gaps.
     frame = PUTTS.assign(made=[np.nan, 0, 0, 1], distance=["1", "2", "ft", "4"])
     columns, path = ("made", "distance"), tmp_path / "a.parquet"

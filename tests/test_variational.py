@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 import pandas as pd
 import pytest
 import small_studies
+from recorded import recorded
 
 from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats, posterior_file
@@ -194,12 +195,12 @@ def test_killed_simulated_data_sets_go_on_where_they_were(rows, tmp_path):
     settings = VariationalSettings("mean_field", None, 20_000, 5)
     with pytest.raises(SystemExit):
         keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
-        vsbc_fits.simulate(rows, settings, KEY, silent, keeper)
+        vsbc_fits.simulate_approximations(rows, settings, KEY, silent, keeper)
     said = []
     keeper = Checkpointer(tmp_path / "kept", "same", 1e9, said.append)
-    again = vsbc_fits.simulate(rows, settings, KEY, silent, keeper)
+    again = vsbc_fits.simulate_approximations(rows, settings, KEY, silent, keeper)
     assert "goes on from its checkpoint" in said[0]
-    whole = vsbc_fits.simulate(rows, settings, KEY, silent)
+    whole = vsbc_fits.simulate_approximations(rows, settings, KEY, silent)
     assert again.n_data_sets == whole.n_data_sets == 5
     np.testing.assert_array_equal(again.mean, whole.mean)
 
@@ -286,8 +287,7 @@ def model(x, y=None):
 def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
     table = pd.DataFrame({"x": np.ones(120), "y": np.linspace(-1, 1, 120)})
     small = small_studies.make(tmp_path, table, KNOWN)
-    skipped = {"fit": "increment-01", "status": "skipped", "reason": ""}
-    checksums.write_record(small.folder, skipped)
+    checksums.write_record(small.folder, recorded("increment-01", status="skipped"))
     small.folder.approximate_posterior.write_text("of other settings")
     approximate_program.write_approximation(settled(small, approximation="always"))
     found = formats.read_json(small.folder.approximation)
@@ -299,11 +299,11 @@ def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
     ("records_", "seconds", "asked"),
     [
         (
-            [{"status": "skipped", "reason": "budget.seconds is 5: the increments so far"}],
+            [recorded(status="skipped", reason="budget.seconds is 5: the increments so far")],
             5.0,
             True,
         ),
-        ([{"status": "skipped", "reason": "increment-02 was found to break"}], 5.0, False),
+        ([recorded(status="skipped", reason="increment-02 was found to break")], 5.0, False),
         ([], 1e9, False),
     ],
 )

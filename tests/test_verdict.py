@@ -222,11 +222,11 @@ def test_a_study_that_checked_nothing_is_inconclusive():
 
 
 def test_every_family_is_named_and_an_absent_one_did_not_run():
-    findings = verdict.complete([finding("drift", 0.2), finding("drift", 0.3)])
+    findings = verdict.add_families_not_run([finding("drift", 0.2), finding("drift", 0.3)])
     assert {one.family for one in findings} == set(FAMILIES)
     assert len(findings) == len(FAMILIES) + 1
     assert all(one.message for one in findings if one.p is None)
-    assert verdict.complete(findings) == findings
+    assert verdict.add_families_not_run(findings) == findings
 
 
 def test_findings_survive_their_table(tmp_path):

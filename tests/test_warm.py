@@ -52,8 +52,8 @@ def fitted(path, **increments):
     )
     before = None
     for row in formats.read_plan(small.folder.plan):
-        fit.write_increment(small.job(), row["fit"], before)
-        before = row["fit"]
+        fit.write_increment(small.job(), row.fit, before)
+        before = row.fit
     return small
 
 
@@ -62,7 +62,7 @@ def mcse(values, method="mean"):
 
 
 def left(study, name="increment-01"):
-    return warm_start_module.left_from(read_arrays(study.folder.left(name)))
+    return warm_start_module.read_warm_start(read_arrays(study.folder.left(name)))
 
 
 def batch_of(study, name):
@@ -88,9 +88,9 @@ def begun(batch, given):
 
 def test_a_warm_increment_warms_up_for_a_tenth_and_keeps_the_metric_it_began_with(study):
     first, second = (study.read(f"increment-0{i}").record for i in (1, 2))
-    assert (first["warmup"], second["warmup"]) == (300, 30)
-    metrics = [np.array(window["inverse_mass_matrix"]) for window in second["windows"]]
-    assert second["windows"][-1]["stop"] == 30
+    assert (first.warmup, second.warmup) == (300, 30)
+    metrics = [np.array(window.inverse_mass_matrix) for window in second.windows]
+    assert second.windows[-1].stop == 30
     assert all((metric == metrics[0]).all() for metric in metrics)
 
 
@@ -126,6 +126,37 @@ def test_shared_sites_start_apart_and_new_units_take_the_values_of_old_ones(stud
     np.testing.assert_array_equal(begin.step_size[0], given.step_size)
 
 
+PLOTS = """
+def model(x, row, n_row, unit, n_unit, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    effect = numpyro.sample("effect", dist.Normal(0.0, 1.0).expand([n_row]))
+    shift = numpyro.sample("shift", dist.Normal(0.0, 1.0).expand([n_unit]))
+    numpyro.sample("y", dist.Normal(mu + effect[row] + shift[unit], 1.0), obs=y)
+"""
+
+
+def test_columns_may_be_called_row_and_unit(tmp_path):
+    """Levels of either are shared by all increments: their data grow, and their variances shrink."""
+    letters = np.array(["a", "b", "c"])
+    rows = np.arange(60)
+    table = pd.DataFrame(
+        {"y": rows / 60, "x": 1.0, "row": letters[rows % 3], "unit": letters[rows % 2]}
+    )
+    increments = {"start": 20, "end": "all"}
+    small = small_studies.make(tmp_path, table, PLOTS, subsets={"count": 0}, increments=increments)
+    batch = batch_of(small, "increment-02")
+    shapes = {"mu": (4,), "effect": (4, 3), "shift": (4, 2)}
+    last = {name: np.arange(float(np.prod(shape))).reshape(shape) for name, shape in shapes.items()}
+    mean = {name: values.mean(axis=0) for name, values in last.items()}
+    variance = {name: np.ones_like(values) for name, values in mean.items()}
+    given = warm_start_module.WarmStart(20, np.ones(4), last, mean, variance)
+    starts, begin = begun(batch, given)
+    for name, values in starts.items():
+        expected = mean[name] + 2**0.5 * (last[name] - mean[name])
+        np.testing.assert_allclose(values[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(begin.variances, 20 / batch.tasks[0].rows, rtol=1e-5)
+
+
 def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
     given, batch = left(study), batch_of(study, "increment-02")
     given.last["mu"][2] = np.inf
@@ -136,16 +167,14 @@ def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
 
 
 @pytest.mark.long
-def test_every_so_many_increments_one_is_sampled_cold_as_well(tmp_path):
-    study = fitted(tmp_path, end=800, cold_audit=2)
-    assert_exact(study, "increment-03")  # warm after a warm one
-    audits = [study.read(f"increment-0{i}").record.get("audit") for i in (1, 2, 3)]
+def test_every_so_many_increments_one_is_sampled_cold_as_well(study):
+    audits = [study.read(f"increment-0{i}").record.audit for i in (1, 2, 3)]
     assert audits[:2] == [None, None]
-    assert 1e-3 < audits[2]["p"] <= 1
-    assert sum(audits[2]["gradients"]["warmup"]) > 0
+    assert 1e-3 < audits[2].p <= 1
+    assert sum(audits[2].gradients.warmup) > 0
     findings, verdict = small_studies.judge(study)
     done = [study.read(f"increment-0{i}").record for i in (1, 2, 3)]
-    total = sum(sum(map(sum, one["gradients"].values())) for one in [*done, audits[2]])
+    total = sum(one.gradients.total for one in [*done, audits[2]])
     assert verdict["gradients"] == total
     assert findings
 
@@ -175,10 +204,10 @@ def test_an_audit_that_was_killed_goes_on_and_finds_the_same(study, tmp_path, mo
     kept = checkpoint.Checkpointer._write
     n_kept = 0
 
-    def write(keeper, snapshot):
+    def write(checkpointer, snapshot):
         nonlocal n_kept
-        kept(keeper, snapshot)
-        n_kept += keeper.folder == copy.folder.audit_checkpoint("increment-02")
+        kept(checkpointer, snapshot)
+        n_kept += checkpointer.folder == copy.folder.audit_checkpoint("increment-02")
         if n_kept == 2:
             raise KeyboardInterrupt
 
@@ -202,13 +231,16 @@ def samples(shift=0.0, scale=1.0, seed=1):
 
 
 def test_the_audit_alarms_at_its_rate_and_names_what_differs():
-    p = [warm_start_audit.compare(samples(seed=i), samples(seed=1000 + i)).p for i in range(200)]
+    p = [
+        warm_start_audit.audit_warm_start(samples(seed=i), samples(seed=1000 + i)).p
+        for i in range(200)
+    ]
     assert np.mean(np.array(p) < 0.1) < 0.1 + 3 * (0.1 * 0.9 / 200) ** 0.5
-    found = warm_start_audit.compare(samples(shift=0.3), samples(seed=2))
+    found = warm_start_audit.audit_warm_start(samples(shift=0.3), samples(seed=2))
     assert (found.parameter, found.statistic) == (1, "mean")
     assert found.p < 1e-6
     assert found.gap == pytest.approx(0.3, abs=0.15)
-    found = warm_start_audit.compare(samples(scale=1.3), samples(seed=2))
+    found = warm_start_audit.audit_warm_start(samples(scale=1.3), samples(seed=2))
     assert (found.parameter, found.statistic) == (1, "sd")
 
 
@@ -218,9 +250,11 @@ def test_a_difference_is_a_finding_of_adaptation_and_costs_half_of_its_error_rat
 
     fitted = chains_of(study.read("increment-02"))
     far = fitted._replace(audit=warm_start_audit.Audit(1e-8, 0, "mean", -1.5))
-    finding = adaptation.step(far, 0.2)
+    finding = adaptation.check_adaptation_step(far, 0.2)
     assert (finding.p, finding.large, finding.parameter) == (2e-8, True, "mu")
     assert "started warm, the mean of mu is 1.5 sds from that of a cold start" in finding.message
-    alone = adaptation.step(fitted._replace(audit=None), 0.2)
-    near = adaptation.step(fitted._replace(audit=warm_start_audit.Audit(1.0, 0, "mean", 0.01)), 0.2)
+    alone = adaptation.check_adaptation_step(fitted._replace(audit=None), 0.2)
+    near = adaptation.check_adaptation_step(
+        fitted._replace(audit=warm_start_audit.Audit(1.0, 0, "mean", 0.01)), 0.2
+    )
     assert near.p == min(1.0, 2 * alone.p)

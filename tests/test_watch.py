@@ -1,5 +1,6 @@
 """The files of running fits, and the table that is made of them."""
 
+import dataclasses
 import io
 import os
 import runpy
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import recorded
 from rich.console import Console
 from told import told
 
 from scalecheck.errors import StudyError
-from scalecheck.files import formats
+from scalecheck.files import formats, record
+from scalecheck.files.formats import PlannedRow
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting.progress_log import line
 from scalecheck.pipeline import status, watch
@@ -41,7 +44,7 @@ NOW = 1_700_000_000.0  # long ago, so that a file that a test writes is the newe
 def study(tmp_path):
     """A study whose fits are in every state."""
     folder = StudyFolder(tmp_path / "golf")
-    rows = [(fit, "subset", "", "", 1000, 1000) for fit in FITS]
+    rows = [PlannedRow(fit, "subset", "", "", 1000, 1000) for fit in FITS]
     (tmp_path / "golf").mkdir()
     formats.write_plan(folder.plan, rows)
     stalled = np.array([False, False, True, False])
@@ -60,8 +63,8 @@ def study(tmp_path):
     skipped = {"status": "skipped", "reason": "increment-01 (500 rows) was found to break"}
     stopped = {**done, "status": "stopped", "reason": "chain 2 stalled in warmup"}
     ended = {"increment-01": done, "increment-03": skipped, "axis-year": stopped}
-    for fit, record in ended.items():
-        formats.write_json(folder.record(fit), {"rows": 1000, **record})
+    for fit, known in ended.items():
+        formats.write_json(folder.record(fit), record.as_json(recorded(fit, **known)))
         os.utime(folder.record(fit), (NOW - 4, NOW - 4))
     os.utime(folder.plan, (NOW - 60, NOW - 60))
     return folder
@@ -106,10 +109,8 @@ def ended(conjugate, tmp_path):
     """A study that has ended, with its verdict, and a clock that went back before the verdict."""
     shutil.copytree(conjugate.folder.path, tmp_path / "small")
     folder = StudyFolder(tmp_path / "small")
-    recorded = [
-        formats.read_json(folder.record(row["fit"])) for row in formats.read_plan(folder.plan)
-    ]
-    took = spent(recorded, formats.peek_json(folder.confirmation))
+    found = [record.read(folder.record(row.fit)) for row in formats.read_plan(folder.plan)]
+    took = spent(found, record.peek(folder.confirmation))
     formats.write_json(folder.verdict, took._asdict())
     os.utime(folder.verdict, (NOW - 1e6, NOW - 1e6))
     return folder
@@ -140,8 +141,9 @@ def test_it_is_not_over_when_a_fit_was_made_again_since_the_verdict(ended):
 
 def test_it_is_not_over_when_more_is_planned_since_the_verdict(ended):
     plan = formats.read_plan(ended.plan)
-    columns = [[row[name] for name in formats.PLAN_COLUMNS] for row in plan]
-    formats.write_plan(ended.plan, [*columns[:-1], [*columns[-1][:4], columns[-1][4] + 1, 1]])
+    formats.write_plan(
+        ended.plan, [*plan[:-1], dataclasses.replace(plan[-1], rows=plan[-1].rows + 1)]
+    )
     assert not is_over(ended)
 
 

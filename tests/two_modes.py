@@ -45,7 +45,7 @@ def run_killed(is_due, **options):
     """Sample, and stop and go on from what was saved whenever `is_due(state, number of snapshots)`."""
     saved, state = [], []
 
-    class Left(Exception):
+    class Killed(Exception):
         pass
 
     def keep(take):
@@ -53,13 +53,13 @@ def run_killed(is_due, **options):
         saved.append(snapshot.news)
         state.append(snapshot.state)
         if is_due(snapshot.state, len(state)):
-            raise Left
+            raise Killed
 
     while True:
         try:
             before = Saved(state[-1], list(saved)) if state else None
             return run(keep=keep, saved=before, **options)
-        except Left:
+        except Killed:
             pass
 
 

@@ -56,7 +56,7 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))
     from whole_study import run_study
 
-    from scalecheck.evaluation.study_data import open_evidence
+    from scalecheck.evaluation.study_data import open_study_data
     from scalecheck.examine.run_families import examine
     from scalecheck.files.layout import StudyFolder
     from scalecheck.results.study_fits import read_study_fits
@@ -67,7 +67,7 @@ def main() -> None:
         folder = StudyFolder(Path(name) / "results" / "cost")
         verdict = run_study(study, folder.path)
         print("verdict:", verdict["verdict"], verdict["reason"])
-        evidence = open_evidence(folder, study.model, study.data.outcome, study.seed)
+        evidence = open_study_data(folder, study.model, study.data.outcome, study.seed)
         for run in ("compiled and run", "run", "run"):
             began = time.process_time()
             fits = read_study_fits(folder, study.increments.order)

@@ -15,22 +15,24 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from in_memory import from_table  # noqa: E402
 from studies import MODELS, bound, columns_of  # noqa: E402
 
+from scalecheck import ENGINE_VERSION  # noqa: E402
+from scalecheck.files.record import FitRecord, RecordedGradients  # noqa: E402
 from scalecheck.results import (
     forecast,  # noqa: E402
     increment_costs,  # noqa: E402
 )
 from scalecheck.results.study_fits import FitResult  # noqa: E402
 from scalecheck.simulation import simulated_fits  # noqa: E402
-from scalecheck.simulation.data_sets import from_table  # noqa: E402
 from scalecheck.study import read_study  # noqa: E402
 from scalecheck.study.settings import Study  # noqa: E402
 
@@ -101,7 +103,7 @@ def fit_studies(name: str, seeds: Sequence[int], *, full: bool) -> pd.DataFrame:
     wanted = [one._replace(tasks=one.tasks[part]) for one in planned]
     increments = dataclasses.replace(settings.increments, warm=not full)
     fitting = simulated_fits.Fitting(settings.sampler, likelihood, wanted, lambda line: None)
-    fitted = simulated_fits.fit_all(fitting, increments)
+    fitted = simulated_fits.fit_plans(fitting, increments)
     return pd.DataFrame(
         [
             {"kind": name, "seed": seed} | _line(result)
@@ -114,12 +116,12 @@ def fit_studies(name: str, seeds: Sequence[int], *, full: bool) -> pd.DataFrame:
 def _line(result: FitResult) -> dict[str, object]:
     record = result.record
     return {
-        "rows": record["rows"],
+        "rows": record.rows,
         "usable": result.health.usable,
-        "warmup": record["warmup"],
-        "draws": record["draws"],
+        "warmup": record.warmup,
+        "draws": record.draws,
         **{
-            f"gradients_{phase}": " ".join(map(str, record["gradients"][phase]))
+            f"gradients_{phase}": " ".join(map(str, getattr(record.gradients, phase)))
             for phase in ("warmup", "sampling")
         },
     }
@@ -128,10 +130,10 @@ def _line(result: FitResult) -> dict[str, object]:
 def judge(fits: pd.DataFrame) -> dict[str, float]:
     """Forecast the largest fit of a study from the others, and compare."""
     *before, full = [_record(row) for _, row in fits.sort_values("rows").iterrows()]
-    known = increment_costs.taken(before, full["rows"])
+    known = increment_costs.taken(before, full.rows)
     assert known is not None
-    low, median, high = forecast.gradients_of(known[0], full["rows"]).interval
-    seen = sum(map(sum, full["gradients"].values()))
+    low, median, high = forecast.gradients_of(known[0], full.rows).interval
+    seen = full.gradients.total
     return {
         "covered": float(low <= seen <= high),
         "over_median": np.log(seen / median),
@@ -139,20 +141,27 @@ def judge(fits: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _record(row: pd.Series) -> dict[str, Any]:
+def _record(row: pd.Series) -> FitRecord:
     """What the forecast reads of a record; of seconds nothing is asked."""
     phases = ("warmup", "sampling")
     gradients = {name: [int(n) for n in row[f"gradients_{name}"].split()] for name in phases}
-    return {
-        "status": "done",
+    return FitRecord(
+        fit="",
+        kind="increment",
+        axis="",
+        level="",
+        new_rows=row["rows"],
+        status="done",
+        engine_version=ENGINE_VERSION,
+        versions={},
         **{name: row[name] for name in ("usable", "rows", "warmup", "draws")},
-        "padded_rows": row["rows"],
-        "gradients": gradients,
-        "seconds_per_gradient": 1.0,
-        "seconds": dict.fromkeys(("import", "compile", *phases), 0.0),
-        "settings": {"sampler": {"warmup": WARMUP, "draws": DRAWS}},
-        "unit_parameters": KINDS[row["kind"]].unit,
-    }
+        padded_rows=row["rows"],
+        gradients=RecordedGradients(**gradients),
+        seconds_per_gradient=1.0,
+        seconds=dict.fromkeys(("import", "compile", *phases), 0.0),
+        settings={"sampler": {"warmup": WARMUP, "draws": DRAWS}},
+        unit_parameters=KINDS[row["kind"]].unit,
+    )
 
 
 def report(fits: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,6 @@ seconds that each took, compilation included, imports not.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -18,10 +17,11 @@ import numpy as np
 from numpyro.infer import MCMC, NUTS, init_to_sample
 
 from scalecheck.data import store
-from scalecheck.files import formats
+from scalecheck.data.planned_fits import read_planned
+from scalecheck.files import formats, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding
-from scalecheck.study import plan, settings
+from scalecheck.study import settings
 
 
 def main() -> None:
@@ -33,21 +33,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     folder = StudyFolder(options.folder)
-    rows = formats.read_plan(folder.plan)
-    levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
     seconds: dict[str, float] = {}
-    for number, row in enumerate(rows):
-        record = formats.read_json(folder.record(row["fit"]))
-        if record["status"] != "done":
+    for number, task in enumerate(read_planned(folder, "arrival")):
+        found = record.read(folder.record(task.fit))
+        if found.status != "done":
             continue
-        sections = settings.parse_sections(json.dumps(record["settings"]))
-        user_model = binding.load(sections["model"])
-        (task,) = plan.locate(rows, [row["fit"]], levels, "arrival")
+        study = settings.freeze(settings.Study, found.settings)
+        user_model = binding.load_model(study.model)
         columns = store.read_rows(folder.data, task.slices, ["distance_ft", "holed"])
         distance, holed = (
             jnp.asarray(columns[c].astype(np.float32)) for c in ("distance_ft", "holed")
         )
-        sampler = sections["sampler"]
+        sampler = study.sampler
         began = time.process_time()
         mcmc = MCMC(
             NUTS(user_model, init_strategy=init_to_sample()),
@@ -59,7 +56,7 @@ def main() -> None:
         )
         mcmc.run(jax.random.PRNGKey(number), distance, holed)
         jax.block_until_ready(mcmc.get_samples())
-        seconds[row["fit"]] = time.process_time() - began
+        seconds[task.fit] = time.process_time() - began
     formats.write_json(options.out, seconds)
 
 

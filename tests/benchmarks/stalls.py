@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from scalecheck import sampler  # noqa: E402
-from scalecheck.sampler import lane_engine  # noqa: E402
+from scalecheck.sampler import stall  # noqa: E402
 from scalecheck.sampler.stall import first_stall  # noqa: E402
 
 FITS, CHAINS, WARMUP, DRAWS = 16, 4, 500, 500
@@ -72,7 +72,7 @@ TARGETS = {
 }
 
 
-def run(target: str, seed: int, anew: Any) -> sampler.Draws:
+def run(target: str, seed: int, restart: Any) -> sampler.Draws:
     """Sample all fits of a target."""
     potential, starts = TARGETS[target]
     return sampler.sample_lanes(
@@ -82,15 +82,15 @@ def run(target: str, seed: int, anew: Any) -> sampler.Draws:
         sampler.Settings(WARMUP, 0.8, 10, ()),
         key=jax.random.split(jax.random.PRNGKey(seed), FITS),
         draws=DRAWS,
-        anew=anew,
+        restart=restart,
     )
 
 
 def measure(target: str, seed: int) -> list[dict[str, Any]]:
     """Run all three on the same starts and keys."""
     fresh = good(np.random.default_rng(1000 + seed))
-    anew = lambda fit, chain, times: {name: z[fit, chain] for name, z in fresh.items()}  # noqa: E731
-    restarted = run(target, seed, anew)
+    restart = lambda fit, chain, times: {name: z[fit, chain] for name, z in fresh.items()}  # noqa: E731
+    restarted = run(target, seed, restart)
     rng, left = np.random.default_rng(2000 + seed), len(restarted.discarded)
 
     def at_random(leapfrogs: np.ndarray) -> np.ndarray:
@@ -102,8 +102,8 @@ def measure(target: str, seed: int) -> list[dict[str, Any]]:
             left -= 1
         return found
 
-    with mock.patch.object(lane_engine, "first_stall", at_random):
-        placebo = run(target, seed, anew)
+    with mock.patch.object(stall, "first_stall", at_random):
+        placebo = run(target, seed, restart)
     ignored = run(target, seed, None)
     runs = {"restart": restarted, "placebo": placebo, "ignore": ignored}
     return [

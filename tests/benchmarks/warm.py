@@ -97,20 +97,20 @@ def run(name: str, seed: int, *, warm: bool) -> list[dict[str, Any]]:
         )
         lines, before = [], None
         for row in formats.read_plan(small.folder.plan):
-            fit_program.write_increment(small.job(), row["fit"], before)
-            lines.append(_line(small.read(row["fit"])) | {"rows": row["rows"]})
-            before = row["fit"]
+            fit_program.write_increment(small.job(), row.fit, before)
+            lines.append(_line(small.read(row.fit)) | {"rows": row.rows})
+            before = row.fit
     return lines
 
 
 def _line(fit: Any) -> dict[str, Any]:
-    z, gradients = fit.z, fit.record["gradients"]
+    z = fit.z
     stat = lambda function, **given: np.array(  # noqa: E731
         [function(z[..., j], chain_axis=0, draw_axis=1, **given) for j in range(z.shape[-1])], float
     )
     return {
         "fit": fit.task.fit,
-        "gradients": sum(sum(part) for part in gradients.values()),
+        "gradients": fit.record.gradients.total,
         "ess": float(stat(array_stats.ess, method="bulk").min()),
         "rhat": float(stat(array_stats.rhat).max()),
         "mean": z.mean((0, 1)),

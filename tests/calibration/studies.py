@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from in_memory import from_table, prior_of
 from scenarios import N_SUBSETS, SCENARIOS, Scenario, simulate
 
 import scalecheck
@@ -20,7 +21,6 @@ from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.examine.run_costs import effort_of
 from scalecheck.model import binding
 from scalecheck.simulation import simulated_checks
-from scalecheck.simulation.data_sets import from_table
 from scalecheck.simulation.simulated_checks import Outcome
 from scalecheck.study import read_study
 from scalecheck.study.settings import Study
@@ -55,7 +55,7 @@ def code() -> str:
     """Short hash of what a line depends on: lines of other code are not to be mixed with new ones."""
     here = Path(__file__).parent
     library = sorted(Path(scalecheck.__file__).parent.rglob("*.py"))
-    own = [here / name for name in ("models.py", "scenarios.py", "studies.py")]
+    own = [here / name for name in ("in_memory.py", "models.py", "scenarios.py", "studies.py")]
     parts = [path.read_bytes() for path in [*library, *own] if "report" not in path.parts]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
@@ -173,7 +173,7 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
         for table, seed in zip(tables, seeds, strict=True)
     ]
     # Four axes whose levels hold every row, and the largest increment: five fits of the same rows.
-    outcomes = simulated_checks.run(
+    outcomes = simulated_checks.run_studies(
         settings, prepared.likelihood, prepared.prior, simulated, lambda line: None, share=True
     )
     seconds = (time.process_time() - began) / len(seeds)
@@ -198,7 +198,7 @@ def _prepare(settings: Study, table: Mapping[str, Column]) -> Prepared:
     key = (settings.model.function, *labels.items())
     if key not in _prepared:
         likelihood = bound(settings, table)
-        _prepared[key] = Prepared(likelihood, simulated_checks.prior_of(likelihood, 1))
+        _prepared[key] = Prepared(likelihood, prior_of(likelihood, 1))
     return _prepared[key]
 
 
@@ -206,13 +206,15 @@ def bound(settings: Study, table: Mapping[str, Column]) -> Likelihood:
     """Bind the model of a study to the columns of a table."""
     labels = {name: column.labels for name, column in table.items()}
     few = {name: column.values[:2] for name, column in table.items()}
-    own = binding.bind(binding.load(settings.model), settings.model, settings.data.outcome, labels)
+    own = binding.bind(
+        binding.load_model(settings.model), settings.model, settings.data.outcome, labels
+    )
     return Likelihood(own, labels, settings.data.unit, settings.model.compare, few)
 
 
 def line_of(name: str, scenario: Scenario, seed: int, outcome: Outcome) -> Line:
     """Judge a study at 5 % and at 1 %."""
-    findings = verdict.complete(outcome.found.findings)
+    findings = verdict.add_families_not_run(outcome.found.findings)
     judged, stricter = (verdict.judge(findings, alpha) for alpha in (0.05, 0.01))
     attribution = verdict.attribute(judged)
     adjusted = [one.p_adjusted for one in judged if one.p_adjusted is not None]

@@ -1,5 +1,6 @@
 """Run whole studies in one process: what Snakemake runs, without a process and a compilation per job."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     found = check_study.check_study(folder, bound, settings.model, settings.sampler, settings.seed)
     formats.write_json(folder.model, found)
     fits = plan.make_plan(*store.read_orders(folder.data), settings.subsets, settings.increments)
-    formats.write_plan(folder.plan, [fit[: len(formats.PLAN_COLUMNS)] for fit in fits])
+    formats.write_plan(folder.plan, fits)
     text = settings.sections(*FITS)
     device = {"platform": "cpu", "device": "cpu", "gpu": None, "override": "", "note": ""}
     job = fit_job.Job(
@@ -43,12 +44,4 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     for before, name in zip([None, *increments[:-1]], increments, strict=True):
         fit_program.write_increment(job, name, before)
     check.check_up(folder, settings_module.parse_sections(settings.sections(*CHECKS)), log)
-    return verdict.conclude(
-        folder,
-        settings.study,
-        settings.increments.order,
-        settings.verdict,
-        settings.budget,
-        "never",
-        log,
-    )
+    return verdict.conclude(folder, dataclasses.replace(settings, approximation="never"), log)

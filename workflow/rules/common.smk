@@ -101,7 +101,7 @@ def planned(study):
 
 def fits(study, *kinds):
     """Names of the planned fits of some kinds, in plan order."""
-    return [row["fit"] for row in planned(study) if row["kind"] in kinds]
+    return [row.fit for row in planned(study) if row.kind in kinds]
 
 
 def batches(wildcards):

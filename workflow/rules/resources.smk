@@ -6,7 +6,7 @@ def planned_rows(study):
     path = FOLDERS[study].plan
     if not path.exists():
         return {}
-    return {row["fit"]: row["rows"] for row in read_plan(path, os.stat(path).st_mtime_ns)}
+    return {row.fit: row.rows for row in read_plan(path, os.stat(path).st_mtime_ns)}
 
 
 def rows_of_part(wildcards):
@@ -60,7 +60,7 @@ def iterations(study):
 
 def n_jobs(study, plan):
     """Jobs among which subsets and levels are divided."""
-    rows = [row["rows"] for row in plan if row["kind"] in ("subset", "level")]
+    rows = [row.rows for row in plan if row.kind in ("subset", "level")]
     asked, model = STUDIES[study].batches, FOLDERS[study].model
     try:
         return requests.n_jobs(asked, model, rows, iterations(study))

@@ -27,7 +27,7 @@ from scalecheck import sampler
 from scalecheck.files import formats
 from scalecheck.model import density
 from scalecheck.remedies import problem, search
-from scalecheck.remedies.models_without_data import batch_of, settings
+from scalecheck.remedies.models_without_data import batch_without_data, default_sampler
 
 RESULTS = Path(__file__).parents[1] / "results" / "geometry.csv"
 ITERATIONS = 1000
@@ -128,7 +128,7 @@ SEARCHES = {
 
 def sample(run):
     """Sample one chain as the tutorial does; give the highest R-hat by site, and the leapfrogs."""
-    batch = batch_of(getattr(targets, run.function), run.variant)
+    batch = batch_without_data(getattr(targets, run.function), run.variant)
     arrays = {name: values[0] for name, values in batch.arrays.items()}
     shapes = density.unconstrained(batch.function, arrays)
     rng = np.random.default_rng(0)
@@ -172,9 +172,11 @@ def rows_of_search(name, is_full, log):
     """Rows of the table of one search."""
     depth, gradients = SEARCHES[name]
     is_small = name == "horseshoe" and not is_full
-    batch = batch_of(targets.small_horseshoe if is_small else getattr(targets, name), name)
-    one = problem.of_batch(batch, settings(depth), 0, gradients)
-    found = search.search(one, lambda line: log(f"{name}: {line}"))
+    batch = batch_without_data(
+        targets.small_horseshoe if is_small else getattr(targets, name), name
+    )
+    one = problem.problem_of_batch(batch, default_sampler(depth), 0, gradients)
+    found = search.search_remedies(one, lambda line: log(f"{name}: {line}"))
     for row in found.table.to_dict("records"):
         is_best = found.best is not None and row["candidate"] == found.best.name
         kept = {key: row[key] for key in COLUMNS if key in row}

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from arviz_stats.base import array
+from jaxtyping import Float, Real
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-NDArray = np.ndarray
 
 # ArviZ's types allow every statistic to be a tuple.
 array_stats: Any = array.array_stats
@@ -52,7 +52,11 @@ def lowest_ess(n_parameters: int) -> int:
     return max(400, 10 * n_parameters)
 
 
-def assess(z: NDArray, energy: NDArray, names: Sequence[str]) -> Health:
+def assess(
+    z: Float[np.ndarray, "chain draw d"],
+    energy: Float[np.ndarray, "chain draw"],
+    names: Sequence[str],
+) -> Health:
     """Judge a fit by its compared parameters.
 
     Parameters
@@ -82,13 +86,15 @@ def assess(z: NDArray, energy: NDArray, names: Sequence[str]) -> Health:
     return Health(float(rhat[worst]), float(ess[fewest]), float(e_bfmi.min()), reason)
 
 
-def usable(z: NDArray) -> bool:
+def usable(z: Float[np.ndarray, "chain draw d"]) -> bool:
     """Whether draws `(chain, draw, d)` suffice for the checks."""
     rhat, ess = rhat_and_ess(z)
     return bool((rhat <= HIGHEST_RHAT).all() and (ess >= lowest_ess(z.shape[-1])).all())
 
 
-def rhat_and_ess(z: NDArray) -> tuple[NDArray, NDArray]:
+def rhat_and_ess(
+    z: Float[np.ndarray, "chain draw d"],
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
     """Both `(d,)`, of draws `(chain, draw, d)`; what never moved has an infinite R-hat and no effective draw."""
     by_parameter = np.moveaxis(z, -1, 0).astype("float64")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -97,7 +103,7 @@ def rhat_and_ess(z: NDArray) -> tuple[NDArray, NDArray]:
     return np.nan_to_num(np.asarray(rhat), nan=np.inf), np.nan_to_num(np.asarray(ess))
 
 
-def mcse_of_sd(z: NDArray) -> NDArray:
+def mcse_of_sd(z: Float[np.ndarray, "chain draw d"]) -> Float[np.ndarray, " d"]:
     """Monte Carlo error `(d,)` of the standard deviations of draws `(chain, draw, d)`.
 
     That of means does not tell it: the squares of antithetic draws follow each other.
@@ -106,7 +112,9 @@ def mcse_of_sd(z: NDArray) -> NDArray:
     return np.asarray(array_stats.mcse(by_parameter, chain_axis=1, draw_axis=2, method="sd"))
 
 
-def rhat_of_moments(mean: NDArray, variance: NDArray, n: int) -> NDArray:
+def rhat_of_moments(
+    mean: Float[np.ndarray, " chain *scalar"], variance: Float[np.ndarray, " chain *scalar"], n: int
+) -> Float[np.ndarray, "*scalar"]:
     """R-hat of scalars of which no draws are held, `(...)`, by the moments of the chains alone.
 
     The classic one (Gelman & Rubin 1992, doi:10.1214/ss/1177011136): it sees chains that disagree in their
@@ -144,7 +152,7 @@ def estimates(posterior: "xr.Dataset", sites: Sequence[str]) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=ESTIMATES)
 
 
-def _scalars(variable: "xr.DataArray") -> Iterator[tuple[str, NDArray]]:
+def _scalars(variable: "xr.DataArray") -> Iterator[tuple[str, Real[np.ndarray, "chain draw"]]]:
     values = variable.transpose("chain", "draw", ...).to_numpy()
     shape = values.shape[2:]
     labels = [[str(label) for label in variable[dim].to_numpy()] for dim in variable.dims[2:]]
@@ -153,7 +161,7 @@ def _scalars(variable: "xr.DataArray") -> Iterator[tuple[str, NDArray]]:
         yield f"{variable.name}[{where}]" if shape else str(variable.name), values[(..., *index)]
 
 
-def _summary(values: NDArray) -> Mapping[str, float]:
+def _summary(values: Real[np.ndarray, "chain draw"]) -> Mapping[str, float]:
     values = values.astype("float64")
     axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
     low, high = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])

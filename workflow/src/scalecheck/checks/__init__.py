@@ -1,9 +1,11 @@
 """The families of checks: one module each, pure functions from arrays to findings.
 
-`finding` is what all of them say, `moments` the linear algebra that two of them share. `agreement`
-compares random subsets, `heterogeneity` the levels of an axis, `drift` nested increments,
-`surprise` new rows with what was predicted for them (`design` lists the statistics, `battery`
-measures them, `meanings` says what they mean); `effort`, `scaling` and `adaptation` what the chains
-of fits took (`chains`, `cost`). NumPy, SciPy and pandas only, but for the battery, which measures
-thousands of replicates in JAX: nothing here reads a file or knows a model.
+`finding` is what all of them say, `moments` the linear algebra that several share. `agreement` compares random
+subsets, `heterogeneity` the levels of an axis by their scores (`score_test`), `drift` nested increments
+(`nested_step`), `surprise` new rows with what was predicted for them (`statistic_design` lists the statistics,
+`replicate_statistics` measures them, `statistic_messages` says what they mean); `effort`, `scaling` and
+`adaptation` what the chains of fits took (`chain_table`, `gradient_cost`). NumPy, SciPy and pandas only, but
+`replicate_statistics`, which measures thousands of replicates in JAX: nothing here reads a file or knows a model.
+
+Formulas, their sources and how often each check is wrong: docs/statistics.md, one section a family.
 """

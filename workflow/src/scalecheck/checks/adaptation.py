@@ -4,6 +4,8 @@ The chain means of the potential are compared by an F test whose error is the la
 batch means within chains, and from their effective number of draws. What else was seen of step
 sizes, trees and metrics names the cause. Fits whose posterior cannot be used are judged, too: this is
 the family that says why.
+
+Formulas and sources: docs/statistics.md, section 7.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,18 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy.stats import f as fisher
-from scipy.stats import t as student
 
 from scalecheck.checks import chain_table
 from scalecheck.checks.chain_table import Chains
-from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.finding import Effect, Finding, half_width, not_run, notable, rounded
 from scalecheck.checks.warm_start_audit import Audit
 from scalecheck.diagnostics import array_stats
 
-NDArray = np.ndarray
-
-INTERVAL = 0.89
 # A chain whose typical potential is a whole sd off is elsewhere than the others.
 LARGEST_GAP = 1.0
 # Trees that were cut this often: their chain hardly moves, however many leapfrogs it takes.
@@ -60,12 +59,13 @@ class PotentialGap(NamedTuple):
     @property
     def effect(self) -> Effect:
         """The absolute difference with an 89 % interval."""
-        width = float(student.ppf((1 + INTERVAL) / 2, self.df)) * self.scale
-        size = abs(self.value)
+        size, width = abs(self.value), half_width(self.scale, self.df)
         return Effect("gap of a chain in sds of the potential", size, size - width, size + width)
 
 
-def gap(potential: NDArray, energy: NDArray) -> PotentialGap:
+def compare_potentials(
+    potential: Float[np.ndarray, "chain draw"], energy: Float[np.ndarray, "chain draw"]
+) -> PotentialGap:
     """Compare the chains' mean potentials.
 
     The unit is the sd of the potential of a normal posterior, sqrt(d / 2): the root of the mean
@@ -93,7 +93,7 @@ def gap(potential: NDArray, energy: NDArray) -> PotentialGap:
     return PotentialGap(worst, float((means - others)[worst] / unit), float(scale), df, p)
 
 
-def _squared_mcse(potential: NDArray) -> float:
+def _squared_mcse(potential: Float[np.ndarray, "chain draw"]) -> float:
     """Mean over chains of the squared standard error of their means; 0 where nothing moves."""
     errors = [
         array_stats.mcse(chain[None], method="mean", chain_axis=0, draw_axis=1)
@@ -127,19 +127,19 @@ def check_adaptation(
         One per increment; the effect is the gap of the chain that is farthest off. Of one that was ended
         without draws there is nothing to test: its finding says why, and what to change.
     table
-        As `chains.table` gives it, of all these fits.
+        As `chain_table.tabulate_chains` gives it, of all these fits.
     """
-    table = chain_table.table([*increments, *others])
+    table = chain_table.tabulate_chains([*increments, *others])
     if not increments and not stopped:
         return [not_run("adaptation", "no increment was fitted", weight=1.0)], table
     ended = [
         not_run("adaptation", f"{fit}: {reason}", weight=weight, fit=fit)
         for fit, reason in (stopped or {}).items()
     ]
-    return [*(step(fit, weight) for fit in increments), *ended], table
+    return [*(check_adaptation_step(fit, weight) for fit in increments), *ended], table
 
 
-def step(fit: Chains, weight: float) -> Finding:
+def check_adaptation_step(fit: Chains, weight: float) -> Finding:
     """Judge the chains of one increment.
 
     Parameters
@@ -152,10 +152,10 @@ def step(fit: Chains, weight: float) -> Finding:
     reason = _problem(fit)
     if reason:
         return not_run("adaptation", reason, weight=weight, fit=fit.fit)
-    seen = gap(fit.sampling.potential, fit.sampling.energy)
+    seen = compare_potentials(fit.sampling.potential, fit.sampling.energy)
     # Two questions of one increment share its part of the error rate.
     if fit.audit is not None and 2 * fit.audit.p < min(1.0, 2 * seen.p):
-        return _audited(fit, fit.audit, weight)
+        return _audit_finding(fit, fit.audit, weight)
     if fit.audit is not None:
         seen = seen._replace(p=min(1.0, 2 * seen.p))
     saturated = fit.saturated(fit.sampling.n_steps)[seen.chain]
@@ -167,11 +167,13 @@ def step(fit: Chains, weight: float) -> Finding:
         effect=seen.effect,
         fit=fit.fit,
         fits=(fit.fit,),
-        message=_alarm(fit, seen) if notable(seen.p, weight) else _calm(fit, seen),
+        message=_alarm_message(fit, seen)
+        if notable(seen.p, weight)
+        else _agreement_message(fit, seen),
     )
 
 
-def _audited(fit: Chains, audit: Audit, weight: float) -> Finding:
+def _audit_finding(fit: Chains, audit: Audit, weight: float) -> Finding:
     """Say how far a warm start is from the cold one that it was compared with."""
     p, name = min(1.0, 2 * audit.p), fit.parameters[audit.parameter]
     words = (
@@ -206,7 +208,7 @@ def _problem(fit: Chains) -> str:
     return "" if np.median(kinetic) > 0 else "nothing moves: the model has no parameters"
 
 
-def _alarm(fit: Chains, seen: PotentialGap) -> str:
+def _alarm_message(fit: Chains, seen: PotentialGap) -> str:
     """Name the chain that is off, and the likeliest cause."""
     side = "above" if seen.value > 0 else "below"
     numbers = (
@@ -241,7 +243,7 @@ def _cause(fit: Chains, chain: int) -> str:
     )
 
 
-def _calm(fit: Chains, seen: PotentialGap) -> str:
+def _agreement_message(fit: Chains, seen: PotentialGap) -> str:
     """Say that chains agree, and what else there is to know."""
     agree = f"{fit.fit}: the chains agree on the potential within {rounded(abs(seen.value))} sds"
     return "; ".join([agree, *_notes(fit)])
@@ -251,7 +253,7 @@ def _notes(fit: Chains) -> list[str]:
     sampling = fit.sampling
     saturated = fit.saturated(sampling.n_steps).mean()
     low = fit.target_accept - sampling.acceptance_rate.mean(axis=1)
-    spread = float(chain_table.spread(fit.windows[-1]).max()) if fit.windows else 1.0
+    spread = float(chain_table.metric_spread(fit.windows[-1]).max()) if fit.windows else 1.0
     notes = [
         (bool(fit.capped), f"{fit.capped}: raise sampler.max_gradients"),
         (

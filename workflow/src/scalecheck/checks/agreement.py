@@ -5,6 +5,8 @@ claims: where they differ by more than their posteriors say, the likelihood is w
 differ by less, they share something. Cochran's Q (Cochran 1954) is computed twice, and only what
 both computations see counts: each alone rejects true models (by natural parameters rare events, by
 pooled variance small logistic regressions).
+
+Formulas and sources: docs/statistics.md, section 1.
 """
 
 from collections.abc import Sequence
@@ -12,22 +14,24 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy.stats import chi2
 
-from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.finding import INTERVAL, Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.moments import (
     IDENTIFIED,
     Moments,
     Prior,
     directions_of,
     in_double,
+    inverse_root,
     not_identified,
-    problem,
     whiten,
+    why_not_comparable,
 )
 
 LARGE, SMALL = 1.25, 0.8
-INTERVAL = 0.89
+COLUMNS = ["half", "parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"]
 
 
 class Spread(NamedTuple):
@@ -88,14 +92,14 @@ def check_agreement(
     Returns
     -------
     finding
-        Its effect is the dispersion with an 89 % interval, taken from the half that speaks less
-        loudly.
+        Its effect is the dispersion with an 89 % interval, taken from the half with the
+        larger p-value.
     table
         One row per half (parameter "") and per parameter: half, parameter, statistic, df, p_upper,
         p_lower, p_holm. A parameter that the subsets do not identify has no p-value.
     """
     subsets, prior = in_double(subsets), in_double(prior)
-    reason = problem(subsets, prior)
+    reason = why_not_comparable(subsets, prior)
     if len(fits) < 3:
         reason = f"agreement needs at least 3 usable subsets, got {len(fits)}"
     if reason:
@@ -109,7 +113,8 @@ def check_agreement(
 
 
 def _not_run(reason: str, fits: Sequence[str]) -> tuple[Finding, pd.DataFrame]:
-    return not_run("agreement", reason, fits=tuple(fits)), _table([], _no_parameters())
+    none = pd.DataFrame(columns=["parameter", *COLUMNS[2:]])
+    return not_run("agreement", reason, fits=tuple(fits)), _table([], none)
 
 
 def _natural(white: Moments) -> Spread:
@@ -129,22 +134,20 @@ def _natural(white: Moments) -> Spread:
     return Spread("natural", float((weight * residual**2).sum()), int(keep.sum()) - rank, n_dropped)
 
 
-def _unbiased(ess: np.ndarray, n_parameters: int) -> np.ndarray:
+def _unbiased(ess: Float[np.ndarray, "fit 1"], n_parameters: int) -> Float[np.ndarray, "fit 1"]:
     """Return what makes the inverse of a sample covariance unbiased (Hartlap et al. 2007)."""
     return np.clip((ess - n_parameters - 2) / np.maximum(ess - 1, 1), 0.05, 1.0)
 
 
 def _weighted_mean(
-    directions: np.ndarray, weight: np.ndarray, estimate: np.ndarray
-) -> tuple[np.ndarray, int]:
+    directions: Float[np.ndarray, "fit d d"],
+    weight: Float[np.ndarray, "fit d"],
+    estimate: Float[np.ndarray, "fit d"],
+) -> tuple[Float[np.ndarray, " d"], int]:
     """Return the mean `(d,)` weighted by singular matrices, and the rank of their sum."""
     total = np.einsum("kij,kj,klj->il", directions, weight, directions)
     moment = np.einsum("kij,kj->i", directions, weight * estimate)
-    # To a unit diagonal first: the rank must not depend on how unequally parameters are known.
-    diagonal = np.diag(total)
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
-    values, vectors = np.linalg.eigh(total * np.outer(scale, scale))
-    root = scale[:, None] * vectors[:, values > 1e-10] / np.sqrt(values[values > 1e-10])
+    root = inverse_root(total, 1e-10)
     return root @ (root.T @ moment), root.shape[1]
 
 
@@ -193,11 +196,7 @@ def _parameters(subsets: Moments, prior: Prior, names: Sequence[str]) -> pd.Data
     return table
 
 
-def _no_parameters() -> pd.DataFrame:
-    return pd.DataFrame(columns=["parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"])
-
-
-def holm(p: np.ndarray) -> np.ndarray:
+def holm(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Adjust p-values `(n,)` for their number (Holm 1979); NaN stays and is not counted."""
     order = np.argsort(p)  # NaN last
     n_tests = int(np.isfinite(p).sum())
@@ -259,5 +258,4 @@ def _message(
 def _table(halves: list[Spread], parameters: pd.DataFrame) -> pd.DataFrame:
     rows = [(h.half, "", h.statistic, h.df, h.upper, h.lower, np.nan) for h in halves]
     rows += [("pooled", *row) for row in parameters.itertuples(index=False)]
-    columns = ["half", "parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -3,6 +3,8 @@
 One defect makes several families speak. A parameter that differs between groups widens the spread
 of subsets, moves the next increment and surprises it; the axis says most, so that the others are
 heard only where no axis is. The smallest p would mislead: ranks end at 1 / (S + 1) and tie.
+
+Formulas and sources: docs/statistics.md, "The verdict".
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +45,8 @@ class Attribution(NamedTuple):
     family: str | None = None
 
 
-class Heard(NamedTuple):
-    """What the rules listen to.
+class FindingsByFamily(NamedTuple):
+    """What the rules look at.
 
     Attributes
     ----------
@@ -57,7 +59,7 @@ class Heard(NamedTuple):
     seen: Mapping[str, list[Finding]]
     axes: Sequence[Finding]
 
-    def loudest(self, family: str) -> Finding | None:
+    def most_significant(self, family: str) -> Finding | None:
         """Give the most significant finding of a family; None where it saw nothing."""
         return next(iter(self.seen.get(family, [])), None)
 
@@ -73,44 +75,44 @@ def attribute_findings(seen: Sequence[Finding], every: Sequence[Finding]) -> Att
         All findings: what an axis' own test says counts even where it is not significant.
     """
     by_family: dict[str, list[Finding]] = {}
-    for finding in sorted(seen, key=_loudness):
+    for finding in sorted(seen, key=_by_significance):
         by_family.setdefault(finding.family, []).append(finding)
-    heard = Heard(by_family, [one for one in every if one.family == "heterogeneity"])
-    answers = (rule(heard) for rule in _PRECEDENCE)
+    found = FindingsByFamily(by_family, [one for one in every if one.family == "heterogeneity"])
+    answers = (rule(found) for rule in _PRECEDENCE)
     return next((answer for answer in answers if answer), Attribution(False, False))
 
 
-def _loudness(finding: Finding) -> tuple[float, float]:
+def _by_significance(finding: Finding) -> tuple[float, float]:
     size = finding.effect.value if finding.effect else 0.0
     return 1.0 if finding.p is None else finding.p, -size
 
 
-def _by_axes(heard: Heard) -> Attribution | None:
+def _by_axes(found: FindingsByFamily) -> Attribution | None:
     """1. The axis with the smallest p; weaker ones beside it may be its shadows."""
-    first = heard.loudest("heterogeneity")
+    first = found.most_significant("heterogeneity")
     if first is None:
         return None
-    if contradiction := _outweighing(first, heard):
+    if contradiction := _outweighing(first, found):
         return _one(contradiction, MISFIT, contradiction.axis)
-    others = [one for one in heard.seen["heterogeneity"][1:] if not _is_weak(one)]
+    others = [one for one in found.seen["heterogeneity"][1:] if not _is_weak(one)]
     kinds = {first.kind, *(one.kind for one in others)}
     return Attribution(MISFIT in kinds, HETEROGENEOUS in kinds, first.axis, "heterogeneity")
 
 
-def _outweighing(axis: Finding, heard: Heard) -> Finding | None:
+def _outweighing(axis: Finding, found: FindingsByFamily) -> Finding | None:
     """Exceptions to 1: a surprise that speaks of misfit, beside an axis that no model uses.
 
     The axis is weak; or it is time, with no other beside it, and the surprise is that neighbours
     resemble each other: sums over blocks of time then differ, though nothing changes.
     """
-    surprise = heard.loudest("surprise")
+    surprise = found.most_significant("surprise")
     if surprise is None or surprise.kind != MISFIT or axis.kind != HETEROGENEOUS:
         return None
     if _is_weak(axis):
         return surprise
-    alone = all(_is_weak(other) for other in heard.seen["heterogeneity"][1:])
+    alone = all(_is_weak(other) for other in found.seen["heterogeneity"][1:])
     led_by = surprise.effect.name if surprise.effect else ""
-    is_shadow = alone and axis.axis == _time(heard) and led_by.endswith(LAG)
+    is_shadow = alone and axis.axis == _time(found) and led_by.endswith(LAG)
     return surprise if is_shadow else None
 
 
@@ -118,51 +120,51 @@ def _is_weak(axis: Finding) -> bool:
     return axis.p is not None and axis.p > WEAK_AXIS
 
 
-def _by_surprise(heard: Heard) -> Attribution | None:
+def _by_surprise(found: FindingsByFamily) -> Attribution | None:
     """2. The leading statistic of a surprise, with the axis that it names."""
-    surprise = heard.loudest("surprise")
+    surprise = found.most_significant("surprise")
     if surprise is None:
         return None
-    if surprise.kind == HETEROGENEOUS and not _is_supported(surprise, heard):
+    if surprise.kind == HETEROGENEOUS and not _is_supported(surprise, found):
         return _one(surprise, MISFIT, None)
     return _one(surprise, surprise.kind, surprise.axis)
 
 
-def _is_supported(surprise: Finding, heard: Heard) -> bool:
+def _is_supported(surprise: Finding, found: FindingsByFamily) -> bool:
     """Whether the axis of a surprise shows in its own test; time needs no other witness."""
-    if surprise.axis is None or surprise.axis == _time(heard):
+    if surprise.axis is None or surprise.axis == _time(found):
         return True
-    own = [one.p for one in heard.axes if one.axis == surprise.axis and one.p is not None]
+    own = [one.p for one in found.axes if one.axis == surprise.axis and one.p is not None]
     return min(own, default=1.0) <= SUPPORTED
 
 
-def _time(heard: Heard) -> str | None:
+def _time(found: FindingsByFamily) -> str | None:
     """Name of the axis of time: the only one whose test is not that of a fit pooled over levels."""
-    over_time = (one.axis for one in heard.axes if not (one.fit or "").startswith("axis-"))
+    over_time = (one.axis for one in found.axes if not (one.fit or "").startswith("axis-"))
     return next(over_time, None)
 
 
-def _by_agreement(heard: Heard) -> Attribution | None:
+def _by_agreement(found: FindingsByFamily) -> Attribution | None:
     """3. Random subsets are exchangeable: where they disagree, the variance is wrong."""
-    agreement = heard.loudest("agreement")
+    agreement = found.most_significant("agreement")
     return agreement and _one(agreement, MISFIT, None)
 
 
-def _by_drift(heard: Heard) -> Attribution | None:
+def _by_drift(found: FindingsByFamily) -> Attribution | None:
     """3. Drift says itself whether the dispersion of the subsets, or random order, explains it."""
-    drift = heard.loudest("drift")
-    return drift and _one(drift, drift.kind, _time(heard) if drift.kind == HETEROGENEOUS else None)
+    drift = found.most_significant("drift")
+    return drift and _one(drift, drift.kind, _time(found) if drift.kind == HETEROGENEOUS else None)
 
 
-def _by_effort(heard: Heard) -> Attribution | None:
+def _by_effort(found: FindingsByFamily) -> Attribution | None:
     """Only where no posterior spoke: some rows are harder than others."""
-    effort = heard.loudest("effort")
+    effort = found.most_significant("effort")
     return effort and _one(effort, HETEROGENEOUS, effort.axis)
 
 
-def _by_scaling(heard: Heard) -> Attribution | None:
+def _by_scaling(found: FindingsByFamily) -> Attribution | None:
     """Only where nothing else spoke: the geometry changes with the rows."""
-    scaling = heard.loudest("scaling")
+    scaling = found.most_significant("scaling")
     return scaling and _one(scaling, MISFIT, None)
 
 
@@ -171,7 +173,7 @@ def _one(finding: Finding, kind: str, axis: str | None) -> Attribution:
 
 
 # Adaptation has no rule: a warmup that failed says nothing of the model.
-_PRECEDENCE: tuple[Callable[[Heard], Attribution | None], ...] = (
+_PRECEDENCE: tuple[Callable[[FindingsByFamily], Attribution | None], ...] = (
     _by_axes,
     _by_surprise,
     _by_agreement,

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float, Int, Real
 
 from scalecheck.checks.warm_start_audit import Audit
 from scalecheck.diagnostics import array_stats
-
-NDArray = np.ndarray
 
 COLUMNS = ("fit", "kind", "chain", "window", "stop", "step_size", "acceptance_rate", "leapfrogs")
 COLUMNS += ("depth_saturated", "divergences", "metric_change", "metric_spread", "potential_gap")
@@ -29,12 +28,12 @@ class Sampling(NamedTuple):
         `(chain,)`.
     """
 
-    potential: NDArray
-    energy: NDArray
-    n_steps: NDArray
-    acceptance_rate: NDArray
-    diverging: NDArray
-    step_size: NDArray
+    potential: Float[np.ndarray, "chain draw"]
+    energy: Float[np.ndarray, "chain draw"]
+    n_steps: Int[np.ndarray, "chain draw"]
+    acceptance_rate: Float[np.ndarray, "chain draw"]
+    diverging: Bool[np.ndarray, "chain draw"]
+    step_size: Float[np.ndarray, " chain"]
 
 
 class ChainWindow(NamedTuple):
@@ -53,11 +52,11 @@ class ChainWindow(NamedTuple):
     """
 
     stop: int
-    step_size: NDArray
-    acceptance_rate: NDArray
-    inverse_mass_matrix: NDArray
-    n_steps: NDArray
-    diverging: NDArray
+    step_size: Float[np.ndarray, " chain"]
+    acceptance_rate: Float[np.ndarray, " chain"]
+    inverse_mass_matrix: Float[np.ndarray, "chain d"]
+    n_steps: Int[np.ndarray, "chain iteration"]
+    diverging: Bool[np.ndarray, "chain iteration"]
 
 
 class Chains(NamedTuple):
@@ -94,14 +93,18 @@ class Chains(NamedTuple):
     discarded: int = 0
     capped: str = ""
 
-    def saturated(self, n_steps: NDArray) -> NDArray:
+    def saturated(
+        self, n_steps: Real[np.ndarray, "chain iteration"]
+    ) -> Float[np.ndarray, " chain"]:
         """`(chain,)` share of iterations, of `(chain, iteration)`, whose tree was cut."""
         if np.isnan(self.max_tree_depth):
             return np.full(len(n_steps), np.nan)
         return (n_steps >= 2**self.max_tree_depth - 1).mean(axis=1)
 
 
-def _ratio(metric: NDArray, other: NDArray) -> NDArray:
+def _ratio(
+    metric: Float[np.ndarray, "chain d"], other: Float[np.ndarray, "_ d"]
+) -> Float[np.ndarray, " chain"]:
     """`(chain,)` largest factor between variances `(chain, d)`."""
     if not metric.shape[-1]:
         return np.ones(len(metric))
@@ -109,13 +112,13 @@ def _ratio(metric: NDArray, other: NDArray) -> NDArray:
         return np.exp(np.abs(np.log(metric) - np.log(other)).max(axis=-1))
 
 
-def spread(window: ChainWindow) -> NDArray:
+def metric_spread(window: ChainWindow) -> Float[np.ndarray, " chain"]:
     """`(chain,)` largest factor between a chain's adapted variances and their median over chains."""
     metric = window.inverse_mass_matrix
     return _ratio(metric, np.median(metric, axis=0, keepdims=True))
 
 
-def table(fits: Sequence[Chains]) -> pd.DataFrame:
+def tabulate_chains(fits: Sequence[Chains]) -> pd.DataFrame:
     """Tabulate every fit, chain and window.
 
     Returns
@@ -159,7 +162,7 @@ def _windows(fit: Chains) -> list[Mapping[str, Any]]:
                 "depth_saturated": fit.saturated(window.n_steps),
                 "divergences": window.diverging.sum(axis=1),
                 "metric_change": np.nan if before is None else _ratio(metric, before),
-                "metric_spread": spread(window),
+                "metric_spread": metric_spread(window),
             }
         )
     return found

@@ -9,14 +9,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
+from scipy.stats import false_discovery_control
 
 COLUMNS = ["unit", "rows", "observed", "predicted", "low", "high", "p", "q", "units"]
 MOST_SHOWN = 200
 DEVIANT = 0.05
 
 
-def table(
-    labels: Sequence[str], rows: np.ndarray, observed: np.ndarray, replicates: np.ndarray
+def tabulate_deviant_units(
+    labels: Sequence[str],
+    rows: Int[np.ndarray, " unit"],
+    observed: Float[np.ndarray, " unit"],
+    replicates: Float[np.ndarray, "replicate unit"],
 ) -> pd.DataFrame:
     """Compare the mean outcome of each unit with its replicates.
 
@@ -38,7 +43,7 @@ def table(
         predicted and its 0.89 interval, the two-sided p-value, `q`, the false discovery rate at which
         it would be called deviant, and `units`, how many were compared.
     """
-    p = two_sided(observed, replicates)
+    p = two_sided_p(observed, replicates)
     low, high = np.quantile(replicates, [0.055, 0.945], axis=0)
     predicted = replicates.mean(axis=0)
     found = pd.DataFrame(
@@ -50,7 +55,7 @@ def table(
             "low": low,
             "high": high,
             "p": p,
-            "q": false_discovery_rates(p),
+            "q": false_discovery_control(p),
             "units": len(p),
         }
     )[COLUMNS]
@@ -62,7 +67,9 @@ def table(
     return found.iloc[order[:n_shown]].reset_index(drop=True)
 
 
-def two_sided(observed: np.ndarray, replicates: np.ndarray) -> np.ndarray:
+def two_sided_p(
+    observed: Float[np.ndarray, " unit"], replicates: Float[np.ndarray, "replicate unit"]
+) -> Float[np.ndarray, " unit"]:
     """Return two-sided p-values `(unit,)` of `(unit,)` among `(replicate, unit)`, ties of replicates counted half."""
     # What is equal in exact arithmetic is equal: both are sums of the same few numbers.
     slack = 1e-9 * np.maximum(np.abs(observed), replicates.std(axis=0))
@@ -72,12 +79,3 @@ def two_sided(observed: np.ndarray, replicates: np.ndarray) -> np.ndarray:
     ties = len(replicates) - above - below + 1
     tail = (np.minimum(above, below) + (ties + 1) / 2) / (len(replicates) + 1)
     return np.minimum(1.0, 2 * tail)
-
-
-def false_discovery_rates(p: np.ndarray) -> np.ndarray:
-    """Return the least false discovery rate at which each p-value `(n,)` is found (Benjamini & Hochberg 1995)."""
-    order = np.argsort(p)[::-1]
-    scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
-    rates = np.empty(len(p))
-    rates[order] = np.minimum.accumulate(np.minimum(scaled, 1.0))
-    return rates

@@ -1,24 +1,36 @@
 """Whether nested increments move more than they should.
 
-Each step from n to g n rows is judged twice (`step`), and what both say counts; looking after every
+Each step from n to g n rows is judged twice (`nested_step`), and what both say counts; looking after every
 increment is paid for by dividing the error rate among the steps. Half of it is kept for their sum,
 which sees small shifts that add up.
+
+Formulas and sources: docs/statistics.md, section 3.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
 from scalecheck.checks.finding import NOTABLE, Effect, Finding, not_run, notable, rounded
-from scalecheck.checks.moments import Moments, Prior, in_double, not_identified, problem
-from scalecheck.checks.nested_step import NestedStep, measure
+from scalecheck.checks.moments import Moments, Prior, in_double, not_identified, why_not_comparable
+from scalecheck.checks.nested_step import NestedStep, measure_step
 
 LARGE = 1.0
-# Below this growth the difference V - V' is mostly noise (docs/statistics.md: 11 % false alarms at
-# 1.25).
+# Below this growth the difference V - V' is mostly noise (docs/statistics.md: 11 % false
+# alarms at 1.25).
 SMALLEST_GROWTH = 1.5
+
+
+class Context(NamedTuple):
+    """What all steps are judged with; `check_drift` says what each is."""
+
+    prior: Prior
+    names: Sequence[str]
+    dispersion: float
+    ordered: bool
 
 
 def check_drift(
@@ -70,18 +82,14 @@ def check_drift(
     if not pairs:
         reason = f"drift needs at least two usable increments, got {len(fits)}"
         return [not_run("drift", reason, fits=tuple(fits))], _table([], [], rows, names, fits)
-    weight = step_weight(looks)
+    context = Context(prior, names, dispersion, ordered)
     judged = [
-        _judge(
-            increments.only(before),
-            increments.only(after),
+        check_drift_step(
+            (increments.only(before), increments.only(after)),
             (rows[before], rows[after]),
-            prior,
-            names=names,
-            fits=(fits[before], fits[after]),
-            dispersion=dispersion,
-            ordered=ordered,
-            weight=weight,
+            (fits[before], fits[after]),
+            step_weight(looks),
+            context,
         )
         for before, after in pairs
     ]
@@ -89,7 +97,7 @@ def check_drift(
     run = [(step, pair) for (_, step), pair in zip(judged, pairs, strict=True) if step is not None]
     steps, pairs = [step for step, _ in run], [pair for _, pair in run]
     if len(steps) > 1:
-        findings.append(_sum(steps, pairs, rows, names, fits, dispersion, ordered))
+        findings.append(_sum(steps, pairs, rows, tuple(fits), context))
     return findings, _table(steps, pairs, rows, names, fits)
 
 
@@ -98,92 +106,61 @@ def step_weight(looks: int) -> float:
     return 1.0 if looks == 1 else 1 / (2 * looks)
 
 
-def check_step(
-    before: Moments,
-    after: Moments,
-    rows_before: int,
-    rows_after: int,
-    prior: Prior,
-    *,
-    names: Sequence[str],
-    fits: Sequence[str],
-    dispersion: float,
-    ordered: bool,
+def check_drift_step(
+    nested: tuple[Moments, Moments],
+    rows: tuple[int, int],
+    fits: tuple[str, str],
     weight: float,
-) -> Finding:
-    """Judge one step; `check` says the same of it.
+    context: Context,
+) -> tuple[Finding, NestedStep | None]:
+    """Judge one step; `check_drift` says the same of it.
 
     Parameters
     ----------
-    before, after
-        Posterior moments of one fit each, `(1, d)`, `(1, d, d)` and `(1,)`: `Moments.only`.
-    rows_before, rows_after
-        Their rows.
-    prior, names, dispersion, ordered
-        As in `check`.
-    fits
-        The names of the two fits.
+    nested
+        Posterior moments of the smaller fit and of the larger one, `(1, d)`, `(1, d, d)` and `(1,)`: `Moments.only`.
+    rows, fits
+        Their rows and names.
     weight
         Share of the family's error rate: `1 / (2 * looks)`, or 1 where one step is planned.
+    context
+        What all steps are judged with.
+
+    Returns
+    -------
+    finding
+        Of this step.
+    step
+        What it was judged by; None where it was not run.
     """
-    finding, _ = _judge(
-        before,
-        after,
-        (rows_before, rows_after),
-        prior,
-        names=names,
-        fits=fits,
-        dispersion=dispersion,
-        ordered=ordered,
-        weight=weight,
-    )
-    return finding
-
-
-def _judge(
-    before: Moments,
-    after: Moments,
-    rows: tuple[int, int],
-    prior: Prior,
-    *,
-    names: Sequence[str],
-    fits: Sequence[str],
-    dispersion: float,
-    ordered: bool,
-    weight: float,
-) -> tuple[Finding, NestedStep | None]:
-    """Return the finding of one step and what it was judged by, None where it was not run."""
-    before, after, prior = in_double(before), in_double(after), in_double(prior)
+    before, after = map(in_double, nested)
+    context = context._replace(prior=in_double(context.prior))
     step = None
-    reason = problem(before, prior) or problem(after, prior)
+    reason = why_not_comparable(before, context.prior) or why_not_comparable(after, context.prior)
     if rows[1] <= rows[0]:
         reason = f"an increment must grow, got {rows[0]} and then {rows[1]} rows"
     if reason is None:
-        step = measure(before, after, rows[1] / rows[0], prior)
+        step = measure_step(before, after, rows[1] / rows[0], context.prior)
         reason = "" if step.df else f"{rows[1]} rows identify no direction beyond the prior"
     if step is None or reason:
-        where = {"fit": fits[-1], "fits": tuple(fits)}
+        where = {"fit": fits[-1], "fits": fits}
         return not_run("drift", str(reason), weight=weight, **where), None
     where = f"from {rows[0]} to {rows[1]} rows"
-    return _finding(
-        [step], 0, where, fits[-1], names, tuple(fits), dispersion, ordered, weight
-    ), step
+    return _finding([step], 0, where, fits[-1], fits, weight, context), step
 
 
 def _sum(
     steps: list[NestedStep],
     pairs: list[tuple[int, int]],
     rows: Sequence[int],
-    names: Sequence[str],
-    fits: Sequence[str],
-    dispersion: float,
-    ordered: bool,
+    fits: tuple[str, ...],
+    context: Context,
 ) -> Finding:
     """Judge all steps together: small shifts that add up."""
     largest = int(np.argmax([np.abs(step.shift).max() for step in steps]))
     before, after = pairs[largest]
     where = f"over {len(steps)} steps, most from {rows[before]} to {rows[after]} rows,"
-    return _finding(steps, largest, where, None, names, tuple(fits), dispersion, ordered, 0.5)
+    return _finding(steps, largest, where, None, fits, 0.5, context)
 
 
 def _p(steps: list[NestedStep], dispersion: float) -> float:
@@ -197,19 +174,17 @@ def _finding(
     leading: int,
     where: str,
     fit: str | None,
-    names: Sequence[str],
     fits: tuple[str, ...],
-    dispersion: float,
-    ordered: bool,
     weight: float,
+    context: Context,
 ) -> Finding:
     """Return the finding of some steps; the leading one gives the effect and the parameter."""
-    step = steps[leading]
+    step, names = steps[leading], context.names
     j = int(np.argmax(np.abs(step.shift)))
     size, usual = float(abs(step.shift[j])), float(step.usual[j])
     p = _p(steps, 1.0)
-    unexplained = _p(steps, max(1.0, dispersion)) / weight < NOTABLE
-    cause = _cause(unexplained, ordered, dispersion)
+    unexplained = _p(steps, max(1.0, context.dispersion)) / weight < NOTABLE
+    cause = _cause(unexplained, context)
     growth = min(s.growth for s in steps)
     return Finding(
         family="drift",
@@ -219,7 +194,7 @@ def _finding(
         effect=Effect("shift in posterior sds", size, size - 1.96 * usual, size + 1.96 * usual),
         parameter=names[j],
         fit=fit,
-        kind="heterogeneous" if unexplained and ordered else "misfit",
+        kind="heterogeneous" if unexplained and context.ordered else "misfit",
         fits=fits,
         message=_message(names[j], where, size, usual, notable(p, weight), cause)
         + ("; indicative: let increments grow by a factor of 2" if growth < SMALLEST_GROWTH else "")
@@ -234,13 +209,13 @@ def _message(name: str, where: str, size: float, usual: float, seen: bool, cause
     return f"{where} {name} moved by {numbers}{cause}"
 
 
-def _cause(unexplained: bool, ordered: bool, dispersion: float) -> str:
+def _cause(unexplained: bool, context: Context) -> str:
     if not unexplained:
         return (
-            f", which the dispersion {rounded(dispersion)} of the subsets explains: the model claims too"
+            f", which the dispersion {rounded(context.dispersion)} of the subsets explains: the model claims too"
             " little variance"
         )
-    if not ordered:
+    if not context.ordered:
         return ", though rows come in random order: the model claims too little variance"
     return (
         ": the parameters change as data arrive: let them depend on time or on what arrived later"

@@ -4,6 +4,8 @@ Random subsets are exchangeable, so that what one of them takes beyond the other
 it the luck of its chains' adaptation, or the geometry of its posterior: rows that the model does not
 fit. Leapfrogs are compared, never seconds, which belong to the machine. One side only: a subset that
 takes few troubles nobody. Levels of an axis are not exchangeable: they are described, not tested.
+
+Formulas and sources: docs/statistics.md, section 5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Real
 from scipy.stats import t as student
 
-from scalecheck.checks.finding import NOTABLE, Effect, Finding, not_run, rounded
-
-NDArray = np.ndarray
+from scalecheck.checks.finding import NOTABLE, Effect, Finding, half_width, not_run, rounded
 
 LARGE = 1.5
 LARGE_SECONDS = 2.0  # what levels take is timed once, beside whatever else the machine does
-INTERVAL = 0.89
 FEWEST = 3
 # Sd of log2 leapfrogs by adaptation alone: 0.11 over 16 seeds of one fit. The prior of the spread of
 # subsets counts as much as `PRIOR_DF` of them, or three that happen to agree would accuse a fourth.
@@ -44,13 +44,13 @@ class Effort(NamedTuple):
 
     fits: Sequence[str]
     levels: Sequence[str]
-    rows: NDArray
-    leapfrogs: NDArray
-    step_size: NDArray
-    seconds_per_gradient: NDArray
+    rows: Real[np.ndarray, " fit"]
+    leapfrogs: Float[np.ndarray, "fit chain"]
+    step_size: Float[np.ndarray, " fit"]
+    seconds_per_gradient: Float[np.ndarray, " fit"]
 
     @property
-    def log2(self) -> NDArray:
+    def log2(self) -> Float[np.ndarray, "fit chain"]:
         """`(fit, chain)` binary logarithm of the leapfrogs: a doubling is 1."""
         return np.log2(self.leapfrogs)
 
@@ -67,7 +67,7 @@ class Confirmation(NamedTuple):
     """
 
     fit: str
-    leapfrogs: NDArray
+    leapfrogs: Float[np.ndarray, " chain"]
 
 
 class Comparison(NamedTuple):
@@ -86,11 +86,11 @@ class Comparison(NamedTuple):
         below `LARGE`.
     """
 
-    others: NDArray
-    ratio: NDArray
-    scale: NDArray
+    others: Float[np.ndarray, " fit"]
+    ratio: Float[np.ndarray, " fit"]
+    scale: Float[np.ndarray, " fit"]
     df: int
-    p: NDArray
+    p: Float[np.ndarray, " fit"]
 
     @property
     def worst(self) -> int:
@@ -104,12 +104,12 @@ class Comparison(NamedTuple):
 
     def effect(self, number: int) -> Effect:
         """Ratio of a subset with its interval."""
-        width = float(student.ppf((1 + INTERVAL) / 2, self.df) * self.scale[number])
+        width = half_width(float(self.scale[number]), self.df)
         ratio = float(self.ratio[number])
         return Effect("leapfrogs over others'", ratio, ratio * 2**-width, ratio * 2**width)
 
 
-def compare(log2: NDArray) -> Comparison:
+def compare_subsets(log2: Float[np.ndarray, "fit chain"]) -> Comparison:
     """Compare each subset with all others.
 
     The spread of the others is shrunk towards a prior, which the noise of the chains raises. A chain
@@ -120,21 +120,27 @@ def compare(log2: NDArray) -> Comparison:
     log2
         `(fit, chain)` log2 of mean leapfrogs per iteration, at least three fits.
     """
-    n_fits, n_chains = log2.shape
+    n_fits = len(log2)
     each = log2.mean(axis=1)
     others = (each.sum() - each) / (n_fits - 1)
     squares = ((each - each.mean()) ** 2).sum()
     # Sum of squares of the others about their own mean.
     spread = np.maximum(squares - (each - others) ** 2 * (n_fits - 1) / n_fits, 0.0)
-    chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
-    least = max(SPREAD**2, chains)
+    least = adaptation_variance(log2)
     df = PRIOR_DF + n_fits - 2
     variance = np.maximum((PRIOR_DF * least + spread) / df, least)
     scale = np.sqrt(variance * n_fits / (n_fits - 1))
     return Comparison(others, 2 ** (each - others), scale, df, _p(each - others, scale, df))
 
 
-def _p(difference: NDArray | float, scale: NDArray | float, df: int) -> NDArray:
+def adaptation_variance(log2: Float[np.ndarray, "fit chain"]) -> float:
+    """Variance of the log2 leapfrogs of a fit by adaptation alone, from `(fit, chain)`: as chains say, or more."""
+    n_chains = log2.shape[1]
+    chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
+    return max(SPREAD**2, chains)
+
+
+def _p(difference: np.ndarray | float, scale: np.ndarray | float, df: int) -> np.ndarray:
     return np.where(difference >= np.log2(LARGE), student.sf(difference / scale, df), 1.0)
 
 
@@ -166,14 +172,14 @@ def check_effort(
         others; levels: to the median of their axis), p (subsets; not yet corrected for looking at each).
     """
     reason = _problem(subsets)
-    compared = None if reason else compare(subsets.log2)
+    compared = None if reason else compare_subsets(subsets.log2)
     # Without leapfrogs, of a model without parameters, ratios are NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [_levels_table(axis, levels) for axis, levels in axes.items()]
         table = pd.concat([_subsets_table(subsets, compared), *parts], ignore_index=True)
     if compared is None:
         return not_run("effort", reason, weight=1.0, fits=tuple(subsets.fits)), table
-    return _finding(subsets, compared, confirmation, _of_levels(table)), table
+    return _finding(subsets, compared, confirmation, _level_remark(table)), table
 
 
 def _problem(subsets: Effort) -> str:
@@ -183,14 +189,14 @@ def _problem(subsets: Effort) -> str:
 
 
 def _finding(
-    subsets: Effort, compared: Comparison, confirmation: Confirmation | None, aside: str
+    subsets: Effort, compared: Comparison, confirmation: Confirmation | None, remark: str
 ) -> Finding:
     worst = compared.worst
     name = subsets.fits[worst]
-    again = confirmation if confirmation and confirmation.fit == name else None
+    second = confirmation if confirmation and confirmation.fit == name else None
     p, repeated = compared.p_worst, None
-    if again is not None:
-        difference = float(np.log2(again.leapfrogs).mean() - compared.others[worst])
+    if second is not None:
+        difference = float(np.log2(second.leapfrogs).mean() - compared.others[worst])
         repeated = 2**difference
         # Both seeds have to say so; the second was not chosen among K.
         p = max(p, float(_p(difference, float(compared.scale[worst]), compared.df)))
@@ -203,7 +209,7 @@ def _finding(
         fit=name,
         kind="heterogeneous",
         fits=tuple(subsets.fits),
-        message=_message(subsets, compared, repeated, p) + aside,
+        message=_message(subsets, compared, repeated, p) + remark,
     )
 
 
@@ -229,7 +235,7 @@ def _message(subsets: Effort, compared: Comparison, repeated: float | None, p: f
     return f"no subset takes anomalously many leapfrogs: {name} most, {numbers}"
 
 
-def _of_levels(table: pd.DataFrame) -> str:
+def _level_remark(table: pd.DataFrame) -> str:
     """Name the level that stands out along its axis most, where one does."""
     levels = table[table["kind"] == "level"]
     levels = levels[(levels["ratio"] >= LARGE) | (levels["seconds_ratio"] >= LARGE_SECONDS)]
@@ -259,7 +265,12 @@ def _levels_table(axis: str, levels: Effort) -> pd.DataFrame:
 
 
 def _table(
-    part: Effort, kind: str, axis: str, ratio: NDArray, seconds_ratio: NDArray, p: NDArray
+    part: Effort,
+    kind: str,
+    axis: str,
+    ratio: Float[np.ndarray, " fit"],
+    seconds_ratio: Float[np.ndarray, " fit"],
+    p: Float[np.ndarray, " fit"],
 ) -> pd.DataFrame:
     several = part.leapfrogs.shape[1] > 1
     return pd.DataFrame(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NOTABLE = 0.05
+INTERVAL = 0.89  # probability of the intervals of effects
 
 
 class Effect(NamedTuple):
@@ -93,6 +94,15 @@ def not_run(family: str, message: str, *, weight: float = 0.0, **where: Any) -> 
     return Finding(
         family=family, p=None, weight=weight, large=False, effect=None, message=message, **where
     )
+
+
+def half_width(scale: float, df: int) -> float:
+    """Return half the width of the 89 % interval of a t distribution."""
+    from scipy.stats import (
+        t as student,  # here, because importing it takes longer than all else that reads findings
+    )
+
+    return float(student.ppf((1 + INTERVAL) / 2, df)) * scale
 
 
 def notable(p: float, weight: float) -> bool:

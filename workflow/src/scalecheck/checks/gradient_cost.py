@@ -1,15 +1,16 @@
 """How the cost of a gradient grows with the rows: a power of them above a floor.
 
 A straight line in logs would be biased where overhead matters, by a third to two thirds.
+
+Formulas and sources: docs/statistics.md, section 6.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Real
 from scipy.optimize import nnls
 from scipy.stats import f as fisher
-
-NDArray = np.ndarray
 
 # Linear to cubic (a Gaussian process); another exponent than 1 has to earn its place.
 EXPONENTS = np.linspace(1.0, 3.0, 41)
@@ -29,12 +30,14 @@ class GradientCost(NamedTuple):
     per_row: float
     exponent: float
 
-    def predict(self, rows: NDArray) -> NDArray:
+    def predict(self, rows: Real[np.ndarray, " fit"]) -> Float[np.ndarray, " fit"]:
         """Seconds of one gradient with so many rows, `(fit,)`."""
         return self.fixed + self.per_row * rows.astype("float64") ** self.exponent
 
 
-def cost_per_gradient(rows: NDArray, seconds: NDArray) -> GradientCost:
+def cost_per_gradient(
+    rows: Real[np.ndarray, " fit"], seconds: Float[np.ndarray, " fit"]
+) -> GradientCost:
     """Fit how the cost of a gradient grows with the rows.
 
     Relative errors, non-negative least squares, the exponent by its profile. It is 1 unless that
@@ -63,7 +66,7 @@ def cost_per_gradient(rows: NDArray, seconds: NDArray) -> GradientCost:
     return best if refuted else linear[0]
 
 
-def _fit(rows: NDArray, seconds: NDArray, exponent: float) -> tuple[GradientCost, float]:
+def _fit(rows: np.ndarray, seconds: np.ndarray, exponent: float) -> tuple[GradientCost, float]:
     """Cost with this exponent, and its sum of squared relative errors."""
     # Of order one, or the solver would see two columns of very different length.
     unit = rows.max()

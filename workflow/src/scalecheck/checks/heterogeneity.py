@@ -3,6 +3,8 @@
 The verdict comes from the scores of one pooled fit (`fluctuation`), the picture from the posteriors
 of the levels: compared by their covariances, those reject true parameters wherever the dispersion
 is wrong.
+
+Formulas and sources: docs/statistics.md, section 2.
 """
 
 from collections.abc import Sequence
@@ -10,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import Fluctuation, Scores, fluctuation, p_value
+from scalecheck.checks.score_test import Fluctuation, Scores, fluctuation, p_value, sums_by
 
 LARGE = 1.0
 # Below these the test is only indicative (docs/statistics.md, sections 2 and "The verdict").
@@ -36,12 +39,12 @@ class Shifts(NamedTuple):
         Share that a level has in `t_j`, the fluctuation of a parameter; not normalised.
     """
 
-    one_step: np.ndarray
-    one_step_sd: np.ndarray
-    mean: np.ndarray
-    sd: np.ndarray
-    in_sds: np.ndarray
-    moved: np.ndarray
+    one_step: Float[np.ndarray, "level d"]
+    one_step_sd: Float[np.ndarray, "level d"]
+    mean: Float[np.ndarray, "level d"]
+    sd: Float[np.ndarray, "level d"]
+    in_sds: Float[np.ndarray, "level d"]
+    moved: Float[np.ndarray, "level d"]
 
 
 def check_heterogeneity(
@@ -168,9 +171,7 @@ def _occupied(
 def _shifts(scores: Scores, pooled: Moments, levels: Moments | None) -> Shifts:
     information, covariance = scores.information, pooled.covariance[0]
     share = np.bincount(scores.level) / len(scores.level)
-    total = np.stack(
-        [np.bincount(scores.level, weights=column) for column in scores.score.T], axis=1
-    )
+    total = sums_by(scores.level, scores.score)
     step = np.linalg.pinv(information.sum(axis=0), hermitian=True) @ total.sum(axis=0)
     u = total - information @ step
     one_step, sd = _one_step(information, u, covariance, share)
@@ -185,8 +186,11 @@ def _shifts(scores: Scores, pooled: Moments, levels: Moments | None) -> Shifts:
 
 
 def _one_step(
-    information: np.ndarray, u: np.ndarray, covariance: np.ndarray, share: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    information: Float[np.ndarray, "level d d"],
+    u: Float[np.ndarray, "level d"],
+    covariance: Float[np.ndarray, "d d"],
+    share: Float[np.ndarray, " level"],
+) -> tuple[Float[np.ndarray, "level d"], Float[np.ndarray, "level d"]]:
     """Return `J_k^-1 u_k` and its sds.
 
     A level that cannot tell the parameters apart borrows the pooled covariance.

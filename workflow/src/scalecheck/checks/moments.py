@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 # A direction whose posterior variance is above this share of its prior variance was not learned
-# from the rows: what is left after the prior is taken out would be noise (docs/statistics.md,
-# "Notation").
+# from the rows: what is left after the prior is taken out would be noise
+# (docs/statistics.md, "Notation").
 IDENTIFIED = 0.9
 
 
@@ -24,9 +25,9 @@ class Moments(NamedTuple):
         ess`.
     """
 
-    mean: np.ndarray
-    covariance: np.ndarray
-    ess: np.ndarray
+    mean: Float[np.ndarray, "fit d"]
+    covariance: Float[np.ndarray, "fit d d"]
+    ess: Float[np.ndarray, " fit"]
 
     def only(self, fit: int) -> "Moments":
         """Return the moments of one fit; the leading axis stays, with length one."""
@@ -44,8 +45,8 @@ class Prior(NamedTuple):
         `(d, d)`, positive definite.
     """
 
-    mean: np.ndarray
-    covariance: np.ndarray
+    mean: Float[np.ndarray, " d"]
+    covariance: Float[np.ndarray, "d d"]
 
 
 def in_double[M: (Moments, Prior)](moments: M) -> M:
@@ -53,7 +54,7 @@ def in_double[M: (Moments, Prior)](moments: M) -> M:
     return type(moments)(*(np.asarray(part, dtype=float) for part in moments))
 
 
-def problem(moments: Moments, prior: Prior) -> str | None:
+def why_not_comparable(moments: Moments, prior: Prior) -> str | None:
     """Return why these moments cannot be compared, or None where they can."""
     if not all(np.isfinite(part).all() for part in moments):
         return "a posterior has no finite moments"
@@ -78,7 +79,9 @@ def whiten(moments: Moments, prior: Prior) -> Moments:
     return Moments(mean, (covariance + np.swapaxes(covariance, -1, -2)) / 2, moments.ess)
 
 
-def directions_of(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def directions_of(
+    covariance: Float[np.ndarray, "*fit d d"],
+) -> tuple[Float[np.ndarray, "*fit d"], Float[np.ndarray, "*fit d d"]]:
     """Return variances `(..., d)` and directions `(..., d, d)` (columns) of symmetric matrices.
 
     Variances are floored at the rounding error of the largest, so that they can be divided by.
@@ -88,6 +91,26 @@ def directions_of(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(variance, floor), directions
 
 
+def scaled_eigh(
+    matrix: Float[np.ndarray, "d d"],
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"], Float[np.ndarray, " d"]]:
+    """Return eigenvalues `(d,)` and eigenvectors `(d, d)` of a matrix with a unit diagonal, and its scale `(d,)`.
+
+    A rank must not depend on the units of parameters, nor on how unequally they are known.
+    """
+    diagonal = np.diag(matrix)
+    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
+    values, vectors = np.linalg.eigh(matrix * np.outer(scale, scale))
+    return values, vectors, scale
+
+
+def inverse_root(matrix: Float[np.ndarray, "d d"], tolerance: float) -> Float[np.ndarray, "d r"]:
+    """Return L `(d, r)` with `L' M L` the identity and r the rank of M `(d, d)`."""
+    values, vectors, scale = scaled_eigh(matrix)
+    keep = values > tolerance
+    return scale[:, None] * vectors[:, keep] / np.sqrt(values[keep])
+
+
 def not_identified(n_directions: int, n_parameters: int, by: str = "a subset") -> str:
     """Return the clause that reports dropped directions; empty where none was dropped."""
     if n_directions == 0:
@@ -95,7 +118,7 @@ def not_identified(n_directions: int, n_parameters: int, by: str = "a subset") -
     return f"; {n_directions} of {n_parameters} directions not identified by {by}"
 
 
-def _singular(covariance: np.ndarray) -> bool:
+def _singular(covariance: Float[np.ndarray, "d d"]) -> bool:
     variance = np.diag(covariance)
     if (variance <= 0).any():
         return True

@@ -4,11 +4,14 @@ The posterior mean of nested data is a martingale under the model: from n to g n
 variance `V - V'` (Hausman 1978). The estimate of that difference fails where posteriors are skewed
 or rows informative by luck, so a second one, what the later posterior predicts for the earlier one,
 has to agree.
+
+Formulas and sources: docs/statistics.md, section 3.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from scalecheck.checks.moments import IDENTIFIED, Moments, Prior, directions_of, whiten
 
@@ -45,15 +48,15 @@ class NestedStep(NamedTuple):
     predicted: float
     df: int
     n_dropped: int
-    shift: np.ndarray
-    usual: np.ndarray
+    shift: Float[np.ndarray, " d"]
+    usual: Float[np.ndarray, " d"]
     growth: float
     contraction: float
     contraction_expected: float
     contraction_sd: float
 
 
-def measure(before: Moments, after: Moments, growth: float, prior: Prior) -> NestedStep:
+def measure_step(before: Moments, after: Moments, growth: float, prior: Prior) -> NestedStep:
     """Compare two nested posteriors in units of the prior, along the directions of the later one.
 
     Parameters
@@ -89,7 +92,7 @@ def measure(before: Moments, after: Moments, growth: float, prior: Prior) -> Nes
     )
 
 
-def _earlier_variance(ratio: np.ndarray, growth: float) -> np.ndarray:
+def _earlier_variance(ratio: Float[np.ndarray, " d"], growth: float) -> Float[np.ndarray, " d"]:
     """Return the earlier posterior variance: 1/g of the information, and the whole prior."""
     information = np.maximum(1 / ratio - 1, 0) / growth
     return np.maximum(1 / (information + 1), ratio)
@@ -105,7 +108,7 @@ def _hausman_variance(early: Moments, late: Moments, keep: np.ndarray) -> tuple[
     return (axes * variance) @ axes.T, float(-np.log(share).sum())
 
 
-def _square(move: np.ndarray, covariance: np.ndarray) -> float:
+def _square(move: Float[np.ndarray, " r"], covariance: Float[np.ndarray, "r r"]) -> float:
     return float(move @ np.linalg.solve(covariance, move))
 
 

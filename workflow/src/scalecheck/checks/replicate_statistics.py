@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 from scipy.special import ndtri
 
 from scalecheck.checks.statistic_design import GroupArrays, Weights
@@ -20,7 +21,9 @@ TAIL = 0.02
 N_REFERENCE = 511
 
 
-def z_scores(reference: jax.Array, outcome: jax.Array) -> jax.Array:
+def z_scores(
+    reference: Float[Array, "n reference"], outcome: Float[Array, "n member"]
+) -> Float[Array, "n member"]:
     """Give the normal score of the rank of each outcome among the reference.
 
     Ties share the middle rank: broken at random, they would bury what binary outcomes say under noise.
@@ -43,7 +46,7 @@ def _count(reference: jax.Array, outcome: jax.Array, *, strictly: bool) -> jax.A
     n, n_reference = reference.shape
     flat, first = reference.ravel(), jnp.arange(n, dtype="int32")[:, None] * n_reference
 
-    def halve(i: jax.Array, count: jax.Array) -> jax.Array:
+    def halve(i: Int[Array, ""], count: Int[Array, "n member"]) -> Int[Array, "n member"]:
         step = jnp.right_shift(jnp.int32((n_reference + 1) // 2), i.astype("int32"))
         other = flat.at[first + count + (step - 1)].get(mode="promise_in_bounds")
         return count + step * (other < outcome if strictly else other <= outcome)
@@ -66,13 +69,15 @@ class Members(NamedTuple):
         taken.
     """
 
-    outcome: jax.Array
-    log_score: jax.Array
-    dispersion: jax.Array | None
-    score: jax.Array | None
+    outcome: Float[Array, "n member"]
+    log_score: Float[Array, "n member"]
+    dispersion: Float[Array, " member"] | None
+    score: Float[Array, " member"] | None
 
 
-def measure(weights: Weights, reference: jax.Array, member: Members) -> jax.Array:
+def measure_members(
+    weights: Weights, reference: Float[Array, "n reference"], member: Members
+) -> Float[Array, "member q"]:
     """Give every statistic of some members.
 
     Parameters

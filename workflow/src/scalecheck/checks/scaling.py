@@ -2,7 +2,9 @@
 
 Leapfrogs: log2 of them is regressed on log2 of the rows, and each increment from the third on is
 compared with what the ones before it predict. A smooth trend is no misfit, whatever its slope: a
-jump is. Seconds per gradient belong to the machine: they are described (`cost`), not judged.
+jump is. Seconds per gradient belong to the machine: they are described (`gradient_cost`), not judged.
+
+Formulas and sources: docs/statistics.md, section 6.
 """
 
 from collections.abc import Sequence
@@ -11,13 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float, Real
 from scipy.stats import t as student
 
-from scalecheck.checks.effort import INTERVAL, LARGE, PRIOR_DF, SPREAD
-from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.effort import LARGE, PRIOR_DF, adaptation_variance
+from scalecheck.checks.finding import Effect, Finding, half_width, not_run, notable, rounded
 from scalecheck.checks.gradient_cost import GradientCost, cost_per_gradient
-
-NDArray = np.ndarray
 
 FEWEST_BEFORE = 2
 # Prior of log2 leapfrogs at the first increment, 1 to 1023 well within, and of its slope on log2 rows.
@@ -41,9 +42,9 @@ class Growth(NamedTuple):
     """
 
     fits: Sequence[str]
-    rows: NDArray
-    leapfrogs: NDArray
-    usable: NDArray
+    rows: Real[np.ndarray, " increment"]
+    leapfrogs: Float[np.ndarray, "increment chain"]
+    usable: Bool[np.ndarray, " increment"]
 
 
 class PredictedLeapfrogs(NamedTuple):
@@ -68,12 +69,14 @@ class PredictedLeapfrogs(NamedTuple):
     @property
     def effect(self) -> Effect:
         """Observed over predicted leapfrogs, with the 89 % interval of the prediction."""
-        width = float(student.ppf((1 + INTERVAL) / 2, self.df) * self.scale)
+        width = half_width(self.scale, self.df)
         ratio = float(2 ** (self.observed - self.mean))
         return Effect("leapfrogs over predicted", ratio, ratio * 2**-width, ratio * 2**width)
 
 
-def predict(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[float, float, int]:
+def predict_leapfrogs(
+    rows: Real[np.ndarray, " fit"], log2: Float[np.ndarray, "fit chain"], n_rows: float
+) -> tuple[float, float, int]:
     """Predict log2 leapfrogs of a fit from those of smaller ones: mean, scale and df of a t.
 
     A conjugate regression; the prior of the residuals' variance is raised to that of the chains'
@@ -86,10 +89,8 @@ def predict(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[float, float, 
     n_rows
         Rows of the fit to predict.
     """
-    n_fits, n_chains = log2.shape
+    n_fits, variance = len(log2), adaptation_variance(log2)
     y = log2.mean(axis=1)
-    chains = float(log2.var(axis=1, ddof=1).mean()) / n_chains if n_chains > 1 else 0.0
-    variance = max(SPREAD**2, chains)
     design = np.stack([np.ones(n_fits), np.log2(rows / rows[0])], axis=1)
     prior = np.diag(variance / PRIOR_SD**2)
     precision = design.T @ design + prior
@@ -102,7 +103,7 @@ def predict(rows: NDArray, log2: NDArray, n_rows: float) -> tuple[float, float, 
     return float(new @ line), float(np.sqrt(spread)), df
 
 
-def step(growth: Growth, looks: int) -> Finding:
+def check_scaling_step(growth: Growth, looks: int) -> Finding:
     """Judge the last of some increments by the ones before it.
 
     It is judged whether its posterior can be used or not: a chain stuck at the largest tree depth is
@@ -129,7 +130,8 @@ def _judge(growth: Growth, looks: int) -> tuple[Finding, PredictedLeapfrogs | No
         return not_run("scaling", reason, weight=weight, fit=fit), None
     log2 = np.log2(growth.leapfrogs)
     seen = PredictedLeapfrogs(
-        float(log2[-1].mean()), *predict(growth.rows[before], log2[before], float(growth.rows[-1]))
+        float(log2[-1].mean()),
+        *predict_leapfrogs(growth.rows[before], log2[before], float(growth.rows[-1])),
     )
     finding = Finding(
         family="scaling",
@@ -165,7 +167,7 @@ def _message(growth: Growth, seen: PredictedLeapfrogs, alarm: bool) -> str:
 
 
 def check_scaling(
-    growth: Growth, seconds_per_gradient: NDArray, looks: int
+    growth: Growth, seconds_per_gradient: Float[np.ndarray, " increment"], looks: int
 ) -> tuple[list[Finding], pd.DataFrame]:
     """Judge each increment from the third on, and describe the cost of a gradient.
 
@@ -196,11 +198,11 @@ def check_scaling(
         reason = f"scaling needs at least {FEWEST_BEFORE + 1} increments, got {n_fits}"
         return [not_run("scaling", reason, weight=1.0, fits=tuple(growth.fits))], table
     findings = [finding for finding, _ in judged]
-    last = replace(findings[-1], message=findings[-1].message + _of_gradients(cost))
+    last = replace(findings[-1], message=findings[-1].message + _gradient_remark(cost))
     return [*findings[:-1], last], table
 
 
-def _of_gradients(cost: GradientCost) -> str:
+def _gradient_remark(cost: GradientCost) -> str:
     if not cost.exponent > 1:
         return ""
     growth = f"n^{rounded(cost.exponent)}"
@@ -218,7 +220,7 @@ def _first(growth: Growth, number: int) -> Growth:
 
 def _table(
     growth: Growth,
-    seconds: NDArray,
+    seconds: Float[np.ndarray, " increment"],
     cost: GradientCost,
     predictions: Sequence[PredictedLeapfrogs | None],
 ) -> pd.DataFrame:

@@ -5,12 +5,17 @@ them with their outer product makes their size immune to a wrong dispersion, whi
 for; flipping their signs at random, whole units at once, gives the null where levels are few or
 unequal. Where each entry is a whole unit, and few of them make a null too narrow, permuting their
 levels has to agree.
+
+Formulas and sources: docs/statistics.md, section 2.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.stats import rankdata
+
+from scalecheck.checks.moments import inverse_root
 
 N_FLIPS, N_FLIPS_MORE = 999, 9_999
 # Signs held at a time: more would leave the cache.
@@ -38,22 +43,73 @@ class Scores(NamedTuple):
         entries are rows.
     """
 
-    score: np.ndarray
-    information: np.ndarray
-    level: np.ndarray
-    unit: np.ndarray | None = None
-    covariance: np.ndarray | None = None
-    size: np.ndarray | None = None
+    score: Float[np.ndarray, "n d"]
+    information: Float[np.ndarray, "level d d"]
+    level: Int[np.ndarray, " n"]
+    unit: Int[np.ndarray, " n"] | None = None
+    covariance: Float[np.ndarray, "d d"] | None = None
+    size: Int[np.ndarray, " n"] | None = None
 
-    def rows(self) -> np.ndarray:
+    def rows(self) -> Int[np.ndarray, " level"]:
         """Return the rows of each level, `(level,)`."""
         return np.bincount(self.level, weights=self.size).astype(int)
 
-    def units(self) -> np.ndarray:
+    def units(self) -> Int[np.ndarray, " level"]:
         """Return the units of each level, `(level,)`."""
         if self.unit is None:
             return np.bincount(self.level)
         return np.bincount(np.unique(np.stack([self.level, self.unit]), axis=1)[0])
+
+
+def scores_of_units(
+    score: Float[np.ndarray, "row d"],
+    level: Int[np.ndarray, " row"],
+    unit: Int[np.ndarray, " row"],
+    covariance: Float[np.ndarray, "d d"],
+) -> Scores:
+    """Sum scores of rows by unit, for models in which units have latent sites of their own.
+
+    Rows of one unit depend on each other through its latent sites, so that the units are what is independent.
+    Their information is not known, only its sum over all: the inverse of the posterior covariance. A level is
+    expected to hold its share of that. Where it holds another, the null is wider than need be, never narrower.
+
+    Along an axis that lies between units, each unit is one entry, and its level may be permuted. An
+    axis that crosses units keeps its rows, whose signs are flipped by whole units: permuting levels
+    within a unit rejects true models, because rows of a unit depend on each other.
+
+    Parameters
+    ----------
+    score
+        `(rows, d)`, which sum to the score of each unit.
+    level
+        `(rows,)` codes.
+    unit
+        `(rows,)` codes.
+    covariance
+        `(d, d)` posterior covariance of the parameters.
+    """
+    _, first, unit = np.unique(unit, return_index=True, return_inverse=True)
+    size = None
+    if not crosses(level, unit):
+        size, level = np.bincount(unit), level[first]
+        score = sums_by(unit, score)
+    share = np.bincount(level) / len(level)
+    information = share[:, None, None] * np.linalg.inv(covariance)
+    by_unit = unit if size is None else None
+    return Scores(score, information, level, by_unit, covariance, size)
+
+
+def sums_by(
+    codes: Int[np.ndarray, " n"], values: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "code d"]:
+    """Sum values `(n, d)` by code `(n,)`: `(code, d)`."""
+    return np.stack([np.bincount(codes, weights=column) for column in values.T], axis=1)
+
+
+def crosses(level: Int[np.ndarray, " row"], unit: Int[np.ndarray, " row"]) -> bool:
+    """Say whether any unit has rows, coded `(rows,)` each, in several levels."""
+    _, first, unit = np.unique(unit, return_index=True, return_inverse=True)
+    return bool((level != level[first][unit]).any())
 
 
 class Fluctuation(NamedTuple):
@@ -81,13 +137,13 @@ class Fluctuation(NamedTuple):
         Whether each cell is a whole unit, so that levels may be permuted.
     """
 
-    cells: np.ndarray
-    unit: np.ndarray
-    bounds: np.ndarray
-    leak: np.ndarray
-    share: np.ndarray
-    root: np.ndarray
-    directions: np.ndarray
+    cells: Float[np.ndarray, "cell r"]
+    unit: Int[np.ndarray, " cell"]
+    bounds: Int[np.ndarray, " level+1"]
+    leak: Float[np.ndarray, "level r r"]
+    share: Float[np.ndarray, " level"]
+    root: Float[np.ndarray, "d r"]
+    directions: Float[np.ndarray, "d r"]
     by_parameter: bool
     exchangeable: bool
 
@@ -96,18 +152,20 @@ class Fluctuation(NamedTuple):
         """Units, each of which is flipped whole."""
         return int(self.unit.max()) + 1
 
-    def sums(self, signs: np.ndarray) -> np.ndarray:
+    def sums(self, signs: Float[np.ndarray, "flip unit"]) -> Float[np.ndarray, "flip level r"]:
         """Return the scores summed by level, `(flip, level, r)`, under signs `(flip, unit)`."""
         cells = self.cells.astype(signs.dtype)
         parts = zip(self.bounds, self.bounds[1:], strict=False)
         return np.stack([signs[:, self.unit[a:b]] @ cells[a:b] for a, b in parts], axis=1)
 
-    def by_level(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def by_level(
+        self, sums: Float[np.ndarray, "flip level r"]
+    ) -> tuple[Float[np.ndarray, "flip level r"], Float[np.ndarray, "flip level"]]:
         """Return `u_k` `(flip, level, r)` and its square over the share of rows `(flip, level)`."""
         u = sums - np.einsum("kij,fj->fki", self.leak, sums.sum(axis=1))
         return u, (u**2).sum(axis=-1) / self.share
 
-    def observed(self) -> np.ndarray:
+    def observed(self) -> Float[np.ndarray, "1 level r"]:
         """Return the scores summed by level as they are, `(1, level, r)`."""
         return self.sums(np.ones((1, self.n_units)))
 
@@ -118,7 +176,7 @@ def fluctuation(scores: Scores) -> Fluctuation | None:
     Directions that no score has drop out. None: the pooled information is singular.
     """
     outer = scores.score.T @ scores.score
-    root = _root(outer)
+    root = inverse_root(outer, 1e-8)
     information = np.einsum("di,kde,ej->kij", root, scores.information, root)
     pooled = information.sum(axis=0)
     values = np.linalg.eigvalsh(pooled) if root.shape[1] else np.zeros(1)
@@ -148,15 +206,6 @@ def _directions(covariance: np.ndarray, outer: np.ndarray, root: np.ndarray) -> 
     return directions / np.where(length > 0, length, np.inf)
 
 
-def _root(outer: np.ndarray) -> np.ndarray:
-    """Return L `(d, r)` with `L' B L` the identity and r the rank of B, in any units."""
-    diagonal = np.diag(outer)
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
-    values, vectors = np.linalg.eigh(outer * np.outer(scale, scale))
-    keep = values > 1e-8
-    return scale[:, None] * vectors[:, keep] / np.sqrt(values[keep])
-
-
 def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return sums `(cell, r)` over the rows of a unit in a level, with level and unit of each."""
     if scores.unit is None:
@@ -165,8 +214,7 @@ def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndar
     unit = np.unique(scores.unit, return_inverse=True)[1]
     n_units = unit.max() + 1
     codes, cell = np.unique(scores.level * n_units + unit, return_inverse=True)
-    columns = [np.bincount(cell, weights=column) for column in coordinates.T]
-    return np.column_stack(columns), codes // n_units, codes % n_units
+    return sums_by(cell, coordinates), codes // n_units, codes % n_units
 
 
 def _statistics(flow: Fluctuation, sums: np.ndarray, ordered: bool) -> np.ndarray:
@@ -204,7 +252,7 @@ def _flips(flow: Fluctuation, n_flips: int, ordered: bool, rng: np.random.Genera
 
 def _permutations(
     flow: Fluctuation, n_permutations: int, ordered: bool, rng: np.random.Generator
-) -> np.ndarray:
+) -> Float[np.ndarray, "permutation statistic"]:
     """Return the statistics with units in other levels, `(n_permutations, 2 or 4)`."""
     chunks, cells = [], np.ascontiguousarray(flow.cells.T, np.float32)
     for n in _chunks(flow, n_permutations):
@@ -244,7 +292,7 @@ def p_value(flow: Fluctuation, ordered: bool, rng: np.random.Generator) -> float
     return max(p for _, p in ranked)
 
 
-def _joint_rank(statistics: np.ndarray) -> tuple[int, float]:
+def _joint_rank(statistics: Float[np.ndarray, "member statistic"]) -> tuple[int, float]:
     """Return the best rank of the first member, and the share of members with one as good.
 
     Ranking the ranks again calibrates the choice among the statistics.

@@ -1,7 +1,7 @@
 """Which statistics a block of rows has, and the block as arrays from which they are computed.
 
 Residuals are the normal scores z of ranks among replicates. They are correlated with covariates and
-time, and compared between the levels of groups; `battery` computes it.
+time, and compared between the levels of groups; `replicate_statistics` computes them.
 
 At most `MOST_COVARIATES` covariates are used, the first `MOST_SLOPES` of them also in products with
 time and groups. A group needs two rows per level on average, or its levels say nothing.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Real
 
 MOST_COVARIATES = 20
 MOST_SLOPES = 3
@@ -76,7 +77,7 @@ class BlockColumn(NamedTuple):
     """
 
     name: str
-    values: np.ndarray
+    values: Real[np.ndarray, " n"]
     used: bool
 
 
@@ -98,7 +99,7 @@ class Design(NamedTuple):
     covariates: tuple[BlockColumn, ...]
     groups: tuple[BlockColumn, ...]
     ordered: bool
-    follows: np.ndarray
+    follows: Bool[np.ndarray, " n"]
     n_rows: int
 
 
@@ -117,10 +118,10 @@ class GroupArrays(NamedTuple):
         `(level, slope)` sums of their squares.
     """
 
-    codes: np.ndarray
-    n_rows: np.ndarray
-    slopes: np.ndarray
-    squares: np.ndarray
+    codes: Int[np.ndarray, " n"]
+    n_rows: Float[np.ndarray, " level"]
+    slopes: Float[np.ndarray, "n slope"]
+    squares: Float[np.ndarray, "level slope"]
 
 
 class Weights(NamedTuple):
@@ -140,16 +141,16 @@ class Weights(NamedTuple):
         Outcomes that are counted.
     """
 
-    row: np.ndarray
-    on_z: np.ndarray
-    on_square: np.ndarray
-    pairs: np.ndarray | None
+    row: Float[np.ndarray, " n"]
+    on_z: Float[np.ndarray, "n q"]
+    on_square: Float[np.ndarray, "n p"]
+    pairs: Float[np.ndarray, " n-1"] | None
     levels: tuple[GroupArrays, ...]
-    values: np.ndarray
+    values: Float[np.ndarray, " value"]
 
 
 def lay_out(
-    design: Design, fitted: np.ndarray, values: Sequence[float], *, scored: bool
+    design: Design, fitted: Float[np.ndarray, " n"], values: Sequence[float], *, scored: bool
 ) -> tuple[tuple[Statistic, ...], Weights]:
     """List the statistics of a design, and arrange it for `measure`.
 
@@ -200,15 +201,17 @@ def lay_out(
     return tuple(names), weights
 
 
-def _varies(values: np.ndarray) -> bool:
+def _varies(values: Real[np.ndarray, " n"]) -> bool:
     return bool(np.isfinite(values).all() and np.ptp(values) > 0)
 
 
-def _has_levels(codes: np.ndarray) -> bool:
+def _has_levels(codes: Real[np.ndarray, " n"]) -> bool:
     return 2 <= len(np.unique(codes)) <= len(codes) / 2
 
 
-def _centred(values: np.ndarray, row: np.ndarray) -> np.ndarray:
+def _centred(
+    values: Real[np.ndarray, " n"], row: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
     """Give values `(n,)` less their mean, in sds; zero where a row only pads or all are equal."""
     values = np.where(row > 0, values.astype(float), 0.0)
     centred = row * (values - (values @ row) / row.sum())
@@ -219,11 +222,11 @@ def _centred(values: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 def _with_z(
     design: Design,
-    fitted: np.ndarray,
+    fitted: Float[np.ndarray, " n"],
     covariates: list[BlockColumn],
     slopes: list[BlockColumn],
-    row: np.ndarray,
-) -> list[tuple[Statistic, np.ndarray]]:
+    row: Float[np.ndarray, " n"],
+) -> list[tuple[Statistic, Float[np.ndarray, " n"]]]:
     """Give what z-scores are correlated with, `(n,)` each."""
     pairs = [(Statistic(LINEAR, c.name, used=c.used), c.values) for c in covariates]
     for c in covariates:
@@ -242,8 +245,8 @@ def _with_z(
 
 
 def _with_squares(
-    fitted: np.ndarray, covariates: list[BlockColumn], row: np.ndarray
-) -> list[tuple[Statistic, np.ndarray]]:
+    fitted: Float[np.ndarray, " n"], covariates: list[BlockColumn], row: Float[np.ndarray, " n"]
+) -> list[tuple[Statistic, Float[np.ndarray, " n"]]]:
     """Give what squares of z-scores are correlated with, `(n,)` each."""
     pairs = [(Statistic(SPREAD, c.name, used=c.used), c.values) for c in covariates]
     if not _is_one_of(fitted, covariates, row):
@@ -257,7 +260,9 @@ def _is_one_of(fitted: np.ndarray, covariates: list[BlockColumn], row: np.ndarra
     return any(abs(r) > SAME for r in correlation)
 
 
-def _columns(pairs: list[tuple[Statistic, np.ndarray]], n: int) -> np.ndarray:
+def _columns(
+    pairs: list[tuple[Statistic, Float[np.ndarray, " n"]]], n: int
+) -> Float[np.ndarray, "n q"]:
     return np.stack([values for _, values in pairs], axis=1) if pairs else np.zeros((n, 0))
 
 

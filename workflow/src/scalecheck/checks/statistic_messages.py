@@ -1,4 +1,4 @@
-"""What a statistic of the battery says of the new rows, what to do, and what it would mean."""
+"""What a statistic says of the new rows, what to do, and what it would mean."""
 
 from typing import NamedTuple
 

@@ -4,6 +4,8 @@ Replicates of the new rows are drawn from the posterior of the previous incremen
 the observed rows are one more replicate, so the rank of any statistic among them is its p-value,
 without asymptotics (posterior SBC, arXiv:2502.03279). The family's statistic is the largest of
 several studentised ones: the smallest of their ranks ties.
+
+Formulas and sources: docs/statistics.md, section 4.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int, Shaped
 from scipy.special import ndtri
 
 from scalecheck.checks import statistic_design, statistic_messages
@@ -33,7 +36,7 @@ MOST_PREDICTED = 30_000
 # p is then above 0.001 and known to a quarter.
 ENOUGH = 20
 
-# What the last hundredth of a normal distribution is beyond, in sds.
+# Where the last hundredth of a normal distribution begins, in sds.
 _LAST = float(ndtri(0.99))
 
 COLUMNS = ["fit", "statistic", "observed", "median", "sd", "studentised", "p", "leading"]
@@ -71,8 +74,8 @@ def n_more(weight: float) -> int:
 
 def check_surprise(
     statistics: Sequence[Statistic],
-    values: np.ndarray,
-    more: Callable[[], Iterable[np.ndarray]],
+    values: Float[np.ndarray, "member q"],
+    more: Callable[[], Iterable[Float[np.ndarray, "chunk q"]]],
     *,
     step: NewRows,
     setting: Setting,
@@ -132,7 +135,7 @@ class _Scale(NamedTuple):
     Attributes
     ----------
     side
-        `(q,)` which deviations count, as `meanings.sides` says.
+        `(q,)` which deviations count, as `statistic_messages.sides` says.
     what
         `(q,)` names of the statistics.
     median
@@ -141,31 +144,33 @@ class _Scale(NamedTuple):
         `(q,)` sd, or more where the tail on that side is longer than a normal one.
     """
 
-    side: np.ndarray
-    what: np.ndarray
-    median: np.ndarray
-    below: np.ndarray
-    above: np.ndarray
+    side: Int[np.ndarray, " q"]
+    what: Shaped[np.ndarray, " q"]
+    median: Float[np.ndarray, " q"]
+    below: Float[np.ndarray, " q"]
+    above: Float[np.ndarray, " q"]
 
     @classmethod
-    def of(cls, statistics: Sequence[Statistic], members: np.ndarray) -> "_Scale":
+    def of(
+        cls, statistics: Sequence[Statistic], members: Float[np.ndarray, "member q"]
+    ) -> "_Scale":
         """Take the scale of members `(m, q)`: a rank is exact if none of those ranked is special among them."""
         side = np.array([statistic_messages.sides(statistic) for statistic in statistics])
         what = np.array([statistic.what for statistic in statistics])
         return cls(side, what, *_spread(_symmetric(what, members)))
 
-    def studentised(self, values: np.ndarray) -> np.ndarray:
+    def studentised(self, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
         """Return values `(k, q)` as sds from the median."""
         deviation = _symmetric(self.what, values) - self.median
         return np.clip(deviation / np.where(deviation < 0, self.below, self.above), -1e6, 1e6)
 
-    def evidence(self, values: np.ndarray) -> np.ndarray:
+    def extremeness(self, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
         """Return how far values `(k, q)` are out on the side that counts."""
         signed = self.studentised(values)
         return np.where(self.side == 0, np.abs(signed), self.side * signed)
 
 
-def _symmetric(what: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _symmetric(what: np.ndarray, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
     """Return values `(k, q)` with a long tail drawn in: it would crowd out others where the largest is looked for.
 
     Cube roots of sums of squares are nearly normal (Wilson & Hilferty 1931).
@@ -195,18 +200,18 @@ def _leading(statistics: Sequence[Statistic], values: np.ndarray, scale: _Scale)
     root. For that sum stays near zero whatever is wrong with a model that was wrong before, too: if
     it is large, then something changed, and says more than what it changed first.
     """
-    evidence = scale.evidence(values[:1])[0]
+    extremeness = scale.extremeness(values[:1])[0]
     for j, statistic in enumerate(statistics):
         if statistic.what == statistic_design.SCORE:
             own = values[:, j]
-            evidence[j] = (own[0] - np.median(own)) / max(float(own.std()), 1e-30)
-    return int(evidence.argmax())
+            extremeness[j] = (own[0] - np.median(own)) / max(float(own.std()), 1e-30)
+    return int(extremeness.argmax())
 
 
 def _p_value(
-    values: np.ndarray,
+    values: Float[np.ndarray, "member q"],
     scale: _Scale,
-    more: Callable[[], Iterable[np.ndarray]],
+    more: Callable[[], Iterable[Float[np.ndarray, "chunk q"]]],
     scale_of_replicates: _Scale,
     rng: np.random.Generator,
 ) -> float:
@@ -215,17 +220,17 @@ def _p_value(
     The second comparison stands alone: its p is at most a with probability a. So p is at most a <
     3 / (S + 1) no more often; and a larger a allows the two most extreme of S + 1 anyhow.
     """
-    largest = scale.evidence(values).max(axis=1)
+    largest = scale.extremeness(values).max(axis=1)
     p = _rank(largest, rng)
     if p * len(largest) > 2.5:
         return p
     # Studentised without the observed, which is exchangeable with the further replicates only then.
-    observed = float(scale_of_replicates.evidence(values[:1]).max())
-    further = (scale_of_replicates.evidence(chunk).max(axis=1) for chunk in more())
+    observed = float(scale_of_replicates.extremeness(values[:1]).max())
+    further = (scale_of_replicates.extremeness(chunk).max(axis=1) for chunk in more())
     return _sequential(observed, further)
 
 
-def _sequential(observed: float, chunks: Iterable[np.ndarray]) -> float:
+def _sequential(observed: float, chunks: Iterable[Float[np.ndarray, " chunk"]]) -> float:
     """Return the p of a sequential comparison with replicates, of which chunks `(chunk,)` follow."""
     n_seen = n_greater = 0
     for chunk in chunks:
@@ -236,11 +241,11 @@ def _sequential(observed: float, chunks: Iterable[np.ndarray]) -> float:
     return (n_greater + 1) / (n_seen + 1)
 
 
-def _rank(evidence: np.ndarray, rng: np.random.Generator) -> float:
+def _rank(extremeness: Float[np.ndarray, " member"], rng: np.random.Generator) -> float:
     """Return the rank of the first among all, from 1 / (S + 1) to 1, ties at random."""
-    n_greater = int((evidence > evidence[0]).sum())
-    n_equal = int((evidence == evidence[0]).sum())
-    return float(n_greater + rng.integers(1, n_equal + 1)) / len(evidence)
+    n_greater = int((extremeness > extremeness[0]).sum())
+    n_equal = int((extremeness == extremeness[0]).sum())
+    return float(n_greater + rng.integers(1, n_equal + 1)) / len(extremeness)
 
 
 def _message(statistic: Statistic, signed: float, step: NewRows, seen: bool) -> str:
@@ -257,7 +262,7 @@ def _message(statistic: Statistic, signed: float, step: NewRows, seen: bool) -> 
 def _table(
     fit: str,
     statistics: Sequence[Statistic],
-    values: np.ndarray,
+    values: Float[np.ndarray, "member q"],
     scale: _Scale,
     leading: int,
     rng: np.random.Generator,
@@ -268,7 +273,7 @@ def _table(
         "median": np.median(values, axis=0),
         "sd": values.std(axis=0),
         "studentised": scale.studentised(values[:1])[0],
-        "p": [_rank(column, rng) for column in scale.evidence(values).T],
+        "p": [_rank(column, rng) for column in scale.extremeness(values).T],
         "leading": np.arange(len(statistics)) == leading,
     }
     table = pd.DataFrame({"fit": fit, **columns})[COLUMNS]

@@ -8,6 +8,8 @@ increments stops early or not, no more than the planned looks were taken. Naive 
 false alarms over six doublings, Bonferroni 5.6 %, the sum 5.4 %. An e-process would allow any
 number of looks, but raises 1.1 % where 5 % are allowed: what it leaves unspent is power, and a
 plan knows its looks.
+
+Formulas and sources: docs/statistics.md, "The verdict".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,7 +113,7 @@ def is_strong_alone(finding: Finding, n_families: int, alpha: float) -> bool:
     return n_families * finding.p / finding.weight < STRONG * alpha
 
 
-def complete(findings: Sequence[Finding]) -> list[Finding]:
+def add_families_not_run(findings: Sequence[Finding]) -> list[Finding]:
     """Add the families that no finding speaks of, each as not run."""
     named = {finding.family for finding in findings}
     absent = [family for family in FAMILIES if family not in named]

@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.stats import norm
 
 from scalecheck.diagnostics import array_stats
-
-NDArray = np.ndarray
 
 
 class Audit(NamedTuple):
@@ -31,7 +30,9 @@ class Audit(NamedTuple):
     gap: float
 
 
-def compare(warm: NDArray, cold: NDArray) -> Audit:
+def audit_warm_start(
+    warm: Float[np.ndarray, "chain draw d"], cold: Float[np.ndarray, "_ _ d"]
+) -> Audit:
     """Compare means and sds of two samples, each in units of their Monte Carlo standard errors.
 
     Parameters
@@ -52,5 +53,5 @@ def compare(warm: NDArray, cold: NDArray) -> Audit:
     return worst._replace(p=min(1.0, len(found) * worst.p))
 
 
-def _mcse(draws: NDArray, statistic: str) -> float:
+def _mcse(draws: Float[np.ndarray, "chain draw"], statistic: str) -> float:
     return float(array_stats.mcse(draws, method=statistic, chain_axis=0, draw_axis=1))

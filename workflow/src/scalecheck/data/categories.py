@@ -7,10 +7,8 @@ import pandas as pd
 
 from scalecheck.data.dates import days_of
 
-NDArray = np.ndarray
 
-
-class Coded(NamedTuple):
+class EncodedPiece(NamedTuple):
     """Values of a piece, by number.
 
     Attributes
@@ -23,12 +21,12 @@ class Coded(NamedTuple):
         Whether they have an order of their own.
     """
 
-    codes: NDArray
+    codes: np.ndarray
     distinct: pd.Index
     ordered: bool
 
 
-def code(values: pd.Series) -> Coded:
+def encode_piece(values: pd.Series) -> EncodedPiece:
     """Number the distinct values of a piece."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, distinct, ordered = (
@@ -41,15 +39,15 @@ def code(values: pd.Series) -> Coded:
         distinct, ordered = pd.Index(distinct), False
     # netCDF writes a missing text as an empty one, as CSV does.
     empty = np.append(np.asarray(distinct == "", bool), False)
-    return Coded(np.where(empty[codes], -1, codes), distinct, ordered)
+    return EncodedPiece(np.where(empty[codes], -1, codes), distinct, ordered)
 
 
-def numbers_of(distinct: pd.Index) -> NDArray:
+def numbers_of(distinct: pd.Index) -> np.ndarray:
     """Give the numbers that some values are or are written as; NaN where one is none. `(k,)`."""
     return np.asarray(pd.to_numeric(distinct, errors="coerce"), "float64")
 
 
-class Labels:
+class LabelEncoder:
     """Labels that were seen, numbered as they came.
 
     Parameters
@@ -64,7 +62,7 @@ class Labels:
         self._order: dict[Any, None] = {}
         self._dtypes: set[Any] = set()
 
-    def add(self, piece: Coded, rows: NDArray) -> NDArray:
+    def add(self, piece: EncodedPiece, rows: np.ndarray) -> np.ndarray:
         """Give the codes of these rows of a piece, which all have a value. `(rows,)`."""
         codes, known = piece.codes[rows], self._codes
         used = np.flatnonzero(np.bincount(codes, minlength=len(piece.distinct)))
@@ -75,7 +73,7 @@ class Labels:
             self._order |= dict.fromkeys(piece.distinct)
         return number[codes]
 
-    def sort(self) -> tuple[NDArray, tuple[str, ...]]:
+    def sort(self) -> tuple[np.ndarray, tuple[str, ...]]:
         """Give the final code of each code `(labels,)`, and the labels in their order."""
         seen: list[Any] = [*self._codes]
         if self._order:
@@ -92,7 +90,7 @@ class Labels:
             codes, labels = np.argsort(place)[codes], labels[place]
         return codes.astype("int32"), tuple(str(label) for label in labels)
 
-    def _keys(self, texts: pd.Index) -> NDArray:
+    def _keys(self, texts: pd.Index) -> np.ndarray:
         """What sorted texts are to be sorted by before: their numbers, their time, or nothing. `(labels,)`."""
         numbers = numbers_of(texts)
         if np.isfinite(numbers).all():

@@ -5,24 +5,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from scalecheck.data.categories import Coded, Labels, code, numbers_of
+from scalecheck.data.categories import EncodedPiece, LabelEncoder, encode_piece, numbers_of
 from scalecheck.data.dates import days_of, days_since_1970
-from scalecheck.data.disk_columns import Growing
+from scalecheck.data.disk_columns import ColumnWriter
 from scalecheck.data.table import Column
-
-NDArray = np.ndarray
 
 _NAMED = 5  # rows of gaps that a message names
 
 
-class At(NamedTuple):
+class Cell(NamedTuple):
     """A value, and the row of the file, counted from 1, that it stands in."""
 
     row: int
     value: Any
 
 
-class Use(NamedTuple):
+class ColumnUse(NamedTuple):
     """What a column is for, as far as that decides how it is read.
 
     Attributes
@@ -51,8 +49,8 @@ class Numbers(NamedTuple):
         `(rows,)` where there is none.
     """
 
-    values: NDArray
-    missing: NDArray
+    values: np.ndarray
+    missing: np.ndarray
 
 
 class MissingRows:
@@ -63,7 +61,7 @@ class MissingRows:
         self.count = 0
         self.dropped = 0
 
-    def add(self, bad: NDArray, start: int, leave_out: NDArray) -> None:
+    def add(self, bad: np.ndarray, start: int, leave_out: np.ndarray) -> None:
         """Add the bad rows of a piece, `(rows,)`; those left out for another reason are not dropped again."""
         found = np.flatnonzero(bad)
         self.rows += [start + int(row) + 1 for row in found[: _NAMED - len(self.rows)]]
@@ -71,14 +69,14 @@ class MissingRows:
         self.dropped += int((bad & ~leave_out).sum())
 
 
-class Collected:
+class ColumnReader:
     """A column of which pieces were read.
 
     Parameters
     ----------
     use
         What it is for.
-    growing
+    writer
         Where its values go.
 
     Attributes
@@ -95,16 +93,16 @@ class Collected:
         By reason.
     """
 
-    nested: At | None
-    text: At | None
+    nested: Cell | None
+    text: Cell | None
     n_numbers: int
-    undated: At | None
+    undated: Cell | None
     gaps: dict[str, MissingRows]
 
-    def __init__(self, use: Use, growing: Growing) -> None:
-        self._use, self._growing = use, growing
-        self._labels = Labels(use.order)
-        self._piece: Coded | Numbers | None = None
+    def __init__(self, use: ColumnUse, writer: ColumnWriter) -> None:
+        self._use, self._writer = use, writer
+        self._labels = LabelEncoder(use.order)
+        self._piece: EncodedPiece | Numbers | None = None
         self._typed = self._seen = False
         self._dated: bool | None = None
         self.nested = self.text = self.undated = None
@@ -117,7 +115,7 @@ class Collected:
         dates = self._use.only_order and self._dated is True
         return not self._use.labels and (self._typed or self.n_numbers > 0 or dates)
 
-    def look(self, piece: pd.Series, start: int) -> dict[str, NDArray]:
+    def look(self, piece: pd.Series, start: int) -> dict[str, np.ndarray]:
         """Take the next piece; give its gaps by reason, `(rows,)` each.
 
         Parameters
@@ -134,22 +132,22 @@ class Collected:
         self._piece = self._text(piece, start) if numbers is None else numbers
         return _gaps(self._piece)
 
-    def keep(self, rows: NDArray) -> None:
+    def keep(self, rows: np.ndarray) -> None:
         """Keep these rows `(kept,)` of the piece that was looked at last, counted from 0 in it."""
         if self.nested is not None or not len(rows):
             return
-        if isinstance(self._piece, Coded):
-            self._growing.append(self._labels.add(self._piece, rows))
+        if isinstance(self._piece, EncodedPiece):
+            self._writer.append(self._labels.add(self._piece, rows))
         elif self._piece is not None:
-            self._growing.append(self._piece.values[rows])
+            self._writer.append(self._piece.values[rows])
 
     def end(self) -> Column:
         """Give the column: numbers, or codes of sorted labels."""
         if self.is_number:
-            return Column(self._growing.end(), None)
+            return Column(self._writer.end(), None)
         codes, labels = self._labels.sort()
-        self._growing.recode(codes)
-        return Column(self._growing.end(), labels)
+        self._writer.recode(codes)
+        return Column(self._writer.end(), labels)
 
     def _look_at_first(self, piece: pd.Series, start: int) -> None:
         """A column of a typed format holds one kind of value: the first one tells."""
@@ -159,11 +157,11 @@ class Collected:
         self._seen, value = True, piece.iloc[present[0]]
         if isinstance(value, list | dict | tuple | bytes | np.ndarray):
             said = value.tolist() if isinstance(value, np.ndarray) else value
-            self.nested = At(start + int(present[0]) + 1, said)
+            self.nested = Cell(start + int(present[0]) + 1, said)
 
-    def _text(self, piece: pd.Series, start: int) -> Coded | Numbers:
+    def _text(self, piece: pd.Series, start: int) -> EncodedPiece | Numbers:
         """Labels; or numbers, where they were written as text."""
-        coded = code(piece)
+        coded = encode_piece(piece)
         if self._use.order and not coded.ordered:
             days = self._look_for_dates(coded, start)
             if self._use.only_order and self._dated:
@@ -181,10 +179,10 @@ class Collected:
         self.n_numbers += int((~np.isnan(numbers.values)).sum())
         if self.text is None and text.any():
             row = int(np.flatnonzero(text)[0])
-            self.text = At(start + row + 1, piece.iloc[row])
+            self.text = Cell(start + row + 1, piece.iloc[row])
         return numbers if self.n_numbers else coded
 
-    def _look_for_dates(self, coded: Coded, start: int) -> NDArray:
+    def _look_for_dates(self, coded: EncodedPiece, start: int) -> np.ndarray:
         """Days since 1970 of each distinct text, `(k,)`; notes the first one that is no part of an order."""
         days = days_of(coded.distinct)
         present = np.flatnonzero(coded.codes >= 0)
@@ -193,11 +191,11 @@ class Collected:
         wrong = np.append(np.isnan(days if self._dated else numbers_of(coded.distinct)), False)
         rows = np.flatnonzero(wrong[coded.codes])[:1]
         if self.undated is None and len(rows):
-            self.undated = At(start + int(rows[0]) + 1, str(coded.distinct[coded.codes[rows[0]]]))
+            self.undated = Cell(start + int(rows[0]) + 1, str(coded.distinct[coded.codes[rows[0]]]))
         return days
 
 
-def _numbered(coded: Coded, parsed: NDArray) -> Numbers:
+def _numbered(coded: EncodedPiece, parsed: np.ndarray) -> Numbers:
     """Numbers of a piece of text, from those of each distinct text `(k,)`."""
     return Numbers(np.append(parsed, np.nan)[coded.codes], coded.codes < 0)
 
@@ -217,7 +215,7 @@ def _numeric(values: pd.Series) -> Numbers | None:
     return Numbers(values.to_numpy(dtype, **gap), missing)
 
 
-def _gaps(piece: Coded | Numbers) -> dict[str, NDArray]:
+def _gaps(piece: EncodedPiece | Numbers) -> dict[str, np.ndarray]:
     """Rows without a value, and rows with an infinity. `(rows,)` each."""
     if isinstance(piece, Numbers):
         infinite = np.isinf(piece.values) & ~piece.missing

@@ -5,8 +5,6 @@ import datetime
 import numpy as np
 import pandas as pd
 
-NDArray = np.ndarray
-
 # Days with a time or without, and months. What follows a day is left to pandas to judge.
 _DAY = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ][0-9]\S*( [+-]\S+)?)?)?"
 _QUARTER_OR_WEEK = r"[0-9]{4}-(Q[1-4]|W[0-9]{2}(-[1-7])?)"
@@ -14,13 +12,13 @@ _QUARTER_OR_WEEK = r"[0-9]{4}-(Q[1-4]|W[0-9]{2}(-[1-7])?)"
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 
 
-def days_since_1970(times: pd.Series | pd.Index) -> NDArray:
+def days_since_1970(times: pd.Series | pd.Index) -> np.ndarray:
     """Give days of times without a zone, or in UTC; NaN where there is none. `(times,)`."""
     days = times.to_numpy("datetime64[us]").astype("int64") / 86_400e6
     return np.where(times.isna(), np.nan, days)
 
 
-def days_of(texts: pd.Index) -> NDArray:
+def days_of(texts: pd.Index) -> np.ndarray:
     """Give days since 1970 up to when the time that a text names begins; NaN where it is no date. `(texts,)`.
 
     Times with an offset are those of UTC, and so are times without.

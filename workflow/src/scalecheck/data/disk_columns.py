@@ -11,20 +11,18 @@ import numpy as np
 
 from scalecheck.errors import StudyError
 
-NDArray = np.ndarray
-
 # Megabytes per column: enough that what a block costs beside its rows does not show.
-ROWS = 2**18
+BLOCK_ROWS = 2**18
 
 
 def blocks(n_rows: int) -> Iterator[slice]:
-    """Cut rows into slices of at most `ROWS`."""
-    for start in range(0, n_rows, ROWS):
-        yield slice(start, min(start + ROWS, n_rows))
+    """Cut rows into slices of at most `BLOCK_ROWS`."""
+    for start in range(0, n_rows, BLOCK_ROWS):
+        yield slice(start, min(start + BLOCK_ROWS, n_rows))
 
 
 @dataclass(frozen=True)
-class Spooled:
+class DiskColumn:
     """Values in a raw file, which are read when they are sliced.
 
     Attributes
@@ -45,23 +43,23 @@ class Spooled:
         """Count them."""
         return self.n_rows
 
-    def __getitem__(self, rows: slice) -> NDArray:
+    def __getitem__(self, rows: slice) -> np.ndarray:
         """Read the rows of a slice without a step. `(rows,)`."""
         start, stop, _ = rows.indices(self.n_rows)
         return np.fromfile(
             self.path, self.dtype, max(0, stop - start), offset=start * self.dtype.itemsize
         )
 
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         """Read all of them. `(rows,)`."""
         return self[:] if dtype is None else self[:].astype(dtype)
 
 
 # What can be read block by block, whether it is in memory or not.
-Values = NDArray | Spooled
+Values = np.ndarray | DiskColumn
 
 
-def in_memory(values: Values, dtype: np.dtype | None = None) -> NDArray:
+def in_memory(values: Values, dtype: np.dtype | None = None) -> np.ndarray:
     """Copy values into memory, and nothing else with them. `(rows,)`."""
     copied = np.empty(len(values), dtype or values.dtype)
     for rows in blocks(len(values)):
@@ -69,7 +67,7 @@ def in_memory(values: Values, dtype: np.dtype | None = None) -> NDArray:
     return copied
 
 
-class Growing:
+class ColumnWriter:
     """A column that is being written.
 
     Parameters
@@ -83,18 +81,18 @@ class Growing:
         self._dtype: np.dtype | None = None
         self._n_rows = 0
 
-    def append(self, values: NDArray) -> None:
+    def append(self, values: np.ndarray) -> None:
         """Add values `(rows,)`; those before become floats where the new ones are."""
         dtype = self._widen(values.dtype)
         with self._path.open("ab", buffering=0) as file:
             _write(file.fileno(), values.astype(dtype, copy=False))
         self._n_rows += len(values)
 
-    def end(self) -> Spooled:
+    def end(self) -> DiskColumn:
         """Give the values that were appended."""
-        return Spooled(self._path, self._dtype or np.dtype("float64"), self._n_rows)
+        return DiskColumn(self._path, self._dtype or np.dtype("float64"), self._n_rows)
 
-    def recode(self, codes: NDArray) -> None:
+    def recode(self, codes: np.ndarray) -> None:
         """Put `codes[value]` in the place of each value; codes `(values,)`."""
         if (codes != np.arange(len(codes))).any():
             self._rewrite(self.end(), lambda part: codes[part])
@@ -103,12 +101,12 @@ class Growing:
         before = self._dtype or dtype
         wider = np.promote_types(before, dtype)
         if before != wider:
-            written = Spooled(self._path, before, self._n_rows)
+            written = DiskColumn(self._path, before, self._n_rows)
             self._rewrite(written, lambda part: part.astype(wider))
         self._dtype = wider
         return wider
 
-    def _rewrite(self, written: Spooled, change: Callable[[NDArray], NDArray]) -> None:
+    def _rewrite(self, written: DiskColumn, change: Callable[[np.ndarray], np.ndarray]) -> None:
         path = self._path.with_suffix(".changed")
         with path.open("wb", buffering=0) as file:
             for rows in blocks(len(written)):
@@ -116,14 +114,14 @@ class Growing:
         path.replace(self._path)
 
 
-def _write(handle: int, values: NDArray) -> None:
+def _write(handle: int, values: np.ndarray) -> None:
     rest = memoryview(np.ascontiguousarray(values)).cast("B") if len(values) else b""
     while rest:
         rest = rest[os.write(handle, rest) :]
 
 
-class Spool:
-    """A folder of growing columns.
+class ColumnFolder:
+    """A folder of columns that are being written.
 
     Parameters
     ----------
@@ -135,17 +133,17 @@ class Spool:
         self._folder = folder
         self._n_columns = 0
 
-    def column(self) -> Growing:
+    def column(self) -> ColumnWriter:
         """Begin a column."""
         self._n_columns += 1
         path = self._folder / f"{self._n_columns}.raw"
         path.touch()
-        return Growing(path)
+        return ColumnWriter(path)
 
 
 @contextlib.contextmanager
-def spooling(folder: Path) -> Iterator[Spool]:
-    """Give a spool in a folder that is removed at the end; what was killed may have left it.
+def column_folder(folder: Path) -> Iterator[ColumnFolder]:
+    """Make a folder of columns that is removed at the end; what was killed may have left it.
 
     Raises
     ------
@@ -157,7 +155,7 @@ def spooling(folder: Path) -> Iterator[Spool]:
     _clear(folder)
     try:
         folder.mkdir(parents=True)
-        yield Spool(folder)
+        yield ColumnFolder(folder)
     except OSError as error:
         error.filename = error.filename or str(folder)  # a full disk names no file
         raise

@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalecheck.data.disk_columns import Growing, Spool, blocks
+from scalecheck.data.disk_columns import ColumnFolder, ColumnWriter, blocks
 from scalecheck.data.table import MOST_ROWS, Column, Table
 from scalecheck.errors import StudyError
 from scalecheck.study.settings import DataSettings
-
-NDArray = np.ndarray
 
 
 class Counts(NamedTuple):
@@ -28,11 +26,11 @@ class Counts(NamedTuple):
     """
 
     rows: slice
-    repeats: NDArray
-    successes: NDArray | None
+    repeats: np.ndarray
+    successes: np.ndarray | None
 
 
-def expand(table: Table, settings: DataSettings, spool: Spool) -> Table:
+def expand_rows(table: Table, settings: DataSettings, folder: ColumnFolder) -> Table:
     """Write the observations that aggregated rows stand for; a table without counts is as it was.
 
     Raises
@@ -52,7 +50,7 @@ def expand(table: Table, settings: DataSettings, spool: Spool) -> Table:
     if not total:
         raise StudyError(f"{table.file}: all counts are 0, so that there are no rows")
     kept = {n: c for n, c in table.columns.items() if n not in settings.expand.values()}
-    grown, row, outcome = {name: spool.column() for name in kept}, spool.column(), spool.column()
+    grown, row, outcome = {name: folder.column() for name in kept}, folder.column(), folder.column()
     for counts in _counts(table, settings.expand):
         whole = {name: column.values[counts.rows] for name, column in kept.items()}
         file_row = table.row[counts.rows]
@@ -68,7 +66,7 @@ def expand(table: Table, settings: DataSettings, spool: Spool) -> Table:
     return Table(table.file, columns, row.end(), table.dropped)
 
 
-def _used(grown: Growing, labels: tuple[str, ...] | None) -> Column:
+def _used(grown: ColumnWriter, labels: tuple[str, ...] | None) -> Column:
     """Give a column without the labels that only rows without observations had."""
     if labels is None:
         return Column(grown.end(), None)
@@ -79,21 +77,21 @@ def _used(grown: Growing, labels: tuple[str, ...] | None) -> Column:
     return Column(grown.end(), tuple(itertools.compress(labels, there)))
 
 
-def _counts(table: Table, expand: Mapping[str, str]) -> Iterator[Counts]:
+def _counts(table: Table, given: Mapping[str, str]) -> Iterator[Counts]:
     """Read the counts, block by block."""
 
-    def read(key: str, rows: slice) -> NDArray:
-        values = table.columns[expand[key]].values[rows]
+    def read(key: str, rows: slice) -> np.ndarray:
+        values = table.columns[given[key]].values[rows]
         return np.minimum(values, np.float64(MOST_ROWS + 1)).astype("int64")
 
     for rows in blocks(table.n_rows):
-        if "repeat" in expand:
+        if "repeat" in given:
             yield Counts(rows, read("repeat", rows), None)
         else:
             yield Counts(rows, read("trials", rows), read("successes", rows))
 
 
-def _observations(repeats: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
+def _observations(repeats: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Of each observation, block by block: which row it comes from, and its number within it from 0."""
     ends = np.cumsum(repeats)
     starts = ends - repeats
@@ -114,13 +112,13 @@ def _refuse_broken(table: Table, column: str) -> None:
             )
 
 
-def _refuse_more_successes(table: Table, counts: Counts, expand: Mapping[str, str]) -> None:
+def _refuse_more_successes(table: Table, counts: Counts, given: Mapping[str, str]) -> None:
     if counts.successes is None:
         return
     bad = np.flatnonzero(counts.successes > counts.repeats)[:1]
     if len(bad):
         row, i = table.row[counts.rows][bad[0]], bad[0]
         raise StudyError(
-            f"{table.file}: row {row} has {counts.successes[i]} {expand['successes']}"
-            f" of only {counts.repeats[i]} {expand['trials']}"
+            f"{table.file}: row {row} has {counts.successes[i]} {given['successes']}"
+            f" of only {counts.repeats[i]} {given['trials']}"
         )

@@ -10,13 +10,13 @@ import numpy as np
 from scalecheck.data import disk_columns
 from scalecheck.data.disk_columns import Values, in_memory
 
-NDArray = np.ndarray
-
 # Of a sample, between two edges: then hardly a range has twice its share of rows.
 _PER_RANGE = 64
 
 
-def sort_by_code(rows: NDArray, code_of: Callable[[NDArray], NDArray], n_codes: int) -> None:
+def sort_by_code(
+    rows: np.ndarray, code_of: Callable[[np.ndarray], np.ndarray], n_codes: int
+) -> None:
     """Sort in place by a whole number below `n_codes`: rows of one number stay as they were.
 
     Parameters
@@ -44,7 +44,7 @@ def sort_by_code(rows: NDArray, code_of: Callable[[NDArray], NDArray], n_codes: 
     rows[:] = ordered
 
 
-def sort_by_value(rows: NDArray, values: Values) -> None:
+def sort_by_value(rows: np.ndarray, values: Values) -> None:
     """Sort in place by a number: rows of equal numbers stay as they were.
 
     The rows are put into ranges of the number first, and each range is sorted by itself.
@@ -57,7 +57,7 @@ def sort_by_value(rows: NDArray, values: Values) -> None:
         `(rows,)`, without NaN.
     """
     ends = np.array([0, len(rows)])
-    if len(rows) > disk_columns.ROWS:
+    if len(rows) > disk_columns.BLOCK_ROWS:
         ends = _sort_into_ranges(rows, values, _edges(values))
     whole = in_memory(values)
     for start, end in zip(ends[::2], ends[1::2], strict=True):  # between them are edges
@@ -65,7 +65,7 @@ def sort_by_value(rows: NDArray, values: Values) -> None:
         part[:] = part[np.argsort(whole[part], kind="stable")]
 
 
-def _sort_into_ranges(rows: NDArray, values: Values, edges: NDArray) -> NDArray:
+def _sort_into_ranges(rows: np.ndarray, values: Values, edges: np.ndarray) -> np.ndarray:
     """Sort rows in place by the range of their value; give where each begins and, after it, ends, `(2 ranges,)`."""
     n_ranges = 2 * len(edges) + 1
     sizes, ranges = np.zeros(n_ranges, "int64"), np.empty(len(values), np.min_scalar_type(n_ranges))
@@ -76,9 +76,9 @@ def _sort_into_ranges(rows: NDArray, values: Values, edges: NDArray) -> NDArray:
     return np.append(0, np.cumsum(sizes))
 
 
-def _edges(values: Values) -> NDArray:
+def _edges(values: Values) -> np.ndarray:
     """Values between which there are about half a block of rows: quantiles of a sample."""
-    n_ranges = 2 * len(values) // disk_columns.ROWS
+    n_ranges = 2 * len(values) // disk_columns.BLOCK_ROWS
     size = min(len(values), n_ranges * _PER_RANGE)
     # By chance, the same each time: every k-th row would see only some of the values that come in turn.
     chosen = np.sort(np.random.default_rng(0).integers(len(values), size=size))
@@ -89,7 +89,7 @@ def _edges(values: Values) -> NDArray:
     return np.unique(np.sort(np.concatenate(sample))[:: max(1, size // n_ranges)])
 
 
-def _range_of(values: NDArray, edges: NDArray) -> NDArray:
+def _range_of(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Twice the number of smaller edges, and one more for an edge itself: much mass may be at one value."""
     smaller = np.searchsorted(edges, values)
     return 2 * smaller + (edges[np.minimum(smaller, len(edges) - 1)] == values)

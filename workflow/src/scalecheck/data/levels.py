@@ -8,8 +8,6 @@ from scalecheck.data.disk_columns import Values, blocks, in_memory
 from scalecheck.data.table import Table
 from scalecheck.errors import StudyError
 
-NDArray = np.ndarray
-
 
 class Axis(NamedTuple):
     """An axis cut into levels.
@@ -26,10 +24,10 @@ class Axis(NamedTuple):
     """
 
     labels: tuple[str, ...]
-    cuts: NDArray
+    cuts: np.ndarray
     is_number: bool
 
-    def level_of(self, values: NDArray) -> NDArray:
+    def level_of(self, values: np.ndarray) -> np.ndarray:
         """Levels of some values; -1 where they belong to none. `(rows,)`."""
         if self.is_number:
             return np.searchsorted(self.cuts, values, side="left")
@@ -72,7 +70,7 @@ def _cut_labels(
     return Axis(tuple(labels[code] for code in chosen), level, False)
 
 
-def _cut_numbers(table: Table, name: str, ascending: NDArray, levels: int) -> Axis:
+def _cut_numbers(table: Table, name: str, ascending: np.ndarray, levels: int) -> Axis:
     last = ascending[-1]
     if ascending[0] == last:
         raise _constant(table, name)
@@ -92,7 +90,7 @@ def _cut_numbers(table: Table, name: str, ascending: NDArray, levels: int) -> Ax
     return Axis(_labels(low, ascending[np.append(after - 1, -1)]), inner, True)
 
 
-def _first_distinct(ascending: NDArray, count: int) -> NDArray:
+def _first_distinct(ascending: np.ndarray, count: int) -> np.ndarray:
     """The smallest of the values that differ, so many at most."""
     found, at = [], 0
     while at < len(ascending) and len(found) < count:
@@ -101,7 +99,7 @@ def _first_distinct(ascending: NDArray, count: int) -> NDArray:
     return ascending[found]
 
 
-def _labels(low: NDArray, high: NDArray) -> tuple[str, ...]:
+def _labels(low: np.ndarray, high: np.ndarray) -> tuple[str, ...]:
     """First and last value of each level, with as few digits as tell the levels apart."""
     ends = list(zip(low.tolist(), high.tolist(), strict=True))
     if low.dtype.kind != "f":

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.data import disk_columns
-from scalecheck.data.table import Source
+from scalecheck.data.table import OpenTable
 from scalecheck.errors import StudyError
 
 
 @contextlib.contextmanager
-def open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
+def open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[OpenTable]:
     """Open a netCDF file of one dimension, each variable a column.
 
     Raises
@@ -65,7 +65,7 @@ def open_netcdf(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
             for rows in disk_columns.blocks(n_rows):
                 yield pd.DataFrame({name: column(name, rows) for name in names})
 
-        yield Source([*dict.fromkeys([dim, *names])], n_rows, pieces)
+        yield OpenTable([*dict.fromkeys([dim, *names])], n_rows, pieces)
 
 
 def _is_text(variable: Any) -> bool:

@@ -16,15 +16,60 @@ from scalecheck.data.table import Table
 from scalecheck.study.plan import Levels, Order
 from scalecheck.study.settings import DataSettings
 
-NDArray = np.ndarray
+
+class OrderedTable(NamedTuple):
+    """A table in one of the orders in which fits read it.
+
+    Attributes
+    ----------
+    order
+        `arrival`, `random` or `axis/<name>`.
+    rows
+        `(rows,)` numbers of the table's rows.
+    unit_ends
+        `(units,)` rows up to the end of each unit; None where rows are exchangeable.
+    levels
+        Of an axis: labels, rows and units of its levels, which follow one another; else None.
+    """
+
+    order: str
+    rows: np.ndarray
+    unit_ends: np.ndarray | None
+    levels: dict[str, list[Any]] | None
 
 
-def all_rows(n_rows: int) -> NDArray:
-    """Numbers of the rows of a table. `(rows,)`."""
-    return np.arange(n_rows, dtype="uint32")
+def order_table(
+    table: Table, settings: DataSettings, axes: Mapping[str, Axis], seed: int
+) -> Iterator[OrderedTable]:
+    """Put a table into its orders, of which only one needs to be kept at a time.
+
+    Parameters
+    ----------
+    settings
+        The section `data` of the study.
+    axes
+        How each axis is cut.
+    seed
+        Determines what is random in them.
+    """
+    column = table.columns[settings.unit].values if settings.unit else None
+    yield _by_arrival(arrival_order(table, settings, seed), _units(column))
+    yield _random(table.n_rows, _units(column), np.random.default_rng([seed, 2]))
+    for number, (name, axis) in enumerate(axes.items()):
+        rng = np.random.default_rng([seed, 3, number])
+        yield _along(name, axis, table.columns[name].values, _units(column), rng)
 
 
-def arrival_order(table: Table, settings: DataSettings, seed: int) -> NDArray:
+def _units(column: Values | None) -> np.ndarray | None:
+    """Read the units anew for every order: while one is written they would be held for nothing."""
+    return None if column is None else in_memory(column)
+
+
+def _by_arrival(rows: np.ndarray, units: np.ndarray | None) -> OrderedTable:
+    return OrderedTable("arrival", rows, _unit_ends(units, rows), None)
+
+
+def arrival_order(table: Table, settings: DataSettings, seed: int) -> np.ndarray:
     """Rows by arrival, ties shuffled, units whole: a unit arrives with its first row. `(rows,)`."""
     rng = np.random.default_rng([seed, 1])
     # Expanded rows have no order inside the aggregated row they come from.
@@ -42,7 +87,7 @@ def arrival_order(table: Table, settings: DataSettings, seed: int) -> NDArray:
     return rows
 
 
-def _inverse(rows: NDArray) -> NDArray:
+def _inverse(rows: np.ndarray) -> np.ndarray:
     """Where each row stands in a permutation. `(rows,)`."""
     place = np.empty_like(rows)
     for part in blocks(len(rows)):
@@ -50,7 +95,7 @@ def _inverse(rows: NDArray) -> NDArray:
     return place
 
 
-def _arrival_of_units(units: NDArray, when: Values, rng: np.random.Generator) -> NDArray:
+def _arrival_of_units(units: np.ndarray, when: Values, rng: np.random.Generator) -> np.ndarray:
     """Which unit arrives first, by its first row, ties shuffled. `(units,)`."""
     last = np.inf if when.dtype.kind == "f" else np.iinfo(when.dtype).max
     first = np.full(int(units.max()) + 1, last, when.dtype)
@@ -61,7 +106,13 @@ def _arrival_of_units(units: NDArray, when: Values, rng: np.random.Generator) ->
     return rank
 
 
-def shuffle(rows: NDArray, units: NDArray | None, rng: np.random.Generator) -> None:
+def _random(n_rows: int, units: np.ndarray | None, rng: np.random.Generator) -> OrderedTable:
+    rows = all_rows(n_rows)
+    shuffle_rows(rows, units, rng)
+    return OrderedTable("random", rows, _unit_ends(units, rows), None)
+
+
+def shuffle_rows(rows: np.ndarray, units: np.ndarray | None, rng: np.random.Generator) -> None:
     """Put rows in a random order, in place, whole units side by side.
 
     Parameters
@@ -82,72 +133,14 @@ def shuffle(rows: NDArray, units: NDArray | None, rng: np.random.Generator) -> N
     sort_by_code(rows, lambda part: rank[units[part]], len(rank))
 
 
-class Arranged(NamedTuple):
-    """A table in one of the orders in which fits read it.
-
-    Attributes
-    ----------
-    order
-        `arrival`, `random` or `axis/<name>`.
-    rows
-        `(rows,)` numbers of the table's rows.
-    unit_ends
-        `(units,)` rows up to the end of each unit; None where rows are exchangeable.
-    levels
-        Of an axis: labels, rows and units of its levels, which follow one another; else None.
-    """
-
-    order: str
-    rows: NDArray
-    unit_ends: NDArray | None
-    levels: dict[str, list[Any]] | None
-
-
-def arrange(
-    table: Table, settings: DataSettings, axes: Mapping[str, Axis], seed: int
-) -> Iterator[Arranged]:
-    """Put a table into its orders, of which only one needs to be kept at a time.
-
-    Parameters
-    ----------
-    settings
-        The section `data` of the study.
-    axes
-        How each axis is cut.
-    seed
-        Determines what is random in them.
-    """
-    column = table.columns[settings.unit].values if settings.unit else None
-    yield _by_arrival(arrival_order(table, settings, seed), _units(column))
-    yield _random(table.n_rows, _units(column), np.random.default_rng([seed, 2]))
-    for number, (name, axis) in enumerate(axes.items()):
-        rng = np.random.default_rng([seed, 3, number])
-        yield _along(name, axis, table.columns[name].values, _units(column), rng)
-
-
-def _units(column: Values | None) -> NDArray | None:
-    """Read the units anew for every order: while one is written they would be held for nothing."""
-    return None if column is None else in_memory(column)
-
-
-def _by_arrival(rows: NDArray, units: NDArray | None) -> Arranged:
-    return Arranged("arrival", rows, _unit_ends(units, rows), None)
-
-
-def _random(n_rows: int, units: NDArray | None, rng: np.random.Generator) -> Arranged:
-    rows = all_rows(n_rows)
-    shuffle(rows, units, rng)
-    return Arranged("random", rows, _unit_ends(units, rows), None)
-
-
 def _along(
-    name: str, axis: Axis, values: Values, units: NDArray | None, rng: np.random.Generator
-) -> Arranged:
+    name: str, axis: Axis, values: Values, units: np.ndarray | None, rng: np.random.Generator
+) -> OrderedTable:
     """Level by level, at random within each."""
     rows, sizes = _sort_into_levels(axis, values)
     ends, part_ends = np.cumsum(sizes), []
     for start, end in zip(ends - sizes, ends, strict=True):
-        shuffle(rows[start:end], units, rng)
+        shuffle_rows(rows[start:end], units, rng)
         part_ends.append(_unit_ends(units, rows[start:end]))
     found = [part for part in part_ends if part is not None]
     levels = {
@@ -155,10 +148,10 @@ def _along(
         "rows": sizes.tolist(),
         "units": [len(part) for part in found],
     }
-    return Arranged(f"axis/{name}", rows, np.concatenate(found) if found else None, levels)
+    return OrderedTable(f"axis/{name}", rows, np.concatenate(found) if found else None, levels)
 
 
-def _sort_into_levels(axis: Axis, values: Values) -> tuple[NDArray, NDArray]:
+def _sort_into_levels(axis: Axis, values: Values) -> tuple[np.ndarray, np.ndarray]:
     """Rows of each level one after the other `(rows,)`, and how many it has `(levels,)`."""
     n_levels = len(axis.labels)
     # Rows without a level come first.
@@ -171,7 +164,7 @@ def _sort_into_levels(axis: Axis, values: Values) -> tuple[NDArray, NDArray]:
     return rows[sizes[0] :], sizes[1:]
 
 
-def _unit_ends(units: NDArray | None, rows: NDArray) -> NDArray | None:
+def _unit_ends(units: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     if units is None:
         return None
     changes = [
@@ -181,9 +174,14 @@ def _unit_ends(units: NDArray | None, rows: NDArray) -> NDArray | None:
     return np.append(np.concatenate(changes), len(rows))
 
 
+def all_rows(n_rows: int) -> np.ndarray:
+    """Numbers of the rows of a table. `(rows,)`."""
+    return np.arange(n_rows, dtype="uint32")
+
+
 def plan_orders(
     n_rows: int,
-    unit_ends: Mapping[str, NDArray | None],
+    unit_ends: Mapping[str, np.ndarray | None],
     axes: Mapping[str, Mapping[str, list[Any]]],
     file: str,
 ) -> tuple[Order, Order, dict[str, Levels]]:
@@ -192,9 +190,9 @@ def plan_orders(
     Parameters
     ----------
     unit_ends
-        By order, `(units,)` or None, as in `Arranged`.
+        By order, `(units,)` or None, as in `OrderedTable`.
     axes
-        Levels by axis, as in `Arranged`.
+        Levels by axis, as in `OrderedTable`.
     file
         The table, for messages.
     """

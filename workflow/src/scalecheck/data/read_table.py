@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from scalecheck.data.column_reader import Collected, Use
-from scalecheck.data.disk_columns import Growing, Spool
-from scalecheck.data.expand import expand
+from scalecheck.data.column_reader import ColumnReader, ColumnUse
+from scalecheck.data.disk_columns import ColumnFolder, ColumnWriter
+from scalecheck.data.expand import expand_rows
 from scalecheck.data.readers import open_table
-from scalecheck.data.table import MOST_ROWS, RESERVED, Source, Table
+from scalecheck.data.table import MOST_ROWS, RESERVED, OpenTable, Table
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.study.settings import DataSettings
 
@@ -16,7 +16,7 @@ _GAPS = {"missing": "has no value (empty or NaN)", "infinite": "is infinite"}
 
 
 def read_data(
-    settings: DataSettings, named: Mapping[str, str], possible: Sequence[str], spool: Spool
+    settings: DataSettings, named: Mapping[str, str], possible: Sequence[str], folder: ColumnFolder
 ) -> Table:
     """Read the columns that the study uses; check, expand and encode them.
 
@@ -28,7 +28,7 @@ def read_data(
         Columns that the model needs, which must exist: column -> who asks for it, for messages.
     possible
         Columns that the model takes where the table has them.
-    spool
+    folder
         Takes the columns, of which only some rows are in memory at a time.
 
     Raises
@@ -47,16 +47,16 @@ def read_data(
         chosen = _choose(source.names, settings, named, for_model)
         others = {*for_model, *settings.axes, *labelled}
         order = {settings.order}
-        uses = {n: Use(n in labelled, n in order, n in order - others) for n in chosen}
-        columns = {name: Collected(use, spool.column()) for name, use in uses.items()}
-        row = spool.column()
+        uses = {n: ColumnUse(n in labelled, n in order, n in order - others) for n in chosen}
+        columns = {name: ColumnReader(use, folder.column()) for name, use in uses.items()}
+        row = folder.column()
         _collect(source, columns, row)
     _refuse(columns, settings, {*for_model})
     rows = row.end()
     if not len(rows):
         raise StudyError(f"{settings.file}: no row is left, because each lacks a value")
     checked = {name: column.end() for name, column in columns.items()}
-    return expand(Table(settings.file, checked, rows, _dropped(columns)), settings, spool)
+    return expand_rows(Table(settings.file, checked, rows, _dropped(columns)), settings, folder)
 
 
 def _choose(
@@ -106,7 +106,7 @@ def _wanted(
     return wanted | {column: f"data.expand.{key} names" for column, key in counts.items()}
 
 
-def _collect(source: Source, columns: Mapping[str, Collected], row: Growing) -> None:
+def _collect(source: OpenTable, columns: Mapping[str, ColumnReader], row: ColumnWriter) -> None:
     """Read all pieces, of which the rows without a gap are kept."""
     start = 0
     for piece in source.pieces([*columns]):
@@ -122,7 +122,9 @@ def _collect(source: Source, columns: Mapping[str, Collected], row: Growing) -> 
         start += len(piece)
 
 
-def _refuse(columns: Mapping[str, Collected], settings: DataSettings, for_model: set[str]) -> None:
+def _refuse(
+    columns: Mapping[str, ColumnReader], settings: DataSettings, for_model: set[str]
+) -> None:
     """Refuse what is wrong, the same first whatever the pieces were."""
     for name, column in columns.items():
         if (nested := column.nested) is not None:
@@ -141,7 +143,7 @@ def _refuse(columns: Mapping[str, Collected], settings: DataSettings, for_model:
 
 
 def _refuse_text(
-    columns: Mapping[str, Collected], settings: DataSettings, for_model: set[str]
+    columns: Mapping[str, ColumnReader], settings: DataSettings, for_model: set[str]
 ) -> None:
     """Text is for models, axes and orders, never for counts; an order is numbers or dates."""
     allowed = {settings.order, *settings.axes, *for_model} - set((settings.expand or {}).values())
@@ -159,7 +161,7 @@ def _refuse_text(
             )
 
 
-def _refuse_gaps(columns: Mapping[str, Collected], file: str) -> None:
+def _refuse_gaps(columns: Mapping[str, ColumnReader], file: str) -> None:
     for name, column in columns.items():
         for reason, gap in column.gaps.items():
             if gap.count:
@@ -171,7 +173,7 @@ def _refuse_gaps(columns: Mapping[str, Collected], file: str) -> None:
                 )
 
 
-def _dropped(columns: Mapping[str, Collected]) -> dict[str, int]:
+def _dropped(columns: Mapping[str, ColumnReader]) -> dict[str, int]:
     """Rows left out, by reason."""
     return {
         f"{name} {reason}": gap.dropped

@@ -11,12 +11,12 @@ import pandas as pd
 
 from scalecheck.data import disk_columns
 from scalecheck.data.netcdf_reader import open_netcdf
-from scalecheck.data.table import Source
+from scalecheck.data.table import OpenTable
 from scalecheck.errors import StudyError
 
 
 @contextlib.contextmanager
-def open_table(file: str, labelled: Iterable[str]) -> Iterator[Source]:
+def open_table(file: str, labelled: Iterable[str]) -> Iterator[OpenTable]:
     """Open a file by its ending.
 
     Parameters
@@ -97,7 +97,7 @@ def _refuse_other_encodings(file: str) -> None:
 
 
 @contextlib.contextmanager
-def _open_csv(file: str, labelled: Iterable[str]) -> Iterator[Source]:
+def _open_csv(file: str, labelled: Iterable[str]) -> Iterator[OpenTable]:
     # Read whole: what kind of values a column of text holds is known at its last row.
     try:
         frame = _parse_csv(file, labelled).rename(columns=str)
@@ -109,7 +109,7 @@ def _open_csv(file: str, labelled: Iterable[str]) -> Iterator[Source]:
         for rows in disk_columns.blocks(len(frame)):
             yield frame[[*names]].iloc[rows].reset_index(drop=True)
 
-    yield Source([*frame.columns], len(frame), pieces)
+    yield OpenTable([*frame.columns], len(frame), pieces)
 
 
 def _parse_csv(file: str, labelled: Iterable[str]) -> pd.DataFrame:
@@ -135,7 +135,7 @@ def _with_infinities(labels: pd.Series) -> pd.Series:
 
 
 @contextlib.contextmanager
-def _open_parquet(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
+def _open_parquet(file: str, _labelled: Iterable[str]) -> Iterator[OpenTable]:
     import pyarrow as pa  # here, because only this format needs it
     from pyarrow import parquet
 
@@ -150,7 +150,7 @@ def _open_parquet(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
         def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
             wanted = {*names, *index} if set(names) - set(schema.names) else set(names)
             fields, start = [field for field in schema.names if field in wanted], 0
-            for batch in opened.iter_batches(disk_columns.ROWS, columns=fields):
+            for batch in opened.iter_batches(disk_columns.BLOCK_ROWS, columns=fields):
                 part = pa.Table.from_batches([batch])
                 frame = _flat(part.to_pandas(types_mapper=_whole_numbers(pa).get))
                 for name, numbers in count.items():
@@ -158,7 +158,7 @@ def _open_parquet(file: str, _labelled: Iterable[str]) -> Iterator[Source]:
                 start += len(frame)
                 yield frame[[*names]]
 
-        yield Source([*count, *own.columns], opened.metadata.num_rows, pieces)
+        yield OpenTable([*count, *own.columns], opened.metadata.num_rows, pieces)
 
 
 def _whole_numbers(pa: Any) -> dict[Any, Any]:

@@ -13,15 +13,13 @@ import numpy as np
 
 from scalecheck.data.disk_columns import Values, blocks, in_memory
 from scalecheck.data.levels import Axis
-from scalecheck.data.orders import Arranged, arrange, plan_orders
+from scalecheck.data.orders import OrderedTable, order_table, plan_orders
 from scalecheck.data.table import Table
 from scalecheck.errors import StudyError
 from scalecheck.files.formats import atomic
 from scalecheck.files.layout import slug
 from scalecheck.study.plan import Levels, Order, Slice
 from scalecheck.study.settings import DataSettings
-
-NDArray = np.ndarray
 
 # Of every row beside its columns: which observation it is, and the row of the file it stands in. Of an order: where its
 # units end, which would be the name of a column in RESERVED.
@@ -36,7 +34,7 @@ _CHUNK = 8192
 _KEPT = 2**20
 
 
-class Meta(NamedTuple):
+class StoreMeta(NamedTuple):
     """What the store knows besides the rows.
 
     Attributes
@@ -63,9 +61,9 @@ class Meta(NamedTuple):
     unit: str | None
 
 
-def write(
+def write_store(
     path: Path, table: Table, settings: DataSettings, axes: Mapping[str, Axis], seed: int
-) -> Meta:
+) -> StoreMeta:
     """Write a table in all its orders.
 
     Parameters
@@ -86,12 +84,14 @@ def write(
     }
     levels: dict[str, dict[str, list[Any]]] = {}
     with atomic(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
-        for arranged in arrange(table, settings, axes, seed):
+        for arranged in order_table(table, settings, axes, seed):
             _write_order(file, arranged, columns, dtypes)
             if arranged.levels is not None:
                 levels[arranged.order.removeprefix("axis/")] = arranged.levels
             del arranged  # or it would be held while the next order is made
-        meta = Meta(table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit)
+        meta = StoreMeta(
+            table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit
+        )
         known = json.dumps(meta._asdict())
         file.setncatts({"meta": known, "meta_crc32": f"{zlib.crc32(known.encode()):08x}"})
     return meta
@@ -115,7 +115,7 @@ def _compact(values: Values) -> np.dtype:
     return np.dtype("float32") if single else values.dtype
 
 
-def _ends(values: NDArray) -> tuple[int, int]:
+def _ends(values: np.ndarray) -> tuple[int, int]:
     return int(values.min()), int(values.max())
 
 
@@ -125,7 +125,7 @@ def _smallest(low: int, high: int) -> np.dtype:
 
 def _write_order(
     file: netCDF4.Dataset,
-    arranged: Arranged,
+    arranged: OrderedTable,
     columns: Mapping[str, Values],
     dtypes: Mapping[str, np.dtype],
 ) -> None:
@@ -143,7 +143,7 @@ def _write_order(
 
 
 def _write_column(
-    group: netCDF4.Group, name: str, values: Values, dtype: np.dtype, rows: NDArray
+    group: netCDF4.Group, name: str, values: Values, dtype: np.dtype, rows: np.ndarray
 ) -> None:
     """One column at a time is in memory, because rows are taken from all over it."""
     whole, variable = in_memory(values, dtype), _checked(group, _escape(name), dtype, "row")
@@ -193,13 +193,13 @@ def _opened(path: Path) -> Iterator[netCDF4.Dataset]:
         raise StudyError(f"{path}: damaged ({reason}): delete it and run again") from None
 
 
-def read_meta(path: Path) -> Meta:
+def read_meta(path: Path) -> StoreMeta:
     """Read what the store knows besides the rows."""
     with _opened(path) as file:
         known = getattr(file, "meta", "")
         if f"{zlib.crc32(known.encode()):08x}" != getattr(file, "meta_crc32", ""):
             raise RuntimeError("meta: its checksum is another")
-        return Meta(**json.loads(known))
+        return StoreMeta(**json.loads(known))
 
 
 def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
@@ -211,11 +211,11 @@ def read_orders(path: Path) -> tuple[Order, Order, dict[str, Levels]]:
     return plan_orders(meta.n_rows, ends, meta.axes, meta.file)
 
 
-def _read_ends(group: netCDF4.Group) -> NDArray | None:
+def _read_ends(group: netCDF4.Group) -> np.ndarray | None:
     return np.asarray(group[_UNIT_END][:]) if _UNIT_END in group.variables else None
 
 
-def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
+def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Read only these slices of these columns, one after the other. Values `(rows,)` by column."""
     with _opened(path) as file:
         return {
@@ -224,7 +224,7 @@ def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> di
         }
 
 
-def _read_slice(file: netCDF4.Dataset, part: Slice, column: str) -> NDArray:
+def _read_slice(file: netCDF4.Dataset, part: Slice, column: str) -> np.ndarray:
     try:
         return np.asarray(file[_group(part.order)][_escape(column)][part.start : part.stop])
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Tables: one that is open, whatever its format, and one that is checked, in memory or on disk."""
+"""Two kinds of table: a file that is open, whatever its format, and checked columns, in memory or on disk."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,9 +8,15 @@ import pandas as pd
 
 from scalecheck.data.disk_columns import Values
 
+# Rows are numbered in 32 bits.
+MOST_ROWS = 2**31 - 1
 
-class Source(NamedTuple):
-    """A table that is open.
+# No column may be called so: in a store these are what it knows besides.
+RESERVED = ("__observation", "__row", "_unit_end")
+
+
+class OpenTable(NamedTuple):
+    """A file of rows that is open.
 
     Attributes
     ----------
@@ -25,13 +31,6 @@ class Source(NamedTuple):
     names: list[str]
     n_rows: int
     pieces: Callable[[Sequence[str]], Iterator[pd.DataFrame]]
-
-
-# Rows are numbered in 32 bits.
-MOST_ROWS = 2**31 - 1
-
-# No column may be called so: in a store these are what it knows besides.
-RESERVED = ("__observation", "__row", "_unit_end")
 
 
 class Column(NamedTuple):

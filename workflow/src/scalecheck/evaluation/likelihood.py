@@ -7,14 +7,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
 from scalecheck.model.rows import Rows, make_rows
-from scalecheck.model.sites import Site, compared_sites, describe, function_of_arrays, observed_site
+from scalecheck.model.sites import (
+    ROWS,
+    Site,
+    compared_sites,
+    describe_sites,
+    function_of_arrays,
+    observed_site,
+)
 
-NDArray = np.ndarray
 Function = Callable[..., Any]
 
 
@@ -41,7 +48,7 @@ class Likelihood:
         labels: Mapping[str, Sequence[str] | None],
         unit: str | None,
         compare: Sequence[str] | None,
-        few: Mapping[str, NDArray],
+        few: Mapping[str, np.ndarray],
     ) -> None:
         self.model = model
         self.labels = labels
@@ -50,7 +57,7 @@ class Likelihood:
         self.few = few
         self._programs: dict[Hashable, Any] = {}
 
-    def rows(self, values: Mapping[str, NDArray]) -> Rows:
+    def rows(self, values: Mapping[str, np.ndarray]) -> Rows:
         """Arrange columns `(rows,)` as the model takes them, in double precision."""
         return make_rows(self.model, values, self.labels, precision="float64", unit=self.unit)
 
@@ -68,7 +75,7 @@ class Likelihood:
     @functools.cached_property
     def sites(self) -> tuple[Site, ...]:
         """Sites of the model."""
-        return describe(self.model, self.rows(self.few))
+        return describe_sites(self.model, self.rows(self.few))
 
     @functools.cached_property
     def observed(self) -> str:
@@ -116,7 +123,7 @@ class Likelihood:
     def no_new_rows(self) -> str | None:
         """Say why rows cannot be predicted that come after those of a fit, or None."""
         for site in self.hidden:
-            own = {"row", self.unit} & set(site.indexed_by)
+            own = {ROWS, self.unit} & set(site.indexed_by)
             if own - {column for column, _ in site.plates}:
                 return (
                     f"the latent site {site.name} stands in no plate: as in a time series or a Gaussian"
@@ -133,7 +140,12 @@ class Likelihood:
             return f"the model adds to its density by numpyro.factor ({', '.join(factors)})"
         return None
 
-    def scores(self, values: Mapping[str, NDArray], level: NDArray, theta: NDArray) -> Scores:
+    def scores(
+        self,
+        values: Mapping[str, np.ndarray],
+        level: Int[np.ndarray, " row"],
+        theta: Float[np.ndarray, " d"],
+    ) -> Scores:
         """Score of each row and information of each level at `theta` `(d,)`, unconstrained.
 
         Parameters
@@ -157,10 +169,12 @@ class Likelihood:
 def _scores(function: Function, site: str, vector: density.Vector, n_levels: int) -> Function:
     """Compile scores `(rows, d)` and Hessians `(level, d, d)` of the log likelihood."""
 
-    def by_row(theta: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
+    def by_row(theta: Float[Array, " d"], arrays: dict[str, jax.Array]) -> Float[Array, " row"]:
         return density.row_log_likelihood(function, site, vector.unpack(theta), arrays)
 
-    def by_level(theta: jax.Array, arrays: dict[str, jax.Array], level: jax.Array) -> jax.Array:
+    def by_level(
+        theta: Float[Array, " d"], arrays: dict[str, jax.Array], level: Int[Array, " row"]
+    ) -> Float[Array, " level"]:
         return jax.ops.segment_sum(by_row(theta, arrays), level, n_levels)
 
     @jax.jit

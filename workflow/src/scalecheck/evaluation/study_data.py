@@ -1,7 +1,7 @@
 """What the checks of one data set ask: its rows, its prior, its random numbers, and the likelihood."""
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,10 @@ from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding
-from scalecheck.model.rows import Rows
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import ModelSettings
 
-NDArray = np.ndarray
-Read = Callable[[Sequence[Slice], Sequence[str]], dict[str, NDArray]]
+Read = Callable[[Sequence[Slice], Sequence[str]], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -45,16 +43,12 @@ class StudyData:
         """Random numbers for one purpose, the same whatever else is run."""
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
-    def columns(self, slices: Sequence[Slice], extra: Sequence[str] = ()) -> dict[str, NDArray]:
+    def columns(self, slices: Sequence[Slice], extra: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """Read the model's columns of some rows, the units', and others by name: `(rows,)` each."""
         unit = (self.likelihood.unit,) if self.likelihood.unit else ()
         return self.read(
             slices, tuple(dict.fromkeys([*self.likelihood.model.columns, *unit, *extra]))
         )
-
-    def rows(self, values: Mapping[str, NDArray]) -> Rows:
-        """Arrange columns `(rows,)` as the model takes them."""
-        return self.likelihood.rows(values)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,17 +59,17 @@ class StudyData:
 def open_likelihood(folder: StudyFolder, settings: ModelSettings, outcome: str) -> Likelihood:
     """Load and bind the model of a study that was prepared."""
     meta = store.read_meta(folder.data)
-    bound = binding.bind(binding.load(settings), settings, outcome, meta.labels)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels)
     unit = (meta.unit,) if meta.unit else ()
     wanted = tuple(dict.fromkeys([*bound.columns, *unit]))
     few = store.read_rows(folder.data, [Slice("arrival", 0, min(2, meta.n_rows))], wanted)
     return Likelihood(bound, meta.labels, meta.unit, settings.compare, few)
 
 
-def open_evidence(
+def open_study_data(
     folder: StudyFolder, settings: ModelSettings, outcome: str, seed: int
 ) -> StudyData:
-    """Give the evidence of a study's own data.
+    """Open the data of a study that was prepared, and its model.
 
     Parameters
     ----------
@@ -89,7 +83,7 @@ def open_evidence(
         Of the study.
     """
 
-    def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
+    def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
         return store.read_rows(folder.data, slices, tuple(columns))
 
     return StudyData(open_likelihood(folder, settings, outcome), read, read_prior(folder), seed)

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from numpyro import handlers
+from jaxtyping import Array, Float
 from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import AffineTransform, LowerCholeskyAffine, Transform
 from numpyro.util import not_jax_tracer
 
-from scalecheck.model.density import Vector
-from scalecheck.model.sites import Site, by_entry, traced
+from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.model.density import log_prob_by_row, scaled, traced_at
+from scalecheck.model.sites import ROWS, by_entry
 
 Function = Callable[..., Any]
 
@@ -32,39 +33,30 @@ class Parts(NamedTuple):
 
     Attributes
     ----------
+    likelihood
+        Of the model: its latent sites that are not compared belong to units or rows.
     function
         The model as a function of its arrays.
-    observed
-        Name of the observed site.
-    vector
-        Layout of the compared parameters.
-    hidden
-        Latent sites of units or rows.
-    unit
-        `data.unit`.
     n_units
         Units of these rows.
     standardised
         Whether located and scaled coordinates of latent sites are held fixed.
     """
 
+    likelihood: Likelihood
     function: Function
-    observed: str
-    vector: Vector
-    hidden: tuple[Site, ...]
-    unit: str | None
     n_units: int
-    standardised: bool
+    standardised: bool = False
 
 
 def log_density(
-    shape: Parts,
-    theta: jax.Array,
+    parts: Parts,
+    theta: Float[Array, " d"],
     latent: Mapping[str, jax.Array],
     arrays: Any,
     *,
     held: bool = True,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, " row"], Float[Array, " unit"]]:
     """Log density of the outcome and the latent sites: what belongs to each row, and to each unit.
 
     Parameters
@@ -82,45 +74,38 @@ def log_density(
         Scalars of rows, `(rows,)`, and of units, `(unit,)`.
     """
     coordinates: dict[str, jax.Array] = {}
-    z = shape.vector.unpack(theta)
 
     def value(site: dict[str, Any]) -> jax.Array | None:
         name = site["name"]
-        if name in z:
-            return biject_to(site["fn"].support)(z[name])
         if name in latent and held:
-            held_value, coordinates[name] = _hold(site["fn"], latent[name], shape.standardised)
+            held_value, coordinates[name] = _hold(site["fn"], latent[name], parts.standardised)
             return held_value
         return latent.get(name)
 
-    substituted = handlers.substitute(shape.function, substitute_fn=value)
-    trace = traced(substituted, arrays, jax.random.key(0))
-    of_row = _sum_but(_log_prob(trace[shape.observed]), 0)
-    of_unit = jnp.zeros(shape.n_units)
-    for site in shape.hidden:
+    z = parts.likelihood.vector.unpack(theta)
+    trace = traced_at(parts.function, z, arrays, others=value)
+    of_row = log_prob_by_row(trace[parts.likelihood.observed])
+    of_unit = jnp.zeros(parts.n_units)
+    for site in parts.likelihood.hidden:
         ((column, axis),) = site.plates
         part = _sum_but(_log_prob(trace[site.name], coordinates.get(site.name, 0.0)), axis)
-        if column == "row":
+        if column == ROWS:
             of_row += part
         else:
             of_unit += part
     return of_row, of_unit
 
 
-def _log_prob(site: Mapping[str, Any], coordinates: Any = 0.0) -> jax.Array:
-    """Log density of each entry, scaled where a handler or a subsampling plate scales it.
-
-    `coordinates` is the log determinant of what was held fixed.
-    """
+def _log_prob(site: Mapping[str, Any], coordinates: Any) -> jax.Array:
+    """Log density of each entry; `coordinates` is the log determinant of what was held fixed."""
     values = by_entry(site["fn"]).log_prob(site["value"])
     extra = jnp.ndim(coordinates) - jnp.ndim(values)
     if extra > 0:
         coordinates = coordinates.sum(axis=tuple(range(-extra, 0)))
-    scale = site.get("scale")
-    return (values + coordinates) * (1.0 if scale is None else scale)
+    return scaled(site, values + coordinates)
 
 
-def _sum_but(values: jax.Array, axis: int) -> jax.Array:
+def _sum_but(values: Float[Array, "..."], axis: int) -> Float[Array, " entry"]:
     return values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
 
 

@@ -1,48 +1,97 @@
 """Compare posteriors: of random subsets, and of nested increments."""
 
-import pandas as pd
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, Real
 
 from scalecheck.checks import agreement, drift
-from scalecheck.checks.finding import NOTABLE, not_run
+from scalecheck.checks.finding import NOTABLE, Finding
+from scalecheck.checks.moments import Moments
 from scalecheck.evaluation.study_data import StudyData
-from scalecheck.examine import influence
-from scalecheck.examine.check_results import CheckResults
-from scalecheck.results.study_fits import StudyFits, moments
+from scalecheck.examine.check_results import CheckResults, family_not_run
+from scalecheck.results.study_fits import FitResult, StudyFits, moments
+
+# Rows are named only where few of them do most of it: this share of the rows, for half of the pull.
+_FEW, _MOST = 0.02, 0.5
 
 
-def check_agreement(evidence: StudyData, study: StudyFits) -> CheckResults:
+def check_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
     """Do random subsets agree?"""
     subsets = study.usable("subset")
     planned = [task for task in study.tasks if task.kind == "subset"]
     names = [fit.task.fit for fit in subsets]
     if len(subsets) < 3:
         reason = f"fewer than 3 of {len(planned)} random subsets have a usable posterior"
-        return CheckResults(
-            [not_run("agreement", reason, weight=1.0)], {"agreement": pd.DataFrame()}
-        )
+        return family_not_run("agreement", reason)
     pooled = moments(subsets)
     finding, table = agreement.check_agreement(
-        pooled, evidence.prior, names=evidence.names, fits=names
+        pooled, study_data.prior, names=study_data.names, fits=names
     )
     if finding.p is not None and finding.p < NOTABLE:
-        finding = influence.name(finding, evidence, subsets, pooled)
+        finding = _name_influential_rows(finding, study_data, subsets, pooled)
     return CheckResults([finding], {"agreement": table})
 
 
-def check_drift(evidence: StudyData, study: StudyFits, dispersion: float) -> CheckResults:
+def _name_influential_rows(
+    finding: Finding, study_data: StudyData, subsets: Sequence[FitResult], pooled: Moments
+) -> Finding:
+    """Add to a finding on random subsets which few rows move the most deviant of them, if few do.
+
+    The pull of a row on parameter j is `(V s_i)_j`: its score at the mean over subsets, in the
+    metric of the posterior covariance (one step of an infinitesimal jackknife).
+    """
+    if study_data.likelihood.no_row_checks() or finding.parameter not in study_data.names:
+        return finding
+    j = study_data.names.index(finding.parameter)
+    shift = pooled.mean[:, j] - pooled.mean[:, j].mean()
+    deviant = int(np.argmax(np.abs(shift) / np.sqrt(pooled.covariance[:, j, j])))
+    values = study_data.columns(subsets[deviant].task.slices)
+    level = np.zeros(subsets[deviant].task.rows, int)
+    scores = study_data.likelihood.scores(values, level, pooled.mean.mean(axis=0))
+    pull = (scores.score @ pooled.covariance[deviant])[:, j] * np.sign(shift[deviant])
+    few = _heaviest(pull)
+    if few is None:
+        return finding
+    columns = (
+        study_data.likelihood.model.arguments[study_data.likelihood.model.outcome].columns
+        + study_data.likelihood.model.covariates
+    )
+    labels = study_data.likelihood.labels
+    where = ", ".join(_range(column, values[column][few], labels[column]) for column in columns)
+    fit, share = subsets[deviant].task.fit, f"{len(few)} of its {len(pull)} rows"
+    sentence = f"; most of what moves {fit} comes from {share} ({where})"
+    return dataclasses.replace(finding, message=finding.message + sentence)
+
+
+def _heaviest(pull: Float[np.ndarray, " row"]) -> Int[np.ndarray, " few"] | None:
+    """The fewest rows whose pull together is most of what all rows pull in that direction; None where it takes many."""
+    order = np.argsort(-pull)
+    total = pull[pull > 0].sum()
+    n_rows = int(np.searchsorted(np.cumsum(pull[order]), _MOST * total)) + 1
+    return order[:n_rows] if n_rows <= max(1, _FEW * len(pull)) else None
+
+
+def _range(column: str, values: Real[np.ndarray, " few"], labels: Sequence[str] | None) -> str:
+    if labels is not None:
+        names = sorted({labels[int(code)] for code in values})
+        return f"{column} {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}"
+    low, high = values.min(), values.max()
+    return f"{column} {low:g}" if low == high else f"{column} {low:g} to {high:g}"
+
+
+def check_drift(study_data: StudyData, study: StudyFits, dispersion: float) -> CheckResults:
     """Do nested increments move more than they should?"""
     fits = study.usable("increment")
     looks = sum(task.kind == "increment" for task in study.tasks) - 1
     if len(fits) < 2:
-        return CheckResults(
-            [not_run("drift", "fewer than 2 increments have a usable posterior", weight=1.0)],
-            {"drift": pd.DataFrame()},
-        )
+        return family_not_run("drift", "fewer than 2 increments have a usable posterior")
     findings, table = drift.check_drift(
         moments(fits),
         [fit.task.rows for fit in fits],
-        evidence.prior,
-        names=evidence.names,
+        study_data.prior,
+        names=study_data.names,
         fits=[fit.task.fit for fit in fits],
         dispersion=dispersion,
         ordered=fits[-1].in_arrival_order,

@@ -75,7 +75,7 @@ def scaling_step(fits: Sequence[FitResult], looks: int) -> list[Finding]:
     """
     if len(fits) <= FEWEST_BEFORE:
         return []
-    return [scaling.step(growth_of(fits), looks)]
+    return [scaling.check_scaling_step(growth_of(fits), looks)]
 
 
 def adaptation_step(fit: FitResult, weight: float) -> Finding:
@@ -88,7 +88,7 @@ def adaptation_step(fit: FitResult, weight: float) -> Finding:
     weight
         1 / planned increments.
     """
-    return adaptation.step(chains_of(fit), weight)
+    return adaptation.check_adaptation_step(chains_of(fit), weight)
 
 
 def _fitted(study: StudyFits, kind: str, axis: str = "") -> list[FitResult]:

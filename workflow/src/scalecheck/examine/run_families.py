@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 import jax
-import pandas as pd
 
 from scalecheck.checks import drift
 from scalecheck.checks.effort import Confirmation
-from scalecheck.checks.finding import Finding, not_run
+from scalecheck.checks.finding import Finding
 from scalecheck.checks.verdict import FAMILIES, is_strong_alone
 from scalecheck.evaluation.study_data import StudyData
-from scalecheck.examine.check_results import CheckResults
+from scalecheck.examine.check_results import CheckResults, family_not_run
 from scalecheck.examine.run_agreement_and_drift import check_agreement, check_drift
 from scalecheck.examine.run_costs import (
     adaptation_step,
@@ -28,7 +27,7 @@ from scalecheck.study.settings import DataSettings, IncrementSettings
 
 
 def examine(
-    evidence: StudyData,
+    study_data: StudyData,
     study: StudyFits,
     data: DataSettings,
     increments: IncrementSettings,
@@ -39,7 +38,7 @@ def examine(
 
     Parameters
     ----------
-    evidence
+    study_data
         Of the data that the fits saw.
     study
         The fits.
@@ -51,7 +50,7 @@ def examine(
         The second fit of the subset that took most leapfrogs, if there was one.
     """
     with jax.enable_x64(True):
-        parts = _parts(evidence, study, data, increments, confirmation)
+        parts = _parts(study_data, study, data, increments, confirmation)
     findings = [finding for part in parts for finding in part.findings]
     for finding in findings:
         log(f"{finding.family}: p = {finding.p}: {finding.message}")
@@ -60,22 +59,26 @@ def examine(
 
 
 def _parts(
-    evidence: StudyData,
+    study_data: StudyData,
     study: StudyFits,
     data: DataSettings,
     increments: IncrementSettings,
     confirmation: Confirmation | None,
 ) -> list[CheckResults]:
-    surprised = check_surprise(evidence, study, data)
-    if not evidence.names:
-        others = [_no_parameters(name) for name in FAMILIES if name != "surprise"]
+    surprised = check_surprise(study_data, study, data)
+    if not study_data.names:
+        others = [
+            family_not_run(name, "the model has no parameters")
+            for name in FAMILIES
+            if name != "surprise"
+        ]
         return [surprised, *others]
-    agreed = check_agreement(evidence, study)
+    agreed = check_agreement(study_data, study)
     dispersion = agreed.findings[0].effect.value if agreed.findings[0].effect else 1.0
     return [
         agreed,
-        check_heterogeneity(evidence, study, data, increments),
-        check_drift(evidence, study, dispersion),
+        check_heterogeneity(study_data, study, data, increments),
+        check_drift(study_data, study, dispersion),
         surprised,
         check_effort(study, data.axes, confirmation),
         check_scaling(study),
@@ -83,13 +86,8 @@ def _parts(
     ]
 
 
-def _no_parameters(family: str) -> CheckResults:
-    finding = not_run(family, "the model has no parameters", weight=1.0)
-    return CheckResults([finding], {family: pd.DataFrame()})
-
-
 def look(
-    evidence: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int, alpha: float
+    study_data: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int, alpha: float
 ) -> str:
     """Look at an increment as it ends: the reason to stop, or nothing.
 
@@ -98,7 +96,7 @@ def look(
 
     Parameters
     ----------
-    evidence
+    study_data
         Of the data that the fits saw.
     fits
         All increments so far, the one that ended last.
@@ -110,19 +108,19 @@ def look(
         Family-wise rate of false alarms.
     """
     with jax.enable_x64(True):
-        findings = step_findings(evidence, fits, data, planned)
+        findings = step_findings(study_data, fits, data, planned)
     strong = [finding for finding in findings if is_strong_alone(finding, len(FAMILIES), alpha)]
     return strong[0].message if strong else ""
 
 
 def step_findings(
-    evidence: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int
+    study_data: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int
 ) -> list[Finding]:
     """Judge the last of the increments so far by every family that looks at each.
 
     Parameters
     ----------
-    evidence, fits, data, planned
+    study_data, fits, data, planned
         As in `look`.
     """
     found: list[Finding] = []
@@ -130,26 +128,22 @@ def step_findings(
     looks = max(1, planned - 1)
     if fits[-1].health.usable and len(usable) > 1:
         before, after = usable[-2:]
-        if evidence.names:
-            found.append(_drift_step(evidence, before, after, looks))
-        if not evidence.likelihood.no_new_rows():
-            found.append(surprise_step(evidence, data, before, after, 1 / looks)[0])
-    if evidence.names:
+        if study_data.names:
+            found.append(_drift_step(study_data, before, after, looks))
+        if not study_data.likelihood.no_new_rows():
+            found.append(surprise_step(study_data, data, before, after, 1 / looks)[0])
+    if study_data.names:
         found += scaling_step(fits, scaling_looks(planned))
         found.append(adaptation_step(fits[-1], 1 / planned))
     return found
 
 
-def _drift_step(evidence: StudyData, before: FitResult, after: FitResult, looks: int) -> Finding:
-    return drift.check_step(
-        moments([before]),
-        moments([after]),
-        before.task.rows,
-        after.task.rows,
-        evidence.prior,
-        names=evidence.names,
-        fits=(before.task.fit, after.task.fit),
-        dispersion=1.0,
-        ordered=after.in_arrival_order,
-        weight=drift.step_weight(looks),
+def _drift_step(study_data: StudyData, before: FitResult, after: FitResult, looks: int) -> Finding:
+    finding, _ = drift.check_drift_step(
+        (moments([before]), moments([after])),
+        (before.task.rows, after.task.rows),
+        (before.task.fit, after.task.fit),
+        drift.step_weight(looks),
+        drift.Context(study_data.prior, study_data.names, 1.0, after.in_arrival_order),
     )
+    return finding

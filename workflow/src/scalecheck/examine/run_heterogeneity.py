@@ -4,56 +4,49 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from scalecheck.checks import heterogeneity
 from scalecheck.checks.finding import Finding, not_run
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import Scores
-from scalecheck.checks.unit_information import crosses, of_units
+from scalecheck.checks.score_test import Scores, crosses, scores_of_units
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes, unit_scores
-from scalecheck.examine.check_results import CheckResults
+from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import DataSettings, IncrementSettings
-
-NDArray = np.ndarray
 
 TIME_BLOCKS = 8
 
 
 def check_heterogeneity(
-    evidence: StudyData, study: StudyFits, data: DataSettings, increments: IncrementSettings
+    study_data: StudyData, study: StudyFits, data: DataSettings, increments: IncrementSettings
 ) -> CheckResults:
     """Does a parameter change along an axis, or as data arrive?"""
     axes = list(data.axes)
     time = ["arrival"] if increments.order == "arrival" else []
     weight = 1 / max(1, len(axes) + len(time))
-    results = [_along_axis(evidence, study, axis, weight) for axis in axes]
-    results += [_along_time(evidence, study, data.order or "arrival", weight) for _ in time]
+    results = [_along_axis(study_data, study, axis, weight) for axis in axes]
+    results += [_along_time(study_data, study, data.order or "arrival", weight) for _ in time]
     if not results:
-        return CheckResults(
-            [not_run("heterogeneity", "data.axes names no axis", weight=1.0)],
-            {"heterogeneity": pd.DataFrame()},
-        )
-    tables = [table for _, table in results if len(table)]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return CheckResults([finding for finding, _ in results], {"heterogeneity": table})
+        return family_not_run("heterogeneity", "data.axes names no axis")
+    return join_results("heterogeneity", results)
 
 
 def _along_axis(
-    evidence: StudyData, study: StudyFits, axis: str, weight: float
+    study_data: StudyData, study: StudyFits, axis: str, weight: float
 ) -> tuple[Finding, pd.DataFrame]:
     tasks = [task for task in study.tasks if task.axis == axis]
     pooled = study.done[next(task.fit for task in tasks if task.kind == "axis")]
-    kind = "misfit" if axis in evidence.likelihood.model.covariates else "heterogeneous"
+    kind = "misfit" if axis in study_data.likelihood.model.covariates else "heterogeneous"
     where = {"axis": axis, "fit": pooled.task.fit, "weight": weight, "kind": kind}
     if not pooled.health.usable:
         reason = f"the pooled fit {pooled.task.fit} cannot be used: {pooled.health.reason}"
         return not_run("heterogeneity", reason, **where), pd.DataFrame()
     levels = [task for task in tasks if task.kind == "level"]
     codes = np.repeat(np.arange(len(levels)), [task.rows for task in levels])
-    scores = _scores(evidence, pooled, evidence.columns(pooled.task.slices), codes)
+    scores = _scores(study_data, pooled, study_data.columns(pooled.task.slices), codes)
     if isinstance(scores, str):
         return not_run("heterogeneity", scores, **where), pd.DataFrame()
     return heterogeneity.check_heterogeneity(
@@ -61,21 +54,24 @@ def _along_axis(
         [task.level for task in levels],
         scores,
         moments([pooled]),
-        _level_moments(study, levels, len(evidence.names)),
-        names=evidence.names,
+        _level_moments(study, levels, len(study_data.names)),
+        names=study_data.names,
         fits=[pooled.task.fit, *(task.fit for task in levels)],
         weight=weight,
         kind=kind,
         ordered=False,
-        rng=evidence.rng(f"heterogeneity {axis}"),
+        rng=study_data.rng(f"heterogeneity {axis}"),
     )
 
 
 def _scores(
-    evidence: StudyData, pooled: FitResult, values: Mapping[str, NDArray], level: NDArray
+    study_data: StudyData,
+    pooled: FitResult,
+    values: Mapping[str, np.ndarray],
+    level: Int[np.ndarray, " row"],
 ) -> Scores | str:
     """Give the scores of rows, or of whole units that have latent sites of their own; or say why not."""
-    likelihood, theta = evidence.likelihood, moments([pooled])
+    likelihood, theta = study_data.likelihood, moments([pooled])
     if not likelihood.hidden:
         return likelihood.no_row_checks() or likelihood.scores(values, level, theta.mean[0])
     if reason := no_unit_scores(likelihood):
@@ -84,7 +80,7 @@ def _scores(
     found = unit_scores(likelihood, pooled, values, crossed=crossed)
     if isinstance(found, str):
         return found
-    return of_units(found.score, level, found.unit, theta.covariance[0])
+    return scores_of_units(found.score, level, found.unit, theta.covariance[0])
 
 
 def _level_moments(study: StudyFits, levels: Sequence[PlannedFit], d: int) -> Moments:
@@ -98,7 +94,7 @@ def _level_moments(study: StudyFits, levels: Sequence[PlannedFit], d: int) -> Mo
 
 
 def _along_time(
-    evidence: StudyData, study: StudyFits, name: str, weight: float
+    study_data: StudyData, study: StudyFits, name: str, weight: float
 ) -> tuple[Finding, pd.DataFrame]:
     """Equal blocks of the largest increment, in order of arrival."""
     where = {"axis": name, "weight": weight, "kind": "heterogeneous"}
@@ -107,9 +103,9 @@ def _along_time(
         reason = "no increment has a usable posterior"
         return not_run("heterogeneity", reason, **where), pd.DataFrame()
     pooled = usable[-1]
-    values = evidence.columns(pooled.task.slices)
-    blocks, labels = _time_blocks(evidence, values, pooled.task.rows)
-    scores = _scores(evidence, pooled, values, blocks)
+    values = study_data.columns(pooled.task.slices)
+    blocks, labels = _time_blocks(study_data, values, pooled.task.rows)
+    scores = _scores(study_data, pooled, values, blocks)
     if isinstance(scores, str):
         return not_run("heterogeneity", scores, fit=pooled.task.fit, **where), pd.DataFrame()
     return heterogeneity.check_heterogeneity(
@@ -118,20 +114,20 @@ def _along_time(
         scores,
         moments([pooled]),
         None,
-        names=evidence.names,
+        names=study_data.names,
         fits=[pooled.task.fit],
         weight=weight,
         kind="heterogeneous",
         ordered=True,
-        rng=evidence.rng("heterogeneity over time"),
+        rng=study_data.rng("heterogeneity over time"),
     )
 
 
 def _time_blocks(
-    evidence: StudyData, values: Mapping[str, NDArray], n_rows: int
-) -> tuple[NDArray, list[str]]:
+    study_data: StudyData, values: Mapping[str, np.ndarray], n_rows: int
+) -> tuple[Int[np.ndarray, " row"], list[str]]:
     """Cut rows into blocks of equally many rows, or of whole units that have latent sites: `(rows,)` and labels."""
-    likelihood = evidence.likelihood
+    likelihood = study_data.likelihood
     # Units arrive whole.
     entry = unit_codes(likelihood, values) if likelihood.hidden else np.arange(n_rows)
     n_entries = int(entry.max()) + 1

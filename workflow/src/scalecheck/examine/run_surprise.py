@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int, Real
 
 from scalecheck.checks import surprise
 from scalecheck.checks.finding import Finding, not_run
@@ -13,13 +14,11 @@ from scalecheck.checks.surprise import NewRows
 from scalecheck.evaluation import predictive
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
-from scalecheck.examine.check_results import CheckResults
-from scalecheck.model.rows import Rows
+from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
+from scalecheck.model.rows import Rows, repeat_last
 from scalecheck.results.study_fits import FitResult, StudyFits
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import DataSettings
-
-NDArray = np.ndarray
 
 # Rows that are thinned are so in runs of neighbours, that the dependence between them is still seen.
 RUN = 100
@@ -28,12 +27,12 @@ RUN = 100
 BINS = 8
 
 
-def check_surprise(evidence: StudyData, study: StudyFits, data: DataSettings) -> CheckResults:
+def check_surprise(study_data: StudyData, study: StudyFits, data: DataSettings) -> CheckResults:
     """Is each new block of rows surprising under the posterior before it?
 
     Parameters
     ----------
-    evidence
+    study_data
         Of the data that the fits saw.
     study
         The fits.
@@ -43,21 +42,19 @@ def check_surprise(evidence: StudyData, study: StudyFits, data: DataSettings) ->
     fits = study.usable("increment")
     looks = max(1, sum(task.kind == "increment" for task in study.tasks) - 1)
     steps = list(zip(fits[:-1], fits[1:], strict=True))
-    if len(fits) == 1 and not _learns(evidence.likelihood):
+    if len(fits) == 1 and not _learns(study_data.likelihood):
         steps = [(fits[0], fits[0])]
-    reason = evidence.likelihood.no_new_rows() or (
+    reason = study_data.likelihood.no_new_rows() or (
         "" if steps else "fewer than 2 increments have a usable posterior"
     )
     if reason:
-        return CheckResults([not_run("surprise", reason, weight=1.0)], {"surprise": pd.DataFrame()})
-    results = [surprise_step(evidence, data, *step, 1 / looks) for step in steps]
-    tables = [table for _, table in results if len(table)]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return CheckResults([finding for finding, _ in results], {"surprise": table})
+        return family_not_run("surprise", reason)
+    results = [surprise_step(study_data, data, *step, 1 / looks) for step in steps]
+    return join_results("surprise", results)
 
 
 def surprise_step(
-    evidence: StudyData, data: DataSettings, before: FitResult, after: FitResult, weight: float
+    study_data: StudyData, data: DataSettings, before: FitResult, after: FitResult, weight: float
 ) -> tuple[Finding, pd.DataFrame]:
     """Rank the rows that are new in an increment among their predictions from the one before.
 
@@ -65,7 +62,7 @@ def surprise_step(
 
     Parameters
     ----------
-    evidence
+    study_data
         Of the data that the fits saw.
     data
         The section `data`.
@@ -74,18 +71,18 @@ def surprise_step(
     weight
         Share of the family's error rate.
     """
-    learned = _learns(evidence.likelihood)
+    learned = _learns(study_data.likelihood)
     start = before.task.rows if learned else 0
     fits = (before.task.fit, after.task.fit) if learned else (after.task.fit,)
     step = NewRows(after.task.fit, start + 1, after.task.rows, start, fits, weight)
-    reason = _no_step(evidence.likelihood, before, after.task.rows - start, learned)
+    reason = _no_step(study_data.likelihood, before, after.task.rows - start, learned)
     if reason:
         where = {"fit": step.fit, "fits": fits, "weight": weight}
         return not_run("surprise", reason, **where), pd.DataFrame(columns=surprise.COLUMNS)
-    rng = evidence.rng(f"surprise {after.task.fit}")
+    rng = study_data.rng(f"surprise {after.task.fit}")
     order, in_order = after.task.slices[0].order, after.in_arrival_order
-    values = evidence.columns([Slice(order, start, after.task.rows)], data.axes)
-    prediction = _predict(evidence.likelihood, data, values, before, in_order, rng)
+    values = study_data.columns([Slice(order, start, after.task.rows)], data.axes)
+    prediction = _predict(study_data.likelihood, data, values, before, in_order, rng)
     return surprise.check_surprise(
         prediction.statistics,
         prediction.observed(rng),
@@ -109,7 +106,7 @@ def _no_step(likelihood: Likelihood, before: FitResult, n_rows: int, learned: bo
 def _predict(
     likelihood: Likelihood,
     data: DataSettings,
-    values: dict[str, NDArray],
+    values: dict[str, np.ndarray],
     before: FitResult,
     ordered: bool,
     rng: np.random.Generator,
@@ -117,14 +114,14 @@ def _predict(
     chosen, follows = _thinned(len(next(iter(values.values()))), rng)
     values = {name: column[chosen] for name, column in values.items()}
     n_rows, n_padded = len(chosen), _round_up(len(chosen)) if likelihood.unit else len(chosen)
-    values = {name: _pad(column, n_padded) for name, column in values.items()}
+    values = {name: repeat_last(column, n_padded) for name, column in values.items()}
     covariates, groups = _columns(likelihood, data, values)
-    design = Design(covariates, groups, ordered, _pad(follows, n_padded), n_rows)
+    design = Design(covariates, groups, ordered, repeat_last(follows, n_padded), n_rows)
     draws = predictive.posterior_draws(likelihood, before)
-    return predictive.predict(likelihood, _rows(likelihood, values), draws, design, rng)
+    return predictive.predict_block(likelihood, _rows(likelihood, values), draws, design, rng)
 
 
-def _thinned(n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+def _thinned(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Choose rows in runs of neighbours: their numbers, and whether each follows the one before it."""
     if n <= surprise.MOST_PREDICTED:
         return np.arange(n), np.ones(n, bool)
@@ -139,11 +136,7 @@ def _round_up(n: int) -> int:
     return -(-n // step) * step
 
 
-def _pad(values: NDArray, n: int) -> NDArray:
-    return np.concatenate([values, np.repeat(values[-1:], n - len(values), axis=0)])
-
-
-def _rows(likelihood: Likelihood, values: Mapping[str, NDArray]) -> Rows:
+def _rows(likelihood: Likelihood, values: Mapping[str, np.ndarray]) -> Rows:
     rows = likelihood.rows(values)
     own = [name for name, column in likelihood.model.counts.items() if column == likelihood.unit]
     return rows._replace(
@@ -152,7 +145,7 @@ def _rows(likelihood: Likelihood, values: Mapping[str, NDArray]) -> Rows:
 
 
 def _columns(
-    likelihood: Likelihood, data: DataSettings, values: Mapping[str, NDArray]
+    likelihood: Likelihood, data: DataSettings, values: Mapping[str, np.ndarray]
 ) -> tuple[tuple[BlockColumn, ...], tuple[BlockColumn, ...]]:
     """Give covariates and groups: what the model takes, the axes, and the unit."""
     used = likelihood.model.covariates
@@ -168,6 +161,6 @@ def _columns(
     return tuple(numbers), (*groups, *binned)
 
 
-def _bins(values: NDArray) -> NDArray:
+def _bins(values: Real[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     inner = np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf")
     return np.searchsorted(np.unique(inner), values, side="left")

@@ -9,20 +9,18 @@ import numpy as np
 
 from scalecheck.files import formats
 
-NDArray = np.ndarray
-
 # What reading a file that is damaged may raise: RuntimeError where it seems to be encrypted, or packed in
 # a way that zipfile does not know.
 DAMAGE = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays of any shapes atomically, uncompressed."""
     with formats.atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read every array whole, of any shape, so that the checksum of each is looked at.
 
     Raises

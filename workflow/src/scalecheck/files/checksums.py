@@ -3,6 +3,7 @@
 `record.json` holds under `sha256` the digest of each file that belongs to it, its own content among them.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalecheck.errors import StudyError
-from scalecheck.files import formats, posterior_file
+from scalecheck.files import formats, posterior_file, record
 from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,21 +21,21 @@ if TYPE_CHECKING:
 KEY = "sha256"
 
 
-def write_record(folder: StudyFolder, record: Mapping[str, Any]) -> None:
+def write_record(folder: StudyFolder, fit: FitRecord) -> None:
     """Write the record of a fit, with the digest of its content beside that of its posterior, if it has one."""
-    path = folder.record(record["fit"])
-    files = {name: digest for name, digest in record.get(KEY, {}).items() if name != path.name}
-    content = {**record, KEY: files}
+    path = folder.record(fit.fit)
+    files = {name: digest for name, digest in (fit.sha256 or {}).items() if name != path.name}
+    content = record.as_json(dataclasses.replace(fit, sha256=files))
     formats.write_json(path, {**content, KEY: {**files, path.name: _of_content(content)}})
 
 
-def of_posterior(folder: StudyFolder, fit: str) -> dict[str, dict[str, str]]:
-    """Give what the record of a fit holds of its posterior, which is written."""
-    path = folder.posterior(fit)
-    return {KEY: {path.name: _of_file(path)}}
+def with_posterior(folder: StudyFolder, fit: FitRecord) -> FitRecord:
+    """Give the record of a fit the digest of its posterior, which is written."""
+    path = folder.posterior(fit.fit)
+    return dataclasses.replace(fit, sha256={path.name: _of_file(path)})
 
 
-def read_record(folder: StudyFolder, fit: str) -> dict[str, Any]:
+def read_record(folder: StudyFolder, fit: str) -> FitRecord:
     """Read the record of a fit.
 
     Raises
@@ -43,19 +45,19 @@ def read_record(folder: StudyFolder, fit: str) -> dict[str, Any]:
     """
     path = folder.record(fit)
     if not path.exists():
-        return formats.read_json(path)  # which says that it is missing
+        return record.read(path)  # which says that it is missing
     try:
-        record = json.loads(path.read_bytes())
-        files = dict(record[KEY])
-        if files.pop(path.name) != _of_content({**record, KEY: files}):
+        content = json.loads(path.read_bytes())
+        files = dict(content[KEY])
+        if files.pop(path.name) != _of_content({**content, KEY: files}):
             raise ValueError("its checksum is another")
+        return record.of_json(content)
     except (KeyError, TypeError, ValueError) as error:
         reason = str(error) if type(error) is ValueError else "it is no record"
         raise _removed(folder, fit, path, reason) from None
-    return record
 
 
-def read_posterior(folder: StudyFolder, record: Mapping[str, Any]) -> "xr.DataTree":
+def read_posterior(folder: StudyFolder, fit: FitRecord) -> "xr.DataTree":
     """Read the posterior of a fit that is done.
 
     Raises
@@ -63,11 +65,11 @@ def read_posterior(folder: StudyFolder, record: Mapping[str, Any]) -> "xr.DataTr
     StudyError
         When it is missing or damaged: the fit is then removed.
     """
-    path = folder.posterior(record["fit"])
+    path = folder.posterior(fit.fit)
     if not path.exists():
-        raise _removed(folder, record["fit"], path, "it is missing")
-    if _of_file(path) != record[KEY].get(path.name):
-        raise _removed(folder, record["fit"], path, "its checksum is another")
+        raise _removed(folder, fit.fit, path, "it is missing")
+    if _of_file(path) != (fit.sha256 or {}).get(path.name):
+        raise _removed(folder, fit.fit, path, "its checksum is another")
     return posterior_file.read_posterior(path)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import errno
 import json
 import math
@@ -25,7 +26,25 @@ LONGEST_TAIL = 2**16  # bytes that are read of a file of lines, which may have g
 
 FULL = 2**16  # bytes that are left of a disk which has no room
 
-PLAN_COLUMNS = ("fit", "kind", "axis", "level", "rows", "new_rows")
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRow:
+    """A row of plan.csv: a fit, its rows, and those of them that no increment before it has."""
+
+    fit: str
+    kind: str
+    axis: str
+    level: str
+    rows: int
+    new_rows: int
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What plan.csv has of it."""
+        return {name: getattr(self, name) for name in PLAN_COLUMNS}
+
+
+PLAN_COLUMNS = tuple(one.name for one in dataclasses.fields(PlannedRow))
 
 
 @contextlib.contextmanager
@@ -148,16 +167,16 @@ def peek_json(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def write_plan(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    """Write plan.csv, its rows in the order of `PLAN_COLUMNS`."""
+def write_plan(path: Path, fits: Sequence[PlannedRow]) -> None:
+    """Write plan.csv."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PLAN_COLUMNS)
-        writer.writerows(rows)
+        writer.writerows(fit.columns.values() for fit in fits)
 
 
-def read_plan(path: Path) -> list[dict[str, Any]]:
-    """Read plan.csv: a dictionary per fit, counts as integers.
+def read_plan(path: Path) -> list[PlannedRow]:
+    """Read plan.csv.
 
     Raises
     ------
@@ -167,7 +186,7 @@ def read_plan(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                {**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])}
+                PlannedRow(**{**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])})
                 for row in csv.DictReader(file)
             ]
     except (FileNotFoundError, NotADirectoryError):

@@ -22,13 +22,11 @@ from scalecheck.runtime import environment
 from scalecheck.runtime.program import Log
 from scalecheck.sampler import Saved, Snapshot
 
-NDArray = np.ndarray
-
 SECONDS = 60.0
 VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
 
 
-def identify(arrays: Mapping[str, NDArray], *parts: str) -> str:
+def identify(arrays: Mapping[str, np.ndarray], *parts: str) -> str:
     """Give a hash of everything that determines a fit's draws.
 
     Parameters
@@ -55,7 +53,7 @@ def seconds_between() -> float:
     StudyError
         When the environment variable is no positive number.
     """
-    return environment.positive(VARIABLE, "seconds") or SECONDS
+    return environment.positive_number(VARIABLE, "seconds") or SECONDS
 
 
 class Checkpointer:
@@ -145,10 +143,10 @@ class Checkpointer:
         One that comes after the last time of saving is delivered at the end.
         """
 
-        def tell(*_: Any) -> None:
+        def note(*_: Any) -> None:
             self._is_told_to_end = True
 
-        before = signal.signal(signal.SIGTERM, tell)
+        before = signal.signal(signal.SIGTERM, note)
         try:
             yield
         finally:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalecheck import ENGINE_VERSION
-from scalecheck.data import store
-from scalecheck.files import formats
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import checkpoint, fit_record
 from scalecheck.fitting.starts.warm_start import WarmStart
 from scalecheck.model import batches, binding
 from scalecheck.runtime.program import Log
-from scalecheck.study import plan
+from scalecheck.sampler.snapshot import to_arrays
 from scalecheck.study.plan import PlannedFit
+from scalecheck.study.settings import Study
 
 
 class Job(NamedTuple):
@@ -24,12 +24,12 @@ class Job(NamedTuple):
     ----------
     folder
         `results/<study>`.
-    sections
-        The settings that the fits depend on, parsed.
+    study
+        The sections that the fits depend on.
     raw
         The same as given, for the record.
     device
-        From `device.confirm`.
+        From `device.check_device`.
     importing
         Wall and processor seconds until everything was imported.
     log
@@ -37,7 +37,7 @@ class Job(NamedTuple):
     """
 
     folder: StudyFolder
-    sections: Mapping[str, Any]
+    study: Study
     raw: Mapping[str, Any]
     device: Mapping[str, Any]
     importing: tuple[float, float]
@@ -46,28 +46,27 @@ class Job(NamedTuple):
 
 def find_tasks(job: Job, fits: list[str]) -> list[PlannedFit]:
     """Find fits in the plan."""
-    table = formats.read_plan(job.folder.plan)
-    levels = {axis: part["rows"] for axis, part in store.read_meta(job.folder.data).axes.items()}
-    order = job.sections.get("increments")
-    return plan.locate(table, fits, levels, order.order if order else "")
+    increments = getattr(job.study, "increments", None)
+    return read_planned(job.folder, increments.order if increments else "", fits)
 
 
 def read_batch(job: Job, planned: Sequence[PlannedFit]) -> list[batches.Batch]:
     """Read the rows of fits, as batches of one shape."""
-    data, model = job.sections["data"], job.sections["model"]
-    precision = job.sections["sampler"].precision
-    return batches.read_batches(job.folder, planned, data.outcome, model, precision)
+    study = job.study
+    return batches.read_batches(
+        job.folder, planned, study.data.outcome, study.model, study.sampler.precision
+    )
 
 
 def checkpointer_of(
-    job: Job, batch: batches.Batch, folder: Path, left: WarmStart | None = None
+    job: Job, batch: batches.Batch, folder: Path, *more: str, left: WarmStart | None = None
 ) -> checkpoint.Checkpointer:
-    """Keep a batch in a folder, under a hash of everything that its draws depend on."""
+    """Keep a batch in a folder, under a hash of everything that its draws depend on, `more` beside the job's own."""
     own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
-    source = binding.source(job.sections["model"].file)
+    source = binding.read_source(job.study.model.file)
     names = ",".join(task.fit for task in batch.tasks)
     parts = (own, fit_record.versions(), ENGINE_VERSION, job.device["device"])
-    before = {f"left:{name}": v for name, v in left.arrays().items()} if left else {}
+    before = to_arrays({"warm_start": left}) if left else {}
     arrays = batch.arrays | before
-    identity = checkpoint.identify(arrays, names, source, *map(json.dumps, parts))
+    identity = checkpoint.identify(arrays, names, source, *map(json.dumps, parts), *more)
     return checkpoint.Checkpointer(folder, identity, checkpoint.seconds_between(), job.log)

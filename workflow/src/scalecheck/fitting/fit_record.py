@@ -11,17 +11,16 @@ import numpy as np
 
 from scalecheck import ENGINE_VERSION, diagnostics, sampler
 from scalecheck.files.posterior_file import ATTRIBUTES, Group
+from scalecheck.files.record import FitRecord, RecordedGradients, RecordedWindow, early_end
 from scalecheck.fitting import site_moments
-from scalecheck.fitting.early_stops import beyond, how_it_ended
 from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.fitting.sample_batch import Fitted
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS, Site
+from scalecheck.sampler.early_stop import beyond, how_it_ended
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings
-
-NDArray = np.ndarray
 
 # A metric of more dimensions is recorded by its quantiles: two million numbers per window are no record.
 _LONGEST_METRIC = 64
@@ -37,7 +36,7 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
     batch, draws = fitted.batch, fitted.draws
     n_warmup = draws.windows[-1].stop
     moments = (
-        {"posterior_moments": site_moments.dataset(fitted, number, n_warmup)}
+        {"posterior_moments": site_moments.moments_group(fitted, number, n_warmup)}
         if draws.reduced
         else {}
     )
@@ -60,7 +59,7 @@ def _n_draws(draws: sampler.Draws, number: int) -> tuple[int, int]:
     return n_chains, n_iterations - draws.windows[-1].stop
 
 
-def _packed(fitted: Fitted, number: int) -> NDArray:
+def _packed(fitted: Fitted, number: int) -> np.ndarray:
     z = fitted.draws.z[number]
     if not z:
         return np.zeros((*_n_draws(fitted.draws, number), 0))
@@ -137,7 +136,7 @@ def record(
     sections: Mapping[str, Any],
     device: Mapping[str, Any],
     importing: tuple[float, float],
-) -> dict[str, Any]:
+) -> FitRecord:
     """Give the record of one fit: what was run, on what, and what it took.
 
     Seconds of warmup and sampling are the batch's, shared out by leapfrogs; those of import and
@@ -148,7 +147,7 @@ def record(
     sections
         The settings that the fit depends on, as given to the program.
     device
-        From `device.confirm`.
+        From `device.check_device`.
     importing
         Wall and processor seconds until everything was imported, this fit's share.
     """
@@ -164,62 +163,61 @@ def record(
     }
     saturated = own.n_steps[:, warmup:] >= 2**settings.max_tree_depth - 1
     names = list(batch.vector.names)
-    ended = how_it_ended(draws, number, settings)
+    stopped = draws.stopped_of(number)
+    ended = how_it_ended(stopped, own.n_steps, warmup, settings.draws, settings.max_gradients)
     has_draws = ended["status"] == "done"
-    return {
-        "fit": task.fit,
-        "kind": task.kind,
-        "axis": task.axis,
-        "level": task.level,
-        "rows": task.rows,
-        "new_rows": task.new_rows,
-        **ended,
-        "settings": sections,
-        "engine_version": ENGINE_VERSION,
-        "versions": versions(),
+    return FitRecord(
+        **task.columns,
+        status=ended["status"],
+        reason=ended["reason"],
+        capped=early_end(ended["capped"]),
+        stalled=early_end(ended["stalled"]),
+        settings=sections,
+        engine_version=ENGINE_VERSION,
+        versions=versions(),
         **device,
-        "dtype": settings.precision,
-        "batch": [other.fit for other in batch.tasks],
-        "warmup": warmup,
-        "padded_rows": len(next(iter(batch.arrays.values()))[number]),
-        "seconds": _seconds(draws.seconds, share, importing[0]),
-        "cpu_seconds": _seconds(draws.cpu_seconds, share, importing[1]),
-        "draws": max(0, own.n_steps.shape[1] - warmup),
-        "usable": has_draws and (not names or diagnostics.usable(_packed(fitted, number))),
-        "seconds_per_gradient": float(fitted.seconds_per_gradient[number]),
-        "gradients": {
-            "warmup": own.n_steps[:, :warmup].sum(axis=1).tolist(),
-            "sampling": own.n_steps[:, warmup:].sum(axis=1).tolist(),
-            "discarded": [one.leapfrogs for one in discarded],
-            "cut": beyond(draws, number),
-        },
-        "discarded": [one._asdict() for one in discarded],
-        "step_size": own.step_size[:, -1:].ravel().tolist(),
-        "moments": site_moments.convergence(fitted, number, warmup) if has_draws else None,
-        "divergences": own.diverging[:, warmup:].sum(axis=1).tolist(),
-        "depth_saturated": float(saturated.mean()) if saturated.size else None,
-        "windows": [
-            {
-                "stop": window.stop,
-                "step_size": window.step_size[number].tolist(),
-                "acceptance_rate": window.acceptance_rate[number].tolist(),
-                "inverse_mass_matrix": _metric(window.inverse_mass_matrix[number]),
-            }
+        dtype=settings.precision,
+        batch=[other.fit for other in batch.tasks],
+        warmup=warmup,
+        padded_rows=len(next(iter(batch.arrays.values()))[number]),
+        seconds=_seconds(draws.seconds, share, importing[0]),
+        cpu_seconds=_seconds(draws.cpu_seconds, share, importing[1]),
+        draws=max(0, own.n_steps.shape[1] - warmup),
+        usable=has_draws and (not names or diagnostics.usable(_packed(fitted, number))),
+        seconds_per_gradient=float(fitted.seconds_per_gradient[number]),
+        gradients=RecordedGradients(
+            warmup=own.n_steps[:, :warmup].sum(axis=1).tolist(),
+            sampling=own.n_steps[:, warmup:].sum(axis=1).tolist(),
+            discarded=[one.leapfrogs for one in discarded],
+            cut=beyond(stopped, own.n_steps),
+        ),
+        discarded=[one._asdict() for one in discarded],
+        step_size=own.step_size[:, -1:].ravel().tolist(),
+        moments=site_moments.convergence(fitted, number, warmup) if has_draws else None,
+        divergences=own.diverging[:, warmup:].sum(axis=1).tolist(),
+        depth_saturated=float(saturated.mean()) if saturated.size else None,
+        windows=[
+            RecordedWindow(
+                window.stop,
+                window.step_size[number].tolist(),
+                window.acceptance_rate[number].tolist(),
+                _metric(window.inverse_mass_matrix[number]),
+            )
             for window in draws.windows
             if window.stop <= own.n_steps.shape[1]
         ],
-        "parameters": names,
-        "unit_parameters": _has_unit_parameters(batch),
-    }
+        parameters=names,
+        unit_parameters=_has_unit_parameters(batch),
+    )
 
 
 def _has_unit_parameters(batch: Batch) -> bool:
     """Whether parameters grow with the rows: those of units, or of rows."""
-    growing = {"row", batch.unit}
+    growing = {ROWS, batch.unit}
     return any(site.kind == "latent" and growing & set(site.indexed_by) for site in batch.sites)
 
 
-def _share(n_steps: Sequence[NDArray], number: int) -> float:
+def _share(n_steps: Sequence[np.ndarray], number: int) -> float:
     whole = sum(part.sum() for part in n_steps)
     return float(n_steps[number].sum() / whole) if whole else 1 / len(n_steps)
 
@@ -231,22 +229,22 @@ def _seconds(
     return {"import": importing, **spent}
 
 
-def _metric(diagonal: NDArray) -> list[list[float]]:
+def _metric(diagonal: np.ndarray) -> list[list[float]]:
     if diagonal.shape[1] > _LONGEST_METRIC:
         diagonal = np.quantile(diagonal, [0, 0.25, 0.5, 0.75, 1], axis=1).T
     return diagonal.tolist()
 
 
-def skipped_record(task: PlannedFit, sections: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def skipped_record(task: PlannedFit, sections: Mapping[str, Any], reason: str) -> FitRecord:
     """Give the record of an increment that was not fitted."""
-    return {
-        **{name: value for name, value in task._asdict().items() if name != "slices"},
-        "status": "skipped",
-        "reason": reason,
-        "settings": sections,
-        "engine_version": ENGINE_VERSION,
-        "versions": versions(),
-    }
+    return FitRecord(
+        **task.columns,
+        status="skipped",
+        reason=reason,
+        settings=sections,
+        engine_version=ENGINE_VERSION,
+        versions=versions(),
+    )
 
 
 @functools.cache

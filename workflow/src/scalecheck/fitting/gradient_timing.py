@@ -1,5 +1,6 @@
 """What one gradient of a fit costs."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -70,18 +71,13 @@ def gradient(moved: Coordinates) -> Callable[..., Any]:
     return of_chains
 
 
+@functools.cache
 def _repeat_gradient(moved: Coordinates) -> Callable[..., Any]:
-    if moved not in _repeaters:
+    def repeat(z: Any, arrays: dict[str, jax.Array], n_times: jax.Array) -> Any:
+        # Each gradient needs the one before, or the loop would be hoisted; the step is too small to move.
+        step = lambda _, z: jax.tree.map(  # noqa: E731
+            lambda x, g: x - 1e-30 * g, z, gradient(moved)(z, arrays)
+        )
+        return jax.lax.fori_loop(0, n_times, step, z)
 
-        def repeat(z: Any, arrays: dict[str, jax.Array], n_times: jax.Array) -> Any:
-            # Each gradient needs the one before, or the loop would be hoisted; the step is too small to move.
-            step = lambda _, z: jax.tree.map(  # noqa: E731
-                lambda x, g: x - 1e-30 * g, z, gradient(moved)(z, arrays)
-            )
-            return jax.lax.fori_loop(0, n_times, step, z)
-
-        _repeaters[moved] = jax.jit(repeat)
-    return _repeaters[moved]
-
-
-_repeaters: dict[Coordinates, Callable[..., Any]] = {}
+    return jax.jit(repeat)

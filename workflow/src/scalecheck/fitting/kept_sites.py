@@ -6,17 +6,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import Literal
 
 from scalecheck.data import store
-from scalecheck.model import density
+from scalecheck.model import density, jaxpr
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
 from scalecheck.model.rows import local_codes
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS, Site, row_dim
 from scalecheck.sampler import Streams
-
-NDArray = np.ndarray
 
 
 def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
@@ -26,7 +23,7 @@ def kept_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
         site
         for site in batch.sites
         if site.kind in ("latent", "deterministic")
-        and (site.name in chosen or (keep is None and "row" not in site.indexed_by))
+        and (site.name in chosen or (keep is None and ROWS not in site.indexed_by))
     )
 
 
@@ -38,7 +35,7 @@ def reduced_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
         for site in batch.sites
         if site.name not in kept
         and (
-            site.kind == "latent" or (site.kind == "deterministic" and "row" not in site.indexed_by)
+            site.kind == "latent" or (site.kind == "deterministic" and ROWS not in site.indexed_by)
         )
     )
 
@@ -69,28 +66,16 @@ def _needed(batch: Batch, moved: Coordinates, names: tuple[str, ...]) -> tuple[s
         name: jax.ShapeDtypeStruct(values.shape[1:], jax.dtypes.canonicalize_dtype(values.dtype))
         for name, values in batch.arrays.items()
     }
-    z = density.unconstrained(batch.function, {n: values[0] for n, values in batch.arrays.items()})
+    z = density.unconstrained(batch.function, batch.arrays_of())
     # A dict is flattened in the order of its keys.
     latent = sorted(z)
     closed = jax.make_jaxpr(functools.partial(_values, moved, names))(dict(z), arrays)
-    inputs = dict(
-        zip(closed.jaxpr.invars, map(frozenset, [[name] for name in latent]), strict=False)
-    )
-    found: dict[Any, frozenset[str]] = dict(inputs)
-
-    def of(variables: Sequence[Any]) -> frozenset[str]:
-        known = [found.get(v, frozenset()) for v in variables if not isinstance(v, Literal)]
-        return frozenset().union(*known)
-
-    for equation in closed.jaxpr.eqns:
-        needs = of(equation.invars)
-        found.update({variable: needs for variable in equation.outvars})
-    return tuple(sorted(of(closed.jaxpr.outvars)))
+    return tuple(sorted(jaxpr.needed_arguments(closed, latent)))
 
 
 def own_values(
-    batch: Batch, number: int, site: Site, values: NDArray, n_leading: int
-) -> tuple[NDArray, dict[str, Sequence[str | int]]]:
+    batch: Batch, number: int, site: Site, values: np.ndarray, n_leading: int
+) -> tuple[np.ndarray, dict[str, Sequence[str | int]]]:
     """Leave out what pads the batch of the values of a site; give the labels of its dims, too.
 
     Parameters
@@ -112,7 +97,7 @@ def _labels(batch: Batch, number: int, dim: str) -> Sequence[str | int]:
 
     Rows are labelled by their number in the file.
     """
-    if dim == "row":
+    if dim == row_dim(batch.bound):
         return batch.values[number][store.FILE_ROW].tolist()
     labels = batch.labels.get(dim)
     if labels is None:

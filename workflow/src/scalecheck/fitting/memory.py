@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import Jaxpr, Literal
 
 from scalecheck import sampler
 from scalecheck.errors import NotEnoughMemory
+from scalecheck.model import jaxpr
 from scalecheck.runtime.free_memory import GB, Free
 
 MB = 1e6
@@ -187,7 +187,7 @@ def one_gradient(
     Parameters
     ----------
     potential, arrays, starts
-        As of `forecast`.
+        As of `batch_memory`.
     """
 
     def value_and_grad(z: Any, arrays: Any) -> Any:
@@ -206,38 +206,4 @@ def _of_gradient(
 ) -> int:
     """Bytes of the intermediate results of one gradient that are needed at the same time, at most."""
     gradient, shapes = one_gradient(potential, arrays, starts)
-    return _peak(jax.make_jaxpr(gradient)(*shapes).jaxpr)
-
-
-def _peak(jaxpr: Jaxpr) -> int:
-    """Most bytes that the equations of a program need at the same time, its arguments apart."""
-    last = {
-        variable: number
-        for number, equation in enumerate(jaxpr.eqns)
-        for variable in equation.invars
-        if not isinstance(variable, Literal)
-    }
-    last |= {
-        variable: len(jaxpr.eqns) for variable in jaxpr.outvars if not isinstance(variable, Literal)
-    }
-    live: dict[Any, int] = {}
-    most = 0
-    for number, equation in enumerate(jaxpr.eqns):
-        live |= {variable: _bytes(variable.aval) for variable in equation.outvars}
-        inner = max((_peak(part) for part in _parts(equation.params)), default=0)
-        most = max(most, sum(live.values()) + inner)
-        live = {
-            variable: size for variable, size in live.items() if last.get(variable, -1) > number
-        }
-    return most
-
-
-def _parts(params: Mapping[str, Any]) -> list[Jaxpr]:
-    """Programs within an equation, closed or not."""
-    found = [getattr(one, "jaxpr", one) for one in jax.tree.leaves(list(params.values()))]
-    return [one for one in found if isinstance(one, Jaxpr)]
-
-
-def _bytes(aval: Any) -> int:
-    # Keys of random numbers have no size in bytes of their own, and matter to no forecast.
-    return aval.size * getattr(aval.dtype, "itemsize", 0)
+    return jaxpr.peak_bytes(jax.make_jaxpr(gradient)(*shapes))

@@ -13,26 +13,24 @@ from scalecheck.model.density import Sites
 from scalecheck.model.reparam import Coordinates
 from scalecheck.sampler import Draws
 
-NDArray = np.ndarray
 
-
-def in_model(batch: Batch, moved: Coordinates, draws: Draws) -> Draws:
+def on_model_scale(batch: Batch, moved: Coordinates, draws: Draws) -> Draws:
     """Give draws in the coordinates of the model; `moved` then has those of the sampler, where they differ."""
     if not moved.centredness:
         return draws
-    z = [in_model_of_fit(batch, moved, number, w) for number, w in enumerate(draws.z)]
+    z = [fit_on_model_scale(batch, moved, number, w) for number, w in enumerate(draws.z)]
     return draws._replace(z=z, moved=draws.z)
 
 
-def usable(batch: Batch, moved: Coordinates, number: int, w: dict[str, NDArray]) -> bool:
+def usable(batch: Batch, moved: Coordinates, number: int, w: dict[str, np.ndarray]) -> bool:
     """Whether the draws of a fit, in the sampler's coordinates `(chain, draw, ...)`, suffice for the checks."""
-    z = in_model_of_fit(batch, moved, number, w)
+    z = fit_on_model_scale(batch, moved, number, w)
     return diagnostics.usable(np.asarray(batch.vector.pack(z, 2)))
 
 
-def in_model_of_fit(
-    batch: Batch, moved: Coordinates, number: int, w: dict[str, NDArray]
-) -> dict[str, NDArray]:
+def fit_on_model_scale(
+    batch: Batch, moved: Coordinates, number: int, w: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Map draws `(chain, draw, ...)` of the sites of one fit that are held to the coordinates of the model.
 
     Parameters
@@ -45,7 +43,7 @@ def in_model_of_fit(
     n_chains, n_draws = next(iter(w.values())).shape[:2]
     if not n_draws:
         return w
-    arrays = {name: values[number] for name, values in batch.arrays.items()}
+    arrays = batch.arrays_of(number)
     # Those that are not held have no part in those that are: any value does.
     missing = {
         name: np.zeros(site.shape, site.dtype)

@@ -44,7 +44,7 @@ class Demand(NamedTuple):
     operations: LinearInRows
 
 
-def of_study(
+def demand_of_study(
     folder: StudyFolder,
     bound: binding.Model,
     compare: Sequence[str] | None,
@@ -79,13 +79,13 @@ def of_study(
         with jax.enable_x64(sampler.precision == "float64"):
             measured[n_rows] = _of_batch(batch, sampler)
     lines = {
-        name: line({n: one[number] for n, one in measured.items()})._asdict()
+        name: line_through({n: one[number] for n, one in measured.items()})._asdict()
         for number, name in enumerate(Demand._fields)
     }
     return {"rows": meta.n_rows, "at_once": sample_batch.at_once(sampler), **lines}
 
 
-def line(points: Mapping[int, float]) -> LinearInRows:
+def line_through(points: Mapping[int, float]) -> LinearInRows:
     """Draw a line through one point or two, rows -> value; a level one through a single point.
 
     It falls nowhere and begins at no less than nothing.

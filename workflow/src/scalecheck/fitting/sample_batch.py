@@ -25,8 +25,6 @@ from scalecheck.runtime import free_memory
 from scalecheck.runtime.durations import duration
 from scalecheck.study.settings import SamplerSettings
 
-NDArray = np.ndarray
-
 # A fit whose posterior is not usable yet goes on, to so many times `sampler.draws`: over the fits of a
 # study, R-hat would pass 1.01 by chance in one or another.
 MOST_TIMES = 4
@@ -65,7 +63,7 @@ class Fitted(NamedTuple):
 
     batch: Batch
     draws: sampler.Draws
-    seconds_per_gradient: NDArray
+    seconds_per_gradient: np.ndarray
 
 
 def fit_batch(
@@ -142,7 +140,7 @@ def sample_batch(
     starts = find_starts(batch, settings, pairs[:, 0])
     options: dict[str, Any] = {}
     if settings.engine == "lanes" and settings.on_stall == "restart" and not is_warm:
-        options["anew"] = _starts_anew(batch, settings, pairs[:, 0])
+        options["restart"] = _restarts(batch, settings, pairs[:, 0])
     if left is not None:
         starts, begin = warm_start(batch, moved, left, starts, pairs[:, 0])
         options |= {"begin": begin} if is_warm else {}
@@ -168,7 +166,7 @@ def sample_batch(
             **options,
         )
     # Finding starts is a compilation with next to nothing to compute.
-    return model_scale.in_model(batch, moved, draws)._replace(
+    return model_scale.on_model_scale(batch, moved, draws)._replace(
         seconds=_add_compile(draws.seconds, starting[0]),
         cpu_seconds=_add_compile(draws.cpu_seconds, starting[1]),
     )
@@ -201,14 +199,14 @@ def _slots() -> int:
     return CPU_SLOTS if jax.default_backend() == "cpu" else GPU_SLOTS
 
 
-def _starts_anew(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sampler.Anew:
+def _restarts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sampler.Restart:
     """Give other starts to chains that stall: as `sampler.start` says, under other keys `(fit, 2)`."""
 
-    def anew(fit: int, chain: int, times: int) -> dict[str, Any]:
+    def restart(fit: int, chain: int, times: int) -> dict[str, Any]:
         again = jax.vmap(lambda key: jax.random.fold_in(key, times))(keys)
         return {name: z[fit, chain] for name, z in find_starts(batch, settings, again).items()}
 
-    return anew
+    return restart
 
 
 def _numpyro(*arguments: Any, **options: Any) -> sampler.Draws:

@@ -12,13 +12,11 @@ from scalecheck.fitting.sample_batch import Fitted
 from scalecheck.model.sites import Site
 from scalecheck.sampler import Reduced
 
-NDArray = np.ndarray
-
 # Of all chains together; low and high are the ends of the equal-tailed interval of probability 0.89.
 STATISTICS = ("mean", "sd", "low", "median", "high", "rhat")
 
 
-def dataset(fitted: Fitted, number: int, warmup: int) -> Group:
+def moments_group(fitted: Fitted, number: int, warmup: int) -> Group:
     """Give the group of one fit that has draws: its reduced sites, with dims `(statistic, ...)`."""
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {"statistic": STATISTICS}
@@ -59,7 +57,7 @@ def convergence(fitted: Fitted, number: int, warmup: int) -> dict[str, Any] | No
 
 def _sites(
     fitted: Fitted, number: int, warmup: int
-) -> Iterator[tuple[Site, NDArray, dict[str, Any]]]:
+) -> Iterator[tuple[Site, np.ndarray, dict[str, Any]]]:
     """Reduced sites: values `(statistic, ...)` without what pads the batch, and labels of their dims."""
     found = (fitted.draws.reduced or [])[number]
     n = fitted.draws.iterations[number].n_steps.shape[1] - warmup
@@ -69,7 +67,7 @@ def _sites(
             yield site, *own_values(fitted.batch, number, site, values, 1)
 
 
-def _statistics(found: Reduced, name: str, n: int) -> NDArray:
+def _statistics(found: Reduced, name: str, n: int) -> np.ndarray:
     """`(statistic, ...)` of a site of which every chain has n draws."""
     mean, variance = found.mean[name], found.variance[name]
     sd = np.sqrt(variance.mean(axis=0) + mean.var(axis=0))

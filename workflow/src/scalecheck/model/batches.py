@@ -6,16 +6,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int
 from numpyro import handlers
 
 from scalecheck.data import store
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding, density, sites
-from scalecheck.model.rows import Rows, local_codes, make_rows, pad
+from scalecheck.model.rows import Rows, local_codes, make_rows, pad_rows
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import ModelSettings
-
-NDArray = np.ndarray
 
 # Below so many rows a fit is padded to this: compiling for another shape takes longer than sampling does.
 SMALL = 2048
@@ -58,15 +57,19 @@ class Batch(NamedTuple):
 
     tasks: tuple[PlannedFit, ...]
     function: Callable[..., Any]
-    arrays: dict[str, NDArray]
-    own: list[dict[str, NDArray]]
-    values: list[dict[str, NDArray]]
+    arrays: dict[str, np.ndarray]
+    own: list[dict[str, np.ndarray]]
+    values: list[dict[str, np.ndarray]]
     sites: tuple[sites.Site, ...]
     vector: density.Vector
     labels: Mapping[str, Sequence[str] | None]
     unit: str | None
     bound: binding.Model
     counts: Mapping[str, int]
+
+    def arrays_of(self, number: int = 0) -> dict[str, np.ndarray]:
+        """Arrays `(rows, ...)` of one fit by model argument."""
+        return {name: values[number] for name, values in self.arrays.items()}
 
 
 def read_batches(
@@ -78,7 +81,7 @@ def read_batches(
 ) -> list[Batch]:
     """Read each fit's own slice and bring all to one shape; several, where the model cannot be padded."""
     meta = store.read_meta(folder.data)
-    bound = binding.bind(binding.load(settings), settings, outcome, meta.labels)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels)
     wanted = stored_columns(bound, meta.unit)
     values = [store.read_rows(folder.data, task.slices, wanted) for task in tasks]
     return make_batches(bound, tasks, values, meta.labels, meta.unit, settings.compare, precision)
@@ -93,7 +96,7 @@ def stored_columns(bound: binding.Model, unit: str | None) -> tuple[str, ...]:
 def make_batches(
     bound: binding.Model,
     tasks: Sequence[PlannedFit],
-    values: Sequence[dict[str, NDArray]],
+    values: Sequence[dict[str, np.ndarray]],
     labels: Mapping[str, Sequence[str] | None],
     unit: str | None,
     compare: Sequence[str] | None,
@@ -118,7 +121,7 @@ def make_batches(
     of_values = functools.partial(make_rows, bound, labels=labels, precision=precision, unit=unit)
     rows = [of_values(part) for part in values]
     counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
-    found = sites.describe(bound, rows[0]._replace(counts=counts))
+    found = sites.describe_sites(bound, rows[0]._replace(counts=counts))
     by_unit = [_by_unit(part, unit) for part in values]
     if any(order is not None for order in by_unit) and _can_sort(bound, rows[0], counts, found):
         values = [_in_order(part, order) for part, order in zip(values, by_unit, strict=True)]
@@ -150,7 +153,7 @@ def make_batches(
     return batches
 
 
-def _by_unit(values: Mapping[str, NDArray], unit: str | None) -> NDArray | None:
+def _by_unit(values: Mapping[str, np.ndarray], unit: str | None) -> Int[np.ndarray, " row"] | None:
     """Order of rows `(rows,)` in which units lie together; None where they do, as in all fits but pooled levels."""
     if unit is None:
         return None
@@ -158,7 +161,9 @@ def _by_unit(values: Mapping[str, NDArray], unit: str | None) -> NDArray | None:
     return None if (np.diff(codes) >= 0).all() else np.argsort(codes, kind="stable")
 
 
-def _in_order(values: dict[str, NDArray], order: NDArray | None) -> dict[str, NDArray]:
+def _in_order(
+    values: dict[str, np.ndarray], order: Int[np.ndarray, " row"] | None
+) -> dict[str, np.ndarray]:
     return values if order is None else {name: column[order] for name, column in values.items()}
 
 
@@ -166,7 +171,7 @@ def _can_sort(
     bound: binding.Model, rows: Rows, counts: Mapping[str, int], found: Sequence[sites.Site]
 ) -> bool:
     """Whether the order of rows leaves no trace in the model's density: not where one continues the other."""
-    if any("row" in site.indexed_by for site in found if site.kind in ("latent", "factor")):
+    if any(sites.ROWS in site.indexed_by for site in found if site.kind in ("latent", "factor")):
         return False
     few = {name: values[:_FEW] for name, values in rows.arrays.items()}
     function = sites.function_of_arrays(
@@ -182,18 +187,18 @@ def _row_count(bound: binding.Model, n_rows: int) -> dict[str, int]:
 
 def _bring_to_one_shape(
     rows: Sequence[Rows], counts: Mapping[str, int], can_pad: bool
-) -> tuple[list[dict[str, NDArray]], list[dict[str, NDArray]]]:
+) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
     """Arrays of each fit as they are sampled; and its own, without padding."""
     sizes = {part.n_rows for part in rows}
     largest = max(sizes)
     target = SMALL if len(rows) == 1 and can_pad and largest < SMALL else largest
     if sizes == {target}:
         return [part.arrays for part in rows], [part.arrays for part in rows]
-    whole = [_with_mask(pad(part, target, counts)) for part in rows]
+    whole = [_with_mask(pad_rows(part, target, counts)) for part in rows]
     return whole, [part.arrays for part in rows]
 
 
-def _with_mask(rows: Rows) -> dict[str, NDArray]:
+def _with_mask(rows: Rows) -> dict[str, np.ndarray]:
     return rows.arrays if rows.mask is None else {**rows.arrays, "row_mask": rows.mask}
 
 
@@ -202,7 +207,7 @@ def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.S
     rows, observed = fits[0], sites.observed_site(bound, found).name
     if bound.n_rows or any(site.kind == "factor" for site in found):
         return False  # a factor may be a sum over rows, and is not masked
-    if any(site.kind == "latent" and "row" in site.indexed_by for site in found):
+    if any(site.kind == "latent" and sites.ROWS in site.indexed_by for site in found):
         return False
     function = sites.function_of_arrays(bound, rows.counts)
     if not density.has_row_likelihood(function, observed, rows.arrays):
@@ -211,15 +216,15 @@ def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.S
         return True  # nothing is to be padded
     few = Rows({name: values[:_FEW] for name, values in rows.arrays.items()}, rows.counts, None)
     latent = [site.name for site in found if site.kind == "latent"]
-    padded = _with_mask(pad(few, 2 * _FEW, rows.counts))
+    padded = _with_mask(pad_rows(few, 2 * _FEW, rows.counts))
     return _same_density(function, latent, few.arrays, padded)
 
 
 def _same_density(
     function: Callable[..., Any],
     latent: Sequence[str],
-    own: Mapping[str, NDArray],
-    padded: Mapping[str, NDArray],
+    own: Mapping[str, np.ndarray],
+    padded: Mapping[str, np.ndarray],
 ) -> bool:
     """Whether a model gives the same density to rows and to the same rows padded: not where it takes their mean.
 

@@ -12,13 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.runtime import time_limit
 from scalecheck.study.settings import ModelSettings
-
-NDArray = np.ndarray
 
 
 class Argument(NamedTuple):
@@ -76,7 +72,7 @@ class Model:
         return tuple(column for column in self.columns if column not in outcome)
 
 
-def load(settings: ModelSettings) -> Callable[..., Any]:
+def load_model(settings: ModelSettings) -> Callable[..., Any]:
     """Load the model function from its file.
 
     Raises
@@ -87,7 +83,7 @@ def load(settings: ModelSettings) -> Callable[..., Any]:
     return load_function(settings.file, settings.function, "model.function")
 
 
-def source(file: str) -> str:
+def read_source(file: str) -> str:
     """Give the text of a model's file, whatever its encoding: texts are equal where the files are."""
     return Path(file).read_text(encoding="utf-8", errors="backslashreplace")
 
@@ -178,9 +174,9 @@ def bind(
         columns = (chosen,) if isinstance(chosen, str) else tuple(chosen)
         if all(column in labels for column in columns):
             arguments[name] = Argument(columns, matrix=not isinstance(chosen, str))
-        elif name.startswith("n_") and labels.get(name[2:]) is not None:
+        elif name.startswith("n_") and name != "n_rows" and labels.get(name[2:]) is not None:
             counts[name] = name[2:]
-        elif name.startswith("n_") and name[2:] in labels:
+        elif name.startswith("n_") and name != "n_rows" and name[2:] in labels:
             raise StudyError(
                 f"{named}: argument {name} counts the levels of {name[2:]}, which holds numbers"
                 " (data.categories makes them labels)"
@@ -239,7 +235,7 @@ def parameters_of(settings: ModelSettings) -> dict[str, bool]:
             return _required(node.args)
     return {
         name: parameter.default is parameter.empty
-        for name, parameter in inspect.signature(load(settings)).parameters.items()
+        for name, parameter in inspect.signature(load_model(settings)).parameters.items()
         if parameter.kind not in VARIADIC
     }
 

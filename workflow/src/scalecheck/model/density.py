@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from numpyro import handlers
+from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
 from scalecheck.model.sites import Site, traced
@@ -47,18 +49,53 @@ def constrain(
     return constrain_fn(function, (), dict(arrays), z, return_deterministic=deterministic)
 
 
-def row_log_likelihood(function: Function, site: str, z: Sites, arrays: Arrays) -> jax.Array:
+def row_log_likelihood(
+    function: Function, site: str, z: Sites, arrays: Arrays
+) -> Float[Array, " row"]:
     """Log likelihood of each row at unconstrained `z`, `(rows,)`."""
-    constrained = constrain(function, z, arrays)
-    trace = traced(handlers.substitute(function, data=constrained), arrays, jax.random.key(0))
-    values = trace[site]["fn"].log_prob(trace[site]["value"])
-    # A handler or a subsampling plate may scale the likelihood, and then it does so in the posterior.
-    scale = trace[site].get("scale")
-    return _by_row(values if scale is None else scale * values)
+    return log_prob_by_row(traced_at(function, z, arrays)[site])
 
 
-def _by_row(values: jax.Array) -> jax.Array:
+def traced_at(
+    function: Function,
+    z: Sites,
+    arrays: Arrays,
+    *,
+    others: Callable[[dict[str, Any]], jax.Array | None] = lambda site: None,
+    key: jax.Array | None = None,
+) -> dict[str, Any]:
+    """Trace a model at given values of some of its sites.
+
+    Parameters
+    ----------
+    z
+        Unconstrained sites, in their shapes.
+    others
+        Gives the value of a site that is not among them, on its support; where it gives none, a latent site is drawn
+        from its conditional prior.
+    key
+        Of what is drawn.
+    """
+
+    def value(site: dict[str, Any]) -> jax.Array | None:
+        if site["name"] in z and site["type"] == "sample":
+            return biject_to(site["fn"].support)(z[site["name"]])
+        return others(site)
+
+    substituted = handlers.substitute(function, substitute_fn=value)
+    return traced(substituted, arrays, jax.random.key(0) if key is None else key)
+
+
+def log_prob_by_row(site: Mapping[str, Any]) -> Float[Array, " row"]:
+    """Log density of each row `(rows,)` at a traced site."""
+    values = scaled(site, site["fn"].log_prob(site["value"]))
     return values.reshape(values.shape[0], -1).sum(axis=1)
+
+
+def scaled(site: Mapping[str, Any], log_prob: Float[Array, "*entry"]) -> Float[Array, "*entry"]:
+    """Scale log densities `(...)` as a handler or a subsampling plate does: it does so in the posterior, too."""
+    scale = site.get("scale")
+    return log_prob if scale is None else scale * log_prob
 
 
 def has_row_likelihood(function: Function, site: str, arrays: Arrays) -> bool:
@@ -89,7 +126,7 @@ def prior_draws(function: Function, names: Sequence[str], arrays: Arrays, keys: 
 
 def prior_moments(
     function: Function, latent: Sequence[str], vector: "Vector", arrays: Arrays, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
     """Mean `(d,)` and covariance `(d, d)` of the prior of some sites, unconstrained, by simulation.
 
     NaN where hardly a draw is finite.
@@ -116,7 +153,7 @@ def unconstrain(function: Function, values: Sites, arrays: Arrays) -> Sites:
     return unconstrain_fn(function, (), dict(arrays), values)
 
 
-def predict(
+def draw_outcome(
     function: Function, site: str, outcome: str, values: Sites, arrays: Arrays, key: jax.Array
 ) -> jax.Array:
     """Draw the observed site given latent sites; those not given come from their conditional prior. `(rows,)`."""
@@ -146,7 +183,7 @@ class Vector(NamedTuple):
         ]
         return jnp.concatenate(parts, axis=-1)
 
-    def unpack(self, vector: jax.Array) -> Sites:
+    def unpack(self, vector: Float[Array, " d"]) -> Sites:
         """Split a vector `(d,)` into sites."""
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         # Also after the last one, so that no site is no part.

@@ -1,16 +1,16 @@
 """Whether a model is the same one whenever it is called: not where it draws numbers by other means than NumPyro."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Jaxpr, Literal
 from numpyro import handlers
 from numpyro.infer.util import log_density
 
 from scalecheck.errors import StudyError
+from scalecheck.model.jaxpr import operations_and_numbers
 
 
 def check_deterministic(file: str, function: Callable[..., Any], arrays: Mapping[str, Any]) -> None:
@@ -31,7 +31,7 @@ def check_deterministic(file: str, function: Callable[..., Any], arrays: Mapping
     StudyError
         Names the file.
     """
-    one, other = (list(_parts(_program(function, arrays))) for _ in range(2))
+    one, other = (list(operations_and_numbers(_program(function, arrays))) for _ in range(2))
     if len(one) != len(other) or not all(map(_same, one, other)):
         raise StudyError(
             f"{file}: the model is another one each time that it is called: what is random must be drawn by"
@@ -44,17 +44,6 @@ def _program(function: Callable[..., Any], arrays: Mapping[str, Any]) -> Any:
         return log_density(handlers.seed(function, jax.random.key(0)), (), arrays, {})[0]
 
     return jax.make_jaxpr(log_joint)(dict(arrays))
-
-
-def _parts(program: Any) -> Iterator[Any]:
-    """Operations of a program and of those within it, and every number that stands in them."""
-    yield from getattr(program, "consts", ())  # of a closed one
-    for equation in program.eqns:
-        yield equation.primitive.name
-        yield from (one.val for one in equation.invars if isinstance(one, Literal))
-        for part in jax.tree.leaves(list(equation.params.values())):
-            if isinstance(getattr(part, "jaxpr", part), Jaxpr):
-                yield from _parts(part)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int, Real, Shaped
 
 from scalecheck.model.binding import Model
-
-NDArray = np.ndarray
 
 
 class Rows(NamedTuple):
@@ -23,9 +22,9 @@ class Rows(NamedTuple):
         `(rows,)` False where a row only pads the batch; None where none does.
     """
 
-    arrays: dict[str, NDArray]
+    arrays: dict[str, np.ndarray]
     counts: dict[str, int]
-    mask: NDArray | None
+    mask: Bool[np.ndarray, " row"] | None
 
     @property
     def n_rows(self) -> int:
@@ -35,7 +34,7 @@ class Rows(NamedTuple):
 
 def make_rows(
     model: Model,
-    values: Mapping[str, NDArray],
+    values: Mapping[str, np.ndarray],
     labels: Mapping[str, Sequence[str] | None],
     *,
     precision: str = "float32",
@@ -55,7 +54,7 @@ def make_rows(
     if unit is not None and unit in values:
         values[unit] = local_codes(values[unit])[0]
         n_levels[unit] = int(values[unit].max()) + 1
-    arrays: dict[str, NDArray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, argument in model.arguments.items():
         parts = [
             values[column].astype("int32" if labels[column] is not None else precision)
@@ -68,7 +67,9 @@ def make_rows(
     return Rows(arrays, counts, None)
 
 
-def local_codes(codes: NDArray) -> tuple[NDArray, NDArray]:
+def local_codes(
+    codes: Real[np.ndarray, " row"],
+) -> tuple[Int[np.ndarray, " row"], Real[np.ndarray, " code"]]:
     """Number the codes of a slice 0, 1, ... by first appearance: local codes `(rows,)`, and the global code of each."""
     known, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -77,10 +78,14 @@ def local_codes(codes: NDArray) -> tuple[NDArray, NDArray]:
     return rank[inverse], known[order]
 
 
-def pad(rows: Rows, n_rows: int, counts: Mapping[str, int]) -> Rows:
+def pad_rows(rows: Rows, n_rows: int, counts: Mapping[str, int]) -> Rows:
     """Pad a slice to a batch's shape by repeating its last row, and mask what was added."""
-    arrays = {
-        name: np.concatenate([values, np.repeat(values[-1:], n_rows - rows.n_rows, axis=0)])
-        for name, values in rows.arrays.items()
-    }
+    arrays = {name: repeat_last(values, n_rows) for name, values in rows.arrays.items()}
     return Rows(arrays, dict(counts), np.arange(n_rows) < rows.n_rows)
+
+
+def repeat_last(
+    values: Shaped[np.ndarray, " row *shape"], n_rows: int
+) -> Shaped[np.ndarray, " rows *shape"]:
+    """Repeat the last of `(rows, ...)` until there are so many."""
+    return np.concatenate([values, np.repeat(values[-1:], n_rows - len(values), axis=0)])

@@ -18,6 +18,10 @@ from scalecheck.runtime import time_limit
 # Rows of the abstract data on which shapes are found.
 _PROBE_ROWS = 1013
 
+# What indexes rows, among names of columns. It is none of theirs: the levels of a column `rows` would be counted by
+# `n_rows`, which is the number of rows. A column `row` is one as others are.
+ROWS = "rows"
+
 
 class Site(NamedTuple):
     """A site of a model's trace.
@@ -31,9 +35,10 @@ class Site(NamedTuple):
     shape
         Shape of its value on the data that were traced.
     dims
-        Name of each dimension: a column (one entry per level), `row`, or `<site>_dim_<i>`.
+        Name of each dimension: a column (one entry per level), `row` (`rows` beside a column `row`), or
+        `<site>_dim_<i>`.
     indexed_by
-        Columns and `row` that the shape follows, also where it has not one entry for each level.
+        Columns and `rows` that the shape follows, also where it has not one entry for each level.
     plates
         Of a latent site: those of them that have one entry for each level, independent of each other
         given what the distribution depends on, with the number of the dimension. A plate gives them,
@@ -86,7 +91,7 @@ def function_of_arrays(model: Model, counts: Mapping[str, int]) -> Callable[...,
     return bound
 
 
-def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
+def describe_sites(model: Model, rows: Rows) -> tuple[Site, ...]:
     """Find every site of a model, and which column or row indexes each of its dimensions.
 
     The model is traced without computing, on abstract data; a dimension that grows when a column
@@ -102,7 +107,7 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
         column: _shapes(model, rows, _PROBE_ROWS, rows.counts | {name: rows.counts[name] + 1})
         for name, column in model.counts.items()
     }
-    grown["row"] = _shapes(model, rows, _PROBE_ROWS + 1, rows.counts)
+    grown[ROWS] = _shapes(model, rows, _PROBE_ROWS + 1, rows.counts)
     if not any(probe.kind == "observed" for probe in base.values()):
         raise StudyError(
             f"{model.file}: no site is observed: give numpyro.sample(..., obs={model.outcome})"
@@ -113,7 +118,8 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
                 f"{model.file}: the latent site {name} is discrete, which NUTS cannot sample: sum it out"
             )
     entries = {column: rows.counts[name] for name, column in model.counts.items()}
-    entries["row"] = _PROBE_ROWS
+    entries[ROWS] = _PROBE_ROWS
+    row_label = row_dim(model)
     sites: list[Site] = []
     for name, (kind, shape, n_batch) in base.items():
         dims = [f"{name}_dim_{i}" for i in range(len(shape))]
@@ -128,13 +134,19 @@ def describe(model: Model, rows: Rows) -> tuple[Site, ...]:
                     plates.append((column, i))
                 # Labels need one entry per level (contrasts have one less), a dim of their own (correlations
                 # have two), and a name that no site has.
-                if small == entries[column] and column not in (*dims, *base):
-                    dims[i] = column
+                label = row_label if column == ROWS else column
+                if small == entries[column] and label not in (*dims, *base):
+                    dims[i] = label
         n_rows = len(next(iter(rows.arrays.values())))
-        actual = tuple(n_rows if d == "row" else n for d, n in zip(dims, shape, strict=True))
+        actual = tuple(n_rows if d == row_label else n for d, n in zip(dims, shape, strict=True))
         unique = tuple(dict.fromkeys(indexed_by))
         sites.append(Site(name, kind, actual, tuple(dims), unique, tuple(plates)))
     return tuple(sites)
+
+
+def row_dim(model: Model) -> str:
+    """Name a dimension of rows: `row`, unless that is a column whose levels are counted."""
+    return ROWS if "row" in model.counts.values() else "row"
 
 
 def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) -> dict[str, _Probe]:
@@ -268,7 +280,7 @@ def compared_sites(
         When `compare` names no latent site, or one that is indexed by a group or by rows.
     """
     latent = {site.name: site for site in sites if site.kind == "latent"}
-    groups = {*model.counts.values(), "row"}
+    groups = {*model.counts.values(), ROWS}
     shared = [site for site in latent.values() if not groups & set(site.indexed_by)]
     if compare is None:
         return tuple(shared)

@@ -2,36 +2,35 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.evaluation import study_data
 from scalecheck.files import checksums, formats, posterior_file
+from scalecheck.files.record import FitRecord
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.fit_job import Job
 from scalecheck.results import budget
 from scalecheck.results.study_fits import FitResult, read_fit
-from scalecheck.study import plan
 from scalecheck.study.plan import PlannedFit, Slice
 from scalecheck.variational.against_nuts import (
-    Beside,
+    BesideNuts,
     approximate_one,
-    beside,
-    keeper_of,
+    checkpointer_of_approximation,
+    compare_with_nuts,
     own_draws,
-    read_one,
+    read_single_batch,
 )
-from scalecheck.variational.approximation import Approximation, dataset
-from scalecheck.variational.assessment import Belief, believe
-from scalecheck.variational.shrinkage import Shrunk, shrinkage
+from scalecheck.variational.approximation import Approximation, groups_of_approximation
+from scalecheck.variational.assessment import Assessment, assess_approximation
+from scalecheck.variational.shrinkage import ShrunkSite, measure_shrinkage
 from scalecheck.variational.vsbc import Symmetry
-from scalecheck.variational.vsbc_fits import simulate
-
-NDArray = np.ndarray
+from scalecheck.variational.vsbc_fits import simulate_approximations
 
 # Units of a site that the page draws at most.
 _MOST_UNITS = 300
@@ -43,20 +42,22 @@ def write_approximation(job: Job) -> None:
     if reason := reason_against(job, [record for _, record in recorded]):
         _write_none(job, reason)
         return
-    whole = read_one(job, _all_rows(job))
+    whole = read_single_batch(job, _all_rows(job))
     if not any(site.kind == "latent" for site in whole.sites):
         _write_none(job, "not approximated: the model has no latent site")
         return
     began = time.perf_counter()
     every = approximate_one(job, whole)
     seconds = time.perf_counter() - began
-    keep = job.sections["sampler"].keep
-    posterior_file.write_posterior(job.folder.approximate_posterior, dataset(every, keep))
-    usable = [(task, one) for task, one in recorded if one["status"] == "done" and one["usable"]]
+    keep = job.study.sampler.keep
+    posterior_file.write_posterior(
+        job.folder.approximate_posterior, groups_of_approximation(every, keep)
+    )
+    usable = [(task, one) for task, one in recorded if one.status == "done" and one.usable]
     fits = [read_fit(job.folder, task, record) for task, record in usable]
-    compared = [beside(job, one) for one in fits]
+    compared = [compare_with_nuts(job, one) for one in fits]
     symmetric = _simulate(job)
-    belief = believe(
+    belief = assess_approximation(
         [one.compared for one in compared if one.converged],
         whole.vector.names,
         whole.tasks[0].rows,
@@ -64,7 +65,7 @@ def write_approximation(job: Job) -> None:
     )
     if not every.found.converged:
         reasons = f"the approximation of all rows has not converged: {every.found.reason}"
-        belief = Belief("do not use", (reasons, *belief.reasons), belief.correction)
+        belief = Assessment("do not use", (reasons, *belief.reasons), belief.correction)
     job.log(f"{belief.verdict}: {belief.reasons[0]}")
     content = _content(job, every, seconds, compared, symmetric, belief)
     shrunk = _shrinkage(job, fits[-1]) if fits else []
@@ -79,62 +80,59 @@ def _write_none(job: Job, reason: str) -> None:
     formats.write_json(job.folder.approximation, {"asked": False, "reason": reason})
 
 
-def reason_against(job: Job, recorded: Sequence[Mapping[str, Any]]) -> str:
+def reason_against(job: Job, recorded: Sequence[FitRecord]) -> str:
     """Why all rows are not approximated; empty where they are."""
-    if job.sections["approximation"] == "always":
+    if job.study.approximation == "always":
         return ""
-    limits = job.sections["budget"]
-    if any(one["status"] == "skipped" and "budget.seconds" in one["reason"] for one in recorded):
+    limits = job.study.budget
+    if any(one.status == "skipped" and "budget.seconds" in one.reason for one in recorded):
         return ""
-    ran = [one for one in recorded if one["status"] != "skipped"]
+    ran = [one for one in recorded if one.status != "skipped"]
     full = budget.fit_of(ran, store.read_meta(job.folder.data).n_rows, limits)
     if full is not None and budget.exceeded(full, limits):
         return ""
     return "not approximated: approximation is auto, and the full fit is not forecast to exceed budget.seconds"
 
 
-def _increments(job: Job) -> list[tuple[PlannedFit, dict[str, Any]]]:
-    rows = formats.read_plan(job.folder.plan)
-    order = job.sections["increments"].order
-    names = [row["fit"] for row in rows if row["kind"] == "increment"]
-    tasks = plan.locate(rows, names, {}, order)
+def _increments(job: Job) -> list[tuple[PlannedFit, FitRecord]]:
+    planned = read_planned(job.folder, job.study.increments.order)
+    tasks = [task for task in planned if task.kind == "increment"]
     return [(task, checksums.read_record(job.folder, task.fit)) for task in tasks]
 
 
 def _all_rows(job: Job) -> PlannedFit:
     n_rows = store.read_meta(job.folder.data).n_rows
-    order = job.sections["increments"].order
+    order = job.study.increments.order
     return PlannedFit("all", "all", "", "", n_rows, n_rows, (Slice(order, 0, n_rows),))
 
 
 def _simulate(job: Job) -> Symmetry | None:
     """Run data sets of the size of a subset, or of the first increment where there are no subsets."""
-    if not job.sections["variational"].simulate:
+    if not job.study.variational.simulate:
         return None
-    rows = formats.read_plan(job.folder.plan)
-    names = [row["fit"] for row in rows if row["kind"] in ("subset", "increment")]
-    (task,) = plan.locate(rows, names[:1], {}, job.sections["increments"].order)
-    batch = read_one(job, task)
-    key = sample_batch.fit_key(job.sections["seed"], "simulated data sets")
-    settings = job.sections["variational"]
+    planned = read_planned(job.folder, job.study.increments.order)
+    task = next(task for task in planned if task.kind in ("subset", "increment"))
+    batch = read_single_batch(job, task)
+    key = sample_batch.fit_key(job.study.seed, "simulated data sets")
+    settings = job.study.variational
     # How many there will be determines what is drawn of each.
-    keeper = keeper_of(job, batch, f"simulated-{settings.simulate}")
+    keeper = checkpointer_of_approximation(job, batch, f"simulated-{settings.simulate}")
     with keeper.answering_signals():
-        return simulate(batch, settings, key, job.log, keeper)
+        return simulate_approximations(batch, settings, key, job.log, keeper)
 
 
-def _shrinkage(job: Job, nuts: FitResult) -> list[Shrunk]:
-    data = job.sections["data"]
-    batch = read_one(job, nuts.task)
+def _shrinkage(job: Job, nuts: FitResult) -> list[ShrunkSite]:
+    data = job.study.data
+    batch = read_single_batch(job, nuts.task)
     with jax.enable_x64(True):
-        likelihood = study_data.open_likelihood(job.folder, job.sections["model"], data.outcome)
+        likelihood = study_data.open_likelihood(job.folder, job.study.model, data.outcome)
         draws = own_draws(nuts, [site.name for site in likelihood.hidden])
         own = {name: one.mean(axis=0) for name, one in draws.items()}
         theta = nuts.z.reshape(-1, nuts.z.shape[-1]).mean(axis=0)
-        return shrinkage(likelihood, batch.values[0], theta, own)
+        return measure_shrinkage(likelihood, batch.values[0], theta, own)
 
 
-def _drawn(shrunk: Sequence[Shrunk]) -> list[dict[str, Any]]:
+def _drawn(shrunk: Sequence[ShrunkSite]) -> list[dict[str, Any]]:
     return [
         {
             "site": one.site,
@@ -150,9 +148,9 @@ def _content(
     job: Job,
     every: Approximation,
     seconds: float,
-    compared: Sequence[Beside],
+    compared: Sequence[BesideNuts],
     symmetric: Symmetry | None,
-    belief: Belief,
+    belief: Assessment,
 ) -> dict[str, Any]:
     """Lay out approximation.json but for shrinkage."""
     correction = belief.correction
@@ -160,7 +158,7 @@ def _content(
         "asked": True,
         "verdict": belief.verdict,
         "reasons": list(belief.reasons),
-        "guide": job.sections["variational"].guide,
+        "guide": job.study.variational.guide,
         "rows": every.batch.tasks[0].rows,
         "converged": every.found.converged,
         "reason": every.found.reason,
@@ -181,7 +179,7 @@ def _content(
     }
 
 
-def _increment(one: Beside) -> dict[str, Any]:
+def _increment(one: BesideNuts) -> dict[str, Any]:
     return {
         "fit": one.task.fit,
         "rows": one.task.rows,

@@ -1,10 +1,7 @@
 """Check the fits of a study on disk, and write what was found."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from scalecheck.checks.finding_table import findings_table
-from scalecheck.evaluation.study_data import open_evidence
+from scalecheck.evaluation.study_data import open_study_data
 from scalecheck.examine.check_results import CheckResults
 from scalecheck.examine.run_deviant_units import describe_units
 from scalecheck.examine.run_families import examine
@@ -14,32 +11,33 @@ from scalecheck.pipeline import confirm
 from scalecheck.results.history import history_table
 from scalecheck.results.study_fits import estimates_table, fits_table, read_study_fits
 from scalecheck.runtime.program import Log
+from scalecheck.study.settings import Study
 
 
-def check_up(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> CheckResults:
+def check_up(folder: StudyFolder, settings: Study, log: Log) -> CheckResults:
     """Run every family on a study whose fits are done, and write a table for each, and all findings.
 
     Parameters
     ----------
     folder
         Of the study's results.
-    sections
-        `seed`, `data`, `model` and `increments`, parsed.
+    settings
+        The sections `seed`, `data`, `model` and `increments`.
     log
         Takes a line for each finding.
     """
-    data, increments = sections["data"], sections["increments"]
-    evidence = open_evidence(folder, sections["model"], data.outcome, sections["seed"])
+    data, increments = settings.data, settings.increments
+    study_data = open_study_data(folder, settings.model, data.outcome, settings.seed)
     study = read_study_fits(folder, increments.order)
     for fit, reason in study.unusable.items():
         log(f"{fit} cannot be used: {reason}")
-    found = examine(evidence, study, data, increments, log, confirm.read(folder))
-    sites = list(evidence.likelihood.vector.shapes)
+    found = examine(study_data, study, data, increments, log, confirm.read(folder))
+    sites = list(study_data.likelihood.vector.shapes)
     tables = {
         "fits": fits_table(study),
         "estimates": estimates_table(study, sites),
         "history": history_table(study),
-        "units": describe_units(evidence, study),
+        "units": describe_units(study_data, study),
         **found.tables,
     }
     for name, table in tables.items():

@@ -18,8 +18,6 @@ from scalecheck.model.rows import Rows, make_rows
 from scalecheck.runtime import time_limit
 from scalecheck.study.plan import Slice
 
-NDArray = np.ndarray
-
 # Rounding to float32 may add this share of a column's standard deviation, root mean square.
 _COARSEST = 1e-3
 # A row's log likelihood in float32 may be off by this share of its size (at least of 1).
@@ -28,13 +26,13 @@ _CHUNK = 65_536
 _STARTS = 4
 
 
-def first_rows(folder: StudyFolder, bound: binding.Model, meta: store.Meta) -> Rows:
+def first_rows(folder: StudyFolder, bound: binding.Model, meta: store.StoreMeta) -> Rows:
     """Read as many rows of a study, in float32, as are looked at together."""
     rows = slice(0, min(meta.n_rows, _CHUNK))
     return make_rows(bound, _read(folder, bound, rows), meta.labels)
 
 
-def check_columns(folder: StudyFolder, bound: binding.Model, meta: store.Meta) -> None:
+def check_columns(folder: StudyFolder, bound: binding.Model, meta: store.StoreMeta) -> None:
     """Refuse a column such as `y + 1e8`: float32 loses what the model is about, without any error.
 
     Raises
@@ -47,7 +45,7 @@ def check_columns(folder: StudyFolder, bound: binding.Model, meta: store.Meta) -
             _check_column(folder, meta, column)
 
 
-def _check_column(folder: StudyFolder, meta: store.Meta, column: str) -> None:
+def _check_column(folder: StudyFolder, meta: store.StoreMeta, column: str) -> None:
     # Moments block by block: a mean, and sums of squares about it (Chan, Golub and LeVeque, 1983).
     count, mean, squares, lost_squares = 0, 0.0, 0.0, 0.0
     for rows in blocks(meta.n_rows):
@@ -78,7 +76,7 @@ def _check_column(folder: StudyFolder, meta: store.Meta, column: str) -> None:
 def check_rows(
     folder: StudyFolder,
     bound: binding.Model,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     function: Callable[..., Any],
     found: Sequence[sites.Site],
     observed: sites.Site,
@@ -148,8 +146,8 @@ def _rows_at(
 
 
 def _in_float64(
-    at_rows: Callable[..., Any], drawn: Mapping[str, Any], arrays: Mapping[str, NDArray]
-) -> tuple[NDArray, NDArray]:
+    at_rows: Callable[..., Any], drawn: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     with jax.enable_x64(True):
         values = {name: jnp.asarray(np.asarray(value, "float64")) for name, value in drawn.items()}
         double = {name: jnp.asarray(array) for name, array in arrays.items()}
@@ -158,11 +156,11 @@ def _in_float64(
 
 
 def _refuse(
-    fine: NDArray,
-    log_likelihood: NDArray,
+    fine: np.ndarray,
+    log_likelihood: np.ndarray,
     folder: StudyFolder,
     bound: binding.Model,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     start: int,
     observed: sites.Site,
 ) -> None:
@@ -190,10 +188,10 @@ def _refuse(
 
 
 def _compare_precisions(
-    single: NDArray,
-    double: NDArray,
+    single: np.ndarray,
+    double: np.ndarray,
     folder: StudyFolder,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     start: int,
     observed: sites.Site,
 ) -> None:
@@ -216,6 +214,6 @@ def _file_row(folder: StudyFolder, at: int) -> int:
     return int(found[store.FILE_ROW][0])
 
 
-def _read(folder: StudyFolder, bound: binding.Model, rows: slice) -> dict[str, NDArray]:
+def _read(folder: StudyFolder, bound: binding.Model, rows: slice) -> dict[str, np.ndarray]:
     part = Slice("arrival", rows.start, rows.stop)
     return store.read_rows(folder.data, [part], bound.columns)

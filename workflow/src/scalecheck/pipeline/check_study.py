@@ -1,6 +1,6 @@
 """What would make a fit fail or lie, found before it starts: names the site, the column and the row."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,21 @@ from scalecheck.pipeline import check_rows
 from scalecheck.runtime import time_limit
 from scalecheck.runtime.program import Log
 from scalecheck.study.plan import Slice
-from scalecheck.study.settings import ModelSettings, SamplerSettings
-
-NDArray = np.ndarray
+from scalecheck.study.settings import ModelSettings, SamplerSettings, Study
 
 
-def write_model(folder: StudyFolder, sections: Mapping[str, Any], log: Log) -> None:
+def write_model(folder: StudyFolder, study: Study, log: Log) -> None:
     """Check the model of a study, and write model.json: its sites, and what a fit of it takes.
 
     Parameters
     ----------
-    sections
-        `data` as in the study file, `model`, `sampler` and `seed`, parsed.
+    study
+        `data.outcome`, `data.truth`, `model`, `sampler` and `seed`.
     """
-    data, model, sampler = (sections[name] for name in ("data", "model", "sampler"))
-    bound = load_model(folder, data["outcome"], model, sampler)
-    found = check_study(folder, bound, model, sampler, sections["seed"], data["truth"])
-    found["demand"] = resource_model.of_study(folder, bound, model.compare, sampler)
+    model, sampler = study.model, study.sampler
+    bound = load_model(folder, study.data.outcome, model, sampler)
+    found = check_study(folder, bound, model, sampler, study.seed, study.data.truth)
+    found["demand"] = resource_model.demand_of_study(folder, bound, model.compare, sampler)
     formats.write_json(folder.model, found)
     log(f"compared across fits: {', '.join(found['compared'])}")
 
@@ -55,7 +53,7 @@ def load_model(
     """
     before = jax.config.read("jax_enable_x64")
     bound = binding.bind(
-        binding.load(settings), settings, outcome, store.read_meta(folder.data).labels
+        binding.load_model(settings), settings, outcome, store.read_meta(folder.data).labels
     )
     if jax.config.read("jax_enable_x64") and not before and sampler.precision == "float32":
         raise StudyError(
@@ -99,7 +97,7 @@ def check_study(
     if sampler.precision == "float32":
         check_rows.check_columns(folder, bound, meta)
     first = check_rows.first_rows(folder, bound, meta)
-    found = sites.describe(bound, first)
+    found = sites.describe_sites(bound, first)
     observed = sites.observed_site(bound, found)
     compared = sites.compared_sites(bound, found, settings.compare)
     if isinstance(sampler.metric, list):
@@ -148,6 +146,11 @@ def _check_names(file: str, found: Sequence[sites.Site]) -> None:
                 f"{file}: the site {site.name} cannot be stored under this name: rename it"
                 " (numpyro.handlers.scope takes a divider)"
             )
+        for column in {"chain", "draw", "statistic"} & set(site.dims):
+            raise StudyError(
+                f"{file}: the levels of the column {column} index the site {site.name}, but posterior.nc has a"
+                f" dimension {column} of its own: rename the column"
+            )
 
 
 def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]) -> None:
@@ -161,7 +164,7 @@ def _check_kept(sampler: SamplerSettings, file: str, found: Sequence[sites.Site]
 
 def _check_start(start: str, bound: binding.Model, rows: Rows) -> None:
     if start == "pathfinder":
-        pathfinder.require()
+        pathfinder.require_blackjax()
     elif start.startswith(user_function.PREFIX):
         user_function.check_start_function(bound, start, rows)
 
@@ -209,11 +212,11 @@ def _check_prediction(
 def _prior(
     folder: StudyFolder,
     bound: binding.Model,
-    meta: store.Meta,
+    meta: store.StoreMeta,
     found: Sequence[sites.Site],
     compared: Sequence[sites.Site],
     seed: int,
-) -> tuple[NDArray, NDArray]:
+) -> tuple[np.ndarray, np.ndarray]:
     # Few rows, with few units: the prior of what is compared does not look at them.
     part = Slice("arrival", 0, min(meta.n_rows, 2))
     unit = (meta.unit,) if meta.unit else ()

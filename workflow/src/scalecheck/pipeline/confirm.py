@@ -3,27 +3,30 @@
 Nothing here imports JAX before a refit: most studies have nothing to confirm.
 """
 
+import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scalecheck.checks import effort
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.examine import confirmation
-from scalecheck.files import checksums, formats
+from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord
 from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.runtime.program import Log
-from scalecheck.study import plan
 from scalecheck.study.plan import PlannedFit
+from scalecheck.study.settings import Study
 
 if TYPE_CHECKING:
     from scalecheck.fitting.fit_job import Job
 
 
 def write_confirmation(
-    folder: StudyFolder, sections: Mapping[str, Any], log: Log, open_job: Callable[[], "Job"]
+    folder: StudyFolder, study: Study, log: Log, open_job: Callable[[], "Job"]
 ) -> None:
     """Fit the subset again that stands out, if one does, and write confirmation.json.
 
@@ -32,7 +35,7 @@ def write_confirmation(
     open_job
         Takes the device, which is not wanted where there is nothing to confirm.
     """
-    found = confirmation.subset_to_confirm(read_subsets(folder), sections["verdict"]["alpha"])
+    found = confirmation.subset_to_confirm(read_subsets(folder), study.verdict.alpha)
     if found.task is None:
         log(found.reason)
         written = nothing(found.reason)
@@ -44,11 +47,9 @@ def write_confirmation(
 
 def read_subsets(folder: StudyFolder) -> list[FitResult]:
     """Read the random subsets, whose fits are done before those of increments."""
-    rows = formats.read_plan(folder.plan)
-    subsets = [row["fit"] for row in rows if row["kind"] == "subset"]
-    tasks = plan.locate(rows, subsets, {}, "")
+    tasks = [task for task in read_planned(folder) if task.kind == "subset"]
     found = [(task, checksums.read_record(folder, task.fit)) for task in tasks]
-    return [read_fit(folder, task, one) for task, one in found if one["status"] == "done"]
+    return [read_fit(folder, task, one) for task, one in found if one.status == "done"]
 
 
 def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
@@ -59,15 +60,16 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
     """
     from scalecheck.fitting import fit_job, fit_record, sample_batch
 
-    sampler = job.sections["sampler"]
+    sampler = job.study.sampler
     job.log(f"{task.fit} takes many leapfrogs: fitting it again with another seed")
-    (batch,) = fit_job.read_batch(job, [task._replace(fit=f"{task.fit} again")])
+    again = dataclasses.replace(task, fit=f"{task.fit} again")
+    (batch,) = fit_job.read_batch(job, [again])
     keeper = fit_job.checkpointer_of(job, batch, job.folder.confirmation_checkpoint)
-    fitted = sample_batch.fit_batch(batch, sampler, job.sections["seed"], job.log, keeper=keeper)
+    fitted = sample_batch.fit_batch(batch, sampler, job.study.seed, job.log, keeper=keeper)
     n_steps = fitted.draws.iterations[0].n_steps[:, sampler.warmup :]
-    record = fit_record.record(fitted, 0, sampler, job.raw, job.device, job.importing)
-    leapfrogs = n_steps.mean(axis=1).tolist() if record["status"] == "done" else None
-    return {**record, "fit": task.fit, "leapfrogs": leapfrogs}
+    found = fit_record.record(fitted, 0, sampler, job.raw, job.device, job.importing)
+    leapfrogs = n_steps.mean(axis=1).tolist() if found.status == "done" else None
+    return {**record.as_json(found), "fit": task.fit, "leapfrogs": leapfrogs}
 
 
 def nothing(reason: str) -> dict[str, Any]:
@@ -75,17 +77,17 @@ def nothing(reason: str) -> dict[str, Any]:
     return {"fit": None, "reason": reason}
 
 
-def read_record(folder: StudyFolder) -> dict[str, Any] | None:
+def read_record(folder: StudyFolder) -> FitRecord | None:
     """Read the record of the second fit of a subset; None where there was nothing to confirm."""
     if not folder.confirmation.exists():
         return None  # a study of one process, without the workflow
     found = formats.read_json(folder.confirmation)
-    return None if found["fit"] is None else found
+    return None if found["fit"] is None else record.of_json(found)
 
 
 def read(folder: StudyFolder) -> effort.Confirmation | None:
     """Read what the second fit of a subset took; None where there was nothing to confirm."""
     found = read_record(folder)
-    if found and found["status"] == "stopped":
+    if found is None or found.status == "stopped":
         return None  # without draws it confirms nothing
-    return effort.Confirmation(found["fit"], np.array(found["leapfrogs"])) if found else None
+    return effort.Confirmation(found.fit, np.array(found.gradients.sampling) / found.draws)

@@ -3,22 +3,28 @@
 import dataclasses
 import shutil
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from scalecheck.checks import warm_start_audit
 from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
+from scalecheck.files.record import FitRecord, RecordedAudit, audit_of
 from scalecheck.fitting import fit_record, sample_batch
-from scalecheck.fitting.early_stops import is_without_draws
 from scalecheck.fitting.fit_job import Job, checkpointer_of, find_tasks, read_batch
 from scalecheck.fitting.progress_log import Journal
-from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, leave, left_from, warmup_of
+from scalecheck.fitting.starts.warm_start import (
+    WarmStart,
+    is_audited,
+    read_warm_start,
+    warm_start_of,
+    warmup_of,
+)
 from scalecheck.model import batches
+from scalecheck.sampler.snapshot import to_arrays
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings
 
@@ -31,7 +37,7 @@ def write_fits(job: Job, options: Namespace) -> None:
         write_batch(job, options.fits, options.manifest)
 
 
-def run_batch(job: Job, fits: list[str]) -> list[dict[str, Any]]:
+def run_batch(job: Job, fits: list[str]) -> list[FitRecord]:
     """Sample fits of one shape and write their posteriors; give their records, which the caller writes last."""
     return [record for batch in _read(job, fits) for record in _run_shape(job, batch, len(fits))]
 
@@ -40,8 +46,8 @@ def _read(job: Job, fits: list[str]) -> list[batches.Batch]:
     return read_batch(job, find_tasks(job, fits))
 
 
-def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[dict[str, Any]]:
-    sampler = job.sections["sampler"]
+def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[FitRecord]:
+    sampler = job.study.sampler
     fitted = _sample(job, batch, sampler)
     return [_write_posterior(job, fitted, i, sampler, n_fits) for i in range(len(batch.tasks))]
 
@@ -50,7 +56,7 @@ def _sample(
     job: Job, batch: batches.Batch, sampler: SamplerSettings, left: WarmStart | None = None
 ) -> sample_batch.Fitted:
     """Sample a batch, kept and watched; from where the increment before it ended, if that is given."""
-    keeper = checkpointer_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left)
+    keeper = checkpointer_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left=left)
     journal = Journal(
         [job.folder.progress(task.fit) for task in batch.tasks],
         [task.fit for task in batch.tasks],
@@ -60,7 +66,7 @@ def _sample(
     return sample_batch.fit_batch(
         batch,
         sampler,
-        job.sections["seed"],
+        job.study.seed,
         job.log,
         journal.tell,
         keeper,
@@ -70,18 +76,18 @@ def _sample(
 
 def _write_posterior(
     job: Job, fitted: sample_batch.Fitted, number: int, sampler: SamplerSettings, n_fits: int = 1
-) -> dict[str, Any]:
+) -> FitRecord:
     """Write the posterior of one fit of a batch, if it has one; give its record."""
     # Each fit's share; all of a job import together.
     importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
     name = fitted.batch.tasks[number].fit
     path = job.folder.posterior(name)
     record = fit_record.record(fitted, number, sampler, job.raw, job.device, importing)
-    if is_without_draws(fitted.draws, number, sampler.warmup):
+    if record.status == "stopped":
         path.unlink(missing_ok=True)
         return record
     posterior_file.write_posterior(path, fit_record.datasets(fitted, number, sampler.keep))
-    return record | checksums.of_posterior(job.folder, name)
+    return checksums.with_posterior(job.folder, record)
 
 
 def _forget(job: Job, fits: list[str]) -> None:
@@ -117,36 +123,38 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
     before
         The increment before this one; None for the first.
     """
-    (task,) = find_tasks(job, [name])
-    so_far = _increments(job, name) if before else [task]
-    recorded = [checksums.read_record(job.folder, one.fit) for one in so_far[:-1]]
+    *earlier, task = _increments(job, name)
+    earlier = earlier if before else []
+    recorded = [checksums.read_record(job.folder, one.fit) for one in earlier]
     if before and (reason := _reason_to_skip(job, task, recorded)):
         job.log(f"{name}: skipped: {reason}")
         checksums.write_record(job.folder, fit_record.skipped_record(task, job.raw, reason))
         return
     _forget(job, [name])
-    recorded.append(_run_increment(job, name, before, len(recorded)))
-    _say_stopped(job, recorded[-1])
+    record = _run_increment(job, name, before, len(recorded))
+    _say_stopped(job, record)
     if before:
-        if job.sections["increments"].stop == "misfit" and recorded[-1]["status"] == "done":
-            recorded[-1]["stop"] = _look(job, so_far, recorded)
-        _say_forecast(job, name, recorded)
-    checksums.write_record(job.folder, recorded[-1])
+        if job.study.increments.stop == "misfit" and record.status == "done":
+            record = dataclasses.replace(
+                record, stop=_look(job, [*earlier, task], [*recorded, record])
+            )
+        _say_forecast(job, name, [*recorded, record])
+    checksums.write_record(job.folder, record)
     _clear(job, [name])
 
 
-def _say_stopped(job: Job, record: Mapping[str, Any]) -> None:
-    if record["status"] == "stopped":
-        job.log(f"{record['fit']}: stopped: {record['reason']}")
+def _say_stopped(job: Job, record: FitRecord) -> None:
+    if record.status == "stopped":
+        job.log(f"{record.fit}: stopped: {record.reason}")
 
 
-def _run_increment(job: Job, name: str, before: str | None, number: int) -> dict[str, Any]:
+def _run_increment(job: Job, name: str, before: str | None, number: int) -> FitRecord:
     """Sample one increment, write its posterior and what it leaves to the next; give its record.
 
     Where increments start warm, every `cold_audit`-th is sampled cold as well, and compared. One that was
     stopped leaves what it was left.
     """
-    settings, sampler = job.sections["increments"], job.sections["sampler"]
+    settings, sampler = job.study.increments, job.study.sampler
     (batch,) = _read(job, [name])
     has_parameters = any(site.kind == "latent" for site in batch.sites)
     if not (settings.warm or sampler.start == "previous") or not has_parameters:
@@ -156,14 +164,14 @@ def _run_increment(job: Job, name: str, before: str | None, number: int) -> dict
         sampler = dataclasses.replace(sampler, warmup=warmup_of(sampler.warmup))
     fitted = _sample(job, batch, sampler, left)
     record = _write_posterior(job, fitted, 0, sampler)
-    has_draws = record["status"] == "done"
+    has_draws = record.status == "done"
     if left is not None and has_draws and is_audited(settings, number):
-        record["audit"] = _audit(job, fitted, batch)
-    left = leave(batch.tasks[0].rows, fitted.draws) if has_draws else left
+        record = dataclasses.replace(record, audit=_audit(job, fitted, batch))
+    left = warm_start_of(batch.tasks[0].rows, fitted.draws) if has_draws else left
     if left is None:
         job.folder.left(name).unlink(missing_ok=True)
     else:
-        write_arrays(job.folder.left(name), left.arrays())
+        write_arrays(job.folder.left(name), to_arrays(left))
     return record
 
 
@@ -174,76 +182,74 @@ def _left(job: Job, before: str) -> WarmStart | None:
         job.log(f"{before} left nothing: the next increment starts as the first")
         return None
     try:
-        return left_from(read_arrays(path))
+        return read_warm_start(read_arrays(path))
     except DAMAGE as error:
         job.log(f"{path}: cannot be read ({error}): the next increment starts as the first")
         return None
 
 
-def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> dict[str, Any]:
+def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> RecordedAudit:
     """Sample an increment cold, under a key of its own, and compare."""
     (task,) = batch.tasks
     job.log(f"{task.fit}: sampled cold as well, to be compared")
-    sampler = job.sections["sampler"]
-    again = batch._replace(tasks=(task._replace(fit=f"{task.fit} cold"),))
+    sampler = job.study.sampler
+    again = batch._replace(tasks=(dataclasses.replace(task, fit=f"{task.fit} cold"),))
     keeper = checkpointer_of(job, again, job.folder.audit_checkpoint(task.fit))
-    cold = sample_batch.fit_batch(again, sampler, job.sections["seed"], job.log, keeper=keeper)
+    cold = sample_batch.fit_batch(again, sampler, job.study.seed, job.log, keeper=keeper)
     vector = batch.vector
     cost = fit_record.record(cold, 0, sampler, job.raw, job.device, (0.0, 0.0))
-    kept = {name: cost[name] for name in ("gradients", "seconds", "cpu_seconds", "draws")}
-    if cost["status"] == "stopped":
-        job.log(f"{task.fit}: not compared, the cold fit was stopped: {cost['reason']}")
-        return {"p": None, **kept}
-    found = warm_start_audit.compare(
+    if cost.status == "stopped":
+        job.log(f"{task.fit}: not compared, the cold fit was stopped: {cost.reason}")
+        return audit_of(cost)
+    found = warm_start_audit.audit_warm_start(
         *(np.asarray(vector.pack(one.draws.z[0], 2)) for one in (warm, cold))
     )
-    return {**found._asdict(), **kept}
+    return audit_of(cost, **found._asdict())
 
 
 def _increments(job: Job, name: str) -> list[PlannedFit]:
     """Increments up to this one."""
-    rows = formats.read_plan(job.folder.plan)
-    planned = [row["fit"] for row in rows if row["kind"] == "increment"]
-    return find_tasks(job, planned[: planned.index(name) + 1])
+    planned = read_planned(job.folder, job.study.increments.order)
+    increments = [task for task in planned if task.kind == "increment"]
+    return increments[: [task.fit for task in increments].index(name) + 1]
 
 
-def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[dict[str, Any]]) -> str:
+def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[FitRecord]) -> str:
     """Why an increment is not fitted after those before it; empty where it is."""
     last = recorded[-1]
-    if reason := last["reason"] if last["status"] == "skipped" else last.get("stop"):
+    if reason := last.reason if last.status == "skipped" else last.stop:
         return reason
-    if job.sections["budget"].seconds is None:
+    if job.study.budget.seconds is None:
         return ""
     from scalecheck.results import budget
 
-    audited = is_audited(job.sections["increments"], len(recorded))
-    return budget.refusal(recorded, task.rows, job.sections["budget"], audited=audited)
+    audited = is_audited(job.study.increments, len(recorded))
+    return budget.refusal(recorded, task.rows, job.study.budget, audited=audited)
 
 
-def _say_forecast(job: Job, name: str, recorded: list[dict[str, Any]]) -> None:
+def _say_forecast(job: Job, name: str, recorded: list[FitRecord]) -> None:
     # Here for the same reason as in `_look`: the first increment has nothing to forecast from.
     from scalecheck.results import budget
 
-    settings = job.sections["budget"]
+    settings = job.study.budget
     n_rows = store.read_meta(job.folder.data).n_rows
     job.log(f"{name}: {budget.in_words(budget.fit_of(recorded, n_rows, settings), settings)}")
 
 
-def _look(job: Job, so_far: list[PlannedFit], recorded: list[dict[str, Any]]) -> str:
+def _look(job: Job, so_far: list[PlannedFit], recorded: list[FitRecord]) -> str:
     """Why to stop after the last of these increments; empty to go on."""
     # Only here: a job that does not look saves two seconds of importing what looks.
-    from scalecheck.evaluation.study_data import open_evidence
+    from scalecheck.evaluation.study_data import open_study_data
     from scalecheck.examine.run_families import look
     from scalecheck.results.study_fits import read_fit
 
-    data, record = job.sections["data"], recorded[-1]
-    evidence = open_evidence(job.folder, job.sections["model"], data.outcome, job.sections["seed"])
+    data, record = job.study.data, recorded[-1]
+    study_data = open_study_data(job.folder, job.study.model, data.outcome, job.study.seed)
     pairs = zip(so_far, recorded, strict=True)
-    fits = [read_fit(job.folder, *pair) for pair in pairs if pair[1]["status"] == "done"]
-    rows = formats.read_plan(job.folder.plan)
-    planned = sum(row["kind"] == "increment" for row in rows)
-    found = look(evidence, fits, data, planned, job.sections["verdict"]["alpha"])
+    fits = [read_fit(job.folder, *pair) for pair in pairs if pair[1].status == "done"]
+    planned = sum(row.kind == "increment" for row in formats.read_plan(job.folder.plan))
+    found = look(study_data, fits, data, planned, job.study.verdict.alpha)
     if not found:
         return ""
-    job.log(f"{record['fit']}: stop after this increment: {found}")
-    return f"{record['fit']} ({record['rows']} rows) was found to break: {found}"
+    job.log(f"{record.fit}: stop after this increment: {found}")
+    return f"{record.fit} ({record.rows} rows) was found to break: {found}"

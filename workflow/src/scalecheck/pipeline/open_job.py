@@ -22,14 +22,14 @@ def open_job(options: Namespace, log: Log) -> "Job":
     options
         With `settings`, `folder`, `gpu` and `gres`.
     """
-    sections = settings.parse_sections(options.settings)
+    study = settings.parse_sections(options.settings)
     folder = StudyFolder(options.folder)
-    gpus = device.count(options.gpu, options.gres)
-    device.choose(gpus, sections["sampler"].precision, folder.cache, log)
+    gpus = device.count_gpus(options.gpu, options.gres)
+    device.choose_device(gpus, study.sampler.precision, folder.cache, log)
     from scalecheck.fitting import fit_job
 
-    found = device.confirm(gpus)
+    found = device.check_device(gpus)
     if found["note"]:
         log(found["note"])
     importing = (time.perf_counter() - program.BEGAN, time.process_time())
-    return fit_job.Job(folder, sections, json.loads(options.settings), found, importing, log)
+    return fit_job.Job(folder, study, json.loads(options.settings), found, importing, log)

@@ -1,7 +1,7 @@
 """From the file of a study to its store."""
 
 from scalecheck.data import read_table, store
-from scalecheck.data.disk_columns import spooling
+from scalecheck.data.disk_columns import column_folder
 from scalecheck.data.levels import cut_axis
 from scalecheck.errors import StudyError
 from scalecheck.files.layout import StudyFolder, slug
@@ -13,7 +13,7 @@ _OUTCOME = "data.outcome names"
 
 def prepare(
     folder: StudyFolder, settings: DataSettings, model: ModelSettings, levels: int, seed: int
-) -> store.Meta:
+) -> store.StoreMeta:
     """Read, check, encode and order a study's data, and write the store.
 
     Parameters
@@ -34,10 +34,10 @@ def prepare(
         )
     named, possible = columns_of(settings, model)
     _refuse_outcome(settings, named)
-    with spooling(folder.spool) as spool:
-        table = read_table.read_data(settings, named, possible, spool)
+    with column_folder(folder.spool) as columns:
+        table = read_table.read_data(settings, named, possible, columns)
         axes = {name: cut_axis(table, name, levels) for name in settings.axes}
-        return store.write(folder.data, table, settings, axes, seed)
+        return store.write_store(folder.data, table, settings, axes, seed)
 
 
 def _refuse_outcome(settings: DataSettings, named: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from jax.extend.backend import backends
 
 from scalecheck.data import store
 from scalecheck.errors import StudyError
-from scalecheck.files import formats, posterior_file
+from scalecheck.files import formats, posterior_file, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting.gradient_timing import gradient, time_gradients
 from scalecheck.model import batches, density
@@ -224,16 +224,16 @@ def leapfrogs_seen(folder: StudyFolder, study: Study) -> FitLeapfrogs | None:
         return None
     wanted = json.loads(study.sections("data", "model", "sampler"))
     for row in reversed(formats.read_plan(folder.plan)):
-        path = folder.record(row["fit"])
-        if row["kind"] != "increment" or not path.is_file():
+        path = folder.record(row.fit)
+        if row.kind != "increment" or not path.is_file():
             continue
-        record = formats.read_json(path)
-        same = all(record["settings"].get(name) == part for name, part in wanted.items())
-        if record["status"] == "done" and same:
-            tree = posterior_file.read_posterior(folder.posterior(row["fit"]))
+        found = record.read(path)
+        same = all(found.settings.get(name) == part for name, part in wanted.items())
+        if found.status == "done" and same:
+            tree = posterior_file.read_posterior(folder.posterior(row.fit))
             groups = ("warmup_sample_stats", "sample_stats")
             n_steps = [tree[group]["n_steps"].to_numpy() for group in groups]
-            return FitLeapfrogs(row["fit"], float(np.concatenate(n_steps, axis=1).mean()))
+            return FitLeapfrogs(row.fit, float(np.concatenate(n_steps, axis=1).mean()))
     return None
 
 

@@ -36,7 +36,7 @@ def run(options: Namespace) -> str:
     if options.settings is not None:
         if options.folder is None:
             raise StudyError("--settings needs --folder, the results of the study")
-        study, folder = Study(**parse_sections(options.settings)), StudyFolder(options.folder)
+        study, folder = parse_sections(options.settings), StudyFolder(options.folder)
     else:
         study = read_study.read_study(options.study)
         folder = StudyFolder(Path(study.results) / study.study)
@@ -47,37 +47,43 @@ def run(options: Namespace) -> str:
 def _of_target(options: Namespace, log: Log) -> str:
     if not 1 <= options.depth <= 20:
         raise StudyError(f"--depth must be from 1 to 20, got {options.depth}")
-    devices.choose(devices.count(options.gpu, options.gres), "float32", Path("results/.jax"), log)
+    devices.choose_device(
+        devices.count_gpus(options.gpu, options.gres), "float32", Path("results/.jax"), log
+    )
     from scalecheck.remedies import models_without_data, problem, search
 
     gradients = options.gradients or problem.GRADIENTS
-    one = models_without_data.of_target(
-        options.target, models_without_data.settings(options.depth), gradients
+    one = models_without_data.problem_of_target(
+        options.target, models_without_data.default_sampler(options.depth), gradients
     )
-    found = search.search(one, log)
+    found = search.search_remedies(one, log)
     if options.csv is not None:
         formats.write_table(options.csv, found.table)
-    return search.as_text(found, _title(options.target, gradients))
+    return search.search_as_text(found, _title(options.target, gradients))
 
 
 def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: Log) -> str:
     from scalecheck.remedies import choose_fit
 
     # The workflow asks of every study, a person of one that is to be searched.
-    chosen = choose_fit.read(folder, study.verdict.alpha, always=options.settings is None)
+    chosen = choose_fit.choose_fit_of_study(
+        folder, study.verdict.alpha, always=options.settings is None
+    )
     if not chosen.fit:
-        choose_fit.write_nothing(folder, chosen)
+        choose_fit.write_no_search(folder, chosen)
         log(f"nothing to search: {chosen.reason}")
         return f"nothing to search: {chosen.reason}"
-    gpus = devices.count(options.gpu, options.gres)
-    devices.choose(gpus, study.sampler.precision, folder.cache, log)
+    gpus = devices.count_gpus(options.gpu, options.gres)
+    devices.choose_device(gpus, study.sampler.precision, folder.cache, log)
     from scalecheck.remedies import problem, search, study_search
 
-    device = devices.confirm(gpus)["device"]
+    device = devices.check_device(gpus)["device"]
     gradients = options.gradients or problem.GRADIENTS
     found = study_search.search_fit(folder, study, chosen, gradients, device, log)
-    study_search.write(folder, chosen, found, gradients)
-    return search.as_text(found, _title(f"{study.study}, {chosen.fit}: {chosen.reason}", gradients))
+    study_search.write_search(folder, chosen, found, gradients)
+    return search.search_as_text(
+        found, _title(f"{study.study}, {chosen.fit}: {chosen.reason}", gradients)
+    )
 
 
 def _title(what: str, gradients: int) -> str:

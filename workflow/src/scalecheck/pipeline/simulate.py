@@ -3,10 +3,9 @@
 from scalecheck.files import formats
 from scalecheck.fitting.fit_job import Job
 from scalecheck.simulation import ranks
-from scalecheck.study.settings import Study
 
 
 def write_ranks(job: Job) -> None:
     """Simulate, fit, check and rank; write checks/simulated.csv."""
-    table = ranks.calibrate_exactly(job.folder, Study(**job.sections), job.log)
+    table = ranks.calibrate_exactly(job.folder, job.study, job.log)
     formats.write_table(job.folder.table("simulated"), table)

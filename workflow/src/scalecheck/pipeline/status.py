@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalecheck.files import formats
+from scalecheck.files import formats, record
+from scalecheck.files.formats import PlannedRow
 from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord
 from scalecheck.results.totals import spent
 
 # Seconds without a line after which a running fit is said to be silent: what a job that hangs looks like.
@@ -29,7 +31,7 @@ class FitState(NamedTuple):
     told
         The last line of its progress, empty where there is none.
     record
-        Its record, empty where there is none.
+        Its record; None where there is none.
     silent
         Seconds since its progress last grew.
     """
@@ -38,7 +40,7 @@ class FitState(NamedTuple):
     rows: int
     state: str
     told: dict[str, Any]
-    record: dict[str, Any]
+    record: FitRecord | None
     silent: float
 
     @property
@@ -71,13 +73,13 @@ def read_states(folder: StudyFolder, now: float) -> list[FitState]:
     return sorted(found, key=lambda one: STATES.index(one.state))
 
 
-def _read(folder: StudyFolder, row: dict[str, Any], now: float) -> FitState:
-    progress, record = folder.progress(row["fit"]), folder.record(row["fit"])
+def _read(folder: StudyFolder, row: PlannedRow, now: float) -> FitState:
+    progress, path = folder.progress(row.fit), folder.record(row.fit)
     grew = _changed(progress)
     told = (formats.read_last_line(progress) or {}) if grew else {}
     # Written last, and removed by a job that makes the fit again.
-    known = formats.read_json(record) if record.exists() else {}
-    return FitState(row["fit"], row["rows"], _state(told, known, grew), told, known, now - grew)
+    known = record.read(path) if path.exists() else None
+    return FitState(row.fit, row.rows, _state(told, known, grew), told, known, now - grew)
 
 
 def _changed(path: Path) -> float:
@@ -88,9 +90,9 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _state(told: dict[str, Any], record: dict[str, Any], grew: float) -> str:
-    if record:
-        return record["status"]
+def _state(told: dict[str, Any], known: FitRecord | None, grew: float) -> str:
+    if known:
+        return known.status
     if not told:
         return "starting" if grew else "waiting"
     return "sampled" if min(told["iterations"]) >= told["total"] else "running"
@@ -102,8 +104,8 @@ def is_over(folder: StudyFolder, states: Sequence[FitState]) -> bool:
     No dates are asked, which a clock that jumps would turn round: no two runs of a fit take the same seconds.
     """
     verdict = formats.peek_json(folder.verdict)
-    done = [one.record for one in states if one.record and one.record["rows"] == one.rows]
+    done = [one.record for one in states if one.record and one.record.rows == one.rows]
     if verdict is None or len(done) < len(states):
         return False
-    took = spent(done, formats.peek_json(folder.confirmation))
+    took = spent(done, record.peek(folder.confirmation))
     return (verdict.get("gradients"), verdict.get("seconds")) == took

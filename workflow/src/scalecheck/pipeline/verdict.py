@@ -15,25 +15,21 @@ from scalecheck.checks.finding_table import (
 )
 from scalecheck.checks.verdict import Judged
 from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.pipeline import confirm
 from scalecheck.results import budget
 from scalecheck.results.totals import spent
 from scalecheck.runtime.program import Log
-from scalecheck.study import plan
-from scalecheck.study.settings import BudgetSettings, VerdictSettings, may_approximate
+from scalecheck.study.settings import Study, may_approximate
 
 _OF_INCREMENTS = ("drift", "surprise", "scaling", "adaptation")
 
 
 def conclude(
     folder: StudyFolder,
-    study: str,
-    order: str,
-    settings: VerdictSettings,
-    limits: BudgetSettings,
-    approximation: str,
+    study: Study,
     log: Log,
 ) -> dict[str, Any]:
     """Judge all findings and write verdict.json.
@@ -41,15 +37,7 @@ def conclude(
     Parameters
     ----------
     study
-        Its name.
-    order
-        `increments.order`, which says where an increment's rows lie.
-    settings
-        The section `verdict`.
-    limits
-        The section `budget`.
-    approximation
-        `approximation`: whether there may be one of all rows.
+        Its name, `increments.order`, `verdict`, `budget` and `approximation`.
     log
         Takes a line for the forecast.
 
@@ -58,9 +46,10 @@ def conclude(
     dict
         The content of verdict.json.
     """
+    settings, limits = study.verdict, study.budget
     fits = formats.read_table(folder.table("fits"))
     findings = findings_of(formats.read_table(folder.table("findings")))
-    judged = verdict.judge(verdict.complete(findings), settings.alpha)
+    judged = verdict.judge(verdict.add_families_not_run(findings), settings.alpha)
     attribution = verdict.attribute(judged)
     ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
     recorded = [checksums.read_record(folder, fit) for fit in ran.fit]
@@ -68,15 +57,15 @@ def conclude(
     # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
     needed = list(ran.fit[ran.kind != "level"])
     unusable = {fit: reason for fit, reason in zip(ran.fit, ran.reason, strict=True) if reason}
-    has_parameters = any(record["parameters"] for record in recorded)
+    has_parameters = any(record.parameters for record in recorded)
     name, why = verdict.decide(judged, unusable, needed=needed, has_parameters=has_parameters)
     simulated = _simulated(folder) if settings.simulate else {}
     n_rows = store.read_meta(folder.data).n_rows
-    increments = [record for record in recorded if record["kind"] == "increment"]
+    increments = [record for record in recorded if record.kind == "increment"]
     full = budget.fit_of(increments, n_rows, limits)
     log(budget.in_words(full, limits))
     content = {
-        "study": study,
+        "study": study.study,
         "version": importlib.metadata.version("scalecheck"),
         "verdict": name,
         "misfit": attribution.misfit,
@@ -87,7 +76,7 @@ def conclude(
         "unusable": [fit for fit in unusable if fit in needed],
         "rows": {
             "total": n_rows,
-            "used": rows_used(folder, list(done.fit), order),
+            "used": rows_used(folder, list(done.fit), study.increments.order),
             "first_seen": _first_seen(judged, fits[fits.kind == "increment"]),
         },
         "gradients": took.gradients,
@@ -95,7 +84,9 @@ def conclude(
         "p_simulated": simulated.get(WHOLE_STUDY),
         "findings": [verdict.as_json(one, simulated.get(identity(one.finding))) for one in judged],
         "forecast": budget.as_json(full, limits),
-        "approximation": _approximation(folder) if may_approximate(approximation, limits) else None,
+        "approximation": _approximation(folder)
+        if may_approximate(study.approximation, limits)
+        else None,
     }
     formats.write_json(folder.verdict, content)
     return content
@@ -123,11 +114,9 @@ def _simulated(folder: StudyFolder) -> dict[tuple[str, ...], float]:
 
 def rows_used(folder: StudyFolder, fits: list[str], order: str) -> int:
     """Count the distinct rows that any of these fits read."""
-    table = formats.read_plan(folder.plan)
-    levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
     seen = [
         store.read_rows(folder.data, task.slices, [store.OBSERVATION])[store.OBSERVATION]
-        for task in plan.locate(table, fits, levels, order)
+        for task in read_planned(folder, order, fits)
     ]
     return len(np.unique(np.concatenate(seen))) if seen else 0
 

@@ -151,8 +151,8 @@ def _numbers(one: FitState, column: ChainColumn, by_chain: bool) -> str:
 
 def _left(one: FitState) -> str:
     """The time left with its interval; of a fit that has ended, what it took."""
-    if one.state in ("done", "stopped"):
-        return f"took {duration(sum(one.record['seconds'].values()))}"
+    if one.record and one.state in ("done", "stopped"):
+        return f"took {duration(sum(one.record.seconds.values()))}"
     return interval(one.told["seconds_left"]) if one.state == "running" else ""
 
 
@@ -160,7 +160,7 @@ def _note(one: FitState) -> str:
     notes = [f"chain {chain} stalls" for chain in one.stalled]
     if one.is_silent:
         notes.append(f"no news for {duration(one.silent)}")
-    reason = one.record.get("reason", "")
+    reason = one.record.reason if one.record else ""
     if len(reason) > _LONGEST_REASON:  # the log and the report have it whole
         reason = f"{reason[: _LONGEST_REASON - 1]}…"
     return ", ".join([*notes, *filter(None, [reason])])

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from scalecheck.model import density
 from scalecheck.remedies.problem import Problem
-from scalecheck.remedies.ranking import LEAST_ESS, effective
-
-NDArray = np.ndarray
+from scalecheck.remedies.ranking import LEAST_ESS, bulk_ess
 
 # A dense metric of more coordinates takes longer than most gradients, and more draws than warmup has.
 MOST_DENSE = 300
@@ -19,7 +18,7 @@ _STRONG, _SURE = 0.5, 4.5
 _POINTS = 16  # at which curvature is taken
 
 
-def correlated(problem: Problem, z: NDArray) -> NDArray:
+def correlated(problem: Problem, z: np.ndarray) -> np.ndarray:
     """Say which scalars are correlated at 0.5 or more, `(d, d)`; nothing where there are no draws.
 
     Of draws `(chain, draw, d)` whose ESS is 100 or more by their own correlation. Chains that mix badly say
@@ -30,7 +29,7 @@ def correlated(problem: Problem, z: NDArray) -> NDArray:
     d = z.shape[-1]
     if z.shape[1] < 10:
         return np.zeros((d, d), bool)
-    ess = np.maximum(effective(z), 1.0)
+    ess = np.maximum(bulk_ess(z), 1.0)
     if ess.min() < LEAST_ESS and d == problem.n_scalars <= MOST_DENSE:
         return _strong(_by_curvature(problem, z))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -38,13 +37,13 @@ def correlated(problem: Problem, z: NDArray) -> NDArray:
     return _strong(r) & (np.abs(r) > _SURE / np.sqrt(np.minimum.outer(ess, ess)))
 
 
-def _strong(r: NDArray) -> NDArray:
+def _strong(r: np.ndarray) -> np.ndarray:
     return (np.abs(np.nan_to_num(r)) > _STRONG) & ~np.eye(len(r), dtype=bool)
 
 
-def _by_curvature(problem: Problem, z: NDArray) -> NDArray:
+def _by_curvature(problem: Problem, z: np.ndarray) -> np.ndarray:
     """Correlations `(d, d)` of the normal whose precision is the mean Hessian; 0 where that is none."""
-    energy = density.potential(problem.batch.function)(**problem.arrays)
+    energy = density.potential(problem.batch.function)(**problem.batch.arrays_of())
     flat = z[:, :: max(1, z.shape[1] * len(z) // _POINTS)].reshape(-1, z.shape[-1])
 
     @jax.jit
@@ -60,7 +59,7 @@ def _by_curvature(problem: Problem, z: NDArray) -> NDArray:
     return covariance / np.outer(sd, sd)
 
 
-def blocks_of(where: Sequence[tuple[str, slice]], strong: NDArray) -> list[list[str]]:
+def blocks_of(where: Sequence[tuple[str, slice]], strong: np.ndarray) -> list[list[str]]:
     """Cluster sites: the connected components of those that are correlated, or that are within themselves.
 
     Parameters
@@ -75,23 +74,14 @@ def blocks_of(where: Sequence[tuple[str, slice]], strong: NDArray) -> list[list[
     list
         Blocks of no more than 300 scalars.
     """
-    parents = {name: name for name, _ in where}
-
-    def root(name: str) -> str:
-        return name if parents[name] == name else root(parents[name])
-
-    for i, (one, part) in enumerate(where):
-        for other, rest in where[i + 1 :]:
-            if strong[part, rest].any():
-                parents[root(other)] = root(one)
-    clusters: dict[str, list[str]] = {}
-    for name, _ in where:
-        clusters.setdefault(root(name), []).append(name)
-    places = dict(where)
-    sizes = {name: part.stop - part.start for name, part in where}
+    linked = np.array([[strong[part, other].any() for _, other in where] for _, part in where])
+    _, cluster = connected_components(linked, directed=False)
+    members = [
+        np.flatnonzero(cluster == number).tolist() for number in dict.fromkeys(cluster.tolist())
+    ]
+    sizes = np.array([part.stop - part.start for _, part in where])
     return [
-        names
-        for names in clusters.values()
-        if (len(names) > 1 or strong[places[names[0]], places[names[0]]].any())
-        and sum(sizes[name] for name in names) <= MOST_DENSE
+        [where[i][0] for i in one]
+        for one in members
+        if linked[np.ix_(one, one)].any() and sizes[one].sum() <= MOST_DENSE
     ]

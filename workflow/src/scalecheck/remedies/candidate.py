@@ -46,11 +46,8 @@ class Candidate(NamedTuple):
         """Give the lines of a study file for it; empty where no key says it."""
         chosen = self.settings(sampler)
         keys = [key for key in KINDS if key in self.changes]
-        return "\n".join(
-            ["sampler:", *(f"  {key}: {_yaml(getattr(chosen, key))}" for key in keys)]
-            if keys
-            else []
-        )
+        lines = [f"  {key}: {_yaml(getattr(chosen, key))}" for key in keys]
+        return "\n".join(["sampler:", *lines]) if lines else ""
 
 
 def combined(one: Candidate, other: Candidate) -> Candidate:

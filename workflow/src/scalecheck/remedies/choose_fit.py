@@ -18,7 +18,7 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(
+def choose_fit(
     findings: Sequence[Mapping[str, Any]],
     fits: Sequence[Mapping[str, Any]],
     alpha: float,
@@ -57,7 +57,7 @@ def choose(
     return Choice(first, "no fit shows trouble")
 
 
-def read(folder: StudyFolder, alpha: float, *, always: bool) -> Choice:
+def choose_fit_of_study(folder: StudyFolder, alpha: float, *, always: bool) -> Choice:
     """Choose by the tables of a study.
 
     Raises
@@ -70,19 +70,11 @@ def read(folder: StudyFolder, alpha: float, *, always: bool) -> Choice:
         if not path.is_file():
             raise StudyError(f"{path}: not there: run the study first (make report)")
     findings, fits = (formats.read_table(path).to_dict("records") for path in tables)
-    return choose(findings, fits, alpha, always=always)
+    return choose_fit(findings, fits, alpha, always=always)
 
 
-def write_nothing(folder: StudyFolder, choice: Choice) -> None:
+def write_no_search(folder: StudyFolder, choice: Choice) -> None:
     """Write that nothing was searched: a table without a row, and the reason."""
     formats.write_text(folder.remedies_table, "candidate,status\n")
-    nothing = {
-        "fit": None,
-        "reason": choice.reason,
-        "gradients": None,
-        "chains": None,
-        "best": None,
-        "lines": "",
-        "advice": [],
-    }
-    formats.write_json(folder.remedies, nothing)
+    nothing = {"gradients": None, "chains": None, "best": None, "lines": "", "advice": []}
+    formats.write_json(folder.remedies, {"fit": None, "reason": choice.reason, **nothing})

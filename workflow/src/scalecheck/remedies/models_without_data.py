@@ -10,24 +10,22 @@ from scalecheck.errors import StudyError
 from scalecheck.model import binding, density, sites
 from scalecheck.model.batches import Batch
 from scalecheck.model.sites import Site
-from scalecheck.remedies.problem import Problem, of_batch
+from scalecheck.remedies.problem import Problem, problem_of_batch
 from scalecheck.study import schema
 from scalecheck.study.plan import PlannedFit
-from scalecheck.study.settings import SamplerSettings, section_of
-
-NDArray = np.ndarray
+from scalecheck.study.settings import SamplerSettings, freeze
 
 
-def settings(depth: int) -> SamplerSettings:
+def default_sampler(depth: int) -> SamplerSettings:
     """Give the defaults of a study's sampler, with another `max_tree_depth`."""
     defaults = {
         name: part["default"]
         for name, part in schema.load()["properties"]["sampler"]["properties"].items()
     }
-    return section_of("sampler", {**defaults, "max_tree_depth": depth})
+    return freeze(SamplerSettings, {**defaults, "max_tree_depth": depth})
 
 
-def of_target(target: str, settings: SamplerSettings, gradients: int) -> Problem:
+def problem_of_target(target: str, settings: SamplerSettings, gradients: int) -> Problem:
     """Make a problem of `FILE:FUNCTION`, a NumPyro model without arguments.
 
     Raises
@@ -39,10 +37,10 @@ def of_target(target: str, settings: SamplerSettings, gradients: int) -> Problem
     if not file:
         raise StudyError(f"--target must be FILE:FUNCTION, got {target}")
     function = binding.load_function(file, name, "--target")
-    return of_batch(batch_of(function, f"{file}: {name}"), settings, 0, gradients)
+    return problem_of_batch(batch_without_data(function, f"{file}: {name}"), settings, 0, gradients)
 
 
-def batch_of(function: Callable[[], Any], name: str) -> Batch:
+def batch_without_data(function: Callable[[], Any], name: str) -> Batch:
     """Make a batch of a model without arguments: it has one row, which nobody looks at.
 
     Raises
@@ -72,7 +70,7 @@ def batch_of(function: Callable[[], Any], name: str) -> Batch:
     return Batch((task,), without_rows, arrays, [first], [{}], found, vector, {}, None, bound, {})
 
 
-def _sites(function: Callable[..., Any], arrays: dict[str, NDArray]) -> tuple[Site, ...]:
+def _sites(function: Callable[..., Any], arrays: dict[str, np.ndarray]) -> tuple[Site, ...]:
     found: list[Site] = []
 
     def look(arrays: dict[str, Any]) -> None:

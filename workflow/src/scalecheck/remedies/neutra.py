@@ -14,10 +14,8 @@ from numpyro.optim import Adam
 from scalecheck.errors import NotEnoughMemory
 from scalecheck.model.binding import first_line
 from scalecheck.model.sites import Site
-from scalecheck.remedies.problem import CHAINS, Problem, TrialResult, failed, try_batch
+from scalecheck.remedies.problem import CHAINS, Problem, TrialResult, failed_trial, try_batch
 from scalecheck.runtime.program import Log
-
-NDArray = np.ndarray
 
 # A flow of more takes longer to compile than the whole search; there is none of a single scalar.
 FEWEST_SCALARS, MOST_SCALARS = 2, 100
@@ -25,7 +23,7 @@ _STEPS, _STEP_SIZE = 2000, 3e-3
 _SHARED = "auto_shared_latent"
 
 
-def run(problem: Problem, log: Log) -> TrialResult:
+def try_neutra(problem: Problem, log: Log) -> TrialResult:
     """Train a block neural autoregressive flow, and sample in its coordinates with what is left of the gradients.
 
     M. Hoffman et al., "NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using Neural Transport"
@@ -33,7 +31,7 @@ def run(problem: Problem, log: Log) -> TrialResult:
     trained has no draws.
     """
     batch, function = problem.batch, problem.batch.function
-    arrays = {name: jnp.asarray(values) for name, values in problem.arrays.items()}
+    arrays = {name: jnp.asarray(values) for name, values in batch.arrays_of().items()}
     steps = max(1, min(_STEPS, problem.gradients // 4))
     guide = AutoBNAFNormal(function, num_flows=1, hidden_factors=[8, 8])
     svi = SVI(function, guide, Adam(_STEP_SIZE), Trace_ELBO())
@@ -43,7 +41,7 @@ def run(problem: Problem, log: Log) -> TrialResult:
     except RuntimeError as error:  # NumPyro finds no start, or XLA fails
         if str(error).startswith("RESOURCE_EXHAUSTED"):  # which says nothing of the flow
             raise NotEnoughMemory(first_line(error)) from None
-        return failed(problem, first_line(error))
+        return failed_trial(problem, first_line(error))
     flow = NeuTraReparam(guide, found.params)
     d = problem.n_scalars
     latent = Site(_SHARED, "latent", (d,), (f"{_SHARED}_dim_0",))
@@ -52,7 +50,7 @@ def run(problem: Problem, log: Log) -> TrialResult:
     moved = moved._replace(vector=moved.vector._replace(names=(), shapes={_SHARED: (d,)}))
     unpack = jax.jit(jax.vmap(jax.vmap(lambda x: guide._unpack_latent(flow.transform(x)))))
 
-    def in_model(draws: dict[str, NDArray]) -> Any:
+    def in_model(draws: dict[str, np.ndarray]) -> Any:
         return unpack(jnp.asarray(draws[_SHARED]))
 
     settings = dataclasses.replace(

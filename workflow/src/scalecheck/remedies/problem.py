@@ -18,8 +18,6 @@ from scalecheck.remedies.ranking import Trial
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import SamplerSettings
 
-NDArray = np.ndarray
-
 CHAINS = 4
 GRADIENTS = 100_000  # of a chain, warmup included
 
@@ -51,11 +49,6 @@ class Problem(NamedTuple):
     gradients: int
 
     @property
-    def arrays(self) -> dict[str, NDArray]:
-        """Data of the fit, `(rows, ...)`."""
-        return {name: values[0] for name, values in self.batch.arrays.items()}
-
-    @property
     def n_scalars(self) -> int:
         """Scalars of all latent sites, also of those that are not compared."""
         return sum(int(np.prod(s.shape, dtype=int)) for s in self.batch.sites if s.kind == "latent")
@@ -85,7 +78,7 @@ class TrialResult(NamedTuple):
     failure: str = ""
 
 
-def of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradients: int) -> Problem:
+def problem_of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradients: int) -> Problem:
     """Make a problem of a batch of one fit.
 
     Raises
@@ -96,8 +89,7 @@ def of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradients: int)
     settings = dataclasses.replace(
         settings, engine="lanes", chains=CHAINS, on_stall="ignore", max_gradients=gradients
     )
-    first = {name: values[0] for name, values in batch.arrays.items()}
-    vector = density.vector_of(batch.function, _compared(batch), first)
+    vector = density.vector_of(batch.function, _compared(batch), batch.arrays_of())
     if not vector.names:
         raise StudyError(
             f"{batch.tasks[0].fit}: the model has no latent site, so that nothing can be sampled better"
@@ -119,7 +111,7 @@ def _compared(batch: Batch) -> list[Site]:
     return [site for site in batch.sites if site.name in chosen]
 
 
-def run(problem: Problem, candidate: Candidate, log: Log) -> TrialResult:
+def try_candidate(problem: Problem, candidate: Candidate, log: Log) -> TrialResult:
     """Sample a candidate until every chain has taken its gradients, warmup included."""
     return try_batch(problem, problem.batch, candidate.settings(problem.settings), log)
 
@@ -129,7 +121,7 @@ def try_batch(
     batch: Batch,
     settings: SamplerSettings,
     log: Log,
-    in_model: Callable[[dict[str, NDArray]], Any] = lambda z: z,
+    in_model: Callable[[dict[str, np.ndarray]], Any] = lambda z: z,
 ) -> TrialResult:
     """Sample a batch of one fit, in its own coordinates or in others; what cannot be sampled has no draws.
 
@@ -156,7 +148,7 @@ def try_batch(
     except NotEnoughMemory:
         raise
     except StudyError as error:
-        return failed(problem, str(error))
+        return failed_trial(problem, str(error))
     n_draws = found.iterations[0].n_steps.shape[1] - settings.warmup
     z = _no_draws(problem)
     if n_draws > 0:
@@ -164,16 +156,16 @@ def try_batch(
     return _seen(Trial(z, gradients_of(found)), found, settings)
 
 
-def failed(problem: Problem, reason: str) -> TrialResult:
+def failed_trial(problem: Problem, reason: str) -> TrialResult:
     """Give what was seen of a candidate that could not be sampled."""
     return TrialResult(Trial(_no_draws(problem), np.zeros(CHAINS, int)), 0.0, 0, 0.0, reason)
 
 
-def _no_draws(problem: Problem) -> NDArray:
+def _no_draws(problem: Problem) -> np.ndarray:
     return np.zeros((CHAINS, 0, len(problem.vector.names)))
 
 
-def gradients_of(found: sampler.Draws) -> NDArray:
+def gradients_of(found: sampler.Draws) -> np.ndarray:
     """Leapfrogs of the chains of the only fit, `(chain,)`, with those beyond the draws that all chains have."""
     own = found.iterations[0].n_steps.sum(axis=1)
     return np.array([one.leapfrogs for one in found.stopped][0]) if found.stopped else own
@@ -188,7 +180,7 @@ def _seen(trial: Trial, found: sampler.Draws, settings: SamplerSettings) -> Tria
     return TrialResult(trial, cut, int(own.diverging[:, warmup:].sum()), float(spent))
 
 
-def elements(vector: Vector) -> Sequence[tuple[str, slice]]:
+def slices_of_sites(vector: Vector) -> Sequence[tuple[str, slice]]:
     """Where each site lies in the vector."""
     sizes = [int(np.prod(shape)) for shape in vector.shapes.values()]
     stops = np.cumsum(sizes)

@@ -1,6 +1,5 @@
 """What might help: candidates of each kind, from the model and from what was seen of those before."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scalecheck.fitting.starts import pathfinder
 from scalecheck.model.reparam import Coordinates, affine, unwrap, why_not
 from scalecheck.model.sites import traced
 from scalecheck.remedies.block_metric import MOST_DENSE, blocks_of, correlated
 from scalecheck.remedies.candidate import Candidate
-from scalecheck.remedies.problem import Problem, TrialResult, elements
-
-NDArray = np.ndarray
+from scalecheck.remedies.problem import Problem, TrialResult, slices_of_sites
 
 # Sites that are recentred one by one: each costs two candidates.
 _MOST_SITES = 4
@@ -24,7 +22,7 @@ _MOST_DRAWS = 2000
 
 def recentrable(problem: Problem) -> list[str]:
     """Latent sites whose location or scale depends on others: recentring the rest changes no geometry."""
-    function, arrays = problem.batch.function, problem.arrays
+    function, arrays = problem.batch.function, problem.batch.arrays_of()
 
     def parameters(key: jax.Array) -> dict[str, Any]:
         sites = traced(function, arrays, key)
@@ -38,7 +36,7 @@ def recentrable(problem: Problem) -> list[str]:
     return [name for name in one if not all(map(np.array_equal, one[name], other[name]))]
 
 
-def at_first(problem: Problem, seen: TrialResult) -> list[Candidate]:
+def first_candidates(problem: Problem, seen: TrialResult) -> list[Candidate]:
     """Candidates that need no draws: of the model, and of what was seen of it as it is."""
     found = [*_less_centred(problem), *_dense(problem)]
     settings = problem.settings
@@ -47,11 +45,9 @@ def at_first(problem: Problem, seen: TrialResult) -> list[Candidate]:
         found.append(Candidate("max_tree_depth", {"max_tree_depth": depth}))
     if seen.divergences and settings.target_accept < 0.95:
         found.append(Candidate("target_accept", {"target_accept": 0.95}))
-    if seen.warmup_share > 0.5 and settings.start in ("prior", "uniform"):
-        # BlackJAX is an extra.
-        has_pathfinder = importlib.util.find_spec("blackjax") is not None
-        start = "pathfinder" if has_pathfinder else "variational"
-        found.append(Candidate("start", {"start": start}))
+    is_slow_to_begin = seen.warmup_share > 0.5 and settings.start in ("prior", "uniform")
+    if is_slow_to_begin and pathfinder.is_installed():
+        found.append(Candidate("start", {"start": "pathfinder"}))
     return found
 
 
@@ -68,11 +64,11 @@ def _dense(problem: Problem) -> list[Candidate]:
     return [Candidate("metric", {"metric": "dense"})] if is_small else []
 
 
-def from_draws(problem: Problem, z: NDArray) -> list[Candidate]:
+def candidates_from_draws(problem: Problem, z: np.ndarray) -> list[Candidate]:
     """Candidates from draws `(chain, draw, d)`: blocks of correlated sites, and a centredness that is learnt."""
     if z.shape[1] < 10:
         return []
-    blocks = blocks_of(elements(problem.vector), correlated(problem, z))
+    blocks = blocks_of(slices_of_sites(problem.vector), correlated(problem, z))
     names = [site.name for site in problem.batch.sites if site.kind == "latent"]
     found = []
     if blocks and sorted(blocks[0]) != sorted(names) and blocks != problem.settings.metric:
@@ -83,7 +79,7 @@ def from_draws(problem: Problem, z: NDArray) -> list[Candidate]:
     return found
 
 
-def learn_centredness(problem: Problem, z: NDArray) -> dict[str, float]:
+def learn_centredness(problem: Problem, z: np.ndarray) -> dict[str, float]:
     """Choose the centredness of each site, of a grid, that brings draws nearest to independent normals.
 
     That is the sum over its coordinates of the log sd, plus the mean log factor by which they are wider in the model:
@@ -107,7 +103,7 @@ def learn_centredness(problem: Problem, z: NDArray) -> dict[str, float]:
 def _losses(problem: Problem, name: str, grid: Sequence[float]) -> Callable[..., jax.Array]:
     """Compile draws `(draw, d)` to the loss of each centredness of a site."""
     function = problem.batch.function
-    arrays = {key: jnp.asarray(values) for key, values in problem.arrays.items()}
+    arrays = {key: jnp.asarray(values) for key, values in problem.batch.arrays_of().items()}
 
     def loss(flat: jax.Array, c: float) -> jax.Array:
         moved = Coordinates(function, ((name, c),))

@@ -9,8 +9,6 @@ from scipy import stats
 
 from scalecheck.diagnostics import HIGHEST_RHAT, array_stats
 
-NDArray = np.ndarray
-
 # Candidates whose means and sds are believed, as far as their Monte Carlo errors go: well above both, they differ
 # from each other by more than chance would have it only where one of them is wrong.
 MOST_RHAT, LEAST_ESS = 1.05, 100
@@ -51,19 +49,19 @@ class Trial(NamedTuple):
         `(chain,)` leapfrogs, warmup included.
     """
 
-    z: NDArray
-    gradients: NDArray
+    z: np.ndarray
+    gradients: np.ndarray
 
 
-class Summary(NamedTuple):
+class TrialSummary(NamedTuple):
     """Sums up a trial: `(d,)` each; `log_rate`, its standard error and the number of chains are scalars."""
 
-    mean: NDArray
-    mean_mcse: NDArray
-    sd: NDArray
-    sd_mcse: NDArray
-    ess: NDArray
-    rhat: NDArray
+    mean: np.ndarray
+    mean_mcse: np.ndarray
+    sd: np.ndarray
+    sd_mcse: np.ndarray
+    ess: np.ndarray
+    rhat: np.ndarray
     log_rate: float
     log_rate_se: float
     n_chains: int
@@ -74,10 +72,10 @@ class Summary(NamedTuple):
         return bool(self.rhat.max() <= MOST_RHAT and self.ess.min() >= LEAST_ESS)
 
 
-def rank(
+def rank_trials(
     trials: Mapping[str, Trial],
     names: Sequence[str],
-    summaries: Mapping[str, Summary | None] | None = None,
+    summaries: Mapping[str, TrialSummary | None] | None = None,
 ) -> pd.DataFrame:
     """Rank candidates, of which the first is the way in which the fit was sampled.
 
@@ -96,7 +94,7 @@ def rank(
     names
         `(d,)` of the scalars.
     summaries
-        By candidate, from `summarise`, where they are known: they take longer than all else.
+        By candidate, from `summarise_trial`, where they are known: they take longer than all else.
 
     Returns
     -------
@@ -105,39 +103,32 @@ def rank(
         `differs` and `no draws`. `gap` is the largest difference in Monte Carlo errors. `low` to `high` hold the
         rate with a probability of 89 %, `gain` is its ratio to that of the first.
     """
-    made = {n: summarise(one) for n, one in trials.items()} if summaries is None else summaries
+    made = summaries or {name: summarise_trial(one) for name, one in trials.items()}
     found = {name: one for name, one in made.items() if one is not None}
     gaps, different = _compare({n: s for n, s in found.items() if s.has_converged})
-    first = found.get(next(iter(trials)))
+    as_it_is = next(iter(trials))
     rows = []
     for name, trial in trials.items():
-        summary = found.get(name)
-        if summary is None:
-            rows.append(
-                {
-                    "candidate": name,
-                    "status": "no draws",
-                    "gradients": trial.gradients.sum(),
-                    "draws": trial.z.shape[1],
-                }
-            )
-            continue
-        status = "same" if summary.has_converged else "not converged"
-        gap, where = gaps.get(name, (np.nan, -1))
-        rows.append(
-            {
-                "candidate": name,
+        row = {
+            "candidate": name,
+            "status": "no draws",
+            "gradients": trial.gradients.sum(),
+            "draws": trial.z.shape[1],
+        }
+        if (summary := found.get(name)) is not None:
+            status = "same" if summary.has_converged else "not converged"
+            gap, where = gaps.get(name, (np.nan, -1))
+            row |= {
                 "status": "differs" if name in different else status,
-                **_rates(summary, first if name != next(iter(trials)) else None),
+                **_rates(summary, found.get(as_it_is) if name != as_it_is else None),
                 "ess": summary.ess.min(),
                 "slowest": names[int(summary.ess.argmin())],
                 "rhat": summary.rhat.max(),
                 "gradients": int(trial.gradients.sum()),
-                "draws": trial.z.shape[1],
                 "gap": gap,
                 "differs_in": names[where] if name in different else "",
             }
-        )
+        rows.append(row)
     return _sorted(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
@@ -147,18 +138,18 @@ def has_reached(table: pd.DataFrame) -> bool:
     return bool(((good["rhat"] <= HIGHEST_RHAT) & (good["ess"] >= ENOUGH_ESS)).any())
 
 
-def effective(z: NDArray) -> NDArray:
+def bulk_ess(z: np.ndarray) -> np.ndarray:
     """Bulk ESS `(d,)` of draws `(chain, draw, d)`; 0 of a scalar that never moved."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found = array_stats.ess(_by_scalar(z), chain_axis=1, draw_axis=2, method="bulk")
     return np.nan_to_num(np.asarray(found))
 
 
-def _by_scalar(z: NDArray) -> NDArray:
+def _by_scalar(z: np.ndarray) -> np.ndarray:
     return np.moveaxis(z, -1, 0).astype("float64")
 
 
-def summarise(trial: Trial) -> Summary | None:
+def summarise_trial(trial: Trial) -> TrialSummary | None:
     """Sum up a trial of draws `(chain, draw, d)`; None of fewer than ten."""
     if trial.z.shape[1] < LEAST_DRAWS:
         return None
@@ -167,10 +158,10 @@ def summarise(trial: Trial) -> Summary | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         rhat = np.nan_to_num(np.asarray(array_stats.rhat(z, **axes)), nan=np.inf)
         mcse = [np.asarray(array_stats.mcse(z, method=method, **axes)) for method in ("mean", "sd")]
-    ess = effective(trial.z)
+    ess = bulk_ess(trial.z)
     rate = np.log(max(ess.min(), 1e-9) / trial.gradients.sum())
     flat = z.reshape(len(z), -1)
-    return Summary(
+    return TrialSummary(
         flat.mean(1),
         mcse[0],
         flat.std(1, ddof=1),
@@ -189,7 +180,7 @@ def _jackknife(trial: Trial) -> float:
     if n < 2:
         return np.nan
     rates = [
-        np.log(max(effective(np.delete(trial.z, i, axis=0)).min(), 1e-9))
+        np.log(max(bulk_ess(np.delete(trial.z, i, axis=0)).min(), 1e-9))
         - np.log(np.delete(trial.gradients, i).sum())
         for i in range(n)
     ]
@@ -199,7 +190,7 @@ def _jackknife(trial: Trial) -> float:
 _SIDES = np.array([0, -1, 1])
 
 
-def _rates(summary: Summary, first: Summary | None) -> dict[str, float]:
+def _rates(summary: TrialSummary, first: TrialSummary | None) -> dict[str, float]:
     own = [(summary.log_rate_se, summary.n_chains)]
     rate, low, high = 1e3 * np.exp(summary.log_rate + _SIDES * _half_width(own))
     rates = {"ess_per_1000": rate, "low": low, "high": high}
@@ -219,7 +210,9 @@ def _half_width(parts: Sequence[tuple[float, int]]) -> float:
     return float(stats.t.ppf((1 + INTERVAL) / 2, together) * np.sqrt(variances.sum()))
 
 
-def _compare(converged: Mapping[str, Summary]) -> tuple[dict[str, tuple[float, int]], set[str]]:
+def _compare(
+    converged: Mapping[str, TrialSummary],
+) -> tuple[dict[str, tuple[float, int]], set[str]]:
     """Hold candidates against each other: the gap of each and where, and which are different."""
     left, gaps = dict(converged), {name: (np.nan, -1) for name in converged}
     different: set[str] = set()
@@ -237,7 +230,7 @@ def _compare(converged: Mapping[str, Summary]) -> tuple[dict[str, tuple[float, i
     return gaps, different
 
 
-def _gap(one: Summary, others: Sequence[Summary]) -> tuple[float, int]:
+def _gap(one: TrialSummary, others: Sequence[TrialSummary]) -> tuple[float, int]:
     """Largest difference to the mean of others in Monte Carlo errors, and the number of the scalar."""
     gaps = np.stack(
         [
@@ -249,8 +242,8 @@ def _gap(one: Summary, others: Sequence[Summary]) -> tuple[float, int]:
 
 
 def _differences(
-    value: NDArray, error: NDArray, others: Sequence[tuple[NDArray, NDArray]]
-) -> NDArray:
+    value: np.ndarray, error: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
     weights = np.stack([mcse**-2 for _, mcse in others])
     pooled = (weights * np.stack([v for v, _ in others])).sum(0) / weights.sum(0)
     return np.abs(value - pooled) / np.hypot(error, weights.sum(0) ** -0.5)

@@ -14,13 +14,13 @@ from scalecheck.remedies.search_checkpoint import Kept
 from scalecheck.runtime.program import Log
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search found.
 
     Attributes
     ----------
     table
-        A row per candidate, as `ranking.rank` gives it, with `kind` and `failure`.
+        A row per candidate, as `ranking.rank_trials` gives it, with `kind` and `failure`.
     best
         The candidate with the highest rate of those that give the same posterior; None where none converged.
     lines
@@ -39,7 +39,7 @@ class _Search:
         self.problem, self.log, self.kept = one, log, kept
         self.candidates: dict[str, Candidate] = {}
         self.seen: dict[str, TrialResult] = {}
-        self.summaries: dict[str, ranking.Summary | None] = {}
+        self.summaries: dict[str, ranking.TrialSummary | None] = {}
 
     def add(self, candidate: Candidate) -> TrialResult:
         """Try a candidate, unless it was, here or before the search was killed."""
@@ -48,7 +48,7 @@ class _Search:
             before = self.kept.read(name) if self.kept else None
             run = before or self._try(candidate)
             self.candidates[name], self.seen[name] = candidate, run
-            self.summaries[name] = ranking.summarise(run.trial)
+            self.summaries[name] = ranking.summarise_trial(run.trial)
             n_draws = run.trial.z.shape[1]
             told = f"{n_draws} draws of {int(run.trial.gradients.sum())} gradients"
             self.log(f"{name}: {run.failure or told}{', kept' if before else ''}")
@@ -58,15 +58,15 @@ class _Search:
         is_flow = candidate.kind == NEUTRA
         try:
             run = (
-                neutra.run(self.problem, self.log)
+                neutra.try_neutra(self.problem, self.log)
                 if is_flow
-                else problem.run(self.problem, candidate, _quiet)
+                else problem.try_candidate(self.problem, candidate, _quiet)
             )
         except NotEnoughMemory as error:
             if candidate.kind == AS_IT_IS:
                 raise
             # Not kept: where there is more memory, a search that goes on tries it again.
-            return problem.failed(self.problem, str(error))
+            return problem.failed_trial(self.problem, str(error))
         if self.kept:
             self.kept.write(candidate.name, run)
         return run
@@ -74,7 +74,7 @@ class _Search:
     def table(self) -> pd.DataFrame:
         """Rank what was tried so far."""
         trials = {name: seen.trial for name, seen in self.seen.items()}
-        return ranking.rank(trials, self.problem.vector.names, self.summaries)
+        return ranking.rank_trials(trials, self.problem.vector.names, self.summaries)
 
     def best_draws(self) -> np.ndarray:
         """Draws `(chain, draw, d)` of the candidate to learn from: the best, or else that of the highest ESS."""
@@ -110,7 +110,7 @@ class _Search:
         return AS_IT_IS not in names or names.index(candidate.name) < names.index(AS_IT_IS)
 
 
-def search(one: Problem, log: Log, kept: Kept | None = None) -> Found:
+def search_remedies(one: Problem, log: Log, kept: Kept | None = None) -> SearchResult:
     """Search: the fit as it is, every kind alone, what its draws suggest, the best of each together, at last NeuTra.
 
     The last only where none of the others gave what a fit needs (R-hat at most 1.01 and an ESS of 400) within its
@@ -123,9 +123,9 @@ def search(one: Problem, log: Log, kept: Kept | None = None) -> Found:
     """
     run = _Search(one, log, kept)
     first = run.add(Candidate(AS_IT_IS, {}))
-    for candidate in propose.at_first(one, first):
+    for candidate in propose.first_candidates(one, first):
         run.add(candidate)
-    for candidate in propose.from_draws(one, run.best_draws()):
+    for candidate in propose.candidates_from_draws(one, run.best_draws()):
         run.add(candidate)
     run.combine()
     has_flow = neutra.FEWEST_SCALARS <= one.n_scalars <= neutra.MOST_SCALARS
@@ -136,7 +136,7 @@ def search(one: Problem, log: Log, kept: Kept | None = None) -> Found:
     table["failure"] = [run.seen[name].failure for name in table["candidate"]]
     same = table[table["status"] == "same"]
     best = run.candidates[str(same["candidate"].iloc[0])] if len(same) else None
-    return Found(table, best, best.lines(one.settings) if best else "")
+    return SearchResult(table, best, best.lines(one.settings) if best else "")
 
 
 def _quiet(line: str) -> None:
@@ -155,14 +155,14 @@ _SHOWN = {
 }
 
 
-def as_text(found: Found, title: str) -> str:
+def search_as_text(found: SearchResult, title: str) -> str:
     """Show a search to a person: its table, and what to paste."""
     table = found.table
     shown = pd.DataFrame({head: _cells(table, name) for name, head in _SHOWN.items()})
     return "\n".join([title, "", shown.to_string(index=False), "", *advice(found)])
 
 
-def advice(found: Found) -> Sequence[str]:
+def advice(found: SearchResult) -> Sequence[str]:
     """Say in lines what to do."""
     if found.table["failure"].all():
         return [f"No candidate could be sampled: {found.table['failure'].iloc[0]}"]

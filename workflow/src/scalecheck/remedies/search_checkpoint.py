@@ -8,6 +8,9 @@ import numpy as np
 from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
 from scalecheck.remedies.problem import TrialResult
 from scalecheck.remedies.ranking import Trial
+from scalecheck.sampler.snapshot import from_arrays, to_arrays
+
+_NO_RESULT = TrialResult(Trial(np.zeros(0), np.zeros(0)), 0.0, 0, 0.0)
 
 
 class Kept:
@@ -31,23 +34,18 @@ class Kept:
         """Read what was seen of a candidate; None where it was not tried, or not in this search, or is damaged."""
         try:
             found = read_arrays(self._path(candidate))
-            if str(found["identity"]) != self.identity or str(found["candidate"]) != candidate:
-                return None
-            return TrialResult(
-                Trial(found["z"], found["gradients"]),
-                float(found["saturated"]),
-                int(found["divergences"]),
-                float(found["warmup_share"]),
-                str(found["failure"]),
-            )
+            is_own = str(found["identity"]) == self._identity(candidate)
+            return from_arrays(found, _NO_RESULT) if is_own else None
         except DAMAGE:
             return None
 
     def write(self, candidate: str, seen: TrialResult) -> None:
         """Keep what was seen of a candidate."""
-        rest = {name: np.array(value) for name, value in seen._asdict().items() if name != "trial"}
-        head = {"identity": np.array(self.identity), "candidate": np.array(candidate)}
-        write_arrays(self._path(candidate), head | seen.trial._asdict() | rest)
+        head = {"identity": np.array(self._identity(candidate))}
+        write_arrays(self._path(candidate), head | to_arrays(seen))
+
+    def _identity(self, candidate: str) -> str:
+        return f"{self.identity} {candidate}"
 
     def _path(self, candidate: str) -> Path:
         return self.folder / f"{hashlib.sha256(candidate.encode()).hexdigest()[:16]}.npz"

@@ -5,7 +5,7 @@ import json
 import shutil
 
 from scalecheck import ENGINE_VERSION
-from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import checkpoint, fit_record
@@ -13,16 +13,15 @@ from scalecheck.model import batches, binding
 from scalecheck.remedies import problem, search
 from scalecheck.remedies.choose_fit import Choice
 from scalecheck.remedies.problem import Problem
-from scalecheck.remedies.search import Found
+from scalecheck.remedies.search import SearchResult
 from scalecheck.remedies.search_checkpoint import Kept
 from scalecheck.runtime.program import Log
-from scalecheck.study import plan
 from scalecheck.study.settings import Study
 
 
 def search_fit(
     folder: StudyFolder, study: Study, choice: Choice, gradients: int, device: str, log: Log
-) -> Found:
+) -> SearchResult:
     """Search the chosen fit of a study, its rows and its settings; a search that was killed goes on.
 
     Parameters
@@ -32,26 +31,24 @@ def search_fit(
     device
         That JAX computes on.
     """
-    rows = formats.read_plan(folder.plan)
-    levels = {axis: part["rows"] for axis, part in store.read_meta(folder.data).axes.items()}
-    (task,) = plan.locate(rows, [choice.fit], levels, study.increments.order)
+    (task,) = read_planned(folder, study.increments.order, [choice.fit])
     (batch,) = batches.read_batches(
         folder, [task], study.data.outcome, study.model, study.sampler.precision
     )
     log(f"{choice.fit} ({task.rows} rows): {choice.reason}")
-    one = problem.of_batch(batch, study.sampler, study.seed, gradients)
-    return search.search(one, log, Kept(folder.searching, _identity(one, study, device)))
+    one = problem.problem_of_batch(batch, study.sampler, study.seed, gradients)
+    return search.search_remedies(one, log, Kept(folder.searching, _identity(one, study, device)))
 
 
 def _identity(one: Problem, study: Study, device: str) -> str:
     """Hash all that determines the draws of a candidate, but the candidate."""
     own = (one.batch.tasks[0].fit, one.seed, one.gradients, dataclasses.asdict(one.settings))
     others = (dataclasses.asdict(study.model), fit_record.versions(), ENGINE_VERSION, device)
-    source = binding.source(study.model.file)
+    source = binding.read_source(study.model.file)
     return checkpoint.identify(one.batch.arrays, source, json.dumps([*own, *others]))
 
 
-def write(folder: StudyFolder, choice: Choice, found: Found, gradients: int) -> None:
+def write_search(folder: StudyFolder, choice: Choice, found: SearchResult, gradients: int) -> None:
     """Write remedies.csv, and then remedies.json, which says what was searched and what to paste; keep nothing else."""
     formats.write_table(folder.remedies_table, found.table)
     content = {

@@ -132,11 +132,11 @@ def _contraction_panel(increments: pd.DataFrame, name: str) -> Callable[[Axes], 
     def fill(ax: Axes) -> None:
         n, sd = rows["rows"].to_numpy(float), rows["sd"].to_numpy(float)
         expected = sd[0] * np.sqrt(n[0] / n) if n.size else sd
-        _log_axes(ax, n, np.concatenate([sd, expected]), tick)
+        log_axes(ax, n, np.concatenate([sd, expected]), tick)
         ax.plot(n, expected, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
         ax.plot(n, sd, color=COLOURS["increment"], linewidth=1.8)
         _points(ax, n, sd, "increment")
-        _name(ax, f"sd of {name}")
+        name_panel(ax, f"sd of {name}")
         if n.size > 1:
             _name_line(ax)
 
@@ -162,7 +162,8 @@ def _cost_panel(
     binary = column == "leapfrogs_per_iteration"
     extent = good[column].to_numpy(float)
     extent = extent if bars is None else np.append(extent, bars[:, 1:])
-    _log_axes(ax, good["rows"].to_numpy(float), extent, tick, binary)
+    ticks = binary_ticks if binary else log_ticks
+    log_axes(ax, good["rows"].to_numpy(float), extent, tick, ticks=ticks)
     if not binary:
         low, high = ax.get_ylim()
         set_log(ax.yaxis, log_ticks(low, high, 6), duration)
@@ -172,7 +173,7 @@ def _cost_panel(
         if kind == "increment":
             ax.plot(n, y, color=COLOURS[kind], linewidth=1.6, alpha=0.7)
         _points(ax, _spread(n), y, kind)
-    _name(ax, title)
+    name_panel(ax, title)
 
 
 def _expected(scaling: pd.DataFrame) -> np.ndarray:
@@ -193,21 +194,38 @@ def _spread(n: np.ndarray) -> np.ndarray:
     return apart
 
 
-def _log_axes(
+def log_axes(
     ax: Axes,
     n: np.ndarray,
     y: np.ndarray,
     label: Callable[[float], str],
-    binary: bool = False,
+    *,
+    ticks: Callable[..., list[float]] = log_ticks,
+    margin: float = 1.25,
+    room: int = 50,
 ) -> None:
+    """Set log axes around points.
+
+    Parameters
+    ----------
+    n, y
+        `(point,)` rows, and what is drawn against them.
+    label
+        Writes a tick of y.
+    ticks
+        Places those.
+    margin
+        Factor of the room above and below the points.
+    room
+        Pixels of a tick of the rows.
+    """
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(*log_range(n, least=3.0, margin=1.3))
     # At least a factor of four: noise must not fill the panel.
-    ax.set_ylim(*log_range(y, least=4.0, margin=1.25))
+    ax.set_ylim(*log_range(y, least=4.0, margin=margin))
     width = ax.get_window_extent().width
-    set_log(ax.xaxis, log_ticks(*ax.get_xlim(), most=max(2, int(width // 50)), fine=False), count)
-    ticks = binary_ticks if binary else log_ticks
+    set_log(ax.xaxis, log_ticks(*ax.get_xlim(), most=max(2, int(width // room)), fine=False), count)
     set_log(ax.yaxis, ticks(*ax.get_ylim(), most=6), label)
     ax.set_xlabel("rows", labelpad=4)
 
@@ -226,5 +244,6 @@ def _points(ax: Axes, n: np.ndarray, y: np.ndarray, kind: str) -> None:
     )
 
 
-def _name(ax: Axes, title: str) -> None:
+def name_panel(ax: Axes, title: str) -> None:
+    """Write the title of a panel, cut where it is long."""
     ax.set_title(shorten(title, 30), loc="left", x=0, color=INK, fontweight="bold", size=13)

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from scalecheck.report.curves import picture
-from scalecheck.report.number_format import count, duration, tick
-from scalecheck.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, Picture
-from scalecheck.report.ticks import log_range, log_ticks, set_log
+from scalecheck.report.curves import log_axes, name_panel, picture
+from scalecheck.report.number_format import duration, tick
+from scalecheck.report.svg import COLOURS, MARKERS, MUTED, PAPER, Picture
 
 _COLOUR = COLOURS["increment"]
 
@@ -83,7 +82,9 @@ def _panel(
     y = measure.taken(increments).to_numpy(float)
     n_all, (low, median, high) = float(forecast["rows"]), forecast[measure.key]
     known = [low, high] if limit is None else [low, high, limit]
-    _axes(ax, np.append(n, n_all), np.append(y, known), measure)
+    everything = np.append(y, known)
+    log_axes(ax, np.append(n, n_all), everything, measure.label, margin=1.4, room=60)
+    name_panel(ax, measure.title)
     usable = increments["usable"].to_numpy(bool)
     if usable.any():
         last = n[usable][-1], y[usable][-1]
@@ -139,15 +140,3 @@ def _panel(
             textcoords="offset points",
             color=MUTED,
         )
-
-
-def _axes(ax: Axes, n: np.ndarray, y: np.ndarray, measure: _Measure) -> None:
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlim(*log_range(n, least=3.0, margin=1.3))
-    ax.set_ylim(*log_range(y, least=4.0, margin=1.4))
-    width = ax.get_window_extent().width
-    set_log(ax.xaxis, log_ticks(*ax.get_xlim(), most=max(2, int(width // 60)), fine=False), count)
-    set_log(ax.yaxis, log_ticks(*ax.get_ylim(), most=6), measure.label)
-    ax.set_xlabel("rows", labelpad=4)
-    ax.set_title(measure.title, loc="left", x=0, color=INK, fontweight="bold", size=13)

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from scalecheck.report.curves import picture
+from scalecheck.report.curves import name_panel, picture
 from scalecheck.report.number_format import count, tick
-from scalecheck.report.parameter_labels import shorten
 from scalecheck.report.svg import COLOURS, INK, MUTED, Picture
 from scalecheck.report.ticks import binary_ticks, log_range, log_ticks, set_log
 
@@ -67,7 +66,7 @@ def _picture(
     panels = []
     for fit in shown:
         mark = "◯ " if fit["fit"] in flagged else ""
-        title = shorten(f"{mark}{count(fit['rows'])} rows", 30)
+        title = f"{mark}{count(fit['rows'])} rows"
         own = rows[rows["fit"] == fit["fit"]]
         panels.append(partial(_panel, title=title, rows=own, course=course, limits=limits))
     return picture(f"figure-history-{course.column}", course.title, caption, panels)
@@ -88,7 +87,7 @@ def _panel(
     ax.set_xlim(0, last * 1.02)
     ax.set_xticks(np.linspace(0, last, 3), labels=[count(x) for x in np.linspace(0, last, 3)])
     ax.set_xlabel("iterations", labelpad=4)
-    ax.set_title(title, loc="left", x=0, color=INK, fontweight="bold", size=13)
+    name_panel(ax, title)
 
 
 def _draw_chain(ax: Axes, chain: pd.DataFrame, column: str) -> None:

@@ -1,7 +1,7 @@
 """What the page is made of."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ from scalecheck.data import store
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.true_values import read_truth
+from scalecheck.study.settings import Study
 
 
 @dataclass(frozen=True)
@@ -67,26 +68,25 @@ _TABLES = (
 )
 
 
-def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInputs:
+def read_inputs(folder: StudyFolder, study: Study) -> ReportInputs:
     """Read everything that the page shows.
 
     Parameters
     ----------
-    settings
-        The whole study, as `study.parse_sections` gives it.
+    study
+        All of its settings.
     """
     fits = formats.read_table(folder.table("fits"))
     verdict = formats.read_json(folder.verdict)
     done = fits[fits.status == "done"]
-    last = checksums.read_record(folder, done.fit.iloc[-1]) if len(done) else {}
-    device = {name: last[name] for name in ("device", "platform", "dtype") if name in last}
-    plain: dict[str, Any] = {
-        name: asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
-        for name, part in settings.items()
-    }
+    versions: dict[str, Any] = {}
+    if len(done):
+        last = checksums.read_record(folder, done.fit.iloc[-1])
+        device = {"device": last.device, "platform": last.platform, "dtype": last.dtype}
+        versions = {**last.versions, **device}
     tables = {n: formats.read_table(folder.table(n)) for n in _TABLES if folder.table(n).exists()}
     # One that was written by hand of an older run is not shown where the study does not ask for it.
-    searched = settings["remedies"] == "auto"
+    searched = study.remedies == "auto"
     if searched:
         tables["remedies"] = formats.read_table(folder.remedies_table)
     return ReportInputs(
@@ -94,14 +94,14 @@ def read_inputs(folder: StudyFolder, settings: Mapping[str, Any]) -> ReportInput
         fits=fits,
         estimates=formats.read_table(folder.table("estimates")),
         tables=tables,
-        settings=plain,
-        versions={**last.get("versions", {}), **device},
+        settings=dict(sorted(asdict(study).items())),
+        versions=versions,
         dropped={
             f"rows left out: {reason}": count
             for reason, count in store.read_meta(folder.data).dropped.items()
         },
         remedies=formats.read_json(folder.remedies) if searched else {},
-        truth=read_truth(plain["data"]["truth"]) if plain["data"]["truth"] else {},
+        truth=read_truth(study.data.truth) if study.data.truth else {},
         # One that is left from other settings is not of this verdict.
         approximation=formats.read_json(folder.approximation)
         if verdict.get("approximation")

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from scalecheck.report.curves import picture
+from scalecheck.report.curves import name_panel, picture
 from scalecheck.report.number_format import count, number, tick
 from scalecheck.report.parameter_labels import shorten
-from scalecheck.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, Picture
+from scalecheck.report.svg import COLOURS, MARKERS, MUTED, PAPER, Picture
 
 # Of the intervals of `checks/estimates.csv`.
 _INTERVAL = 0.89
@@ -108,4 +108,4 @@ def _panel(ax: Axes, *, part: pd.DataFrame, title: str) -> None:
         markeredgewidth=0.6,
     )
     ax.set_xlabel("true value", labelpad=4)
-    ax.set_title(shorten(title, 30), loc="left", x=0, color=INK, fontweight="bold", size=13)
+    name_panel(ax, title)

@@ -1,21 +1,17 @@
 """What the budget says: whether the next increment fits into it, and the forecast of the full fit in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from scalecheck.files.record import FitRecord
+from scalecheck.results.forecast import Forecast, Interval, forecast
+from scalecheck.results.increment_costs import FEWEST, taken
 from scalecheck.runtime.durations import interval
-from scalecheck.results.forecast import Forecast
-from scalecheck.results.forecast import Interval
-from scalecheck.results.forecast import forecast
-from scalecheck.results.increment_costs import FEWEST
-from scalecheck.results.increment_costs import taken
 from scalecheck.study.settings import BudgetSettings
-
-Records = Sequence[Mapping[str, Any]]
 
 
 def fit_of(
-    recorded: Records, n_rows: int, budget: BudgetSettings, *, cold: bool = True
+    recorded: Sequence[FitRecord], n_rows: int, budget: BudgetSettings, *, cold: bool = True
 ) -> Forecast | None:
     """Forecast a fit of so many rows from the increments so far; None where too few can be used.
 
@@ -37,7 +33,9 @@ def exceeded(found: Forecast, budget: BudgetSettings) -> bool | None:
     return None if budget.seconds is None else found.seconds[1] > budget.seconds
 
 
-def refusal(recorded: Records, rows: int, budget: BudgetSettings, *, audited: bool = False) -> str:
+def refusal(
+    recorded: Sequence[FitRecord], rows: int, budget: BudgetSettings, *, audited: bool = False
+) -> str:
     """Why the next increment is not fitted; empty where it fits into the budget.
 
     What the increments took so far and the median of what the next one is forecast to take are held
@@ -54,7 +52,7 @@ def refusal(recorded: Records, rows: int, budget: BudgetSettings, *, audited: bo
     """
     if budget.seconds is None:
         return ""
-    spent = sum(_seconds(one) for one in recorded if one["status"] != "skipped")
+    spent = sum(_seconds(one) for one in recorded)
     found = fit_of(recorded, rows, budget, cold=False)
     again = fit_of(recorded, rows, budget) if audited else None
     if spent + sum(one.seconds[1] for one in (found, again) if one) <= budget.seconds:
@@ -70,10 +68,10 @@ def refusal(recorded: Records, rows: int, budget: BudgetSettings, *, audited: bo
     )
 
 
-def _seconds(record: Mapping[str, Any]) -> float:
+def _seconds(record: FitRecord) -> float:
     """Of a fit, and of its audit if it has one."""
-    both = [record, record["audit"]] if record.get("audit") else [record]
-    return sum(sum(one["seconds"].values()) for one in both)
+    audit = sum(record.audit.seconds.values()) if record.audit else 0
+    return sum(record.seconds.values()) + audit
 
 
 def in_words(found: Forecast | None, budget: BudgetSettings) -> str:

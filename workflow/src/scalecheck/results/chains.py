@@ -4,16 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scalecheck.checks.warm_start_audit import Audit
-from scalecheck.checks.chain_table import Chains
-from scalecheck.checks.chain_table import Sampling
-from scalecheck.checks.chain_table import ChainWindow
+from scalecheck.checks.chain_table import Chains, ChainWindow, Sampling
 from scalecheck.checks.effort import Effort
 from scalecheck.checks.scaling import Growth
-from scalecheck.results.study_fits import FitResult
-from scalecheck.results.study_fits import capped_of
-
-NDArray = np.ndarray
+from scalecheck.checks.warm_start_audit import Audit
+from scalecheck.files.record import RecordedAudit
+from scalecheck.results.study_fits import FitResult, capped_of
+from scalecheck.study.settings import Study, freeze
 
 
 def effort_of(fits: Sequence[FitResult]) -> Effort:
@@ -23,7 +20,7 @@ def effort_of(fits: Sequence[FitResult]) -> Effort:
         [fit.task.level for fit in fits],
         np.array([fit.task.rows for fit in fits]),
         _leapfrogs(fits),
-        np.array([np.mean(fit.record["step_size"]) for fit in fits]),
+        np.array([np.mean(fit.record.step_size) for fit in fits]),
         np.array([seconds_per_gradient(fit) for fit in fits]),
     )
 
@@ -38,7 +35,7 @@ def growth_of(fits: Sequence[FitResult]) -> Growth:
     )
 
 
-def _leapfrogs(fits: Sequence[FitResult]) -> NDArray:
+def _leapfrogs(fits: Sequence[FitResult]) -> np.ndarray:
     """`(fit, chain)` mean per iteration, over all draws: also those beyond `sampler.draws`."""
     found = [_statistic(fit, "n_steps").mean(axis=1) for fit in fits]
     return np.stack(found) if found else np.empty((0, 1))
@@ -46,30 +43,34 @@ def _leapfrogs(fits: Sequence[FitResult]) -> NDArray:
 
 def chains_of(fit: FitResult) -> Chains:
     """How the chains of a fit ran."""
-    settings = fit.record["settings"].get("sampler", {})
-    audit = fit.record.get("audit")
+    settings = freeze(Study, fit.record.settings).sampler
     sampling = Sampling(
         potential=-_statistic(fit, "lp").astype("float64"),
         energy=_statistic(fit, "energy").astype("float64"),
         n_steps=_statistic(fit, "n_steps"),
         acceptance_rate=_statistic(fit, "acceptance_rate"),
         diverging=_statistic(fit, "diverging"),
-        step_size=np.array(fit.record["step_size"]),
+        step_size=np.array(fit.record.step_size),
     )
     return Chains(
         fit.task.fit,
         fit.task.kind,
         sampling,
         _windows(fit),
-        float(settings.get("target_accept", np.nan)),
-        float(settings.get("max_tree_depth", np.nan)),
-        Audit(*(audit[name] for name in Audit._fields))
-        if audit and audit["p"] is not None
-        else None,
-        fit.record["parameters"],
-        len(fit.record.get("discarded", ())),
+        settings.target_accept,
+        float(settings.max_tree_depth),
+        _audit(fit.record.audit),
+        fit.record.parameters,
+        len(fit.record.discarded),
         capped_of(fit.record),
     )
+
+
+def _audit(found: RecordedAudit | None) -> Audit | None:
+    """Give how a warm fit compares with a cold one; None where the cold one was stopped."""
+    if found is None or found.p is None:
+        return None
+    return Audit(*(getattr(found, name) for name in Audit._fields))
 
 
 def _windows(fit: FitResult) -> list[ChainWindow]:
@@ -77,27 +78,27 @@ def _windows(fit: FitResult) -> list[ChainWindow]:
     diverging = _statistic(fit, "diverging", "warmup_sample_stats")
     found: list[ChainWindow] = []
     start = 0
-    for window in fit.record["windows"]:
-        part = slice(start, window["stop"])
+    for window in fit.record.windows:
+        part = slice(start, window.stop)
         found.append(
             ChainWindow(
-                window["stop"],
-                np.array(window["step_size"]),
-                np.array(window["acceptance_rate"]),
-                np.array(window["inverse_mass_matrix"]),
+                window.stop,
+                np.array(window.step_size),
+                np.array(window.acceptance_rate),
+                np.array(window.inverse_mass_matrix),
                 n_steps[:, part],
                 diverging[:, part],
             )
         )
-        start = window["stop"]
+        start = window.stop
     return found
 
 
-def _statistic(fit: FitResult, name: str, group: str = "sample_stats") -> NDArray:
+def _statistic(fit: FitResult, name: str, group: str = "sample_stats") -> np.ndarray:
     return fit.tree[group][name].to_numpy()
 
 
 def seconds_per_gradient(fit: FitResult) -> float:
     """Of one chain on the fit's own data; NaN where it was not timed."""
-    seconds = fit.record.get("seconds_per_gradient")
+    seconds = fit.record.seconds_per_gradient
     return np.nan if seconds is None else float(seconds)

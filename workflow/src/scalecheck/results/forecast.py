@@ -15,11 +15,9 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from scalecheck.checks.gradient_cost import cost_per_gradient
-from scalecheck.checks.scaling import predict
-from scalecheck.results.increment_costs import IncrementCosts
-from scalecheck.results.increment_costs import Timings
+from scalecheck.checks.scaling import predict_leapfrogs
+from scalecheck.results.increment_costs import IncrementCosts, Timings
 
-NDArray = np.ndarray
 Interval = tuple[float, float, float]
 
 # The bounds of the 90 % interval, and the median between them.
@@ -44,8 +42,8 @@ class Cases(NamedTuple):
         `(case,)`.
     """
 
-    values: NDArray
-    weights: NDArray
+    values: np.ndarray
+    weights: np.ndarray
 
     @property
     def interval(self) -> Interval:
@@ -131,16 +129,20 @@ def gradients_of(effort: IncrementCosts, n_rows: int) -> Cases:
     )
 
 
-def _midpoints(number: int) -> NDArray:
+def _midpoints(number: int) -> np.ndarray:
     return (np.arange(number) + 0.5) / number
 
 
-def _at_quantiles(rows: NDArray, leapfrogs: NDArray, n_rows: int, at: NDArray) -> NDArray:
-    mean, scale, df = predict(rows, np.log2(leapfrogs), float(n_rows))
+def _at_quantiles(
+    rows: np.ndarray, leapfrogs: np.ndarray, n_rows: int, at: np.ndarray
+) -> np.ndarray:
+    mean, scale, df = predict_leapfrogs(rows, np.log2(leapfrogs), float(n_rows))
     return 2 ** (mean + scale * student.ppf(at, df))
 
 
-def seconds_of_gradient(effort: IncrementCosts, timings: Timings, n_rows: int) -> tuple[float, float]:
+def seconds_of_gradient(
+    effort: IncrementCosts, timings: Timings, n_rows: int
+) -> tuple[float, float]:
     """Seconds of a gradient within a fit of so many rows, and their relative error.
 
     Within an increment it took a constant, what a leapfrog costs beside its gradient, plus a multiple of

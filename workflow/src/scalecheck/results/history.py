@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalecheck.results.study_fits import FitResult
-from scalecheck.results.study_fits import StudyFits
+from scalecheck.results.study_fits import FitResult, StudyFits
 from scalecheck.sampler.stall import stalled
-
-NDArray = np.ndarray
 
 # Iterations of a row, at most: leapfrogs are a mean over them.
 SPAN = 25
@@ -34,7 +31,7 @@ def history_table(study: StudyFits) -> pd.DataFrame:
 
 def _rows(fit: FitResult) -> list[Mapping[str, Any]]:
     n_steps, step_size = _whole(fit, "n_steps"), _whole(fit, "step_size")
-    windows = [window["stop"] for window in fit.record["windows"]]
+    windows = [window.stop for window in fit.record.windows]
     edges = np.unique([*range(0, n_steps.shape[1], SPAN), *windows, n_steps.shape[1]])
     by_window = [part.mean(axis=1) for part in np.split(n_steps, windows, axis=1)[:-1]]
     rows: list[Mapping[str, Any]] = []
@@ -58,7 +55,7 @@ def _rows(fit: FitResult) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _whole(fit: FitResult, name: str) -> NDArray:
+def _whole(fit: FitResult, name: str) -> np.ndarray:
     """A statistic of every iteration, `(chain, iteration)`."""
     groups = (fit.tree[group] for group in ("warmup_sample_stats", "sample_stats"))
     return np.concatenate([group[name].to_numpy() for group in groups], axis=1)

@@ -6,13 +6,14 @@ audits. That ratio grows with the rows where units have parameters of their own:
 those of units do not, and warmup begins with a metric that knows nothing of it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-NDArray = np.ndarray
-Records = Sequence[Mapping[str, Any]]
+from scalecheck.files.record import FitRecord
+from scalecheck.study.settings import SamplerSettings, Study, freeze
 
 FEWEST = 2
 # Of the ratio's logarithm to base 2, by doubling of the rows: its slope a priori, without and with parameters of
@@ -36,10 +37,10 @@ class IncrementCosts(NamedTuple):
         Iterations per chain that the settings ask for.
     """
 
-    rows: NDArray
-    warmup: NDArray
-    sampling: NDArray
-    times: NDArray
+    rows: np.ndarray
+    warmup: np.ndarray
+    sampling: np.ndarray
+    times: np.ndarray
     n_warmup: int
     n_draws: int
 
@@ -59,14 +60,16 @@ class Timings(NamedTuple):
         That were computed in these iterations, whatever became of them.
     """
 
-    padded_rows: NDArray
-    alone: NDArray
-    starting: NDArray
-    running: NDArray
-    gradients: NDArray
+    padded_rows: np.ndarray
+    alone: np.ndarray
+    starting: np.ndarray
+    running: np.ndarray
+    gradients: np.ndarray
 
 
-def taken(recorded: Records, n_rows: int, *, cold: bool = True) -> tuple[IncrementCosts, Timings] | None:
+def taken(
+    recorded: Sequence[FitRecord], n_rows: int, *, cold: bool = True
+) -> tuple[IncrementCosts, Timings] | None:
     """Gather what increments took; None where too few can be used to forecast with.
 
     Parameters
@@ -78,65 +81,78 @@ def taken(recorded: Records, n_rows: int, *, cold: bool = True) -> tuple[Increme
     cold
         Whether that fit starts cold, or as the last increment did.
     """
-    good = [one for one in recorded if one["status"] == "done" and one["usable"]]
-    good = [one for one in good if sum(one["gradients"]["sampling"])]
+    good = [one for one in recorded if one.status == "done" and one.usable]
+    good = [one for one in good if sum(one.gradients.sampling)]
     if len(good) < FEWEST:
         return None
-    asked = good[0]["settings"]["sampler"]
-    n_warmup = asked["warmup"] if cold else good[-1]["warmup"]
-    draws, sampling = column(good, "draws"), _leapfrogs(good, "sampling")
+    asked = _sampler_of(good[0])
+    n_warmup = asked.warmup if cold else good[-1].warmup
+    warmup, sampling = _per_iteration(good)
     effort = IncrementCosts(
-        rows=column(good, "rows"),
-        warmup=_leapfrogs(good, "warmup") / column(good, "warmup")[:, None],
-        sampling=sampling / draws[:, None],
-        times=draws / asked["draws"],
+        rows=_floats(one.rows for one in good),
+        warmup=warmup,
+        sampling=sampling,
+        times=_floats(one.draws for one in good) / asked.draws,
         n_warmup=n_warmup,
-        n_draws=asked["draws"],
+        n_draws=asked.draws,
     )
-    if any(one["warmup"] != n_warmup for one in good):
-        alike = [one for one in _fits(recorded) if one["warmup"] == n_warmup]
+    if any(one.warmup != n_warmup for one in good):
+        alike = [one for one in _fits(recorded) if one.warmup == n_warmup]
         effort = effort._replace(warmup=_ratio(alike, n_rows) * effort.sampling)
-    seconds = [one["seconds"] for one in good]
+    seconds = [one.seconds for one in good]
     timings = Timings(
-        padded_rows=column(good, "padded_rows"),
-        alone=column(good, "seconds_per_gradient"),
-        starting=column(seconds, "import") + column(seconds, "compile"),
-        running=column(seconds, "warmup") + column(seconds, "sampling"),
-        gradients=np.array([sum(map(sum, one["gradients"].values())) for one in good], float),
+        padded_rows=_floats(one.padded_rows for one in good),
+        alone=_floats(one.seconds_per_gradient for one in good),
+        starting=_floats(one["import"] + one["compile"] for one in seconds),
+        running=_floats(one["warmup"] + one["sampling"] for one in seconds),
+        gradients=_floats(one.gradients.total for one in good),
     )
     return effort, timings
 
 
-def _fits(recorded: Records) -> list[Mapping[str, Any]]:
+def _sampler_of(record: FitRecord) -> SamplerSettings:
+    return freeze(Study, record.settings).sampler
+
+
+def _fits(recorded: Sequence[FitRecord]) -> list[FitRecord]:
     """Increments, those that cannot be used among them, and their audits, which are cold."""
-    done = [one for one in recorded if one["status"] == "done"]
+    done = [one for one in recorded if one.status == "done"]
     audits = [
-        {**one, **one["audit"], "warmup": one["settings"]["sampler"]["warmup"]}
+        dataclasses.replace(
+            one,
+            warmup=_sampler_of(one).warmup,
+            gradients=one.audit.gradients,
+            draws=one.audit.draws,
+        )
         for one in done
-        if one.get("audit")
+        if one.audit
     ]
-    return [one for one in [*done, *audits] if one["draws"] and sum(one["gradients"]["sampling"])]
+    return [one for one in [*done, *audits] if one.draws and sum(one.gradients.sampling)]
 
 
-def _ratio(fits: Records, n_rows: int) -> float:
+def _ratio(fits: Sequence[FitRecord], n_rows: int) -> float:
     """Leapfrogs per iteration of warmup over those after it, in a fit of so many rows that starts as these did."""
     if not fits:  # the first was stopped or is missing: as if warmup were no dearer
         return 1.0
-    warmup = _leapfrogs(fits, "warmup") / column(fits, "warmup")[:, None]
-    sampling = _leapfrogs(fits, "sampling") / column(fits, "draws")[:, None]
+    warmup, sampling = _per_iteration(fits)
     seen = np.log2(warmup / sampling).mean(axis=1)
-    x = np.log2(column(fits, "rows"))
+    x = np.log2(_floats(one.rows for one in fits))
     off = x - x.mean()
-    of_units = any(one["unit_parameters"] for one in fits)
+    of_units = any(one.unit_parameters for one in fits)
     prior, weight = (_SLOPE_OF_UNITS if of_units else _SLOPE), (_RATIO_SD / _SLOPE_SD) ** 2
     slope = (off @ seen + weight * prior) / (off @ off + weight)
     return float(2 ** (seen.mean() + slope * (np.log2(n_rows) - x.mean())))
 
 
-def _leapfrogs(recorded: Records, phase: str) -> NDArray:
-    return np.array([one["gradients"][phase] for one in recorded], dtype="float64")
+def _per_iteration(fits: Sequence[FitRecord]) -> tuple[np.ndarray, np.ndarray]:
+    """`(fit, chain)` leapfrogs of warmup and after it."""
+    warmup = np.array([one.gradients.warmup for one in fits], dtype="float64")
+    sampling = np.array([one.gradients.sampling for one in fits], dtype="float64")
+    return (
+        warmup / _floats(one.warmup for one in fits)[:, None],
+        sampling / _floats(one.draws for one in fits)[:, None],
+    )
 
 
-def column(rows: Records, name: str) -> NDArray:
-    """Give one number of each record, `(fit,)`."""
-    return np.array([row[name] for row in rows], dtype="float64")
+def _floats(values: Iterable[float | None]) -> np.ndarray:
+    return np.array(list(values), dtype="float64")

@@ -8,35 +8,17 @@ import pandas as pd
 import xarray as xr
 
 from scalecheck import diagnostics
-from scalecheck.study import plan
-from scalecheck.files import formats
-from scalecheck.files import checksums
-from scalecheck.data import store
 from scalecheck.checks.moments import Moments
-from scalecheck.study.plan import PlannedFit
+from scalecheck.data.planned_fits import read_planned
+from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord
+from scalecheck.study.plan import PlannedFit
 
-NDArray = np.ndarray
-
-
-FIT_COLUMNS = (
-    "status",
-    "usable",
-    "reason",
-    "iterations",
-    "leapfrogs_per_iteration",
-    "gradients_warmup",
-)
-FIT_COLUMNS += ("gradients_sampling", "seconds_per_gradient", "seconds_compile", "seconds_warmup")
-FIT_COLUMNS += (
-    "seconds_sampling",
-    "capped",
-    "restarts",
-    "step_size",
-    "divergences",
-    "depth_saturated",
-)
-FIT_COLUMNS += ("rhat_max", "ess_min", "e_bfmi_min")
+FIT_COLUMNS = ("status", "usable", "reason", "iterations", "leapfrogs_per_iteration")
+FIT_COLUMNS += ("gradients_warmup", "gradients_sampling", "seconds_per_gradient")
+FIT_COLUMNS += ("seconds_compile", "seconds_warmup", "seconds_sampling", "capped", "restarts")
+FIT_COLUMNS += ("step_size", "divergences", "depth_saturated", "rhat_max", "ess_min", "e_bfmi_min")
 
 
 class FitResult(NamedTuple):
@@ -55,12 +37,12 @@ class FitResult(NamedTuple):
     """
 
     task: PlannedFit
-    record: dict[str, Any]
+    record: FitRecord
     tree: xr.DataTree
     health: diagnostics.Health
 
     @property
-    def z(self) -> NDArray:
+    def z(self) -> np.ndarray:
         """Compared parameters, unconstrained, `(chain, draw, d)`."""
         return self.tree["unconstrained_posterior"]["z"].to_numpy().astype("float64")
 
@@ -70,20 +52,20 @@ class FitResult(NamedTuple):
         return self.task.slices[0].order == "arrival"
 
 
-def read_fit(folder: StudyFolder, task: PlannedFit, record: dict[str, Any]) -> FitResult:
+def read_fit(folder: StudyFolder, task: PlannedFit, record: FitRecord) -> FitResult:
     """Read a fit that was done, and assess it."""
     tree = checksums.read_posterior(folder, record)
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     energy = tree["sample_stats"]["energy"].to_numpy()
-    health = diagnostics.assess(z, energy, record["parameters"])
+    health = diagnostics.assess(z, energy, record.parameters)
     if capped_of(record) and not health.usable:
         health = health._replace(reason=f"{capped_of(record)}; {health.reason}")
     return FitResult(task, record, tree, health)
 
 
-def capped_of(record: Mapping[str, Any]) -> str:
+def capped_of(record: FitRecord) -> str:
     """Give which chains of a fit took the most gradients that they may; empty where none did."""
-    return (record.get("capped") or {}).get("reason", "")
+    return record.capped.reason if record.capped else ""
 
 
 def moments(fits: Sequence[FitResult]) -> Moments:
@@ -110,14 +92,13 @@ class StudyFits(NamedTuple):
     """
 
     tasks: list[PlannedFit]
-    recorded: dict[str, dict[str, Any]]
+    recorded: dict[str, FitRecord]
     done: dict[str, FitResult]
 
     @property
     def stopped(self) -> dict[str, str]:
         """Fits that were ended without draws, and why."""
-        ended = {fit: one for fit, one in self.recorded.items() if one["status"] == "stopped"}
-        return {fit: one["reason"] for fit, one in ended.items()}
+        return {fit: one.reason for fit, one in self.recorded.items() if one.status == "stopped"}
 
     @property
     def unusable(self) -> dict[str, str]:
@@ -136,15 +117,12 @@ class StudyFits(NamedTuple):
 
 def read_study_fits(folder: StudyFolder, order: str) -> StudyFits:
     """Read the plan and every fit."""
-    rows = formats.read_plan(folder.plan)
-    meta = store.read_meta(folder.data)
-    levels = {axis: part["rows"] for axis, part in meta.axes.items()}
-    tasks = plan.locate(rows, [row["fit"] for row in rows], levels, order)
+    tasks = read_planned(folder, order)
     recorded = {task.fit: checksums.read_record(folder, task.fit) for task in tasks}
     done = {
         task.fit: read_fit(folder, task, recorded[task.fit])
         for task in tasks
-        if recorded[task.fit]["status"] == "done"
+        if recorded[task.fit].status == "done"
     }
     return StudyFits(tasks, recorded, done)
 
@@ -157,46 +135,39 @@ def fits_table(study: StudyFits) -> pd.DataFrame:
 
 def _fit_row(study: StudyFits, task: PlannedFit) -> Mapping[str, Any]:
     record = study.recorded[task.fit]
-    planned = {name: getattr(task, name) for name in formats.PLAN_COLUMNS}
-    if record["status"] != "done":
-        ended = {"status": record["status"], "usable": False, "reason": record["reason"]}
-        return {**planned, **ended, **(_cost(record) if record["status"] == "stopped" else {})}
+    if record.status != "done":
+        ended = {"status": record.status, "usable": False, "reason": record.reason}
+        return {**task.columns, **ended, **(_cost(record) if record.status == "stopped" else {})}
     health = study.done[task.fit].health
-    gradients = record["gradients"]
     statistics = study.done[task.fit].tree
     n_chains, n_draws = statistics["sample_stats"]["n_steps"].shape
     n_warmup = statistics["warmup_sample_stats"]["n_steps"].shape[1]
     return {
-        **planned,
+        **task.columns,
         "status": "done",
         "usable": health.usable,
         "reason": health.reason,
         "iterations": n_chains * (n_warmup + n_draws),
-        "leapfrogs_per_iteration": _all(gradients) / (n_chains * (n_warmup + n_draws)),
+        "leapfrogs_per_iteration": record.gradients.total / (n_chains * (n_warmup + n_draws)),
         **_cost(record),
         "capped": capped_of(record),
-        "restarts": len(record.get("discarded", ())),
-        "step_size": float(np.mean(record["step_size"])),
-        "divergences": sum(record["divergences"]),
-        "depth_saturated": record["depth_saturated"],
+        "restarts": len(record.discarded),
+        "step_size": float(np.mean(record.step_size)),
+        "divergences": sum(record.divergences),
+        "depth_saturated": record.depth_saturated,
         "rhat_max": health.rhat,
         "ess_min": health.ess,
         "e_bfmi_min": health.e_bfmi,
     }
 
 
-def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
-    gradients, seconds = record["gradients"], record["seconds"]
+def _cost(record: FitRecord) -> dict[str, Any]:
     return {
-        "gradients_warmup": sum(gradients["warmup"]),
-        "gradients_sampling": sum(gradients["sampling"]),
-        "seconds_per_gradient": record["seconds_per_gradient"],
-        **{f"seconds_{name}": seconds[name] for name in ("compile", "warmup", "sampling")},
+        "gradients_warmup": sum(record.gradients.warmup),
+        "gradients_sampling": sum(record.gradients.sampling),
+        "seconds_per_gradient": record.seconds_per_gradient,
+        **{f"seconds_{name}": record.seconds[name] for name in ("compile", "warmup", "sampling")},
     }
-
-
-def _all(gradients: Mapping[str, Sequence[int]]) -> int:
-    return sum(sum(part) for part in gradients.values())
 
 
 def estimates_table(study: StudyFits, sites: Sequence[str]) -> pd.DataFrame:

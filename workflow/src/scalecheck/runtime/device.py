@@ -23,7 +23,7 @@ LEASES = Path("/tmp")
 _leases: list[IO[bytes]] = []
 
 
-def count(gpu: int, gres: str) -> int:
+def count_gpus(gpu: int, gres: str) -> int:
     """GPUs that a job was given, by number or by Slurm's gres: `gpu`, `gpu:2`, `gpu:a100:1`.
 
     Parameters
@@ -35,7 +35,7 @@ def count(gpu: int, gres: str) -> int:
     return gpu + sum(int(one[1] or 1) for one in found if one)
 
 
-def choose(gpus: int, precision: str, cache: Path, log: Log) -> None:
+def choose_device(gpus: int, precision: str, cache: Path, log: Log) -> None:
     """Set the environment that JAX reads at its import.
 
     Parameters
@@ -116,7 +116,7 @@ def _listed_gpus() -> list[str]:
     return listed.stdout.split() if listed.returncode == 0 else []
 
 
-def confirm(gpus: int) -> dict[str, Any]:
+def check_device(gpus: int) -> dict[str, Any]:
     """Check that JAX took the device that was chosen, and describe it for the record.
 
     Raises

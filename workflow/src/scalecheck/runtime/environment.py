@@ -5,7 +5,7 @@ import os
 from scalecheck.errors import StudyError
 
 
-def positive(variable: str, unit: str) -> float | None:
+def positive_number(variable: str, unit: str) -> float | None:
     """Read a positive number from the environment; None where the variable is not set, or empty.
 
     Parameters

@@ -52,8 +52,8 @@ def free() -> Free:
     StudyError
         When the environment variable is no positive number.
     """
-    given = environment.positive(VARIABLE, "GB")
-    host = given * GB if given else of_host()
+    given = environment.positive_number(VARIABLE, "GB")
+    host = given * GB if given else free_on_host()
     device = jax.local_devices()[0]
     stats = None if device.platform == "cpu" else device.memory_stats()
     if not stats:
@@ -61,7 +61,7 @@ def free() -> Free:
     return Free(host, host if given else float(stats["bytes_limit"] - stats["bytes_in_use"]))
 
 
-def of_host(root: Path = Path("/")) -> float:
+def free_on_host(root: Path = Path("/")) -> float:
     """Give the bytes, a scalar, that are free in the machine, or for this job where that is less.
 
     Parameters

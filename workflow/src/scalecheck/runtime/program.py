@@ -2,8 +2,8 @@
 
 import argparse
 import contextlib
-import datetime
 import errno
+import logging
 import os
 import sys
 import time
@@ -20,7 +20,10 @@ BEGAN = time.perf_counter()
 
 Log = Callable[[str], None]
 
-_logs: list[Log] = []  # of this process, that are open
+_LOGGER = logging.getLogger("scalecheck")
+_LOGGER.setLevel(logging.INFO)
+_LOGGER.propagate = False  # lines of other packages, or of a user's model, are not ours to show
+_LOGGER.addHandler(logging.NullHandler())
 
 
 def main(
@@ -75,24 +78,40 @@ def claimed(folder: StudyFolder, names: Iterable[str], path: Path | None) -> Ite
 
 @contextlib.contextmanager
 def logged(path: Path | None) -> Iterator[Log]:
-    """Open a log, which also takes the line that a program ends with where it fails."""
-    log = open_log(path)
-    if path is None:
+    """Open a log of timestamped lines: a file, made empty first, or stderr.
+
+    A file also takes the line that a program ends with where it fails.
+    """
+    handler = logging.StreamHandler() if path is None else _LogFile(path)
+    if path is None:  # the line that a program ends with stands there anyway
+        handler.addFilter(lambda record: record.levelno < logging.ERROR)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    _LOGGER.addHandler(handler)
+    try:
         with errors_in_one_line():
-            yield log
-        return
-    with errors_in_one_line(log):
-        _logs.append(log)
-        try:
-            yield log
-        finally:
-            _logs.remove(log)
+            yield _LOGGER.info
+    finally:
+        _LOGGER.removeHandler(handler)
+
+
+class _LogFile(logging.Handler):
+    """A log that is opened for every line, and misses those for which there is no room."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("", encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # A line is not worth a fit: the disk may have room again before anything has to be written.
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{self.format(record)}\n")
 
 
 def end_at_once(line: str) -> NoReturn:
     """End the program with status 1 and a line from another thread: what computes below Python hears no exception."""
-    for log in _logs:
-        log(line)
+    _LOGGER.error(line)
     print(line, file=sys.stderr, flush=True)
     os._exit(1)
 
@@ -104,7 +123,7 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def errors_in_one_line(log: Log | None = None) -> Iterator[None]:
+def errors_in_one_line() -> Iterator[None]:
     """End the program with status 1 at what a user can mend, as one line on stderr and in the log, if any."""
     try:
         yield
@@ -112,8 +131,7 @@ def errors_in_one_line(log: Log | None = None) -> Iterator[None]:
         line = _line_of(error)
         if line is None:
             raise
-        if log is not None:
-            log(line)
+        _LOGGER.error(line)
         print(line, file=sys.stderr)
         raise SystemExit(1) from None
 
@@ -143,21 +161,3 @@ def _line_of(error: Exception) -> str | None:
             " chains (sampler.chains), or a machine with more"
         )
     return None
-
-
-def open_log(path: Path | None) -> Log:
-    """Give a function that adds a timestamped line to a file, made empty first, or to stderr."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("", encoding="utf-8")
-
-    def log(line: str) -> None:
-        stamped = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {line}\n"
-        if path is None:
-            sys.stderr.write(stamped)
-            return
-        # A line is not worth a fit: the disk may have room again before anything has to be written.
-        with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
-            file.write(stamped)
-
-    return log

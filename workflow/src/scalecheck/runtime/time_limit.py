@@ -36,7 +36,7 @@ def seconds() -> float:
     StudyError
         When the environment variable is no positive number.
     """
-    return environment.positive(VARIABLE, "seconds") or SECONDS
+    return environment.positive_number(VARIABLE, "seconds") or SECONDS
 
 
 @contextlib.contextmanager

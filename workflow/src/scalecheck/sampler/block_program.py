@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from scalecheck.sampler import lane_state, nuts_step, warmup_adaptation
 from scalecheck.sampler.lane_state import Ended, Lane, ValueAndGrad, rest
 from scalecheck.sampler.metric import Layout, identity, of_variances
 from scalecheck.sampler.streamed_draws import Flow, Streamed
-from scalecheck.sampler.types import Potential, Settings
+from scalecheck.sampler.types import Count, Flag, Number, Potential, Settings, Vector
 from scalecheck.sampler.warmup_adaptation import Adaptation, EndedIteration, Warmup, where
 
 
@@ -36,8 +37,8 @@ class Begin(NamedTuple):
         `(fit, chain, d)` diagonal of the inverse mass, in the order of `ravel_pytree`.
     """
 
-    step_size: Any
-    variances: Any
+    step_size: Float[Array | np.ndarray, "fit chain"]
+    variances: Float[Array | np.ndarray, "fit chain d"]
 
 
 class Carry(NamedTuple):
@@ -58,9 +59,9 @@ class Carry(NamedTuple):
     """
 
     state: State
-    seen: jax.Array
-    n_steps: jax.Array
-    n_useful: jax.Array
+    seen: Float[Array, "fit chain room n"]
+    n_steps: Count
+    n_useful: Count
 
 
 class Plan(NamedTuple):
@@ -96,7 +97,9 @@ class Plan(NamedTuple):
         return jax.value_and_grad(lambda flat: potential(self.flow.unravel(flat)))
 
 
-def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) -> State:
+def init(
+    plan: Plan, keys: UInt32[Array, "fit chain 2"], starts: Any, arrays: Mapping[str, Any]
+) -> State:
     """Place every lane at its start.
 
     Parameters
@@ -109,7 +112,7 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
         Data `(fit, ...)`.
     """
 
-    def one(key: jax.Array, z: Any, arrays: Mapping[str, Any]) -> State:
+    def one(key: UInt32[Array, "2"], z: Any, arrays: Mapping[str, Any]) -> State:
         flat, _ = ravel_pytree(z)
         metric = identity(plan.layout, flat.dtype)
         lane = rest(key, flat, plan.at(arrays), metric, plan.settings.max_tree_depth)
@@ -122,7 +125,7 @@ def init(plan: Plan, keys: jax.Array, starts: Any, arrays: Mapping[str, Any]) ->
 def begin_with(plan: Plan, state: State, begin: Begin) -> State:
     """Give lanes that are about to begin a step size and a metric."""
 
-    def one(state: State, size: jax.Array, variances: jax.Array) -> State:
+    def one(state: State, size: Number, variances: Vector) -> State:
         metric = of_variances(plan.layout, variances)
         # Dual averaging is drawn to ten times what it begins with: here that is known to be right.
         begun = warmup_adaptation.start(plan.layout, plan.warmup, size / 10, len(variances))
@@ -135,9 +138,9 @@ def begin_with(plan: Plan, state: State, begin: Begin) -> State:
 def advance(
     plan: Plan,
     state: State,
-    totals: jax.Array,
-    limits: jax.Array,
-    most_steps: jax.Array,
+    totals: Int[Array, " fit"],
+    limits: Int[Array, "fit chain"],
+    most_steps: Count,
     arrays: Mapping[str, Any],
 ) -> Carry:
     """Step all lanes until the block is full, of steps or of one lane's iterations, or until a fit is done.
@@ -160,13 +163,13 @@ def advance(
     normals, coins = jax.vmap(jax.vmap(lambda lane: _momenta(plan, lane)))(state.lane)
     uniforms = _uniforms(plan, state.lane)
 
-    def is_live(lane: Lane) -> jax.Array:
+    def is_live(lane: Lane) -> Bool[Array, "fit chain"]:
         return (lane.iteration < totals[:, None]) & (lane.leapfrogs < limits)
 
     running = is_live(state.lane).any(axis=1)
     most_steps = jnp.minimum(most_steps, plan.steps)
 
-    def goes_on(carry: Carry) -> jax.Array:
+    def goes_on(carry: Carry) -> Flag:
         lane = carry.state.lane
         is_full = lane.is_fresh & (lane.iteration - first >= plan.room)
         live = is_live(lane)
@@ -175,11 +178,11 @@ def advance(
 
     def one(
         lane: Lane,
-        live: jax.Array,
-        first: jax.Array,
-        normals: jax.Array,
-        coins: jax.Array,
-        uniforms: jax.Array,
+        live: Flag,
+        first: Count,
+        normals: Float[Array, "room d"],
+        coins: UInt32[Array, " room"],
+        uniforms: Float[Array, "2"],
         arrays: Any,
     ) -> tuple[Lane, Ended]:
         room = jnp.clip(lane.iteration - first, 0, plan.room - 1)
@@ -216,7 +219,9 @@ def advance(
     return _stream(plan, done, first, arrays)
 
 
-def _stream(plan: Plan, done: Carry, first: jax.Array, arrays: Mapping[str, Any]) -> Carry:
+def _stream(
+    plan: Plan, done: Carry, first: Int[Array, "fit chain"], arrays: Mapping[str, Any]
+) -> Carry:
     """Fold the draws of a block, which began with the iterations `(fit, chain)`, into the moments."""
     if done.state.streamed is None:
         return done
@@ -234,13 +239,13 @@ def _over_lanes(function: Callable[..., Any], n_own: int) -> Callable[..., Any]:
     return jax.vmap(chains)
 
 
-def _momenta(plan: Plan, lane: Lane) -> tuple[jax.Array, ...]:
+def _momenta(plan: Plan, lane: Lane) -> tuple[Float[Array, "room d"], UInt32[Array, " room"]]:
     d, dtype = len(lane.front.z), lane.front.z.dtype
     iterations = lane.iteration + jnp.arange(plan.room, dtype=jnp.int32)
     return jax.vmap(lambda i: nuts_step.draw_momenta(lane.key, i, d, dtype))(iterations)
 
 
-def _uniforms(plan: Plan, lane: Lane) -> jax.Array:
+def _uniforms(plan: Plan, lane: Lane) -> Float[Array, "step fit chain 2"]:
     """`(step, fit, chain, 2)`: lanes that are live at a step were so at all before."""
     draw = jax.vmap(jax.vmap(lambda key, n: nuts_step.draw_uniforms(key, n, lane.front.z.dtype)))
     leapfrogs = lane.leapfrogs[..., None] + jnp.arange(plan.steps, dtype=jnp.int32)
@@ -254,7 +259,7 @@ def _learn(plan: Plan, state: State, ended: Ended) -> State:
         return state
     learns = ended.iteration & (state.lane.iteration <= warmup)
 
-    def one(state: State, learns: jax.Array) -> State:
+    def one(state: State, learns: Flag) -> State:
         lane = state.lane
         here = lane.tree.candidate
         rate = lane.accept / jnp.maximum(lane.n_steps, 1)

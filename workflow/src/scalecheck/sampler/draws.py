@@ -1,16 +1,16 @@
 """What a batch of fits gives: draws, statistics of every iteration, windows of warmup, and what it took."""
 
+import operator
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from scalecheck.sampler.early_stop import Stopped
+from scalecheck.sampler.early_stop import Discarded, Stopped
 from scalecheck.sampler.streamed_draws import Reduced
 from scalecheck.sampler.types import Iterations
-
-NDArray = np.ndarray
 
 
 class Window(NamedTuple):
@@ -29,9 +29,9 @@ class Window(NamedTuple):
     """
 
     stop: int
-    step_size: NDArray
-    acceptance_rate: NDArray
-    inverse_mass_matrix: NDArray
+    step_size: Float[np.ndarray, "fit chain"]
+    acceptance_rate: Float[np.ndarray, "fit chain"]
+    inverse_mass_matrix: Float[np.ndarray, "fit chain d"]
 
 
 class Elapsed(NamedTuple):
@@ -40,15 +40,6 @@ class Elapsed(NamedTuple):
     compile: float
     warmup: float
     sampling: float
-
-
-class Discarded(NamedTuple):
-    """A chain that stalled in warmup and was begun anew: of which fit, and what it had done by then."""
-
-    fit: int
-    chain: int
-    iterations: int
-    leapfrogs: int
 
 
 class Draws(NamedTuple):
@@ -68,16 +59,16 @@ class Draws(NamedTuple):
     useful
         Share of the leapfrogs computed that moved a chain, where lanes step together; else None.
     discarded
-        Chains that were begun anew; what they did is in none of the others.
+        Chains that were restarted; what they did is in none of the others.
     stopped
-        Fits that ended before they had their draws: `z` and `iterations` have what all chains did.
+        Fits that were stopped before they had their draws: `z` and `iterations` have what all chains did.
     reduced
         By fit: what is left of sites that are not held; None where all are.
     moved
         As `z`, in the coordinates in which the sampler moved; None where those are the same.
     """
 
-    z: list[dict[str, NDArray]]
+    z: list[dict[str, Float[np.ndarray, "chain draw ..."]]]
     iterations: list[Iterations]
     windows: list[Window]
     seconds: Elapsed
@@ -86,34 +77,36 @@ class Draws(NamedTuple):
     discarded: Sequence[Discarded] = ()
     stopped: Sequence[Stopped] = ()
     reduced: Sequence[Reduced] | None = None
-    moved: Sequence[dict[str, NDArray]] | None = None
+    moved: Sequence[dict[str, Float[np.ndarray, "chain draw ..."]]] | None = None
 
-    def last(self, number: int) -> dict[str, NDArray]:
+    def last(self, number: int) -> dict[str, Float[np.ndarray, "chain ..."]]:
         """Where the sampler left the chains of a fit, in its coordinates: all latent sites `(chain, ...)`."""
         if self.reduced is not None:
             return self.reduced[number].last
         moved = self.z if self.moved is None else self.moved
         return {name: values[:, -1] for name, values in moved[number].items()}
 
+    def stopped_of(self, number: int) -> Stopped | None:
+        """Give how a fit was stopped; None where it has its draws."""
+        return next((one for one in self.stopped if one.fit == number), None)
+
 
 class Clock:
-    """Seconds since the last lap, added up by phase."""
+    """Seconds since the last lap, added up by phase: of the wall, and of the processor."""
 
     def __init__(self) -> None:
-        self.wall = dict.fromkeys(Elapsed._fields, 0.0)
-        self.cpu = dict.fromkeys(Elapsed._fields, 0.0)
+        self.wall = self.cpu = Elapsed(0.0, 0.0, 0.0)
         self.last = time.perf_counter(), time.process_time()
 
-    def lap(self, **shares: float) -> None:
+    def lap(self, compile: float = 0.0, warmup: float = 0.0, sampling: float = 0.0) -> None:
         """Share the time since the last lap among phases."""
         now = time.perf_counter(), time.process_time()
-        for phase, share in shares.items():
-            self.wall[phase] += share * (now[0] - self.last[0])
-            self.cpu[phase] += share * (now[1] - self.last[1])
+        wall, cpu = (new - old for new, old in zip(now, self.last, strict=True))
+        shares = (compile, warmup, sampling)
+        self.add(*(Elapsed(*(share * spent for share in shares)) for spent in (wall, cpu)))
         self.last = now
 
-    def add(self, wall: Mapping[str, float], cpu: Mapping[str, float]) -> None:
-        """Add what an earlier part of the run took."""
-        for phase in Elapsed._fields:
-            self.wall[phase] += float(wall[phase])
-            self.cpu[phase] += float(cpu[phase])
+    def add(self, wall: Elapsed, cpu: Elapsed) -> None:
+        """Add what a part of the run took."""
+        self.wall = Elapsed(*map(operator.add, self.wall, wall))
+        self.cpu = Elapsed(*map(operator.add, self.cpu, cpu))

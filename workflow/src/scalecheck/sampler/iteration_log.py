@@ -1,18 +1,35 @@
 """What the chains of a batch did so far: appended block by block, never rewritten."""
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from scalecheck.sampler.types import Iterations
-
-NDArray = np.ndarray
 
 _DISCARDED = -1  # instead of a number of iterations: what the chain did before is forgotten
 
 
-class History:
+class News(NamedTuple):
+    """What was appended to a log.
+
+    Attributes
+    ----------
+    parts
+        Fit, chain, iterations (-1 where the chain was restarted), and draws of each part.
+    iterations
+        Of all parts, joined, `(n, ...)`.
+    """
+
+    parts: Int[np.ndarray, "part 4"]
+    iterations: Iterations
+
+
+NO_NEWS = News(np.zeros((0, 4), int), Iterations(*[np.zeros(0)] * len(Iterations._fields)))
+
+
+class IterationLog:
     """Iterations of all chains of all fits, of which some are ahead of others.
 
     `done` and `leapfrogs`, `(fit, chain)` both, count the iterations and what they took.
@@ -48,7 +65,7 @@ class History:
         self.leapfrogs[fit, chain] += int(kept.n_steps.sum())
 
     def discard(self, fit: int, chain: int) -> None:
-        """Forget what a chain did: it begins anew."""
+        """Forget what a chain did: it is restarted."""
         self._forget(fit, chain)
         self._news.append((fit, chain, None))
 
@@ -59,15 +76,13 @@ class History:
     def cut(self, fit: int, n: int, empty: Iterations) -> None:
         """Keep the first n iterations of every chain of a fit; `empty` is what none looks like."""
         for parts in self._parts[fit]:
-            whole = jax.tree.map(lambda *parts: np.concatenate(parts), empty, *parts)
+            whole = _join([empty, *parts])
             draws = whole.z[: max(0, n - self.warmup)]
             parts[:] = [jax.tree.map(lambda x: x[:n], whole)._replace(z=draws)]
 
     def joined(self, fit: int) -> Iterations:
         """All iterations of a fit `(chain, iteration)`, and its draws `(chain, draw, d)`."""
-        chains = [
-            jax.tree.map(lambda *parts: np.concatenate(parts), *parts) for parts in self._parts[fit]
-        ]
+        chains = [_join(parts) for parts in self._parts[fit]]
         return jax.tree.map(lambda *parts: np.stack(parts), *chains)
 
     def steps_to(self, fit: int, total: int) -> float:
@@ -75,47 +90,32 @@ class History:
         pace = self.leapfrogs[fit] / np.maximum(self.done[fit], 1)
         return float(((total - self.done[fit]) * pace).max())
 
-    def news(self) -> dict[str, NDArray]:
-        """Give what was appended since the last call, as arrays.
-
-        `parts` is `(part, 4)`: fit, chain, iterations (-1 where it began anew), draws; the fields of all
-        parts are joined, `(n, ...)`.
-        """
+    def news(self) -> News | None:
+        """Give what was appended since the last call; None where nothing was."""
         news, self._news = self._news, []
-        if not news:
-            return {}
+        parts = [part for _, _, part in news if part is not None]
+        if not parts:  # a chain that is restarted has just ended a window
+            return None
         rows = [
             (fit, chain, _DISCARDED, 0)
             if part is None
             else (fit, chain, len(part.n_steps), len(part.z))
             for fit, chain, part in news
         ]
-        parts = [part for _, _, part in news if part is not None]
-        if not parts:
-            return {"parts": np.array(rows)}
-        joined = jax.tree.map(lambda *parts: np.concatenate(parts), *parts)
-        return {"parts": np.array(rows), **joined._asdict()}
+        return News(np.array(rows), _join(parts))
 
-    def restore(self, news: Mapping[str, NDArray]) -> None:
-        """Append what `news` gave, in the same shapes."""
-        if not news:
-            return
-        parts = news["parts"]
-        own = iter(_cut(news, parts[parts[:, 2] != _DISCARDED]))
-        for fit, chain, n, _ in parts.tolist():
+    def restore(self, news: News) -> None:
+        """Append what `news` gave."""
+        start = draw = 0
+        for fit, chain, n, n_draws in news.parts.tolist():
             if n == _DISCARDED:
                 self._forget(fit, chain)
-            else:
-                self._add(fit, chain, next(own))
+                continue
+            own = jax.tree.map(lambda x, i=start, n=n: x[i : i + n], news.iterations)
+            z = news.iterations.z[draw : draw + n_draws]
+            self._add(fit, chain, own._replace(z=z))
+            start, draw = start + n, draw + n_draws
 
 
-def _cut(news: Mapping[str, NDArray], parts: NDArray) -> list[Iterations]:
-    """Cut joined fields into parts `(part, 4)`. Draws are fewer than iterations."""
-    if not len(parts):
-        return []
-    cuts = {name: np.cumsum(parts[:-1, 3 if name == "z" else 2]) for name in Iterations._fields}
-    fields = {name: np.split(news[name], cut) for name, cut in cuts.items()}
-    return [
-        Iterations(**{name: values[i] for name, values in fields.items()})
-        for i in range(len(parts))
-    ]
+def _join(parts: list[Iterations]) -> Iterations:
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *parts)

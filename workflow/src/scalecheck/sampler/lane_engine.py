@@ -1,5 +1,11 @@
-"""Sample a batch of fits, a leapfrog of every chain at a time: what ends makes room for what waits."""
+"""Sample a batch of fits, a leapfrog of every chain at a time: a fit that ends makes room for one that waits.
 
+Between two blocks of steps the host looks at the chains: it notes what they did, restarts those that stall,
+ends fits that have their draws, and gives their places away. What it decides depends on iterations and leapfrogs
+alone, never on a clock or on where blocks end, so that a run that is killed and resumed ends with the same bits.
+"""
+
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -8,20 +14,73 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
 
 from scalecheck.sampler import block_program, lane_state
 from scalecheck.sampler.block_program import Begin, State
-from scalecheck.sampler.draws import Clock, Discarded, Draws, Elapsed, Window
-from scalecheck.sampler.early_stop import stopped_by_stall, within
+from scalecheck.sampler.draws import Clock, Draws, Elapsed, Window
+from scalecheck.sampler.early_stop import Discarded, FitProgress, first_progress, stopped_by_stall
 from scalecheck.sampler.footprint import plan_of
-from scalecheck.sampler.iteration_log import History
-from scalecheck.sampler.progress import Progress, Tally
-from scalecheck.sampler.snapshot import Saved, Snapshot
-from scalecheck.sampler.stopping import FitProgress
-from scalecheck.sampler.streamed_draws import Streams, as_arrays, from_arrays
-from scalecheck.sampler.types import Iterations, Potential, Settings
+from scalecheck.sampler.iteration_log import NO_NEWS, IterationLog
+from scalecheck.sampler.progress import Progress, Tally, first_tally
+from scalecheck.sampler.snapshot import Saved, Snapshot, from_arrays, to_arrays
+from scalecheck.sampler.streamed_draws import Reduced, Streams
+from scalecheck.sampler.types import ByFit, ByLane, Iterations, Potential, Settings
 
-NDArray = np.ndarray
+# Steps of the loop between two looks of the host, at most and at first; and what they should take: a
+# signal to end is answered between two blocks.
+STEPS, FIRST_STEPS, SECONDS = 1000, 16, 2.0
+
+# Going on with fewer fits takes another program, whose compilation takes as long as so many numbers are
+# worked through: 5 s at 1e9 numbers a second (40 lanes with 165 centred intercepts on one core; twice
+# as many of a logistic regression).
+COMPILE_NUMBERS = 5e9
+LANE_VECTORS = 50  # that a step reads or writes besides the data
+
+# Fit, chain and how many times it was restarted -> its start by site, `(...)` each.
+Restart = Callable[[int, int, int], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LaneOptions:
+    """How far fits go, and what becomes of them on the way.
+
+    Attributes
+    ----------
+    draws
+        Draws per chain.
+    most_draws
+        Draws per chain that a fit gets at most, where `enough` asks for more: `draws` at a time.
+    enough
+        Fit and its draws that are held `(chain, draw, ...)` -> whether they suffice.
+    steps
+        Steps of the loop between two looks of the host, at most.
+    slots
+        Fits that run at once; None for all.
+    streams
+        Sites whose draws are held, and what of the others is reduced to moments; None holds all.
+    begin
+        Step sizes and variances to begin warmup with, for a diagonal metric.
+    restart
+        Gives another start of a chain that stalls in warmup: it is restarted there, at most twice. None
+        lets it run.
+    stops_stalled
+        Whether a fit ends where a chain stalls in warmup; not with `restart`.
+    most_gradients
+        Leapfrogs that a chain may take, warmup and what was discarded included: its fit ends when all
+        chains have their draws or took so many.
+    """
+
+    draws: int
+    most_draws: int = 0
+    enough: Callable[[int, dict[str, np.ndarray]], bool] = lambda fit, z: True
+    steps: int = STEPS
+    slots: int | None = None
+    streams: Streams | None = None
+    begin: Begin | None = None
+    restart: Restart | None = None
+    stops_stalled: bool = False
+    most_gradients: int | None = None
 
 
 class ActiveFits(NamedTuple):
@@ -37,7 +96,7 @@ class ActiveFits(NamedTuple):
         Their data.
     """
 
-    fits: NDArray
+    fits: ByFit
     state: State
     arrays: dict[str, jax.Array]
 
@@ -47,7 +106,7 @@ class ActiveFits(NamedTuple):
         fits[place] = others.fits[number]
         return ActiveFits(fits, *_put(self[1:], place, others[1:], number))
 
-    def only(self, chosen: NDArray) -> "ActiveFits":
+    def only(self, chosen: Int[np.ndarray, " chosen"]) -> "ActiveFits":
         """Take the fits at `(fit,)` places; of all of them nothing is copied."""
         if np.array_equal(chosen, np.arange(len(self.fits))):
             return self
@@ -65,107 +124,103 @@ def _put(parts: Any, place: Any, others: Any, number: Any) -> Any:
     return jax.tree.map(lambda x, new: x.at[place].set(new[number]), parts, others)
 
 
-# Steps of the loop between two looks of the host, at most and at first; and what they should take: a
-# signal to end is answered between two blocks.
-STEPS, FIRST_STEPS, SECONDS = 1000, 16, 2.0
+class EndedFit(NamedTuple):
+    """What is kept of a fit that has ended, beside its iterations.
 
-# Going on with fewer fits takes another program, whose compilation takes as long as so many numbers are
-# worked through: 5 s at 1e9 numbers a second (40 lanes with 165 centred intercepts on one core; twice
-# as many of a logistic regression).
-COMPILE_NUMBERS = 5e9
-LANE_VECTORS = 50  # that a step reads or writes besides the data
+    Attributes
+    ----------
+    metrics
+        `(chain, window, d)` diagonal of the inverse mass at the end of each window.
+    reduced
+        What its draws were reduced to; None where all are held.
+    """
 
-# Fit, chain and how many times it was begun anew -> its start by site, `(...)` each.
-Anew = Callable[[int, int, int], dict[str, Any]]
+    metrics: Float[np.ndarray, "chain window d"]
+    reduced: Reduced | None
+
+
+class RunState(NamedTuple):
+    """All that a run goes on from, but for its iterations.
+
+    Attributes
+    ----------
+    fits, waiting
+        Numbers of the fits that have a place, and of those that wait for one.
+    lanes
+        Of the fits that have a place.
+    progress, tally
+        Of all fits.
+    ended
+        Fits that have ended, by their number.
+    seconds, cpu_seconds
+        Wall and processor seconds so far.
+    useful, stepped
+        Leapfrogs that moved a chain, and all that were computed.
+    """
+
+    fits: Int[np.ndarray, " place"]
+    waiting: Int[np.ndarray, " waiting"]
+    lanes: State
+    progress: FitProgress
+    tally: Tally
+    ended: dict[int, EndedFit]
+    seconds: Elapsed
+    cpu_seconds: Elapsed
+    useful: int
+    stepped: int
 
 
 class LaneEngine:
-    """The state of one call of `sample_lanes`."""
+    """A run of `sample_lanes`, whose arguments it has."""
 
     def __init__(
         self,
         potential: Potential,
-        arrays: Any,
-        starts: Any,
+        arrays: Mapping[str, Any],
+        starts: Mapping[str, Any],
         settings: Settings,
-        key: jax.Array,
-        draws: int,
-        most_draws: int,
-        enough: Callable[[int, dict[str, NDArray]], bool],
-        steps: int,
-        slots: int | None,
-        anew: Anew | None,
-        stops_stalled: bool,
-        most_gradients: int | None,
-        streams: Streams | None,
+        key: UInt32[Array, "fit 2"],
+        options: LaneOptions,
     ) -> None:
         n_fits, n_chains = next(iter(starts.values())).shape[:2]
-        self.plan = plan_of(potential, arrays, starts, settings, steps, streams)
-        self.flow = self.plan.flow
-        self.enough, self.anew, self.stops_stalled = enough, anew, stops_stalled
-        self.ends = FitProgress(
-            n_fits, n_chains, settings.warmup, draws, most_draws, most_gradients
+        self.options = options
+        self.plan = plan_of(potential, arrays, starts, settings, options.steps, options.streams)
+        self.progress = first_progress(
+            (n_fits, n_chains),
+            settings.warmup,
+            options.draws,
+            options.most_draws,
+            options.most_gradients,
         )
         self.most_steps = FIRST_STEPS
-        self.history = History(n_fits, n_chains, settings.warmup)
-        self.tally = Tally(settings, n_fits, n_chains)
-        self.metrics: list[Any] = [None] * n_fits
-        self.reduced: list[Any] = [None] * n_fits  # of fits that are done
+        self.log = IterationLog(n_fits, n_chains, settings.warmup)
+        self.tally = first_tally(settings, n_fits, n_chains)
+        self.ended: dict[int, EndedFit] = {}
         self.programs: dict[int, Any] = {}
         self.useful = self.stepped = 0
         self.clock = Clock()
         self.keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
-        arrays = {name: jnp.asarray(values) for name, values in arrays.items()}
+        data = {name: jnp.asarray(values) for name, values in arrays.items()}
         self.place = jax.jit(functools.partial(block_program.init, self.plan))
-        self.begun = ActiveFits(np.arange(n_fits), self.place(self.keys, starts, arrays), arrays)
-        n_slots = min(n_fits, slots or n_fits)
+        state = self.place(self.keys, dict(starts), data)
+        if options.begin is not None:
+            state = block_program.begin_with(self.plan, state, options.begin)
+        # All fits at their starts, from which those that wait are placed.
+        self.begun = ActiveFits(np.arange(n_fits), state, data)
+        n_slots = min(n_fits, options.slots or n_fits)
         self.batch, self.waiting = self.begun.only(np.arange(n_slots)), np.arange(n_slots, n_fits)
         self.clock.lap(compile=1.0)
 
-    def begin_with(self, begin: block_program.Begin) -> None:
-        """Begin warmup with step sizes and metrics that are known."""
-        state = block_program.begin_with(self.plan, self.begun.state, begin)
-        self.begun = self.begun._replace(state=state)
-        self.batch = self.begun.only(self.batch.fits)
+    # ---- a block
 
-    def _judge_stalls(self, fits: NDArray) -> None:
-        """Begin chains anew that stalled in warmup, or end their fit.
-
-        Looked for where all chains of a fit have ended another window, and judged by those windows
-        alone: what is done does not depend on how steps are cut into blocks.
-        """
-        for fit in self.ends.with_new_window(fits, self.tally.n_windows_ended()).tolist():
-            by_window = self.tally.leapfrogs_by_window(fit)
-            if self.stops_stalled:
-                if one := stopped_by_stall(fit, by_window, self.plan.warmup.stops):
-                    self.ends.stop(one)
-            elif found := self.ends.to_begin_anew(fit, by_window):
-                for chain in found[1]:
-                    self._restart(fit, chain, found[0], by_window[:, chain])
-
-    def _restart(self, fit: int, chain: int, window: int, by_window: NDArray) -> None:
-        stops = np.array(self.plan.warmup.stops[: window + 1])
-        leapfrogs = by_window[: window + 1] @ np.diff(stops, prepend=0)
-        times = self.ends.discard(Discarded(fit, chain, int(stops[-1]), round(float(leapfrogs))))
-        place = self._place(fit)
-        own = self.batch.only(np.array([place]))
-        key = jax.random.fold_in(self.keys[fit, chain], times)
-        assert self.anew is not None
-        start = jax.tree.map(lambda x: jnp.asarray(x)[None, None], self.anew(fit, chain, times))
-        begun = self.place(key[None, None], start, own.arrays)
-        put = lambda x, new: x.at[place, chain].set(new[0, 0])  # noqa: E731
-        self.batch = self.batch._replace(state=jax.tree.map(put, self.batch.state, begun))
-        self.history.discard(fit, chain)
-        self.tally.forget(fit, chain)
-
-    def block(self, on_block: Callable[[list[Progress]], None]) -> None:
-        """Run one block, and keep what it did."""
+    def block(self) -> list[Progress]:
+        """Run one block, note what it did, and end the fits that are done; say how those run that ran in it."""
         if not len(self.waiting):
             self.begun = self.begun._replace(state=None)  # nobody begins there any more
         program, began, batch = self._program(), time.perf_counter(), self.batch
-        before = self.history.done[batch.fits]
-        totals = np.where(self.ends.live, self.ends.totals, 0)[batch.fits].astype("int32")
-        limits, most_steps = self.ends.limits[batch.fits], np.int32(self.most_steps)
+        before = self.log.done[batch.fits]
+        totals = np.where(self.progress.live, self.progress.totals, 0)[batch.fits].astype("int32")
+        limits, most_steps = self.progress.limits[batch.fits], np.int32(self.most_steps)
         carry = program(batch.state, totals, limits, most_steps, batch.arrays)
         self.batch = batch._replace(state=carry.state)
         seen = lane_state.unpack(np.asarray(carry.seen))
@@ -173,17 +228,17 @@ class LaneEngine:
         self._append(seen, before, after)
         self.useful += int(carry.n_useful)
         self.stepped += int(carry.n_steps) * after.size
-        running = batch.fits[self.ends.live[batch.fits]]
-        self._tally(seen, after - before, time.perf_counter() - began)
+        running = batch.fits[self.progress.live[batch.fits]]
+        self._add_to_tally(seen, after - before, time.perf_counter() - began)
         # Stalls first: a fit may have ended in the very block in which a chain is known to stall.
-        if self.anew is not None or self.stops_stalled:
+        if self.options.restart is not None or self.options.stops_stalled:
             self._judge_stalls(running)
         self._end_fits(running)
         self._lap(seen, before, after)
         seconds = time.perf_counter() - began
         pace = int(carry.n_steps) * SECONDS / max(seconds, 1e-9)
         self.most_steps = int(np.clip(pace, 1, min(4 * self.most_steps, self.plan.steps)))
-        on_block(self.tally.tell(running, self.ends.totals))
+        return self.tally.report(running, self.progress.totals)
 
     def _program(self) -> Any:
         """Compile for as many fits as still run: once per number, also across processes by JAX's cache."""
@@ -191,78 +246,21 @@ class LaneEngine:
         if n_fits not in self.programs:
             totals = np.zeros(n_fits, "int32")
             advance = jax.jit(functools.partial(block_program.advance, self.plan))
-            limits = self.ends.limits[batch.fits]
+            limits = self.progress.limits[batch.fits]
             lowered = advance.lower(batch.state, totals, limits, np.int32(1), batch.arrays)
             self.programs[n_fits] = lowered.compile()
             self.clock.lap(compile=1.0)
         return self.programs[n_fits]
 
-    def _append(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
-        for i, fit in enumerate(self.batch.fits):
+    def _append(self, seen: Iterations, before: ByLane, after: ByLane) -> None:
+        for i, fit in enumerate(self.batch.fits.tolist()):
             for chain, n in enumerate(after[i] - before[i]):
                 if n:
                     own = jax.tree.map(lambda x, i=i, c=chain, n=n: x[i, c, :n], seen)
-                    self.history.append(int(fit), chain, own)
+                    self.log.append(fit, chain, own)
 
-    def _end_fits(self, running: NDArray) -> None:
-        """Let fits rest that have their draws, or may not go on, and give their places to those that wait."""
-        leapfrogs = np.asarray(self.batch.state.lane.leapfrogs)
-        for fit in running.tolist():
-            place = self._place(fit)
-            if self.ends.live[fit]:
-                suffices = functools.partial(self._suffices, fit)
-                self.ends.judge(fit, self.history.done[fit], leapfrogs[place], suffices)
-            if self.ends.live[fit]:
-                continue
-            self.metrics[fit] = np.asarray(self.batch.state.adaptation.metrics[place])
-            self._reduce(fit, place)
-            if len(self.waiting):
-                self.batch = self.batch.with_fit(place, self.begun, int(self.waiting[0]))
-                self.waiting = self.waiting[1:]
-
-    def _suffices(self, fit: int) -> bool:
-        return self.enough(fit, self.flow.sites(self.history.joined(fit).z))
-
-    def _place(self, fit: int) -> int:
-        return int(np.flatnonzero(self.batch.fits == fit)[0])
-
-    def _reduce(self, fit: int, place: int) -> None:
-        """Keep what the draws of a fit that is done were reduced to."""
-        state = self.batch.state
-        if state.streamed is not None:
-            streamed = jax.tree.map(lambda x: np.asarray(x[place]), state.streamed)
-            last = np.asarray(state.lane.tree.candidate.z[place])
-            self.reduced[fit] = self.flow.finish(streamed, last)
-
-    def shrink(self) -> None:
-        """Go on with the power of two that holds the fits that still run, if that is worth it."""
-        fits = self.batch.fits
-        live = np.flatnonzero(self.ends.live[fits])
-        size = 1 << (len(live) - 1).bit_length() if len(live) else 0
-        if 0 < size <= len(fits) // 2 and self._saved_by(size) > COMPILE_NUMBERS:
-            resting = np.flatnonzero(~self.ends.live[fits])[: size - len(live)]
-            self.batch = self.batch.only(np.concatenate([live, resting]))
-
-    def _saved_by(self, size: int) -> float:
-        """Numbers that need not be worked through with so many fits; no clock has a part in it."""
-        fits = self.batch.fits
-        each = sum(values.size for values in self.batch.arrays.values()) / len(fits)
-        n_chains, d = self.batch.state.lane.front.z.shape[1:]
-        running = fits[self.ends.live[fits]].tolist()
-        steps = max(self.history.steps_to(fit, int(self.ends.totals[fit])) for fit in running)
-        return (len(fits) - size) * n_chains * (each + LANE_VECTORS * d) * steps
-
-    def _lap(self, seen: Iterations, before: NDArray, after: NDArray) -> None:
-        """Share the block's time between warmup and draws by their leapfrogs."""
-        number = before[..., None] + np.arange(seen.n_steps.shape[2])
-        leapfrogs = np.where(number < after[..., None], seen.n_steps, 0)
-        total = leapfrogs.sum()
-        warm = leapfrogs[number < self.plan.settings.warmup].sum()
-        share = float(warm / total) if total else float((after < self.plan.settings.warmup).any())
-        self.clock.lap(warmup=share, sampling=1 - share)
-
-    def _tally(self, seen: Iterations, ended: NDArray, seconds: float) -> None:
-        places = np.flatnonzero(self.ends.live[self.batch.fits])
+    def _add_to_tally(self, seen: Iterations, ended: ByLane, seconds: float) -> None:
+        places = np.flatnonzero(self.progress.live[self.batch.fits])
         # Most blocks end no window: only then are they copied, and all at once.
         metrics = functools.cache(lambda: np.asarray(self.batch.state.adaptation.metrics))
         self.tally.add(
@@ -273,73 +271,168 @@ class LaneEngine:
             lambda i, chain, window: metrics()[places[i], chain, window],
         )
 
-    def snapshot(self) -> Snapshot:
-        """Give what this run goes on from, and what happened since the last snapshot."""
-        leaves = {
-            f"lane-{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(self.batch.state))
-        }
-        metrics = {f"metric-{i}": x for i, x in enumerate(self.metrics) if x is not None}
-        spent = [
-            [clock[name] for name in Elapsed._fields] for clock in (self.clock.wall, self.clock.cpu)
-        ]
-        state = {
-            "fits": self.batch.fits,
-            "waiting": self.waiting,
-            "counts": np.array([self.useful, self.stepped]),
-            "seconds": np.array(spent),
-            **self.ends.arrays(),
-        }
-        told = {f"tally-{name}": values for name, values in self.tally.arrays().items()}
-        return Snapshot(
-            {**state, **leaves, **metrics, **as_arrays(self.reduced), **told}, self.history.news()
+    def _lap(self, seen: Iterations, before: ByLane, after: ByLane) -> None:
+        """Share the block's time between warmup and draws by their leapfrogs."""
+        number = before[..., None] + np.arange(seen.n_steps.shape[2])
+        leapfrogs = np.where(number < after[..., None], seen.n_steps, 0)
+        total = leapfrogs.sum()
+        warm = leapfrogs[number < self.plan.settings.warmup].sum()
+        share = float(warm / total) if total else float((after < self.plan.settings.warmup).any())
+        self.clock.lap(warmup=share, sampling=1 - share)
+
+    # ---- chains that stall
+
+    def _judge_stalls(self, fits: ByFit) -> None:
+        """Restart chains that stalled in warmup, or end their fit.
+
+        Looked for where all chains of a fit have ended another window, and judged by those windows
+        alone: what is done does not depend on how steps are cut into blocks.
+        """
+        for fit in self.progress.with_new_window(fits, self.tally.n_windows_ended()).tolist():
+            by_window = self.tally.leapfrogs_by_window(fit)
+            if self.options.stops_stalled:
+                if one := stopped_by_stall(fit, by_window, self.plan.warmup.stops):
+                    self.progress.stop(one)
+            elif found := self.progress.to_restart(fit, by_window):
+                for chain in found[1]:
+                    self._restart(fit, chain, found[0], by_window[:, chain])
+
+    def _restart(
+        self, fit: int, chain: int, window: int, by_window: Float[np.ndarray, " window"]
+    ) -> None:
+        stops = np.array(self.plan.warmup.stops[: window + 1])
+        leapfrogs = by_window[: window + 1] @ np.diff(stops, prepend=0)
+        times = self.progress.discard(
+            Discarded(fit, chain, int(stops[-1]), round(float(leapfrogs)))
         )
+        place = self._place(fit)
+        own = self.batch.only(np.array([place]))
+        key = jax.random.fold_in(self.keys[fit, chain], times)
+        assert self.options.restart is not None
+        found = self.options.restart(fit, chain, times)
+        start = jax.tree.map(lambda x: jnp.asarray(x)[None, None], found)
+        begun = self.place(key[None, None], start, own.arrays)
+        put = lambda x, new: x.at[place, chain].set(new[0, 0])  # noqa: E731
+        self.batch = self.batch._replace(state=jax.tree.map(put, self.batch.state, begun))
+        self.log.discard(fit, chain)
+        self.tally.forget(fit, chain)
+
+    def _place(self, fit: int) -> int:
+        return int(np.flatnonzero(self.batch.fits == fit)[0])
+
+    # ---- fits that end
+
+    def _end_fits(self, running: ByFit) -> None:
+        """Let fits rest that have their draws, or may not go on, and give their places to those that wait."""
+        leapfrogs = np.asarray(self.batch.state.lane.leapfrogs)
+        for fit in running.tolist():
+            place = self._place(fit)
+            if self.progress.live[fit]:
+                suffices = functools.partial(self._suffices, fit)
+                self.progress.judge(fit, self.log.done[fit], leapfrogs[place], suffices)
+            if self.progress.live[fit]:
+                continue
+            metrics = np.asarray(self.batch.state.adaptation.metrics[place])
+            self.ended[fit] = EndedFit(metrics, self._reduced(place))
+            if len(self.waiting):
+                self.batch = self.batch.with_fit(place, self.begun, int(self.waiting[0]))
+                self.waiting = self.waiting[1:]
+
+    def _suffices(self, fit: int) -> bool:
+        return self.options.enough(fit, self.plan.flow.sites(self.log.joined(fit).z))
+
+    def _reduced(self, place: int) -> Reduced | None:
+        state = self.batch.state
+        if state.streamed is None:
+            return None
+        streamed = jax.tree.map(lambda x: np.asarray(x[place]), state.streamed)
+        return self.plan.flow.finish(streamed, np.asarray(state.lane.tree.candidate.z[place]))
+
+    def shrink(self) -> None:
+        """Go on with the power of two that holds the fits that still run, if that is worth it."""
+        fits = self.batch.fits
+        live = np.flatnonzero(self.progress.live[fits])
+        size = 1 << (len(live) - 1).bit_length() if len(live) else 0
+        if 0 < size <= len(fits) // 2 and self._saved_by(size) > COMPILE_NUMBERS:
+            resting = np.flatnonzero(~self.progress.live[fits])[: size - len(live)]
+            self.batch = self.batch.only(np.concatenate([live, resting]))
+
+    def _saved_by(self, size: int) -> float:
+        """Numbers that need not be worked through with so many fits; no clock has a part in it."""
+        fits = self.batch.fits
+        each = sum(values.size for values in self.batch.arrays.values()) / len(fits)
+        n_chains, d = self.batch.state.lane.front.z.shape[1:]
+        running = fits[self.progress.live[fits]].tolist()
+        steps = max(self.log.steps_to(fit, int(self.progress.totals[fit])) for fit in running)
+        return (len(fits) - size) * n_chains * (each + LANE_VECTORS * d) * steps
+
+    # ---- saved and resumed
+
+    def _state(self) -> RunState:
+        return RunState(
+            self.batch.fits,
+            self.waiting,
+            self.batch.state,
+            self.progress,
+            self.tally,
+            self.ended,
+            self.clock.wall,
+            self.clock.cpu,
+            self.useful,
+            self.stepped,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Give what this run goes on from, and its iterations since the last snapshot."""
+        return Snapshot(to_arrays(self._state()), to_arrays(self.log.news()))
 
     def resume(self, saved: Saved) -> None:
         """Go on where a run with the same arguments was saved."""
-        state = saved.state
-        structure = jax.tree.structure(self.batch.state)
-        leaves = [jnp.asarray(state[f"lane-{i}"]) for i in range(structure.num_leaves)]
-        chosen, self.waiting = self.begun.only(state["fits"]), state["waiting"]
-        self.batch = chosen._replace(state=jax.tree.unflatten(structure, leaves))
-        self.ends.restore(state)
-        self.useful, self.stepped = map(int, state["counts"])
-        self.metrics = [state.get(f"metric-{i}") for i in range(len(self.metrics))]
-        self.reduced = from_arrays(state, len(self.reduced))
-        self.clock.add(
-            *(dict(zip(Elapsed._fields, spent, strict=True)) for spent in state["seconds"])
-        )
-        told = {name[6:]: values for name, values in state.items() if name.startswith("tally-")}
-        self.tally.restore(told)
+        one = EndedFit(np.zeros(0), self.plan.flow.reduced_like())
+        has_ended = np.flatnonzero(~saved.state["progress.live"]).tolist()
+        like = self._state()._replace(ended=dict.fromkeys(has_ended, one))
+        state = from_arrays(saved.state, like)
+        lanes = jax.tree.map(jnp.asarray, state.lanes)
+        self.batch = self.begun.only(state.fits)._replace(state=lanes)
+        self.waiting, self.progress, self.tally = state.waiting, state.progress, state.tally
+        self.ended, self.useful, self.stepped = state.ended, state.useful, state.stepped
+        self.clock.add(state.seconds, state.cpu_seconds)
         for news in saved.news:
-            self.history.restore(news)
+            if news:
+                self.log.restore(from_arrays(news, NO_NEWS))
+
+    # ---- what it gives
 
     def result(self) -> Draws:
         """Give all draws and what was seen of every iteration."""
-        z = self.batch.state.lane.front.z
-        empty = lane_state.nothing(len(self.flow.places), z.dtype)
-        for one in self.ends.stopped:
-            self.history.cut(one.fit, min(one.iterations), empty)
-        joined = [self.history.joined(fit) for fit in range(len(self.ends.live))]
+        flow, stopped = self.plan.flow, self.progress.stopped
+        empty = lane_state.nothing(len(flow.places), self.batch.state.lane.front.z.dtype)
+        for one in stopped:
+            self.log.cut(one.fit, min(one.iterations), empty)
+        fits = range(len(self.progress.live))
+        joined = [self.log.joined(fit) for fit in fits]
         return Draws(
-            [self.flow.sites(fit.z) for fit in joined],
+            [flow.sites(fit.z) for fit in joined],
             [fit._replace(z=None) for fit in joined],
             self._windows(joined),
-            Elapsed(**self.clock.wall),
-            Elapsed(**self.clock.cpu),
+            self.clock.wall,
+            self.clock.cpu,
             self.useful / self.stepped,
-            self.ends.discarded,
-            self.ends.stopped,
-            None if self.flow.streams is None else self.reduced,
+            self.progress.discarded,
+            stopped,
+            [one for fit in fits if (one := self.ended[fit].reduced) is not None] or None,
         )
 
     def _windows(self, joined: list[Iterations]) -> list[Window]:
-        metrics = np.stack(self.metrics)
+        metrics = np.stack([self.ended[fit].metrics for fit in range(len(joined))])
         stops = self.plan.warmup.stops
         return [
             Window(
                 stop,
-                np.stack([within(fit.step_size, start, stop)[..., -1] for fit in joined]),
-                np.stack([within(fit.acceptance_rate, start, stop).mean(axis=1) for fit in joined]),
+                np.stack([_within(fit.step_size, start, stop)[..., -1] for fit in joined]),
+                np.stack(
+                    [_within(fit.acceptance_rate, start, stop).mean(axis=1) for fit in joined]
+                ),
                 np.where(
                     [[[fit.step_size.shape[1] >= stop]] for fit in joined],
                     metrics[:, :, number],
@@ -350,26 +443,26 @@ class LaneEngine:
         ]
 
 
+def _within(
+    values: Float[np.ndarray, "chain iteration"], start: int, stop: int
+) -> Float[np.ndarray, "chain _"]:
+    """Cut some iterations out of `(chain, iteration)`; NaN where a fit ended before."""
+    if values.shape[1] < stop:
+        return np.full((len(values), stop - start), np.nan, values.dtype)
+    return values[:, start:stop]
+
+
 def sample_lanes(
     potential: Potential,
     arrays: Mapping[str, Any],
     starts: Mapping[str, Any],
     settings: Settings,
     *,
-    key: jax.Array,
-    draws: int,
-    most_draws: int = 0,
-    enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
-    steps: int = STEPS,
-    slots: int | None = None,
-    streams: Streams | None = None,
-    begin: Begin | None = None,
-    anew: Anew | None = None,
-    stops_stalled: bool = False,
-    most_gradients: int | None = None,
-    on_block: Callable[[list[Progress]], None] = lambda told: None,
+    key: UInt32[Array, "fit 2"],
+    on_block: Callable[[list[Progress]], None] = lambda reports: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
     saved: Saved | None = None,
+    **options: Any,
 ) -> Draws:
     """Sample all chains of all fits of one shape, a leapfrog of each at a time.
 
@@ -386,57 +479,20 @@ def sample_lanes(
         Unconstrained sites, `(fit, chain, ...)`.
     key
         `(fit, 2)` one key per fit, split among its chains.
-    draws
-        Draws per chain.
-    most_draws
-        Draws per chain that a fit gets at most, where `enough` asks for more: `draws` at a time.
-    enough
-        Fit and its draws that are held `(chain, draw, ...)` -> whether they suffice.
-    steps
-        Steps of the loop between two looks of the host, at most.
-    slots
-        Fits that run at once; None for all.
-    streams
-        Sites whose draws are held, and what of the others is reduced to moments; None holds all.
-    begin
-        Step sizes and variances to begin warmup with, for a diagonal metric.
-    anew
-        Fit, chain and a number -> another start of that chain, by site: where a chain stalls in warmup,
-        it begins anew there, at most twice. None lets it run.
-    stops_stalled
-        Whether a fit ends where a chain stalls in warmup; not with `anew`.
-    most_gradients
-        Leapfrogs that a chain may take, warmup and what was discarded included: its fit ends when all
-        chains have their draws or took so many.
     on_block
         Called after every block, with the fits that ran in it.
     keep
         Called after every block with a function that takes a snapshot.
     saved
         Of a run with the same arguments: it goes on from there, and ends with the same bits.
+    **options
+        `draws`, and the others of `LaneOptions`.
     """
-    run = LaneEngine(
-        potential,
-        dict(arrays),
-        dict(starts),
-        settings,
-        key,
-        draws,
-        most_draws,
-        enough,
-        steps,
-        slots,
-        anew,
-        stops_stalled,
-        most_gradients,
-        streams,
-    )
-    if begin is not None:
-        run.begin_with(begin)
+    engine = LaneEngine(potential, arrays, starts, settings, key, LaneOptions(**options))
     if saved is not None:
-        run.resume(saved)
-    while run.ends.live.any():
-        run.block(on_block)
-        run.shrink()
-        keep(run.snapshot)
-    return run.result()
+        engine.resume(saved)
+    while engine.progress.live.any():
+        on_block(engine.block())
+        engine.shrink()
+        keep(engine.snapshot)
+    return engine.result()

@@ -3,39 +3,39 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt32
 
 from scalecheck.sampler.metric import Metric
-from scalecheck.sampler.types import Iterations
+from scalecheck.sampler.types import Count, Flag, Iterations, Number, Vector
 
-ValueAndGrad = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+ValueAndGrad = Callable[[Vector], tuple[Number, Vector]]
 
 
 class Point(NamedTuple):
     """An end of a trajectory: position, momentum and gradient of the potential, `(d,)` each."""
 
-    z: jax.Array
-    r: jax.Array
-    gradient: jax.Array
+    z: Vector
+    r: Vector
+    gradient: Vector
 
 
 class TreeProposal(NamedTuple):
     """A state that the iteration may end in: position, gradient, potential, and total energy."""
 
-    z: jax.Array
-    gradient: jax.Array
-    potential: jax.Array
-    energy: jax.Array
+    z: Vector
+    gradient: Vector
+    potential: Number
+    energy: Number
 
 
 class Tree(NamedTuple):
     """Some states of a trajectory: the one drawn among them, log of their weights' sum, sum of momenta."""
 
     candidate: TreeProposal
-    log_weight: jax.Array
-    r_sum: jax.Array
+    log_weight: Number
+    r_sum: Vector
 
 
 class Checkpoints(NamedTuple):
@@ -53,9 +53,9 @@ class Checkpoints(NamedTuple):
         `(depth,)` their product.
     """
 
-    velocity: jax.Array
-    before: jax.Array
-    along: jax.Array
+    velocity: Float[Array, "depth d"]
+    before: Float[Array, "depth d"]
+    along: Float[Array, " depth"]
 
 
 class Lane(NamedTuple):
@@ -87,34 +87,34 @@ class Lane(NamedTuple):
         Of the integrator.
     """
 
-    key: jax.Array
-    iteration: jax.Array
-    leapfrogs: jax.Array
-    is_fresh: jax.Array
+    key: UInt32[Array, "2"]
+    iteration: Count
+    leapfrogs: Count
+    is_fresh: Flag
     tree: Tree
     subtree: Tree
     front: Point
     back: Point
-    direction: jax.Array
-    coins: jax.Array
-    depth: jax.Array
-    leaf: jax.Array
-    energy: jax.Array
-    accept: jax.Array
-    n_steps: jax.Array
+    direction: Number
+    coins: UInt32[Array, ""]
+    depth: Count
+    leaf: Count
+    energy: Number
+    accept: Number
+    n_steps: Count
     kept: Checkpoints
-    step_size: jax.Array
+    step_size: Number
     metric: Metric
 
 
 class Ended(NamedTuple):
     """How a step ended: whether the iteration is done, and whether by a divergence."""
 
-    iteration: jax.Array
-    diverging: jax.Array
+    iteration: Flag
+    diverging: Flag
 
 
-def rest(key: jax.Array, z: jax.Array, at: ValueAndGrad, metric: Metric, depth: int) -> Lane:
+def rest(key: UInt32[Array, "2"], z: Vector, at: ValueAndGrad, metric: Metric, depth: int) -> Lane:
     """Place a lane at a start `(d,)`, about to begin its first iteration."""
     potential, gradient = at(z)
     zero, none = jnp.zeros((), z.dtype), jnp.zeros_like(z)
@@ -149,7 +149,7 @@ def rest(key: jax.Array, z: jax.Array, at: ValueAndGrad, metric: Metric, depth: 
 NUMBERS = 6  # of an iteration, before its position
 
 
-def see(lane: Lane, ended: Ended) -> jax.Array:
+def see(lane: Lane, ended: Ended) -> Float[Array, " n"]:
     """Give the row `(n,)` of an iteration that a lane has just ended."""
     here = lane.tree.candidate
     rate = lane.accept / jnp.maximum(lane.n_steps, 1)
@@ -157,12 +157,14 @@ def see(lane: Lane, ended: Ended) -> jax.Array:
     return jnp.concatenate([jnp.stack([x.astype(here.z.dtype) for x in numbers]), here.z])
 
 
-def write(buffer: jax.Array, row: jax.Array, room: jax.Array) -> jax.Array:
+def write(
+    buffer: Float[Array, "room n"], row: Float[Array, " n"], room: Count
+) -> Float[Array, "room n"]:
     """Write the row `(n,)` of one lane to a place, a scalar, of its buffer `(room, n)`; nowhere if there is none."""
     return buffer.at[room].set(row, mode="drop")
 
 
-def unpack(rows: Any) -> Iterations:
+def unpack(rows: Float[np.ndarray, "*lane n"]) -> Iterations:
     """Give rows `(..., n)` of a block the names that they have elsewhere."""
     n_steps, rate, energy, potential, diverging, size = np.moveaxis(rows[..., :NUMBERS], -1, 0)
     z = rows[..., NUMBERS:]

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
-NDArray = np.ndarray
+from scalecheck.sampler.types import Number, Vector
+
+Vectors = Float[Array, "*batch d"]
 
 
 class Part(NamedTuple):
@@ -25,10 +28,10 @@ class Part(NamedTuple):
         Whether the block is a matrix.
     """
 
-    places: NDArray
+    places: Int[np.ndarray, " n"]
     dense: bool
 
-    def take(self, vector: jax.Array) -> jax.Array:
+    def take(self, vector: Vectors) -> Float[Array, "*batch n"]:
         """Take the coordinates `(..., n)` of a vector `(..., d)`."""
         is_all = np.array_equal(self.places, np.arange(vector.shape[-1]))
         return vector if is_all else vector[..., self.places]
@@ -48,8 +51,8 @@ class Metric(NamedTuple):
         By part: of its mass, `(n,)` or `(n, n)`.
     """
 
-    inverse: tuple[jax.Array, ...]
-    root: tuple[jax.Array, ...]
+    inverse: tuple[Float[Array, "..."], ...]
+    root: tuple[Float[Array, "..."], ...]
 
 
 def lay_out(z: Mapping[str, Any], dense: Sequence[Sequence[str]]) -> Layout:
@@ -80,30 +83,30 @@ def identity(layout: Layout, dtype: Any) -> Metric:
     return Metric(parts, parts)
 
 
-def of_variances(layout: Layout, variances: jax.Array) -> Metric:
+def of_variances(layout: Layout, variances: Vector) -> Metric:
     """Give the diagonal metric whose inverse mass is `(d,)`, for a layout without dense parts."""
     parts = tuple(part.take(variances) for part in layout)
     return Metric(parts, tuple(jax.lax.rsqrt(part) for part in parts))
 
 
-def velocity(layout: Layout, metric: Metric, r: jax.Array) -> jax.Array:
+def velocity(layout: Layout, metric: Metric, r: Vectors) -> Vectors:
     """Multiply momenta `(..., d)` by the inverse mass."""
     return _apply(layout, metric.inverse, r)
 
 
-def momentum(layout: Layout, metric: Metric, normal: jax.Array) -> jax.Array:
+def momentum(layout: Layout, metric: Metric, normal: Vector) -> Vector:
     """Turn standard normals `(d,)` into momenta."""
     return _apply(layout, metric.root, normal)
 
 
-def kinetic(layout: Layout, metric: Metric, r: jax.Array) -> jax.Array:
+def kinetic(layout: Layout, metric: Metric, r: Vector) -> Number:
     """Kinetic energy of momenta `(d,)`."""
     return 0.5 * jnp.dot(r, velocity(layout, metric, r))
 
 
 def is_turning(
-    layout: Layout, metric: Metric, one: jax.Array, other: jax.Array, total: jax.Array
-) -> jax.Array:
+    layout: Layout, metric: Metric, one: Vectors, other: Vectors, total: Vectors
+) -> Bool[Array, "*batch"]:
     """Generalised U-turn criterion (Betancourt 2017) of momenta at both ends `(..., d)` and their sum.
 
     As in Stan and NumPyro, half of each end is left out of the sum.
@@ -112,13 +115,13 @@ def is_turning(
     return (jnp.sum(one * along, axis=-1) <= 0) | (jnp.sum(other * along, axis=-1) <= 0)
 
 
-def diagonal(layout: Layout, metric: Metric) -> jax.Array:
+def diagonal(layout: Layout, metric: Metric) -> Vector:
     """Diagonal `(d,)` of the inverse mass."""
     parts = zip(layout, metric.inverse, strict=True)
     return _together(layout, [jnp.diagonal(v) if part.dense else v for part, v in parts])
 
 
-def _apply(layout: Layout, parts: Sequence[jax.Array], vector: jax.Array) -> jax.Array:
+def _apply(layout: Layout, parts: Sequence[Float[Array, "..."]], vector: Vectors) -> Vectors:
     # Rows times the transpose: the root of a dense mass is triangular.
     return _together(
         layout,
@@ -129,7 +132,7 @@ def _apply(layout: Layout, parts: Sequence[jax.Array], vector: jax.Array) -> jax
     )
 
 
-def _together(layout: Layout, parts: Sequence[jax.Array]) -> jax.Array:
+def _together(layout: Layout, parts: Sequence[Float[Array, "..."]]) -> Float[Array, "..."]:
     """Put coordinates `(..., n)` of all parts in their places `(..., d)`."""
     joined = jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
     places = np.concatenate([part.places for part in layout])

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from scalecheck.sampler.draws import Draws, Elapsed, Window
 from scalecheck.sampler.types import Iterations, Potential
 
-NDArray = np.ndarray
-
 
 def without_parameters(
-    potential: Potential, arrays: Mapping[str, NDArray], n_chains: int, warmup: int, draws: int
+    potential: Potential, arrays: Mapping[str, np.ndarray], n_chains: int, warmup: int, draws: int
 ) -> Draws:
     """Give a batch of fits of a model without parameters in the shapes of one that was sampled.
 
@@ -33,7 +32,7 @@ def without_parameters(
     began = time.perf_counter(), time.process_time()
 
     @jax.jit
-    def energies(arrays: dict[str, jax.Array]) -> jax.Array:
+    def energies(arrays: dict[str, jax.Array]) -> Float[Array, " fit"]:
         return jax.lax.map(lambda one: potential(**one)({}), arrays)
 
     found = np.asarray(energies({name: jnp.asarray(values) for name, values in arrays.items()}))

@@ -1,22 +1,26 @@
 """Drive the chains of a batch of fits through warmup and sampling, block by block."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt32
 
-from scalecheck.sampler.draws import Clock, Draws, Elapsed, Window
-from scalecheck.sampler.early_stop import NO_LIMIT, Stopped, stopped_by_cap, stopped_by_stall
+from scalecheck.sampler.draws import Clock, Draws, Window
+from scalecheck.sampler.early_stop import (
+    FitProgress,
+    first_progress,
+    stopped_by_cap,
+    stopped_by_stall,
+)
 from scalecheck.sampler.numpyro_program import compile_program
-from scalecheck.sampler.progress import Progress, Tally
+from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
 from scalecheck.sampler.streamed_draws import BlockStream, Streams
 from scalecheck.sampler.types import Iterations, Potential, Settings
-
-NDArray = np.ndarray
 
 
 def sample_numpyro(
@@ -25,10 +29,10 @@ def sample_numpyro(
     starts: Mapping[str, Any],
     settings: Settings,
     *,
-    key: jax.Array,
+    key: UInt32[Array, "fit 2"],
     draws: int,
     most_draws: int = 0,
-    enough: Callable[[int, dict[str, NDArray]], bool] = lambda fit, z: True,
+    enough: Callable[[int, dict[str, np.ndarray]], bool] = lambda fit, z: True,
     block: int = 50,
     fits_at_once: int | None = None,
     stops_stalled: bool = False,
@@ -80,11 +84,10 @@ def sample_numpyro(
     seen: list[list[Iterations]] = [[] for _ in key]
     windows: list[Window] = []
     stream = BlockStream(streams, starts, arrays)
-    tally = Tally(settings, len(key), n_chains)
-    most = NO_LIMIT if most_gradients is None else most_gradients
-    stopped: list[Stopped] = []
-    active, plan = list(range(len(key))), blocks(settings.warmup, draws, block)
-    totals = np.full(len(key), plan[-1].stop)
+    tally = first_tally(settings, len(key), n_chains)
+    shape = (len(key), n_chains)
+    progress = first_progress(shape, settings.warmup, draws, most_draws, most_gradients)
+    active, plan = progress.active, blocks(settings.warmup, draws, block)
     while active:
         for part in plan:
             began = time.perf_counter()
@@ -107,23 +110,21 @@ def sample_numpyro(
                 lambda i, chain, window: windows[window].inverse_mass_matrix[active[i], chain],  # noqa: B023
             )
             if stops_stalled and part.window is not None:
-                stopped += _stalled(active, tally)
+                _stop_stalled(progress, tally)
             if part.stop < plan[-1].stop:
-                stopped += _capped(_still(active, stopped), tally, most)
-            for one in stopped:
-                totals[one.fit] = one.iterations[0]
-            on_block(tally.tell(active, totals))
-            active = _still(active, stopped)
+                _stop_capped(progress, tally)
+            on_block(tally.report(active, progress.totals))
+            active = progress.active
             if not active:
                 break
         done = plan[-1].stop
-        if done - settings.warmup + draws > most_draws:
+        if done + draws > progress.most:
             break
-        active = [fit for fit in active if not enough(fit, _join(seen[fit])[0])]
-        stopped += _capped(active, tally, most)
-        active = _still(active, stopped)
+        progress.live[active] = [not enough(fit, _join(seen[fit])[0]) for fit in active]
+        _stop_capped(progress, tally)
+        active = progress.active
         plan = continue_blocks(done, draws, block)
-        totals[active] = plan[-1].stop
+        progress.totals[active] = plan[-1].stop
     nothing = {
         name: np.zeros((n_chains, 0, *np.shape(values)[2:]), np.asarray(values).dtype)
         for name, values in starts.items()
@@ -134,34 +135,26 @@ def sample_numpyro(
         [z for z, _ in joined],
         [iterations for _, iterations in joined],
         windows,
-        Elapsed(**clock.wall),
-        Elapsed(**clock.cpu),
-        stopped=stopped,
+        clock.wall,
+        clock.cpu,
+        stopped=progress.stopped,
         reduced=stream.finish(state.z),
     )
 
 
-def _stalled(active: list[int], tally: Tally) -> list[Stopped]:
-    """End the fits of which a chain stalls, where a window has ended."""
-    found = (
-        stopped_by_stall(i, tally.leapfrogs_by_window(i), tally.stops.tolist()) for i in active
-    )
-    return [one for one in found if one is not None]
+def _stop_stalled(progress: FitProgress, tally: Tally) -> None:
+    """Stop the fits of which a chain stalls, where a window has ended."""
+    for fit in progress.active:
+        if one := stopped_by_stall(fit, tally.leapfrogs_by_window(fit), tally.stops):
+            progress.stop(one)
 
 
-def _capped(active: list[int], tally: Tally, most: int) -> list[Stopped]:
-    """End the fits of which a chain has taken so many gradients."""
-    full = {fit: tally.gradients[fit] >= most for fit in active}
-    return [
-        stopped_by_cap(fit, chains, tally.done[fit], tally.gradients[fit])
-        for fit, chains in full.items()
-        if chains.any()
-    ]
-
-
-def _still(active: list[int], stopped: Sequence[Stopped]) -> list[int]:
-    """Leave out the fits that were ended."""
-    return [fit for fit in active if fit not in {one.fit for one in stopped}]
+def _stop_capped(progress: FitProgress, tally: Tally) -> None:
+    """Stop the fits of which a chain has taken the most gradients that it may."""
+    for fit in progress.active:
+        leapfrogs = tally.gradients[fit]
+        if (is_full := leapfrogs >= progress.limits[fit]).any():
+            progress.stop(stopped_by_cap(fit, is_full, tally.done[fit], leapfrogs))
 
 
 def _to_host(found: Iterations, fit: int, part: Block) -> Iterations:
@@ -194,7 +187,7 @@ def _window(
     )
 
 
-def _diagonal(metric: Any) -> NDArray:
+def _diagonal(metric: Any) -> Float[np.ndarray, "fit chain d"]:
     """`(fit, chain, d)` from NumPyro's blocks, each `(fit, chain, n)` or `(fit, chain, n, n)`."""
     parts = [
         np.asarray(part if part.ndim == 3 else jnp.diagonal(part, axis1=2, axis2=3))
@@ -210,8 +203,8 @@ def _by_chain(found: Iterations, fits: list[int]) -> Iterations:
 
 
 def _join(
-    seen: list[Iterations], nothing: dict[str, NDArray] | None = None
-) -> tuple[dict[str, NDArray], Iterations]:
+    seen: list[Iterations], nothing: dict[str, np.ndarray] | None = None
+) -> tuple[dict[str, np.ndarray], Iterations]:
     """All blocks of one fit: draws `(chain, draw, ...)`, statistics `(chain, iteration)`; `nothing` without draws."""
     join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)  # noqa: E731
     draws = [found.z for found in seen if found.z is not None]

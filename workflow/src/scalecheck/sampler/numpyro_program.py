@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Int, UInt32
 from numpyro.infer.hmc import HMCState, hmc
 
 from scalecheck.sampler.types import Iterations, Potential, Settings
@@ -50,7 +51,7 @@ def build(
     """
     init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def start(key: jax.Array, z: Any, arrays: Mapping[str, Any]) -> HMCState:
+    def start(key: UInt32[Array, "2"], z: Any, arrays: Mapping[str, Any]) -> HMCState:
         return init_kernel(
             z,
             settings.warmup,
@@ -62,15 +63,15 @@ def build(
             rng_key=jax.random.split(key)[0],
         )
 
-    def start_fit(fit: tuple[jax.Array, Any, Any]) -> HMCState:
+    def start_fit(fit: tuple[UInt32[Array, "chain 2"], Any, Any]) -> HMCState:
         keys, starts, arrays = fit
         return jax.vmap(start, (0, 0, None))(keys, starts, arrays)
 
-    def init(keys: jax.Array, starts: Any, arrays: Any) -> HMCState:
+    def init(keys: UInt32[Array, "fit chain 2"], starts: Any, arrays: Any) -> HMCState:
         return lax.map(start_fit, (keys, starts, arrays))
 
     def advance_fit(
-        state: HMCState, arrays: Any, n_iterations: jax.Array
+        state: HMCState, arrays: Any, n_iterations: Int[Array, ""]
     ) -> tuple[HMCState, Iterations]:
         transition = jax.vmap(lambda one: sample_kernel(one, (), dict(arrays)))
         buffers = jax.tree.map(
@@ -78,7 +79,7 @@ def build(
         )
 
         def iterate(
-            i: jax.Array, carry: tuple[HMCState, Iterations]
+            i: Int[Array, ""], carry: tuple[HMCState, Iterations]
         ) -> tuple[HMCState, Iterations]:
             state = transition(carry[0])
             write = lambda buffer, seen: lax.dynamic_update_index_in_dim(buffer, seen, i, 0)  # noqa: E731
@@ -87,7 +88,7 @@ def build(
         return lax.fori_loop(0, n_iterations, iterate, (state, buffers))
 
     def advance(
-        state: HMCState, arrays: Any, n_iterations: jax.Array
+        state: HMCState, arrays: Any, n_iterations: Int[Array, " fit"]
     ) -> tuple[HMCState, Iterations]:
         if fits_at_once is None:
             return jax.vmap(advance_fit)(state, arrays, n_iterations)
@@ -113,7 +114,7 @@ def _see(state: HMCState) -> Iterations:
 def compile_program(
     potential: Potential,
     settings: Settings,
-    keys: jax.Array,
+    keys: UInt32[Array, "fit chain 2"],
     starts: Any,
     arrays: Any,
     *,

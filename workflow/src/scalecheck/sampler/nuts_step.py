@@ -30,6 +30,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.random import threefry_2x32
 from jax.scipy.special import expit
+from jaxtyping import Array, Float, Int, UInt32
 from numpyro.infer.hmc_util import _leaf_idx_to_ckpt_idxs
 
 from scalecheck.sampler.lane_state import (
@@ -42,6 +43,7 @@ from scalecheck.sampler.lane_state import (
     ValueAndGrad,
 )
 from scalecheck.sampler.metric import Layout, is_turning, kinetic, momentum, velocity
+from scalecheck.sampler.types import Count, Flag, Number, Vector
 from scalecheck.sampler.warmup_adaptation import where
 
 MOST_ENERGY = 1000.0  # beyond the start of a trajectory, it diverges
@@ -60,19 +62,23 @@ class Randomness(NamedTuple):
         Uniform numbers: whether the subtree takes the leaf, and the tree the subtree.
     """
 
-    normal: jax.Array
-    coins: jax.Array
-    grow: jax.Array
-    join: jax.Array
+    normal: Vector
+    coins: UInt32[Array, ""]
+    grow: Number
+    join: Number
 
 
-def draw_momenta(key: jax.Array, iteration: jax.Array, d: int, dtype: Any) -> tuple[jax.Array, ...]:
+def draw_momenta(
+    key: UInt32[Array, "2"], iteration: Count, d: int, dtype: Any
+) -> tuple[Vector, UInt32[Array, ""]]:
     """Give the standard normals `(d,)` and the coins of an iteration."""
     normal, coins = jax.random.split(jax.random.fold_in(key, iteration))
     return jax.random.normal(normal, (d,), dtype), jax.random.bits(coins, (), jnp.uint32)
 
 
-def draw_uniforms(key: jax.Array, leapfrogs: jax.Array, dtype: Any) -> jax.Array:
+def draw_uniforms(
+    key: UInt32[Array, "2"], leapfrogs: Int[Array, " n"], dtype: Any
+) -> Float[Array, "n 2"]:
     """Give two uniform numbers `(n, 2)` for each of some leapfrogs `(n,)`, apart from what begins iterations."""
     counter = jnp.concatenate([2 * leapfrogs, 2 * leapfrogs + 1]).astype(jnp.uint32)
     bits = threefry_2x32(key ^ jnp.uint32(0x9E3779B9), counter)
@@ -108,7 +114,7 @@ def step(
     return lane, Ended(is_done, is_done & diverging)
 
 
-def begin(lane: Lane, normal: jax.Array, coins: jax.Array, layout: Layout) -> Lane:
+def begin(lane: Lane, normal: Vector, coins: UInt32[Array, ""], layout: Layout) -> Lane:
     """Begin an iteration where the last one ended, with new standard normals `(d,)` for its momentum."""
     here = lane.tree.candidate
     r = momentum(layout, lane.metric, normal)
@@ -142,9 +148,7 @@ def leapfrog(lane: Lane, at: ValueAndGrad, layout: Layout) -> tuple[Lane, TreePr
     return moved, TreeProposal(z, gradient, potential, energy)
 
 
-def grow(
-    lane: Lane, leaf: TreeProposal, u: jax.Array, *, symmetric: bool
-) -> tuple[Lane, jax.Array]:
+def grow(lane: Lane, leaf: TreeProposal, u: Number, *, symmetric: bool) -> tuple[Lane, Flag]:
     """Add the front to the subtree: its candidate is drawn by weight with a uniform scalar; say whether it diverged."""
     rise = leaf.energy - lane.energy
     rise = jnp.where(jnp.isnan(rise), jnp.inf, rise)
@@ -160,7 +164,7 @@ def grow(
     return grown, rise > MOST_ENERGY
 
 
-def check(lane: Lane, layout: Layout) -> tuple[Lane, jax.Array]:
+def check(lane: Lane, layout: Layout) -> tuple[Lane, Flag]:
     """Check the subtrees that the last leaf completes for a U-turn, a scalar; keep what later ones need."""
     leaf, r = lane.leaf - 1, lane.front.r
     here, before = velocity(layout, lane.metric, r), lane.subtree.r_sum - 0.5 * r
@@ -172,7 +176,7 @@ def check(lane: Lane, layout: Layout) -> tuple[Lane, jax.Array]:
     put = lambda rows, row: rows.at[place].set(row, mode="drop")  # noqa: E731
     kept = jax.tree.map(put, lane.kept, values)
 
-    def look(i: jax.Array, turning: jax.Array) -> jax.Array:
+    def look(i: Count, turning: Flag) -> Flag:
         start = jax.tree.map(lambda rows: lax.dynamic_index_in_dim(rows, i, 0, False), kept)
         at_start = jnp.dot(start.velocity, before) - start.along <= 0
         return turning | at_start | (along - jnp.dot(start.before, here) <= 0)
@@ -181,7 +185,7 @@ def check(lane: Lane, layout: Layout) -> tuple[Lane, jax.Array]:
     return lane._replace(kept=kept), turning
 
 
-def join(lane: Lane, is_broken: jax.Array, u: jax.Array) -> Lane:
+def join(lane: Lane, is_broken: Flag, u: Number) -> Lane:
     """Add the subtree to the tree: its candidate is taken by weight, a later one more often; `u` is a scalar."""
     tree, subtree = lane.tree, lane.subtree
     takes = ~is_broken & (u < jnp.exp(jnp.minimum(subtree.log_weight - tree.log_weight, 0)))
@@ -204,6 +208,6 @@ def reverse(lane: Lane) -> Lane:
     )
 
 
-def _direction(coins: jax.Array, doubling: Any) -> jax.Array:
+def _direction(coins: UInt32[Array, ""], doubling: Count | int) -> Number:
     bit = (coins >> jnp.asarray(doubling, jnp.uint32)) & 1
     return jnp.where(bit == 1, 1.0, -1.0)

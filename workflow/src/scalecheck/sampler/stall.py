@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-NDArray = np.ndarray
+# Mean leapfrogs per iteration of each warmup window.
+ByWindow = Float[np.ndarray, "window chain"]
 
 # Twice running, because one window may only have begun badly.
 FACTOR = 5.0
 WINDOWS = 2
 
 
-def slow(leapfrogs: NDArray) -> NDArray:
+def slow(leapfrogs: ByWindow) -> Bool[np.ndarray, "window chain"]:
     """Compare each chain with its siblings, window by window.
 
     All chains of a fit have as many iterations to come, so the leapfrogs that they are projected to
@@ -40,7 +42,7 @@ def slow(leapfrogs: NDArray) -> NDArray:
     return found
 
 
-def stalled(leapfrogs: NDArray) -> NDArray:
+def stalled(leapfrogs: ByWindow) -> Bool[np.ndarray, " chain"]:
     """Say which chains stall: slow in the last `WINDOWS` warmup windows that they ended.
 
     Parameters
@@ -64,7 +66,7 @@ def stalled(leapfrogs: NDArray) -> NDArray:
     )
 
 
-def first_stall(leapfrogs: NDArray) -> NDArray:
+def first_stall(leapfrogs: ByWindow) -> Int[np.ndarray, " chain"]:
     """Say in which window each chain first stalled: the last of `WINDOWS` running in which it was slow.
 
     A window counts once all chains have ended it, so that what is said of it stays, however late it is
@@ -90,7 +92,7 @@ def first_stall(leapfrogs: NDArray) -> NDArray:
 
 
 def earliest_stall(
-    leapfrogs: NDArray, let_run: Sequence[int] = ()
+    leapfrogs: ByWindow, let_run: Sequence[int] = ()
 ) -> tuple[int, tuple[int, ...]] | None:
     """Say which chains of a fit stalled first, as it is known once all chains have ended that window.
 

@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
 
 from scalecheck.sampler import streaming_moments
 from scalecheck.sampler.streaming_moments import StreamingMoments, Welford
+from scalecheck.sampler.types import Count, Flag, Vector
 from scalecheck.sampler.warmup_adaptation import where
 
-NDArray = np.ndarray
+np.ndarray = np.ndarray
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -65,12 +67,12 @@ class Reduced(NamedTuple):
         By reduced site `(3, ...)`: those of `moments.QUANTILES`, of all chains together.
     """
 
-    last: dict[str, NDArray]
-    z_mean: dict[str, NDArray]
-    z_variance: dict[str, NDArray]
-    mean: dict[str, NDArray]
-    variance: dict[str, NDArray]
-    quantiles: dict[str, NDArray]
+    last: dict[str, Float[np.ndarray, "chain ..."]]
+    z_mean: dict[str, Float[np.ndarray, "..."]]
+    z_variance: dict[str, Float[np.ndarray, "..."]]
+    mean: dict[str, Float[np.ndarray, "chain ..."]]
+    variance: dict[str, Float[np.ndarray, "chain ..."]]
+    quantiles: dict[str, Float[np.ndarray, "3 ..."]]
 
 
 class Flow:
@@ -107,7 +109,17 @@ class Flow:
         if streams is not None:
             self.reduced = _shapes(jax.eval_shape(streams.reduced, dict(z), dict(arrays)))
 
-    def sites(self, held: NDArray) -> dict[str, NDArray]:
+    def reduced_like(self) -> Reduced | None:
+        """Give what a fit is reduced to, without its numbers."""
+        latent, reduced = (
+            dict.fromkeys(self.shapes, np.zeros(0)),
+            dict.fromkeys(self.reduced, np.zeros(0)),
+        )
+        if self.streams is None:
+            return None
+        return Reduced(latent, latent, latent, reduced, reduced, reduced)
+
+    def sites(self, held: Float[np.ndarray, "*dims k"]) -> dict[str, Float[np.ndarray, "..."]]:
         """Split vectors of what is held `(..., k)` into sites."""
         return split(held, self.held)
 
@@ -122,16 +134,16 @@ class Flow:
             streaming_moments.no_moments(values.size, values.dtype),
         )
 
-    def _values(self, z: Any, arrays: Any) -> jax.Array:
+    def _values(self, z: Any, arrays: Any) -> Float[Array, " m"]:
         assert self.streams is not None
         return ravel_pytree(self.streams.reduced(z, arrays))[0]
 
     def fold(
         self,
         streamed: Streamed | None,
-        rows: jax.Array,
-        first: jax.Array,
-        stop: jax.Array,
+        rows: Float[Array, "fit chain room d"],
+        first: Int[Array, "fit chain"],
+        stop: Int[Array, "fit chain"],
         arrays: Mapping[str, Any],
     ) -> Streamed | None:
         """Add draws to the moments of all lanes.
@@ -148,7 +160,7 @@ class Flow:
         if streamed is None:
             return None
 
-        def one(streamed: Streamed, z: jax.Array, counts: jax.Array, arrays: Any) -> Streamed:
+        def one(streamed: Streamed, z: Vector, counts: Flag, arrays: Any) -> Streamed:
             values = self._values(self.unravel(z), arrays)
             added = Streamed(
                 streaming_moments.add_to_spread(streamed.z, z),
@@ -158,13 +170,13 @@ class Flow:
 
         lanes = jax.vmap(jax.vmap(one, (0, 0, 0, None)))
 
-        def add(i: jax.Array, streamed: Streamed) -> Streamed:
+        def add(i: Count, streamed: Streamed) -> Streamed:
             row = lax.dynamic_index_in_dim(rows, i, axis=2, keepdims=False)
             return lanes(streamed, row, (first <= i) & (i < stop), dict(arrays))
 
         return lax.fori_loop(first.min(), stop.max(), add, streamed)
 
-    def finish(self, streamed: Any, last: NDArray) -> Reduced:
+    def finish(self, streamed: Any, last: Float[np.ndarray, "chain d"]) -> Reduced:
         """Say what the chains of a fit were reduced to.
 
         Parameters
@@ -205,19 +217,19 @@ class BlockStream:
         self.streamed: Streamed | None = jax.tree.map(spread, self.flow.begin(first, own))
         self._fold = jax.jit(self._fold_block)
 
-    def _fold_block(self, streamed: Any, z: Any, n: jax.Array, arrays: Any) -> Any:
+    def _fold_block(self, streamed: Any, z: Any, n: Int[Array, " fit"], arrays: Any) -> Any:
         by_chain = jax.tree.map(lambda values: jnp.swapaxes(values, 1, 2), z)
         rows = self._flat(3)(by_chain)
         stop = jnp.broadcast_to(n[:, None], rows.shape[:2])
         return self.flow.fold(streamed, rows, jnp.zeros_like(stop), stop, arrays)
 
-    def _flat(self, n_leading: int) -> Callable[[Any], jax.Array]:
+    def _flat(self, n_leading: int) -> Callable[[Any], Float[Array, "..."]]:
         ravel = lambda z: ravel_pytree(z)[0]  # noqa: E731
         for _ in range(n_leading):
             ravel = jax.vmap(ravel)
         return ravel
 
-    def add(self, z: Any, n: NDArray) -> None:
+    def add(self, z: Any, n: Int[np.ndarray, " fit"]) -> None:
         """Add a block's first n draws `(fit,)` of sites `(fit, draw, chain, ...)`."""
         if self.streamed is not None:
             self.streamed = self._fold(self.streamed, z, n, self.arrays)
@@ -236,29 +248,9 @@ class BlockStream:
 _quantiles = jax.jit(streaming_moments.quantiles)
 
 
-def as_arrays(fits: Sequence[Reduced | None]) -> dict[str, NDArray]:
-    """Give the fits that are done as named arrays of the same shapes."""
-    return {
-        f"reduced-{i}:{part}:{site}": values
-        for i, fit in enumerate(fits)
-        if fit is not None
-        for part, sites in fit._asdict().items()
-        for site, values in sites.items()
-    }
-
-
-def from_arrays(arrays: Mapping[str, NDArray], n_fits: int) -> list[Reduced | None]:
-    """Read what `as_arrays` gave, among others, in the same shapes; None for fits that are not done."""
-    parts = [{part: {} for part in Reduced._fields} for _ in range(n_fits)]
-    for name, values in arrays.items():
-        head, _, rest = name.partition(":")
-        if head.startswith("reduced-"):
-            part, _, site = rest.partition(":")
-            parts[int(head.removeprefix("reduced-"))][part][site] = values
-    return [Reduced(**one) if one["last"] else None for one in parts]
-
-
-def split(vectors: NDArray, shapes: Shapes) -> dict[str, NDArray]:
+def split(
+    vectors: Float[np.ndarray, "*dims n"], shapes: Shapes
+) -> dict[str, Float[np.ndarray, "..."]]:
     """Split vectors `(..., n)` into sites of these shapes, in the order of `ravel_pytree`."""
     parts = np.split(vectors, _starts(shapes)[1:], axis=-1) if shapes else []
     return {

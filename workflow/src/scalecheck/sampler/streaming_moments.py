@@ -22,6 +22,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from scalecheck.sampler.types import Count
 
 # Of the equal-tailed interval of probability 0.89 that the project shows, and the median.
 QUANTILES = (0.055, 0.5, 0.945)
@@ -32,6 +35,9 @@ _N = len(MARKERS)
 
 # Halvings of the interval between two markers in which a quantile is looked for.
 _HALVINGS = 40
+
+Row = Float[Array, " m"]
+Markers = Float[Array, "chain 9 m"]
 
 
 class Welford(NamedTuple):
@@ -45,9 +51,9 @@ class Welford(NamedTuple):
         `(m,)` mean, and sum of squares about it.
     """
 
-    n: jax.Array
-    mean: jax.Array
-    squares: jax.Array
+    n: Count
+    mean: Row
+    squares: Row
 
 
 class StreamingMoments(NamedTuple):
@@ -63,8 +69,8 @@ class StreamingMoments(NamedTuple):
     """
 
     spread: Welford
-    heights: jax.Array
-    ranks: jax.Array
+    heights: Float[Array, "9 m"]
+    ranks: Int[Array, "9 m"]
 
 
 def no_spread(m: int, dtype: Any) -> Welford:
@@ -79,7 +85,7 @@ def no_moments(m: int, dtype: Any) -> StreamingMoments:
     return StreamingMoments(no_spread(m, dtype), jnp.full((_N, m), jnp.inf, dtype), ranks)
 
 
-def add_to_spread(spread: Welford, x: jax.Array) -> Welford:
+def add_to_spread(spread: Welford, x: Row) -> Welford:
     """Add a draw `(m,)`."""
     n = spread.n + 1
     away = x - spread.mean
@@ -87,7 +93,7 @@ def add_to_spread(spread: Welford, x: jax.Array) -> Welford:
     return Welford(n, mean, spread.squares + away * (x - mean))
 
 
-def add(moments: StreamingMoments, x: jax.Array) -> StreamingMoments:
+def add(moments: StreamingMoments, x: Row) -> StreamingMoments:
     """Add a draw `(m,)`."""
     heights, ranks = _move(moments, x)
     is_first = moments.spread.n < _N
@@ -98,13 +104,13 @@ def add(moments: StreamingMoments, x: jax.Array) -> StreamingMoments:
     )
 
 
-def _insert(heights: jax.Array, x: jax.Array) -> jax.Array:
+def _insert(heights: Float[Array, "9 m"], x: Row) -> Float[Array, "9 m"]:
     """Insert a draw among those in order; the largest falls out."""
     below = jnp.concatenate([jnp.full_like(x, -jnp.inf)[None], heights[:-1]])
     return jnp.maximum(below, jnp.minimum(heights, x))
 
 
-def _move(moments: StreamingMoments, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _move(moments: StreamingMoments, x: Row) -> tuple[Float[Array, "9 m"], Int[Array, "9 m"]]:
     """Move the markers by a draw `(m,)`."""
     h = list(moments.heights)
     h[0], h[-1] = jnp.minimum(h[0], x), jnp.maximum(h[-1], x)
@@ -120,7 +126,7 @@ def _move(moments: StreamingMoments, x: jax.Array) -> tuple[jax.Array, jax.Array
     return jnp.stack(h), jnp.stack(r)
 
 
-def _height(h: list[jax.Array], r: list[jax.Array], by: jax.Array) -> jax.Array:
+def _height(h: list[Row], r: list[Int[Array, " m"]], by: Int[Array, " m"]) -> Row:
     """Height of the middle of three markers one rank further, by a parabola; by a line where that leaves them."""
     below, above = r[1] - r[0], r[2] - r[1]
     slope_below, slope_above = (h[1] - h[0]) / below, (h[2] - h[1]) / above
@@ -130,7 +136,7 @@ def _height(h: list[jax.Array], r: list[jax.Array], by: jax.Array) -> jax.Array:
     return jnp.where((h[0] < parabola) & (parabola < h[2]), parabola, line)
 
 
-def quantiles(moments: StreamingMoments) -> jax.Array:
+def quantiles(moments: StreamingMoments) -> Float[Array, "3 m"]:
     """Quantiles `(3, m)` of all chains together, of moments with a leading dim `(chain,)`.
 
     Of the mean of the chains' distributions, each linear between its markers: where chains disagree,
@@ -144,10 +150,10 @@ def quantiles(moments: StreamingMoments) -> jax.Array:
     return jnp.stack([_invert(heights, levels, p) for p in QUANTILES])
 
 
-def _invert(heights: jax.Array, levels: jax.Array, p: float) -> jax.Array:
+def _invert(heights: Markers, levels: Markers, p: float) -> Row:
     """Where the mean of piecewise linear distributions `(chain, 9, m)` has the level `p`, `(m,)`."""
 
-    def halve(_: Any, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = low + (high - low) / 2
         is_below = _level(heights, levels, middle) < p
@@ -162,7 +168,7 @@ def _invert(heights: jax.Array, levels: jax.Array, p: float) -> jax.Array:
     return low + (high - low) / 2
 
 
-def _level(heights: jax.Array, levels: jax.Array, x: jax.Array) -> jax.Array:
+def _level(heights: Markers, levels: Markers, x: Row) -> Row:
     """Mean over chains of the distribution at `(m,)`."""
     total = jnp.zeros_like(x)
     for i in range(_N - 1):

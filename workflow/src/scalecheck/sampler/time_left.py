@@ -4,8 +4,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
-NDArray = np.ndarray
+from scalecheck.sampler.types import ByLane
 
 # Weight of what was before, at every block: the pace is that of the last twenty, more or less.
 FORGET = 0.95
@@ -26,15 +27,15 @@ class Pace(NamedTuple):
         Of the leapfrogs per iteration of a block: their logarithm, and its square.
     """
 
-    blocks: NDArray
-    iterations: NDArray
-    leapfrogs: NDArray
-    seconds: NDArray
-    logs: NDArray
-    squares: NDArray
+    blocks: Shaped[np.ndarray, "*lane"]
+    iterations: Shaped[np.ndarray, "*lane"]
+    leapfrogs: Shaped[np.ndarray, "*lane"]
+    seconds: Shaped[np.ndarray, "*lane"]
+    logs: Shaped[np.ndarray, "*lane"]
+    squares: Shaped[np.ndarray, "*lane"]
 
 
-def one_block(ended: NDArray, leapfrogs: NDArray, seconds: float) -> Pace:
+def one_block(ended: ByLane, leapfrogs: ByLane, seconds: float) -> Pace:
     """Sums of one block.
 
     Parameters
@@ -50,7 +51,9 @@ def one_block(ended: NDArray, leapfrogs: NDArray, seconds: float) -> Pace:
     )
 
 
-def error_of_pace(pace: Pace, to_come: NDArray, adapts: NDArray) -> NDArray:
+def error_of_pace(
+    pace: Pace, to_come: Int[np.ndarray, "*lane"], adapts: Bool[np.ndarray, "*lane"]
+) -> Float[np.ndarray, "*lane"]:
     """Standard error of the log of the leapfrogs per iteration to come.
 
     With s the standard deviation of that logarithm between n recent blocks, and m blocks to come: in

@@ -3,9 +3,22 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
-Potential = Callable[..., Callable[[Any], jax.Array]]
+# Numbers on the device: what a lane has one of; and a point, or a momentum, of a lane.
+Number = Float[Array, ""]
+Count = Int[Array, ""]
+Flag = Bool[Array, ""]
+Vector = Float[Array, " d"]
+
+# On the host: whole numbers of fits, and of their chains.
+ByFit = Int[np.ndarray, " fit"]
+ByLane = Int[np.ndarray, "fit chain"]
+ByChain = Int[np.ndarray, " chain"]
+
+# Data -> (unconstrained sites -> potential energy), of one fit.
+Potential = Callable[..., Callable[[Any], Number]]
 
 
 class Settings(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer.hmc_util import (
     build_adaptation_schedule,
     dual_averaging,
@@ -12,7 +13,7 @@ from numpyro.infer.hmc_util import (
 )
 
 from scalecheck.sampler.metric import Layout, Metric, diagonal
-from scalecheck.sampler.types import Settings
+from scalecheck.sampler.types import Count, Flag, Number, Settings, Vector
 
 _step_start, _step_update = dual_averaging()
 _WELFORD = {dense: welford_covariance(diagonal=not dense) for dense in (False, True)}
@@ -37,9 +38,9 @@ class Warmup(NamedTuple):
         Whether diagonal parts learn from gradients, too.
     """
 
-    collects: np.ndarray
-    ends: np.ndarray
-    number: np.ndarray
+    collects: Bool[np.ndarray, " warmup"]
+    ends: Bool[np.ndarray, " warmup"]
+    number: Int[np.ndarray, " warmup"]
     stops: tuple[int, ...]
     target_accept: float
     fisher: bool
@@ -61,7 +62,7 @@ class Adaptation(NamedTuple):
     step: Any
     draws: tuple[Any, ...]
     gradients: tuple[Any, ...]
-    metrics: jax.Array
+    metrics: Float[Array, "window d"]
 
 
 def plan_warmup(settings: Settings) -> Warmup:
@@ -79,7 +80,7 @@ def plan_warmup(settings: Settings) -> Warmup:
     return Warmup(collects, ends, number, stops, settings.target_accept, settings.fisher)
 
 
-def start(layout: Layout, plan: Warmup, step_size: jax.Array, d: int) -> Adaptation:
+def start(layout: Layout, plan: Warmup, step_size: Number, d: int) -> Adaptation:
     """Begin warmup at a step size, a scalar."""
     moments = tuple(_WELFORD[part.dense][0](len(part.places)) for part in layout)
     metrics = jnp.zeros((len(plan.stops), d), step_size.dtype)
@@ -89,15 +90,15 @@ def start(layout: Layout, plan: Warmup, step_size: jax.Array, d: int) -> Adaptat
 class EndedIteration(NamedTuple):
     """An iteration of warmup that has ended: its number from 0, its rate of acceptance, where it ended."""
 
-    iteration: jax.Array
-    acceptance_rate: jax.Array
-    z: jax.Array
-    gradient: jax.Array
+    iteration: Count
+    acceptance_rate: Number
+    z: Vector
+    gradient: Vector
 
 
 def update(
     layout: Layout, plan: Warmup, seen: EndedIteration, metric: Metric, state: Adaptation
-) -> tuple[jax.Array, Metric, Adaptation]:
+) -> tuple[Number, Metric, Adaptation]:
     """Learn from an iteration; give the step size, a scalar, and the metric of the next one."""
     warmup = plan.stops[-1]
     now = jnp.clip(seen.iteration, 0, warmup - 1)
@@ -124,7 +125,7 @@ def update(
     return size, metric, learned
 
 
-def _collect(layout: Layout, values: jax.Array, moments: Any, collects: jax.Array) -> Any:
+def _collect(layout: Layout, values: Vector, moments: Any, collects: Flag) -> Any:
     updated = tuple(
         _WELFORD[part.dense][1](part.take(values), own)
         for part, own in zip(layout, moments, strict=True)
@@ -144,7 +145,7 @@ def _estimate(layout: Layout, plan: Warmup, draws: Any, gradients: Any) -> Metri
     return Metric(tuple(one[0] for one in found), tuple(one[1] for one in found))
 
 
-def _fisher(draws: Any, gradients: Any) -> tuple[jax.Array, jax.Array]:
+def _fisher(draws: Any, gradients: Any) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Diagonal metric of least Fisher divergence: sd of the draws over sd of the gradients."""
     (_, of_draws, n), (_, of_gradients, _) = draws, gradients
     tiny = 1e-10
@@ -153,6 +154,6 @@ def _fisher(draws: Any, gradients: Any) -> tuple[jax.Array, jax.Array]:
     return inverse, jax.lax.rsqrt(inverse)
 
 
-def where(flag: jax.Array, new: Any, old: Any) -> Any:
+def where(flag: Flag, new: Any, old: Any) -> Any:
     """Choose by a scalar between two states of the same structure."""
     return jax.tree.map(lambda one, other: jnp.where(flag, one, other), new, old)

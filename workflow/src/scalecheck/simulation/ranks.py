@@ -18,19 +18,16 @@ from scalecheck.checks.finding import Finding
 from scalecheck.checks.finding_table import WHOLE_STUDY, findings_of, identity
 from scalecheck.data import store
 from scalecheck.errors import StudyError
-from scalecheck.evaluation.study_data import Read, StudyData, open_evidence
+from scalecheck.evaluation.study_data import Read, StudyData, open_study_data
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import density
-from scalecheck.results.study_fits import FitResult, read_study_fits
-from scalecheck.results.study_fits import StudyFits as Fits
+from scalecheck.results.study_fits import FitResult, StudyFits, read_study_fits
 from scalecheck.runtime.program import Log
 from scalecheck.simulation import simulated_checks
 from scalecheck.simulation.data_sets import DataSet
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import Study
-
-NDArray = np.ndarray
 
 COLUMNS = ["family", "axis", "fit", "p", "p_simulated", "n_simulated"]
 
@@ -62,8 +59,8 @@ def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.Data
     StudyError
         When the model cannot predict its rows.
     """
-    evidence = open_evidence(folder, settings.model, settings.data.outcome, settings.seed)
-    if reason := evidence.likelihood.no_predictions():
+    study_data = open_study_data(folder, settings.model, settings.data.outcome, settings.seed)
+    if reason := study_data.likelihood.no_predictions():
         raise StudyError(f"verdict.simulate must be 0: {reason}")
     fits = read_study_fits(folder, settings.increments.order)
     source = last_good(fits)
@@ -71,18 +68,20 @@ def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.Data
         log("nothing is simulated: no increment has a usable posterior to simulate from")
         return pd.DataFrame(columns=COLUMNS)
     log(f"{settings.verdict.simulate} data sets are simulated from {source.task.fit}")
-    read = _reader(evidence, fits, source, settings)
+    read = _reader(study_data, fits, source, settings)
     data_sets = [
         DataSet(tuple(fits.tasks), KINDS, read(number), _seed(settings.seed, number))
         for number in range(settings.verdict.simulate)
     ]
-    outcomes = simulated_checks.run(settings, evidence.likelihood, evidence.prior, data_sets, log)
+    outcomes = simulated_checks.run_studies(
+        settings, study_data.likelihood, study_data.prior, data_sets, log
+    )
     observed = findings_of(formats.read_table(folder.table("findings")))
     simulated = [outcome.found.findings for outcome in outcomes]
-    return ranks(observed, simulated, settings.verdict.alpha)
+    return rank_findings(observed, simulated, settings.verdict.alpha)
 
 
-def last_good(fits: Fits) -> FitResult | None:
+def last_good(fits: StudyFits) -> FitResult | None:
     """Give the last usable increment that nothing was found to break at; None where there is none.
 
     Parameters
@@ -90,7 +89,7 @@ def last_good(fits: Fits) -> FitResult | None:
     fits
         Of the study.
     """
-    good = [fit for fit in fits.usable("increment") if not fit.record.get("stop")]
+    good = [fit for fit in fits.usable("increment") if not fit.record.stop]
     return good[-1] if good else None
 
 
@@ -98,19 +97,19 @@ def _seed(seed: int, number: int) -> int:
     return zlib.crc32(f"{seed} simulated {number}".encode())
 
 
-def _reader(evidence: StudyData, fits: Fits, source: FitResult, settings: Study) -> Any:
+def _reader(study_data: StudyData, fits: StudyFits, source: FitResult, settings: Study) -> Any:
     """Simulate outcomes of every row that a fit reads; give `number -> read`."""
     tasks = [task for task in fits.tasks if task.kind in KINDS]
     slices = [part for task in tasks for part in task.slices]
-    values = evidence.columns(slices, [store.OBSERVATION])
+    values = study_data.columns(slices, [store.OBSERVATION])
     observations, first = np.unique(values[store.OBSERVATION], return_index=True)
     distinct = {name: column[first] for name, column in values.items()}
-    outcomes = _predict(evidence, source, distinct, settings.verdict.simulate)
-    (column,) = evidence.likelihood.model.arguments[settings.data.outcome].columns
+    outcomes = _predict(study_data, source, distinct, settings.verdict.simulate)
+    (column,) = study_data.likelihood.model.arguments[settings.data.outcome].columns
 
     def of_data_set(number: int) -> Read:
-        def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, NDArray]:
-            found = evidence.read(slices, [*columns, store.OBSERVATION])
+        def read(slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
+            found = study_data.read(slices, [*columns, store.OBSERVATION])
             if column in found:
                 rows = np.searchsorted(observations, found[store.OBSERVATION])
                 found[column] = outcomes[number][rows]
@@ -122,11 +121,11 @@ def _reader(evidence: StudyData, fits: Fits, source: FitResult, settings: Study)
 
 
 def _predict(
-    evidence: StudyData, source: FitResult, values: Mapping[str, NDArray], n_sets: int
-) -> NDArray:
+    study_data: StudyData, source: FitResult, values: Mapping[str, np.ndarray], n_sets: int
+) -> np.ndarray:
     """Predict all rows once per data set, each time from another draw: `(data set, rows)`."""
-    likelihood = evidence.likelihood
-    rng = evidence.rng("simulated data sets")
+    likelihood = study_data.likelihood
+    rng = study_data.rng("simulated data sets")
     flat = source.z.reshape(-1, source.z.shape[-1])
     chosen = rng.choice(len(flat), n_sets, replace=len(flat) < n_sets)
     keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), n_sets)
@@ -139,7 +138,7 @@ def _predict(
             # Sites of groups are not in z: they are drawn anew, given what is.
             shared = density.constrain(function, likelihood.vector.unpack(z), arrays)
             outcome = likelihood.model.outcome
-            return density.predict(function, likelihood.observed, outcome, shared, arrays, key)
+            return density.draw_outcome(function, likelihood.observed, outcome, shared, arrays, key)
 
         arrays = {name: jnp.asarray(part) for name, part in rows.arrays.items()}
         drawn = [
@@ -148,7 +147,7 @@ def _predict(
         return np.stack([np.asarray(one) for one in drawn])
 
 
-def ranks(
+def rank_findings(
     observed: Sequence[Finding], simulated: Sequence[Sequence[Finding]], alpha: float
 ) -> pd.DataFrame:
     """Rank each finding, and the smallest adjusted p, among those of simulated studies.
@@ -183,7 +182,7 @@ def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
 
 
-def _rank(p: float, others: NDArray) -> float:
+def _rank(p: float, others: np.ndarray) -> float:
     """Share of studies, this one included, with a p-value as small."""
     return float(1 + (others <= p).sum()) / (1 + len(others))
 

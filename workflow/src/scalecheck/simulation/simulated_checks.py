@@ -15,12 +15,11 @@ from scalecheck.examine import confirmation
 from scalecheck.examine.check_results import CheckResults
 from scalecheck.examine.run_families import examine
 from scalecheck.fitting import sample_batch
-from scalecheck.model import density
 from scalecheck.results.chains import effort_of
-from scalecheck.results.study_fits import StudyFits as Fits
+from scalecheck.results.study_fits import StudyFits
 from scalecheck.runtime.program import Log
 from scalecheck.simulation.data_sets import DataSet
-from scalecheck.simulation.simulated_fits import Fitting, SimulatedFit, fit_all, fit_members
+from scalecheck.simulation.simulated_fits import Fitting, SimulatedFit, fit_members, fit_plans
 from scalecheck.study.settings import Study
 
 
@@ -39,10 +38,10 @@ class Outcome(NamedTuple):
 
     found: CheckResults
     unusable: dict[str, str]
-    fits: Fits
+    fits: StudyFits
 
 
-def run(
+def run_studies(
     settings: Study,
     likelihood: Likelihood,
     prior: Prior,
@@ -66,21 +65,21 @@ def run(
     log
         Takes lines of progress.
     share
-        As of `simulated_fits.fit_all`.
+        As of `simulated_fits.fit_plans`.
     """
     fitting = Fitting(settings.sampler, likelihood, data_sets, log)
-    fitted = fit_all(fitting, settings.increments, share=share)
+    fitted = fit_plans(fitting, settings.increments, share=share)
     outcomes: list[Outcome] = []
     for number, (one, fits) in enumerate(zip(data_sets, fitted, strict=True), 1):
-        evidence = StudyData(likelihood, one.read, prior, one.seed)
+        study_data = StudyData(likelihood, one.read, prior, one.seed)
         again = _confirm(settings, likelihood, one, fits)
-        outcomes.append(_check(settings, evidence, fits, again))
+        outcomes.append(_check(settings, study_data, fits, again))
         log(f"checked data set {number}")
     return outcomes
 
 
 def _confirm(
-    settings: Study, likelihood: Likelihood, data_set: DataSet, fits: Fits
+    settings: Study, likelihood: Likelihood, data_set: DataSet, fits: StudyFits
 ) -> Confirmation | None:
     """Fit the subset again whose leapfrogs stand out, as the workflow does."""
     subsets = [one for one in fits.done.values() if one.task.kind == "subset"]
@@ -95,23 +94,8 @@ def _confirm(
     return Confirmation(task.fit, effort_of([done.result]).leapfrogs[0])
 
 
-def _check(settings: Study, evidence: StudyData, fits: Fits, again: Confirmation | None) -> Outcome:
-    found = examine(evidence, fits, settings.data, settings.increments, lambda line: None, again)
+def _check(
+    settings: Study, study_data: StudyData, fits: StudyFits, again: Confirmation | None
+) -> Outcome:
+    found = examine(study_data, fits, settings.data, settings.increments, lambda line: None, again)
     return Outcome(found, fits.unusable, fits)
-
-
-def prior_of(likelihood: Likelihood, seed: int) -> Prior:
-    """Moments of the prior of the compared parameters, by simulation.
-
-    Parameters
-    ----------
-    likelihood
-        Of the model.
-    seed
-        Of the draws.
-    """
-    rows = likelihood.rows(likelihood.few)
-    latent = [site.name for site in likelihood.sites if site.kind == "latent"]
-    function = likelihood.function(rows.counts)
-    moments = density.prior_moments(function, latent, likelihood.vector, rows.arrays, seed)
-    return Prior(*moments)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,17 @@ from scalecheck.data import store
 from scalecheck.diagnostics import assess
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import posterior_file
+from scalecheck.files.record import FitRecord, audit_of
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.kept_sites import kept_sites
 from scalecheck.fitting.sample_batch import Fitted
-from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, leave, warmup_of
+from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, warm_start_of, warmup_of
 from scalecheck.model import batches
-from scalecheck.results.study_fits import FitResult
-from scalecheck.results.study_fits import StudyFits as Fits
+from scalecheck.results.study_fits import FitResult, StudyFits
 from scalecheck.runtime.program import Log
 from scalecheck.simulation.data_sets import DataSet
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import IncrementSettings, SamplerSettings
-
-NDArray = np.ndarray
 
 
 class SimulatedFit(NamedTuple):
@@ -49,13 +47,13 @@ class SimulatedFit(NamedTuple):
     left: WarmStart | None = None
 
 
-class Done(NamedTuple):
+class FittedMember(NamedTuple):
     """A member that is fitted; without a result, and leaving nothing, where it was ended without draws."""
 
     owner: int
-    record: dict[str, Any]
+    record: FitRecord
     result: FitResult | None
-    leave: Callable[[], WarmStart] | None
+    warm_start: Callable[[], WarmStart] | None
 
 
 class Fitting(NamedTuple):
@@ -79,7 +77,9 @@ class Fitting(NamedTuple):
     log: Log
 
 
-def fit_all(fitting: Fitting, increments: IncrementSettings, *, share: bool = False) -> list[Fits]:
+def fit_plans(
+    fitting: Fitting, increments: IncrementSettings, *, share: bool = False
+) -> list[StudyFits]:
     """Fit every plan.
 
     Parameters
@@ -94,20 +94,20 @@ def fit_all(fitting: Fitting, increments: IncrementSettings, *, share: bool = Fa
     """
     data_sets = fitting.data_sets
     has_parameters = fitting.likelihood.vector.names or fitting.likelihood.hidden
-    is_chained = bool(has_parameters) and (increments.warm or fitting.sampler.start == "previous")
+    in_turn = bool(has_parameters) and (increments.warm or fitting.sampler.start == "previous")
     # The draws of a unit's own parameters stand in the order in which the rows of one fit name the units.
     sharing = share and not fitting.likelihood.hidden
-    sources = [_sources(one, share=sharing, chained=is_chained) for one in data_sets]
+    sources = [_sources(one, share=sharing, in_turn=in_turn) for one in data_sets]
     members = [
         _member(one, number, task)
         for number, one in enumerate(data_sets)
         for task in one.fitted
-        if sources[number][task.fit] == task.fit and not (is_chained and task.kind == "increment")
+        if sources[number][task.fit] == task.fit and not (in_turn and task.kind == "increment")
     ]
-    results: list[dict[str, Done]] = [{} for _ in data_sets]
-    chained = _fit_chains(fitting, increments) if is_chained else []
-    for done in [*_by_size(fitting, members), *chained]:
-        results[done.owner][done.record["fit"]] = done
+    results: list[dict[str, FittedMember]] = [{} for _ in data_sets]
+    later = _fit_in_turn(fitting, increments) if in_turn else []
+    for done in [*_by_size(fitting, members), *later]:
+        results[done.owner][done.record.fit] = done
     return [_in_order(*each) for each in zip(data_sets, results, sources, strict=True)]
 
 
@@ -115,27 +115,27 @@ def _member(one: DataSet, number: int, task: PlannedFit) -> SimulatedFit:
     return SimulatedFit(number, task, sample_batch.fit_key(one.seed, task.fit))
 
 
-def _by_size(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]:
+def _by_size(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[FittedMember]:
     by_size: dict[int, list[SimulatedFit]] = {}
     for member in members:
         by_size.setdefault(_size(member.task.rows), []).append(member)
     return [done for same in by_size.values() for done in fit_members(fitting, same)]
 
 
-def _fit_chains(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
+def _fit_in_turn(fitting: Fitting, settings: IncrementSettings) -> list[FittedMember]:
     """Fit the increments of all data sets, each but the first from what the one before left."""
-    chains = [
+    sequences = [
         [task for task in one.fitted if task.kind == "increment"] for one in fitting.data_sets
     ]
     warmup = fitting.sampler.warmup
     short = warmup_of(warmup) if settings.warm else warmup
-    found: list[Done] = []
+    found: list[FittedMember] = []
     left: dict[int, WarmStart] = {}
-    for step in range(max(map(len, chains), default=0)):
+    for step in range(max(map(len, sequences), default=0)):
         members = [
-            _member(one, number, chain[step])._replace(left=left.get(number))
-            for number, (one, chain) in enumerate(zip(fitting.data_sets, chains, strict=True))
-            if step < len(chain)
+            _member(one, number, sequence[step])._replace(left=left.get(number))
+            for number, (one, sequence) in enumerate(zip(fitting.data_sets, sequences, strict=True))
+            if step < len(sequence)
         ]
         # One that was left nothing starts as the first.
         firsts = [one for one in members if one.left is None]
@@ -145,12 +145,14 @@ def _fit_chains(fitting: Fitting, settings: IncrementSettings) -> list[Done]:
         if is_audited(settings, step):
             done = _audited(fitting, later, done)
         done += _by_size(fitting, firsts)
-        left |= {one.owner: one.leave() for one in done if one.leave is not None}
+        left |= {one.owner: one.warm_start() for one in done if one.warm_start is not None}
         found += done
     return found
 
 
-def _audited(fitting: Fitting, members: Sequence[SimulatedFit], warm: Sequence[Done]) -> list[Done]:
+def _audited(
+    fitting: Fitting, members: Sequence[SimulatedFit], warm: Sequence[FittedMember]
+) -> list[FittedMember]:
     """Fit them cold as well, and compare."""
     again = [
         one._replace(key=sample_batch.fit_key(seed, f"{one.task.fit} cold"), left=None)
@@ -161,22 +163,22 @@ def _audited(fitting: Fitting, members: Sequence[SimulatedFit], warm: Sequence[D
     return [_with_audit(one, cold[one.owner]) for one in warm]
 
 
-def _with_audit(warm: Done, cold: Done) -> Done:
-    spent = {name: cold.record[name] for name in ("gradients", "draws")}
+def _with_audit(warm: FittedMember, cold: FittedMember) -> FittedMember:
     if warm.result is None or cold.result is None:
         return warm
-    compared = warm_start_audit.compare(warm.result.z, cold.result.z)
-    record = {**warm.record, "audit": {**compared._asdict(), **spent}}
+    compared = warm_start_audit.audit_warm_start(warm.result.z, cold.result.z)
+    audit = audit_of(cold.record, **compared._asdict())
+    record = dataclasses.replace(warm.record, audit=audit)
     return warm._replace(record=record, result=warm.result._replace(record=record))
 
 
-def _sources(one: DataSet, *, share: bool, chained: bool) -> dict[str, str]:
+def _sources(one: DataSet, *, share: bool, in_turn: bool) -> dict[str, str]:
     """Which fit each takes its draws from: by default its own."""
     first: dict[bytes, str] = {}
     sources: dict[str, str] = {}
     for task in one.fitted:
         rows = np.sort(one.read(task.slices, [store.OBSERVATION])[store.OBSERVATION])
-        shares = share and not (chained and task.kind == "increment")
+        shares = share and not (in_turn and task.kind == "increment")
         sources[task.fit] = first.setdefault(rows.tobytes(), task.fit) if shares else task.fit
     return sources
 
@@ -187,7 +189,7 @@ def _size(rows: int) -> int:
     return -(-rows // step) * step
 
 
-def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]:
+def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[FittedMember]:
     """Fit members of one size.
 
     Parameters
@@ -203,14 +205,14 @@ def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]
     values = [fitting.data_sets[one.owner].read(one.task.slices, wanted) for one in members]
     made = batches.make_batches(
         likelihood.model,
-        [one.task._replace(fit=label) for label, one in of.items()],
+        [dataclasses.replace(one.task, fit=label) for label, one in of.items()],
         values,
         likelihood.labels,
         likelihood.unit,
         likelihood.compare,
         sampler.precision,
     )
-    found: list[Done] = []
+    found: list[FittedMember] = []
     for batch in made:
         own = [of[task.fit] for task in batch.tasks]
         keys = jnp.stack([one.key for one in own])
@@ -221,30 +223,34 @@ def fit_members(fitting: Fitting, members: Sequence[SimulatedFit]) -> list[Done]
     return found
 
 
-def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -> Done:
+def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -> FittedMember:
     sampler = fitting.sampler
     settings = {"sampler": dataclasses.asdict(sampler)}
     record = fit_record.record(fitted, number, sampler, settings, {}, (0.0, 0.0))
-    record = {**record, "fit": member.task.fit}
-    if record["status"] == "stopped":
-        return Done(member.owner, record, None, None)
+    record = dataclasses.replace(record, fit=member.task.fit)
+    if record.status == "stopped":
+        return FittedMember(member.owner, record, None, None)
     # Of hidden sites those that the study has draws of: what is not run there is not run here.
     kept = {site.name for site in kept_sites(fitted.batch, sampler.keep)}
     hidden = [site.name for site in fitting.likelihood.hidden if site.name in kept]
     tree = posterior_file.as_tree(fit_record.datasets(fitted, number, hidden))
     z = tree["unconstrained_posterior"]["z"].to_numpy()
-    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record["parameters"])
+    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record.parameters)
     result = FitResult(member.task, record, tree, health)
     rows = member.task.rows
-    return Done(member.owner, record, result, lambda: leave(rows, fitted.draws, number))
+    return FittedMember(
+        member.owner, record, result, lambda: warm_start_of(rows, fitted.draws, number)
+    )
 
 
-def _in_order(one: DataSet, found: Mapping[str, Done], sources: Mapping[str, str]) -> Fits:
-    recorded: dict[str, dict[str, Any]] = {}
+def _in_order(
+    one: DataSet, found: Mapping[str, FittedMember], sources: Mapping[str, str]
+) -> StudyFits:
+    recorded: dict[str, FitRecord] = {}
     done: dict[str, FitResult] = {}
     for task in one.fitted:
         source = found[sources[task.fit]]
-        recorded[task.fit] = {**source.record, "fit": task.fit}
+        recorded[task.fit] = dataclasses.replace(source.record, fit=task.fit)
         if source.result is not None:
             done[task.fit] = source.result._replace(task=task, record=recorded[task.fit])
-    return Fits(list(one.tasks), recorded, done)
+    return StudyFits(list(one.tasks), recorded, done)

@@ -1,13 +1,13 @@
 """The jobs among which the fits of one shape are divided: `2-of-5` is the second of five."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from scalecheck.errors import StudyError
+from scalecheck.files.formats import PlannedRow
 
 
-def parts(plan: Sequence[Mapping[str, Any]], batches: int) -> list[str]:
+def parts(plan: Sequence[PlannedRow], batches: int) -> list[str]:
     """Name the jobs of subsets and levels.
 
     Parameters
@@ -21,7 +21,7 @@ def parts(plan: Sequence[Mapping[str, Any]], batches: int) -> list[str]:
     return [f"{number}-of-{n_parts}" for number in range(1, n_parts + 1)]
 
 
-def fits_of(plan: Sequence[Mapping[str, Any]], part: str) -> list[str]:
+def fits_of(plan: Sequence[PlannedRow], part: str) -> list[str]:
     """Name the fits of one job, in the order of the plan.
 
     Raises
@@ -43,5 +43,5 @@ def digest(names: Sequence[str]) -> str:
     return hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
 
 
-def _of_one_shape(plan: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [row["fit"] for row in plan if row["kind"] in ("subset", "level")]
+def _of_one_shape(plan: Sequence[PlannedRow]) -> list[str]:
+    return [row.fit for row in plan if row.kind in ("subset", "level")]

@@ -1,15 +1,15 @@
 """Which rows belong to which fit: subsets, levels of axes, increments."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from scalecheck.errors import StudyError, did_you_mean
+from scalecheck.files.formats import PlannedRow
 from scalecheck.files.layout import slug
 from scalecheck.study.settings import IncrementSettings, SubsetSettings
-
-NDArray = np.ndarray
 
 # With a step below the square root of the factor the drift test loses its level (docs/statistics.md: 38 % at
 # a ratio of 1.05): such a last increment takes the place of the one before it.
@@ -30,7 +30,7 @@ class Order(NamedTuple):
     """
 
     n_rows: int
-    unit_ends: NDArray | None
+    unit_ends: np.ndarray | None
     file: str
 
 
@@ -57,15 +57,10 @@ class Slice(NamedTuple):
     stop: int
 
 
-class PlannedFit(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class PlannedFit(PlannedRow):
     """One row of plan.csv, and where its rows lie."""
 
-    fit: str
-    kind: str
-    axis: str
-    level: str
-    rows: int
-    new_rows: int
     slices: tuple[Slice, ...]
 
 
@@ -122,17 +117,8 @@ def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedFit]:
                 f" {settings.size} in the {order.n_rows} rows of {order.file}, got {settings.count}"
             )
         rows = stop - start
-        plan.append(
-            PlannedFit(
-                f"subset-{number:02d}",
-                "subset",
-                "",
-                "",
-                rows,
-                rows,
-                (Slice("random", start, stop),),
-            )
-        )
+        part = Slice("random", start, stop)
+        plan.append(PlannedFit(f"subset-{number:02d}", "subset", "", "", rows, rows, (part,)))
     return plan
 
 
@@ -167,7 +153,7 @@ def _plan_increments(name: str, order: Order, settings: IncrementSettings) -> li
 
 
 def locate(
-    plan: Sequence[Mapping[str, Any]],
+    plan: Sequence[PlannedRow],
     fits: Sequence[str],
     level_rows: Mapping[str, Sequence[int]],
     order: str,
@@ -190,20 +176,16 @@ def locate(
     StudyError
         When the plan has no such fit.
     """
-    rows = {row["fit"]: row for row in plan}
+    rows = {row.fit: row for row in plan}
     for fit in fits:
         if fit not in rows:
             raise StudyError(f"plan.csv has no fit {fit}{did_you_mean(fit, list(rows))}")
     slices = _slices(plan, level_rows, order)
-    columns = [name for name in PlannedFit._fields if name != "slices"]
-    return [
-        PlannedFit(**{name: rows[fit][name] for name in columns}, slices=slices[fit])
-        for fit in fits
-    ]
+    return [PlannedFit(**rows[fit].columns, slices=slices[fit]) for fit in fits]
 
 
 def _slices(
-    plan: Sequence[Mapping[str, Any]], level_rows: Mapping[str, Sequence[int]], order: str
+    plan: Sequence[PlannedRow], level_rows: Mapping[str, Sequence[int]], order: str
 ) -> dict[str, tuple[Slice, ...]]:
     """Where the rows of every fit lie: in one pass, for there may be ten thousand."""
     found: dict[str, tuple[Slice, ...]] = {}
@@ -211,20 +193,20 @@ def _slices(
     starts = {axis: np.cumsum([0, *rows]).tolist() for axis, rows in level_rows.items()}
     stop = 0
     for row in plan:
-        axis, n_rows = row["axis"], row["rows"]
-        match row["kind"]:
+        axis, n_rows = row.axis, row.rows
+        match row.kind:
             case "increment":
-                found[row["fit"]] = (Slice(order, 0, n_rows),)
+                found[row.fit] = (Slice(order, 0, n_rows),)
             case "subset":
-                found[row["fit"]] = (Slice("random", stop, stop + n_rows),)
+                found[row.fit] = (Slice("random", stop, stop + n_rows),)
                 stop += n_rows
             case "level" if axis in starts:
                 levels = of_axis.setdefault(axis, [])
                 start = starts[axis][len(levels)]
                 levels.append(Slice(f"axis/{axis}", start, start + n_rows))
-                found[row["fit"]] = (levels[-1],)
+                found[row.fit] = (levels[-1],)
             case "axis" if axis in starts:
-                found[row["fit"]] = tuple(of_axis[axis])
+                found[row.fit] = tuple(of_axis[axis])
     return found
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from scalecheck.errors import StudyError
 from scalecheck.study import schema
-from scalecheck.study.settings import Study, section_of
+from scalecheck.study.settings import Study, freeze
 
 
 def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> Study:
@@ -43,8 +43,7 @@ def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> 
     if data["truth"] is not None:
         data["truth"] = _find(data["truth"], folder, file, "data.truth", may_be_made=may_be_made)
     settings["results"] = str(Path(settings["results"]))  # `results/` would double the slash
-    values = {name: section_of(name, value) for name, value in settings.items()}
-    return Study(**values)
+    return freeze(Study, settings)
 
 
 def _decide_warm(settings: dict[str, Any], file: str) -> None:

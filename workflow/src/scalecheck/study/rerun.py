@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from scalecheck.files import formats
+from scalecheck.files.record import peek
 
 
 def settings_of(record: Path, given: str) -> str:
@@ -19,12 +19,12 @@ def settings_of(record: Path, given: str) -> str:
     given
         From `Study.sections`, `budget` among them.
     """
-    made, now = formats.peek_json(record), json.loads(given)
-    if made is None or not {"status", "settings"} <= set(made):
+    made, now = peek(record), json.loads(given)
+    if made is None:
         return given
-    settings = made["settings"]
+    settings = dict(made.settings)
     if settings | {"budget": now["budget"]} != now:
         return given  # it is made again in any case
-    if made["status"] != "skipped" or settings["budget"]["seconds"] == now["budget"]["seconds"]:
+    if made.status != "skipped" or settings["budget"]["seconds"] == now["budget"]["seconds"]:
         return json.dumps(settings, sort_keys=True)
     return given

@@ -7,6 +7,7 @@ from typing import Any
 
 from scalecheck.errors import StudyError
 from scalecheck.files import formats
+from scalecheck.files.record import peek
 
 # Minutes. Of what nothing is known yet: rather too long than too short, for a finished fit is never repeated.
 UNKNOWN = 240
@@ -31,10 +32,10 @@ def minutes(before: Path | None, growth: float, attempt: int) -> int:
     attempt
         From 1: each further one asks for as much again.
     """
-    taken = formats.peek_json(before) if before is not None else None
+    taken = peek(before) if before is not None else None
     if taken is None:
         return min(MOST, attempt * UNKNOWN)
-    seconds = sum(taken.get("seconds", {}).values())  # none of an increment that was skipped
+    seconds = sum(taken.seconds.values())  # none of an increment that was skipped
     return min(MOST, attempt * max(LEAST, math.ceil(MARGIN * growth * seconds / 60)))
 
 

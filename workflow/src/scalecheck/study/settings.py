@@ -1,14 +1,23 @@
 """The settings of a study, frozen, spelled as in the study file."""
 
 import dataclasses
+import functools
 import json
-from typing import Any, Literal, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from scalecheck.errors import StudyError
 
 
+class _Given:
+    """Settings of which a program is given those that its rule passes."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the rule of this program passes no {name} of {type(self).__name__}")
+
+
 @dataclasses.dataclass(frozen=True)
-class DataSettings:
+class DataSettings(_Given):
     """The table, what is observed in it, and how its rows are grouped and ordered."""
 
     file: str
@@ -24,7 +33,7 @@ class DataSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelSettings:
+class ModelSettings(_Given):
     """Where the NumPyro model is and which columns its arguments take."""
 
     file: str
@@ -34,7 +43,7 @@ class ModelSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class SubsetSettings:
+class SubsetSettings(_Given):
     """Small fits that should agree; sizes in rows."""
 
     count: int
@@ -43,7 +52,7 @@ class SubsetSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class IncrementSettings:
+class IncrementSettings(_Given):
     """Nested fits that grow; `start` and `end` in rows."""
 
     start: int
@@ -56,7 +65,7 @@ class IncrementSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplerSettings:
+class SamplerSettings(_Given):
     """How each fit is sampled; `warmup` and `draws` are iterations per chain."""
 
     engine: Literal["lanes", "numpyro"]
@@ -75,7 +84,7 @@ class SamplerSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class BudgetSettings:
+class BudgetSettings(_Given):
     """What the increments together, and the full fit, may cost: seconds, and the price of an hour."""
 
     seconds: float | None
@@ -83,7 +92,7 @@ class BudgetSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class VerdictSettings:
+class VerdictSettings(_Given):
     """Family-wise error rate, and data sets simulated for an exact calibration."""
 
     alpha: float
@@ -91,7 +100,7 @@ class VerdictSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class VariationalSettings:
+class VariationalSettings(_Given):
     """How all rows are approximated: family, rows of a minibatch, steps at most, data sets simulated."""
 
     guide: Literal["mean_field", "low_rank", "flow"]
@@ -106,8 +115,8 @@ def may_approximate(approximation: str, budget: BudgetSettings) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
-    """All settings of a study, spelled as in the study file."""
+class Study(_Given):
+    """The settings of a study, spelled as in the study file: all of them, or those that a rule passes."""
 
     study: str
     seed: int
@@ -146,13 +155,8 @@ class Study:
         return json.dumps(chosen, sort_keys=True)
 
 
-SECTIONS = {
-    name: hint for name, hint in get_type_hints(Study).items() if dataclasses.is_dataclass(hint)
-}
-
-
-def parse_sections(text: str) -> dict[str, Any]:
-    """Read back what `Study.sections` wrote: a settings object per whole section, else the value.
+def parse_sections(text: str) -> Study:
+    """Read back what `Study.sections` wrote: a study, or the part of one that was asked for.
 
     Raises
     ------
@@ -160,30 +164,33 @@ def parse_sections(text: str) -> dict[str, Any]:
         When the text is no JSON object.
     """
     try:
-        given = json.loads(text)
+        return freeze(Study, json.loads(text))
     except json.JSONDecodeError as error:
         raise StudyError(f"--settings must be JSON as Study.sections writes it: {error}") from None
-    return {name: section_of(name, value) for name, value in given.items()}
 
 
-def section_of(name: str, value: Any) -> Any:
-    """Freeze a section as its settings object; other values, and parts of a section, stay."""
-    kind: Any = SECTIONS.get(name)
-    if kind is None:
-        return value
-    needed = {one.name for one in dataclasses.fields(kind) if one.default is dataclasses.MISSING}
-    frozen = {key: _frozen(key, part) for key, part in value.items()}
-    return kind(**frozen) if needed <= set(frozen) else frozen
+@functools.cache
+def _types_of(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
-_TUPLES = {"categories", "axes", "compare", "keep"}
-_FLOATS = {"factor", "target_accept", "seconds", "price_per_hour", "alpha"}
-
-
-def _frozen(key: str, value: Any) -> Any:
-    """Make lists tuples, and `factor: 2` equal to `factor: 2.0`."""
-    if key == "reparam":
-        return {name: float(centredness) for name, centredness in value.items()}
-    if value is not None and key in _TUPLES:
+def freeze(kind: Any, value: Any) -> Any:
+    """Make a value what its type says: settings objects, tuples, and `factor: 2` equal to `factor: 2.0`."""
+    if dataclasses.is_dataclass(kind):
+        return _settings(kind, {n: freeze(_types_of(kind)[n], v) for n, v in value.items()})
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if dict[str, float] in kinds:
+        return {name: float(number) for name, number in value.items()}
+    if isinstance(value, list) and tuple[str, ...] in kinds:
         return tuple(value)
-    return float(value) if value is not None and key in _FLOATS else value
+    return float(value) if isinstance(value, int) and float in kinds else value
+
+
+def _settings(kind: Any, values: dict[str, Any]) -> Any:
+    """Make a settings object of all values that it needs, or of a part of them."""
+    needed = {one.name for one in dataclasses.fields(kind) if one.default is dataclasses.MISSING}
+    if needed <= values.keys():
+        return kind(**values)
+    part = object.__new__(kind)
+    part.__dict__.update(values)
+    return part

@@ -7,21 +7,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from scalecheck import ENGINE_VERSION
 from scalecheck.evaluation import study_data
-from scalecheck.fitting import checkpoint, fit_record, sample_batch
-from scalecheck.fitting.fit_job import Job, read_batch
-from scalecheck.model import batches, binding
+from scalecheck.fitting import checkpoint, sample_batch
+from scalecheck.fitting.fit_job import Job, checkpointer_of, read_batch
+from scalecheck.model import batches
 from scalecheck.results.study_fits import FitResult
 from scalecheck.study.plan import PlannedFit
 from scalecheck.variational.approximation import Approximation, approximate, constrained, depends_on
-from scalecheck.variational.assessment import Compared, Margins, margins_of
+from scalecheck.variational.assessment import ComparedWithNuts, Margins, margins_of
 from scalecheck.variational.khat import Khat, khat_of
 
-NDArray = np.ndarray
 
-
-class Beside(NamedTuple):
+class BesideNuts(NamedTuple):
     """An approximation beside NUTS on an increment.
 
     Attributes
@@ -39,7 +36,7 @@ class Beside(NamedTuple):
     """
 
     task: PlannedFit
-    compared: Compared
+    compared: ComparedWithNuts
     khat: Khat
     units: dict[str, dict[str, float]]
     converged: bool
@@ -47,47 +44,44 @@ class Beside(NamedTuple):
     seconds: float
 
 
-def read_one(job: Job, task: PlannedFit) -> batches.Batch:
+def read_single_batch(job: Job, task: PlannedFit) -> batches.Batch:
     """Read the rows of a fit as a batch of one."""
     (batch,) = read_batch(job, [task])
     return batch
 
 
-def keeper_of(job: Job, batch: batches.Batch, name: str) -> checkpoint.Checkpointer:
+def checkpointer_of_approximation(
+    job: Job, batch: batches.Batch, name: str
+) -> checkpoint.Checkpointer:
     """Give what saves an approximation, or many, of the rows of a batch of one under a name."""
-    source = binding.source(job.sections["model"].file)
-    settings = job.sections["variational"]
-    others = [name, source, job.sections["seed"], fit_record.versions(), ENGINE_VERSION]
-    parts = depends_on(settings, *others, job.device["device"])
-    identity = checkpoint.identify(batch.arrays, *parts)
-    folder = job.folder.approximating(name)
-    return checkpoint.Checkpointer(folder, identity, checkpoint.seconds_between(), job.log)
+    parts = depends_on(job.study.variational, name)
+    return checkpointer_of(job, batch, job.folder.approximating(name), *parts)
 
 
 def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
     """Fit a batch of one, kept while it runs."""
-    settings, name = job.sections["variational"], batch.tasks[0].fit
-    keeper = keeper_of(job, batch, name)
+    settings, name = job.study.variational, batch.tasks[0].fit
+    keeper = checkpointer_of_approximation(job, batch, name)
     job.log(f"{name}: {settings.guide} approximation of {batch.tasks[0].rows} rows")
-    key = sample_batch.fit_key(job.sections["seed"], f"approximation of {name}")
+    key = sample_batch.fit_key(job.study.seed, f"approximation of {name}")
     with keeper.answering_signals():
         return approximate(batch, settings, key, lambda line: job.log(f"{name}: {line}"), keeper)
 
 
-def beside(job: Job, nuts: FitResult) -> Beside:
+def compare_with_nuts(job: Job, nuts: FitResult) -> BesideNuts:
     """Approximate the rows of an increment, and compare with its NUTS fit."""
-    batch = read_one(job, nuts.task)
+    batch = read_single_batch(job, nuts.task)
     began = time.perf_counter()
     found = approximate_one(job, batch)
     seconds = time.perf_counter() - began
     margins = margins_of(nuts.z.astype("float64"), found.shared.astype("float64"))
     shape = _khat(job, nuts, batch, found)
     job.log(f"{nuts.task.fit}: {_in_words(margins, shape)}")
-    return Beside(
+    return BesideNuts(
         nuts.task,
-        Compared(nuts.task.rows, margins, shape.value),
+        ComparedWithNuts(nuts.task.rows, margins, shape.value),
         shape,
-        _units(nuts, constrained(found, job.sections["sampler"].keep), batch),
+        _units(nuts, constrained(found, job.study.sampler.keep), batch),
         found.found.converged,
         found.found.steps,
         seconds,
@@ -103,16 +97,16 @@ def _in_words(margins: Margins, shape: Khat) -> str:
 
 
 def _khat(job: Job, nuts: FitResult, batch: batches.Batch, found: Approximation) -> Khat:
-    data, key = job.sections["data"], jax.random.PRNGKey(job.sections["seed"])
+    data, key = job.study.data, jax.random.PRNGKey(job.study.seed)
     log_q = found.log_density_shared(found.shared)
     with jax.enable_x64(True):
-        likelihood = study_data.open_likelihood(job.folder, job.sections["model"], data.outcome)
+        likelihood = study_data.open_likelihood(job.folder, job.study.model, data.outcome)
         own = own_draws(nuts, [site.name for site in likelihood.hidden])
         theta = found.shared.astype("float64")
         return khat_of(likelihood, batch.values[0], own, theta, log_q.astype("float64"), key)
 
 
-def own_draws(nuts: FitResult, names: Sequence[str]) -> dict[str, NDArray]:
+def own_draws(nuts: FitResult, names: Sequence[str]) -> dict[str, np.ndarray]:
     """NUTS draws `(draw, ...)` of some sites, where they are stored."""
     stored = nuts.tree["posterior"]
     draws = {name: stored[name].to_numpy() for name in names if name in stored}

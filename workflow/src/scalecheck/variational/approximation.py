@@ -20,18 +20,15 @@ from scalecheck.model.batches import Batch
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import VariationalSettings
 from scalecheck.variational.guides import Guide, Params, guide_of
-from scalecheck.variational.optimise import Approximated, maximise
+from scalecheck.variational.optimise import OptimisedGuide, maximise
 from scalecheck.variational.svi_programs import SviProblem, SviPrograms
 from scalecheck.variational.target import (
     Layout,
-    arrays_of,
     check_minibatches,
     energy_of,
     first_guess,
     layout_of,
 )
-
-NDArray = np.ndarray
 
 # Draws of an approximation that are stored and compared.
 N_DRAWS = 1000
@@ -61,11 +58,11 @@ class Approximation(NamedTuple):
     batch: Batch
     layout: Layout
     guide: Guide
-    found: Approximated
+    found: OptimisedGuide
     key: jax.Array
-    shared: NDArray
+    shared: np.ndarray
 
-    def log_density_shared(self, theta: NDArray) -> NDArray:
+    def log_density_shared(self, theta: np.ndarray) -> np.ndarray:
         """Log density `(n,)` of the compared parameters at `theta` `(n, n_shared)`."""
         return np.asarray(self.guide.log_density_shared(self.found.params, jnp.asarray(theta)))
 
@@ -75,7 +72,7 @@ def approximate(
     settings: VariationalSettings,
     key: jax.Array,
     log: Log,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Approximation:
     """Fit a guide to the rows of a batch.
 
@@ -85,14 +82,14 @@ def approximate(
         Of one fit.
     key
         `(2,)` of its draws.
-    keeper
+    checkpointer
         Saves the fit while it runs.
     """
     starting, fitting, drawing = jax.random.split(key, 3)
     layout = layout_of(batch)
     first = first_guess(batch, layout, starting)
     problem = problem_of(batch, layout, settings, first)
-    found = maximise(problem, SviPrograms(problem), settings.steps, fitting, log, keeper)
+    found = maximise(problem, SviPrograms(problem), settings.steps, fitting, log, checkpointer)
     at_once = max(1, min(N_DRAWS, _NUMBERS // layout.size))
 
     def first_ones(flat: jax.Array) -> jax.Array:
@@ -116,7 +113,7 @@ def problem_of(
     first
         `(d,)` where the guide begins.
     """
-    arrays = arrays_of(batch)
+    arrays = batch.arrays_of()
     n_rows = len(next(iter(arrays.values())))
     n_batch = min(settings.batch or n_rows, n_rows)
     if n_batch < n_rows:
@@ -139,7 +136,7 @@ def problem_of(
 
 def constrained(
     approximation: Approximation, keep: Sequence[str] | None
-) -> dict[str, tuple[tuple[str, ...], NDArray, dict[str, Sequence[str | int]]]]:
+) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Sequence[str | int]]]]:
     """Draws of the sites that are kept on the model's scale: dims, values `(draw, ...)` and labels by site."""
     batch, layout = approximation.batch, approximation.layout
     kept = kept_sites(batch, keep)
@@ -155,7 +152,7 @@ def constrained(
         take = partial(one, arrays=arrays)
         return approximation.guide.draw_of(take, params, approximation.key, N_DRAWS, 1)
 
-    drawn = every(approximation.found.params, arrays_of(batch))
+    drawn = every(approximation.found.params, batch.arrays_of())
     found: dict[str, Any] = {}
     for site in kept:
         values, labels = own_values(batch, 0, site, np.asarray(drawn[site.name]), 1)
@@ -163,7 +160,9 @@ def constrained(
     return found
 
 
-def dataset(approximation: Approximation, keep: Sequence[str] | None) -> dict[str, Group]:
+def groups_of_approximation(
+    approximation: Approximation, keep: Sequence[str] | None
+) -> dict[str, Group]:
     """Give the groups of approximation.nc: `posterior` and `unconstrained_posterior`, one chain."""
     kept = constrained(approximation, keep)
     counted = {"chain": range(1), "draw": range(N_DRAWS)}

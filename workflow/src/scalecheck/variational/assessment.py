@@ -15,9 +15,6 @@ from scipy.stats import t as student
 
 from scalecheck.diagnostics import mcse_of_sd, rhat_and_ess
 
-NDArray = np.ndarray
-Interval = tuple[float, float, float]
-
 # In NUTS standard deviations; of log ratios of standard deviations; of the shape of the tail, 1 - 1 / log10 of the
 # number of ratios that it is estimated from.
 MOST_SHIFT, MOST_LOG_SD, MOST_KHAT = 0.2, float(np.log(1.25)), 0.62
@@ -37,13 +34,13 @@ class Margins(NamedTuple):
         Log ratio of standard deviations, approximation over NUTS, and its Monte Carlo error.
     """
 
-    shift: NDArray
-    shift_mcse: NDArray
-    log_sd: NDArray
-    log_sd_mcse: NDArray
+    shift: np.ndarray
+    shift_mcse: np.ndarray
+    log_sd: np.ndarray
+    log_sd_mcse: np.ndarray
 
 
-class Compared(NamedTuple):
+class ComparedWithNuts(NamedTuple):
     """An approximation and NUTS on the same rows.
 
     Attributes
@@ -72,11 +69,11 @@ class Correction(NamedTuple):
         Of the log standard deviation.
     """
 
-    shift: NDArray
-    log_sd: NDArray
+    shift: np.ndarray
+    log_sd: np.ndarray
 
 
-class Belief(NamedTuple):
+class Assessment(NamedTuple):
     """Whether to believe an approximation.
 
     Attributes
@@ -94,7 +91,7 @@ class Belief(NamedTuple):
     correction: Correction | None
 
 
-def margins_of(nuts: NDArray, approximate: NDArray) -> Margins:
+def margins_of(nuts: np.ndarray, approximate: np.ndarray) -> Margins:
     """Compare draws of the same parameters.
 
     Parameters
@@ -116,9 +113,9 @@ def margins_of(nuts: NDArray, approximate: NDArray) -> Margins:
     )
 
 
-def believe(
-    increments: Sequence[Compared], names: Sequence[str], n_rows: int, biased: Sequence[str]
-) -> Belief:
+def assess_approximation(
+    increments: Sequence[ComparedWithNuts], names: Sequence[str], n_rows: int, biased: Sequence[str]
+) -> Assessment:
     """Judge an approximation of all rows.
 
     The largest increment decides; what its errors grow to at all rows can only make it worse, where the 90 % interval
@@ -139,7 +136,7 @@ def believe(
         reason = (
             "no increment has a NUTS fit that can be used and an approximation that has converged"
         )
-        return Belief("not known", (reason,), None)
+        return Assessment("not known", (reason,), None)
     last = increments[-1]
     correction = _correction(increments, n_rows)
     means, others = (
@@ -151,14 +148,14 @@ def believe(
             f"over simulated data sets the errors of {', '.join(biased)} are not symmetric"
         )
     if means:
-        return Belief("do not use", (*means, *others), correction)
+        return Assessment("do not use", (*means, *others), correction)
     if others:
-        return Belief("means only", tuple(others), correction)
-    return Belief("believable", (_praise(last),), correction)
+        return Assessment("means only", tuple(others), correction)
+    return Assessment("believable", (_praise(last),), correction)
 
 
 def _means(
-    last: Compared, names: Sequence[str], correction: Correction | None, n_rows: int
+    last: ComparedWithNuts, names: Sequence[str], correction: Correction | None, n_rows: int
 ) -> list[str]:
     shift, error = last.margins.shift, last.margins.shift_mcse
     worst = int(np.argmax(np.abs(shift) - _ERRORS * error))
@@ -172,7 +169,7 @@ def _means(
 
 
 def _spread(
-    last: Compared, names: Sequence[str], correction: Correction | None, n_rows: int
+    last: ComparedWithNuts, names: Sequence[str], correction: Correction | None, n_rows: int
 ) -> list[str]:
     log_sd, error = last.margins.log_sd, last.margins.log_sd_mcse
     worst = int(np.argmax(np.abs(log_sd) - _ERRORS * error))
@@ -190,7 +187,7 @@ def _spread(
 
 
 def _beyond(
-    extrapolated: NDArray | None, most: float, names: Sequence[str], n_rows: int, what: str
+    extrapolated: np.ndarray | None, most: float, names: Sequence[str], n_rows: int, what: str
 ) -> list[str]:
     if extrapolated is None:
         return []
@@ -206,7 +203,7 @@ def _beyond(
     ]
 
 
-def _praise(last: Compared) -> str:
+def _praise(last: ComparedWithNuts) -> str:
     tail = "" if last.khat is None else f", k-hat is {last.khat:.2f}"
     return (
         f"at {last.rows:,} rows means are off by {np.abs(last.margins.shift).max():.2f} posterior sds at most, sds by a"
@@ -214,7 +211,7 @@ def _praise(last: Compared) -> str:
     )
 
 
-def _correction(increments: Sequence[Compared], n_rows: int) -> Correction | None:
+def _correction(increments: Sequence[ComparedWithNuts], n_rows: int) -> Correction | None:
     if len(increments) < 3:
         return None
     share = np.array([one.rows for one in increments]) / n_rows
@@ -233,7 +230,7 @@ def _correction(increments: Sequence[Compared], n_rows: int) -> Correction | Non
     )
 
 
-def extrapolate(design: NDArray, at: NDArray, y: NDArray, error: NDArray) -> NDArray:
+def extrapolate(design: np.ndarray, at: np.ndarray, y: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Extrapolate a regression: low, median and high of a 90 % interval, `(parameter, 3)`.
 
     Least squares; the residual variance is not taken to be less than what Monte Carlo errors make it.

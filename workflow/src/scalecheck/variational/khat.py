@@ -25,10 +25,8 @@ from scalecheck.diagnostics import array_stats
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
-from scalecheck.model import density
-from scalecheck.model.sites import Site, traced
-
-NDArray = np.ndarray
+from scalecheck.model.density import traced_at
+from scalecheck.model.sites import ROWS, Site, traced
 
 # Draws of theta whose ratios are looked at, and draws of each unit for each of them.
 N_RATIOS, N_INNER = 400, 64
@@ -54,7 +52,7 @@ class Khat(NamedTuple):
     reason: str = ""
 
 
-def khat(log_ratios: NDArray) -> float:
+def tail_shape(log_ratios: np.ndarray) -> float:
     """Shape of the tail of importance ratios, `log_ratios` `(draw,)`: ArviZ's PSIS; 0 where they are all one."""
     if np.ptp(log_ratios) < _ROUNDING:
         return 0.0
@@ -66,10 +64,10 @@ def khat(log_ratios: NDArray) -> float:
 
 def khat_of(
     likelihood: Likelihood,
-    values: Mapping[str, NDArray],
-    own: Mapping[str, NDArray],
-    theta: NDArray,
-    log_q: NDArray,
+    values: Mapping[str, np.ndarray],
+    own: Mapping[str, np.ndarray],
+    theta: np.ndarray,
+    log_q: np.ndarray,
     key: jax.Array,
 ) -> Khat:
     """Give k-hat of an approximation of the compared parameters.
@@ -91,12 +89,12 @@ def khat_of(
     if reason := no_unit_scores(likelihood) or _not_kept(hidden, own):
         return Khat(None, reason=reason)
     log_p, noise = log_marginal(likelihood, values, own, theta[:N_RATIOS], key)
-    return Khat(khat(log_p - log_q[:N_RATIOS]), noise)
+    return Khat(tail_shape(log_p - log_q[:N_RATIOS]), noise)
 
 
-def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, NDArray]) -> str:
+def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, np.ndarray]) -> str:
     missing = [site.name for site in hidden if site.name not in own]
-    by_row = [site.name for site in hidden if "row" in site.indexed_by]
+    by_row = [site.name for site in hidden if ROWS in site.indexed_by]
     if by_row:
         return f"the latent site {by_row[0]} is indexed by rows"
     return f"the draws of the latent site {missing[0]} are not stored" if missing else ""
@@ -104,11 +102,11 @@ def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, NDArray]) -> str:
 
 def log_marginal(
     likelihood: Likelihood,
-    values: Mapping[str, NDArray],
-    own: Mapping[str, NDArray],
-    theta: NDArray,
+    values: Mapping[str, np.ndarray],
+    own: Mapping[str, np.ndarray],
+    theta: np.ndarray,
     key: jax.Array,
-) -> tuple[NDArray, float]:
+) -> tuple[np.ndarray, float]:
     """Log p(theta, y) `(n,)` up to a constant, and the standard deviation of its Monte Carlo error.
 
     Parameters
@@ -119,41 +117,14 @@ def log_marginal(
     rows = likelihood.rows(values)
     unit = unit_codes(likelihood, values)
     n_units = int(unit.max()) + 1 if likelihood.hidden else 1
-    function = likelihood.function(rows.counts)
-    parts = Parts(
-        function,
-        likelihood.observed,
-        likelihood.vector,
-        likelihood.hidden,
-        likelihood.unit,
-        n_units,
-        False,
-    )
-    transforms = _transforms(likelihood, function, rows.arrays)
+    parts = Parts(likelihood, likelihood.function(rows.counts), n_units)
+    transforms = transforms_of(likelihood, parts.function, rows.arrays)
     flat, shapes = _by_unit(likelihood, own, transforms, n_units)
     codes = jnp.asarray(unit if likelihood.hidden else np.zeros(rows.n_rows, int))
-    compared = [site.name for site in likelihood.compared]
-
-    def log_prior(theta: jax.Array, arrays: Any) -> jax.Array:
-        """Density of the compared sites alone, unconstrained."""
-        z = likelihood.vector.unpack(theta)
-        constrained = {n: biject_to(support)(z[n]) for n, support in supports.items()}
-        trace = traced(
-            density.handlers.substitute(function, data=constrained), arrays, jax.random.key(0)
-        )
-        total = jnp.zeros(())
-        for name in compared:
-            change = biject_to(supports[name])
-            total += trace[name]["fn"].log_prob(trace[name]["value"]).sum()
-            total += change.log_abs_det_jacobian(z[name], constrained[name]).sum()
-        return total
-
-    first = traced(function, rows.arrays, jax.random.key(0))
-    supports = {name: first[name]["fn"].support for name in compared}
 
     @jax.jit
     def log_joint(theta: jax.Array, key: jax.Array, arrays: Any) -> tuple[jax.Array, jax.Array]:
-        prior = log_prior(theta, arrays)
+        prior = _log_prior(likelihood, parts.function, theta, arrays)
 
         def inner(key: jax.Array) -> jax.Array:
             """Log ratio of each unit's density to that of its proposal, `(unit,)`."""
@@ -177,7 +148,20 @@ def log_marginal(
     return np.asarray(found), float(np.sqrt(np.mean(variance)))
 
 
-def _transforms(likelihood: Likelihood, function: Any, arrays: Any) -> dict[str, Any]:
+def _log_prior(likelihood: Likelihood, function: Any, theta: jax.Array, arrays: Any) -> jax.Array:
+    """Density of the compared sites alone at `theta` `(d,)`, unconstrained."""
+    z = likelihood.vector.unpack(theta)
+    trace = traced_at(function, z, arrays)
+    total = jnp.zeros(())
+    for site in likelihood.compared:
+        distribution, value = trace[site.name]["fn"], trace[site.name]["value"]
+        total += distribution.log_prob(value).sum()
+        change = biject_to(distribution.support)
+        total += change.log_abs_det_jacobian(z[site.name], value).sum()
+    return total
+
+
+def transforms_of(likelihood: Likelihood, function: Any, arrays: Any) -> dict[str, Any]:
     """Give the bijection of each site of units from the unconstrained scale."""
     trace = traced(function, arrays, jax.random.key(0))
     return {site.name: biject_to(trace[site.name]["fn"].support) for site in likelihood.hidden}
@@ -185,12 +169,12 @@ def _transforms(likelihood: Likelihood, function: Any, arrays: Any) -> dict[str,
 
 def _by_unit(
     likelihood: Likelihood,
-    own: Mapping[str, NDArray],
+    own: Mapping[str, np.ndarray],
     transforms: Mapping[str, Any],
     n_units: int,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[tuple[int, ...], int]]]:
     """Mean `(unit, k)` and Cholesky factor `(unit, k, k)` of each unit's latent sites; shape and axis by site."""
-    parts: list[NDArray] = []
+    parts: list[np.ndarray] = []
     shapes: dict[str, tuple[tuple[int, ...], int]] = {}
     for site in likelihood.hidden:
         axis = site.plates[0][1]

@@ -31,8 +31,6 @@ from scalecheck.variational.svi_programs import (
     shuffled,
 )
 
-NDArray = np.ndarray
-
 # Windows of a round at least; windows after which it ends once the bound has stopped climbing.
 FEWEST, LONGEST = 4, 12
 # The same: differences of means in standard deviations and of log standard deviations are at most this for what rows
@@ -65,7 +63,7 @@ class Round(NamedTuple):
     moved: float
 
 
-class Approximated(NamedTuple):
+class OptimisedGuide(NamedTuple):
     """A variational fit.
 
     Attributes
@@ -95,8 +93,8 @@ def maximise(
     most_steps: int,
     key: jax.Array,
     log: Log,
-    keeper: Checkpointer | None = None,
-) -> Approximated:
+    checkpointer: Checkpointer | None = None,
+) -> OptimisedGuide:
     """Fit a guide.
 
     Parameters
@@ -109,16 +107,16 @@ def maximise(
         `(2,)` of all that is random.
     log
         Takes a line per round.
-    keeper
+    checkpointer
         Saves the fit while it runs.
     """
     ascent = _Ascent(problem, programs, key)
-    if keeper is not None and (saved := keeper.saved()) is not None:
+    if checkpointer is not None and (saved := checkpointer.saved()) is not None:
         ascent.restore(saved.state)
     while not (ascent.is_converged or ascent.steps >= most_steps or ascent.is_lost):
         ascent.advance(log)
-        if keeper is not None:
-            keeper.keep(lambda: Snapshot(ascent.state(), {}))
+        if checkpointer is not None:
+            checkpointer.keep(lambda: Snapshot(ascent.state(), {}))
     return ascent.result(most_steps)
 
 
@@ -132,9 +130,9 @@ class _Ascent:
         self.svi_state = programs.start(first, self.arrays)
         self.first = np.asarray(programs.ravel(self.svi_state))  # `(parameter,)` before any step
         self.rounds: list[Round] = []
-        self.means: list[NDArray] = []  # `(parameter,)` of the iterates, by window of this round
-        self.losses: list[NDArray] = []
-        self.kept: NDArray | None = None  # mean `(parameter,)` of the last round that is over
+        self.means: list[np.ndarray] = []  # `(parameter,)` of the iterates, by window of this round
+        self.losses: list[np.ndarray] = []
+        self.kept: np.ndarray | None = None  # mean `(parameter,)` of the last round that is over
         self.n_windows = 0  # of this round
 
     @property
@@ -169,9 +167,9 @@ class _Ascent:
         halves = self._moved(first, second)
         if halves <= 1.0 or self.n_windows >= LONGEST:
             self._end_round((first + second) / 2, np.concatenate([before, after]), halves)
-            log(in_words(self.rounds[-1], self.steps))
+            log(round_in_words(self.rounds[-1], self.steps))
 
-    def _end_round(self, mean: NDArray, losses: NDArray, halves: float) -> None:
+    def _end_round(self, mean: np.ndarray, losses: np.ndarray, halves: float) -> None:
         moved = np.inf if self.kept is None else self._moved(self.kept, mean)
         error = float(losses.std() / np.sqrt(len(losses)))
         size = STEP_SIZES[min(len(self.rounds), len(STEP_SIZES) - 1)]
@@ -183,7 +181,7 @@ class _Ascent:
         optim_state = (jnp.full_like(counter, len(self.rounds) * ROUND), adam)
         self.svi_state = SVIState(optim_state, *self.svi_state[1:])
 
-    def _moved(self, before: NDArray, after: NDArray) -> float:
+    def _moved(self, before: np.ndarray, after: np.ndarray) -> float:
         """Compare two rounds by draws with the same random numbers."""
         (mean, sd), (new_mean, new_sd) = (
             map(np.asarray, self.programs.moments(jnp.asarray(flat), self.key))
@@ -194,7 +192,7 @@ class _Ascent:
         farthest = max(shared.max(initial=0.0), np.sqrt(np.mean(apart**2, axis=1)).max())
         return float(farthest / TOLERANCE)
 
-    def result(self, most_steps: int) -> Approximated:
+    def result(self, most_steps: int) -> OptimisedGuide:
         """Give the mean of the last round; of the last window that was finite, where no round has ended."""
         if self.is_lost:
             reason = f"the lower bound was no finite number after {self.steps} steps"
@@ -204,9 +202,9 @@ class _Ascent:
             reason = ""
         flat = self.kept if self.kept is not None else [self.first, *self.means][-1]
         params = self.programs.params(jnp.asarray(flat))
-        return Approximated(params, tuple(self.rounds), self.steps, self.is_converged, reason)
+        return OptimisedGuide(params, tuple(self.rounds), self.steps, self.is_converged, reason)
 
-    def state(self) -> dict[str, NDArray]:
+    def state(self) -> dict[str, np.ndarray]:
         """All that a fit goes on from, as arrays of any shape."""
         leaves = {f"leaf-{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(self.svi_state))}
         return {
@@ -218,7 +216,7 @@ class _Ascent:
             "losses": np.array(self.losses),
         }
 
-    def restore(self, state: Mapping[str, NDArray]) -> None:
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` gave."""
         leaves, tree = jax.tree.flatten(self.svi_state)
         saved = [jnp.asarray(state[f"leaf-{i}"]) for i in range(len(leaves))]
@@ -230,13 +228,13 @@ class _Ascent:
 
 
 def _halves(
-    windows: Sequence[NDArray], half: int, join: Callable[[Sequence[NDArray]], NDArray]
-) -> tuple[NDArray, NDArray]:
+    windows: Sequence[np.ndarray], half: int, join: Callable[[Sequence[np.ndarray]], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Join so many of the last windows, and as many before them; `(step,)` or `(parameter,)`."""
     return join(windows[-2 * half : -half]), join(windows[-half:])
 
 
-def in_words(one: Round, steps: int) -> str:
+def round_in_words(one: Round, steps: int) -> str:
     """One line about a round."""
     moved = "" if np.isinf(one.moved) else f", moved by {one.moved:.2g}"
     return (

@@ -7,22 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from numpyro.distributions import biject_to
 from scipy.optimize import minimize
 
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import Parts, log_density
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
-from scalecheck.model.sites import traced
-
-NDArray = np.ndarray
+from scalecheck.model.sites import ROWS
+from scalecheck.variational.khat import transforms_of
 
 # What is left of the population's prior, so that a flat curve has an estimate at all.
 _LEFT = 0.01
 _MOST_STEPS = 500
 
 
-class Shrunk(NamedTuple):
+class ShrunkSite(NamedTuple):
     """A site of units, `(unit,)` each.
 
     Attributes
@@ -38,17 +36,17 @@ class Shrunk(NamedTuple):
     """
 
     site: str
-    separate: NDArray
-    posterior: NDArray
+    separate: np.ndarray
+    posterior: np.ndarray
     slope: float
 
 
-def shrinkage(
+def measure_shrinkage(
     likelihood: Likelihood,
-    values: Mapping[str, NDArray],
-    theta: NDArray,
-    own: Mapping[str, NDArray],
-) -> list[Shrunk]:
+    values: Mapping[str, np.ndarray],
+    theta: np.ndarray,
+    own: Mapping[str, np.ndarray],
+) -> list[ShrunkSite]:
     """Estimate every unit from its own rows, the prior of its latent sites reduced to a hundredth.
 
     Parameters
@@ -60,25 +58,14 @@ def shrinkage(
     own
         Posterior means `(...)` of the sites of units, on the model's scale.
     """
-    hidden = [site for site in likelihood.hidden if site.name in own]
-    if not hidden or len(hidden) < len(likelihood.hidden) or no_unit_scores(likelihood):
-        return []
-    if any("row" in site.indexed_by for site in hidden):
+    hidden = likelihood.hidden
+    is_whole = all(site.name in own and ROWS not in site.indexed_by for site in hidden)
+    if not hidden or not is_whole or no_unit_scores(likelihood):
         return []
     rows = likelihood.rows(values)
     n_units = int(unit_codes(likelihood, values).max()) + 1
-    function = likelihood.function(rows.counts)
-    parts = Parts(
-        function,
-        likelihood.observed,
-        likelihood.vector,
-        likelihood.hidden,
-        likelihood.unit,
-        n_units,
-        False,
-    )
-    trace = traced(function, rows.arrays, jax.random.key(0))
-    changes = {site.name: biject_to(trace[site.name]["fn"].support) for site in hidden}
+    parts = Parts(likelihood, likelihood.function(rows.counts), n_units)
+    changes = transforms_of(likelihood, parts.function, rows.arrays)
     start = {name: changes[name].inv(jnp.asarray(own[name], "float64")) for name in changes}
     flat, unravel = ravel_pytree(start)
 
@@ -91,7 +78,7 @@ def shrinkage(
 
         return jax.value_and_grad(energy)(flat)
 
-    def objective(x: NDArray) -> tuple[float, NDArray]:
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = loss(jnp.asarray(x), rows.arrays)
         return float(value), np.asarray(gradient, "float64")
 
@@ -106,12 +93,12 @@ def shrinkage(
     ]
 
 
-def _of_site(name: str, axis: int, separate: NDArray, posterior: NDArray) -> list[Shrunk]:
+def _of_site(name: str, axis: int, separate: np.ndarray, posterior: np.ndarray) -> list[ShrunkSite]:
     pairs = [
         np.moveaxis(part, axis, 0).reshape(part.shape[axis], -1).T for part in (separate, posterior)
     ]
     elements = [name] if len(pairs[0]) == 1 else [f"{name}[{i}]" for i in range(len(pairs[0]))]
     return [
-        Shrunk(element, x, y, float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 1.0)
+        ShrunkSite(element, x, y, float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 1.0)
         for element, x, y in zip(elements, *pairs, strict=True)
     ]

@@ -13,8 +13,6 @@ from numpyro.optim import Adam
 
 from scalecheck.variational.guides import Guide
 
-NDArray = np.ndarray
-
 WINDOW = 200  # steps between two looks
 THIN = 10  # steps between two iterates that are averaged
 # Smaller steps than the last could not cross a posterior within a round.
@@ -42,7 +40,7 @@ class SviProblem(NamedTuple):
 
     guide: Guide
     model: Callable[..., None]
-    arrays: Mapping[str, NDArray]
+    arrays: Mapping[str, np.ndarray]
     n_batch: int
     n_shared: int
 

@@ -13,8 +13,8 @@ from scalecheck.errors import StudyError
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.density import Sites
+from scalecheck.model.sites import ROWS
 
-NDArray = np.ndarray
 Arrays = Mapping[str, Any]
 
 # Draws from the prior whose median is where an approximation begins.
@@ -55,14 +55,9 @@ class Layout(NamedTuple):
 
 def layout_of(batch: Batch) -> Layout:
     """Lay out the latent sites of a batch of one fit."""
-    shapes = density.unconstrained(batch.function, arrays_of(batch))
+    shapes = density.unconstrained(batch.function, batch.arrays_of())
     names = [*batch.vector.shapes, *(name for name in shapes if name not in batch.vector.shapes)]
     return Layout({name: shapes[name].shape for name in names}, len(batch.vector.names))
-
-
-def arrays_of(batch: Batch, number: int = 0) -> dict[str, NDArray]:
-    """Arrays `(rows, ...)` of one fit of a batch by model argument."""
-    return {name: values[number] for name, values in batch.arrays.items()}
 
 
 class scale_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
@@ -102,7 +97,7 @@ def first_guess(batch: Batch, layout: Layout, key: jax.Array) -> jax.Array:
     StudyError
         Where the posterior has no density there.
     """
-    function, arrays = batch.function, arrays_of(batch)
+    function, arrays = batch.function, batch.arrays_of()
     keys = jax.random.split(key, _PRIOR_DRAWS)
 
     @jax.jit
@@ -137,7 +132,7 @@ def check_minibatches(batch: Batch, layout: Layout, at: jax.Array, size: int) ->
     StudyError
         Names the key and what to use instead.
     """
-    by_row = [s.name for s in batch.sites if s.kind == "latent" and "row" in s.indexed_by]
+    by_row = [s.name for s in batch.sites if s.kind == "latent" and ROWS in s.indexed_by]
     if not by_row and not batch.bound.n_rows and _adds_up(batch, layout, at):
         return
     what = (
@@ -147,7 +142,7 @@ def check_minibatches(batch: Batch, layout: Layout, at: jax.Array, size: int) ->
     )
     raise StudyError(
         f"{batch.bound.file}: variational.batch is {size}, but minibatches of rows do not do for this model, {what}:"
-        f" use variational.batch: {len(next(iter(arrays_of(batch).values())))} (all rows)"
+        f" use variational.batch: {len(next(iter(batch.arrays_of().values())))} (all rows)"
     )
 
 
@@ -157,7 +152,7 @@ def _adds_up(batch: Batch, layout: Layout, at: jax.Array) -> bool:
     Held against the log likelihood of these rows: the prior of thousands of units would hide any difference.
     """
     with jax.enable_x64(True):
-        arrays = density.in_double(arrays_of(batch))
+        arrays = density.in_double(batch.arrays_of())
         flat = jnp.asarray(np.asarray(at), "float64")
         n_half = min(len(next(iter(arrays.values()))), _FEW) // 2
         halves = [

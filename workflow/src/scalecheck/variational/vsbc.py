@@ -14,8 +14,6 @@ import numpy as np
 
 from scalecheck.checks.agreement import holm
 
-NDArray = np.ndarray
-
 # Of the adjusted p below which a parameter is called biased.
 ALPHA = 0.05
 _REFLECTIONS = 9999
@@ -39,9 +37,9 @@ class Symmetry(NamedTuple):
     """
 
     names: tuple[str, ...]
-    p: NDArray
-    p_adjusted: NDArray
-    mean: NDArray
+    p: np.ndarray
+    p_adjusted: np.ndarray
+    mean: np.ndarray
     n_data_sets: int
     n_open: int
 
@@ -52,7 +50,7 @@ class Symmetry(NamedTuple):
         return tuple(name for name, p in pairs if p < ALPHA)
 
 
-def symmetry(names: Sequence[str], below: NDArray, converged: NDArray) -> Symmetry:
+def judge_symmetry(names: Sequence[str], below: np.ndarray, converged: np.ndarray) -> Symmetry:
     """Test the symmetry of each parameter over the data sets whose fit has converged.
 
     Whether one does depends on its data alone, given which the truth is a draw from the posterior: leaving others out
@@ -71,7 +69,7 @@ def symmetry(names: Sequence[str], below: NDArray, converged: NDArray) -> Symmet
     return Symmetry(tuple(names), p, holm(p), mean, len(kept), int((~converged).sum()))
 
 
-def _p_value(u: NDArray, rng: np.random.Generator) -> float:
+def _p_value(u: np.ndarray, rng: np.random.Generator) -> float:
     """Give the rank of the distance between the distributions of u and of -u, `(n,)`, among reflections."""
     order = np.argsort(-np.abs(u))
     signs = rng.choice([-1.0, 1.0], (_REFLECTIONS, len(u)))

@@ -16,20 +16,18 @@ from scalecheck.study.settings import VariationalSettings
 from scalecheck.variational.approximation import problem_of
 from scalecheck.variational.optimise import maximise
 from scalecheck.variational.svi_programs import SviPrograms
-from scalecheck.variational.target import arrays_of, first_guess, layout_of
-from scalecheck.variational.vsbc import Symmetry, symmetry
-
-NDArray = np.ndarray
+from scalecheck.variational.target import first_guess, layout_of
+from scalecheck.variational.vsbc import Symmetry, judge_symmetry
 
 _DRAWS = 500  # of each approximation, to count those below the truth
 
 
-def simulate(
+def simulate_approximations(
     batch: Batch,
     settings: VariationalSettings,
     key: jax.Array,
     log: Log,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Symmetry:
     """Draw parameters and outcomes, fit each data set, and test the symmetry of the errors.
 
@@ -41,7 +39,7 @@ def simulate(
         `simulate` data sets.
     key
         `(2,)` of all that is random.
-    keeper
+    checkpointer
         Saves what the data sets so far gave.
     """
     starting, drawing, fitting = jax.random.split(key, 3)
@@ -55,7 +53,7 @@ def simulate(
     below = np.zeros(truth.shape)
     converged = np.zeros(len(truth), bool)
     n_done = 0
-    if keeper is not None and (saved := keeper.saved()) is not None:
+    if checkpointer is not None and (saved := checkpointer.saved()) is not None:
         below, converged = saved.state["below"], saved.state["converged"]
         n_done = int(saved.state["n_done"])
     for number, key in list(enumerate(jax.random.split(fitting, settings.simulate)))[n_done:]:
@@ -65,23 +63,23 @@ def simulate(
         drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
         below[number], converged[number] = (drawn < truth[number]).mean(axis=0), found.converged
         state = {"below": below, "converged": converged, "n_done": np.array(number + 1)}
-        if keeper is not None:
-            keeper.keep(partial(Snapshot, state, {}))
+        if checkpointer is not None:
+            checkpointer.keep(partial(Snapshot, state, {}))
         if (number + 1) % 10 == 0:
             log(f"simulated data sets: {number + 1} of {settings.simulate}")
-    return symmetry(batch.vector.names, below, converged)
+    return judge_symmetry(batch.vector.names, below, converged)
 
 
 def _silent(line: str) -> None:
     """Let the lines of one fit of many go."""
 
 
-def _data_sets(batch: Batch, keys: jax.Array) -> tuple[NDArray, NDArray]:
+def _data_sets(batch: Batch, keys: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """True parameters `(data set, n_shared)`, unconstrained, and outcomes `(data set, rows)`."""
     function, outcome = batch.function, batch.bound.outcome
     observed = observed_site(batch.bound, batch.sites).name
     latent = [site.name for site in batch.sites if site.kind == "latent"]
-    arrays = arrays_of(batch)
+    arrays = batch.arrays_of()
 
     @jax.jit
     def draw(key: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -89,7 +87,7 @@ def _data_sets(batch: Batch, keys: jax.Array) -> tuple[NDArray, NDArray]:
         drawn = density.prior_draws(function, latent, arrays, parameters[None])
         values = {name: value[0] for name, value in drawn.items()}
         z = density.unconstrain(function, values, arrays)
-        outcomes = density.predict(function, observed, outcome, values, arrays, noise)
+        outcomes = density.draw_outcome(function, observed, outcome, values, arrays, noise)
         return batch.vector.pack(z), outcomes.astype(arrays[outcome].dtype)
 
     drawn = [draw(key, {name: jnp.asarray(v) for name, v in arrays.items()}) for key in keys]

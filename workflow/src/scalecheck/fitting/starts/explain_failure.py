@@ -14,7 +14,7 @@ from scalecheck.model import density, sites
 from scalecheck.model.batches import Batch
 
 
-def blame(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
+def no_start_error(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
     """Say which site, and which row of the observed one, makes a fit's density or gradient not finite.
 
     Parameters
@@ -32,7 +32,7 @@ def blame(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> 
 
 
 def _find_culprit(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
-    arrays = {name: jnp.asarray(values[number]) for name, values in batch.arrays.items()}
+    arrays = {name: jnp.asarray(values) for name, values in batch.arrays_of(number).items()}
     by = "" if start == "prior" else f" by sampler.start {start}"
     none = f"{batch.tasks[number].fit}: no start{by} has a finite"
     constrained = density.constrain(batch.function, dict(z), arrays)

@@ -7,25 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck.fitting.starts.explain_failure import blame
+from scalecheck.fitting.starts.explain_failure import no_start_error
 from scalecheck.fitting.starts.proposals import proposal
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import coordinates_of
 from scalecheck.study.settings import SamplerSettings
 
-NDArray = np.ndarray
-
 _TRIES = 10  # batches of candidate starts
 
 
-def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, NDArray]:
+def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, np.ndarray]:
     """Give arrays `(fit, chain, ...)` as the starts will be, which hold zeros and take no memory."""
-    first = {name: values[0] for name, values in batch.arrays.items()}
     leading = (len(batch.tasks), n_chains)
     return {
         name: np.broadcast_to(np.zeros((), site.dtype), (*leading, *site.shape))
-        for name, site in density.unconstrained(batch.function, first).items()
+        for name, site in density.unconstrained(batch.function, batch.arrays_of()).items()
     }
 
 
@@ -54,7 +51,7 @@ def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dic
         return z, w, jnp.isfinite(value) & jnp.stack(flat).all(0)
 
     def candidates(number: int, key: jax.Array) -> tuple[Any, Any, jax.Array]:
-        arrays = {name: values[number] for name, values in batch.arrays.items()}
+        arrays = batch.arrays_of(number)
         return check(key, arrays, found.given(number, key))
 
     starts = [_starts_of_fit(batch, i, candidates, key, settings) for i, key in enumerate(keys)]
@@ -76,8 +73,8 @@ def _starts_of_fit(
         good.append(_take(w, np.flatnonzero(valid)))
         if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
             return jax.tree.map(lambda *parts: jnp.concatenate(parts)[: settings.chains], *good)
-    raise blame(batch, number, worst, settings.start)
+    raise no_start_error(batch, number, worst, settings.start)
 
 
-def _take(z: dict[str, jax.Array], which: NDArray | int) -> dict[str, jax.Array]:
+def _take(z: dict[str, jax.Array], which: np.ndarray | int) -> dict[str, jax.Array]:
     return {name: values[which] for name, values in z.items()}

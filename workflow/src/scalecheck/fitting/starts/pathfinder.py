@@ -12,7 +12,12 @@ from scalecheck.model.density import Sites
 _DRAWS = 50
 
 
-def require() -> None:
+def is_installed() -> bool:
+    """Whether BlackJAX, which is an extra, is there."""
+    return importlib.util.find_spec("blackjax") is not None
+
+
+def require_blackjax() -> None:
     """Ask for BlackJAX.
 
     Raises
@@ -20,14 +25,14 @@ def require() -> None:
     StudyError
         Where it is not installed.
     """
-    if importlib.util.find_spec("blackjax") is None:
+    if not is_installed():
         raise StudyError(
             "sampler.start is pathfinder, which needs BlackJAX: install scalecheck with the extra pathfinder"
-            " (python -m pip install -e '.[pathfinder]'), or use variational"
+            " (python -m pip install -e '.[pathfinder]')"
         )
 
 
-def load() -> Callable[..., Sites]:
+def load_pathfinder() -> Callable[..., Sites]:
     """Give a function that follows a path from some sites, and draws from its best approximation.
 
     Its arguments are a key, the energy of unconstrained sites, the sites where the path begins, and the factor by
@@ -39,7 +44,7 @@ def load() -> Callable[..., Sites]:
     StudyError
         Where BlackJAX is not installed.
     """
-    require()
+    require_blackjax()
     # An extra, which need not be there.
     from blackjax.vi import pathfinder  # pyright: ignore[reportMissingImports]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from scalecheck.fitting.starts import mean_field, pathfinder, user_function
+from scalecheck.fitting.starts import pathfinder, user_function
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.density import Sites
@@ -50,10 +50,8 @@ def proposal(batch: Batch, start: str, n_chains: int) -> Proposal:
             return Proposal(_prior(batch, 2 * n_chains))
         case "uniform":
             return Proposal(_uniform(_prior(batch, 2 * n_chains)))
-        case "variational":
-            return Proposal(_approximate(batch, n_chains, mean_field.draw))
         case "pathfinder":
-            return Proposal(_approximate(batch, n_chains, pathfinder.load()))
+            return Proposal(_approximate(batch, n_chains, pathfinder.load_pathfinder()))
         case _:
             return _function(batch, start, 2 * n_chains)
 
@@ -100,12 +98,12 @@ def _approximate(batch: Batch, n: int, draw: Callable[..., Sites]) -> Propose:
 
 def _function(batch: Batch, start: str, n: int) -> Proposal:
     """By a user's function, from the rows of a fit without their padding: a mean would count that, too."""
-    function = user_function.load(batch.bound, start)
+    function = user_function.load_start_function(batch.bound, start)
 
     @jax.jit
     def draw(keys: jax.Array, own: Arrays) -> Sites:
         return jax.vmap(
-            lambda key: user_function.draw(
+            lambda key: user_function.draw_start(
                 function, batch.bound, batch.function, own, batch.counts, key
             )
         )(keys)

@@ -19,7 +19,7 @@ PREFIX = "function:"
 Start = Callable[..., Any]
 
 
-def load(bound: Model, start: str) -> Start:
+def load_start_function(bound: Model, start: str) -> Start:
     """Load the function that `sampler.start` names.
 
     Raises
@@ -47,7 +47,7 @@ def _named(bound: Model, start: Start) -> str:
     return f"{bound.file}: the function {start.__name__}, which sampler.start names,"
 
 
-def draw(
+def draw_start(
     start: Start,
     bound: Model,
     function: Callable[..., Any],
@@ -60,7 +60,7 @@ def draw(
     Parameters
     ----------
     start
-        From `load`.
+        From `load_start_function`.
     function
         The model as a function of its arrays.
     counts
@@ -131,11 +131,13 @@ def check_start_function(bound: Model, start: str, rows: Rows) -> None:
     Raises
     ------
     StudyError
-        As `load` and `draw`.
+        As `load_start_function` and `draw_start`.
     """
-    function = load(bound, start)
+    function = load_start_function(bound, start)
     of_arrays = sites.function_of_arrays(bound, rows.counts)
     jax.eval_shape(
-        lambda arrays: draw(function, bound, of_arrays, arrays, rows.counts, jax.random.key(0)),
+        lambda arrays: draw_start(
+            function, bound, of_arrays, arrays, rows.counts, jax.random.key(0)
+        ),
         dict(rows.arrays),
     )

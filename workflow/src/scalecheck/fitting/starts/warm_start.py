@@ -6,21 +6,21 @@ step size alone. Nested increments name their units and rows in the same order, 
 smaller one come first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, UInt32
 
 from scalecheck import sampler
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Coordinates
-from scalecheck.model.sites import Site
+from scalecheck.model.sites import ROWS
+from scalecheck.sampler.snapshot import from_arrays
 from scalecheck.study.settings import IncrementSettings
-
-NDArray = np.ndarray
 
 # Warmup of a warm start, as a share of `sampler.warmup`; fewer iterations settle no step size.
 SHARE, FEWEST = 0.1, 10
@@ -31,12 +31,12 @@ APART = 2**0.5
 
 
 class WarmStart(NamedTuple):
-    """What an increment leaves to the next, in the coordinates in which the sampler moves.
+    """Where the next increment starts, in the coordinates in which the sampler moves.
 
     Attributes
     ----------
     rows
-        It had.
+        Of the fit that it was taken from.
     step_size
         `(chain,)`.
     last, mean, variance
@@ -44,30 +44,21 @@ class WarmStart(NamedTuple):
     """
 
     rows: int
-    step_size: NDArray
-    last: dict[str, NDArray]
-    mean: dict[str, NDArray]
-    variance: dict[str, NDArray]
-
-    def arrays(self) -> dict[str, NDArray]:
-        """Give it as named arrays of the same shapes."""
-        parts = {"last": self.last, "mean": self.mean, "variance": self.variance}
-        named = {f"{part}:{name}": v for part, sites in parts.items() for name, v in sites.items()}
-        return {"rows": np.array(self.rows), "step_size": self.step_size, **named}
+    step_size: Float[np.ndarray, " chain"]
+    last: dict[str, Float[np.ndarray, "chain ..."]]
+    mean: dict[str, Float[np.ndarray, "..."]]
+    variance: dict[str, Float[np.ndarray, "..."]]
 
 
-def left_from(arrays: Mapping[str, NDArray]) -> WarmStart:
-    """Read what `Left.arrays` gave, in the same shapes."""
-    parts: dict[str, dict[str, NDArray]] = {"last": {}, "mean": {}, "variance": {}}
-    for name, values in arrays.items():
-        part, colon, site = name.partition(":")
-        if colon:
-            parts[part][site] = values
-    return WarmStart(int(arrays["rows"]), arrays["step_size"], **parts)
+def read_warm_start(arrays: Mapping[str, np.ndarray]) -> WarmStart:
+    """Read what `snapshot.to_arrays` gave of one, in the same shapes."""
+    names = [name.removeprefix("last.") for name in arrays if name.startswith("last.")]
+    sites = dict.fromkeys(names, np.zeros(0))
+    return from_arrays(arrays, WarmStart(0, np.zeros(0), sites, sites, sites))
 
 
-def leave(rows: int, draws: sampler.Draws, number: int = 0) -> WarmStart:
-    """Give what a fit leaves.
+def warm_start_of(rows: int, draws: sampler.Draws, number: int = 0) -> WarmStart:
+    """Give a warm start from a fit that has its draws.
 
     Parameters
     ----------
@@ -104,9 +95,9 @@ def is_audited(settings: IncrementSettings, number: int) -> bool:
 def warm_start(
     batch: Batch,
     moved: Coordinates,
-    left: Sequence[WarmStart],
+    warm: Sequence[WarmStart],
     cold: Mapping[str, jax.Array],
-    keys: jax.Array,
+    keys: UInt32[Array, "fit 2"],
 ) -> tuple[dict[str, jax.Array], sampler.Begin]:
     """Give starts and what the sampler begins with, for the fits of a batch.
 
@@ -114,17 +105,18 @@ def warm_start(
     ----------
     moved
         The coordinates of the sampler, in which starts are given.
-    left
-        By the increment before each.
+    warm
+        Of each, from the increment before.
     cold
         Starts `(fit, chain, ...)` that are known to be good: for chains whose warm start is not finite.
     keys
         `(fit, 2)`.
     """
-    latent = {site.name: site for site in batch.sites if site.kind == "latent"}
+    growing = {ROWS, batch.unit}
+    grow = {site.name for site in batch.sites if growing & set(site.indexed_by)}
     begun = [
-        _start(one, task.rows, latent, cold, np.random.default_rng(key.astype("uint32")))
-        for one, task, key in zip(left, batch.tasks, np.asarray(keys), strict=True)
+        _start(one, task.rows, grow, cold, np.random.default_rng(key.astype("uint32")))
+        for one, task, key in zip(warm, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
     good = _is_finite(batch, moved, starts)
@@ -138,40 +130,38 @@ def warm_start(
         ravel_pytree({name: jnp.asarray(v) for name, v in variance.items()})[0]
         for _, variance in begun
     ]
-    sizes = np.stack([one.step_size for one in left])
+    sizes = np.stack([one.step_size for one in warm])
     begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
     return chosen, sampler.Begin(sizes, begin)
 
 
 def _start(
-    left: WarmStart,
+    warm: WarmStart,
     n_rows: int,
-    latent: Mapping[str, Site],
+    grow: Collection[str],
     cold: Mapping[str, jax.Array],
     rng: np.random.Generator,
-) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """Give starts `(chain, ...)` and variances `(...)` of one fit, by site."""
-    starts: dict[str, NDArray] = {}
-    variance: dict[str, NDArray] = {}
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Give starts `(chain, ...)` and variances `(...)` of one fit, by site.
+
+    A site that grows has an entry for each unit or row, whose data do not grow with the increment.
+    """
+    starts: dict[str, np.ndarray] = {}
+    variance: dict[str, np.ndarray] = {}
     for name, values in cold.items():
         shape, dtype = values.shape[2:], np.asarray(values).dtype
-        last, spread = left.last[name].astype("float64"), left.variance[name]
-        if _grows(latent[name], last.shape[1:], shape):
+        last, spread = warm.last[name].astype("float64"), warm.variance[name]
+        if name in grow or last.shape[1:] != shape:
             last = np.stack([_extend(chain, shape, rng) for chain in last])
             spread = _extend(spread, shape, rng)
         else:
-            last = left.mean[name] + APART * (last - left.mean[name])
-            spread = spread * left.rows / n_rows
+            last = warm.mean[name] + APART * (last - warm.mean[name])
+            spread = spread * warm.rows / n_rows
         starts[name], variance[name] = last.astype(dtype), np.asarray(spread, dtype)
     return starts, variance
 
 
-def _grows(site: Site, before: tuple[int, ...], now: tuple[int, ...]) -> bool:
-    """Whether a site has an entry for each unit or row, whose data do not grow with the increment."""
-    return before != now or bool({"row", "unit"} & set(site.indexed_by))
-
-
-def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray:
+def _extend(values: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Give units that are new the values `(...)` of old ones: units are exchangeable."""
     for axis, size in enumerate(shape):
         old = values.shape[axis]
@@ -181,7 +171,7 @@ def _extend(values: NDArray, shape: tuple[int, ...], rng: np.random.Generator) -
     return values[tuple(slice(size) for size in shape)]
 
 
-def _is_finite(batch: Batch, moved: Coordinates, starts: Mapping[str, NDArray]) -> NDArray:
+def _is_finite(batch: Batch, moved: Coordinates, starts: Mapping[str, np.ndarray]) -> np.ndarray:
     """`(fit, chain)` whether energy and gradient are finite."""
 
     @jax.jit

@@ -1,0 +1,234 @@
+"""The record of a fit, `record.json`: what was run, on what, and what it took. config/README.md lists its keys."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from scalecheck.errors import StudyError
+from scalecheck.files import formats
+from scalecheck.files.formats import PlannedRow
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedGradients:
+    """Leapfrogs of each chain: of what is kept, of chains that began anew, and beyond where a fit was ended."""
+
+    warmup: Sequence[int] = ()
+    sampling: Sequence[int] = ()
+    discarded: Sequence[int] = ()
+    cut: Sequence[int] = ()
+
+    @property
+    def total(self) -> int:
+        """Of all chains, whatever became of them."""
+        return sum(map(sum, (self.warmup, self.sampling, self.discarded, self.cut)))
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyEnd:
+    """The chains for which a fit was ended, why, and the iterations and leapfrogs of every chain by then."""
+
+    chains: Sequence[int]
+    iterations: Sequence[int]
+    leapfrogs: Sequence[int]
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedWindow:
+    """A window of warmup: where it ends, and what each chain had by then; of a large metric its quantiles."""
+
+    stop: int
+    step_size: Sequence[float]
+    acceptance_rate: Sequence[float]
+    inverse_mass_matrix: Sequence[Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedAudit:
+    """How a warm increment compares with a cold fit of its rows; without p where that was stopped."""
+
+    p: float | None
+    parameter: int | None = None
+    statistic: str | None = None
+    gap: float | None = None
+    gradients: RecordedGradients
+    seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, float]
+    draws: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitRecord(PlannedRow):
+    """What is known of a fit beside its draws, in the order of `record.json`.
+
+    Attributes
+    ----------
+    status, reason
+        Why a fit was stopped or skipped; empty where it was done.
+    capped, stalled
+        The chains that ended it early.
+    settings
+        The sections that it depends on, as its program was given them.
+    engine_version, versions
+        Of what computed it.
+    platform, device, gpu, override, note
+        From `device.confirm`.
+    dtype
+        `sampler.precision`.
+    batch
+        Fits that were sampled with it.
+    warmup, draws
+        Iterations per chain.
+    padded_rows
+        Rows with what pads small fits.
+    seconds, cpu_seconds
+        By phase.
+    usable
+        Whether its draws can be used.
+    seconds_per_gradient
+        Of one chain; None where it was not timed.
+    gradients, divergences, step_size
+        By chain: leapfrogs, divergences after warmup, and the last step size.
+    discarded
+        Chains that stalled and began anew.
+    moments
+        How well chains agree in the sites that are not kept.
+    depth_saturated
+        Share of the iterations after warmup whose tree was cut; None without any.
+    windows
+        Of warmup.
+    parameters
+        Names of the compared scalars.
+    unit_parameters
+        Whether parameters grow with the rows.
+    sha256
+        Digests of its files.
+    audit
+        Of a warm increment that was fitted cold as well.
+    stop
+        Of an increment that was looked at: why to stop after it, or empty.
+    """
+
+    status: Literal["done", "stopped", "skipped"]
+    reason: str = ""
+    capped: EarlyEnd | None = None
+    stalled: EarlyEnd | None = None
+    settings: Mapping[str, Any]
+    engine_version: int
+    versions: Mapping[str, str]
+    platform: str = ""
+    device: str = ""
+    gpu: str | None = None
+    override: str = ""
+    note: str = ""
+    dtype: str = ""
+    batch: Sequence[str] = ()
+    warmup: int = 0
+    padded_rows: int = 0
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    cpu_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    draws: int = 0
+    usable: bool = False
+    seconds_per_gradient: float | None = None
+    gradients: RecordedGradients = RecordedGradients()
+    discarded: Sequence[Mapping[str, int]] = ()
+    step_size: Sequence[float] = ()
+    moments: Mapping[str, Any] | None = None
+    divergences: Sequence[int] = ()
+    depth_saturated: float | None = None
+    windows: Sequence[RecordedWindow] = ()
+    parameters: Sequence[str] = ()
+    unit_parameters: bool = False
+    sha256: Mapping[str, str] | None = None
+    audit: RecordedAudit | None = None
+    stop: str | None = None
+
+
+# All that there is of an increment that was not fitted.
+_OF_SKIPPED = ("status", "reason", "settings", "engine_version", "versions", "sha256")
+# Left out where they are None; elsewhere None is written as null.
+_OPTIONAL = ("sha256", "audit", "stop", "parameter", "statistic", "gap")
+
+
+def audit_of(cold: FitRecord, p: float | None = None, **compared: Any) -> RecordedAudit:
+    """Give how an increment compares with a cold fit of its rows, and what that took."""
+    return RecordedAudit(
+        p=p,
+        **compared,
+        gradients=cold.gradients,
+        seconds=cold.seconds,
+        cpu_seconds=cold.cpu_seconds,
+        draws=cold.draws,
+    )
+
+
+def as_json(record: FitRecord) -> dict[str, Any]:
+    """Give the content of `record.json`."""
+    content = dataclasses.asdict(record, dict_factory=_known)
+    names = (*formats.PLAN_COLUMNS, *_OF_SKIPPED) if record.status == "skipped" else content
+    return {name: content[name] for name in names if name in content}
+
+
+def _known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if value is not None or name not in _OPTIONAL}
+
+
+def _taken(kind: Any, content: Mapping[str, Any]) -> Any:
+    """Give a dataclass what it has fields for: JSON may have keys more."""
+    names = [one.name for one in dataclasses.fields(kind)]
+    return kind(**{name: content[name] for name in names if name in content})
+
+
+def early_end(content: Mapping[str, Any] | None) -> EarlyEnd | None:
+    """Read why a fit was ended early."""
+    return _taken(EarlyEnd, content) if content else None
+
+
+def of_json(content: Mapping[str, Any]) -> FitRecord:
+    """Read the content of `record.json`; what an earlier version did not write has its default.
+
+    Raises
+    ------
+    TypeError
+        When it is no record.
+    """
+    audit = content.get("audit")
+    parts = {
+        "capped": early_end(content.get("capped")),
+        "stalled": early_end(content.get("stalled")),
+        "gradients": _gradients(content),
+        "windows": [_taken(RecordedWindow, one) for one in content.get("windows", ())],
+        "audit": _taken(RecordedAudit, {**audit, "gradients": _gradients(audit)})
+        if audit
+        else None,
+    }
+    return _taken(FitRecord, {**content, **parts})
+
+
+def _gradients(content: Mapping[str, Any]) -> RecordedGradients:
+    return _taken(RecordedGradients, content.get("gradients", {}))
+
+
+def read(path: Path) -> FitRecord:
+    """Read a record without a look at its checksum, as whoever watches does.
+
+    Raises
+    ------
+    StudyError
+        When it is missing or damaged.
+    """
+    try:
+        return of_json(formats.read_json(path))
+    except TypeError:
+        raise StudyError(f"{path}: damaged: it is no record: delete it and run again") from None
+
+
+def peek(path: Path) -> FitRecord | None:
+    """Read a record that may be missing or damaged, and is None then: whatever needs it says so."""
+    found = formats.peek_json(path)
+    try:
+        return of_json(found) if found else None
+    except (AttributeError, TypeError):
+        return None
