@@ -130,13 +130,13 @@ def check_rows(
         double = make_rows(bound, values, meta.labels, precision="float64").arrays
         with time_limit.limited(Path(bound.file)):
             with jax.enable_x64(True):
-                in_double = [np.asarray(part) for part in at_rows(exact, double)]
+                fine, in_double = map(np.asarray, at_rows(exact, double))
             if precision == "float64":
-                _refuse(*in_double, stored, start, observed)
+                _refuse(fine, in_double, stored, start, observed)
                 continue
-            fine, log_likelihood = map(np.asarray, at_rows(drawn, single))
-        _refuse(fine, log_likelihood, stored, start, observed)
-        _compare_precisions(log_likelihood, in_double[1], stored, start, observed)
+            fine, in_single = map(np.asarray, at_rows(drawn, single))
+        _refuse(fine, in_single, stored, start, observed)
+        _compare_precisions(in_single, in_double, stored, start, observed)
 
 
 def _rows_at(
