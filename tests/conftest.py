@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
         if {"conjugate", "rich"} & set(getattr(item, "fixturenames", ()))
     }
     for item in items:
-        own = "studies" if item.path in on_studies else _GROUPS.get(item.path.stem, str(item.path))
+        own = "studies" if item.path in on_studies else _GROUPS.get(item.path.stem, item.path.stem)
         item.add_marker(pytest.mark.xdist_group(own))
 
 

@@ -39,9 +39,9 @@ def address(request: pytest.FixtureRequest, written_page) -> str:
     return written_page(request.param).folder.report.as_uri()
 
 
-@pytest.fixture(params=list(WIDTHS))
+@pytest.fixture(scope="module", params=list(WIDTHS))
 def page(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
-    """Open the page; refuse and keep every other request, keep every complaint."""
+    """Open the page, once for all tests; refuse and keep every other request, keep every complaint."""
     context = browser.new_context(viewport={"width": WIDTHS[request.param], "height": 844})
     opened = context.new_page()
     opened.complaints, opened.requests = [], []

@@ -39,8 +39,6 @@ def main() -> None:
     options = _options()
     os.chdir(ROOT)
     os.environ.update(ENVIRONMENT)
-    if options.quick:  # compiles for longer than it computes
-        os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(RESULTS / ".jax"))
     # Here, not above: JAX reads the environment when it is imported.
     import quick

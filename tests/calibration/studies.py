@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,6 +73,8 @@ class Size(NamedTuple):
         Per chain.
     rows
         Of a subset; None for the scenario's own.
+    factor
+        By which increments grow.
     """
 
     nulls: int
@@ -80,6 +83,7 @@ class Size(NamedTuple):
     warmup: int
     draws: int
     rows: int | None = None
+    factor: int = 2
 
     def of(self, name: str) -> int:
         """Give the studies of a scenario."""
@@ -120,9 +124,15 @@ def settings_of(name: str, size: Size, seed: int) -> Study:
                 "arguments": {"x": scenario.covariates},
             },
             "subsets": {"count": N_SUBSETS, "size": n, "levels": 40},
-            # The last of four is sampled cold as well.
-            "increments": {"start": n, "factor": 2, "end": N_SUBSETS * n, "stop": "never"}
-            | {"warm": True, "cold_audit": 3},
+            # The last, of four where they grow twofold, is sampled cold as well.
+            "increments": {
+                "start": n,
+                "factor": size.factor,
+                "end": N_SUBSETS * n,
+                "stop": "never",
+                "warm": True,
+                "cold_audit": math.ceil(math.log(N_SUBSETS, size.factor)),
+            },
             "sampler": {
                 "engine": "lanes",
                 "chains": 4,
