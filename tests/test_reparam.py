@@ -230,7 +230,7 @@ def test_what_is_stored_is_the_site_of_the_model_and_what_is_left_that_of_the_sa
     left = np.load(less_centred.folder.left("increment-01"))
     last = {name: stored[name].to_numpy()[:, -1] for name in stored.data_vars}
     w = (last["shift"] - last["mu"][:, None]) / last["tau"][:, None]
-    np.testing.assert_allclose(left["last.shift"], w, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(left["last:shift"], w, rtol=1e-3, atol=1e-4)
 
 
 def test_a_kept_site_holds_what_its_value_depends_on(less_centred):
