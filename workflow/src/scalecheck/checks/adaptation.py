@@ -95,10 +95,7 @@ def compare_potentials(
 
 def _squared_mcse(potential: Float[np.ndarray, "chain draw"]) -> float:
     """Mean over chains of the squared standard error of their means; 0 where nothing moves."""
-    errors = [
-        array_stats.mcse(chain[None], method="mean", chain_axis=0, draw_axis=1)
-        for chain in potential
-    ]
+    errors = array_stats.mcse(potential[None], method="mean", chain_axis=0, draw_axis=2)
     return float(np.nan_to_num(np.square(errors).mean()))
 
 
@@ -130,13 +127,10 @@ def check_adaptation(
         As `chain_table.tabulate_chains` gives it, of all these fits.
     """
     table = chain_table.tabulate_chains([*increments, *others])
-    if not increments and not stopped:
-        return [not_run("adaptation", "no increment was fitted", weight=1.0)], table
-    ended = [
-        not_run("adaptation", f"{fit}: {reason}", weight=weight, fit=fit)
-        for fit, reason in (stopped or {}).items()
-    ]
-    return [*(check_adaptation_step(fit, weight) for fit in increments), *ended], table
+    findings = [check_adaptation_step(fit, weight) for fit in increments]
+    for fit, reason in (stopped or {}).items():
+        findings.append(not_run("adaptation", f"{fit}: {reason}", weight=weight, fit=fit))
+    return findings or [not_run("adaptation", "no increment was fitted", weight=1.0)], table
 
 
 def check_adaptation_step(fit: Chains, weight: float) -> Finding:
@@ -159,6 +153,7 @@ def check_adaptation_step(fit: Chains, weight: float) -> Finding:
     if fit.audit is not None:
         seen = seen._replace(p=min(1.0, 2 * seen.p))
     saturated = fit.saturated(fit.sampling.n_steps)[seen.chain]
+    message = _alarm_message if notable(seen.p, weight) else _agreement_message
     return Finding(
         family="adaptation",
         p=seen.p,
@@ -167,9 +162,7 @@ def check_adaptation_step(fit: Chains, weight: float) -> Finding:
         effect=seen.effect,
         fit=fit.fit,
         fits=(fit.fit,),
-        message=_alarm_message(fit, seen)
-        if notable(seen.p, weight)
-        else _agreement_message(fit, seen),
+        message=message(fit, seen),
     )
 
 
@@ -245,36 +238,22 @@ def _cause(fit: Chains, chain: int) -> str:
 
 def _agreement_message(fit: Chains, seen: PotentialGap) -> str:
     """Say that chains agree, and what else there is to know."""
-    agree = f"{fit.fit}: the chains agree on the potential within {rounded(abs(seen.value))} sds"
-    return "; ".join([agree, *_notes(fit)])
-
-
-def _notes(fit: Chains) -> list[str]:
     sampling = fit.sampling
     saturated = fit.saturated(sampling.n_steps).mean()
     low = fit.target_accept - sampling.acceptance_rate.mean(axis=1)
     spread = float(chain_table.metric_spread(fit.windows[-1]).max()) if fit.windows else 1.0
-    notes = [
-        (bool(fit.capped), f"{fit.capped}: raise sampler.max_gradients"),
-        (
-            fit.discarded > 0,
-            f"chains begun anew because they stalled in warmup: {fit.discarded}",
-        ),
-        (
-            saturated > MOST_SATURATED,
-            f"{saturated:.0%} of the trees are cut: raise sampler.max_tree_depth",
-        ),
-        (
-            sampling.diverging.any(),
-            f"{sampling.diverging.sum()} divergences: raise sampler.target_accept",
-        ),
-        (
-            low.max() > LOW_ACCEPTANCE,
-            f"chain {np.argmax(low)} accepts {rounded(float(low.max()))} less than its target",
-        ),
-        (
-            spread > LARGEST_METRIC_RATIO,
-            f"the chains' metrics differ {rounded(spread)} times: raise sampler.warmup",
-        ),
-    ]
-    return [note for seen, note in notes if seen]
+    said = [f"{fit.fit}: the chains agree on the potential within {rounded(abs(seen.value))} sds"]
+    if fit.capped:
+        said.append(f"{fit.capped}: raise sampler.max_gradients")
+    if fit.discarded:
+        said.append(f"chains begun anew because they stalled in warmup: {fit.discarded}")
+    if saturated > MOST_SATURATED:
+        said.append(f"{saturated:.0%} of the trees are cut: raise sampler.max_tree_depth")
+    if sampling.diverging.any():
+        said.append(f"{sampling.diverging.sum()} divergences: raise sampler.target_accept")
+    if low.max() > LOW_ACCEPTANCE:
+        missed = rounded(float(low.max()))
+        said.append(f"chain {np.argmax(low)} accepts {missed} less than its target")
+    if spread > LARGEST_METRIC_RATIO:
+        said.append(f"the chains' metrics differ {rounded(spread)} times: raise sampler.warmup")
+    return "; ".join(said)

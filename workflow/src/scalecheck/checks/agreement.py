@@ -102,19 +102,16 @@ def check_agreement(
     reason = why_not_comparable(subsets, prior)
     if len(fits) < 3:
         reason = f"agreement needs at least 3 usable subsets, got {len(fits)}"
+    halves: list[Spread] = []
+    if not reason:
+        white = whiten(subsets, prior)
+        halves = [_natural(white), _pooled(white)]
+        if min(half.df for half in halves) < 1:
+            reason = "a subset identifies no direction beyond the prior: use larger ones"
     if reason:
-        return _not_run(reason, fits)
-    white = whiten(subsets, prior)
-    halves = [_natural(white), _pooled(white)]
-    if min(half.df for half in halves) < 1:
-        return _not_run("a subset identifies no direction beyond the prior: use larger ones", fits)
+        return not_run("agreement", reason, fits=tuple(fits)), pd.DataFrame(columns=COLUMNS)
     parameters = _parameters(subsets, prior, names)
     return _finding(halves, parameters, fits), _table(halves, parameters)
-
-
-def _not_run(reason: str, fits: Sequence[str]) -> tuple[Finding, pd.DataFrame]:
-    none = pd.DataFrame(columns=["parameter", *COLUMNS[2:]])
-    return not_run("agreement", reason, fits=tuple(fits)), _table([], none)
 
 
 def _natural(white: Moments) -> Spread:
@@ -211,9 +208,10 @@ def _finding(halves: list[Spread], parameters: pd.DataFrame, fits: Sequence[str]
     narrow = max(halves, key=lambda half: half.lower)
     p = min(1.0, 2 * min(wide.upper, narrow.lower))
     too_wide = wide.upper <= narrow.lower
-    spread = wide if too_wide else narrow
-    dispersion = spread.dispersion
-    parameter = _leading(parameters, "p_upper" if too_wide else "p_lower")
+    dispersion = (wide if too_wide else narrow).dispersion
+    # No single parameter may be identified.
+    tail = parameters["p_upper" if too_wide else "p_lower"]
+    parameter = None if tail.isna().all() else str(parameters["parameter"][tail.idxmin()])
     return Finding(
         family="agreement",
         p=p,
@@ -226,12 +224,6 @@ def _finding(halves: list[Spread], parameters: pd.DataFrame, fits: Sequence[str]
         message=_message(dispersion, parameter, len(fits), too_wide, notable(p, 1.0))
         + not_identified(max(half.n_dropped for half in halves), len(parameters)),
     )
-
-
-def _leading(parameters: pd.DataFrame, tail: str) -> str | None:
-    """Return the parameter with the smallest p-value, None where no single one is identified."""
-    p = parameters[tail]
-    return None if p.isna().all() else str(parameters["parameter"][p.idxmin()])
 
 
 def _message(

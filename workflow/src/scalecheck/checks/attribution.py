@@ -123,11 +123,9 @@ def _is_weak(axis: Finding) -> bool:
 def _by_surprise(found: FindingsByFamily) -> Attribution | None:
     """2. The leading statistic of a surprise, with the axis that it names."""
     surprise = found.most_significant("surprise")
-    if surprise is None:
-        return None
-    if surprise.kind == HETEROGENEOUS and not _is_supported(surprise, found):
+    if surprise and surprise.kind == HETEROGENEOUS and not _is_supported(surprise, found):
         return _one(surprise, MISFIT, None)
-    return _one(surprise, surprise.kind, surprise.axis)
+    return surprise and _one(surprise, surprise.kind, surprise.axis)
 
 
 def _is_supported(surprise: Finding, found: FindingsByFamily) -> bool:

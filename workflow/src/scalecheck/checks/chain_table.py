@@ -148,24 +148,23 @@ def _pick(columns: Mapping[str, Any], chain: int) -> dict[str, Any]:
 
 
 def _windows(fit: Chains) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    for number, window in enumerate(fit.windows):
-        before = fit.windows[number - 1].inverse_mass_matrix if number else None
-        metric = window.inverse_mass_matrix
-        found.append(
-            {
-                "window": str(number + 1),
-                "stop": window.stop,
-                "step_size": window.step_size,
-                "acceptance_rate": window.acceptance_rate,
-                "leapfrogs": window.n_steps.mean(axis=1),
-                "depth_saturated": fit.saturated(window.n_steps),
-                "divergences": window.diverging.sum(axis=1),
-                "metric_change": np.nan if before is None else _ratio(metric, before),
-                "metric_spread": metric_spread(window),
-            }
-        )
-    return found
+    windows = zip([None, *fit.windows], fit.windows, strict=False)
+    return [
+        {
+            "window": str(number),
+            "stop": window.stop,
+            "step_size": window.step_size,
+            "acceptance_rate": window.acceptance_rate,
+            "leapfrogs": window.n_steps.mean(axis=1),
+            "depth_saturated": fit.saturated(window.n_steps),
+            "divergences": window.diverging.sum(axis=1),
+            "metric_change": _ratio(window.inverse_mass_matrix, before.inverse_mass_matrix)
+            if before
+            else np.nan,
+            "metric_spread": metric_spread(window),
+        }
+        for number, (before, window) in enumerate(windows, start=1)
+    ]
 
 
 def _sampling(fit: Chains) -> Mapping[str, Any]:

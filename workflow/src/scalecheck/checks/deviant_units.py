@@ -12,7 +12,6 @@ import pandas as pd
 from jaxtyping import Float, Int
 from scipy.stats import false_discovery_control
 
-COLUMNS = ["unit", "rows", "observed", "predicted", "low", "high", "p", "q", "units"]
 MOST_SHOWN = 200
 DEVIANT = 0.05
 
@@ -58,7 +57,7 @@ def tabulate_deviant_units(
             "q": false_discovery_control(p),
             "units": len(p),
         }
-    )[COLUMNS]
+    )
     # Ranks tie at their floor: among those, the furthest comes first.
     spread = replicates.std(axis=0)
     distance = np.abs(observed - predicted) / np.where(spread > 0, spread, np.inf)

@@ -8,6 +8,7 @@ Formulas and sources: docs/statistics.md, section 3.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -78,10 +79,9 @@ def check_drift(
         (posterior sds of the earlier increment), then what belongs to the whole step: hausman,
         predicted, df, p, contraction, contraction_expected, contraction_sd.
     """
-    pairs = list(zip(range(len(fits)), range(1, len(fits)), strict=False))
-    if not pairs:
+    if len(fits) < 2:
         reason = f"drift needs at least two usable increments, got {len(fits)}"
-        return [not_run("drift", reason, fits=tuple(fits))], _table([], [], rows, names, fits)
+        return [not_run("drift", reason, fits=tuple(fits))], _table([], names)
     context = Context(prior, names, dispersion, ordered)
     judged = [
         check_drift_step(
@@ -91,14 +91,13 @@ def check_drift(
             step_weight(looks),
             context,
         )
-        for before, after in pairs
+        for before, after in pairwise(range(len(fits)))
     ]
     findings = [finding for finding, _ in judged]
-    run = [(step, pair) for (_, step), pair in zip(judged, pairs, strict=True) if step is not None]
-    steps, pairs = [step for step, _ in run], [pair for _, pair in run]
+    steps = [step for _, step in judged if step is not None]
     if len(steps) > 1:
-        findings.append(_sum(steps, pairs, rows, tuple(fits), context))
-    return findings, _table(steps, pairs, rows, names, fits)
+        findings.append(_finding(steps, None, tuple(fits), 0.5, context))
+    return findings, _table(steps, names)
 
 
 def step_weight(looks: int) -> float:
@@ -134,33 +133,16 @@ def check_drift_step(
         What it was judged by; None where it was not run.
     """
     before, after = map(in_double, nested)
-    context = context._replace(prior=in_double(context.prior))
-    step = None
-    reason = why_not_comparable(before, context.prior) or why_not_comparable(after, context.prior)
+    prior = in_double(context.prior)
+    reason = why_not_comparable(before, prior) or why_not_comparable(after, prior)
     if rows[1] <= rows[0]:
         reason = f"an increment must grow, got {rows[0]} and then {rows[1]} rows"
-    if reason is None:
-        step = measure_step(before, after, rows[1] / rows[0], context.prior)
-        reason = "" if step.df else f"{rows[1]} rows identify no direction beyond the prior"
-    if step is None or reason:
-        where = {"fit": fits[-1], "fits": fits}
-        return not_run("drift", str(reason), weight=weight, **where), None
-    where = f"from {rows[0]} to {rows[1]} rows"
-    return _finding([step], 0, where, fits[-1], fits, weight, context), step
-
-
-def _sum(
-    steps: list[NestedStep],
-    pairs: list[tuple[int, int]],
-    rows: Sequence[int],
-    fits: tuple[str, ...],
-    context: Context,
-) -> Finding:
-    """Judge all steps together: small shifts that add up."""
-    largest = int(np.argmax([np.abs(step.shift).max() for step in steps]))
-    before, after = pairs[largest]
-    where = f"over {len(steps)} steps, most from {rows[before]} to {rows[after]} rows,"
-    return _finding(steps, largest, where, None, fits, 0.5, context)
+    if not reason:
+        step = measure_step(before, after, rows, fits[1], prior)
+        if step.df:
+            return _finding([step], step.fit, fits, weight, context), step
+        reason = f"{rows[1]} rows identify no direction beyond the prior"
+    return not_run("drift", reason, weight=weight, fit=fits[1], fits=fits), None
 
 
 def _p(steps: list[NestedStep], dispersion: float) -> float:
@@ -171,21 +153,25 @@ def _p(steps: list[NestedStep], dispersion: float) -> float:
 
 def _finding(
     steps: list[NestedStep],
-    leading: int,
-    where: str,
     fit: str | None,
     fits: tuple[str, ...],
     weight: float,
     context: Context,
 ) -> Finding:
-    """Return the finding of some steps; the leading one gives the effect and the parameter."""
-    step, names = steps[leading], context.names
+    """Return the finding of some steps; the one with the largest shift gives the effect and the parameter."""
+    step, names = max(steps, key=lambda one: np.abs(one.shift).max()), context.names
+    where = f"from {step.rows[0]} to {step.rows[1]} rows"
+    if len(steps) > 1:
+        where = f"over {len(steps)} steps, most {where},"
     j = int(np.argmax(np.abs(step.shift)))
     size, usual = float(abs(step.shift[j])), float(step.usual[j])
+    moved = f"{rounded(size)} posterior sds where {rounded(usual)} is usual"
+    message = f"{where} the posterior moved as expected: {names[j]} by {moved}"
     p = _p(steps, 1.0)
     unexplained = _p(steps, max(1.0, context.dispersion)) / weight < NOTABLE
-    cause = _cause(unexplained, context)
-    growth = min(s.growth for s in steps)
+    if notable(p, weight):
+        message = f"{where} {names[j]} moved by {moved}{_cause(unexplained, context)}"
+    few_new = min(s.growth for s in steps) < SMALLEST_GROWTH
     return Finding(
         family="drift",
         p=p,
@@ -196,17 +182,10 @@ def _finding(
         fit=fit,
         kind="heterogeneous" if unexplained and context.ordered else "misfit",
         fits=fits,
-        message=_message(names[j], where, size, usual, notable(p, weight), cause)
-        + ("; indicative: let increments grow by a factor of 2" if growth < SMALLEST_GROWTH else "")
+        message=message
+        + ("; indicative: let increments grow by a factor of 2" if few_new else "")
         + not_identified(step.n_dropped, len(names), "these rows"),
     )
-
-
-def _message(name: str, where: str, size: float, usual: float, seen: bool, cause: str) -> str:
-    numbers = f"{rounded(size)} posterior sds where {rounded(usual)} is usual"
-    if not seen:
-        return f"{where} the posterior moved as expected: {name} by {numbers}"
-    return f"{where} {name} moved by {numbers}{cause}"
 
 
 def _cause(unexplained: bool, context: Context) -> str:
@@ -222,19 +201,13 @@ def _cause(unexplained: bool, context: Context) -> str:
     )
 
 
-def _table(
-    steps: list[NestedStep],
-    pairs: list[tuple[int, int]],
-    rows: Sequence[int],
-    names: Sequence[str],
-    fits: Sequence[str],
-) -> pd.DataFrame:
+def _table(steps: list[NestedStep], names: Sequence[str]) -> pd.DataFrame:
     columns = ["fit", "rows_before", "rows_after", "parameter", "shift", "usual", "hausman"]
     columns += ["predicted", "df", "p", "contraction", "contraction_expected", "contraction_sd"]
     lines = [
-        (fits[b], rows[a], rows[b], name, s.shift[j], s.usual[j], s.hausman, s.predicted, s.df)
-        + (_p([s], 1.0), s.contraction, s.contraction_expected, s.contraction_sd)
-        for s, (a, b) in zip(steps, pairs, strict=True)
+        (s.fit, *s.rows, name, s.shift[j], s.usual[j], s.hausman, s.predicted, s.df, _p([s], 1.0))
+        + (s.contraction, s.contraction_expected, s.contraction_sd)
+        for s in steps
         for j, name in enumerate(names)
     ]
     return pd.DataFrame(lines, columns=columns)

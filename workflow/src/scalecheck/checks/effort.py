@@ -254,24 +254,19 @@ def _subsets_table(subsets: Effort, compared: Comparison | None) -> pd.DataFrame
     seconds = np.log(subsets.seconds_per_gradient)
     n_others = max(1, len(seconds) - 1)
     relative = np.exp(seconds - (seconds.sum() - seconds) / n_others)
-    return _table(subsets, "subset", "", ratio, relative if len(seconds) > 1 else nan, p)
+    relative = relative if len(seconds) > 1 else nan
+    return _table(subsets, "subset", "").assign(ratio=ratio, seconds_ratio=relative, p=p)
 
 
 def _levels_table(axis: str, levels: Effort) -> pd.DataFrame:
     # Levels differ in rows, and more rows take longer whatever they are.
     each, seconds = 2 ** levels.log2.mean(axis=1), levels.seconds_per_gradient / levels.rows
-    nan = np.full(len(levels.fits), np.nan)
-    return _table(levels, "level", axis, each / np.median(each), seconds / np.median(seconds), nan)
+    return _table(levels, "level", axis).assign(
+        ratio=each / np.median(each), seconds_ratio=seconds / np.median(seconds), p=np.nan
+    )
 
 
-def _table(
-    part: Effort,
-    kind: str,
-    axis: str,
-    ratio: Float[np.ndarray, " fit"],
-    seconds_ratio: Float[np.ndarray, " fit"],
-    p: Float[np.ndarray, " fit"],
-) -> pd.DataFrame:
+def _table(part: Effort, kind: str, axis: str) -> pd.DataFrame:
     several = part.leapfrogs.shape[1] > 1
     return pd.DataFrame(
         {
@@ -284,8 +279,5 @@ def _table(
             "log2_sd": part.log2.std(axis=1, ddof=1) if several else np.nan,
             "step_size": part.step_size,
             "seconds_per_gradient": part.seconds_per_gradient,
-            "ratio": ratio,
-            "seconds_ratio": seconds_ratio,
-            "p": p,
         }
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 NOTABLE = 0.05
 INTERVAL = 0.89  # probability of the intervals of effects
@@ -98,11 +99,7 @@ def not_run(family: str, message: str, *, weight: float = 0.0, **where: Any) -> 
 
 def half_width(scale: float, df: int) -> float:
     """Return half the width of the 89 % interval of a t distribution."""
-    from scipy.stats import (
-        t as student,  # here, because importing it takes longer than all else that reads findings
-    )
-
-    return float(student.ppf((1 + INTERVAL) / 2, df)) * scale
+    return float(stdtrit(df, (1 + INTERVAL) / 2)) * scale
 
 
 def notable(p: float, weight: float) -> bool:

@@ -13,13 +13,7 @@ _TEXTS = ("axis", "level", "parameter", "fit")
 
 # What tells the questions of a family apart. The fit that effort accuses and the axis that surprise leads with
 # are answers; the axis of heterogeneity is asked, over time in whichever increment is the largest.
-_ASKED = {
-    "heterogeneity": "axis",
-    "drift": "fit",
-    "surprise": "fit",
-    "scaling": "fit",
-    "adaptation": "fit",
-}
+_ASKED_OF_FITS = ("drift", "surprise", "scaling", "adaptation")
 # The smallest adjusted p of a study is that of no family.
 WHOLE_STUDY = ("", "", "")
 
@@ -29,10 +23,7 @@ def findings_table(findings: list[Finding]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "family": finding.family,
-                "p": finding.p,
-                "weight": finding.weight,
-                "large": finding.large,
+                **{name: getattr(finding, name) for name in ("family", "p", "weight", "large")},
                 **{f"effect_{name}": getattr(finding.effect, name, None) for name in _EFFECT},
                 **{name: getattr(finding, name) or "" for name in _TEXTS},
                 "kind": finding.kind,
@@ -68,8 +59,7 @@ def _finding(row: Mapping[str, Any]) -> Finding:
 
 def identity(finding: Finding) -> tuple[str, str, str]:
     """Give family, axis and fit where they are what was asked: the same in every study of one plan."""
-    asked = _ASKED.get(finding.family)
-    axis = finding.axis if asked == "axis" else None
-    fit = finding.fit if asked == "fit" else None
-    pooled = "axis-" if asked == "axis" and (finding.fit or "").startswith("axis-") else ""
-    return finding.family, axis or "", fit or pooled
+    fit = finding.fit or ""
+    if finding.family == "heterogeneity":
+        return finding.family, finding.axis or "", "axis-" if fit.startswith("axis-") else ""
+    return finding.family, "", fit if finding.family in _ASKED_OF_FITS else ""

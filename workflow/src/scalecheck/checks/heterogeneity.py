@@ -60,7 +60,6 @@ def check_heterogeneity(
     kind: str,
     ordered: bool,
     rng: np.random.Generator,
-    causes: str = "",
 ) -> tuple[Finding, pd.DataFrame]:
     """Test whether any parameter differs between the levels of an axis.
 
@@ -90,8 +89,6 @@ def check_heterogeneity(
         true models.
     rng
         Flips the signs.
-    causes
-        A sentence that is added where something was seen.
 
     Returns
     -------
@@ -110,15 +107,12 @@ def check_heterogeneity(
     if flow is None:
         reason = reason or f"the pooled information of the fit along {axis} is singular"
         where = {"axis": axis, "fit": fits[0], "fits": tuple(fits), "kind": kind}
-        return not_run("heterogeneity", reason, weight=weight, **where), pd.DataFrame(
-            columns=_COLUMNS
-        )
+        return not_run("heterogeneity", reason, weight=weight, **where), pd.DataFrame()
     p = p_value(flow, ordered, rng)
     shifts = _shifts(scores, pooled, levels)
     parameter = int(np.argmax(shifts.moved.sum(axis=0)))
-    seen = notable(p, weight)
-    message = _message(axis, labels, names[parameter], shifts, parameter, seen)
-    if seen:
+    message = _message(axis, labels, names[parameter], shifts, parameter, notable(p, weight))
+    if notable(p, weight):
         message += f": {_advice(axis, kind, ordered)}"
     size = float(np.abs(shifts.in_sds).max())
     name = "largest level shift in level-posterior sds"
@@ -134,13 +128,9 @@ def check_heterogeneity(
         fit=fits[0],
         kind=kind,
         fits=tuple(fits),
-        message=message + _remarks(scores, flow) + (f". {causes}" if causes and seen else ""),
+        message=message + _remarks(scores, flow),
     )
     return finding, _table(axis, labels, names, scores, pooled, shifts, flow)
-
-
-_COLUMNS = ["axis", "level", "parameter", "rows", "level_mean", "level_sd", "pooled_mean"]
-_COLUMNS += ["one_step", "one_step_sd", "share"]
 
 
 def _problem(axis: str, labels: Sequence[str], scores: Scores, pooled: Moments) -> str | None:
@@ -164,7 +154,7 @@ def _occupied(
         level=level,
     )
     if levels is not None:
-        levels = Moments(*(part[present] for part in levels))
+        levels = Moments._make(part[present] for part in levels)
     return [str(labels[code]) for code in present], scores, levels
 
 
@@ -254,16 +244,16 @@ def _table(
 ) -> pd.DataFrame:
     n_levels, n_parameters = shifts.mean.shape
     by_level = flow.by_level(flow.observed())[1][0]
-    per_level = {"rows": scores.rows(), "share": by_level / by_level.sum()}
     columns = {
         "axis": axis,
         "level": np.repeat(labels, n_parameters),
         "parameter": np.tile(names, n_levels),
-        **{key: np.repeat(value, n_parameters) for key, value in per_level.items()},
+        "rows": np.repeat(scores.rows(), n_parameters),
         "level_mean": shifts.mean.ravel(),
         "level_sd": shifts.sd.ravel(),
         "pooled_mean": np.tile(pooled.mean[0], n_levels),
         "one_step": shifts.one_step.ravel(),
         "one_step_sd": shifts.one_step_sd.ravel(),
+        "share": np.repeat(by_level / by_level.sum(), n_parameters),
     }
-    return pd.DataFrame(columns)[_COLUMNS]
+    return pd.DataFrame(columns)

@@ -25,6 +25,10 @@ class NestedStep(NamedTuple):
 
     Attributes
     ----------
+    fit
+        The later increment.
+    rows
+        Rows before and after.
     hausman, predicted
         The squared shift over `V - V'`, and over what the later posterior predicts for that
         difference.
@@ -36,38 +40,47 @@ class NestedStep(NamedTuple):
         `(d,)` shift of the posterior means, in posterior sds of the earlier increment.
     usual
         `(d,)` sd of that shift under the model, same unit.
-    growth
-        Rows after over rows before.
     contraction, contraction_expected, contraction_sd
         Rate at which the log volume of the posterior shrinks with log rows, per direction; what the
         prior lets one expect; the Monte Carlo part of its sd. Description only: the information in
         the new rows varies, too.
     """
 
+    fit: str
+    rows: tuple[int, int]
     hausman: float
     predicted: float
     df: int
     n_dropped: int
     shift: Float[np.ndarray, " d"]
     usual: Float[np.ndarray, " d"]
-    growth: float
     contraction: float
     contraction_expected: float
     contraction_sd: float
 
+    @property
+    def growth(self) -> float:
+        """Rows after over rows before."""
+        return self.rows[1] / self.rows[0]
 
-def measure_step(before: Moments, after: Moments, growth: float, prior: Prior) -> NestedStep:
+
+def measure_step(
+    before: Moments, after: Moments, rows: tuple[int, int], fit: str, prior: Prior
+) -> NestedStep:
     """Compare two nested posteriors in units of the prior, along the directions of the later one.
 
     Parameters
     ----------
     before, after
         Posterior moments of one fit each, unconstrained scale.
-    growth
-        Rows after over rows before.
+    rows
+        Rows before and after.
+    fit
+        The later increment.
     prior
         Prior moments of the same parameters.
     """
+    growth = rows[1] / rows[0]
     early, late = whiten(before, prior), whiten(after, prior)
     ratio, directions = directions_of(late.covariance[0])
     noise = early.covariance[0] / early.ess[0] + late.covariance[0] / late.ess[0]
@@ -76,16 +89,17 @@ def measure_step(before: Moments, after: Moments, growth: float, prior: Prior) -
     keep = directions[:, ratio < IDENTIFIED]
     move = (late.mean - early.mean)[0]
     variance, contraction = _hausman_variance(early, late, keep)
-    spent = np.log(growth) * max(keep.shape[1], 1)
     n_kept = keep.shape[1]
+    spent = np.log(growth) * max(n_kept, 1)
     return NestedStep(
+        fit=fit,
+        rows=rows,
         hausman=_square(keep.T @ move, variance),
         predicted=_square(keep.T @ move, keep.T @ predicted @ keep),
         df=n_kept,
         n_dropped=len(ratio) - n_kept,
         shift=(after.mean - before.mean)[0] / np.sqrt(np.diag(before.covariance[0])),
         usual=_usual(before, after, prior, predicted),
-        growth=growth,
         contraction=contraction / spent,
         contraction_expected=np.log(expected / ratio)[ratio < IDENTIFIED].sum() / spent,
         contraction_sd=np.sqrt(2 * n_kept * (1 / early.ess[0] + 1 / late.ess[0])) / spent,

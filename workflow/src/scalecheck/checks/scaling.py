@@ -119,15 +119,18 @@ def check_scaling_step(growth: Growth, looks: int) -> Finding:
     return _judge(growth, looks)[0]
 
 
-def _judge(growth: Growth, looks: int) -> tuple[Finding, PredictedLeapfrogs | None]:
-    fit, weight = growth.fits[-1], 1 / looks
+_NOT_PREDICTED = PredictedLeapfrogs(np.nan, np.nan, np.nan, 1)
+
+
+def _judge(growth: Growth, looks: int) -> tuple[Finding, PredictedLeapfrogs]:
+    fit, weight, reason = growth.fits[-1], 1 / looks, ""
     before = np.flatnonzero(growth.usable[:-1])
     if len(before) < FEWEST_BEFORE:
         reason = f"fewer than {FEWEST_BEFORE} increments before {fit} have a usable posterior"
-        return not_run("scaling", reason, weight=weight, fit=fit), None
-    if not (growth.leapfrogs > 0).all():
+    elif not (growth.leapfrogs > 0).all():
         reason = "no leapfrogs are taken: nothing is sampled"
-        return not_run("scaling", reason, weight=weight, fit=fit), None
+    if reason:
+        return not_run("scaling", reason, weight=weight, fit=fit), _NOT_PREDICTED
     log2 = np.log2(growth.leapfrogs)
     seen = PredictedLeapfrogs(
         float(log2[-1].mean()),
@@ -191,7 +194,10 @@ def check_scaling(
         seconds_fitted, and the exponent of rows in the latter.
     """
     n_fits = len(growth.fits)
-    judged = [_judge(_first(growth, n), looks) for n in range(FEWEST_BEFORE + 1, n_fits + 1)]
+    judged = [
+        _judge(Growth._make(part[:n] for part in growth), looks)
+        for n in range(FEWEST_BEFORE + 1, n_fits + 1)
+    ]
     cost = cost_per_gradient(growth.rows, seconds_per_gradient)
     table = _table(growth, seconds_per_gradient, cost, [seen for _, seen in judged])
     if not judged:
@@ -205,29 +211,19 @@ def check_scaling(
 def _gradient_remark(cost: GradientCost) -> str:
     if not cost.exponent > 1:
         return ""
-    growth = f"n^{rounded(cost.exponent)}"
-    return f"; a gradient's cost grows like {growth}: twice the rows, {rounded(2**cost.exponent)} times"
-
-
-def _first(growth: Growth, number: int) -> Growth:
-    return Growth(
-        growth.fits[:number],
-        growth.rows[:number],
-        growth.leapfrogs[:number],
-        growth.usable[:number],
-    )
+    power, twice = rounded(cost.exponent), rounded(2**cost.exponent)
+    return f"; a gradient's cost grows like n^{power}: twice the rows, {twice} times"
 
 
 def _table(
     growth: Growth,
     seconds: Float[np.ndarray, " increment"],
     cost: GradientCost,
-    predictions: Sequence[PredictedLeapfrogs | None],
+    predictions: Sequence[PredictedLeapfrogs],
 ) -> pd.DataFrame:
     n_fits = len(growth.fits)
-    seen = [None] * min(FEWEST_BEFORE, n_fits) + list(predictions)
-    nan = Effect("", np.nan, np.nan, np.nan)
-    effects = [one.effect if one else nan for one in seen]
+    seen = [_NOT_PREDICTED] * min(FEWEST_BEFORE, n_fits) + list(predictions)
+    effects = [one.effect for one in seen]
     with np.errstate(divide="ignore"):
         leapfrogs = 2 ** np.log2(growth.leapfrogs).mean(axis=1) if n_fits else np.empty(0)
     return pd.DataFrame(
@@ -236,11 +232,11 @@ def _table(
             "rows": growth.rows,
             "usable": growth.usable,
             "leapfrogs": leapfrogs,
-            "predicted": [2**one.mean if one else np.nan for one in seen],
+            "predicted": [2**one.mean for one in seen],
             "ratio": [effect.value for effect in effects],
             "ratio_low": [effect.low for effect in effects],
             "ratio_high": [effect.high for effect in effects],
-            "p": [one.p if one else np.nan for one in seen],
+            "p": [one.p for one in seen],
             "seconds_per_gradient": seconds,
             "seconds_fitted": cost.predict(growth.rows),
             "exponent": cost.exponent,

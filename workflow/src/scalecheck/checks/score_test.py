@@ -9,6 +9,7 @@ levels has to agree.
 Formulas and sources: docs/statistics.md, section 2.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -241,30 +242,31 @@ def _over_time(flow: Fluctuation, u: np.ndarray) -> list[np.ndarray]:
     return [change, ((trend @ flow.directions.T) ** 2).max(axis=1)]
 
 
-def _flips(flow: Fluctuation, n_flips: int, ordered: bool, rng: np.random.Generator) -> np.ndarray:
-    """Return the statistics under random signs, `(n_flips, 2 or 4)`, a chunk at a time."""
-    chunks = []
-    for n in _chunks(flow, n_flips):
-        signs = (2 * rng.integers(2, size=(n, flow.n_units), dtype=np.int8) - 1).astype(np.float32)
-        chunks.append(_statistics(flow, flow.sums(signs).astype(float), ordered))
-    return np.concatenate(chunks)
+def _flipped(flow: Fluctuation, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return scores summed by level under random signs, `(n, level, r)`."""
+    signs = 2 * rng.integers(2, size=(n, flow.n_units), dtype=np.int8) - 1
+    return flow.sums(signs.astype(np.float32))
 
 
-def _permutations(
-    flow: Fluctuation, n_permutations: int, ordered: bool, rng: np.random.Generator
-) -> Float[np.ndarray, "permutation statistic"]:
-    """Return the statistics with units in other levels, `(n_permutations, 2 or 4)`."""
-    chunks, cells = [], np.ascontiguousarray(flow.cells.T, np.float32)
-    for n in _chunks(flow, n_permutations):
-        order = rng.permuted(np.tile(np.arange(len(flow.cells), dtype=np.int32), (n, 1)), axis=1)
-        parts = [np.add.reduceat(cell[order], flow.bounds[:-1], axis=1) for cell in cells]
-        chunks.append(_statistics(flow, np.stack(parts, axis=-1).astype(float), ordered))
-    return np.concatenate(chunks)
+def _permuted(flow: Fluctuation, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return scores summed by level with units in other levels, `(n, level, r)`."""
+    order = rng.permuted(np.tile(np.arange(len(flow.cells), dtype=np.int32), (n, 1)), axis=1)
+    cells = np.ascontiguousarray(flow.cells.T, np.float32)
+    parts = [np.add.reduceat(cell[order], flow.bounds[:-1], axis=1) for cell in cells]
+    return np.stack(parts, axis=-1)
 
 
-def _chunks(flow: Fluctuation, n: int) -> list[int]:
+def _null(
+    draw: Callable[..., np.ndarray],
+    flow: Fluctuation,
+    n: int,
+    ordered: bool,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "null statistic"]:
+    """Return the statistics of `n` flips or permutations, `(n, 2 or 4)`, a chunk at a time."""
     width = max(1, CHUNK // len(flow.cells))
-    return [min(width, n - start) for start in range(0, n, width)]
+    sums = (draw(flow, min(width, n - start), rng) for start in range(0, n, width))
+    return np.concatenate([_statistics(flow, chunk.astype(float), ordered) for chunk in sums])
 
 
 def p_value(flow: Fluctuation, ordered: bool, rng: np.random.Generator) -> float:
@@ -280,15 +282,14 @@ def p_value(flow: Fluctuation, ordered: bool, rng: np.random.Generator) -> float
         Draws signs and permutations: 999 of each, 9,999 where the observed is among the two most
         extreme of both.
     """
-    nulls = [_flips, _permutations] if flow.exchangeable else [_flips]
+    draws = [_flipped, _permuted] if flow.exchangeable else [_flipped]
     # Flips that equal the observed in exact arithmetic have to count, rounded or not.
     observed = _statistics(flow, flow.observed(), ordered) * (1 - 1e-5)
-    drawn = [np.concatenate([observed, null(flow, N_FLIPS, ordered, rng)]) for null in nulls]
-    ranked = [_joint_rank(statistics) for statistics in drawn]
+    nulls = [np.concatenate([observed, _null(d, flow, N_FLIPS, ordered, rng)]) for d in draws]
+    ranked = [_joint_rank(null) for null in nulls]
     if max(rank for rank, _ in ranked) <= 2:
-        n_more = N_FLIPS_MORE - N_FLIPS
-        more = [null(flow, n_more, ordered, rng) for null in nulls]
-        ranked = [_joint_rank(np.concatenate(both)) for both in zip(drawn, more, strict=True)]
+        more = [_null(draw, flow, N_FLIPS_MORE - N_FLIPS, ordered, rng) for draw in draws]
+        ranked = [_joint_rank(np.concatenate(both)) for both in zip(nulls, more, strict=True)]
     return max(p for _, p in ranked)
 
 
