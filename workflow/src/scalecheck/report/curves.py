@@ -1,6 +1,7 @@
 """Curves over the number of rows: posterior contraction and the cost of a fit."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import batched
 
 import numpy as np
@@ -9,21 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from scalecheck.report import svg
 from scalecheck.report.number_format import count, duration, tick
 from scalecheck.report.parameter_labels import KINDS, shorten
-from scalecheck.report.svg import (
-    COLOURS,
-    INK,
-    MARKERS,
-    MUTED,
-    NARROW,
-    PAPER,
-    WIDE,
-    Picture,
-    draw,
-    figure,
-    panel,
-)
+from scalecheck.report.svg import COLOURS, DASHED, INK, MARKERS, MUTED, Picture
 from scalecheck.report.ticks import binary_ticks, log_range, log_ticks, set_log
 
 _SHORT_NAMES = {"subset": "subsets", "level": "levels", "axis": "axes", "increment": "increments"}
@@ -83,15 +73,10 @@ def picture(
     """Lay panels out: two or three in a row for a desk, one below the other for a phone."""
     alt = f"{title}. {caption}"
     in_a_row = 2 if len(panels) in (2, 4) else min(3, len(panels))
-    wide = [
-        draw(f"{name}-w{i}", lambda row=row: _row(row, WIDE, in_a_row, kinds), alt)
-        for i, row in enumerate(batched(panels, in_a_row))
-    ]
-    narrow = [
-        draw(f"{name}-n{i}", lambda row=row: _row(row, NARROW, 1, kinds), alt)
-        for i, row in enumerate(batched(panels, 1))
-    ]
-    return Picture(name, title, caption, alt, tuple(wide), tuple(narrow))
+    rows = [partial(_row, row, svg.WIDE, in_a_row, kinds) for row in batched(panels, in_a_row)]
+    single = [partial(_row, [one], svg.NARROW, 1, kinds) for one in panels]
+    wide, narrow = svg.pieces(f"{name}-w", rows, alt), svg.pieces(f"{name}-n", single, alt)
+    return Picture(name, title, caption, alt, wide, narrow)
 
 
 def _row(panels: Panels, full: float, in_a_row: int, kinds: Sequence[str]) -> Figure:
@@ -99,9 +84,9 @@ def _row(panels: Panels, full: float, in_a_row: int, kinds: Sequence[str]) -> Fi
     width = each - _LEFT - _RIGHT
     height = min(300.0, max(190.0, 0.66 * each))
     legend = 30.0 if kinds else 0.0
-    fig = figure(full, legend + _TOP + height + _BOTTOM)
+    fig = svg.figure(full, legend + _TOP + height + _BOTTOM)
     for i, fill in enumerate(panels):
-        fill(panel(fig, i * each + _LEFT, legend + _TOP, width, height))
+        fill(svg.panel(fig, i * each + _LEFT, legend + _TOP, width, height))
     if kinds:
         _legend(fig, kinds)
     return fig
@@ -133,26 +118,15 @@ def _contraction_panel(increments: pd.DataFrame, name: str) -> Callable[[Axes], 
         n, sd = rows["rows"].to_numpy(float), rows["sd"].to_numpy(float)
         expected = sd[0] * np.sqrt(n[0] / n) if n.size else sd
         log_axes(ax, n, np.concatenate([sd, expected]), tick)
-        ax.plot(n, expected, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        ax.plot(n, expected, **DASHED)
         ax.plot(n, sd, color=COLOURS["increment"], linewidth=1.8)
-        _points(ax, n, sd, "increment")
+        ax.plot(n, sd, linestyle="", **svg.marker("increment", 7))
         name_panel(ax, f"sd of {name}")
         if n.size > 1:
-            _name_line(ax)
+            # At the lower left, where the falling curves leave room.
+            svg.write(ax, "dashed: 1/√n", (0, 0), by=(6, 8), within="axes fraction", color=MUTED)
 
     return fill
-
-
-def _name_line(ax: Axes) -> None:
-    """Name the dashed line at its lower left, where the falling curves leave room."""
-    ax.annotate(
-        "dashed: 1/√n",
-        xy=(0, 0),
-        xycoords="axes fraction",
-        xytext=(6, 8),
-        textcoords="offset points",
-        color=MUTED,
-    )
 
 
 def _cost_panel(
@@ -172,7 +146,7 @@ def _cost_panel(
         n, y = of_kind["rows"].to_numpy(float), of_kind[column].to_numpy(float)
         if kind == "increment":
             ax.plot(n, y, color=COLOURS[kind], linewidth=1.6, alpha=0.7)
-        _points(ax, _spread(n), y, kind)
+        ax.plot(_spread(n), y, linestyle="", **svg.marker(kind, 6 if kind == "axis" else 7))
     name_panel(ax, title)
 
 
@@ -228,20 +202,6 @@ def log_axes(
     set_log(ax.xaxis, log_ticks(*ax.get_xlim(), most=max(2, int(width // room)), fine=False), count)
     set_log(ax.yaxis, ticks(*ax.get_ylim(), most=6), label)
     ax.set_xlabel("rows", labelpad=4)
-
-
-def _points(ax: Axes, n: np.ndarray, y: np.ndarray, kind: str) -> None:
-    ax.plot(
-        n,
-        y,
-        linestyle="",
-        marker=MARKERS[kind],
-        markersize=7 if kind != "axis" else 6,
-        markerfacecolor=COLOURS[kind],
-        markeredgecolor=PAPER,
-        markeredgewidth=0.6,
-        zorder=3,
-    )
 
 
 def name_panel(ax: Axes, title: str) -> None:

@@ -50,6 +50,20 @@ def full_label(fit: Mapping[str, Any]) -> str:
     return _spelled(fit["fit"])
 
 
+def grouped(fits: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Group fits by kind, and levels by axis: the kind, the heading and the fits of each group."""
+    headings = [
+        f"Levels of {text(fit['axis'])}" if fit["kind"] == "level" else KIND_NAMES[fit["kind"]]
+        for fit in fits.to_dict("records")
+    ]
+    headed = fits.assign(heading=headings)
+    return [
+        (kind, str(heading), group)
+        for kind in KINDS
+        for heading, group in headed[headed["kind"] == kind].groupby("heading", sort=False)
+    ]
+
+
 def place(where: Mapping[str, Any], fits: pd.DataFrame) -> str:
     """Say where a finding lies; empty when it concerns everything."""
     parts = []
