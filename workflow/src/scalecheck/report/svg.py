@@ -51,6 +51,8 @@ _STYLE: dict[Any, Any] = {
     "lines.solid_capstyle": "round",
 }
 
+Place = tuple[float | int, float | int]  # x and y
+
 
 class Picture(NamedTuple):
     """A figure of the page.
@@ -130,7 +132,7 @@ def rows_panel(fig: Figure, left: float, top: float, width: float, height: float
     return ax
 
 
-def marker(kind: str, size: float, **style: Any) -> dict[str, Any]:
+def marker(kind: str, size: float | int, **style: Any) -> dict[str, Any]:
     """Give the style of a mark of a kind of fits."""
     return {
         "marker": MARKERS[kind],
@@ -145,9 +147,9 @@ def marker(kind: str, size: float, **style: Any) -> dict[str, Any]:
 def write(
     ax: Axes,
     line: str,
-    at: tuple[float, float],
+    at: Place,
     *,
-    by: tuple[float, float] = (0, 0),
+    by: Place = (0, 0),
     within: Any = ("axes fraction", "data"),
     **style: Any,
 ) -> None:
