@@ -210,12 +210,14 @@ def _health(fit: dict, good: bool, rng: np.random.Generator) -> dict:
         "rhat_max": 1.001 + 0.004 * rng.random() if good else 1.083,
         "ess_min": 700 + 600 * rng.random() if good else 38,
         "e_bfmi_min": 0.9 + 0.2 * rng.random() if good else 0.22,
+        "capped": "",
+        "restarts": 0,
     }
 
 
 def _skip() -> dict:
     reason = "increment-05 moved sigma by 3.1 posterior sds (drift): adding rows would repeat it"
-    return {"status": "skipped", "usable": None, "reason": reason}
+    return {"status": "skipped", "usable": False, "reason": reason}
 
 
 def _estimates(fit: dict, truth: Truth, good: bool, rng: np.random.Generator) -> list[dict]:

@@ -110,12 +110,14 @@ def golf() -> dict:
         "heterogeneous": True,
         "alpha": 0.05,
         "attribution": {"family": "heterogeneity", "axis": "source"},
+        "reason": "",
         "p_simulated": None,
         "rows": {"total": 1259184, "used": 24000, "first_seen": 1000},
         "gradients": 812345,
         "seconds": 41.2,
         "findings": findings,
         "forecast": None,
+        "approximation": None,
     }
 
 
@@ -136,6 +138,7 @@ def panel() -> dict:
         "heterogeneous": False,
         "alpha": 0.05,
         "attribution": {"family": None, "axis": None},
+        "reason": "",
         "p_simulated": None,
         "rows": {"total": 64000, "used": 40000, "first_seen": None},
         "gradients": 3812345,
@@ -148,6 +151,7 @@ def panel() -> dict:
             "price": [0.0082, 0.0101, 0.0141],
             "over_budget": False,
         },
+        "approximation": None,
     }
 
 

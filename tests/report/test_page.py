@@ -44,7 +44,7 @@ def test_same_inputs_give_the_same_bytes(golf: ReportInputs, golf_html: str) -> 
 
 
 def test_missing_numbers_are_never_printed_as_nan(html: str) -> None:
-    # "none recorded" and "none: signs of trouble" are meant.
+    # "none: signs of trouble" is meant.
     assert not re.search(r"\b(nan|None|NaT)\b|<NA>", texts(html))
 
 
@@ -114,7 +114,7 @@ def _without_fits(golf: ReportInputs) -> ReportInputs:
 
 
 def _all_skipped(golf: ReportInputs) -> ReportInputs:
-    fits = golf.fits.assign(status="skipped", usable=None)
+    fits = golf.fits.assign(status="skipped", usable=False)
     return dataclasses.replace(golf, fits=fits, estimates=golf.estimates.head(0))
 
 

@@ -171,7 +171,8 @@ def test_cost_alone_can_decide_and_its_fits_are_ringed(
 ) -> None:
     assert "<h1>The model breaks: some fits need far more work than others.</h1>" in funnel_html
     assert "rings mark what a finding names" in funnel_html
-    quiet = without(funnel, "effort", "scaling", "adaptation")
+    verdict = without(funnel, "effort", "scaling", "adaptation").verdict
+    quiet = dataclasses.replace(funnel, verdict={**verdict, "verdict": "adequate"})
     assert "rings mark" not in render(quiet)
 
 

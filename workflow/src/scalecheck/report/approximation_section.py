@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from scalecheck.report.curves import picture
 from scalecheck.report.number_format import count, duration, number, tick
 from scalecheck.report.parameter_labels import shorten
-from scalecheck.report.svg import COLOURS, INK, MUTED, PAPER, Picture
+from scalecheck.report.svg import COLOURS, DASHED, INK, MUTED, PAPER, Picture, marker, write
 from scalecheck.report.tables import Row, TextTable
 from scalecheck.report.ticks import log_range, log_ticks, set_log
 from scalecheck.variational.assessment import MOST_KHAT, MOST_LOG_SD, MOST_SHIFT
@@ -201,27 +201,13 @@ def _panel(ax: Axes, *, found: Mapping[str, Any], key: str, title: str, most: fl
         reach = 1.08 * max(2 * most, np.abs(y).max(), far)
         ax.set_ylim(-reach, reach)
     worst = int(np.abs(y[-1]).argmax())
-    ax.annotate(
-        shorten(found["parameters"][worst], 20),
-        xy=(n[-1], y[-1, worst]),
-        xytext=(7, 0),
-        va="center",
-        textcoords="offset points",
-        color=INK,
-        fontsize=11,
-    )
+    name, end = shorten(found["parameters"][worst], 20), (n[-1], y[-1, worst])
+    write(ax, name, end, by=(7, 0), within="data", va="center", color=INK, fontsize=11)
     _title(ax, title)
 
 
 def _title(ax: Axes, title: str) -> None:
-    ax.annotate(
-        title,
-        xy=(0, 1),
-        xycoords="axes fraction",
-        xytext=(0, 8),
-        textcoords="offset points",
-        color=INK,
-    )
+    write(ax, title, (0, 1), by=(0, 8), within="axes fraction", color=INK)
 
 
 def _shrinkage(sites: Sequence[Mapping[str, Any]]) -> Picture | None:
@@ -242,25 +228,11 @@ def _shrunk(ax: Axes, *, site: Mapping[str, Any]) -> None:
     # A flat curve has an estimate far out, which would hide all others.
     low, high = np.quantile(np.append(x, y), [0.01, 0.99])
     margin = 0.15 * (high - low) or 1.0
-    ax.set_xlim(low - margin, high + margin)
-    ax.set_ylim(low - margin, high + margin)
-    ax.plot(
-        [low - margin, high + margin],
-        [low - margin, high + margin],
-        color=MUTED,
-        linewidth=1.2,
-        linestyle=(0, (4, 3)),
-    )
-    ax.plot(
-        x,
-        y,
-        linestyle="",
-        marker="o",
-        markersize=4,
-        alpha=0.7,
-        color=COLOURS["subset"],
-        markeredgecolor=PAPER,
-        markeredgewidth=0.4,
-    )
+    limits = low - margin, high + margin
+    ax.set_xlim(*limits)
+    ax.set_ylim(*limits)
+    ax.plot(limits, limits, **DASHED)
+    units = marker("subset", 4, markeredgewidth=0.4, alpha=0.7, zorder=2)
+    ax.plot(x, y, linestyle="", **units)
     ax.set_xlabel("from its own rows")
     _title(ax, shorten(site["site"], 40))

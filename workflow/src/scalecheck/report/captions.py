@@ -145,9 +145,8 @@ def history(table: pd.DataFrame, adaptation: pd.DataFrame) -> str:
     return f"Each line is a chain of an increment, warmup ends at the dashed line{apart}{stalls}."
 
 
-def health(fits: pd.DataFrame) -> str:
-    """Give the worst of every measure of health."""
-    done = fits[fits["status"] == "done"]
+def health(done: pd.DataFrame) -> str:
+    """Give the worst of every measure of health of the done fits."""
     if done.empty:
         return "No fit was done."
     usable = int(done["usable"].sum())

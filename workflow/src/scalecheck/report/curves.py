@@ -1,7 +1,9 @@
 """Curves over the number of rows: posterior contraction and the cost of a fit."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import batched
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,21 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from scalecheck.report import svg
 from scalecheck.report.number_format import count, duration, tick
 from scalecheck.report.parameter_labels import KINDS, shorten
-from scalecheck.report.svg import (
-    COLOURS,
-    INK,
-    MARKERS,
-    MUTED,
-    NARROW,
-    PAPER,
-    WIDE,
-    Picture,
-    draw,
-    figure,
-    panel,
-)
+from scalecheck.report.svg import COLOURS, DASHED, INK, MARKERS, MUTED, Picture
 from scalecheck.report.ticks import binary_ticks, log_range, log_ticks, set_log
 
 _SHORT_NAMES = {"subset": "subsets", "level": "levels", "axis": "axes", "increment": "increments"}
@@ -44,7 +35,7 @@ def contraction(increments: pd.DataFrame, parameters: Sequence[str], caption: st
     caption
         One sentence.
     """
-    panels = [_contraction_panel(increments, name) for name in parameters]
+    panels = [partial(_contraction_panel, increments=increments, name=name) for name in parameters]
     return picture("figure-contraction", "Posterior contraction", caption, panels)
 
 
@@ -60,18 +51,9 @@ def cost(fits: pd.DataFrame, scaling: pd.DataFrame, caption: str) -> Picture:
     caption
         One sentence.
     """
-
-    def leapfrogs(ax: Axes) -> None:
-        bars = _expected(scaling)
-        _cost_panel(ax, fits, "leapfrogs_per_iteration", "Leapfrogs per iteration", bars)
-        for n, low, high in bars:
-            ax.plot(
-                [n, n], [low, high], color=COLOURS["increment"], linewidth=7, alpha=0.25, zorder=1
-            )
-
     panels = [
-        leapfrogs,
-        lambda ax: _cost_panel(ax, fits, "seconds_per_gradient", "Time per gradient"),
+        partial(_leapfrogs_panel, fits=fits, expected=_expected(scaling)),
+        partial(_seconds_panel, fits=fits),
     ]
     kinds = [kind for kind in KINDS if (fits["kind"] == kind).any()]
     return picture("figure-cost", "What a fit costs", caption, panels, kinds)
@@ -83,15 +65,10 @@ def picture(
     """Lay panels out: two or three in a row for a desk, one below the other for a phone."""
     alt = f"{title}. {caption}"
     in_a_row = 2 if len(panels) in (2, 4) else min(3, len(panels))
-    wide = [
-        draw(f"{name}-w{i}", lambda row=row: _row(row, WIDE, in_a_row, kinds), alt)
-        for i, row in enumerate(batched(panels, in_a_row))
-    ]
-    narrow = [
-        draw(f"{name}-n{i}", lambda row=row: _row(row, NARROW, 1, kinds), alt)
-        for i, row in enumerate(batched(panels, 1))
-    ]
-    return Picture(name, title, caption, alt, tuple(wide), tuple(narrow))
+    rows = [partial(_row, row, svg.WIDE, in_a_row, kinds) for row in batched(panels, in_a_row)]
+    single = [partial(_row, [one], svg.NARROW, 1, kinds) for one in panels]
+    wide, narrow = svg.pieces(f"{name}-w", rows, alt), svg.pieces(f"{name}-n", single, alt)
+    return Picture(name, title, caption, alt, wide, narrow)
 
 
 def _row(panels: Panels, full: float, in_a_row: int, kinds: Sequence[str]) -> Figure:
@@ -99,9 +76,9 @@ def _row(panels: Panels, full: float, in_a_row: int, kinds: Sequence[str]) -> Fi
     width = each - _LEFT - _RIGHT
     height = min(300.0, max(190.0, 0.66 * each))
     legend = 30.0 if kinds else 0.0
-    fig = figure(full, legend + _TOP + height + _BOTTOM)
+    fig = svg.figure(full, legend + _TOP + height + _BOTTOM)
     for i, fill in enumerate(panels):
-        fill(panel(fig, i * each + _LEFT, legend + _TOP, width, height))
+        fill(svg.panel(fig, i * each + _LEFT, legend + _TOP, width, height))
     if kinds:
         _legend(fig, kinds)
     return fig
@@ -125,55 +102,48 @@ def _legend(fig: Figure, kinds: Sequence[str]) -> None:
     )
 
 
-def _contraction_panel(increments: pd.DataFrame, name: str) -> Callable[[Axes], None]:
+def _contraction_panel(ax: Axes, *, increments: pd.DataFrame, name: str) -> None:
     rows = increments[increments["parameter"] == name].sort_values("rows")
     rows = rows[(rows["sd"] > 0) & (rows["rows"] > 0)]
-
-    def fill(ax: Axes) -> None:
-        n, sd = rows["rows"].to_numpy(float), rows["sd"].to_numpy(float)
-        expected = sd[0] * np.sqrt(n[0] / n) if n.size else sd
-        log_axes(ax, n, np.concatenate([sd, expected]), tick)
-        ax.plot(n, expected, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-        ax.plot(n, sd, color=COLOURS["increment"], linewidth=1.8)
-        _points(ax, n, sd, "increment")
-        name_panel(ax, f"sd of {name}")
-        if n.size > 1:
-            _name_line(ax)
-
-    return fill
+    n, sd = rows["rows"].to_numpy(float), rows["sd"].to_numpy(float)
+    expected = sd[0] * np.sqrt(n[0] / n) if n.size else sd
+    log_axes(ax, n, np.concatenate([sd, expected]), tick)
+    ax.plot(n, expected, **DASHED)
+    ax.plot(n, sd, color=COLOURS["increment"], linewidth=1.8)
+    ax.plot(n, sd, linestyle="", **svg.marker("increment", 7))
+    name_panel(ax, f"sd of {name}")
+    if n.size > 1:
+        # At the lower left, where the falling curves leave room.
+        svg.write(ax, "dashed: 1/√n", (0, 0), by=(6, 8), within="axes fraction", color=MUTED)
 
 
-def _name_line(ax: Axes) -> None:
-    """Name the dashed line at its lower left, where the falling curves leave room."""
-    ax.annotate(
-        "dashed: 1/√n",
-        xy=(0, 0),
-        xycoords="axes fraction",
-        xytext=(6, 8),
-        textcoords="offset points",
-        color=MUTED,
-    )
+def _leapfrogs_panel(ax: Axes, *, fits: pd.DataFrame, expected: np.ndarray) -> None:
+    good = fits[(fits["leapfrogs_per_iteration"] > 0) & (fits["rows"] > 0)]
+    n, y = (good[name].to_numpy(float) for name in ("rows", "leapfrogs_per_iteration"))
+    log_axes(ax, n, np.append(y, expected[:, 1:]), tick, ticks=binary_ticks)
+    _draw_fits(ax, good, "leapfrogs_per_iteration")
+    name_panel(ax, "Leapfrogs per iteration")
+    bar: dict[str, Any] = {"color": COLOURS["increment"], "linewidth": 7, "alpha": 0.25}
+    for rows, low, high in expected:
+        ax.plot([rows, rows], [low, high], zorder=1, **bar)
 
 
-def _cost_panel(
-    ax: Axes, fits: pd.DataFrame, column: str, title: str, bars: np.ndarray | None = None
-) -> None:
-    good = fits[(fits[column] > 0) & (fits["rows"] > 0)]
-    binary = column == "leapfrogs_per_iteration"
-    extent = good[column].to_numpy(float)
-    extent = extent if bars is None else np.append(extent, bars[:, 1:])
-    ticks = binary_ticks if binary else log_ticks
-    log_axes(ax, good["rows"].to_numpy(float), extent, tick, ticks=ticks)
-    if not binary:
-        low, high = ax.get_ylim()
-        set_log(ax.yaxis, log_ticks(low, high, 6), duration)
+def _seconds_panel(ax: Axes, *, fits: pd.DataFrame) -> None:
+    good = fits[(fits["seconds_per_gradient"] > 0) & (fits["rows"] > 0)]
+    n, y = (good[name].to_numpy(float) for name in ("rows", "seconds_per_gradient"))
+    log_axes(ax, n, y, duration)
+    _draw_fits(ax, good, "seconds_per_gradient")
+    name_panel(ax, "Time per gradient")
+
+
+def _draw_fits(ax: Axes, fits: pd.DataFrame, column: str) -> None:
+    """Draw a point for each fit, in the colour of its kind, and a line through the increments."""
     for kind in KINDS:
-        of_kind = good[good["kind"] == kind].sort_values("rows")
+        of_kind = fits[fits["kind"] == kind].sort_values("rows")
         n, y = of_kind["rows"].to_numpy(float), of_kind[column].to_numpy(float)
         if kind == "increment":
             ax.plot(n, y, color=COLOURS[kind], linewidth=1.6, alpha=0.7)
-        _points(ax, _spread(n), y, kind)
-    name_panel(ax, title)
+        ax.plot(_spread(n), y, linestyle="", **svg.marker(kind, 6 if kind == "axis" else 7))
 
 
 def _expected(scaling: pd.DataFrame) -> np.ndarray:
@@ -228,20 +198,6 @@ def log_axes(
     set_log(ax.xaxis, log_ticks(*ax.get_xlim(), most=max(2, int(width // room)), fine=False), count)
     set_log(ax.yaxis, ticks(*ax.get_ylim(), most=6), label)
     ax.set_xlabel("rows", labelpad=4)
-
-
-def _points(ax: Axes, n: np.ndarray, y: np.ndarray, kind: str) -> None:
-    ax.plot(
-        n,
-        y,
-        linestyle="",
-        marker=MARKERS[kind],
-        markersize=7 if kind != "axis" else 6,
-        markerfacecolor=COLOURS[kind],
-        markeredgecolor=PAPER,
-        markeredgewidth=0.6,
-        zorder=3,
-    )
 
 
 def name_panel(ax: Axes, title: str) -> None:

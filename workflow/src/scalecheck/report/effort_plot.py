@@ -1,32 +1,29 @@
 """The picture of effort: leapfrogs and step size of every chain of every fit, group by group."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalecheck.report.number_format import number, text, tick
-from scalecheck.report.parameter_labels import KIND_NAMES, fit_label, shorten
-from scalecheck.report.svg import (
-    COLOURS,
-    GRID,
-    INK,
-    MARKERS,
-    MUTED,
-    NARROW,
-    PAPER,
-    WIDE,
-    Picture,
-    draw,
-    figure,
-    panel,
-)
+from scalecheck.report import svg
+from scalecheck.report.number_format import number, tick
+from scalecheck.report.parameter_labels import fit_label, grouped, shorten
+from scalecheck.report.svg import COLOURS, GRID, INK, MUTED, Picture
 from scalecheck.report.ticks import binary_ticks, log_range, log_ticks, set_log
 
 NOTABLE = 1.5
+_RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 14,
+    "markerfacecolor": "none",
+    "markeredgecolor": INK,
+    "markeredgewidth": 1.6,
+    "zorder": 4,
+}
 _LINE, _HEADING, _TOP, _BOTTOM, _SIDE, _GAP = 9.0, 27.0, 30.0, 26.0, 6.0, 34.0
 
 
@@ -107,42 +104,29 @@ def effort(
     strips = _strips(fits, chains)
     if not strips:
         return None
-
-    def drawn(measures: Sequence[Measure], width: float) -> Figure:
-        return _figure(strips, measures, width, flagged)
-
     alt = f"Leapfrogs per iteration and step size of every chain. {caption}"
-    wide = (draw("effort-w0", lambda: drawn(_MEASURES, WIDE), alt),)
-    narrow = tuple(
-        draw(f"effort-n{i}", lambda one=one: drawn([one], NARROW), alt)
-        for i, one in enumerate(_MEASURES)
-    )
+    both = partial(_figure, strips, _MEASURES, svg.WIDE, flagged)
+    single = [partial(_figure, strips, [one], svg.NARROW, flagged) for one in _MEASURES]
+    wide, narrow = svg.pieces("effort-w", [both], alt), svg.pieces("effort-n", single, alt)
     return Picture("figure-effort", "Effort", caption, alt, wide, narrow)
 
 
 def _strips(fits: pd.DataFrame, chains: pd.DataFrame) -> list[Strip]:
     known = fits[fits["fit"].isin(chains["fit"])]
-    strips = []
-    for kind in ("subset", "level", "increment"):
-        of_kind = known[known["kind"] == kind]
-        axes = of_kind["axis"].map(text) if kind == "level" else of_kind["kind"]
-        for name in dict.fromkeys(axes):
-            members = of_kind[axes == name]
-            heading = f"Levels of {name}" if kind == "level" else KIND_NAMES[kind]
-            rows = chains[chains["fit"].isin(members["fit"])]
-            strips.append(Strip(heading, kind, members, rows))
-    return strips
+    return [
+        Strip(heading, kind, members, chains[chains["fit"].isin(members["fit"])])
+        for kind, heading, members in grouped(known[known["kind"] != "axis"])
+    ]
 
 
 def _figure(
     strips: Sequence[Strip], measures: Sequence[Measure], full: float, flagged: Collection[str]
 ) -> Figure:
     height = sum(_HEADING + _LINE * len(strip.fits) for strip in strips) + 6
-    fig = figure(full, _TOP + height + _BOTTOM)
+    fig = svg.figure(full, _TOP + height + _BOTTOM)
     width = (full - 2 * _SIDE - _GAP * (len(measures) - 1)) / len(measures)
     for i, measure in enumerate(measures):
-        ax = panel(fig, _SIDE + i * (width + _GAP), _TOP, width, height)
-        ax.set_ylim(height, 0)
+        ax = svg.rows_panel(fig, _SIDE + i * (width + _GAP), _TOP, width, height)
         _scale(ax, measure, np.concatenate([s.chains[measure.column] for s in strips]))
         y = 0.0
         for strip in strips:
@@ -158,9 +142,6 @@ def _scale(ax: Axes, measure: Measure, values: np.ndarray) -> None:
     most = max(3, int(ax.get_window_extent().width // 55))
     ticks = binary_ticks if measure.column == "leapfrogs" else log_ticks
     set_log(ax.xaxis, ticks(*ax.get_xlim(), most), tick)
-    ax.set_yticks([])
-    ax.grid(axis="y", visible=False)
-    ax.spines["left"].set_visible(False)
     ax.set_title(measure.title, loc="left", x=0, fontweight="bold", size=13)
 
 
@@ -169,18 +150,9 @@ def _write(ax: Axes, strip: Strip, measure: Measure, y: float) -> None:
     room = int(ax.get_window_extent().width // 7.2)
     name = shorten(strip.name, room // 2)
     note = _note(strip, measure, room - len(name) - 2)
-    places = ((0.0, "left", name, COLOURS[strip.kind], "bold"), (1.0, "right", note, MUTED, None))
-    for x, side, line, colour, weight in places:
-        ax.annotate(
-            line,
-            xy=(x, y - 12),
-            xycoords=("axes fraction", "data"),
-            ha=side,
-            va="center",
-            color=colour,
-            fontweight=weight or "normal",
-            size=12.5,
-        )
+    write = partial(svg.write, ax, va="center", size=12.5)
+    write(name, (0, y - 12), ha="left", color=COLOURS[strip.kind], fontweight="bold")
+    write(note, (1, y - 12), ha="right", color=MUTED)
     ax.axhline(y - 2, color=GRID, linewidth=0.8, zorder=0)
 
 
@@ -203,29 +175,8 @@ def _dots(ax: Axes, strip: Strip, measure: Measure, y: float, flagged: Collectio
         of_fit = strip.chains[strip.chains["fit"] == fit][measure.column].to_numpy(float)
         line = np.full(of_fit.size, y - _LINE / 2)
         ax.plot(of_fit, line, linestyle="", marker="o", markersize=3, color=colour, alpha=0.45)
-        _mark(ax, float(means[fit]), y - _LINE / 2, strip.kind, fit in flagged)
+        centre = float(means[fit]), y - _LINE / 2
+        ax.plot(*centre, **svg.marker(strip.kind, 6, markeredgewidth=0.5))
+        if fit in flagged:
+            ax.plot(*centre, **_RING)
     return y
-
-
-def _mark(ax: Axes, x: float, y: float, kind: str, ringed: bool) -> None:
-    ax.plot(
-        x,
-        y,
-        marker=MARKERS[kind],
-        markersize=6,
-        markerfacecolor=COLOURS[kind],
-        markeredgecolor=PAPER,
-        markeredgewidth=0.5,
-        zorder=3,
-    )
-    if ringed:
-        ax.plot(
-            x,
-            y,
-            marker="o",
-            markersize=14,
-            markerfacecolor="none",
-            markeredgecolor=INK,
-            markeredgewidth=1.6,
-            zorder=4,
-        )

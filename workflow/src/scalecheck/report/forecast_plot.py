@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from scalecheck.report.curves import log_axes, name_panel, picture
 from scalecheck.report.number_format import duration, tick
-from scalecheck.report.svg import COLOURS, MARKERS, MUTED, PAPER, Picture
+from scalecheck.report.svg import COLOURS, DASHED, MUTED, PAPER, Picture, marker, write
 
 _COLOUR = COLOURS["increment"]
 
@@ -102,41 +102,11 @@ def _panel(
         )
     ax.plot([n_all, n_all], [low, high], color=_COLOUR, linewidth=2.4, zorder=2)
     ax.plot(n, y, color=_COLOUR, linewidth=1.6, alpha=0.7)
-    marker: dict[str, Any] = {"linestyle": "", "marker": MARKERS["increment"], "zorder": 3}
-    ax.plot(
-        n[usable],
-        y[usable],
-        markersize=8,
-        markerfacecolor=_COLOUR,
-        markeredgecolor=PAPER,
-        markeredgewidth=0.6,
-        **marker,
-    )
-    ax.plot(
-        n[~usable],
-        y[~usable],
-        linestyle="",
-        marker="x",
-        markersize=8,
-        markeredgecolor=_COLOUR,
-        zorder=3,
-    )
-    ax.plot(
-        [n_all],
-        [median],
-        markersize=9,
-        markerfacecolor=PAPER,
-        markeredgecolor=_COLOUR,
-        markeredgewidth=1.8,
-        **marker,
-    )
+    crossed = {"marker": "x", "markersize": 8, "markeredgecolor": _COLOUR, "zorder": 3}
+    hollow = {"markerfacecolor": PAPER, "markeredgecolor": _COLOUR, "markeredgewidth": 1.8}
+    ax.plot(n[usable], y[usable], linestyle="", **marker("increment", 8))
+    ax.plot(n[~usable], y[~usable], linestyle="", **crossed)
+    ax.plot([n_all], [median], linestyle="", **marker("increment", 9, **hollow))
     if limit is not None:
-        ax.axhline(limit, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-        ax.annotate(
-            "budget",
-            xy=(0, limit),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 4),
-            textcoords="offset points",
-            color=MUTED,
-        )
+        ax.axhline(limit, **DASHED)
+        write(ax, "budget", (0, limit), by=(6, 4), color=MUTED)

@@ -1,6 +1,7 @@
 """The forest plot: every compared parameter in every fit."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import batched
 from typing import Any, NamedTuple
 
@@ -9,25 +10,12 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from scalecheck.report.number_format import estimate, text, tick
-from scalecheck.report.parameter_labels import KIND_NAMES, KINDS, fit_label, shorten
-from scalecheck.report.svg import (
-    COLOURS,
-    GRID,
-    INK,
-    MARKERS,
-    MUTED,
-    NARROW,
-    PAPER,
-    WIDE,
-    Picture,
-    draw,
-    figure,
-    panel,
-)
-from scalecheck.report.ticks import log_range, log_ticks, set_log
+from scalecheck.report import svg
+from scalecheck.report.number_format import estimate, tick
+from scalecheck.report.parameter_labels import fit_label, grouped, shorten
+from scalecheck.report.svg import COLOURS, GRID, INK, MUTED, PAPER, Picture
+from scalecheck.report.ticks import log_range, log_ticks, set_linear, set_log
 
 MOST_PARAMETERS = 6
 _LINE, _HEADING = 19.0, 31.0  # heights in CSS pixels
@@ -57,8 +45,8 @@ def chosen_parameters(names: Sequence[str], findings: Sequence[Mapping[str, Any]
     """Choose the parameters to draw: those that findings name, the loudest first."""
     rank = {"strong": 0, "suspect": 1}
     by_loudness = sorted(findings, key=lambda finding: rank.get(finding["status"], 2))
-    named = [text((finding.get("where") or {}).get("parameter")) for finding in by_loudness]
-    first = [name for site in named for name in names if name == site or _is_element(name, site)]
+    named = [finding["where"]["parameter"] for finding in by_loudness]
+    first = [name for site in named for name in names if site in (name, name.partition("[")[0])]
     return list(dict.fromkeys([*first, *names]))[:MOST_PARAMETERS]
 
 
@@ -88,19 +76,18 @@ def forest(
     """
     lines = _lines(fits[fits["fit"].isin(estimates["fit"]) & fits["fit"].isin(shown)])
     subsets = fits[(fits["kind"] == "subset") & fits["usable"]]["fit"]
-    if not lines or not parameters:
+    if not lines:
         return None
     by_name = {name: estimates[estimates["parameter"] == name] for name in parameters}
     alone = len(parameters) == 1
-    desk = Columns(WIDE, 168.0, 184.0 if alone else 0.0, 24)
-    phone = Columns(NARROW, 118.0, 0.0, 16)
+    desk = Columns(svg.WIDE, 168.0, 184.0 if alone else 0.0, 24)
+    phone = Columns(svg.NARROW, 118.0, 0.0, 16)
     in_a_row = 2 if len(parameters) in (2, 4) else 3
 
     def drawn(name: str, columns: Columns, names: tuple[str, ...]) -> Markup:
         alt = f"Forest plot of {', '.join(names)}. {caption}"
-        return draw(
-            name, lambda: _figure(lines, subsets, [(n, by_name[n]) for n in names], columns), alt
-        )
+        drawing = partial(_figure, lines, subsets, {n: by_name[n] for n in names}, columns)
+        return svg.draw(name, drawing, alt)
 
     wide = [
         drawn(f"forest-w{i}", desk, names) for i, names in enumerate(batched(parameters, in_a_row))
@@ -111,14 +98,10 @@ def forest(
     )
 
 
-def _is_element(name: str, site: str) -> bool:
-    return name.startswith(f"{site}[")
-
-
 def _lines(fits: pd.DataFrame) -> list[ForestRow]:
     lines: list[ForestRow] = []
     y = 0.0
-    for kind, title, group in _groups(fits):
+    for kind, title, group in grouped(fits):
         y += _HEADING if lines else _HEADING - 8
         lines.append(ForestRow(y - 12, kind, title, None))
         for fit in group.to_dict("records"):
@@ -129,32 +112,19 @@ def _lines(fits: pd.DataFrame) -> list[ForestRow]:
     return lines
 
 
-def _groups(fits: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    groups = []
-    for kind in KINDS:
-        of_kind = fits[fits["kind"] == kind]
-        if kind != "level" and len(of_kind):
-            groups.append((kind, KIND_NAMES[kind], of_kind))
-        elif len(of_kind):
-            axes = of_kind["axis"].map(text)
-            groups += [(kind, f"Levels of {a}", of_kind[axes == a]) for a in dict.fromkeys(axes)]
-    return groups
-
-
 def _figure(
     lines: list[ForestRow],
     subsets: Collection[str],
-    parameters: list[tuple[str, pd.DataFrame]],
+    parameters: Mapping[str, pd.DataFrame],
     columns: Columns,
 ) -> Figure:
     height = lines[-1].y + _LINE / 2 + 6
-    fig = figure(columns.full, _TOP + height + _BOTTOM)
+    fig = svg.figure(columns.full, _TOP + height + _BOTTOM)
     gap = 22.0
     room = columns.full - columns.labels - columns.numbers - 14 - gap * (len(parameters) - 1)
     width = room / len(parameters)
-    for i, (name, estimates) in enumerate(parameters):
-        ax = panel(fig, columns.labels + i * (width + gap), _TOP, width, height)
-        ax.set_ylim(height, 0)
+    for i, (name, estimates) in enumerate(parameters.items()):
+        ax = svg.rows_panel(fig, columns.labels + i * (width + gap), _TOP, width, height)
         _panel(ax, name, lines, subsets, estimates, width)
         if i == 0:
             _write_labels(ax, lines, columns)
@@ -174,9 +144,6 @@ def _panel(
     values = estimates.set_index("fit")
     usable = [line.fit for line in lines if line.fit and line.usable]
     _scale(ax, _bounds(values, values[values.index.isin(usable)]), width)
-    ax.set_yticks([])
-    ax.grid(axis="y", visible=False)
-    ax.spines["left"].set_visible(False)
     ax.tick_params(labeltop=True, pad=3)
     ax.set_title(shorten(name, int((width + 16) // 9)), loc="left", fontweight="bold", size=13)
     _reference(ax, subsets, values)
@@ -206,8 +173,7 @@ def _scale(ax: Axes, bounds: np.ndarray, width: float) -> None:
     if bounds.size:
         pad = 0.05 * (np.ptp(bounds) or abs(bounds[0]) or 1.0)
         ax.set_xlim(bounds.min() - pad, bounds.max() + pad)
-    ax.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    set_linear(ax.xaxis, most)
 
 
 def _reference(ax: Axes, subsets: Collection[str], values: pd.DataFrame) -> None:
@@ -218,31 +184,25 @@ def _reference(ax: Axes, subsets: Collection[str], values: pd.DataFrame) -> None
 
 
 def _interval(ax: Axes, line: ForestRow, row: pd.Series) -> None:
-    colour = COLOURS[line.kind] if line.usable else MUTED
-    style = "-" if line.usable else (0, (2, 3))
-    ax.plot([row["low"], row["high"]], [line.y] * 2, color=colour, linewidth=2.4, linestyle=style)
-    ax.plot(
-        row["mean"],
-        line.y,
-        marker=MARKERS[line.kind],
-        markersize={"axis": 5.5, "increment": 7}.get(line.kind, 6),
-        markerfacecolor=colour if line.usable else PAPER,
-        markeredgecolor=PAPER if line.usable else colour,
-        markeredgewidth=0.5 if line.usable else 1.4,
-        zorder=3,
-    )
+    bar: dict[str, Any] = {"color": COLOURS[line.kind], "linestyle": "-"}
+    mark = svg.marker(line.kind, {"axis": 5.5, "increment": 7}.get(line.kind, 6))
+    mark["markeredgewidth"] = 0.5
+    if not line.usable:
+        bar = {"color": MUTED, "linestyle": (0, (2, 3))}
+        mark |= {"markerfacecolor": PAPER, "markeredgecolor": MUTED, "markeredgewidth": 1.4}
+    ax.plot([row["low"], row["high"]], [line.y] * 2, linewidth=2.4, **bar)
+    ax.plot(row["mean"], line.y, **mark)
 
 
 def _write_labels(ax: Axes, lines: list[ForestRow], columns: Columns) -> None:
     for line in lines:
         heading = line.fit is None
         most = columns.characters + (16 if heading else 0)
-        ax.annotate(
+        svg.write(
+            ax,
             shorten(line.label if line.usable else f"✕ {line.label}", most),
-            xy=(0, line.y),
-            xycoords=("axes fraction", "data"),
-            xytext=(-columns.labels if heading else -10, 0),
-            textcoords="offset points",
+            (0, line.y),
+            by=(-columns.labels if heading else -10, 0),
             ha="left" if heading else "right",
             va="center",
             color=COLOURS[line.kind] if heading else INK if line.usable else MUTED,
@@ -258,12 +218,5 @@ def _write_numbers(ax: Axes, lines: list[ForestRow], estimates: pd.DataFrame) ->
     for line in lines:
         if line.fit in values.index:
             row = values.loc[line.fit]
-            ax.annotate(
-                estimate(row["mean"], row["low"], row["high"], width),
-                xy=(1, line.y),
-                xycoords=("axes fraction", "data"),
-                xytext=(12, 0),
-                textcoords="offset points",
-                va="center",
-                color=MUTED,
-            )
+            numbers = estimate(row["mean"], row["low"], row["high"], width)
+            svg.write(ax, numbers, (1, line.y), by=(12, 0), va="center", color=MUTED)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from scalecheck.report.curves import name_panel, picture
 from scalecheck.report.number_format import count, tick
-from scalecheck.report.svg import COLOURS, INK, MUTED, Picture
+from scalecheck.report.svg import COLOURS, DASHED, INK, Picture
 from scalecheck.report.ticks import binary_ticks, log_range, log_ticks, set_log
 
 MOST_PANELS = 6
@@ -83,7 +83,7 @@ def _panel(
     last = float(rows["stop"].max())
     warmup = rows[rows["warmup"]]["stop"]
     if len(warmup):
-        ax.axvline(float(warmup.max()), color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        ax.axvline(float(warmup.max()), zorder=1, **DASHED)
     ax.set_xlim(0, last * 1.02)
     ax.set_xticks(np.linspace(0, last, 3), labels=[count(x) for x in np.linspace(0, last, 3)])
     ax.set_xlabel("iterations", labelpad=4)

@@ -54,6 +54,15 @@ class ReportInputs:
     truth: Mapping[str, float] = field(default_factory=dict)
     approximation: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def done(self) -> pd.DataFrame:
+        """Rows of the fits that ended with draws."""
+        return self.fits[self.fits["status"] == "done"]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Give one of the tables, empty where it was not made."""
+        return self.tables.get(name, pd.DataFrame())
+
 
 _TABLES = (
     "agreement",

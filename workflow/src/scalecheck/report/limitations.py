@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pandas as pd
-
 from scalecheck.checks.surprise import MOST_PREDICTED
 from scalecheck.report.inputs import ReportInputs
-from scalecheck.report.number_format import count, is_missing, text
+from scalecheck.report.number_format import count
 from scalecheck.report.parameter_labels import listed
 from scalecheck.report.sentences import FAMILIES, axes_of, findings_with
 
@@ -50,24 +48,27 @@ def _families(inputs: ReportInputs) -> Iterator[str]:
 
 
 def _statistics(inputs: ReportInputs) -> str:
-    table = inputs.tables.get("surprise", pd.DataFrame())
+    table = inputs.table("surprise")
     n = table["statistic"].nunique() if "statistic" in table else 0
     return f"{n} statistics" if n > 1 else "statistics"
 
 
 def _after(inputs: ReportInputs) -> str:
     """Which rows surprise saw: all of them where nothing had to be learned first."""
-    increments = list(inputs.fits[inputs.fits["kind"] == "increment"]["fit"])
-    seen = {text(one["where"]["fit"]) for one in _ran(inputs).get("surprise", [])}
-    first = bool(increments) and increments[0] in seen
-    return "" if first else ", and only in rows that came after the first increment"
+    increments = inputs.fits[inputs.fits["kind"] == "increment"]["fit"]
+    seen = {one["where"]["fit"] for one in _ran(inputs).get("surprise", [])}
+    return (
+        ""
+        if increments.head(1).isin(seen).any()
+        else ", and only in rows that came after the first increment"
+    )
 
 
 def _absent(inputs: ReportInputs) -> Iterator[str]:
     """Families that did not run, and axes of those that did."""
     ran, silent = _ran(inputs), findings_with(inputs.verdict, "not run")
     for family, question in FAMILIES.items():
-        reasons = [text(one.get("message")) for one in silent if one["family"] == family]
+        reasons = [one["message"] for one in silent if one["family"] == family]
         if family not in ran:
             why = f": {reasons[0].rstrip('.')}" if reasons else ""
             yield f"Not looked at: {question} ({family} did not run{why})."
@@ -77,14 +78,14 @@ def _absent(inputs: ReportInputs) -> Iterator[str]:
 
 
 def _units(inputs: ReportInputs) -> Iterator[str]:
-    data = inputs.settings.get("data")
-    if not _ran(inputs) or not isinstance(data, Mapping) or "unit" not in data:
+    if not _ran(inputs):
         return
-    if is_missing(data["unit"]):
+    unit = inputs.settings["data"]["unit"]
+    if not unit:
         yield "Rows were taken as independent of each other: no column names their unit."
     else:
         yield (
-            f"Of each {data['unit']} only what all of them share was compared; whole units were "
+            f"Of each {unit} only what all of them share was compared; whole units were "
             "taken as independent."
         )
 
@@ -94,7 +95,7 @@ def _looks(inputs: ReportInputs) -> Iterator[str]:
         one["where"]["fit"]
         for family in ("drift", "surprise")
         for one in _ran(inputs).get(family, [])
-        if not is_missing(one["where"]["fit"])
+        if one["where"]["fit"]
     }
     if len(looked) > 1:
         yield (
@@ -104,17 +105,14 @@ def _looks(inputs: ReportInputs) -> Iterator[str]:
 
 
 def _rows(inputs: ReportInputs) -> Iterator[str]:
-    rows = inputs.verdict.get("rows") or {}
-    used, total = rows.get("used"), rows.get("total")
-    increments = inputs.fits[
-        (inputs.fits["kind"] == "increment") & (inputs.fits["status"] == "done")
-    ]
+    used, total = inputs.verdict["rows"]["used"], inputs.verdict["rows"]["total"]
+    increments = inputs.done[inputs.done["kind"] == "increment"]
     if "surprise" in _ran(inputs) and increments["rows"].diff().max() > MOST_PREDICTED:
         yield (
             f"Of larger blocks of new rows, {count(MOST_PREDICTED)} were predicted, in runs of neighbours:"
             " surprise did not see the others."
         )
-    if not is_missing(used) and total and used < total:
+    if used < total:
         yield (
             f"{count(total - used)} of {count(total)} rows were in no fit: trouble that is rare, "
             "or that only comes late, can hide there."
@@ -124,8 +122,7 @@ def _rows(inputs: ReportInputs) -> Iterator[str]:
 def _fits(inputs: ReportInputs) -> Iterator[str]:
     fits = inputs.fits
     skipped = int((fits["status"] == "skipped").sum())
-    usable = fits["usable"].map(lambda flag: str(flag).lower() in {"true", "1", "1.0"})
-    unusable = int(((fits["status"] == "done") & ~usable.astype(bool)).sum())
+    unusable = int((~inputs.done["usable"]).sum())
     if skipped:
         which = "1 increment was" if skipped == 1 else f"{count(skipped)} increments were"
         yield f"{which} skipped: the rows that only they would have added were not seen."
@@ -143,9 +140,8 @@ def _fit_s(n: int) -> str:
 def _sizes(inputs: ReportInputs) -> Iterator[str]:
     """Sizes below which error rates were measured to be too high (docs/calibration.md)."""
     n_parameters = inputs.estimates["parameter"].nunique()
-    done = inputs.fits[inputs.fits["status"] == "done"]
     least = max(100, 20 * n_parameters)
-    small = int((done["rows"] < least).sum())
+    small = int((inputs.done["rows"] < least).sum())
     if small and _ran(inputs):
         yield (
             f"{_fit_s(small)} smaller than {count(least)} rows (100, or 20 for each parameter): "
@@ -154,7 +150,7 @@ def _sizes(inputs: ReportInputs) -> Iterator[str]:
     said = [
         one
         for one in findings_with(inputs.verdict, "pass", "suspect", "strong")
-        if "indicative" in text(one.get("message"))
+        if "indicative" in one["message"]
     ]
     if said:
         families = list(dict.fromkeys(one["family"] for one in said))

@@ -1,7 +1,7 @@
 """Numbers as a reader wants them: few digits, units, never a "nan"."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 MISSING = "–"
@@ -40,9 +40,11 @@ def tick(value: Any) -> str:
 
 
 def _number(value: Any, digits: int, finish: Callable[[str], str]) -> str:
-    if _not_finite(value):
-        return _infinite(value)
+    if is_missing(value):
+        return MISSING
     value = float(value)
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     if value != 0 and not 1e-4 <= abs(value) < 1e7:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         return _minus(f"{finish(mantissa)}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}")
@@ -92,11 +94,6 @@ def duration(seconds: Any) -> str:
     return f"{_significant(seconds * 1e9, 2)}{_SPACE}ns"
 
 
-def interval(low: Any, high: Any) -> str:
-    """Write an interval with the digits that its width deserves."""
-    return f"[{', '.join(_common(low, high))}]"
-
-
 def estimate(mean: Any, low: Any, high: Any, width: float | None = None) -> str:
     """Write a mean and its interval with common digits: `0.0203 [0.0197, 0.0209]`.
 
@@ -105,16 +102,14 @@ def estimate(mean: Any, low: Any, high: Any, width: float | None = None) -> str:
     """
     if _not_finite(low) or _not_finite(high):
         return number(mean)
-    decimals = _decimals(float(high) - float(low) if width is None else width)
-    if decimals is None:
-        return f"{number(mean)} [{number(low)}, {number(high)}]"
-    texts = [MISSING if _not_finite(x) else _fixed(float(x), decimals) for x in (mean, low, high)]
+    own = float(high) - float(low)
+    texts = _alike((mean, low, high), own if width is None else width, digits=2)
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
 def span(low: Any, high: Any) -> str:
     """Write a range of values: `0.0196 to 0.0211`."""
-    texts = _common(low, high, 1)
+    texts = _alike((low, high), float(high) - float(low), digits=1)
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
 
@@ -130,29 +125,20 @@ def text(value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         return value
-    return (
-        count(value) if as_float.is_integer() and abs(as_float) < 1e15 else _number(value, 3, _trim)
-    )
+    whole = as_float.is_integer() and abs(as_float) < 1e15
+    return count(value) if whole else _number(value, 3, _trim)
 
 
-def _common(low: Any, high: Any, digits: int = 2) -> tuple[str, str]:
-    if _not_finite(low) or _not_finite(high):
-        return number(low), number(high)
-    decimals = _decimals(float(high) - float(low), digits)
-    if decimals is None:
-        return number(low), number(high)
-    return _fixed(float(low), decimals), _fixed(float(high), decimals)
-
-
-def _decimals(width: float, digits: int = 2) -> int | None:
-    """Decimals that show so many digits of a width; None where fixed decimals would not suit."""
+def _alike(values: Iterable[Any], width: float, digits: int) -> list[str]:
+    """Write values with the decimals that show so many digits of a width, where fixed ones suit it."""
     if not 1e-6 < width < 1e6:
-        return None
-    return max(0, digits - 1 - math.floor(math.log10(width)))
+        return [number(value) for value in values]
+    decimals = max(0, digits - 1 - math.floor(math.log10(width)))
+    return [MISSING if _not_finite(value) else _fixed(value, decimals) for value in values]
 
 
-def _fixed(value: float, decimals: int) -> str:
-    rounded = round(value, decimals)
+def _fixed(value: Any, decimals: int) -> str:
+    rounded = round(float(value), decimals)
     return _minus(f"{0.0 if rounded == 0 else rounded:,.{decimals}f}")
 
 
@@ -173,9 +159,3 @@ def _minus(digits: str) -> str:
 
 def _not_finite(value: Any) -> bool:
     return is_missing(value) or not math.isfinite(float(value))
-
-
-def _infinite(value: Any) -> str:
-    if is_missing(value):
-        return MISSING
-    return "∞" if float(value) > 0 else "−∞"

@@ -50,21 +50,34 @@ def full_label(fit: Mapping[str, Any]) -> str:
     return _spelled(fit["fit"])
 
 
+def grouped(fits: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Group fits by kind, and levels by axis: the kind, the heading and the fits of each group."""
+    headings = [
+        f"Levels of {text(fit['axis'])}" if fit["kind"] == "level" else KIND_NAMES[fit["kind"]]
+        for fit in fits.to_dict("records")
+    ]
+    headed = fits.assign(heading=headings)
+    return [
+        (kind, str(heading), group)
+        for kind in KINDS
+        for heading, group in headed[headed["kind"] == kind].groupby("heading", sort=False)
+    ]
+
+
 def place(where: Mapping[str, Any], fits: pd.DataFrame) -> str:
     """Say where a finding lies; empty when it concerns everything."""
     parts = []
-    if not is_missing(where.get("axis")):
-        level = where.get("level")
-        axis = text(where["axis"])
-        parts.append(f"along {axis}" if is_missing(level) else f"{axis}: {text(level)}")
-    if not is_missing(where.get("parameter")):
-        parts.append(f"parameter {text(where['parameter'])}")
-    known = fits[fits["fit"] == where.get("fit")].to_dict("records")
+    axis, level = where["axis"], where["level"]
+    if axis:
+        parts.append(f"{axis}: {level}" if level else f"along {axis}")
+    if where["parameter"]:
+        parts.append(f"parameter {where['parameter']}")
+    known = fits[fits["fit"] == where["fit"]].to_dict("records")
     # The fit of a level or an axis says no more than the axis does.
     if known and (not parts or is_missing(known[0]["axis"])):
         parts.append(full_label(known[0]))
-    elif not known and not is_missing(where.get("fit")):
-        parts.append(text(where["fit"]))
+    elif not known and where["fit"]:
+        parts.append(where["fit"])
     return ", ".join(parts)
 
 

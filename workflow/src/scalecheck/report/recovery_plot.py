@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from scalecheck.report.curves import name_panel, picture
-from scalecheck.report.number_format import count, number, tick
+from scalecheck.report.number_format import count, number
 from scalecheck.report.parameter_labels import shorten
-from scalecheck.report.svg import COLOURS, MARKERS, MUTED, PAPER, Picture
+from scalecheck.report.svg import COLOURS, DASHED, Picture, marker
+from scalecheck.report.ticks import set_linear
 
 # Of the intervals of `checks/estimates.csv`.
 _INTERVAL = 0.89
@@ -92,20 +92,9 @@ def _panel(ax: Axes, *, part: pd.DataFrame, title: str) -> None:
     ax.set_xlim(*limits)
     ax.set_ylim(*limits)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-    ax.plot(limits, limits, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        set_linear(axis, 5)
+    ax.plot(limits, limits, zorder=1, **DASHED)
     ax.vlines(truth, low, high, color=COLOURS["increment"], linewidth=2.0, zorder=2)
-    ax.plot(
-        truth,
-        mean,
-        linestyle="",
-        marker=MARKERS["increment"],
-        markersize=6,
-        zorder=3,
-        markerfacecolor=COLOURS["increment"],
-        markeredgecolor=PAPER,
-        markeredgewidth=0.6,
-    )
+    ax.plot(truth, mean, linestyle="", **marker("increment", 6))
     ax.set_xlabel("true value", labelpad=4)
     name_panel(ax, title)

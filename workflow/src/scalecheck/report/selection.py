@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalecheck.report.number_format import count, text
+from scalecheck.report.number_format import count
 
 MOST_SUBSETS = 100
 _EXTREMES = 5  # subsets with fewest, and with most, leapfrogs
@@ -33,7 +33,7 @@ def shown(fits: pd.DataFrame, findings: Sequence[Mapping[str, Any]]) -> pd.DataF
     subsets = fits[fits["kind"] == "subset"]
     if len(subsets) <= MOST_SUBSETS:
         return fits
-    named = {text((finding.get("where") or {}).get("fit")) for finding in findings}
+    named = {finding["where"]["fit"] for finding in findings}
     slowest = subsets["leapfrogs_per_iteration"].sort_values(ascending=False, kind="stable").index
     first = [
         *subsets.index[subsets["fit"].isin(named)],

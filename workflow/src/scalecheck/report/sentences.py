@@ -5,17 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from scalecheck.report.number_format import (
-    count,
-    duration,
-    estimate,
-    is_missing,
-    large_count,
-    number,
-    p_value,
-    percent,
-    text,
-)
+from scalecheck.report import number_format
+from scalecheck.report.number_format import count, duration, is_missing, number, p_value, text
 from scalecheck.report.parameter_labels import full_label, listed, place
 
 FAMILIES = {
@@ -85,32 +76,28 @@ def headline(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
     axes = axes_of([finding for finding in loud if finding["status"] == loud[0]["status"]])
     if axes:
         return f"The model {verb} along {listed(axes)}."
-    if loud:
-        return f"The model {verb}: {_BROKEN.get(loud[0]['family'], 'see below')}."
-    return f"The model {verb}."
+    return f"The model {verb}: {_BROKEN[loud[0]['family']]}."
 
 
 def explanation(verdict: Mapping[str, Any]) -> str:
     """Say what kind of failure it is, and how soon it showed."""
     certain = verdict["verdict"] == "breaks"
-    differ = "not the same" if certain else "not be the same"
+    rows = verdict["rows"]
     claims = []
-    if verdict.get("misfit"):
-        claims.append(
-            f"its likelihood or its functional form {'is' if certain else 'may be'} wrong"
-        )
-    if verdict.get("heterogeneous"):
-        claims.append(f"its parameters {'are' if certain else 'may'} {differ} everywhere")
-    sentence = " and ".join(claims)
-    rows = verdict.get("rows") or {}
-    seen, total = rows.get("first_seen"), rows.get("total")
-    if sentence and not is_missing(seen):
-        of = "" if is_missing(total) else f" of {count(total)}"
-        sentence += f"; {count(seen)}{of} rows were enough to see it"
-    if sentence:
+    if verdict["misfit"]:
+        wrong = "is wrong" if certain else "may be wrong"
+        claims.append(f"its likelihood or its functional form {wrong}")
+    if verdict["heterogeneous"]:
+        differ = "are not" if certain else "may not be"
+        claims.append(f"its parameters {differ} the same everywhere")
+    if claims:
+        sentence = " and ".join(claims)
+        if rows["first_seen"] is not None:
+            seen = f"{count(rows['first_seen'])} of {count(rows['total'])}"
+            sentence += f"; {seen} rows were enough to see it"
         return f"{sentence[0].upper()}{sentence[1:]}."
     if verdict["verdict"] == "adequate":
-        return f"Nothing contradicts it in {count(rows.get('used'))} rows, in any check that ran."
+        return f"Nothing contradicts it in {count(rows['used'])} rows, in any check that ran."
     if verdict["verdict"] == "inconclusive":
         return "The checks cannot say more until this is repaired."
     return "What was seen speaks of the sampler, not of the likelihood."
@@ -120,47 +107,44 @@ def next_step(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
     """Say what to do next."""
     kind = verdict["verdict"]
     if kind == "adequate":
-        over = (verdict.get("forecast") or {}).get("over_budget")
+        over = verdict["forecast"] and verdict["forecast"]["over_budget"]
         goes_on = _in_its_place(verdict) if over else "Go on to the full fit."
         return f"{goes_on} Read first what these checks could not see."
     if kind == "inconclusive":
         return f"{_repair(verdict, fits)} Then run the study again."
-    loud = loud_findings(verdict)
-    advice = f" {_advice(loud[0])}" if loud else ""
+    advice = _advice(loud_findings(verdict)[0])
     if kind == "breaks":
-        return f"Do not pay for the full fit yet.{advice} Then run the study again."
-    return f"Look before you pay for the full fit: rerun with more or larger subsets.{advice}"
+        return f"Do not pay for the full fit yet. {advice} Then run the study again."
+    return f"Look before you pay for the full fit: rerun with more or larger subsets. {advice}"
 
 
 def _in_its_place(verdict: Mapping[str, Any]) -> str:
     """Say what to do instead of a full fit that is over the budget."""
-    believed = str((verdict.get("approximation") or {}).get("verdict"))
     instead = {
+        "": "raise it, or fit fewer rows.",
         "believable": "use the approximation of all rows.",
         "means only": "use the means of the approximation of all rows, not its intervals.",
         "do not use": "raise the budget, or fit fewer rows; the approximation is not to be used.",
     }
-    return (
-        f"The full fit is over the budget: {instead.get(believed, 'raise it, or fit fewer rows.')}"
-    )
+    approximation = verdict["approximation"]
+    believed = approximation["verdict"] if approximation else ""
+    return f"The full fit is over the budget: {instead[believed]}"
 
 
 def key_numbers(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pairs of a number and what it counts."""
-    rows = verdict.get("rows") or {}
-    used, total = rows.get("used"), rows.get("total")
-    share = None if is_missing(used) or not total else used / total
-    seen = rows.get("first_seen")
+    rows = verdict["rows"]
+    used, total, seen = (rows[name] for name in ("used", "total", "first_seen"))
     pairs = [
         (count(total), "rows in the data"),
-        (count(used), f"rows used ({percent(share)})"),
-        (count(seen), "rows when trouble was first seen")
-        if not is_missing(seen)
-        else ("none", "signs of trouble"),
-        (large_count(verdict.get("gradients")), "gradients"),
-        (duration(verdict.get("seconds")), "of fitting, compilation included"),
+        (count(used), f"rows used ({number_format.percent(used / total)})"),
+        ("none", "signs of trouble")
+        if seen is None
+        else (count(seen), "rows when trouble was first seen"),
+        (number_format.large_count(verdict["gradients"]), "gradients"),
+        (duration(verdict["seconds"]), "of fitting, compilation included"),
     ]
-    return pairs + _forecast(verdict.get("forecast"))
+    return pairs + _forecast(verdict["forecast"])
 
 
 def cards(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[Card]:
@@ -170,17 +154,16 @@ def cards(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[Card]:
 
 def loud_findings(verdict: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Strong findings, then suspect ones; among them first what decided, then axes: they name causes."""
-    decided = verdict.get("attribution") or {}
-    precedence = {family: i for i, family in enumerate(_PRECEDENCE)}
+    decided = verdict["attribution"]
 
     def order(finding: Mapping[str, Any]) -> tuple:
-        family, axis = finding["family"], (finding.get("where") or {}).get("axis")
-        p = finding.get("p_adjusted"), finding.get("p")
+        family, axis = finding["family"], finding["where"]["axis"]
         return (
             _LOUD.index(finding["status"]),
-            (family, axis) != (decided.get("family"), decided.get("axis")),
-            precedence.get(family, 9),
-            *(2 if is_missing(q) else q for q in p),
+            (family, axis) != (decided["family"], decided["axis"]),
+            _PRECEDENCE.index(family),
+            finding["p_adjusted"],
+            finding["p"],
         )
 
     return sorted(findings_with(verdict, *_LOUD), key=order)
@@ -188,22 +171,22 @@ def loud_findings(verdict: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def findings_with(verdict: Mapping[str, Any], *statuses: str) -> list[Mapping[str, Any]]:
     """Select the findings of the given statuses, in the order of the file."""
-    return [f for f in verdict.get("findings") or [] if f["status"] in statuses]
+    return [finding for finding in verdict["findings"] if finding["status"] in statuses]
 
 
 def effect(finding: Mapping[str, Any]) -> str:
     """Write an effect with its interval: `dispersion: 1.7 [1.4, 2.1]`; empty when there is none."""
-    found = finding.get("effect")
-    if not found or is_missing(found.get("value")):
+    found = finding["effect"]
+    if not found or is_missing(found["value"]):
         return ""
-    bounds = found.get("low"), found.get("high")
-    return f"{text(found['name']).replace('_', ' ')}: {estimate(found['value'], *bounds)}"
+    size = number_format.estimate(found["value"], found["low"], found["high"])
+    return f"{found['name'].replace('_', ' ')}: {size}"
 
 
 def simulated(verdict: Mapping[str, Any]) -> str:
     """Say how the study ranks among studies simulated from the model; empty where none were."""
-    p = verdict.get("p_simulated")
-    if is_missing(p):
+    p = verdict["p_simulated"]
+    if p is None:
         return ""
     return (
         f"The whole plan was also run on data simulated from the model; the smallest p-value of "
@@ -215,10 +198,10 @@ def not_run(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[tuple[str, s
     """List the checks that did not run, each with its reason."""
     pairs = []
     for finding in findings_with(verdict, "not run"):
-        where = place(finding.get("where") or {}, fits)
+        where = place(finding["where"], fits)
         family = finding["family"]
-        pairs.append((f"{family}, {where}" if where else family, text(finding.get("message"))))
-    named = {finding["family"] for finding in verdict.get("findings") or []}
+        pairs.append((f"{family}, {where}" if where else family, finding["message"]))
+    named = {finding["family"] for finding in verdict["findings"]}
     missing = [(family, "no finding was recorded.") for family in FAMILIES if family not in named]
     return list(dict.fromkeys(pairs + missing))
 
@@ -227,8 +210,8 @@ def _card(finding: Mapping[str, Any], fits: pd.DataFrame) -> Card:
     return Card(
         finding["status"],
         finding["family"],
-        place(finding.get("where") or {}, fits),
-        text(finding.get("message")),
+        place(finding["where"], fits),
+        finding["message"],
         _sure(finding),
         effect(finding),
         _advice(finding),
@@ -236,33 +219,27 @@ def _card(finding: Mapping[str, Any], fits: pd.DataFrame) -> Card:
 
 
 def _sure(finding: Mapping[str, Any]) -> str:
-    parts = [
-        p_value(finding.get("p")),
-        f"{p_value(finding.get('p_adjusted'))} adjusted for all checks",
-    ]
-    if not is_missing(finding.get("p_simulated")):
-        parts.append(f"{p_value(finding['p_simulated'])} among simulated studies")
-    return "; ".join(parts)
+    sure = f"{p_value(finding['p'])}; {p_value(finding['p_adjusted'])} adjusted for all checks"
+    if finding["p_simulated"] is None:
+        return sure
+    return f"{sure}; {p_value(finding['p_simulated'])} among simulated studies"
 
 
 def _advice(finding: Mapping[str, Any]) -> str:
-    where = finding.get("where") or {}
-    axis, parameter = where.get("axis"), where.get("parameter")
-    return (
-        _ADVICE.get(finding["family"], "")
-        .replace("{axis}", "this axis" if is_missing(axis) else text(axis))
-        .replace("{parameter}", "the parameters" if is_missing(parameter) else text(parameter))
+    where = finding["where"]
+    return _ADVICE[finding["family"]].format(
+        axis=where["axis"] or "this axis", parameter=where["parameter"] or "the parameters"
     )
 
 
 def axes_of(findings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Axes that findings name, each once."""
-    axes = [(finding.get("where") or {}).get("axis") for finding in findings]
-    return list(dict.fromkeys(text(axis) for axis in axes if not is_missing(axis)))
+    axes = [finding["where"]["axis"] for finding in findings]
+    return list(dict.fromkeys(axis for axis in axes if axis))
 
 
 def _forecast(forecast: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    if not forecast or is_missing(forecast.get("seconds")):
+    if not forecast or not forecast["seconds"]:
         return []
     low, median, high = forecast["seconds"]
     over = ", over the budget" if forecast["over_budget"] else ""
@@ -277,14 +254,14 @@ def _forecast(forecast: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 def _unusable(fits: pd.DataFrame) -> list[dict[str, Any]]:
     """Fits that a verdict needs and cannot use: no level is needed, its axis is tested pooled."""
-    ran = fits[(fits["status"] != "skipped") & (fits["kind"] != "level")].to_dict("records")
-    return [fit for fit in ran if is_missing(fit["usable"]) or not bool(fit["usable"])]
+    needed = (fits["status"] != "skipped") & (fits["kind"] != "level")
+    return fits[needed & ~fits["usable"]].to_dict("records")
 
 
 def _repair(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
     bad = _unusable(fits)
     if not bad:
-        why = str(verdict.get("reason") or "").rstrip(".")
+        why = verdict["reason"].rstrip(".")
         return f"{why[:1].upper()}{why[1:]}." if why else "Repair the fits that the findings name."
     names = listed([full_label(fit) for fit in bad])
     return f"Repair {names}: {text(bad[0]['reason']).rstrip('.')}."

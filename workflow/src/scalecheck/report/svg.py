@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -17,6 +17,8 @@ INK, MUTED, GRID, PAPER = "#1d1d1b", "#66655f", "#e3e1da", "#fffffe"
 # Okabe and Ito (2008); shapes are the second channel.
 COLOURS = {"subset": "#0072b2", "level": "#d55e00", "axis": "#b0568a", "increment": "#00805d"}
 MARKERS = {"subset": "o", "level": "s", "axis": "D", "increment": "^"}
+
+DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 # On the page a colour is a variable of its style sheet, so that dark mode and print can change it.
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {
@@ -48,6 +50,8 @@ _STYLE: dict[Any, Any] = {
     "ytick.minor.size": 0,
     "lines.solid_capstyle": "round",
 }
+
+Place = tuple[float | int, float | int]  # x and y
 
 
 class Picture(NamedTuple):
@@ -96,6 +100,11 @@ def draw(name: str, drawing: Callable[[], Figure], alt: str) -> Markup:
     return Markup(_embedded(target.getvalue(), name, alt))
 
 
+def pieces(name: str, drawings: Iterable[Callable[[], Figure]], alt: str) -> tuple[Markup, ...]:
+    """Draw the pieces of a picture; the ids inside begin with its name and the place of the piece."""
+    return tuple(draw(f"{name}{i}", drawing, alt) for i, drawing in enumerate(drawings))
+
+
 def figure(width: float, height: float) -> Figure:
     """Start an empty figure; sizes in CSS pixels, one point of Matplotlib each."""
     return Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
@@ -111,6 +120,51 @@ def panel(fig: Figure, left: float, top: float, width: float, height: float) -> 
         height / full_height,
     )
     return fig.add_axes(box)
+
+
+def rows_panel(fig: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Add axes as `panel` does, on which y is in pixels from the top."""
+    ax = panel(fig, left, top, width, height)
+    ax.set_ylim(height, 0)
+    ax.set_yticks([])
+    ax.grid(axis="y", visible=False)
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def marker(kind: str, size: float | int, **style: Any) -> dict[str, Any]:
+    """Give the style of a mark of a kind of fits."""
+    return {
+        "marker": MARKERS[kind],
+        "markersize": size,
+        "markerfacecolor": COLOURS[kind],
+        "markeredgecolor": PAPER,
+        "markeredgewidth": 0.6,
+        "zorder": 3,
+    } | style
+
+
+def write(
+    ax: Axes,
+    line: str,
+    at: Place,
+    *,
+    by: Place = (0, 0),
+    within: Any = ("axes fraction", "data"),
+    **style: Any,
+) -> None:
+    """Write a line of text on axes.
+
+    Parameters
+    ----------
+    at
+        Its place, in the coordinates that `within` names.
+    by
+        How far it is moved from there, to the right and up, in CSS pixels.
+    **style
+        Properties of a text of Matplotlib.
+    """
+    ax.annotate(line, xy=at, xycoords=within, xytext=by, textcoords="offset points", **style)
 
 
 def _embedded(svg: str, name: str, alt: str) -> str:

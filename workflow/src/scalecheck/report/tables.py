@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from scalecheck.report import number_format
-from scalecheck.report.number_format import count, duration, is_missing, large_count, number, text
+from scalecheck.report.number_format import MISSING, count, duration, is_missing, number, text
 from scalecheck.report.parameter_labels import KIND_NAMES, KINDS, full_label, shorten
 
 MOST_ROWS = 200
@@ -49,14 +49,10 @@ class TextTable(NamedTuple):
 
 def cost_by_kind(fits: pd.DataFrame) -> TextTable:
     """Sum the cost of the done fits by kind."""
-    done = _done(fits)
-    rows = []
-    for kind in KINDS:
-        of_kind = done[done["kind"] == kind]
-        if len(of_kind):
-            rows.append(Row((KIND_NAMES[kind], *_cost_cells(of_kind))))
+    by_kind = {KIND_NAMES[kind]: fits[fits["kind"] == kind] for kind in KINDS}
+    rows = [Row((name, *_cost_cells(part))) for name, part in by_kind.items() if len(part)]
     if len(rows) > 1:
-        rows.append(Row(("All fits", *_cost_cells(done))))
+        rows.append(Row(("All fits", *_cost_cells(fits))))
     header = ("", "Fits", "Leapfrogs per iteration", "Time per gradient", "Gradients", "Time")
     note = "Leapfrogs and time per gradient are medians; time is of warmup and sampling."
     return TextTable("Cost by kind of fit", header, tuple(rows), note=note)
@@ -76,7 +72,7 @@ def cost_per_fit(fits: pd.DataFrame) -> TextTable:
         "Gradients, with warmup",
     )
     rows = []
-    for fit in _done(fits).to_dict("records"):
+    for fit in fits.to_dict("records"):
         leapfrogs, seconds = fit["leapfrogs_per_iteration"], fit["seconds_per_gradient"]
         cells = (
             full_label(fit),
@@ -84,12 +80,12 @@ def cost_per_fit(fits: pd.DataFrame) -> TextTable:
             count(fit["iterations"]),
             number(leapfrogs),
             duration(seconds),
-            duration(_product(fit["iterations"], leapfrogs, seconds)),
-            duration(_sum(fit["seconds_warmup"], fit["seconds_sampling"])),
+            duration(fit["iterations"] * leapfrogs * seconds),
+            duration(fit["seconds_warmup"] + fit["seconds_sampling"]),
             duration(fit["seconds_compile"]),
-            count(_sum(fit["gradients_warmup"], fit["gradients_sampling"])),
+            count(fit["gradients_warmup"] + fit["gradients_sampling"]),
         )
-        rows.append(Row(cells, not _usable(fit)))
+        rows.append(Row(cells, not fit["usable"]))
     note = "Leapfrogs are per iteration, those of the warmup included; compilation is not."
     return TextTable("Cost of each fit", header, tuple(rows), note=note)
 
@@ -98,10 +94,10 @@ def health(fits: pd.DataFrame) -> TextTable:
     """List the health of each done fit; unusable ones are marked."""
     header = ("Fit", "Usable", *_HEALTH, "Step size")
     rows = []
-    for fit in _done(fits).to_dict("records"):
-        usable = "yes" if _usable(fit) else "✕ no"
+    for fit in fits.to_dict("records"):
+        usable = "yes" if fit["usable"] else "✕ no"
         cells = (full_label(fit), usable, *_health_cells(fit), number(fit["step_size"]))
-        rows.append(Row(cells, not _usable(fit)))
+        rows.append(Row(cells, not fit["usable"]))
     return TextTable("Health of each fit", header, tuple(rows))
 
 
@@ -109,8 +105,7 @@ def unhealthy(fits: pd.DataFrame) -> TextTable:
     """List the unusable fits, each with its reason."""
     rows = [
         Row((f"✕ {full_label(fit)}", text(fit["reason"]), *_health_cells(fit)), marked=True)
-        for fit in _done(fits).to_dict("records")
-        if not _usable(fit)
+        for fit in fits[~fits["usable"]].to_dict("records")
     ]
     header = ("Not usable", "Reason", *_HEALTH)
     return TextTable("Fits that are not usable", header, tuple(rows), frozenset({0, 1}))
@@ -121,28 +116,25 @@ def left_out(
 ) -> TextTable:
     """List what was dropped, skipped, stopped, restarted or could not be used, each with its count."""
     rows = [
-        (name.capitalize() if name.islower() else name, count(n), "") for name, n in dropped.items()
+        Row((name.capitalize() if name.islower() else name, count(n), ""))
+        for name, n in dropped.items()
     ]
-    skipped = fits[fits["status"] == "skipped"]
-    rows += [
-        (f"{full_label(fit)}, skipped", f"{count(fit['rows'])} rows", text(fit["reason"]))
-        for fit in skipped.to_dict("records")
-    ]
-    stopped = fits[fits["status"] == "stopped"].to_dict("records")
-    rows += [(f"{full_label(fit)}, stopped", "1 fit", text(fit["reason"])) for fit in stopped]
-    capped = [
-        fit for fit in _done(fits).to_dict("records") if not is_missing(fit.get("capped") or None)
-    ]
-    rows += [(f"{full_label(fit)}, capped", "1 fit", text(fit["capped"])) for fit in capped]
-    unusable = [fit for fit in _done(fits).to_dict("records") if not _usable(fit)]
-    rows += [(f"{full_label(fit)}, not usable", "1 fit", text(fit["reason"])) for fit in unusable]
-    rows.append(("Chains restarted", _restarts(fits), ""))
-    total, used = rows_in.get("total"), rows_in.get("used")
-    if total is not None and used is not None:
-        rows.append(("Rows in no fit, by design", count(total - used), "the plan samples the data"))
-    header = ("What", "How many", "Why")
-    body = tuple(Row((a, b, c if c != number_format.MISSING else "")) for a, b, c in rows)
-    return TextTable("Dropped, skipped, stopped or restarted", header, body, frozenset({0, 2}))
+    done = fits["status"] == "done"
+    ends = (
+        ("skipped", fits["status"] == "skipped", "reason"),
+        ("stopped", fits["status"] == "stopped", "reason"),
+        ("capped", done & ~fits["capped"].map(is_missing).astype(bool), "capped"),
+        ("not usable", done & ~fits["usable"], "reason"),
+    )
+    for end, which, why in ends:
+        for fit in fits[which].to_dict("records"):
+            many = f"{count(fit['rows'])} rows" if end == "skipped" else "1 fit"
+            rows.append(Row((f"{full_label(fit)}, {end}", many, fit[why])))
+    rows.append(Row(("Chains restarted", count(fits["restarts"].sum()), "")))
+    unused = count(rows_in["total"] - rows_in["used"])
+    rows.append(Row(("Rows in no fit, by design", unused, "the plan samples the data")))
+    title, header = "Dropped, skipped, stopped or restarted", ("What", "How many", "Why")
+    return TextTable(title, header, tuple(rows), frozenset({0, 2}))
 
 
 def parameters(estimates: pd.DataFrame, names: Sequence[str]) -> TextTable:
@@ -152,10 +144,9 @@ def parameters(estimates: pd.DataFrame, names: Sequence[str]) -> TextTable:
         of_name = estimates[estimates["parameter"] == name]
         means = [_range(of_name[of_name["kind"] == kind]["mean"]) for kind in ("subset", "level")]
         last = of_name[of_name["kind"] == "increment"].sort_values("rows").tail(1)
-        final = [
-            number_format.estimate(r.mean_, r.low, r.high) for r in _renamed(last).itertuples()
-        ]
-        rows.append(Row((text(name), *means, *(final or [number_format.MISSING]))))
+        ends = last[["mean", "low", "high"]].to_numpy(float)
+        final = [number_format.estimate(*of_last) for of_last in ends] or [MISSING]
+        rows.append(Row((name, *means, *final)))
     header = ("Parameter", "Means over subsets", "Means over levels", "Largest increment [89 %]")
     return TextTable("Parameters that are not drawn", header, tuple(rows))
 
@@ -254,11 +245,12 @@ def _setting(value: Any) -> str:
 
 def _cost_cells(fits: pd.DataFrame) -> tuple[str, ...]:
     seconds = fits["seconds_warmup"].sum() + fits["seconds_sampling"].sum()
+    gradients = fits["gradients_warmup"].sum() + fits["gradients_sampling"].sum()
     return (
         count(len(fits)),
         number(fits["leapfrogs_per_iteration"].median()),
         duration(fits["seconds_per_gradient"].median()),
-        large_count(fits["gradients_warmup"].sum() + fits["gradients_sampling"].sum()),
+        number_format.large_count(gradients),
         duration(seconds),
     )
 
@@ -273,38 +265,6 @@ def _health_cells(fit: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _done(fits: pd.DataFrame) -> pd.DataFrame:
-    return fits[fits["status"] == "done"]
-
-
-def _usable(fit: Mapping[str, Any]) -> bool:
-    return not is_missing(fit["usable"]) and bool(fit["usable"])
-
-
-def _restarts(fits: pd.DataFrame) -> str:
-    return count(fits["restarts"].sum()) if "restarts" in fits else "none recorded"
-
-
-def _product(*factors: Any) -> float | None:
-    result = 1.0
-    for factor in factors:
-        if is_missing(factor):
-            return None
-        result *= float(factor)
-    return result
-
-
-def _sum(*terms: Any) -> float | None:
-    return None if any(is_missing(term) for term in terms) else sum(float(t) for t in terms)
-
-
 def _range(values: pd.Series) -> str:
-    return (
-        number_format.span(values.min(), values.max())
-        if values.notna().any()
-        else number_format.MISSING
-    )
-
-
-def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.rename(columns={"mean": "mean_"})
+    known = values.notna().any()
+    return number_format.span(values.min(), values.max()) if known else MISSING

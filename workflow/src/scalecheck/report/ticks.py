@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from scalecheck.report.number_format import tick
+
 
 def log_range(values: np.ndarray, *, least: float = 1.0, margin: float = 1.15) -> tuple:
     """Limits of a log axis around values `(n,)`, spanning a factor of `least` at the least."""
@@ -30,12 +32,13 @@ def log_ticks(low: float, high: float, most: int, *, fine: bool = True) -> list[
     ticks: list[float] = []
     for steps, stride in choices if fine else choices[1:]:
         ticks = [s * 10.0**d for d in decades if d % stride == 0 for s in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
+        ticks = [place for place in ticks if low <= place <= high]
         if len(ticks) <= most:
             break
     if len(ticks) >= 2:
         return ticks
-    return [tick for tick in MaxNLocator(max(2, most - 1)).tick_values(low, high) if tick > 0]
+    places = MaxNLocator(max(2, most - 1)).tick_values(low, high)
+    return [place for place in places if place > 0]
 
 
 def binary_ticks(low: float, high: float, most: int) -> list[float]:
@@ -43,6 +46,12 @@ def binary_ticks(low: float, high: float, most: int) -> list[float]:
     exponents = range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)
     stride = max(1, -(-len(exponents) // most))
     return [2.0**e for e in exponents if e % stride == 0]
+
+
+def set_linear(axis: Axis, most: int) -> None:
+    """Put at most so many intervals between round, labelled ticks."""
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 
 def set_log(axis: Axis, ticks: list[float], label: Callable[[float], str]) -> None:
