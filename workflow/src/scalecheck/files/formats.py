@@ -61,19 +61,14 @@ def atomic(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     temporary = Path(name)
-    with _removing(temporary), _naming(path):
-        yield temporary
-        # mkstemp makes files that only their owner can read; results are to be shared.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _removing(path: Path) -> Iterator[None]:
     try:
-        yield
+        with _naming(path):
+            yield temporary
+            # mkstemp makes files that only their owner can read; results are to be shared.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
-        path.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -12,55 +12,61 @@ class StudyFolder:
     ----------
     path
         `results/<study>`.
+
+    Attributes
+    ----------
+    data
+        The store: checked data in plan order.
+    spool
+        Columns of the table while `data` is made of them.
+    model
+        What `check_study` learned about the model on these data.
+    plan
+        One row per fit.
+    verdict
+        verdict.json, the contract that other programs read.
+    report
+        report.html, one file that needs no network.
+    figures
+        The figures of the page, as files of their own.
+    cache
+        Compiled programs, shared by all studies of a results folder.
+    lock
+        Whose bytes are claimed by those who write.
+    confirmation
+        The second fit of the subset that took most leapfrogs, or why there is none.
+    confirmation_checkpoint
+        What is kept of the second fit while it runs.
+    remedies
+        What the search for remedies searched, and the lines to paste.
+    remedies_table
+        A row per candidate of the search for remedies.
+    searching
+        What is kept of the search for remedies while it runs.
+    approximation
+        The approximation of all rows and whether to believe it, or why there is none.
+    approximate_posterior
+        Draws of the approximation of all rows.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-
-    @property
-    def data(self) -> Path:
-        """The store: checked data in plan order."""
-        return self.path / "data.nc"
-
-    @property
-    def spool(self) -> Path:
-        """Columns of the table while `data` is made of them."""
-        return self.path / ".spool"
-
-    @property
-    def model(self) -> Path:
-        """What `check_study` learned about the model on these data."""
-        return self.path / "model.json"
-
-    @property
-    def plan(self) -> Path:
-        """One row per fit."""
-        return self.path / "plan.csv"
-
-    @property
-    def verdict(self) -> Path:
-        """verdict.json, the contract that other programs read."""
-        return self.path / "verdict.json"
-
-    @property
-    def report(self) -> Path:
-        """report.html, one file that needs no network."""
-        return self.path / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """The figures of the page, as files of their own."""
-        return self.path / "figures"
-
-    @property
-    def cache(self) -> Path:
-        """Compiled programs, shared by all studies of a results folder."""
-        return self.path.parent / ".jax"
-
-    @property
-    def lock(self) -> Path:
-        """Whose bytes are claimed by those who write."""
-        return self.path.parent / ".locks" / self.path.name
+        self.data = self.path / "data.nc"
+        self.spool = self.path / ".spool"
+        self.model = self.path / "model.json"
+        self.plan = self.path / "plan.csv"
+        self.verdict = self.path / "verdict.json"
+        self.report = self.path / "report.html"
+        self.figures = self.path / "figures"
+        self.cache = self.path.parent / ".jax"
+        self.lock = self.path.parent / ".locks" / self.path.name
+        self.confirmation = self.path / "fits" / "confirmation.json"
+        self.confirmation_checkpoint = self.path / "fits" / "confirmation" / "checkpoint"
+        self.remedies = self.path / "remedies.json"
+        self.remedies_table = self.path / "remedies.csv"
+        self.searching = self.path / "searching"
+        self.approximation = self.path / "approximation.json"
+        self.approximate_posterior = self.path / "approximation.nc"
 
     def record(self, fit: str) -> Path:
         """Settings, versions, timings and gradients of a fit; written last: it exists only when the fit does."""
@@ -89,41 +95,6 @@ class StudyFolder:
     def progress(self, fit: str) -> Path:
         """How a fit ran, a line of JSON per block: there before the fit is done, and added to as it runs."""
         return self.path / "fits" / fit / "progress.jsonl"
-
-    @property
-    def confirmation(self) -> Path:
-        """The second fit of the subset that took most leapfrogs, or why there is none."""
-        return self.path / "fits" / "confirmation.json"
-
-    @property
-    def confirmation_checkpoint(self) -> Path:
-        """What is kept of it while it runs."""
-        return self.path / "fits" / "confirmation" / "checkpoint"
-
-    @property
-    def remedies(self) -> Path:
-        """What the search for remedies searched, and the lines to paste."""
-        return self.path / "remedies.json"
-
-    @property
-    def remedies_table(self) -> Path:
-        """A row per candidate of the search for remedies."""
-        return self.path / "remedies.csv"
-
-    @property
-    def searching(self) -> Path:
-        """What is kept of the search for remedies while it runs."""
-        return self.path / "searching"
-
-    @property
-    def approximation(self) -> Path:
-        """The approximation of all rows and whether to believe it, or why there is none."""
-        return self.path / "approximation.json"
-
-    @property
-    def approximate_posterior(self) -> Path:
-        """Draws of the approximation of all rows."""
-        return self.path / "approximation.nc"
 
     def approximating(self, name: str) -> Path:
         """What is kept of an approximation while it runs."""

@@ -56,7 +56,7 @@ def write_posterior(path: Path, groups: Mapping[str, Group]) -> None:
 
 
 def _write_group(target: "netCDF4.Group", group: Group) -> None:
-    target.setncatts({name: value for name, value in group.attributes.items()})
+    target.setncatts(dict(group.attributes))
     sizes = {dim: len(labels) for dim, labels in group.coords.items()} | {
         dim: size
         for dims, values in group.variables.values()

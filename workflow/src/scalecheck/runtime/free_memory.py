@@ -73,11 +73,7 @@ def free_on_host(root: Path = Path("/")) -> float:
 
 
 def _of_machine(root: Path) -> float:
-    try:
-        lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
+    for line in _text(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return 1024.0 * int(line.split()[1])
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -85,27 +81,19 @@ def _of_machine(root: Path) -> float:
 
 def _of_job(environ: Mapping[str, str]) -> float:
     """What Slurm gave this job, less what this process has taken: where nothing enforces it but a look now and then."""
-    for name, times in (("SLURM_MEM_PER_NODE", 1), ("SLURM_MEM_PER_CPU", _n_cpus(environ))):
-        given = environ.get(name, "")
-        if given.isdecimal() and int(given):  # 0 is the whole node
-            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-            return max(0.0, int(given) * times * 2.0**20 - taken)
-    return float("inf")
-
-
-def _n_cpus(environ: Mapping[str, str]) -> int:
-    given = environ.get("SLURM_CPUS_ON_NODE", "")
-    return int(given) if given.isdecimal() else 1
+    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+    given = (environ.get(name, "") for name in names)
+    of_node, of_cpu, n_cpus = (int(one) if one.isdecimal() else 0 for one in given)
+    megabytes = of_node or of_cpu * (n_cpus or 1)
+    if not megabytes:  # 0 is the whole node
+        return float("inf")
+    return max(0.0, megabytes * 2.0**20 - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def _of_groups(root: Path) -> Iterator[float]:
     """What each control group around this process leaves: a batch system's limit may lie on any of them."""
     yield float("inf")
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return
-    for line in lines.splitlines():
+    for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
             files = _VERSION_2
@@ -122,18 +110,21 @@ def _of_groups(root: Path) -> Iterator[float]:
 def _left(group: Path, files: _Files) -> float:
     """What a control group leaves; infinite where it has no limit, or is not there."""
     try:
-        limit = int((group / files.limit).read_text(encoding="ascii"))
-        used = int((group / files.used).read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        limit, used = int(_text(group / files.limit)), int(_text(group / files.used))
+    except ValueError:
         return float("inf")
     return float(max(0, limit - max(0, used - _reclaimable(group, files))))
 
 
 def _reclaimable(group: Path, files: _Files) -> int:
     """Files that were read and that nobody uses: the kernel lets go of them before it refuses anything."""
-    try:
-        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    found = dict(line.split() for line in lines)
+    found = dict(line.split() for line in _text(group / "memory.stat").splitlines())
     return int(found.get(files.reclaimable, 0))
+
+
+def _text(path: Path) -> str:
+    """Text of a file of the kernel; empty where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""

@@ -30,13 +30,12 @@ def claim_run(folder: StudyFolder) -> IO[bytes]:
     StudyError
         When another process has it, or the folder cannot be written to.
     """
-    try:
-        return _claim(folder, ["the run"])
-    except _Taken as taken:
-        raise StudyError(
-            f"{folder.path}: another run{taken.holder} is writing there: let it end, or give this one a folder"
-            " of its own by --config results=FOLDER"
-        ) from None
+    return _claim(
+        folder,
+        ["the run"],
+        "another run{holder} is writing there: let it end, or give this one a folder"
+        " of its own by --config results=FOLDER",
+    )
 
 
 def claim(folder: StudyFolder, names: Iterable[str]) -> IO[bytes]:
@@ -54,22 +53,11 @@ def claim(folder: StudyFolder, names: Iterable[str]) -> IO[bytes]:
     StudyError
         When another process has one of them, or the folder cannot be written to.
     """
-    try:
-        return _claim(folder, names)
-    except _Taken as taken:
-        raise StudyError(
-            f"{folder.path}: {taken.name} is being written by another job{taken.holder}: let it end, or end it,"
-            " and run again"
-        ) from None
+    taken = "{name} is being written by another job{holder}: let it end, or end it, and run again"
+    return _claim(folder, names, taken)
 
 
-class _Taken(Exception):
-    def __init__(self, name: str, holder: str) -> None:
-        super().__init__(name)
-        self.name, self.holder = name, holder
-
-
-def _claim(folder: StudyFolder, names: Iterable[str]) -> IO[bytes]:
+def _claim(folder: StudyFolder, names: Iterable[str], taken: str) -> IO[bytes]:
     path = folder.lock
     _refuse_read_only(folder.path)
     try:
@@ -87,7 +75,8 @@ def _claim(folder: StudyFolder, names: Iterable[str]) -> IO[bytes]:
                 break
             holder = _holder(file, byte)
             file.close()
-            raise _Taken(name, holder) from None
+            reason = taken.format(name=name, holder=holder)
+            raise StudyError(f"{folder.path}: {reason}") from None
     return file
 
 

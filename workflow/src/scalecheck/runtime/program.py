@@ -71,9 +71,8 @@ def claimed(folder: StudyFolder, names: Iterable[str], path: Path | None) -> Ite
     path
         Of the log; stderr where it is None.
     """
-    with claim(folder, names):
-        with logged(path) as log:
-            yield log
+    with claim(folder, names), logged(path) as log:
+        yield log
 
 
 @contextlib.contextmanager

@@ -21,22 +21,7 @@ _PATIENCE = 5.0
 
 
 class _TimeIsUp(BaseException):
-    """Not an Exception, which code that tries something may catch."""
-
-    def __init__(self, line: str) -> None:
-        super().__init__(line)
-        self.line = line
-
-
-def seconds() -> float:
-    """Read how long a model may take, seconds.
-
-    Raises
-    ------
-    StudyError
-        When the environment variable is no positive number.
-    """
-    return environment.positive_number(VARIABLE, "seconds") or SECONDS
+    """Names the line. Not an Exception, which code that tries something may catch."""
 
 
 @contextlib.contextmanager
@@ -53,13 +38,13 @@ def limited(path: Path) -> Iterator[None]:
     Raises
     ------
     StudyError
-        Names the file, and the line that it was at.
+        Names the file, and the line that it was at; or the environment variable, when it is no positive number.
     """
     is_limited = signal.getitimer(signal.ITIMER_REAL)[0] > 0
     if is_limited or threading.current_thread() is not threading.main_thread():
         yield
         return
-    limit = seconds()
+    limit = environment.positive_number(VARIABLE, "seconds") or SECONDS
     rule = f"has not ended after {limit:g} s (the environment variable {VARIABLE} changes how long it may take)"
 
     def end(_: int, frame: FrameType | None) -> NoReturn:
@@ -73,7 +58,7 @@ def limited(path: Path) -> Iterator[None]:
     try:
         yield
     except _TimeIsUp as ended:
-        raise StudyError(f"{path}{ended.line}: {rule}") from None
+        raise StudyError(f"{path}{ended}: {rule}") from None
     finally:
         last.cancel()
         signal.setitimer(signal.ITIMER_REAL, 0)

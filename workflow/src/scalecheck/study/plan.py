@@ -94,11 +94,12 @@ def make_plan(
     plan = _plan_subsets(random, subsets)
     for axis, levels in axes.items():
         plan += _plan_axis(axis, levels, subsets)
-    order = ("arrival", arrival) if increments.order == "arrival" else ("random", random)
-    return plan + _plan_increments(*order, increments)
+    plan += _plan_increments(arrival if increments.order == "arrival" else random, increments)
+    level_rows = {axis: [one.n_rows for one in levels.orders] for axis, levels in axes.items()}
+    return locate(plan, [row.fit for row in plan], level_rows, increments.order)
 
 
-def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedFit]:
+def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedRow]:
     if not settings.count:
         return []
     if settings.size > order.n_rows:
@@ -106,7 +107,7 @@ def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedFit]:
             f"subsets.size must be at most the {order.n_rows} rows of {order.file}, got {settings.size}"
         )
     _refuse_large_units(order, settings.size)
-    plan: list[PlannedFit] = []
+    plan: list[PlannedRow] = []
     stop = 0
     for number in range(1, settings.count + 1):
         start, stop = stop, _at_unit_end(order, stop + settings.size)
@@ -117,37 +118,29 @@ def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedFit]:
                 f" {settings.size} in the {order.n_rows} rows of {order.file}, got {settings.count}"
             )
         rows = stop - start
-        part = Slice("random", start, stop)
-        plan.append(PlannedFit(f"subset-{number:02d}", "subset", "", "", rows, rows, (part,)))
+        plan.append(PlannedRow(f"subset-{number:02d}", "subset", "", "", rows, rows))
     return plan
 
 
-def _plan_axis(axis: str, levels: Levels, settings: SubsetSettings) -> list[PlannedFit]:
-    plan: list[PlannedFit] = []
-    name, start = slug(axis), 0
+def _plan_axis(axis: str, levels: Levels, settings: SubsetSettings) -> list[PlannedRow]:
+    plan: list[PlannedRow] = []
+    name = slug(axis)
     for number, (label, order) in enumerate(zip(levels.labels, levels.orders, strict=True), 1):
         rows = _at_unit_end(order, min(settings.size, order.n_rows))
-        part = Slice(f"axis/{axis}", start, start + rows)
-        plan.append(
-            PlannedFit(f"level-{name}-{number:02d}", "level", axis, label, rows, rows, (part,))
-        )
-        start += order.n_rows
-    slices = tuple(part for fit in plan for part in fit.slices)
-    pooled = PlannedFit(f"axis-{name}", "axis", axis, "", sum(fit.rows for fit in plan), 0, slices)
-    return [*plan, pooled]
+        plan.append(PlannedRow(f"level-{name}-{number:02d}", "level", axis, label, rows, rows))
+    pooled = sum(fit.rows for fit in plan)
+    return [*plan, PlannedRow(f"axis-{name}", "axis", axis, "", pooled, 0)]
 
 
-def _plan_increments(name: str, order: Order, settings: IncrementSettings) -> list[PlannedFit]:
-    plan: list[PlannedFit] = []
+def _plan_increments(order: Order, settings: IncrementSettings) -> list[PlannedRow]:
+    plan: list[PlannedRow] = []
     before = 0
     for number, size in enumerate(increment_sizes(order, settings), 1):
         rows = _at_unit_end(order, size)
         if rows <= before:
             continue  # one large unit filled two increments
-        part = Slice(name, 0, rows)
-        plan.append(
-            PlannedFit(f"increment-{number:02d}", "increment", "", "", rows, rows - before, (part,))
-        )
+        name = f"increment-{number:02d}"
+        plan.append(PlannedRow(name, "increment", "", "", rows, rows - before))
         before = rows
     return plan
 
@@ -219,13 +212,7 @@ def increment_sizes(order: Order, settings: IncrementSettings) -> list[int]:
         When `start` or `end` does not fit the data.
     """
     start, factor, n_rows = settings.start, settings.factor, order.n_rows
-    match settings.end:
-        case None:
-            end = min(32 * start, n_rows)
-        case "all":
-            end = n_rows
-        case int(rows):
-            end = rows
+    end = n_rows if settings.end == "all" else settings.end or min(32 * start, n_rows)
     if start > n_rows:
         raise StudyError(
             f"increments.start must be at most the {n_rows} rows of {order.file}, got {start}"
@@ -250,11 +237,10 @@ def increment_sizes(order: Order, settings: IncrementSettings) -> list[int]:
 
 def _at_unit_end(order: Order, rows: int) -> int:
     """Whole units are added until the size is reached."""
-    if order.unit_ends is None:
+    ends = order.unit_ends
+    if ends is None:
         return min(rows, order.n_rows)
-    return int(
-        order.unit_ends[min(np.searchsorted(order.unit_ends, rows), len(order.unit_ends) - 1)]
-    )
+    return int(ends[min(np.searchsorted(ends, rows), len(ends) - 1)])
 
 
 def _refuse_large_units(order: Order, size: int) -> None:

@@ -249,15 +249,15 @@ def _typed(value: Any, written: Sequence[Any]) -> Any:
 
 
 def _read_override(text: str) -> Any:
+    is_collection = text.lstrip()[:1] in ("{", "[")
     try:
         value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a subclass of SafeLoader)
     except (yaml.YAMLError, _BadYaml, ValueError):
-        if text.lstrip()[:1] in ("{", "["):
+        if is_collection:
             raise StudyError(f"--config: not valid YAML: {text}") from None
         return text
     # Other YAML is text to us: a date, `a: b`.
-    collection = text.lstrip()[:1] in ("{", "[")
-    return value if collection or isinstance(value, int | float | None) else text
+    return value if is_collection or isinstance(value, int | float | None) else text
 
 
 def _by_name(studies: list[Study]) -> dict[str, Study]:

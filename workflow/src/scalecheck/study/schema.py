@@ -81,6 +81,15 @@ _Validator = validators.extend(
     ),
 )
 
+# What rules of one limit ask for.
+_RULES = {
+    "minimum": "be at least {}",
+    "maximum": "be at most {}",
+    "exclusiveMinimum": "be greater than {}",
+    "exclusiveMaximum": "be less than {}",
+    "uniqueItems": "not name anything twice",
+    "pattern": "begin with a letter or digit and hold only letters, digits, _ . and -",
+}
 # As YAML's users call them.
 _KINDS = {"object": "mapping", "array": "list", "string": "text", "boolean": "true or false"}
 
@@ -89,8 +98,8 @@ def _message(error: jsonschema.ValidationError) -> str:
     key = ".".join(str(part) for part in error.absolute_path)
     instance: Any = error.instance
     value = json.dumps(instance, default=str)
-    rule = error.validator
-    part: dict[str, Any] = dict(error.schema) if isinstance(error.schema, dict) else {}
+    rule: Any = error.validator
+    part: Any = error.schema
     match rule:
         case "additionalProperties":
             known = part.get("properties", {})
@@ -101,24 +110,14 @@ def _message(error: jsonschema.ValidationError) -> str:
             missing = next(name for name in part["required"] if name not in instance)
             return f"the key {key + '.' if key else ''}{missing} is missing"
         case "type":
-            kinds = [part["type"]] if isinstance(part["type"], str) else part["type"]
+            kinds: list[str] = [part["type"]] if isinstance(part["type"], str) else part["type"]
             kind = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
             return f"{key or 'the study'} must be of type {kind}, got {value}"
         case "enum":
             return f"{key} must be one of {', '.join(map(str, part['enum']))}, got {value}"
-        case "minimum":
-            return f"{key} must be at least {part['minimum']}, got {value}"
-        case "maximum":
-            return f"{key} must be at most {part['maximum']}, got {value}"
-        case "exclusiveMinimum":
-            return f"{key} must be greater than {part['exclusiveMinimum']}, got {value}"
-        case "exclusiveMaximum":
-            return f"{key} must be less than {part['exclusiveMaximum']}, got {value}"
-        case "uniqueItems":
-            return f"{key} must not name anything twice, got {value}"
         case "minItems" | "minLength":
             return f"{key} must not be empty"
-        case "pattern":
-            return f"{key} must begin with a letter or digit and hold only letters, digits, _ . and -, got {value}"
+        case str() if rule in _RULES:
+            return f"{key} must {_RULES[rule].format(part[rule])}, got {value}"
         case _:
             return f"{key} is not what it should be ({part.get('description', rule)}), got {value}"

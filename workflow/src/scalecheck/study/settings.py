@@ -1,7 +1,6 @@
 """The settings of a study, frozen, spelled as in the study file."""
 
 import dataclasses
-import functools
 import json
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -141,14 +140,12 @@ class Study(_Given):
         was drawn from changes neither rows nor fits: `data` has it only without names.
         """
         whole = dataclasses.asdict(self)
-        if not names:
-            return json.dumps(whole, sort_keys=True)
         chosen: dict[str, Any] = {}
-        for name in names:
+        for name in names or whole:
             section, _, key = name.partition(".")
             if key:
                 chosen.setdefault(section, {})[key] = whole[section][key]
-            elif section == "data":
+            elif section == "data" and names:
                 chosen[section] = {k: v for k, v in whole[section].items() if k != "truth"}
             else:
                 chosen[section] = whole[section]
@@ -169,15 +166,11 @@ def parse_sections(text: str) -> Study:
         raise StudyError(f"--settings must be JSON as Study.sections writes it: {error}") from None
 
 
-@functools.cache
-def _types_of(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
 def freeze(kind: Any, value: Any) -> Any:
     """Make a value what its type says: settings objects, tuples, and `factor: 2` equal to `factor: 2.0`."""
     if dataclasses.is_dataclass(kind):
-        return _settings(kind, {n: freeze(_types_of(kind)[n], v) for n, v in value.items()})
+        types = get_type_hints(kind)
+        return _settings(kind, {name: freeze(types[name], part) for name, part in value.items()})
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if dict[str, float] in kinds:
         return {name: float(number) for name, number in value.items()}
