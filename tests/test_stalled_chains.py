@@ -47,7 +47,7 @@ def test_which_chains_restart_does_not_depend_on_how_steps_are_cut(restarted):
 
 def test_a_run_with_a_discarded_chain_is_resumed_with_the_same_bits(restarted):
     def is_due(state, n):
-        return len(state["progress.restarts"]) and n % 3 == 0 and n < 40
+        return len(state["progress:restarts"]) and n % 3 == 0 and n < 40
 
     same(run_killed(is_due, restart=back_near, steps=200), restarted)
 

@@ -66,7 +66,7 @@ def checkpointer_of(
     source = binding.read_source(job.study.model.file)
     names = ",".join(task.fit for task in batch.tasks)
     parts = (own, fit_record.versions(), ENGINE_VERSION, job.device["device"])
-    before = to_arrays({"warm_start": left}) if left else {}
+    before = to_arrays({"left": left}) if left else {}
     arrays = batch.arrays | before
     identity = checkpoint.identify(arrays, names, source, *map(json.dumps, parts), *more)
     return checkpoint.Checkpointer(folder, identity, checkpoint.seconds_between(), job.log)

@@ -8,29 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from scalecheck.data import store
-from scalecheck.data.planned_fits import read_planned
-from scalecheck.evaluation import study_data
+from scalecheck.data import planned_fits, store
 from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.record import FitRecord
 from scalecheck.fitting import fit_record, sample_batch
-from scalecheck.fitting.fit_job import Job
-from scalecheck.results import budget
-from scalecheck.results.study_fits import FitResult, read_fit
+from scalecheck.fitting.fit_job import Job, read_batch
+from scalecheck.results import budget, study_fits
 from scalecheck.study.plan import PlannedFit, Slice
-from scalecheck.variational.against_nuts import (
-    BesideNuts,
-    approximate_one,
-    checkpointer_of_approximation,
-    compare_with_nuts,
-    own_draws,
-    read_single_batch,
-)
-from scalecheck.variational.approximation import Approximation, groups_of_approximation
-from scalecheck.variational.assessment import Assessment, assess_approximation
-from scalecheck.variational.shrinkage import ShrunkSite, measure_shrinkage
+from scalecheck.variational import against_nuts, approximation, assessment, shrinkage, vsbc_fits
 from scalecheck.variational.vsbc import Symmetry
-from scalecheck.variational.vsbc_fits import simulate_approximations
 
 # Units of a site that the page draws at most.
 _MOST_UNITS = 300
@@ -42,34 +28,36 @@ def write_approximation(job: Job) -> None:
     if reason := reason_against(job, [record for _, record in recorded]):
         _write_none(job, reason)
         return
-    whole = read_single_batch(job, _all_rows(job))
+    (whole,) = read_batch(job, [_all_rows(job)])
     if not any(site.kind == "latent" for site in whole.sites):
         _write_none(job, "not approximated: the model has no latent site")
         return
     began = time.perf_counter()
-    every = approximate_one(job, whole)
+    every = against_nuts.approximate_one(job, whole)
     seconds = time.perf_counter() - began
-    keep = job.study.sampler.keep
-    posterior_file.write_posterior(
-        job.folder.approximate_posterior, groups_of_approximation(every, keep)
-    )
+    groups = approximation.groups_of_approximation(every, job.study.sampler.keep)
+    posterior_file.write_posterior(job.folder.approximate_posterior, groups)
     usable = [(task, one) for task, one in recorded if one.status == "done" and one.usable]
-    fits = [read_fit(job.folder, task, record) for task, record in usable]
-    compared = [compare_with_nuts(job, one) for one in fits]
+    fits = [study_fits.read_fit(job.folder, task, record) for task, record in usable]
+    compared = [against_nuts.compare_with_nuts(job, one) for one in fits]
     symmetric = _simulate(job)
-    belief = assess_approximation(
-        [one.compared for one in compared if one.converged],
+    belief = assessment.assess_approximation(
+        [
+            assessment.ComparedWithNuts(one.task.rows, one.margins, one.khat.value)
+            for one in compared
+            if one.found.converged
+        ],
         whole.vector.names,
         whole.tasks[0].rows,
         symmetric.biased if symmetric else (),
     )
     if not every.found.converged:
         reasons = f"the approximation of all rows has not converged: {every.found.reason}"
-        belief = Assessment("do not use", (reasons, *belief.reasons), belief.correction)
+        belief = assessment.Assessment("do not use", (reasons, *belief.reasons), belief.correction)
     job.log(f"{belief.verdict}: {belief.reasons[0]}")
     content = _content(job, every, seconds, compared, symmetric, belief)
     shrunk = _shrinkage(job, fits[-1]) if fits else []
-    formats.write_json(job.folder.approximation, {**content, "shrinkage": _drawn(shrunk)})
+    formats.write_json(job.folder.approximation, {**content, "shrinkage": shrunk})
     shutil.rmtree(job.folder.approximating(""), ignore_errors=True)
 
 
@@ -95,7 +83,7 @@ def reason_against(job: Job, recorded: Sequence[FitRecord]) -> str:
 
 
 def _increments(job: Job) -> list[tuple[PlannedFit, FitRecord]]:
-    planned = read_planned(job.folder, job.study.increments.order)
+    planned = planned_fits.read_planned(job.folder, job.study.increments.order)
     tasks = [task for task in planned if task.kind == "increment"]
     return [(task, checksums.read_record(job.folder, task.fit)) for task in tasks]
 
@@ -110,29 +98,25 @@ def _simulate(job: Job) -> Symmetry | None:
     """Run data sets of the size of a subset, or of the first increment where there are no subsets."""
     if not job.study.variational.simulate:
         return None
-    planned = read_planned(job.folder, job.study.increments.order)
+    planned = planned_fits.read_planned(job.folder, job.study.increments.order)
     task = next(task for task in planned if task.kind in ("subset", "increment"))
-    batch = read_single_batch(job, task)
+    (batch,) = read_batch(job, [task])
     key = sample_batch.fit_key(job.study.seed, "simulated data sets")
     settings = job.study.variational
     # How many there will be determines what is drawn of each.
-    keeper = checkpointer_of_approximation(job, batch, f"simulated-{settings.simulate}")
+    name = f"simulated-{settings.simulate}"
+    keeper = against_nuts.checkpointer_of_approximation(job, batch, name)
     with keeper.answering_signals():
-        return simulate_approximations(batch, settings, key, job.log, keeper)
+        return vsbc_fits.simulate_approximations(batch, settings, key, job.log, keeper)
 
 
-def _shrinkage(job: Job, nuts: FitResult) -> list[ShrunkSite]:
-    data = job.study.data
-    batch = read_single_batch(job, nuts.task)
+def _shrinkage(job: Job, nuts: study_fits.FitResult) -> list[dict[str, Any]]:
+    (batch,) = read_batch(job, [nuts.task])
     with jax.enable_x64(True):
-        likelihood = study_data.open_likelihood(job.folder, job.study.model, data.outcome)
-        draws = own_draws(nuts, [site.name for site in likelihood.hidden])
+        likelihood, draws = against_nuts.open_units(job, nuts)
         own = {name: one.mean(axis=0) for name, one in draws.items()}
         theta = nuts.z.reshape(-1, nuts.z.shape[-1]).mean(axis=0)
-        return measure_shrinkage(likelihood, batch.values[0], theta, own)
-
-
-def _drawn(shrunk: Sequence[ShrunkSite]) -> list[dict[str, Any]]:
+        shrunk = shrinkage.measure_shrinkage(likelihood, batch.values[0], theta, own)
     return [
         {
             "site": one.site,
@@ -146,14 +130,13 @@ def _drawn(shrunk: Sequence[ShrunkSite]) -> list[dict[str, Any]]:
 
 def _content(
     job: Job,
-    every: Approximation,
+    every: approximation.Approximation,
     seconds: float,
-    compared: Sequence[BesideNuts],
+    compared: Sequence[against_nuts.BesideNuts],
     symmetric: Symmetry | None,
-    belief: Assessment,
+    belief: assessment.Assessment,
 ) -> dict[str, Any]:
     """Lay out approximation.json but for shrinkage."""
-    correction = belief.correction
     return {
         "asked": True,
         "verdict": belief.verdict,
@@ -167,11 +150,9 @@ def _content(
         "parameters": list(every.batch.vector.names),
         "mean": every.shared.mean(axis=0).tolist(),
         "sd": every.shared.std(axis=0).tolist(),
-        "correction": {n: v.tolist() for n, v in correction._asdict().items()}
-        if correction
-        else None,
+        "correction": belief.correction and _lists(belief.correction),
         "increments": [_increment(one) for one in compared],
-        "symmetry": None if symmetric is None else _lists(symmetric),
+        "symmetry": symmetric and _lists(symmetric),
         "rounds": [one._asdict() for one in every.found.rounds],
         "settings": job.raw,
         "versions": fit_record.versions(),
@@ -179,14 +160,14 @@ def _content(
     }
 
 
-def _increment(one: BesideNuts) -> dict[str, Any]:
+def _increment(one: against_nuts.BesideNuts) -> dict[str, Any]:
     return {
         "fit": one.task.fit,
         "rows": one.task.rows,
-        "converged": one.converged,
-        "steps": one.steps,
+        "converged": one.found.converged,
+        "steps": one.found.steps,
         "seconds": one.seconds,
-        **_lists(one.compared.margins),
+        **_lists(one.margins),
         "khat": one.khat.value,
         "khat_noise": one.khat.noise,
         "khat_reason": one.khat.reason,

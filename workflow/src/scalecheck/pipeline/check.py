@@ -2,14 +2,12 @@
 
 from scalecheck.checks.finding_table import findings_table
 from scalecheck.evaluation.study_data import open_study_data
+from scalecheck.examine import run_deviant_units, run_families
 from scalecheck.examine.check_results import CheckResults
-from scalecheck.examine.run_deviant_units import describe_units
-from scalecheck.examine.run_families import examine
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.pipeline import confirm
-from scalecheck.results.history import history_table
-from scalecheck.results.study_fits import estimates_table, fits_table, read_study_fits
+from scalecheck.results import history, study_fits
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
 
@@ -28,16 +26,16 @@ def check_up(folder: StudyFolder, settings: Study, log: Log) -> CheckResults:
     """
     data, increments = settings.data, settings.increments
     study_data = open_study_data(folder, settings.model, data.outcome, settings.seed)
-    study = read_study_fits(folder, increments.order)
+    study = study_fits.read_study_fits(folder, increments.order)
     for fit, reason in study.unusable.items():
         log(f"{fit} cannot be used: {reason}")
-    found = examine(study_data, study, data, increments, log, confirm.read(folder))
+    found = run_families.examine(study_data, study, data, increments, log, confirm.read(folder))
     sites = list(study_data.likelihood.vector.shapes)
     tables = {
-        "fits": fits_table(study),
-        "estimates": estimates_table(study, sites),
-        "history": history_table(study),
-        "units": describe_units(study_data, study),
+        "fits": study_fits.fits_table(study),
+        "estimates": study_fits.estimates_table(study, sites),
+        "history": history.history_table(study),
+        "units": run_deviant_units.describe_units(study_data, study),
         **found.tables,
     }
     for name, table in tables.items():

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from scalecheck.data import store
-from scalecheck.data.disk_columns import blocks
+from scalecheck.data import disk_columns, store
 from scalecheck.errors import StudyError
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding, density, sites
@@ -26,13 +25,28 @@ _CHUNK = 65_536
 _STARTS = 4
 
 
-def first_rows(folder: StudyFolder, bound: binding.Model, meta: store.StoreMeta) -> Rows:
-    """Read as many rows of a study, in float32, as are looked at together."""
-    rows = slice(0, min(meta.n_rows, _CHUNK))
-    return make_rows(bound, _read(folder, bound, rows), meta.labels)
+class StoredRows(NamedTuple):
+    """The rows of a study, and the model that is bound to their columns."""
+
+    folder: StudyFolder
+    bound: binding.Model
+    meta: store.StoreMeta
+
+    def read(self, start: int, stop: int, columns: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read some columns of the rows from `start` to `stop`, in the order of arrival: `(rows,)` each."""
+        return store.read_rows(self.folder.data, [Slice("arrival", start, stop)], columns)
+
+    def file_row(self, at: int) -> int:
+        """Look up the row of the file that an observation stands in."""
+        return int(self.read(at, at + 1, [store.FILE_ROW])[store.FILE_ROW][0])
+
+    def first(self) -> Rows:
+        """Read as many rows, in float32, as are looked at together."""
+        values = self.read(0, min(self.meta.n_rows, _CHUNK), self.bound.columns)
+        return make_rows(self.bound, values, self.meta.labels)
 
 
-def check_columns(folder: StudyFolder, bound: binding.Model, meta: store.StoreMeta) -> None:
+def check_columns(stored: StoredRows) -> None:
     """Refuse a column such as `y + 1e8`: float32 loses what the model is about, without any error.
 
     Raises
@@ -40,23 +54,23 @@ def check_columns(folder: StudyFolder, bound: binding.Model, meta: store.StoreMe
     StudyError
         Names the file and the column.
     """
-    for column in bound.columns:
-        if meta.labels[column] is None:
-            _check_column(folder, meta, column)
+    for column in stored.bound.columns:
+        if stored.meta.labels[column] is None:
+            _check_column(stored, column)
 
 
-def _check_column(folder: StudyFolder, meta: store.StoreMeta, column: str) -> None:
+def _check_column(stored: StoredRows, column: str) -> None:
+    file = stored.meta.file
     # Moments block by block: a mean, and sums of squares about it (Chan, Golub and LeVeque, 1983).
     count, mean, squares, lost_squares = 0, 0.0, 0.0, 0.0
-    for rows in blocks(meta.n_rows):
-        part = [Slice("arrival", rows.start, rows.stop)]
-        values = store.read_rows(folder.data, part, [column])[column].astype("float64")
+    for rows in disk_columns.blocks(stored.meta.n_rows):
+        values = stored.read(rows.start, rows.stop, [column])[column].astype("float64")
         with np.errstate(over="ignore"):
             rounded = values.astype("float32")
         if np.isinf(rounded).any():
             at = int(np.flatnonzero(np.isinf(rounded))[0])
             raise StudyError(
-                f"{meta.file}: column {column}, row {_file_row(folder, rows.start + at)} holds {values[at]:g}, too"
+                f"{file}: column {column}, row {stored.file_row(rows.start + at)} holds {values[at]:g}, too"
                 " large for sampler.precision float32: rescale it, or use float64"
             )
         apart, before = values.mean() - mean, count
@@ -67,16 +81,14 @@ def _check_column(folder: StudyFolder, meta: store.StoreMeta, column: str) -> No
     lost, spread = np.sqrt(lost_squares / count), np.sqrt(squares / count)
     if lost > _COARSEST * spread > 0:
         raise StudyError(
-            f"{meta.file}: column {column} loses its precision in float32: rounding moves its values by"
+            f"{file}: column {column} loses its precision in float32: rounding moves its values by"
             f" {lost:.2g}, their standard deviation is {spread:.2g}: subtract {mean:.6g}, or use"
             " sampler.precision float64"
         )
 
 
 def check_rows(
-    folder: StudyFolder,
-    bound: binding.Model,
-    meta: store.StoreMeta,
+    stored: StoredRows,
     function: Callable[..., Any],
     found: Sequence[sites.Site],
     observed: sites.Site,
@@ -101,30 +113,30 @@ def check_rows(
     StudyError
         Names the file, the row and the site.
     """
+    bound, meta = stored.bound, stored.meta
     latent = [site.name for site in found if site.kind == "latent"]
     keys = jax.random.split(jax.random.PRNGKey(seed), _STARTS)
     size = min(_CHUNK, meta.n_rows)
     at_rows = jax.jit(lambda values, arrays: _rows_at(function, observed.name, values, arrays))
-    drawn: dict[str, jax.Array] | None = None
-    for start in range(0, meta.n_rows, size):
+    arrays = {name: jnp.asarray(array) for name, array in stored.first().arrays.items()}
+    with time_limit.limited(Path(bound.file)):
+        drawn = density.prior_draws(function, latent, arrays, keys)
+    exact = density.in_double({name: np.asarray(values) for name, values in drawn.items()})
+    for begin in range(0, meta.n_rows, size):
         # The last chunk overlaps the one before, so that all have one shape.
-        rows = slice(max(0, min(start, meta.n_rows - size)), meta.n_rows)
-        rows = slice(rows.start, rows.start + size)
-        values = _read(folder, bound, rows)
+        start = min(begin, meta.n_rows - size)
+        values = stored.read(start, start + size, bound.columns)
         single = make_rows(bound, values, meta.labels).arrays
-        arrays = {name: jnp.asarray(array) for name, array in single.items()}
-        if drawn is None:
-            with time_limit.limited(Path(bound.file)):
-                drawn = density.prior_draws(function, latent, arrays, keys)
-        exact = make_rows(bound, values, meta.labels, precision="float64").arrays
+        double = make_rows(bound, values, meta.labels, precision="float64").arrays
         with time_limit.limited(Path(bound.file)):
-            in_double = _in_float64(at_rows, drawn, exact)
-            fine, log_likelihood = at_rows(drawn, arrays)
-            in_single = np.asarray(fine), np.asarray(log_likelihood)
-        used = in_single if precision == "float32" else in_double
-        _refuse(*used, folder, bound, meta, rows.start, observed)
-        if precision == "float32":
-            _compare_precisions(in_single[1], in_double[1], folder, meta, rows.start, observed)
+            with jax.enable_x64(True):
+                fine, in_double = map(np.asarray, at_rows(exact, double))
+            if precision == "float64":
+                _refuse(fine, in_double, stored, start, observed)
+                continue
+            fine, in_single = map(np.asarray, at_rows(drawn, single))
+        _refuse(fine, in_single, stored, start, observed)
+        _compare_precisions(in_single, in_double, stored, start, observed)
 
 
 def _rows_at(
@@ -133,34 +145,21 @@ def _rows_at(
     """Whether each row is in the support, and its log likelihood, at each of some latent values: `(start, rows)`."""
 
     def at(one: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        trace = sites.traced(handlers.substitute(function, data=one), arrays, jax.random.key(0))[
-            site
-        ]
+        substituted = handlers.substitute(function, data=one)
+        observed = sites.traced(substituted, arrays, jax.random.key(0))[site]
         # Support and density are asked apart: a distribution gives numbers outside its support, too.
-        supported = trace["fn"].support(trace["value"])
-        log_prob = trace["fn"].log_prob(trace["value"])
+        supported = observed["fn"].support(observed["value"])
+        log_prob = observed["fn"].log_prob(observed["value"])
         n_rows = log_prob.shape[0]
         return supported.reshape(n_rows, -1).all(axis=1), log_prob.reshape(n_rows, -1).sum(axis=1)
 
     return jax.vmap(at, axis_size=_STARTS)(dict(values))  # of a model without latent sites, too
 
 
-def _in_float64(
-    at_rows: Callable[..., Any], drawn: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    with jax.enable_x64(True):
-        values = {name: jnp.asarray(np.asarray(value, "float64")) for name, value in drawn.items()}
-        double = {name: jnp.asarray(array) for name, array in arrays.items()}
-        fine, log_likelihood = at_rows(values, double)
-        return np.asarray(fine), np.asarray(log_likelihood)
-
-
 def _refuse(
     fine: np.ndarray,
     log_likelihood: np.ndarray,
-    folder: StudyFolder,
-    bound: binding.Model,
-    meta: store.StoreMeta,
+    stored: StoredRows,
     start: int,
     observed: sites.Site,
 ) -> None:
@@ -168,19 +167,17 @@ def _refuse(
     outside, undefined = ~fine.any(axis=0), np.isnan(log_likelihood).all(axis=0)
     if not (outside | undefined).any():
         return
+    bound = stored.bound
     first = int(np.flatnonzero(outside | undefined)[0])
     at = start + first
-    columns = bound.arguments[bound.outcome].columns
-    values = store.read_rows(
-        folder.data, [Slice("arrival", at, at + 1)], [*columns, store.FILE_ROW]
-    )
-    row = f"{meta.file}: row {values[store.FILE_ROW][0]}"
+    row = f"{stored.meta.file}: row {stored.file_row(at)}"
     if not outside[first]:
         raise StudyError(
             f"{row}: the log likelihood of the site {observed.name} is NaN, whatever is drawn from the prior"
             f" ({bound.file})"
         )
-    value = ", ".join(f"{values[column][0]:g}" for column in columns)
+    values = stored.read(at, at + 1, bound.arguments[bound.outcome].columns)
+    value = ", ".join(f"{column[0]:g}" for column in values.values())
     raise StudyError(
         f"{row} has {bound.outcome} = {value}, which is outside the support of the observed site {observed.name}"
         f" ({bound.file})"
@@ -190,8 +187,7 @@ def _refuse(
 def _compare_precisions(
     single: np.ndarray,
     double: np.ndarray,
-    folder: StudyFolder,
-    meta: store.StoreMeta,
+    stored: StoredRows,
     start: int,
     observed: sites.Site,
 ) -> None:
@@ -200,20 +196,8 @@ def _compare_precisions(
     lost = (off | (np.isfinite(double) & ~np.isfinite(single))).all(axis=0)
     if lost.any():
         at = int(np.flatnonzero(lost)[0])
-        row = _file_row(folder, start + at)
         raise StudyError(
-            f"{meta.file}: row {row}: float32 loses the log likelihood of the site {observed.name}:"
-            f" {single[0, at]:.6g} where float64 gives {double[0, at]:.6g}: rewrite the model in logs, or use"
-            " sampler.precision float64"
+            f"{stored.meta.file}: row {stored.file_row(start + at)}: float32 loses the log likelihood of the site"
+            f" {observed.name}: {single[0, at]:.6g} where float64 gives {double[0, at]:.6g}: rewrite the model in"
+            " logs, or use sampler.precision float64"
         )
-
-
-def _file_row(folder: StudyFolder, at: int) -> int:
-    """Row of the file that an observation stands in."""
-    found = store.read_rows(folder.data, [Slice("arrival", at, at + 1)], [store.FILE_ROW])
-    return int(found[store.FILE_ROW][0])
-
-
-def _read(folder: StudyFolder, bound: binding.Model, rows: slice) -> dict[str, np.ndarray]:
-    part = Slice("arrival", rows.start, rows.stop)
-    return store.read_rows(folder.data, [part], bound.columns)

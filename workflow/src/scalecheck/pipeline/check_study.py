@@ -16,12 +16,11 @@ from scalecheck.files.true_values import check_truth
 from scalecheck.fitting import resource_model
 from scalecheck.fitting.starts import pathfinder, user_function
 from scalecheck.model import binding, density, determinism, reparam, sites
+from scalecheck.model.batches import stored_columns
 from scalecheck.model.rows import Rows, make_rows
-from scalecheck.model.sites import check_metric
 from scalecheck.pipeline import check_rows
 from scalecheck.runtime import time_limit
 from scalecheck.runtime.program import Log
-from scalecheck.study.plan import Slice
 from scalecheck.study.settings import ModelSettings, SamplerSettings, Study
 
 
@@ -93,16 +92,16 @@ def check_study(
     StudyError
         One line that names the file, the site or column, and the row.
     """
-    meta = store.read_meta(folder.data)
+    stored = check_rows.StoredRows(folder, bound, store.read_meta(folder.data))
     if sampler.precision == "float32":
-        check_rows.check_columns(folder, bound, meta)
-    first = check_rows.first_rows(folder, bound, meta)
+        check_rows.check_columns(stored)
+    first = stored.first()
     found = sites.describe_sites(bound, first)
     observed = sites.observed_site(bound, found)
     compared = sites.compared_sites(bound, found, settings.compare)
     if isinstance(sampler.metric, list):
         names = [site.name for site in found if site.kind == "latent"]
-        check_metric(sampler.metric, names, settings.file)
+        sites.check_metric(sampler.metric, names, settings.file)
     _check_kept(sampler, settings.file, found)
     _check_start(sampler.start, bound, first)
     _check_names(settings.file, found)
@@ -121,11 +120,9 @@ def check_study(
             _check_broadcast(bound, function, observed, first)
             _check_prediction(bound, function, observed, first)
     if by_row:
-        check_rows.check_rows(
-            folder, bound, meta, function, found, observed, sampler.precision, seed
-        )
+        check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
     with time_limit.limited(Path(settings.file)):
-        mean, covariance = _prior(folder, bound, meta, found, compared, seed)
+        mean, covariance = _prior(stored, found, compared, seed)
     if np.isnan(mean).any():
         raise StudyError(
             f"{settings.file}: draws from the prior are not finite: give every site a proper prior"
@@ -210,17 +207,14 @@ def _check_prediction(
 
 
 def _prior(
-    folder: StudyFolder,
-    bound: binding.Model,
-    meta: store.StoreMeta,
+    stored: check_rows.StoredRows,
     found: Sequence[sites.Site],
     compared: Sequence[sites.Site],
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     # Few rows, with few units: the prior of what is compared does not look at them.
-    part = Slice("arrival", 0, min(meta.n_rows, 2))
-    unit = (meta.unit,) if meta.unit else ()
-    values = store.read_rows(folder.data, [part], tuple(dict.fromkeys([*bound.columns, *unit])))
+    bound, meta = stored.bound, stored.meta
+    values = stored.read(0, min(meta.n_rows, 2), stored_columns(bound, meta.unit))
     few = make_rows(bound, values, meta.labels, unit=meta.unit)
     function = sites.function_of_arrays(bound, few.counts)
     vector = density.vector_of(function, compared, few.arrays)

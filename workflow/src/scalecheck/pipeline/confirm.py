@@ -15,7 +15,6 @@ from scalecheck.data.planned_fits import read_planned
 from scalecheck.examine import confirmation
 from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
-from scalecheck.files.record import FitRecord
 from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.runtime.program import Log
 from scalecheck.study.plan import PlannedFit
@@ -38,7 +37,7 @@ def write_confirmation(
     found = confirmation.subset_to_confirm(read_subsets(folder), study.verdict.alpha)
     if found.task is None:
         log(found.reason)
-        written = nothing(found.reason)
+        written = {"fit": None, "reason": found.reason}
     else:
         written = refit(open_job(), found.task)
     formats.write_json(folder.confirmation, written)
@@ -72,12 +71,7 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
     return {**record.as_json(found), "fit": task.fit, "leapfrogs": leapfrogs}
 
 
-def nothing(reason: str) -> dict[str, Any]:
-    """Give what is written where there is nothing to confirm."""
-    return {"fit": None, "reason": reason}
-
-
-def read_record(folder: StudyFolder) -> FitRecord | None:
+def read_record(folder: StudyFolder) -> record.FitRecord | None:
     """Read the record of the second fit of a subset; None where there was nothing to confirm."""
     if not folder.confirmation.exists():
         return None  # a study of one process, without the workflow

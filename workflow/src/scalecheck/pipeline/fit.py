@@ -8,21 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from scalecheck.checks import warm_start_audit
-from scalecheck.data import store
-from scalecheck.data.planned_fits import read_planned
-from scalecheck.files import checksums, formats, posterior_file
-from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
+from scalecheck.data import planned_fits, store
+from scalecheck.files import arrays, checksums, formats, posterior_file
 from scalecheck.files.record import FitRecord, RecordedAudit, audit_of
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.fit_job import Job, checkpointer_of, find_tasks, read_batch
 from scalecheck.fitting.progress_log import Journal
-from scalecheck.fitting.starts.warm_start import (
-    WarmStart,
-    is_audited,
-    read_warm_start,
-    warm_start_of,
-    warmup_of,
-)
+from scalecheck.fitting.starts import warm_start
 from scalecheck.model import batches
 from scalecheck.sampler.snapshot import to_arrays
 from scalecheck.study.plan import PlannedFit
@@ -39,11 +31,8 @@ def write_fits(job: Job, options: Namespace) -> None:
 
 def run_batch(job: Job, fits: list[str]) -> list[FitRecord]:
     """Sample fits of one shape and write their posteriors; give their records, which the caller writes last."""
-    return [record for batch in _read(job, fits) for record in _run_shape(job, batch, len(fits))]
-
-
-def _read(job: Job, fits: list[str]) -> list[batches.Batch]:
-    return read_batch(job, find_tasks(job, fits))
+    made = read_batch(job, find_tasks(job, fits))
+    return [record for batch in made for record in _run_shape(job, batch, len(fits))]
 
 
 def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[FitRecord]:
@@ -53,24 +42,19 @@ def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[FitRecord]:
 
 
 def _sample(
-    job: Job, batch: batches.Batch, sampler: SamplerSettings, left: WarmStart | None = None
+    job: Job,
+    batch: batches.Batch,
+    sampler: SamplerSettings,
+    left: warm_start.WarmStart | None = None,
 ) -> sample_batch.Fitted:
     """Sample a batch, kept and watched; from where the increment before it ended, if that is given."""
     keeper = checkpointer_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left=left)
-    journal = Journal(
-        [job.folder.progress(task.fit) for task in batch.tasks],
-        [task.fit for task in batch.tasks],
-        sampler.warmup,
-        goes_on=keeper.folder.exists(),
-    )
+    names = [task.fit for task in batch.tasks]
+    paths = [job.folder.progress(name) for name in names]
+    journal = Journal(paths, names, sampler.warmup, goes_on=keeper.folder.exists())
+    before = None if left is None else [left]
     return sample_batch.fit_batch(
-        batch,
-        sampler,
-        job.study.seed,
-        job.log,
-        journal.tell,
-        keeper,
-        None if left is None else [left],
+        batch, sampler, job.study.seed, job.log, journal.tell, keeper, before
     )
 
 
@@ -135,9 +119,8 @@ def write_increment(job: Job, name: str, before: str | None) -> None:
     _say_stopped(job, record)
     if before:
         if job.study.increments.stop == "misfit" and record.status == "done":
-            record = dataclasses.replace(
-                record, stop=_look(job, [*earlier, task], [*recorded, record])
-            )
+            stop = _look(job, [*earlier, task], [*recorded, record])
+            record = dataclasses.replace(record, stop=stop)
         _say_forecast(job, name, [*recorded, record])
     checksums.write_record(job.folder, record)
     _clear(job, [name])
@@ -155,35 +138,35 @@ def _run_increment(job: Job, name: str, before: str | None, number: int) -> FitR
     stopped leaves what it was left.
     """
     settings, sampler = job.study.increments, job.study.sampler
-    (batch,) = _read(job, [name])
+    (batch,) = read_batch(job, find_tasks(job, [name]))
     has_parameters = any(site.kind == "latent" for site in batch.sites)
     if not (settings.warm or sampler.start == "previous") or not has_parameters:
         return _run_shape(job, batch, 1)[0]
     left = _left(job, before) if before else None
     if settings.warm and left is not None:
-        sampler = dataclasses.replace(sampler, warmup=warmup_of(sampler.warmup))
+        sampler = dataclasses.replace(sampler, warmup=warm_start.warmup_of(sampler.warmup))
     fitted = _sample(job, batch, sampler, left)
     record = _write_posterior(job, fitted, 0, sampler)
     has_draws = record.status == "done"
-    if left is not None and has_draws and is_audited(settings, number):
+    if left is not None and has_draws and warm_start.is_audited(settings, number):
         record = dataclasses.replace(record, audit=_audit(job, fitted, batch))
-    left = warm_start_of(batch.tasks[0].rows, fitted.draws) if has_draws else left
+    left = warm_start.warm_start_of(batch.tasks[0].rows, fitted.draws) if has_draws else left
     if left is None:
         job.folder.left(name).unlink(missing_ok=True)
     else:
-        write_arrays(job.folder.left(name), to_arrays(left))
+        arrays.write_arrays(job.folder.left(name), to_arrays(left))
     return record
 
 
-def _left(job: Job, before: str) -> WarmStart | None:
+def _left(job: Job, before: str) -> warm_start.WarmStart | None:
     """Read what an increment left; None, and a start as the first one's, where that is damaged or nothing."""
     path = job.folder.left(before)
     if not path.exists():
         job.log(f"{before} left nothing: the next increment starts as the first")
         return None
     try:
-        return read_warm_start(read_arrays(path))
-    except DAMAGE as error:
+        return warm_start.read_warm_start(arrays.read_arrays(path))
+    except arrays.DAMAGE as error:
         job.log(f"{path}: cannot be read ({error}): the next increment starts as the first")
         return None
 
@@ -209,7 +192,7 @@ def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> Recorde
 
 def _increments(job: Job, name: str) -> list[PlannedFit]:
     """Increments up to this one."""
-    planned = read_planned(job.folder, job.study.increments.order)
+    planned = planned_fits.read_planned(job.folder, job.study.increments.order)
     increments = [task for task in planned if task.kind == "increment"]
     return increments[: [task.fit for task in increments].index(name) + 1]
 
@@ -223,7 +206,7 @@ def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[FitRecord]) -> st
         return ""
     from scalecheck.results import budget
 
-    audited = is_audited(job.study.increments, len(recorded))
+    audited = warm_start.is_audited(job.study.increments, len(recorded))
     return budget.refusal(recorded, task.rows, job.study.budget, audited=audited)
 
 

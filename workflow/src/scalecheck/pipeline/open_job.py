@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from scalecheck.files.layout import StudyFolder
 from scalecheck.runtime import device, program
-from scalecheck.runtime.program import Log
 from scalecheck.study import settings
 
 if TYPE_CHECKING:
     from scalecheck.fitting.fit_job import Job
 
 
-def open_job(options: Namespace, log: Log) -> "Job":
+def open_job(options: Namespace, log: program.Log) -> "Job":
     """Choose the device of a program of fits, and make its job.
 
     Parameters

@@ -1,7 +1,6 @@
 """From the file of a study to its store."""
 
-from scalecheck.data import read_table, store
-from scalecheck.data.disk_columns import column_folder
+from scalecheck.data import disk_columns, read_table, store
 from scalecheck.data.levels import cut_axis
 from scalecheck.errors import StudyError
 from scalecheck.files.layout import StudyFolder, slug
@@ -34,7 +33,7 @@ def prepare(
         )
     named, possible = columns_of(settings, model)
     _refuse_outcome(settings, named)
-    with column_folder(folder.spool) as columns:
+    with disk_columns.column_folder(folder.spool) as columns:
         table = read_table.read_data(settings, named, possible, columns)
         axes = {name: cut_axis(table, name, levels) for name in settings.axes}
         return store.write_store(folder.data, table, settings, axes, seed)
@@ -42,13 +41,10 @@ def prepare(
 
 def _refuse_outcome(settings: DataSettings, named: dict[str, str]) -> None:
     """Rows chosen by what they observed differ in it, however right the model is."""
-    used = {"axes": settings.axes, "order": (settings.order,), "unit": (settings.unit,)}
-    for key, columns in used.items():
-        for column in columns:
-            if column is not None and named.get(column) == _OUTCOME:
-                raise StudyError(
-                    f"{settings.file}: data.{key} must not name the outcome, got {column}"
-                )
+    used = [("axes", axis) for axis in settings.axes]
+    for key, column in [*used, ("order", settings.order), ("unit", settings.unit)]:
+        if column is not None and named.get(column) == _OUTCOME:
+            raise StudyError(f"{settings.file}: data.{key} must not name the outcome, got {column}")
 
 
 def columns_of(settings: DataSettings, model: ModelSettings) -> tuple[dict[str, str], list[str]]:

@@ -26,7 +26,6 @@ from scalecheck.pipeline.bandwidth import measure_bandwidth
 from scalecheck.pipeline.prepare import prepare
 from scalecheck.runtime.program import Log
 from scalecheck.study import plan
-from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import Study
 
 PRECISIONS = ("float32", "float64")
@@ -71,16 +70,6 @@ class MeasuredGradient(NamedTuple):
     bytes: float
     xla_bytes: float
     bandwidth: float
-
-    @property
-    def share(self) -> float:
-        """Of the bandwidth: 1 where a gradient takes as long as moving its bytes, more where these stay in a cache."""
-        return self.bytes / self.seconds / self.bandwidth
-
-    @property
-    def xla_share(self) -> float:
-        """Of the bandwidth, counting what XLA counts."""
-        return self.xla_bytes / self.seconds / self.bandwidth
 
 
 class FitLeapfrogs(NamedTuple):
@@ -145,7 +134,7 @@ def _require_table(study: Study) -> None:
         )
 
 
-def _tasks(folder: StudyFolder, study: Study, most_rows: int | None) -> list[PlannedFit]:
+def _tasks(folder: StudyFolder, study: Study, most_rows: int | None) -> list[plan.PlannedFit]:
     """Give the increments as if they went on to all rows, or to `most_rows`."""
     arrival, random, _ = store.read_orders(folder.data)
     start, end = study.increments.start, min(most_rows or arrival.n_rows, arrival.n_rows)
@@ -158,15 +147,15 @@ def _tasks(folder: StudyFolder, study: Study, most_rows: int | None) -> list[Pla
 
 def _devices() -> list[Any]:
     """One device of each kind that JAX finds."""
-    found = [device for client in backends().values() for device in client.local_devices()]
     first: dict[str, Any] = {}
-    for device in found:
-        first.setdefault(device.device_kind, device)
+    for client in backends().values():
+        for device in client.local_devices():
+            first.setdefault(device.device_kind, device)
     return list(first.values())
 
 
 def _profile_device(
-    device: Any, folder: StudyFolder, study: Study, tasks: Sequence[PlannedFit], log: Log
+    device: Any, folder: StudyFolder, study: Study, tasks: Sequence[plan.PlannedFit], log: Log
 ) -> Iterator[MeasuredGradient]:
     bandwidth = measure_bandwidth(device)
     for precision in PRECISIONS:
@@ -240,22 +229,22 @@ def leapfrogs_seen(folder: StudyFolder, study: Study) -> FitLeapfrogs | None:
 def table(
     costs: Sequence[MeasuredGradient], study: Study, seen: FitLeapfrogs | None
 ) -> pd.DataFrame:
-    """Give all costs as a tidy table: one row per cost and number of leapfrogs per iteration."""
+    """Give all costs as a tidy table: one row per cost and number of leapfrogs per iteration.
+
+    `share` is that of the bandwidth: 1 where a gradient takes as long as moving its bytes, more where these stay in a
+    cache. `xla_share` counts what XLA counts.
+    """
+    of_costs = pd.DataFrame(costs)
+    seconds = of_costs.pop("seconds")
+    of_costs["share"] = of_costs["bytes"] / seconds / of_costs["bandwidth"]
+    of_costs["xla_share"] = of_costs["xla_bytes"] / seconds / of_costs["bandwidth"]
+    of_costs["seconds_per_gradient"] = seconds
+    leapfrogs = [*_LEAPFROGS, *([seen.leapfrogs] if seen else [])]
+    found = of_costs.merge(pd.DataFrame({"leapfrogs": leapfrogs}), how="cross")
+    found["seconds_per_draw"] = found["leapfrogs"] * found["seconds_per_gradient"]
     iterations = study.sampler.warmup + study.sampler.draws
-    rows = [
-        {
-            **{name: value for name, value in cost._asdict().items() if name != "seconds"},
-            "share": cost.share,
-            "xla_share": cost.xla_share,
-            "seconds_per_gradient": cost.seconds,
-            "leapfrogs": leapfrogs,
-            "seconds_per_draw": leapfrogs * cost.seconds,
-            "seconds_per_fit": iterations * leapfrogs * cost.seconds,
-        }
-        for cost in costs
-        for leapfrogs in (*_LEAPFROGS, *([seen.leapfrogs] if seen else []))
-    ]
-    return pd.DataFrame(rows)
+    found["seconds_per_fit"] = iterations * found["leapfrogs"] * found["seconds_per_gradient"]
+    return found
 
 
 def as_text(table: pd.DataFrame, study: Study, seen: FitLeapfrogs | None, n_cores: int) -> str:
@@ -271,10 +260,8 @@ def as_text(table: pd.DataFrame, study: Study, seen: FitLeapfrogs | None, n_core
         Of the processor that this process may use.
     """
     sampler = study.sampler
-    speeds = table.drop_duplicates("device")
-    lines = [
-        f"{row.device}: {row.bandwidth / 1e9:.3g} GB/s" for row in speeds.itertuples(index=False)
-    ]
+    speeds = table.drop_duplicates("device").set_index("device")["bandwidth"]
+    lines = [f"{device}: {speed / 1e9:.3g} GB/s" for device, speed in speeds.items()]
     iterations = f"{sampler.chains} chains x ({sampler.warmup} + {sampler.draws}) iterations"
     source = f"; {seen.leapfrogs:.3g} as in {seen.fit}" if seen else ""
     return "\n".join(

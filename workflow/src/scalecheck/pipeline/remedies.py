@@ -6,9 +6,7 @@ from pathlib import Path
 from scalecheck.errors import StudyError
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
-from scalecheck.runtime import device as devices
-from scalecheck.runtime import program
-from scalecheck.runtime.program import Log
+from scalecheck.runtime import device, program
 from scalecheck.study import read_study
 from scalecheck.study.settings import Study, parse_sections
 
@@ -44,25 +42,23 @@ def run(options: Namespace) -> str:
         return _of_study(options, study, folder, log)
 
 
-def _of_target(options: Namespace, log: Log) -> str:
+def _of_target(options: Namespace, log: program.Log) -> str:
     if not 1 <= options.depth <= 20:
         raise StudyError(f"--depth must be from 1 to 20, got {options.depth}")
-    devices.choose_device(
-        devices.count_gpus(options.gpu, options.gres), "float32", Path("results/.jax"), log
-    )
+    gpus = device.count_gpus(options.gpu, options.gres)
+    device.choose_device(gpus, "float32", Path("results/.jax"), log)
     from scalecheck.remedies import models_without_data, problem, search
 
     gradients = options.gradients or problem.GRADIENTS
-    one = models_without_data.problem_of_target(
-        options.target, models_without_data.default_sampler(options.depth), gradients
-    )
+    settings = models_without_data.default_sampler(options.depth)
+    one = models_without_data.problem_of_target(options.target, settings, gradients)
     found = search.search_remedies(one, log)
     if options.csv is not None:
         formats.write_table(options.csv, found.table)
     return search.search_as_text(found, _title(options.target, gradients))
 
 
-def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: Log) -> str:
+def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: program.Log) -> str:
     from scalecheck.remedies import choose_fit
 
     # The workflow asks of every study, a person of one that is to be searched.
@@ -73,17 +69,16 @@ def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: Log) -
         choose_fit.write_no_search(folder, chosen)
         log(f"nothing to search: {chosen.reason}")
         return f"nothing to search: {chosen.reason}"
-    gpus = devices.count_gpus(options.gpu, options.gres)
-    devices.choose_device(gpus, study.sampler.precision, folder.cache, log)
+    gpus = device.count_gpus(options.gpu, options.gres)
+    device.choose_device(gpus, study.sampler.precision, folder.cache, log)
     from scalecheck.remedies import problem, search, study_search
 
-    device = devices.check_device(gpus)["device"]
+    found_on = device.check_device(gpus)["device"]
     gradients = options.gradients or problem.GRADIENTS
-    found = study_search.search_fit(folder, study, chosen, gradients, device, log)
+    found = study_search.search_fit(folder, study, chosen, gradients, found_on, log)
     study_search.write_search(folder, chosen, found, gradients)
-    return search.search_as_text(
-        found, _title(f"{study.study}, {chosen.fit}: {chosen.reason}", gradients)
-    )
+    title = _title(f"{study.study}, {chosen.fit}: {chosen.reason}", gradients)
+    return search.search_as_text(found, title)
 
 
 def _title(what: str, gradients: int) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalecheck.files import formats, record
-from scalecheck.files.formats import PlannedRow
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
 from scalecheck.results.totals import spent
@@ -73,7 +72,7 @@ def read_states(folder: StudyFolder, now: float) -> list[FitState]:
     return sorted(found, key=lambda one: STATES.index(one.state))
 
 
-def _read(folder: StudyFolder, row: PlannedRow, now: float) -> FitState:
+def _read(folder: StudyFolder, row: formats.PlannedRow, now: float) -> FitState:
     progress, path = folder.progress(row.fit), folder.record(row.fit)
     grew = _changed(progress)
     told = (formats.read_last_line(progress) or {}) if grew else {}

@@ -8,30 +8,19 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.checks import verdict
-from scalecheck.checks.finding_table import (
-    WHOLE_STUDY,
-    findings_of,
-    identity,
-)
-from scalecheck.checks.verdict import Judged
-from scalecheck.data import store
-from scalecheck.data.planned_fits import read_planned
+from scalecheck.checks.finding_table import WHOLE_STUDY, findings_of, identity
+from scalecheck.data import planned_fits, store
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.pipeline import confirm
-from scalecheck.results import budget
-from scalecheck.results.totals import spent
+from scalecheck.results import budget, totals
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study, may_approximate
 
 _OF_INCREMENTS = ("drift", "surprise", "scaling", "adaptation")
 
 
-def conclude(
-    folder: StudyFolder,
-    study: Study,
-    log: Log,
-) -> dict[str, Any]:
+def conclude(folder: StudyFolder, study: Study, log: Log) -> dict[str, Any]:
     """Judge all findings and write verdict.json.
 
     Parameters
@@ -53,7 +42,7 @@ def conclude(
     attribution = verdict.attribute(judged)
     ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
     recorded = [checksums.read_record(folder, fit) for fit in ran.fit]
-    took = spent(recorded, confirm.read_record(folder))
+    took = totals.spent(recorded, confirm.read_record(folder))
     # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
     needed = list(ran.fit[ran.kind != "level"])
     unusable = {fit: reason for fit, reason in zip(ran.fit, ran.reason, strict=True) if reason}
@@ -116,12 +105,12 @@ def rows_used(folder: StudyFolder, fits: list[str], order: str) -> int:
     """Count the distinct rows that any of these fits read."""
     seen = [
         store.read_rows(folder.data, task.slices, [store.OBSERVATION])[store.OBSERVATION]
-        for task in read_planned(folder, order, fits)
+        for task in planned_fits.read_planned(folder, order, fits)
     ]
     return len(np.unique(np.concatenate(seen))) if seen else 0
 
 
-def _first_seen(judged: list[Judged], increments: pd.DataFrame) -> int | None:
+def _first_seen(judged: list[verdict.Judged], increments: pd.DataFrame) -> int | None:
     """Rows of the smallest increment that an increment's own check spoke at."""
     rows = dict(zip(increments.fit, increments.rows, strict=True))
     seen = [

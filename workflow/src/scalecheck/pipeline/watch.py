@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,30 +18,23 @@ from scalecheck.runtime.durations import duration, interval
 PAUSE = 2.0
 
 
-class ChainColumn(NamedTuple):
-    """A column of numbers by chain: its heading, its key in `progress.jsonl`, and how a number is written."""
-
-    heading: str
-    key: str
-    write: Callable[[float], str]
-
-
-_STEP_SIZE = ChainColumn("step size", "step_size", lambda x: f"{x:.2g}")
-_LEAPFROGS = ChainColumn("leapfrogs", "leapfrogs", lambda x: f"{x:.3g}" if x < 1000 else f"{x:.0f}")
-_ACCEPTANCE = ChainColumn("accept", "acceptance_rate", lambda x: f"{x:.2f}")
-_DIVERGENCES = ChainColumn("div", "divergences", lambda x: f"{x:.0f}")
-_SATURATED = ChainColumn("cut", "depth_saturated", lambda x: f"{x:.0%}")
-_METRIC = ChainColumn("metric", "metric_change", lambda x: f"{x:.2f}")
-
-_NUMBERS = (_STEP_SIZE, _LEAPFROGS, _ACCEPTANCE, _DIVERGENCES, _SATURATED, _METRIC)
+# Numbers by chain: the heading of the column, the key in `progress.jsonl`, and how a number is written.
+_NUMBERS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "step size": ("step_size", lambda x: f"{x:.2g}"),
+    "leapfrogs": ("leapfrogs", lambda x: f"{x:.3g}" if x < 1000 else f"{x:.0f}"),
+    "accept": ("acceptance_rate", lambda x: f"{x:.2f}"),
+    "div": ("divergences", lambda x: f"{x:.0f}"),
+    "cut": ("depth_saturated", lambda x: f"{x:.0%}"),
+    "metric": ("metric_change", lambda x: f"{x:.2f}"),
+}
 
 # From all there is, chain by chain, to what a narrow terminal has room for, as ranges over chains.
 _DRAFTS = (
     (True, ("fit", "rows", "phase", *_NUMBERS, "left", "note")),
     (False, ("fit", "rows", "phase", *_NUMBERS, "left", "note")),
-    (False, ("fit", "phase", _STEP_SIZE, _LEAPFROGS, _DIVERGENCES, "left", "note")),
-    (False, ("fit", "phase", _LEAPFROGS, "left", "note")),
-    (False, ("fit", "phase", _LEAPFROGS, "note")),
+    (False, ("fit", "phase", "step size", "leapfrogs", "div", "left", "note")),
+    (False, ("fit", "phase", "leapfrogs", "left", "note")),
+    (False, ("fit", "phase", "leapfrogs", "note")),
     (False, ("fit", "phase", "note")),
     (False, ("fit", "phase")),
     (False, ("fit",)),
@@ -92,28 +84,23 @@ def view(study: str, states: Sequence[FitState], console: Console) -> Group:
         Of its fits, in the order of the rows.
     """
     table = Table()
-    for by_chain, columns in _DRAFTS:
-        table = _table(states, columns, by_chain)
+    for by_chain, headings in _DRAFTS:
+        table = _table(states, headings, by_chain)
         unbounded = console.options.update(max_width=_WIDEST)
         if Measurement.get(console, unbounded, table).maximum <= console.width:
             break
     return Group(table, Text(summary(study, states)))
 
 
-def _table(
-    states: Sequence[FitState], columns: Sequence[str | ChainColumn], by_chain: bool
-) -> Table:
+def _table(states: Sequence[FitState], headings: Sequence[str], by_chain: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        heading = column.heading if isinstance(column, ChainColumn) else column
+    for heading in headings:
         side = "left" if heading in ("fit", "phase", "note") else "right"
         table.add_column(heading, justify=side, no_wrap=True, overflow="ellipsis")
     for one in states:
         cells = [
-            _numbers(one, column, by_chain)
-            if isinstance(column, ChainColumn)
-            else _TEXTS[column](one)
-            for column in columns
+            _TEXTS[heading](one) if heading in _TEXTS else _numbers(one, heading, by_chain)
+            for heading in headings
         ]
         table.add_row(*map(Text, cells), style=_style(one))
     return table
@@ -134,18 +121,18 @@ def _phase(one: FitState) -> str:
     return f"sampling {done - warmup}/{total - warmup}"
 
 
-def _numbers(one: FitState, column: ChainColumn, by_chain: bool) -> str:
+def _numbers(one: FitState, heading: str, by_chain: bool) -> str:
     """Numbers of all chains, with a mark at the leapfrogs of one that stalls; or their range."""
-    values = one.told.get(column.key, [])
+    key, write = _NUMBERS[heading]
+    values = one.told.get(key, [])
     if by_chain:
-        written = ["-" if value is None else column.write(value) for value in values]
-        marked = one.stalled if column is _LEAPFROGS else []
-        marks = ["!" if chain in marked else "" for chain in range(len(values))]
-        return " ".join(text + mark for text, mark in zip(written, marks, strict=True))
+        marked = one.stalled if heading == "leapfrogs" else []
+        written = ["-" if value is None else write(value) for value in values]
+        return " ".join(f"{text}!" if i in marked else text for i, text in enumerate(written))
     known = [value for value in values if value is not None]
     if not known:
         return "-" if values else ""
-    low, high = column.write(min(known)), column.write(max(known))
+    low, high = write(min(known)), write(max(known))
     return low if low == high else f"{low}..{high}"
 
 
@@ -160,10 +147,11 @@ def _note(one: FitState) -> str:
     notes = [f"chain {chain} stalls" for chain in one.stalled]
     if one.is_silent:
         notes.append(f"no news for {duration(one.silent)}")
-    reason = one.record.reason if one.record else ""
-    if len(reason) > _LONGEST_REASON:  # the log and the report have it whole
-        reason = f"{reason[: _LONGEST_REASON - 1]}…"
-    return ", ".join([*notes, *filter(None, [reason])])
+    if one.record and one.record.reason:
+        reason = one.record.reason
+        is_long = len(reason) > _LONGEST_REASON  # the log and the report have it whole
+        notes.append(f"{reason[: _LONGEST_REASON - 1]}…" if is_long else reason)
+    return ", ".join(notes)
 
 
 _TEXTS: dict[str, Callable[[FitState], str]] = {

@@ -75,10 +75,8 @@ def blocks_of(where: Sequence[tuple[str, slice]], strong: np.ndarray) -> list[li
         Blocks of no more than 300 scalars.
     """
     linked = np.array([[strong[part, other].any() for _, other in where] for _, part in where])
-    _, cluster = connected_components(linked, directed=False)
-    members = [
-        np.flatnonzero(cluster == number).tolist() for number in dict.fromkeys(cluster.tolist())
-    ]
+    n_clusters, cluster = connected_components(linked, directed=False)
+    members = [np.flatnonzero(cluster == number).tolist() for number in range(n_clusters)]
     sizes = np.array([part.stop - part.start for _, part in where])
     return [
         [where[i][0] for i in one]

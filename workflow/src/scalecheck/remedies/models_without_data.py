@@ -9,7 +9,6 @@ import numpy as np
 from scalecheck.errors import StudyError
 from scalecheck.model import binding, density, sites
 from scalecheck.model.batches import Batch
-from scalecheck.model.sites import Site
 from scalecheck.remedies.problem import Problem, problem_of_batch
 from scalecheck.study import schema
 from scalecheck.study.plan import PlannedFit
@@ -53,7 +52,7 @@ def batch_without_data(function: Callable[[], Any], name: str) -> Batch:
         return function()
 
     arrays = {"nothing": np.zeros((1, 1), "float32")}
-    first = {name: values[0] for name, values in arrays.items()}
+    first = {"nothing": arrays["nothing"][0]}
     try:
         found = _sites(without_rows, first)
     except Exception as error:
@@ -70,16 +69,15 @@ def batch_without_data(function: Callable[[], Any], name: str) -> Batch:
     return Batch((task,), without_rows, arrays, [first], [{}], found, vector, {}, None, bound, {})
 
 
-def _sites(function: Callable[..., Any], arrays: dict[str, np.ndarray]) -> tuple[Site, ...]:
-    found: list[Site] = []
+def _sites(function: Callable[..., Any], arrays: dict[str, np.ndarray]) -> tuple[sites.Site, ...]:
+    found: list[sites.Site] = []
 
     def look(arrays: dict[str, Any]) -> None:
         for name, site in sites.traced(function, arrays, jax.random.key(0)).items():
             if site["type"] == "sample":
-                kind = sites.kind_of(site)
                 shape = np.shape(site["value"])
                 dims = tuple(f"{name}_dim_{i}" for i in range(len(shape)))
-                found.append(Site(name, kind, shape, dims))
+                found.append(sites.Site(name, sites.kind_of(site), shape, dims))
 
     jax.eval_shape(look, arrays)
     return tuple(found)

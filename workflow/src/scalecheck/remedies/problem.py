@@ -1,6 +1,7 @@
 """What is searched: one fit, of a study or of a model without data, and what each candidate may cost."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -49,9 +50,14 @@ class Problem(NamedTuple):
     gradients: int
 
     @property
+    def latent(self) -> list[Site]:
+        """All latent sites, also those that are not compared."""
+        return [site for site in self.batch.sites if site.kind == "latent"]
+
+    @property
     def n_scalars(self) -> int:
-        """Scalars of all latent sites, also of those that are not compared."""
-        return sum(int(np.prod(s.shape, dtype=int)) for s in self.batch.sites if s.kind == "latent")
+        """Scalars of all latent sites."""
+        return sum(math.prod(site.shape) for site in self.latent)
 
 
 class TrialResult(NamedTuple):
@@ -99,16 +105,12 @@ def problem_of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradien
 
 def _compared(batch: Batch) -> list[Site]:
     """The smallest latent sites first, as many as there is room for."""
-    latent = sorted(
-        (s for s in batch.sites if s.kind == "latent"), key=lambda s: np.prod(s.shape, dtype=int)
-    )
-    sizes = np.cumsum([np.prod(site.shape, dtype=int) for site in latent])
-    chosen = {
-        site.name
-        for site, n in zip(latent, sizes, strict=True)
-        if n <= _MOST_SCALARS or n == sizes[0]
-    }
-    return [site for site in batch.sites if site.name in chosen]
+    latent = [site for site in batch.sites if site.kind == "latent"]
+    by_size = sorted(latent, key=lambda site: math.prod(site.shape))
+    n_scalars = np.cumsum([math.prod(site.shape) for site in by_size])
+    n_chosen = max(1, int((n_scalars <= _MOST_SCALARS).sum()))
+    chosen = {site.name for site in by_size[:n_chosen]}
+    return [site for site in latent if site.name in chosen]
 
 
 def try_candidate(problem: Problem, candidate: Candidate, log: Log) -> TrialResult:
@@ -136,10 +138,9 @@ def try_batch(
         Which says nothing of the candidate.
     """
     latent = [site for site in batch.sites if site.kind == "latent"]
-    kept = tuple(n for n in problem.vector.shapes if n in {s.name for s in latent}) or (
-        latent[0].name,
-    )
-    d = sum(int(np.prod(site.shape, dtype=int)) for site in latent)
+    names = [site.name for site in latent]
+    kept = tuple(name for name in problem.vector.shapes if name in names) or (names[0],)
+    d = sum(math.prod(site.shape) for site in latent)
     draws = max(10, min(problem.gradients, _NUMBERS // (sample_batch.MOST_TIMES * CHAINS * d)))
     settings = dataclasses.replace(settings, draws=draws, keep=kept)
     key = sample_batch.fit_key(problem.seed, batch.tasks[0].fit)
@@ -182,9 +183,9 @@ def _seen(trial: Trial, found: sampler.Draws, settings: SamplerSettings) -> Tria
 
 def slices_of_sites(vector: Vector) -> Sequence[tuple[str, slice]]:
     """Where each site lies in the vector."""
-    sizes = [int(np.prod(shape)) for shape in vector.shapes.values()]
-    stops = np.cumsum(sizes)
-    return [
-        (name, slice(stop - n, stop))
-        for name, stop, n in zip(vector.shapes, stops, sizes, strict=True)
-    ]
+    found, start = [], 0
+    for name, shape in vector.shapes.items():
+        stop = start + math.prod(shape)
+        found.append((name, slice(start, stop)))
+        start = stop
+    return found

@@ -69,7 +69,7 @@ def candidates_from_draws(problem: Problem, z: np.ndarray) -> list[Candidate]:
     if z.shape[1] < 10:
         return []
     blocks = blocks_of(slices_of_sites(problem.vector), correlated(problem, z))
-    names = [site.name for site in problem.batch.sites if site.kind == "latent"]
+    names = [site.name for site in problem.latent]
     found = []
     if blocks and sorted(blocks[0]) != sorted(names) and blocks != problem.settings.metric:
         found.append(Candidate("metric", {"metric": blocks}))
@@ -87,9 +87,7 @@ def learn_centredness(problem: Problem, z: np.ndarray) -> dict[str, float]:
     arXiv:1906.03028 learns it, with the divergence the other way round and no draws.) Draws are `(chain, draw, d)`.
     """
     names = [n for n in recentrable(problem) if n in problem.vector.shapes][:_MOST_SITES]
-    if not names or len(problem.vector.shapes) < sum(
-        s.kind == "latent" for s in problem.batch.sites
-    ):
+    if not names or len(problem.vector.shapes) < len(problem.latent):
         return {}
     flat = z.reshape(-1, z.shape[-1])
     flat = jnp.asarray(flat[:: max(1, len(flat) // _MOST_DRAWS)])

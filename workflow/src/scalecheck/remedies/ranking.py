@@ -161,17 +161,9 @@ def summarise_trial(trial: Trial) -> TrialSummary | None:
     ess = bulk_ess(trial.z)
     rate = np.log(max(ess.min(), 1e-9) / trial.gradients.sum())
     flat = z.reshape(len(z), -1)
-    return TrialSummary(
-        flat.mean(1),
-        mcse[0],
-        flat.std(1, ddof=1),
-        mcse[1],
-        ess,
-        rhat,
-        float(rate),
-        _jackknife(trial),
-        len(trial.z),
-    )
+    mean, sd = flat.mean(1), flat.std(1, ddof=1)
+    se, n_chains = _jackknife(trial), len(trial.z)
+    return TrialSummary(mean, mcse[0], sd, mcse[1], ess, rhat, float(rate), se, n_chains)
 
 
 def _jackknife(trial: Trial) -> float:
@@ -232,12 +224,9 @@ def _compare(
 
 def _gap(one: TrialSummary, others: Sequence[TrialSummary]) -> tuple[float, int]:
     """Largest difference to the mean of others in Monte Carlo errors, and the number of the scalar."""
-    gaps = np.stack(
-        [
-            _differences(one.mean, one.mean_mcse, [(s.mean, s.mean_mcse) for s in others]),
-            _differences(one.sd, one.sd_mcse, [(s.sd, s.sd_mcse) for s in others]),
-        ]
-    ).max(axis=0)
+    of_means = _differences(one.mean, one.mean_mcse, [(s.mean, s.mean_mcse) for s in others])
+    of_sds = _differences(one.sd, one.sd_mcse, [(s.sd, s.sd_mcse) for s in others])
+    gaps = np.maximum(of_means, of_sds)
     return float(gaps.max()), int(gaps.argmax())
 
 
@@ -254,9 +243,5 @@ _ORDER = ("same", "not converged", "differs", "no draws")
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     by = table["status"].map(_ORDER.index)
-    return (
-        table.assign(by=by)
-        .sort_values(["by", "ess_per_1000"], ascending=[True, False], kind="stable")
-        .drop(columns="by")
-        .reset_index(drop=True)
-    )
+    order = np.lexsort([-table["ess_per_1000"].astype("float64"), by])
+    return table.iloc[order].reset_index(drop=True)

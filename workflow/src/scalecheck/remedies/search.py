@@ -9,7 +9,6 @@ import pandas as pd
 from scalecheck.errors import NotEnoughMemory
 from scalecheck.remedies import neutra, problem, propose, ranking
 from scalecheck.remedies.candidate import AS_IT_IS, KINDS, NEUTRA, Candidate, combined
-from scalecheck.remedies.problem import Problem, TrialResult
 from scalecheck.remedies.search_checkpoint import Kept
 from scalecheck.runtime.program import Log
 
@@ -35,13 +34,13 @@ class SearchResult(NamedTuple):
 class _Search:
     """Candidates tried so far, in their order."""
 
-    def __init__(self, one: Problem, log: Log, kept: Kept | None) -> None:
+    def __init__(self, one: problem.Problem, log: Log, kept: Kept | None) -> None:
         self.problem, self.log, self.kept = one, log, kept
         self.candidates: dict[str, Candidate] = {}
-        self.seen: dict[str, TrialResult] = {}
+        self.seen: dict[str, problem.TrialResult] = {}
         self.summaries: dict[str, ranking.TrialSummary | None] = {}
 
-    def add(self, candidate: Candidate) -> TrialResult:
+    def add(self, candidate: Candidate) -> problem.TrialResult:
         """Try a candidate, unless it was, here or before the search was killed."""
         name = candidate.name
         if name not in self.seen:
@@ -54,14 +53,12 @@ class _Search:
             self.log(f"{name}: {run.failure or told}{', kept' if before else ''}")
         return self.seen[name]
 
-    def _try(self, candidate: Candidate) -> TrialResult:
-        is_flow = candidate.kind == NEUTRA
+    def _try(self, candidate: Candidate) -> problem.TrialResult:
         try:
-            run = (
-                neutra.try_neutra(self.problem, self.log)
-                if is_flow
-                else problem.try_candidate(self.problem, candidate, _quiet)
-            )
+            if candidate.kind == NEUTRA:
+                run = neutra.try_neutra(self.problem, self.log)
+            else:  # without a log: a search has one line per candidate
+                run = problem.try_candidate(self.problem, candidate, lambda line: None)
         except NotEnoughMemory as error:
             if candidate.kind == AS_IT_IS:
                 raise
@@ -78,14 +75,14 @@ class _Search:
 
     def best_draws(self) -> np.ndarray:
         """Draws `(chain, draw, d)` of the candidate to learn from: the best, or else that of the highest ESS."""
-        found = self.table()
-        good = found[found["status"] == "same"]
-        row = good.iloc[0] if len(good) else found.sort_values("ess", ascending=False).iloc[0]
+        if good := self.qualified():
+            return self.seen[good[0].name].trial.z
+        row = self.table().sort_values("ess", ascending=False).iloc[0]
         return self.seen[str(row["candidate"])].trial.z
 
     def combine(self) -> None:
         """Add the best of each other kind to the best of all, as long as that helps."""
-        good = [self.candidates[name] for name in self._qualified()]
+        good = self.qualified()
         if not good:
             return
         best = good[0]
@@ -97,20 +94,23 @@ class _Search:
                 continue
             both = combined(best, of_kind[0])
             self.add(both)
-            if self._qualified()[0] == both.name:
+            if self.qualified()[0].name == both.name:
                 best = both
 
-    def _qualified(self) -> list[str]:
+    def qualified(self) -> list[Candidate]:
+        """Give the candidates that have the same posterior, the best first."""
         found = self.table()
-        return [str(name) for name in found[found["status"] == "same"]["candidate"]]
+        return [
+            self.candidates[str(name)] for name in found["candidate"][found["status"] == "same"]
+        ]
 
     def _helps(self, candidate: Candidate) -> bool:
         """Whether a candidate alone is better than the fit as it is, or that has not converged."""
-        names = self._qualified()
+        names = [one.name for one in self.qualified()]
         return AS_IT_IS not in names or names.index(candidate.name) < names.index(AS_IT_IS)
 
 
-def search_remedies(one: Problem, log: Log, kept: Kept | None = None) -> SearchResult:
+def search_remedies(one: problem.Problem, log: Log, kept: Kept | None = None) -> SearchResult:
     """Search: the fit as it is, every kind alone, what its draws suggest, the best of each together, at last NeuTra.
 
     The last only where none of the others gave what a fit needs (R-hat at most 1.01 and an ESS of 400) within its
@@ -134,32 +134,33 @@ def search_remedies(one: Problem, log: Log, kept: Kept | None = None) -> SearchR
     table = run.table()
     table["kind"] = [run.candidates[name].kind for name in table["candidate"]]
     table["failure"] = [run.seen[name].failure for name in table["candidate"]]
-    same = table[table["status"] == "same"]
-    best = run.candidates[str(same["candidate"].iloc[0])] if len(same) else None
+    good = run.qualified()
+    best = good[0] if good else None
     return SearchResult(table, best, best.lines(one.settings) if best else "")
 
 
-def _quiet(line: str) -> None:
-    """Leave out a line of progress: a search has one per candidate."""
-
-
+# By heading: the column that is shown, and how; with an empty cell where it is not known.
 _SHOWN = {
-    "candidate": "candidate",
-    "status": "posterior",
-    "ess_per_1000": "ESS per 1000 gradients",
-    "gain": "gain",
-    "ess": "ESS",
-    "slowest": "slowest",
-    "rhat": "R-hat",
-    "draws": "draws",
+    "candidate": ("candidate", "{candidate}"),
+    "posterior": ("status", "{status}"),
+    "ESS per 1000 gradients": ("ess_per_1000", "{ess_per_1000:.3g} ({low:.3g}-{high:.3g})"),
+    "gain": ("gain", "x {gain:.3g} ({gain_low:.3g}-{gain_high:.3g})"),
+    "ESS": ("ess", "{ess:.0f}"),
+    "slowest": ("slowest", "{slowest}"),
+    "R-hat": ("rhat", "{rhat:.3f}"),
+    "draws": ("draws", "{draws}"),
 }
 
 
 def search_as_text(found: SearchResult, title: str) -> str:
     """Show a search to a person: its table, and what to paste."""
-    table = found.table
-    shown = pd.DataFrame({head: _cells(table, name) for name, head in _SHOWN.items()})
-    return "\n".join([title, "", shown.to_string(index=False), "", *advice(found)])
+    rows = found.table.to_dict("records")
+    shown = {
+        heading: ["" if pd.isna(row[name]) else written.format(**row) for row in rows]
+        for heading, (name, written) in _SHOWN.items()
+    }
+    table = pd.DataFrame(shown).to_string(index=False)
+    return "\n".join([title, "", table, "", *advice(found)])
 
 
 def advice(found: SearchResult) -> Sequence[str]:
@@ -177,19 +178,3 @@ def advice(found: SearchResult) -> Sequence[str]:
             "Best is NeuTra, which no key of the study file says: train a flow (numpyro.infer.reparam)."
         ]
     return ["Best of these; to paste into the study file:", "", found.lines]
-
-
-def _cells(table: pd.DataFrame, name: str) -> list[str]:
-    match name:
-        case "ess_per_1000":
-            parts = zip(table["ess_per_1000"], table["low"], table["high"], strict=True)
-            return [f"{x:.3g} ({low:.3g}-{high:.3g})" if x == x else "" for x, low, high in parts]
-        case "gain":
-            parts = zip(table["gain"], table["gain_low"], table["gain_high"], strict=True)
-            return [f"x {x:.3g} ({low:.3g}-{high:.3g})" if x == x else "" for x, low, high in parts]
-        case "ess":
-            return [f"{x:.0f}" if x == x else "" for x in table[name]]
-        case "rhat":
-            return [f"{x:.3f}" if x == x else "" for x in table[name]]
-        case _:
-            return ["" if value != value else str(value) for value in table[name]]

@@ -34,18 +34,15 @@ class Kept:
         """Read what was seen of a candidate; None where it was not tried, or not in this search, or is damaged."""
         try:
             found = read_arrays(self._path(candidate))
-            is_own = str(found["identity"]) == self._identity(candidate)
+            is_own = str(found["identity"]) == f"{self.identity} {candidate}"
             return from_arrays(found, _NO_RESULT) if is_own else None
         except DAMAGE:
             return None
 
     def write(self, candidate: str, seen: TrialResult) -> None:
         """Keep what was seen of a candidate."""
-        head = {"identity": np.array(self._identity(candidate))}
+        head = {"identity": np.array(f"{self.identity} {candidate}")}
         write_arrays(self._path(candidate), head | to_arrays(seen))
-
-    def _identity(self, candidate: str) -> str:
-        return f"{self.identity} {candidate}"
 
     def _path(self, candidate: str) -> Path:
         return self.folder / f"{hashlib.sha256(candidate.encode()).hexdigest()[:16]}.npz"

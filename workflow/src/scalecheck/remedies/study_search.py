@@ -12,8 +12,6 @@ from scalecheck.fitting import checkpoint, fit_record
 from scalecheck.model import batches, binding
 from scalecheck.remedies import problem, search
 from scalecheck.remedies.choose_fit import Choice
-from scalecheck.remedies.problem import Problem
-from scalecheck.remedies.search import SearchResult
 from scalecheck.remedies.search_checkpoint import Kept
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
@@ -21,7 +19,7 @@ from scalecheck.study.settings import Study
 
 def search_fit(
     folder: StudyFolder, study: Study, choice: Choice, gradients: int, device: str, log: Log
-) -> SearchResult:
+) -> search.SearchResult:
     """Search the chosen fit of a study, its rows and its settings; a search that was killed goes on.
 
     Parameters
@@ -40,7 +38,7 @@ def search_fit(
     return search.search_remedies(one, log, Kept(folder.searching, _identity(one, study, device)))
 
 
-def _identity(one: Problem, study: Study, device: str) -> str:
+def _identity(one: problem.Problem, study: Study, device: str) -> str:
     """Hash all that determines the draws of a candidate, but the candidate."""
     own = (one.batch.tasks[0].fit, one.seed, one.gradients, dataclasses.asdict(one.settings))
     others = (dataclasses.asdict(study.model), fit_record.versions(), ENGINE_VERSION, device)
@@ -48,7 +46,9 @@ def _identity(one: Problem, study: Study, device: str) -> str:
     return checkpoint.identify(one.batch.arrays, source, json.dumps([*own, *others]))
 
 
-def write_search(folder: StudyFolder, choice: Choice, found: SearchResult, gradients: int) -> None:
+def write_search(
+    folder: StudyFolder, choice: Choice, found: search.SearchResult, gradients: int
+) -> None:
     """Write remedies.csv, and then remedies.json, which says what was searched and what to paste; keep nothing else."""
     formats.write_table(folder.remedies_table, found.table)
     content = {

@@ -389,7 +389,7 @@ class LaneEngine:
     def resume(self, saved: Saved) -> None:
         """Go on where a run with the same arguments was saved."""
         one = EndedFit(np.zeros(0), self.plan.flow.reduced_like())
-        has_ended = np.flatnonzero(~saved.state["progress.live"]).tolist()
+        has_ended = np.flatnonzero(~saved.state["progress:live"]).tolist()
         like = self._state()._replace(ended=dict.fromkeys(has_ended, one))
         state = from_arrays(saved.state, like)
         lanes = jax.tree.map(jnp.asarray, state.lanes)

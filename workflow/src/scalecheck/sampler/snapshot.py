@@ -30,7 +30,7 @@ class Saved(NamedTuple):
 
 
 def to_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """Name the leaves of a tree by their paths, such as `progress.totals`; each keeps its shape."""
+    """Name the leaves of a tree by their paths, such as `progress:totals`; each keeps its shape."""
     return {_name(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
@@ -47,4 +47,4 @@ def from_arrays[Tree](arrays: Mapping[str, np.ndarray], like: Tree) -> Tree:
 
 
 def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+    return jax.tree_util.keystr(path, simple=True, separator=":")

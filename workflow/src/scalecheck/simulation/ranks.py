@@ -141,10 +141,8 @@ def _predict(
             return density.draw_outcome(function, likelihood.observed, outcome, shared, arrays, key)
 
         arrays = {name: jnp.asarray(part) for name, part in rows.arrays.items()}
-        drawn = [
-            draw(jnp.asarray(flat[i]), key, arrays) for i, key in zip(chosen, keys, strict=True)
-        ]
-        return np.stack([np.asarray(one) for one in drawn])
+        pairs = zip(jnp.asarray(flat[chosen]), keys, strict=True)
+        return np.stack([np.asarray(draw(z, key, arrays)) for z, key in pairs])
 
 
 def rank_findings(
@@ -166,20 +164,17 @@ def rank_findings(
     DataFrame
         family, axis, fit, p, p_simulated, n_simulated.
     """
-    nulls = [{identity(one): one.p for one in findings} for findings in simulated]
+    # What was not run in a simulated study has not spoken there.
+    nulls = [{identity(one): one.p for one in each if one.p is not None} for each in simulated]
     rows: list[tuple[Any, ...]] = []
     for one in observed:
         if one.p is not None:
-            others = np.array([_or_one(null.get(identity(one))) for null in nulls])
+            others = np.array([null.get(identity(one), 1.0) for null in nulls])
             rows.append((*identity(one), one.p, _rank(one.p, others), len(nulls)))
     smallest = np.array([_smallest(findings, alpha) for findings in simulated])
     own = _smallest(observed, alpha)
     rows.append((*WHOLE_STUDY, own, _rank(own, smallest), len(nulls)))
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _or_one(p: float | None) -> float:
-    return 1.0 if p is None else p
 
 
 def _rank(p: float, others: np.ndarray) -> float:

@@ -11,9 +11,8 @@ from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.moments import Prior
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
-from scalecheck.examine import confirmation
+from scalecheck.examine import confirmation, run_families
 from scalecheck.examine.check_results import CheckResults
-from scalecheck.examine.run_families import examine
 from scalecheck.fitting import sample_batch
 from scalecheck.results.chains import effort_of
 from scalecheck.results.study_fits import StudyFits
@@ -73,7 +72,10 @@ def run_studies(
     for number, (one, fits) in enumerate(zip(data_sets, fitted, strict=True), 1):
         study_data = StudyData(likelihood, one.read, prior, one.seed)
         again = _confirm(settings, likelihood, one, fits)
-        outcomes.append(_check(settings, study_data, fits, again))
+        found = run_families.examine(
+            study_data, fits, settings.data, settings.increments, _silent, again
+        )
+        outcomes.append(Outcome(found, fits.unusable, fits))
         log(f"checked data set {number}")
     return outcomes
 
@@ -86,7 +88,7 @@ def _confirm(
     task = confirmation.subset_to_confirm(subsets, settings.verdict.alpha).task
     if task is None:
         return None
-    fitting = Fitting(settings.sampler, likelihood, [data_set], lambda line: None)
+    fitting = Fitting(settings.sampler, likelihood, [data_set], _silent)
     again = SimulatedFit(0, task, sample_batch.fit_key(data_set.seed, f"{task.fit} again"))
     (done,) = fit_members(fitting, [again])
     if done.result is None:
@@ -94,8 +96,5 @@ def _confirm(
     return Confirmation(task.fit, effort_of([done.result]).leapfrogs[0])
 
 
-def _check(
-    settings: Study, study_data: StudyData, fits: StudyFits, again: Confirmation | None
-) -> Outcome:
-    found = examine(study_data, fits, settings.data, settings.increments, lambda line: None, again)
-    return Outcome(found, fits.unusable, fits)
+def _silent(line: str) -> None:
+    """Let the lines of one data set of many go."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -133,13 +134,13 @@ def _fit_in_turn(fitting: Fitting, settings: IncrementSettings) -> list[FittedMe
     left: dict[int, WarmStart] = {}
     for step in range(max(map(len, sequences), default=0)):
         members = [
-            _member(one, number, sequence[step])._replace(left=left.get(number))
-            for number, (one, sequence) in enumerate(zip(fitting.data_sets, sequences, strict=True))
+            _member(fitting.data_sets[number], number, sequence[step])
+            for number, sequence in enumerate(sequences)
             if step < len(sequence)
         ]
         # One that was left nothing starts as the first.
-        firsts = [one for one in members if one.left is None]
-        later = [one for one in members if one.left is not None]
+        firsts = [one for one in members if one.owner not in left]
+        later = [one._replace(left=left[one.owner]) for one in members if one.owner in left]
         sampler = dataclasses.replace(fitting.sampler, warmup=short)
         done = _by_size(fitting._replace(sampler=sampler), later)
         if is_audited(settings, step):
@@ -154,10 +155,10 @@ def _audited(
     fitting: Fitting, members: Sequence[SimulatedFit], warm: Sequence[FittedMember]
 ) -> list[FittedMember]:
     """Fit them cold as well, and compare."""
+    seeds = [fitting.data_sets[one.owner].seed for one in members]
     again = [
         one._replace(key=sample_batch.fit_key(seed, f"{one.task.fit} cold"), left=None)
-        for one in members
-        for seed in [fitting.data_sets[one.owner].seed]
+        for one, seed in zip(members, seeds, strict=True)
     ]
     cold = {one.owner: one for one in _by_size(fitting, again)}
     return [_with_audit(one, cold[one.owner]) for one in warm]
@@ -237,10 +238,8 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -
     z = tree["unconstrained_posterior"]["z"].to_numpy()
     health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record.parameters)
     result = FitResult(member.task, record, tree, health)
-    rows = member.task.rows
-    return FittedMember(
-        member.owner, record, result, lambda: warm_start_of(rows, fitted.draws, number)
-    )
+    leave = partial(warm_start_of, member.task.rows, fitted.draws, number)
+    return FittedMember(member.owner, record, result, leave)
 
 
 def _in_order(

@@ -1,21 +1,23 @@
 """An approximation beside NUTS, on an increment that both can have."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from scalecheck.evaluation import study_data
+from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.fitting import checkpoint, sample_batch
 from scalecheck.fitting.fit_job import Job, checkpointer_of, read_batch
 from scalecheck.model import batches
 from scalecheck.results.study_fits import FitResult
 from scalecheck.study.plan import PlannedFit
 from scalecheck.variational.approximation import Approximation, approximate, constrained, depends_on
-from scalecheck.variational.assessment import ComparedWithNuts, Margins, margins_of
+from scalecheck.variational.assessment import Margins, margins_of
 from scalecheck.variational.khat import Khat, khat_of
+from scalecheck.variational.optimise import OptimisedGuide
 
 
 class BesideNuts(NamedTuple):
@@ -25,29 +27,20 @@ class BesideNuts(NamedTuple):
     ----------
     task
         The increment.
-    compared
-        Of the compared parameters.
-    khat
-        With its noise, or why there is none.
+    margins, khat
+        Of the compared parameters; k-hat with its noise, or why there is none.
     units
         By site of units: how far its entries are off.
-    converged, steps, seconds
-        Of the approximation.
+    found, seconds
+        The approximation, and what it took.
     """
 
     task: PlannedFit
-    compared: ComparedWithNuts
+    margins: Margins
     khat: Khat
     units: dict[str, dict[str, float]]
-    converged: bool
-    steps: int
+    found: OptimisedGuide
     seconds: float
-
-
-def read_single_batch(job: Job, task: PlannedFit) -> batches.Batch:
-    """Read the rows of a fit as a batch of one."""
-    (batch,) = read_batch(job, [task])
-    return batch
 
 
 def checkpointer_of_approximation(
@@ -70,22 +63,15 @@ def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
 
 def compare_with_nuts(job: Job, nuts: FitResult) -> BesideNuts:
     """Approximate the rows of an increment, and compare with its NUTS fit."""
-    batch = read_single_batch(job, nuts.task)
+    (batch,) = read_batch(job, [nuts.task])
     began = time.perf_counter()
     found = approximate_one(job, batch)
     seconds = time.perf_counter() - began
     margins = margins_of(nuts.z.astype("float64"), found.shared.astype("float64"))
     shape = _khat(job, nuts, batch, found)
     job.log(f"{nuts.task.fit}: {_in_words(margins, shape)}")
-    return BesideNuts(
-        nuts.task,
-        ComparedWithNuts(nuts.task.rows, margins, shape.value),
-        shape,
-        _units(nuts, constrained(found, job.study.sampler.keep), batch),
-        found.found.converged,
-        found.found.steps,
-        seconds,
-    )
+    units = _units(nuts, constrained(found, job.study.sampler.keep), batch)
+    return BesideNuts(nuts.task, margins, shape, units, found.found, seconds)
 
 
 def _in_words(margins: Margins, shape: Khat) -> str:
@@ -97,32 +83,34 @@ def _in_words(margins: Margins, shape: Khat) -> str:
 
 
 def _khat(job: Job, nuts: FitResult, batch: batches.Batch, found: Approximation) -> Khat:
-    data, key = job.study.data, jax.random.PRNGKey(job.study.seed)
+    key = jax.random.PRNGKey(job.study.seed)
     log_q = found.log_density_shared(found.shared)
     with jax.enable_x64(True):
-        likelihood = study_data.open_likelihood(job.folder, job.study.model, data.outcome)
-        own = own_draws(nuts, [site.name for site in likelihood.hidden])
+        likelihood, own = open_units(job, nuts)
         theta = found.shared.astype("float64")
         return khat_of(likelihood, batch.values[0], own, theta, log_q.astype("float64"), key)
 
 
-def own_draws(nuts: FitResult, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """NUTS draws `(draw, ...)` of some sites, where they are stored."""
-    stored = nuts.tree["posterior"]
-    draws = {name: stored[name].to_numpy() for name in names if name in stored}
-    return {n: one.reshape(-1, *one.shape[2:]).astype("float64") for n, one in draws.items()}
+def open_units(job: Job, nuts: FitResult) -> tuple[Likelihood, dict[str, np.ndarray]]:
+    """Open the likelihood, and read the NUTS draws `(draw, ...)` of the sites of units, where they are stored."""
+    study, stored = job.study, nuts.tree["posterior"]
+    likelihood = study_data.open_likelihood(job.folder, study.model, study.data.outcome)
+    names = [site.name for site in likelihood.hidden if site.name in stored]
+    draws = {name: stored[name].to_numpy().astype("float64") for name in names}
+    return likelihood, {name: one.reshape(-1, *one.shape[2:]) for name, one in draws.items()}
 
 
 def _units(
     nuts: FitResult, approximate: Mapping[str, Any], batch: batches.Batch
 ) -> dict[str, dict[str, float]]:
     """How far the entries of each site of units are off: `rms_shift` without what Monte Carlo errors add to it."""
+    stored = nuts.tree["posterior"]
     by_unit = [s.name for s in batch.sites if batch.unit and batch.unit in s.indexed_by]
     found: dict[str, dict[str, float]] = {}
     for name in by_unit:
-        if name not in approximate or name not in nuts.tree["posterior"]:
+        if name not in approximate or name not in stored:
             continue
-        draws = nuts.tree["posterior"][name].to_numpy().astype("float64")
+        draws = stored[name].to_numpy().astype("float64")
         draws = draws.reshape(*draws.shape[:2], -1)
         other = approximate[name][1].astype("float64").reshape(-1, draws.shape[-1])
         moves = draws.std(axis=(0, 1)) > 0

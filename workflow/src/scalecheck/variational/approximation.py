@@ -19,16 +19,7 @@ from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import VariationalSettings
-from scalecheck.variational.guides import Guide, Params, guide_of
-from scalecheck.variational.optimise import OptimisedGuide, maximise
-from scalecheck.variational.svi_programs import SviProblem, SviPrograms
-from scalecheck.variational.target import (
-    Layout,
-    check_minibatches,
-    energy_of,
-    first_guess,
-    layout_of,
-)
+from scalecheck.variational import guides, optimise, svi_programs, target
 
 # Draws of an approximation that are stored and compared.
 N_DRAWS = 1000
@@ -56,9 +47,9 @@ class Approximation(NamedTuple):
     """
 
     batch: Batch
-    layout: Layout
-    guide: Guide
-    found: OptimisedGuide
+    layout: target.Layout
+    guide: guides.Guide
+    found: optimise.OptimisedGuide
     key: jax.Array
     shared: np.ndarray
 
@@ -86,17 +77,18 @@ def approximate(
         Saves the fit while it runs.
     """
     starting, fitting, drawing = jax.random.split(key, 3)
-    layout = layout_of(batch)
-    first = first_guess(batch, layout, starting)
-    problem = problem_of(batch, layout, settings, first)
-    found = maximise(problem, SviPrograms(problem), settings.steps, fitting, log, checkpointer)
+    layout = target.layout_of(batch)
+    problem = problem_of(batch, layout, settings, starting)
+    found = optimise.maximise(
+        problem, svi_programs.SviPrograms(problem), settings.steps, fitting, log, checkpointer
+    )
     at_once = max(1, min(N_DRAWS, _NUMBERS // layout.size))
 
     def first_ones(flat: jax.Array) -> jax.Array:
         return flat[: layout.n_shared]
 
     @jax.jit
-    def of_shared(params: Params) -> jax.Array:
+    def of_shared(params: guides.Params) -> jax.Array:
         return problem.guide.draw_of(first_ones, params, drawing, N_DRAWS, at_once)
 
     shared = np.asarray(of_shared(found.params))
@@ -104,22 +96,23 @@ def approximate(
 
 
 def problem_of(
-    batch: Batch, layout: Layout, settings: VariationalSettings, first: jax.Array
-) -> SviProblem:
+    batch: Batch, layout: target.Layout, settings: VariationalSettings, key: jax.Array
+) -> svi_programs.SviProblem:
     """Put the posterior of a batch as the model of an SVI.
 
     Parameters
     ----------
-    first
-        `(d,)` where the guide begins.
+    key
+        `(2,)` of the guess where the guide begins.
     """
+    first = target.first_guess(batch, layout, key)
     arrays = batch.arrays_of()
     n_rows = len(next(iter(arrays.values())))
     n_batch = min(settings.batch or n_rows, n_rows)
     if n_batch < n_rows:
-        check_minibatches(batch, layout, first, n_batch)
-    guide = guide_of(settings.guide, first, layout.n_shared)
-    energy = energy_of(batch.function, layout, n_rows / n_batch)
+        target.check_minibatches(batch, layout, first, n_batch)
+    guide = guides.guide_of(settings.guide, first, layout.n_shared)
+    energy = target.energy_of(batch.function, layout, n_rows / n_batch)
 
     def model(arrays: dict[str, Any]) -> None:
         # Masked: all of the density is the factor.
@@ -131,7 +124,7 @@ def problem_of(
             log_density = -energy(jnp.concatenate(parts), arrays)
         numpyro.factor("log_density", log_density)
 
-    return SviProblem(guide, model, arrays, n_batch, layout.n_shared)
+    return svi_programs.SviProblem(guide, model, arrays, n_batch, layout.n_shared)
 
 
 def constrained(
@@ -143,21 +136,21 @@ def constrained(
     names = [site.name for site in kept]
 
     def one(flat: jax.Array, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        values = density.constrain(batch.function, layout.unpack(flat), arrays, deterministic=True)
+        z = layout.vector.unpack(flat)
+        values = density.constrain(batch.function, z, arrays, deterministic=True)
         return {name: values[name] for name in names}
 
     # One after the other: the deterministic sites of rows on the way would fill the memory.
     @jax.jit
-    def every(params: Params, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def every(params: guides.Params, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
         take = partial(one, arrays=arrays)
         return approximation.guide.draw_of(take, params, approximation.key, N_DRAWS, 1)
 
     drawn = every(approximation.found.params, batch.arrays_of())
-    found: dict[str, Any] = {}
-    for site in kept:
-        values, labels = own_values(batch, 0, site, np.asarray(drawn[site.name]), 1)
-        found[site.name] = (site.dims, values, labels)
-    return found
+    return {
+        site.name: (site.dims, *own_values(batch, 0, site, np.asarray(drawn[site.name]), 1))
+        for site in kept
+    }
 
 
 def groups_of_approximation(
@@ -179,7 +172,6 @@ def groups_of_approximation(
 
 def depends_on(settings: VariationalSettings, *others: Any) -> list[str]:
     """Everything but the data that determines an approximation, as texts to be hashed."""
-    source = [
-        path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))
-    ]
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    source = [path.read_text(encoding="utf-8") for path in files]
     return [*source, json.dumps([settings.guide, settings.batch, settings.steps, *others])]

@@ -139,10 +139,8 @@ def assess_approximation(
         return Assessment("not known", (reason,), None)
     last = increments[-1]
     correction = _correction(increments, n_rows)
-    means, others = (
-        _means(last, names, correction, n_rows),
-        _spread(last, names, correction, n_rows),
-    )
+    means = _means(last, names, correction, n_rows)
+    others = _spread(last, names, correction, n_rows)
     if biased:
         means.append(
             f"over simulated data sets the errors of {', '.join(biased)} are not symmetric"
@@ -158,9 +156,9 @@ def _means(
     last: ComparedWithNuts, names: Sequence[str], correction: Correction | None, n_rows: int
 ) -> list[str]:
     shift, error = last.margins.shift, last.margins.shift_mcse
-    worst = int(np.argmax(np.abs(shift) - _ERRORS * error))
-    found = []
-    if abs(shift[worst]) - _ERRORS * error[worst] > MOST_SHIFT:
+    beyond = np.abs(shift) - _ERRORS * error
+    worst, found = int(np.argmax(beyond)), []
+    if beyond[worst] > MOST_SHIFT:
         found.append(
             f"at {last.rows:,} rows the mean of {names[worst]} is off by {shift[worst]:+.2f} posterior sds"
             f" (+- {error[worst]:.2f}; at most {MOST_SHIFT:g})"
@@ -172,9 +170,9 @@ def _spread(
     last: ComparedWithNuts, names: Sequence[str], correction: Correction | None, n_rows: int
 ) -> list[str]:
     log_sd, error = last.margins.log_sd, last.margins.log_sd_mcse
-    worst = int(np.argmax(np.abs(log_sd) - _ERRORS * error))
-    found = []
-    if abs(log_sd[worst]) - _ERRORS * error[worst] > MOST_LOG_SD:
+    beyond = np.abs(log_sd) - _ERRORS * error
+    worst, found = int(np.argmax(beyond)), []
+    if beyond[worst] > MOST_LOG_SD:
         found.append(
             f"at {last.rows:,} rows the sd of {names[worst]} is {np.exp(log_sd[worst]):.2f} times that of NUTS"
             f" (between {np.exp(-MOST_LOG_SD):g} and {np.exp(MOST_LOG_SD):g} is asked for)"
@@ -191,13 +189,12 @@ def _beyond(
 ) -> list[str]:
     if extrapolated is None:
         return []
-    nearest = np.where(
-        extrapolated.min(axis=1) > 0, extrapolated.min(axis=1), -extrapolated.max(axis=1)
-    )
+    lowest, highest = extrapolated.min(axis=1), extrapolated.max(axis=1)
+    nearest = np.where(lowest > 0, lowest, -highest)
     worst = int(np.argmax(nearest))
     if nearest[worst] <= most:
         return []
-    low, high = np.sort(extrapolated[worst])[[0, -1]]
+    low, high = lowest[worst], highest[worst]
     return [
         f"at all {n_rows:,} rows {what} of {names[worst]} would be off by {low:+.2f} to {high:+.2f}"
     ]
@@ -219,14 +216,11 @@ def _correction(increments: Sequence[ComparedWithNuts], n_rows: int) -> Correcti
     # posterior's variance, as where the posterior becomes normal, is less.
     of_shift = np.stack([share**0.5, share**-0.5], axis=1), np.ones(2)
     of_log_sd = np.stack([np.ones(len(share)), np.log(share)], axis=1), np.array([1.0, 0.0])
-    shift = np.stack([one.margins.shift for one in increments])
-    log_sd = np.stack([one.margins.log_sd for one in increments])
-    shift_mcse = np.stack([one.margins.shift_mcse for one in increments])
-    log_sd_mcse = np.stack([one.margins.log_sd_mcse for one in increments])
+    every = Margins(*map(np.stack, zip(*(one.margins for one in increments), strict=True)))
     # What undoes a difference has its bounds the other way round.
     return Correction(
-        -extrapolate(*of_shift, shift, shift_mcse)[:, ::-1],
-        -extrapolate(*of_log_sd, log_sd, log_sd_mcse)[:, ::-1],
+        -extrapolate(*of_shift, every.shift, every.shift_mcse)[:, ::-1],
+        -extrapolate(*of_log_sd, every.log_sd, every.log_sd_mcse)[:, ::-1],
     )
 
 

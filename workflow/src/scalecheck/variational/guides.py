@@ -103,21 +103,18 @@ def _mean_field(first: jax.Array, parts: Mapping[str, int]) -> None:
 
 def _independent(name: str, first: jax.Array) -> None:
     mean, sd = _location_scale(name, first)
-    _land(name, dist.Normal(mean, sd).to_event(1), dist.Normal(*_held(mean, sd)).to_event(1))
+    _land(name, lambda mean, sd: dist.Normal(mean, sd).to_event(1), mean, sd)
 
 
-def _land(name: str, family: dist.Distribution, held: dist.Distribution) -> None:
+def _land(name: str, family: Callable[..., dist.Distribution], *parameters: Any) -> None:
     """Sample, and count a log density that depends on the parameters through the value alone.
 
     Its gradient has the same mean, and next to no variance once the approximation is good: G. Roeder, Y. Wu,
     D. Duvenaud, "Sticking the landing", arXiv:1703.09194.
     """
-    value = numpyro.sample(name, family.mask(False))
+    moving, held = family(*parameters), family(*map(jax.lax.stop_gradient, parameters))
+    value = numpyro.sample(name, moving.mask(False))
     numpyro.factor(f"log_density_{name}", held.log_prob(value))
-
-
-def _held(*values: Any) -> tuple[Any, ...]:
-    return tuple(jax.lax.stop_gradient(value) for value in values)
 
 
 def _location_scale(name: str, first: jax.Array) -> tuple[Any, Any]:
@@ -134,11 +131,7 @@ def _low_rank(first: jax.Array) -> None:
     start = _FIRST_FACTOR * jax.random.normal(jax.random.key(0), (len(first), RANK), first.dtype)
     factor = numpyro.param("factor", start)
     parts = mean, sd[:, None] * factor, jnp.square(sd)
-    _land(
-        "whole",
-        dist.LowRankMultivariateNormal(*parts),
-        dist.LowRankMultivariateNormal(*_held(*parts)),
-    )
+    _land("whole", dist.LowRankMultivariateNormal, *parts)
 
 
 def _flow(first: jax.Array, n_shared: int) -> None:

@@ -11,7 +11,7 @@ reported.
 Y. Yao et al., "Yes, but did it work?", arXiv:1802.02538; A. Vehtari et al., arXiv:1507.02646.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +22,10 @@ from numpyro import distributions as dist
 from numpyro.distributions import biject_to
 
 from scalecheck.diagnostics import array_stats
+from scalecheck.evaluation import unit_density, unit_scores
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.unit_density import Parts, log_density
-from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
 from scalecheck.model.density import traced_at
-from scalecheck.model.sites import ROWS, Site, traced
+from scalecheck.model.sites import ROWS, traced
 
 # Draws of theta whose ratios are looked at, and draws of each unit for each of them.
 N_RATIOS, N_INNER = 400, 64
@@ -85,16 +84,18 @@ def khat_of(
     key
         Of the integrals.
     """
-    hidden = likelihood.hidden
-    if reason := no_unit_scores(likelihood) or _not_kept(hidden, own):
+    if reason := reason_against(likelihood, own):
         return Khat(None, reason=reason)
     log_p, noise = log_marginal(likelihood, values, own, theta[:N_RATIOS], key)
     return Khat(tail_shape(log_p - log_q[:N_RATIOS]), noise)
 
 
-def _not_kept(hidden: tuple[Site, ...], own: Mapping[str, np.ndarray]) -> str:
-    missing = [site.name for site in hidden if site.name not in own]
-    by_row = [site.name for site in hidden if ROWS in site.indexed_by]
+def reason_against(likelihood: Likelihood, stored: Container[str]) -> str:
+    """Why units cannot be taken one by one, given the sites whose draws are stored; empty where they can."""
+    if reason := unit_scores.no_unit_scores(likelihood):
+        return reason
+    missing = [site.name for site in likelihood.hidden if site.name not in stored]
+    by_row = [site.name for site in likelihood.hidden if ROWS in site.indexed_by]
     if by_row:
         return f"the latent site {by_row[0]} is indexed by rows"
     return f"the draws of the latent site {missing[0]} are not stored" if missing else ""
@@ -115,9 +116,9 @@ def log_marginal(
         As of `khat_of`.
     """
     rows = likelihood.rows(values)
-    unit = unit_codes(likelihood, values)
+    unit = unit_scores.unit_codes(likelihood, values)
     n_units = int(unit.max()) + 1 if likelihood.hidden else 1
-    parts = Parts(likelihood, likelihood.function(rows.counts), n_units)
+    parts = unit_density.Parts(likelihood, likelihood.function(rows.counts), n_units)
     transforms = transforms_of(likelihood, parts.function, rows.arrays)
     flat, shapes = _by_unit(likelihood, own, transforms, n_units)
     codes = jnp.asarray(unit if likelihood.hidden else np.zeros(rows.n_rows, int))
@@ -130,11 +131,11 @@ def log_marginal(
             """Log ratio of each unit's density to that of its proposal, `(unit,)`."""
             drawn, log_t = _propose(flat, key)
             latent, log_det = _to_sites(drawn, shapes, transforms)
-            of_row, of_unit = log_density(parts, theta, latent, arrays)
+            of_row, of_unit = unit_density.log_density(parts, theta, latent, arrays)
             return jax.ops.segment_sum(of_row, codes, n_units) + of_unit + log_det - log_t
 
         if not likelihood.hidden:
-            of_row, _ = log_density(parts, theta, {}, arrays)
+            of_row, _ = unit_density.log_density(parts, theta, {}, arrays)
             return prior + of_row.sum(), jnp.zeros(())
         ratios = jax.lax.map(inner, jax.random.split(key, N_INNER))
         weights = jax.nn.softmax(ratios, axis=0)

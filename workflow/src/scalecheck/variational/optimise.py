@@ -22,14 +22,7 @@ from numpyro.infer.svi import SVIState
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.runtime.program import Log
 from scalecheck.sampler import Snapshot
-from scalecheck.variational.svi_programs import (
-    ROUND,
-    STEP_SIZES,
-    WINDOW,
-    SviProblem,
-    SviPrograms,
-    shuffled,
-)
+from scalecheck.variational.svi_programs import ROUND, STEP_SIZES, WINDOW, SviProblem, SviPrograms
 
 # Windows of a round at least; windows after which it ends once the bound has stopped climbing.
 FEWEST, LONGEST = 4, 12
@@ -126,7 +119,7 @@ class _Ascent:
     def __init__(self, problem: SviProblem, programs: SviPrograms, key: jax.Array) -> None:
         self.problem, self.programs = problem, programs
         first, shuffling, self.key = jax.random.split(key, 3)
-        self.arrays = shuffled(problem, shuffling)
+        self.arrays = problem.shuffled(shuffling)
         self.svi_state = programs.start(first, self.arrays)
         self.first = np.asarray(programs.ravel(self.svi_state))  # `(parameter,)` before any step
         self.rounds: list[Round] = []
@@ -194,12 +187,11 @@ class _Ascent:
 
     def result(self, most_steps: int) -> OptimisedGuide:
         """Give the mean of the last round; of the last window that was finite, where no round has ended."""
+        reason = ""
         if self.is_lost:
             reason = f"the lower bound was no finite number after {self.steps} steps"
         elif not self.is_converged:
             reason = f"it still moved after {most_steps} steps (variational.steps)"
-        else:
-            reason = ""
         flat = self.kept if self.kept is not None else [self.first, *self.means][-1]
         params = self.programs.params(jnp.asarray(flat))
         return OptimisedGuide(params, tuple(self.rounds), self.steps, self.is_converged, reason)

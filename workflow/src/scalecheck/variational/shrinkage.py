@@ -9,11 +9,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
+from scalecheck.evaluation import unit_density
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.unit_density import Parts, log_density
-from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes
-from scalecheck.model.sites import ROWS
-from scalecheck.variational.khat import transforms_of
+from scalecheck.evaluation.unit_scores import unit_codes
+from scalecheck.variational import khat
 
 # What is left of the population's prior, so that a flat curve has an estimate at all.
 _LEFT = 0.01
@@ -59,24 +58,21 @@ def measure_shrinkage(
         Posterior means `(...)` of the sites of units, on the model's scale.
     """
     hidden = likelihood.hidden
-    is_whole = all(site.name in own and ROWS not in site.indexed_by for site in hidden)
-    if not hidden or not is_whole or no_unit_scores(likelihood):
+    if not hidden or khat.reason_against(likelihood, own):
         return []
     rows = likelihood.rows(values)
     n_units = int(unit_codes(likelihood, values).max()) + 1
-    parts = Parts(likelihood, likelihood.function(rows.counts), n_units)
-    changes = transforms_of(likelihood, parts.function, rows.arrays)
+    parts = unit_density.Parts(likelihood, likelihood.function(rows.counts), n_units)
+    changes = khat.transforms_of(likelihood, parts.function, rows.arrays)
     start = {name: changes[name].inv(jnp.asarray(own[name], "float64")) for name in changes}
     flat, unravel = ravel_pytree(start)
 
-    @jax.jit
-    def loss(flat: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        def energy(flat: jax.Array) -> jax.Array:
-            latent = {name: changes[name](z) for name, z in unravel(flat).items()}
-            of_row, of_unit = log_density(parts, jnp.asarray(theta), latent, arrays)
-            return -of_row.sum() - _LEFT * of_unit.sum()
+    def energy(flat: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
+        latent = {name: changes[name](z) for name, z in unravel(flat).items()}
+        of_row, of_unit = unit_density.log_density(parts, jnp.asarray(theta), latent, arrays)
+        return -of_row.sum() - _LEFT * of_unit.sum()
 
-        return jax.value_and_grad(energy)(flat)
+    loss = jax.jit(jax.value_and_grad(energy))
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = loss(jnp.asarray(x), rows.arrays)

@@ -49,6 +49,17 @@ class SviProblem(NamedTuple):
         """Rows of the arrays."""
         return len(next(iter(self.arrays.values())))
 
+    def shuffled(self, key: jax.Array) -> dict[str, jax.Array]:
+        """Give arrays `(rows, ...)` in a random order, of which minibatches are slices: each row is as frequent.
+
+        The first rows come again at the end, for the slice that goes round.
+        """
+        if self.n_batch >= self.n_rows:
+            return {name: jnp.asarray(values) for name, values in self.arrays.items()}
+        order = np.asarray(jax.random.permutation(key, self.n_rows))
+        order = np.append(order, order[: self.n_batch])
+        return {name: jnp.asarray(values[order]) for name, values in self.arrays.items()}
+
 
 class SviPrograms:
     """What is compiled for a problem, and serves all of its shape.
@@ -68,11 +79,7 @@ class SviPrograms:
 
     def params(self, flat: jax.Array) -> dict[str, Any]:
         """Give the parameters of the guide from the vector `(parameter,)` that is averaged."""
-        return self.svi.constrain_fn(self.unravel(flat))
-
-    def unravel(self, flat: jax.Array) -> Any:
-        """Give the parameters of the guide, unconstrained, from a vector `(parameter,)`: undo `ravel`."""
-        return self._unravel(flat)
+        return self.svi.constrain_fn(self._unravel(flat))
 
     def ravel(self, state: SVIState) -> jax.Array:
         """Give the parameters of a state, unconstrained, as a vector `(parameter,)`."""
@@ -82,18 +89,6 @@ class SviPrograms:
     def _moments(self, flat: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         draws = self._guide.draw(self.params(flat), key, _PROBES)
         return draws.mean(axis=0), draws.std(axis=0)
-
-
-def shuffled(problem: SviProblem, key: jax.Array) -> dict[str, jax.Array]:
-    """Give arrays `(rows, ...)` in a random order, of which minibatches are slices: each row comes up as often as any.
-
-    The first rows come again at the end, for the slice that goes round.
-    """
-    if problem.n_batch >= problem.n_rows:
-        return {name: jnp.asarray(values) for name, values in problem.arrays.items()}
-    order = np.asarray(jax.random.permutation(key, problem.n_rows))
-    order = np.append(order, order[: problem.n_batch])
-    return {name: jnp.asarray(values[order]) for name, values in problem.arrays.items()}
 
 
 def _step_size(counter: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """What is approximated: the posterior of a batch as one vector, its likelihood from a minibatch of rows."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ import numpyro.distributions as dist
 from scalecheck.errors import StudyError
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
-from scalecheck.model.density import Sites
 from scalecheck.model.sites import ROWS
 
 Arrays = Mapping[str, Any]
@@ -40,17 +40,12 @@ class Layout(NamedTuple):
     @property
     def size(self) -> int:
         """Elements of all sites."""
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return sum(map(math.prod, self.shapes.values()))
 
-    def unpack(self, flat: jax.Array) -> Sites:
-        """Split a vector `(d,)` into sites."""
-        sizes = np.array([int(np.prod(shape)) for shape in self.shapes.values()], dtype=int)
-        parts = jnp.split(flat, np.cumsum(sizes).tolist())[:-1]
-        return {n: part.reshape(s) for part, (n, s) in zip(parts, self.shapes.items(), strict=True)}
-
-    def pack(self, z: Mapping[str, Any]) -> jax.Array:
-        """Join sites `(*shape,)` into a vector `(d,)`."""
-        return jnp.concatenate([jnp.ravel(z[name]) for name in self.shapes])
+    @property
+    def vector(self) -> density.Vector:
+        """What packs and unpacks it; without names, which millions of elements would have."""
+        return density.Vector((), self.shapes)
 
 
 def layout_of(batch: Batch) -> Layout:
@@ -84,7 +79,7 @@ def energy_of(
             return function(**arrays)
 
     def energy(flat: jax.Array, arrays: Arrays) -> jax.Array:
-        return density.potential(scaled)(**arrays)(layout.unpack(flat))
+        return density.potential(scaled)(**arrays)(layout.vector.unpack(flat))
 
     return energy
 
@@ -103,7 +98,9 @@ def first_guess(batch: Batch, layout: Layout, key: jax.Array) -> jax.Array:
     @jax.jit
     def guess(keys: jax.Array, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         drawn = density.prior_draws(function, list(layout.shapes), arrays, keys)
-        z = jax.vmap(lambda one: layout.pack(density.unconstrain(function, one, arrays)))(drawn)
+        z = jax.vmap(lambda one: layout.vector.pack(density.unconstrain(function, one, arrays)))(
+            drawn
+        )
         # A prior such as Gamma(0.001, 0.001) draws numbers that underflow.
         middle = jnp.nan_to_num(jnp.nanmedian(jnp.where(jnp.isfinite(z), z, jnp.nan), axis=0))
         return middle, energy_of(function, layout, 1.0)(middle, arrays)

@@ -13,10 +13,7 @@ from scalecheck.model.sites import observed_site
 from scalecheck.runtime.program import Log
 from scalecheck.sampler import Snapshot
 from scalecheck.study.settings import VariationalSettings
-from scalecheck.variational.approximation import problem_of
-from scalecheck.variational.optimise import maximise
-from scalecheck.variational.svi_programs import SviPrograms
-from scalecheck.variational.target import first_guess, layout_of
+from scalecheck.variational import approximation, optimise, svi_programs, target
 from scalecheck.variational.vsbc import Symmetry, judge_symmetry
 
 _DRAWS = 500  # of each approximation, to count those below the truth
@@ -43,10 +40,9 @@ def simulate_approximations(
         Saves what the data sets so far gave.
     """
     starting, drawing, fitting = jax.random.split(key, 3)
-    layout = layout_of(batch)
-    first = first_guess(batch, layout, starting)
-    problem = problem_of(batch, layout, settings, first)
-    programs = SviPrograms(problem)
+    layout = target.layout_of(batch)
+    problem = approximation.problem_of(batch, layout, settings, starting)
+    programs = svi_programs.SviPrograms(problem)
     keys = jax.random.split(drawing, settings.simulate)
     truth, outcomes = _data_sets(batch, keys)
     draw = jax.jit(lambda params, key: problem.guide.draw(params, key, _DRAWS))
@@ -59,7 +55,7 @@ def simulate_approximations(
     for number, key in list(enumerate(jax.random.split(fitting, settings.simulate)))[n_done:]:
         arrays = {**problem.arrays, batch.bound.outcome: outcomes[number]}
         one = problem._replace(arrays=arrays)
-        found = maximise(one, programs, settings.steps, key, _silent)
+        found = optimise.maximise(one, programs, settings.steps, key, lambda line: None)
         drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
         below[number], converged[number] = (drawn < truth[number]).mean(axis=0), found.converged
         state = {"below": below, "converged": converged, "n_done": np.array(number + 1)}
@@ -68,10 +64,6 @@ def simulate_approximations(
         if (number + 1) % 10 == 0:
             log(f"simulated data sets: {number + 1} of {settings.simulate}")
     return judge_symmetry(batch.vector.names, below, converged)
-
-
-def _silent(line: str) -> None:
-    """Let the lines of one fit of many go."""
 
 
 def _data_sets(batch: Batch, keys: jax.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -52,7 +52,7 @@ class WarmStart(NamedTuple):
 
 def read_warm_start(arrays: Mapping[str, np.ndarray]) -> WarmStart:
     """Read what `snapshot.to_arrays` gave of one, in the same shapes."""
-    names = [name.removeprefix("last.") for name in arrays if name.startswith("last.")]
+    names = [name.removeprefix("last:") for name in arrays if name.startswith("last:")]
     sites = dict.fromkeys(names, np.zeros(0))
     return from_arrays(arrays, WarmStart(0, np.zeros(0), sites, sites, sites))
 
