@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items):
     on_studies = {
         item.path
         for item in items
-        if {"conjugate", "rich"} & set(getattr(item, "fixturenames", ()))
+        if {"conjugate", "everything"} & set(getattr(item, "fixturenames", ()))
     }
     for item in items:
         own = "studies" if item.path in on_studies else _GROUPS.get(item.path.stem, item.path.stem)
@@ -50,13 +50,23 @@ def conjugate(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def rich(tmp_path_factory):
-    """A study whose model has everything, with the batch of its subsets and levels sampled."""
+def everything(tmp_path_factory):
+    """A study whose model has everything."""
     import jax
     import small_studies
 
     with jax.enable_x64(False):
-        return small_studies.rich(tmp_path_factory.mktemp("rich"))
+        return small_studies.everything(tmp_path_factory.mktemp("everything"))
+
+
+@pytest.fixture(scope="session")
+def rich(everything):
+    """The same, with the batch of its subsets and levels sampled."""
+    import jax
+    import small_studies
+
+    with jax.enable_x64(False):
+        return small_studies.rich(everything)
 
 
 class Written(NamedTuple):

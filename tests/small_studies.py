@@ -168,15 +168,8 @@ def conjugate(path) -> Small:
     return study
 
 
-class Rich(NamedTuple):
-    """A sampled batch of a study."""
-
-    small: Small
-    fitted: sample_batch.Fitted
-
-
-def rich(path) -> Rich:
-    """Sample subsets and levels of a model with bounds, a simplex, groups, units, a matrix, deterministic sites."""
+def everything(path) -> Small:
+    """A study of a model with bounds, a simplex, groups, units, a matrix, deterministic sites."""
     rng = np.random.default_rng(4)
     n_rows = 240
     table = pd.DataFrame(
@@ -188,7 +181,7 @@ def rich(path) -> Rich:
             "patient": [f"p{code:02d}" for code in rng.integers(30, size=n_rows)],
         }
     )
-    small = make(
+    return make(
         path,
         table,
         EVERYTHING,
@@ -197,6 +190,17 @@ def rich(path) -> Rich:
         increments={"start": 100, "end": 100},
         sampler={"chains": 2, "warmup": 100, "draws": 50},
     )
+
+
+class Rich(NamedTuple):
+    """A sampled batch of a study."""
+
+    small: Small
+    fitted: sample_batch.Fitted
+
+
+def rich(small) -> Rich:
+    """Sample subsets and levels of `everything`."""
     names = [row.fit for row in formats.read_plan(small.folder.plan)]
     together = [name for name in names if name.startswith(("subset", "level"))]
     (batch,) = batches.read_batches(

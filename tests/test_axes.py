@@ -230,7 +230,7 @@ def test_stored_draws_belong_to_the_units_that_they_are_labelled_with(sampled):
     assert set(table["unit"]) == set(labels)
 
 
-def test_crossed_groups_say_what_stands_in_the_way(rich):
+def test_crossed_groups_say_what_stands_in_the_way(everything):
     """Group effects and patients' at once: neither patients nor rows are independent."""
-    reason = no_unit_scores(rich.small.evidence().likelihood)
+    reason = no_unit_scores(everything.evidence().likelihood)
     assert reason.startswith("the latent site effect is indexed by group but data.unit is patient")

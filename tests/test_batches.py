@@ -16,19 +16,19 @@ def read(small, *fits):
     return batch
 
 
-def test_rows_are_sorted_by_unit_in_every_kind_of_fit(rich):
-    batch = read(rich.small, "subset-01", "level-group-01", "axis-group", "increment-01")
+def test_rows_are_sorted_by_unit_in_every_kind_of_fit(everything):
+    batch = read(everything, "subset-01", "level-group-01", "axis-group", "increment-01")
     assert len(batch.own) == 4
     for own in batch.own:
         assert (np.diff(own["patient"]) >= 0).all()
         assert own["patient"][0] == 0
 
 
-def test_levels_that_share_units_are_put_together_row_for_row(rich):
+def test_levels_that_share_units_are_put_together_row_for_row(everything):
     # Patients are in several groups: level by level, as the plan has them, their rows lie apart.
     names = ("patient", "x1", "y", store.FILE_ROW)
-    planned = rich.small.values("axis-group", *names)
-    batch = read(rich.small, "axis-group")
+    planned = everything.values("axis-group", *names)
+    batch = read(everything, "axis-group")
     assert (batch.values[0][store.FILE_ROW] != planned[store.FILE_ROW]).any()
     order = np.argsort(planned[store.FILE_ROW])
     ours = np.argsort(batch.values[0][store.FILE_ROW])
@@ -59,22 +59,22 @@ ORDERLESS = CONTINUED.replace("x[:-1]", "x[1:] * 0")
 
 
 @pytest.mark.parametrize("source", [CONTINUED, CROWDED, ORDERLESS])
-def test_rows_stay_where_they_are_if_the_model_looks_at_their_order(rich, tmp_path, source):
+def test_rows_stay_where_they_are_if_the_model_looks_at_their_order(everything, tmp_path, source):
     path = tmp_path / "model.py"
     path.write_text(small_studies.IMPORTS + source)
     settings = small_studies.read_study.build(
         {
             "study": "s",
-            "data": {"file": rich.small.study.data.file, "outcome": "y"},
+            "data": {"file": everything.study.data.file, "outcome": "y"},
             "model": {"file": str(path), "arguments": {"x": "x1"}},
         },
         str(tmp_path / "study.yaml"),
     ).model
-    meta = store.read_meta(rich.small.folder.data)
+    meta = store.read_meta(everything.folder.data)
     bound = bind(load_model(settings), settings, "y", meta.labels)
-    values = rich.small.values("axis-group", *batches.stored_columns(bound, "patient"))
+    values = everything.values("axis-group", *batches.stored_columns(bound, "patient"))
     (batch,) = batches.make_batches(
-        bound, rich.small.tasks("axis-group"), [values], meta.labels, "patient", None, "float32"
+        bound, everything.tasks("axis-group"), [values], meta.labels, "patient", None, "float32"
     )
     as_planned = (batch.values[0][store.FILE_ROW] == values[store.FILE_ROW]).all()
     assert as_planned == (source != ORDERLESS)

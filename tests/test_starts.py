@@ -109,12 +109,12 @@ def test_each_chain_has_an_approximation_of_its_own(tmp_path, approximation):
 
 
 @pytest.mark.long
-def test_an_approximation_covers_every_site_of_a_model(rich):
+def test_an_approximation_covers_every_site_of_a_model(everything):
     pytest.importorskip("blackjax", reason="the extra pathfinder")
     (batch,) = batches.read_batches(
-        rich.small.folder, rich.small.tasks("subset-01"), "y", rich.small.study.model, "float32"
+        everything.folder, everything.tasks("subset-01"), "y", everything.study.model, "float32"
     )
-    settings = dataclasses.replace(rich.small.study.sampler, start="pathfinder")
+    settings = dataclasses.replace(everything.study.sampler, start="pathfinder")
     found = find_starts.find_starts(batch, settings, sample_batch.fit_key(1, "subset-01")[None])
     by_prior = dataclasses.replace(settings, start="prior")
     expected = find_starts.find_starts(batch, by_prior, sample_batch.fit_key(1, "subset-01")[None])

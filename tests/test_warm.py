@@ -1,5 +1,6 @@
 """Warm starts: where an increment begins after another, and that it ends where a cold one does."""
 
+import dataclasses
 import shutil
 
 import jax
@@ -31,30 +32,29 @@ def model(x, clinic, n_clinic, y=None):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Two increments of a model of units; the second has more, starts warm, and is sampled cold as well."""
-    return fitted(tmp_path_factory.mktemp("warm"), end=400, cold_audit=1)
-
-
-def fitted(path, **increments):
-    """Increments from 200 rows on, each after the one before."""
+    """Two of three increments of a model of units; the second has more, starts warm, and is sampled cold as well."""
     rng = np.random.default_rng(5)
     clinic = np.repeat(np.arange(40), 20)
     y = 0.3 + 0.5 * rng.standard_normal(40)[clinic] + rng.standard_normal(800)
     table = pd.DataFrame({"y": y, "x": 1.0, "clinic": [f"c{code:02d}" for code in clinic]})
     small = small_studies.make(
-        path,
+        tmp_path_factory.mktemp("warm"),
         table,
         UNITS,
         data={"unit": "clinic"},
         subsets={"count": 0},
-        increments={"start": 200, "stop": "never", "warm": True, **increments},
+        increments={"start": 200, "end": 800, "stop": "never", "warm": True, "cold_audit": 1},
         sampler={"engine": "lanes", "chains": 4, "warmup": 300, "draws": 300},
     )
-    before = None
-    for row in formats.read_plan(small.folder.plan):
-        fit.write_increment(small.job(), row.fit, before)
-        before = row.fit
+    fit.write_increment(small.job(), "increment-01", None)
+    fit.write_increment(small.job(), "increment-02", "increment-01")
     return small
+
+
+@pytest.fixture
+def copy(study, tmp_path):
+    shutil.copytree(study.folder.path, tmp_path / "small")
+    return study._replace(folder=StudyFolder(tmp_path / "small"))
 
 
 def mcse(values, method="mean"):
@@ -166,16 +166,24 @@ def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
     assert (np.asarray(starts["mu"][0, [0, 1, 3]]) != 0).all()
 
 
+@pytest.mark.parametrize(
+    ("warm", "audited"), [(True, [False, True, False, True]), (False, [False] * 4)]
+)
+def test_every_so_many_increments_one_is_sampled_cold_as_well(study, warm, audited):
+    settings = dataclasses.replace(study.study.increments, warm=warm, cold_audit=2)
+    assert [warm_start_module.is_audited(settings, number) for number in (1, 2, 3, 4)] == audited
+
+
 @pytest.mark.long
-def test_every_so_many_increments_one_is_sampled_cold_as_well(study):
-    audits = [study.read(f"increment-0{i}").record.audit for i in (1, 2, 3)]
-    assert audits[:2] == [None, None]
-    assert 1e-3 < audits[2].p <= 1
-    assert sum(audits[2].gradients.warmup) > 0
-    findings, verdict = small_studies.judge(study)
-    done = [study.read(f"increment-0{i}").record for i in (1, 2, 3)]
-    total = sum(one.gradients.total for one in [*done, audits[2]])
-    assert verdict["gradients"] == total
+def test_an_increment_after_a_warm_one_is_exact_and_what_audits_took_is_counted(copy):
+    fit.write_increment(copy.job(), "increment-03", "increment-02")
+    assert_exact(copy, "increment-03")
+    done = [copy.read(f"increment-0{i}").record for i in (1, 2, 3)]
+    assert done[0].audit is None
+    audits = [one.audit for one in done[1:]]
+    assert all(1e-3 < audit.p <= 1 and sum(audit.gradients.warmup) > 0 for audit in audits)
+    findings, verdict = small_studies.judge(copy)
+    assert verdict["gradients"] == sum(one.gradients.total for one in [*done, *audits])
     assert findings
 
 
@@ -195,9 +203,7 @@ def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_as_the
 # ---- the audit
 
 
-def test_an_audit_that_was_killed_goes_on_and_finds_the_same(study, tmp_path, monkeypatch):
-    shutil.copytree(study.folder.path, tmp_path / "small")
-    copy = study._replace(folder=StudyFolder(tmp_path / "small"))
+def test_an_audit_that_was_killed_goes_on_and_finds_the_same(copy, monkeypatch):
     whole = formats.read_json(copy.folder.record("increment-02"))["audit"]
     copy.folder.record("increment-02").unlink()
     monkeypatch.setenv(checkpoint.VARIABLE, "1e-9")

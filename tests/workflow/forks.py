@@ -26,13 +26,15 @@ for line in sys.stdin:
     out, err = (os.open(order[name], os.O_WRONLY | os.O_CREAT) for name in ("out", "err"))
     for opened, number in ((null, 0), (out, 1), (err, 2)):
         os.dup2(opened, number)
-    sys.argv = order["argv"]
+    sys.argv, code = order["argv"], 1
     try:
         snakemake.cli.main()
     except SystemExit as ended:
+        code = ended.code
+    finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(ended.code)
+        os._exit(code)
 """
 
 
