@@ -29,14 +29,10 @@ class EncodedPiece(NamedTuple):
 def encode_piece(values: pd.Series) -> EncodedPiece:
     """Number the distinct values of a piece."""
     if isinstance(values.dtype, pd.CategoricalDtype):
-        codes, distinct, ordered = (
-            values.cat.codes.to_numpy(),
-            values.cat.categories,
-            values.cat.ordered,
-        )
+        held = values.cat
+        codes, distinct, ordered = held.codes.to_numpy(), held.categories, held.ordered
     else:
-        codes, distinct = pd.factorize(values)
-        distinct, ordered = pd.Index(distinct), False
+        (codes, distinct), ordered = pd.factorize(values), False
     # netCDF writes a missing text as an empty one, as CSV does.
     empty = np.append(np.asarray(distinct == "", bool), False)
     return EncodedPiece(np.where(empty[codes], -1, codes), distinct, ordered)

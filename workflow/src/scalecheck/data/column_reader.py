@@ -93,20 +93,16 @@ class ColumnReader:
         By reason.
     """
 
-    nested: Cell | None
-    text: Cell | None
-    n_numbers: int
-    undated: Cell | None
-    gaps: dict[str, MissingRows]
-
     def __init__(self, use: ColumnUse, writer: ColumnWriter) -> None:
         self._use, self._writer = use, writer
         self._labels = LabelEncoder(use.order)
         self._piece: EncodedPiece | Numbers | None = None
         self._typed = self._seen = False
         self._dated: bool | None = None
-        self.nested = self.text = self.undated = None
+        self.nested: Cell | None = None
+        self.text: Cell | None = None
         self.n_numbers = 0
+        self.undated: Cell | None = None
         self.gaps = {"missing": MissingRows(), "infinite": MissingRows()}
 
     @property

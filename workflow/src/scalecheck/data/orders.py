@@ -53,7 +53,7 @@ def order_table(
         Determines what is random in them.
     """
     column = table.columns[settings.unit].values if settings.unit else None
-    yield _by_arrival(arrival_order(table, settings, seed), _units(column))
+    yield _whole("arrival", arrival_order(table, settings, seed), _units(column))
     yield _random(table.n_rows, _units(column), np.random.default_rng([seed, 2]))
     for number, (name, axis) in enumerate(axes.items()):
         rng = np.random.default_rng([seed, 3, number])
@@ -65,8 +65,8 @@ def _units(column: Values | None) -> np.ndarray | None:
     return None if column is None else in_memory(column)
 
 
-def _by_arrival(rows: np.ndarray, units: np.ndarray | None) -> OrderedTable:
-    return OrderedTable("arrival", rows, _unit_ends(units, rows), None)
+def _whole(order: str, rows: np.ndarray, units: np.ndarray | None) -> OrderedTable:
+    return OrderedTable(order, rows, _unit_ends(units, rows), None)
 
 
 def arrival_order(table: Table, settings: DataSettings, seed: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def _arrival_of_units(units: np.ndarray, when: Values, rng: np.random.Generator)
 def _random(n_rows: int, units: np.ndarray | None, rng: np.random.Generator) -> OrderedTable:
     rows = all_rows(n_rows)
     shuffle_rows(rows, units, rng)
-    return OrderedTable("random", rows, _unit_ends(units, rows), None)
+    return _whole("random", rows, units)
 
 
 def shuffle_rows(rows: np.ndarray, units: np.ndarray | None, rng: np.random.Generator) -> None:
@@ -138,17 +138,13 @@ def _along(
 ) -> OrderedTable:
     """Level by level, at random within each."""
     rows, sizes = _sort_into_levels(axis, values)
-    ends, part_ends = np.cumsum(sizes), []
-    for start, end in zip(ends - sizes, ends, strict=True):
-        shuffle_rows(rows[start:end], units, rng)
-        part_ends.append(_unit_ends(units, rows[start:end]))
-    found = [part for part in part_ends if part is not None]
-    levels = {
-        "labels": list(axis.labels),
-        "rows": sizes.tolist(),
-        "units": [len(part) for part in found],
-    }
-    return OrderedTable(f"axis/{name}", rows, np.concatenate(found) if found else None, levels)
+    parts = np.split(rows, np.cumsum(sizes)[:-1])  # views, which are shuffled in place
+    for part in parts:
+        shuffle_rows(part, units, rng)
+    ends = [found for part in parts if (found := _unit_ends(units, part)) is not None]
+    n_units = [len(found) for found in ends]
+    levels = {"labels": list(axis.labels), "rows": sizes.tolist(), "units": n_units}
+    return OrderedTable(f"axis/{name}", rows, np.concatenate(ends) if ends else None, levels)
 
 
 def _sort_into_levels(axis: Axis, values: Values) -> tuple[np.ndarray, np.ndarray]:

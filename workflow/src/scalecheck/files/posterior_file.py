@@ -57,11 +57,9 @@ def write_posterior(path: Path, groups: Mapping[str, Group]) -> None:
 
 def _write_group(target: "netCDF4.Group", group: Group) -> None:
     target.setncatts(dict(group.attributes))
-    sizes = {dim: len(labels) for dim, labels in group.coords.items()} | {
-        dim: size
-        for dims, values in group.variables.values()
-        for dim, size in zip(dims, values.shape, strict=True)
-    }
+    sizes = {dim: len(labels) for dim, labels in group.coords.items()}
+    for dims, values in group.variables.values():
+        sizes |= dict(zip(dims, values.shape, strict=True))
     for dim, size in sizes.items():
         target.createDimension(dim, size)
     for dim, labels in group.coords.items():
@@ -70,9 +68,8 @@ def _write_group(target: "netCDF4.Group", group: Group) -> None:
         variable[:] = np.array(labels, dtype=object if text else "i8")
     for name, (dims, values) in group.variables.items():
         flag = values.dtype == bool
-        variable = target.createVariable(
-            name, "i1" if flag else values.dtype, tuple(dims), fill_value=False
-        )
+        dtype = "i1" if flag else values.dtype
+        variable = target.createVariable(name, dtype, tuple(dims), fill_value=False)
         if flag:
             variable.setncattr("dtype", "bool")  # as xarray encodes it
         variable[...] = values

@@ -144,9 +144,8 @@ def minutes_of_batch(
 def _demand(model: Path) -> dict[str, Any] | None:
     found = formats.peek_json(model)
     demand = found.get("demand") if found else None
-    return (
-        demand if isinstance(demand, dict) and "held" in demand else None
-    )  # an older one asked for less
+    # An older one asked for less.
+    return demand if isinstance(demand, dict) and "held" in demand else None
 
 
 def _at(line: dict[str, float], rows: int) -> float:
