@@ -17,7 +17,7 @@ def run(options: Namespace, log: program.Log) -> None:
     device.choose_device(0, "float32", folder.cache, log)
     from scalecheck.pipeline import check
 
-    check.check_up(folder, study, log)
+    check.write_checks(folder, study, log)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Fit the model to slices of the data: a batch of one shape, or one increment of the chain."""
+"""Fit the model to slices of the data: a batch of one shape, or one increment."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

@@ -13,7 +13,7 @@ from scalecheck.checks.moments import Prior
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import no_unit_scores
 from scalecheck.examine.run_deviant_units import describe_units
-from scalecheck.examine.run_heterogeneity import check_heterogeneity
+from scalecheck.examine.run_heterogeneity import run_heterogeneity
 from scalecheck.results import study_fits
 from scalecheck.study.plan import PlannedFit, Slice
 from scalecheck.study.settings import DataSettings, IncrementSettings
@@ -92,7 +92,7 @@ def in_order(tree, orders, task):
 def check(evidence, fits):
     data = DataSettings("", "y", {}, None, "clinic", (), tuple(AXES), "error")
     increments = IncrementSettings(100, 2.0, None, "arrival", "never", False, 0)
-    found = check_heterogeneity(evidence, fits, data, increments)
+    found = run_heterogeneity(evidence, fits, data, increments)
     return {finding.axis: finding for finding in found.findings}, found.tables["heterogeneity"]
 
 
@@ -215,7 +215,7 @@ def test_stored_draws_belong_to_the_units_that_they_are_labelled_with(sampled):
     small, fit = sampled
     evidence, settings = small.evidence(), small.study
     fits = study_fits.StudyFits(small.tasks(*SAMPLED), {}, {fit.task.fit: fit})
-    found = check_heterogeneity(evidence, fits, settings.data, settings.increments)
+    found = run_heterogeneity(evidence, fits, settings.data, settings.increments)
     (finding,) = found.findings
     assert finding.p < 0.01
     assert finding.parameter == "mu"

@@ -78,8 +78,8 @@ def test_what_one_seed_took_by_luck_is_fitted_again_and_refuted(program, slow):
     assert again.leapfrogs.shape == (n_chains,)
     assert content["step_size"] != first.record.step_size  # another seed
     found = study_fits.read_study_fits(slow.folder, "arrival")
-    (alone,) = run_costs.check_effort(found, []).findings
-    (both,) = run_costs.check_effort(found, [], again).findings
+    (alone,) = run_costs.run_effort(found, []).findings
+    (both,) = run_costs.run_effort(found, [], again).findings
     assert alone.p < 0.05
     assert both.p == 1
     assert not both.large

@@ -25,9 +25,9 @@ def with_statistic(fit, name, change):
 
 def test_a_conjugate_model_passes_all_three_families(study):
     parts = [
-        run_costs.check_effort(study, ["group"]),
-        run_costs.check_scaling(study),
-        run_costs.check_adaptation(study),
+        run_costs.run_effort(study, ["group"]),
+        run_costs.run_scaling(study),
+        run_costs.run_adaptation(study),
     ]
     findings = [finding for part in parts for finding in part.findings]
     places = [(finding.family, finding.fit) for finding in findings]
@@ -45,7 +45,7 @@ def test_a_conjugate_model_passes_all_three_families(study):
 
 
 def test_leapfrogs_are_those_of_the_records(study):
-    table = run_costs.check_effort(study, ["group"]).tables["effort"].set_index("fit")
+    table = run_costs.run_effort(study, ["group"]).tables["effort"].set_index("fit")
     assert table["kind"].tolist() == 3 * ["subset"] + 3 * ["level"]
     for name, row in table.iterrows():
         gradients = study.recorded[name].gradients.sampling
@@ -55,7 +55,7 @@ def test_leapfrogs_are_those_of_the_records(study):
 
 
 def test_the_table_of_adaptation_has_the_windows_of_every_fit(study):
-    table = run_costs.check_adaptation(study).tables["adaptation"]
+    table = run_costs.run_adaptation(study).tables["adaptation"]
     windows = study.recorded["increment-02"].windows
     part = table[(table["fit"] == "increment-02") & (table["chain"] == 1)]
     assert part["window"].tolist() == [*(str(i + 1) for i in range(len(windows))), "sampling"]
@@ -69,7 +69,7 @@ def test_the_table_of_adaptation_has_the_windows_of_every_fit(study):
 
 def test_looks_at_increments_find_what_the_check_of_the_study_finds(study):
     fits = [study.done[f"increment-0{i}"] for i in (1, 2, 3)]
-    checked = run_costs.check_scaling(study).findings + run_costs.check_adaptation(study).findings
+    checked = run_costs.run_scaling(study).findings + run_costs.run_adaptation(study).findings
     looks = run_costs.scaling_looks(3)
     assert run_costs.scaling_step(fits[:2], looks) == []
     looked = run_costs.scaling_step(fits, looks) + [
@@ -86,9 +86,9 @@ def test_fits_that_cannot_be_used_are_judged_all_the_same(study):
         for name, fit in study.done.items()
     }
     worse = study._replace(done=bad)
-    assert run_costs.check_effort(worse, []).findings == run_costs.check_effort(study, []).findings
-    assert run_costs.check_adaptation(worse).findings == run_costs.check_adaptation(study).findings
-    (scaling,) = run_costs.check_scaling(worse).findings
+    assert run_costs.run_effort(worse, []).findings == run_costs.run_effort(study, []).findings
+    assert run_costs.run_adaptation(worse).findings == run_costs.run_adaptation(study).findings
+    (scaling,) = run_costs.run_scaling(worse).findings
     assert scaling.p is None
     assert "before increment-03 have a usable posterior" in scaling.message
 
@@ -96,7 +96,7 @@ def test_fits_that_cannot_be_used_are_judged_all_the_same(study):
 def test_a_subset_that_takes_three_times_the_leapfrogs_is_found(study):
     slow = with_statistic(study.done["subset-02"], "n_steps", lambda n_steps: 3 * n_steps)
     changed = study._replace(done={**study.done, "subset-02": slow})
-    (finding,) = run_costs.check_effort(changed, []).findings
+    (finding,) = run_costs.run_effort(changed, []).findings
     assert finding.fit == "subset-02"
     assert finding.p < 0.05
     assert finding.effect.value == pytest.approx(3, rel=0.3)
@@ -105,18 +105,18 @@ def test_a_subset_that_takes_three_times_the_leapfrogs_is_found(study):
 def test_increments_that_were_skipped_spend_nothing(study):
     done = {name: fit for name, fit in study.done.items() if name != "increment-03"}
     early = study._replace(done=done)
-    (scaling,) = run_costs.check_scaling(early).findings
+    (scaling,) = run_costs.run_scaling(early).findings
     assert scaling.p is None
-    weights = [finding.weight for finding in run_costs.check_adaptation(early).findings]
+    weights = [finding.weight for finding in run_costs.run_adaptation(early).findings]
     assert weights == [pytest.approx(1 / 3)] * 2
 
 
 def test_a_study_without_fits_has_empty_tables(study):
     nothing = study._replace(done={})
     for part in (
-        run_costs.check_effort(nothing, ["group"]),
-        run_costs.check_scaling(nothing),
-        run_costs.check_adaptation(nothing),
+        run_costs.run_effort(nothing, ["group"]),
+        run_costs.run_scaling(nothing),
+        run_costs.run_adaptation(nothing),
     ):
         assert part.findings[0].p is None
         (table,) = part.tables.values()
@@ -126,7 +126,7 @@ def test_a_study_without_fits_has_empty_tables(study):
 
 def test_tables_survive_a_file(study, tmp_path):
     folder = StudyFolder(tmp_path)
-    for name, table in run_costs.check_adaptation(study).tables.items():
+    for name, table in run_costs.run_adaptation(study).tables.items():
         formats.write_table(folder.table(name), table)
         again = formats.read_table(folder.table(name))
         assert again["window"].tolist() == table["window"].tolist()

@@ -79,9 +79,9 @@ def simulated(conjugate, tmp_path_factory):
 
     study = conjugate.study
     sections = parse_sections(study.sections("seed", "data", "model", "increments"))
-    found = check.check_up(conjugate.folder, sections, lambda line: None)
+    found = check.write_checks(conjugate.folder, sections, lambda line: None)
     settings = dataclasses.replace(study, verdict=dataclasses.replace(study.verdict, simulate=4))
-    return found, ranks.calibrate_exactly(conjugate.folder, settings, lambda line: None)
+    return found, ranks.rank_among_simulated(conjugate.folder, settings, lambda line: None)
 
 
 @pytest.mark.long
@@ -128,6 +128,6 @@ def test_without_a_good_increment_nothing_is_simulated_and_the_study_still_ends(
 ):
     monkeypatch.setattr(ranks, "last_good", lambda fits: None)
     log: list[str] = []
-    table = ranks.calibrate_exactly(conjugate.folder, conjugate.study, log.append)
+    table = ranks.rank_among_simulated(conjugate.folder, conjugate.study, log.append)
     assert (len(table), list(table.columns)) == (0, ranks.COLUMNS)
     assert log == ["nothing is simulated: no increment has a usable posterior to simulate from"]

@@ -253,10 +253,10 @@ def test_families_whose_fits_cannot_be_used_are_not_run_and_say_so(conjugate):
     study = study._replace(done=bad)
     evidence, settings = conjugate.evidence(), conjugate.study
     parts = [
-        run_agreement_and_drift.check_agreement(evidence, study),
-        run_heterogeneity.check_heterogeneity(evidence, study, settings.data, settings.increments),
-        run_agreement_and_drift.check_drift(evidence, study, 1.0),
-        run_surprise.check_surprise(evidence, study, settings.data),
+        run_agreement_and_drift.run_agreement(evidence, study),
+        run_heterogeneity.run_heterogeneity(evidence, study, settings.data, settings.increments),
+        run_agreement_and_drift.run_drift(evidence, study, 1.0),
+        run_surprise.run_surprise(evidence, study, settings.data),
     ]
     findings = [finding for part in parts for finding in part.findings]
     for finding in findings:

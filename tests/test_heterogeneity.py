@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from scalecheck.checks import heterogeneity
 from scalecheck.checks.heterogeneity import Scores
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import _statistics, fluctuation, p_value
+from scalecheck.checks.score_test import _statistics, p_value, standardise_scores
 
 NAMES = ["alpha", "beta", "gamma"]
 N_REPLICATIONS = 400
@@ -67,7 +67,7 @@ def test_true_parameters_are_rejected_at_the_stated_level_whatever_the_dispersio
     p = []
     for _ in range(N_REPLICATIONS):
         x, y, level = regression(rng, **setting)
-        p.append(p_value(fluctuation(fit(x, y, level)[0]), ordered, rng))
+        p.append(p_value(standardise_scores(fit(x, y, level)[0]), ordered, rng))
     assert LOWEST < rejects(p) < HIGHEST
 
 
@@ -81,8 +81,8 @@ def test_units_are_flipped_whole_or_their_dependence_is_taken_for_heterogeneity(
         unit = np.arange(len(level)) // 10
         y = x[:, 1] + rng.standard_normal(len(level)) + rng.standard_normal(40)[unit]
         scores = fit(x, y, level, unit)[0]
-        whole.append(p_value(fluctuation(scores), False, rng))
-        by_row.append(p_value(fluctuation(scores._replace(unit=None)), False, rng))
+        whole.append(p_value(standardise_scores(scores), False, rng))
+        by_row.append(p_value(standardise_scores(scores._replace(unit=None)), False, rng))
     assert rejects(whole) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
     assert rejects(by_row) > 0.3
 
@@ -91,7 +91,7 @@ def test_flipped_sums_are_those_of_flipping_every_row_by_hand():
     rng = np.random.default_rng(3)
     level, unit = np.array([2, 0, 1, 0, 2, 1, 1, 0]), np.array([7, 7, 3, 3, 5, 5, 9, 9])
     scores, _, _ = fit(rng.standard_normal((8, 2)), rng.standard_normal(8), level, unit)
-    flow = fluctuation(scores)
+    flow = standardise_scores(scores)
     signs = np.array(list(product([-1.0, 1.0], repeat=4)))
     u, by_level = flow.by_level(flow.sums(signs))
     pooled = np.linalg.inv(scores.information.sum(axis=0))
@@ -111,7 +111,7 @@ def test_random_flips_agree_with_all_flips():
     rng = np.random.default_rng(4)
     x, y, level = regression(rng, sizes=(30, 30, 30), slope=(0, 0, 0.4))
     unit = np.arange(90) % 10
-    flow = fluctuation(fit(x, y, level, unit)[0])
+    flow = standardise_scores(fit(x, y, level, unit)[0])
     signs = np.array([[1.0] * 10, *product([-1.0, 1.0], repeat=10)])
     by_level = flow.by_level(flow.sums(signs))[1].round(8)
     statistics = np.stack([by_level.sum(axis=1), by_level.max(axis=1)], axis=1)
@@ -125,7 +125,7 @@ def test_three_units_cannot_say_anything_surely():
     """A quarter of all flips leave the sums as they are, up to their common sign."""
     rng = np.random.default_rng(14)
     x, y, level = regression(rng, sizes=(30, 30, 30), slope=(-5, 0, 5))
-    flow = fluctuation(fit(x, y, level, level)[0])
+    flow = standardise_scores(fit(x, y, level, level)[0])
     assert p_value(flow, False, rng) > 0.2
 
 
@@ -190,7 +190,7 @@ def test_a_change_point_is_found_more_often_when_the_levels_are_ordered():
     ordered, not_ordered = [], []
     for _ in range(100):
         x, y, level = regression(rng, drift=0.3)
-        flow = fluctuation(fit(x, y, level)[0])
+        flow = standardise_scores(fit(x, y, level)[0])
         ordered.append(p_value(flow, True, rng))
         not_ordered.append(p_value(flow, False, rng))
     assert rejects(ordered) > rejects(not_ordered) + 0.1
@@ -204,7 +204,7 @@ def test_a_slow_drift_is_found_more_often_when_the_levels_are_ordered():
     ordered, not_ordered = [], []
     for _ in range(100):
         x, y, level = regression(rng, slope=slope)
-        flow = fluctuation(fit(x, y, level)[0])
+        flow = standardise_scores(fit(x, y, level)[0])
         ordered.append(p_value(flow, True, rng))
         not_ordered.append(p_value(flow, False, rng))
     assert rejects(ordered) > rejects(not_ordered) + 0.1
@@ -213,7 +213,7 @@ def test_a_slow_drift_is_found_more_often_when_the_levels_are_ordered():
 def test_the_trend_of_a_parameter_is_its_formula():
     """Its one-step estimate as a sum over time, over its own sd under the outer product."""
     scores, pooled, _ = fit(*regression(np.random.default_rng(10), slope=(0.5, 0, 0, 0, -0.5)))
-    flow = fluctuation(scores)
+    flow = standardise_scores(scores)
     covariance = np.linalg.inv(scores.information.sum(axis=0))
     total = np.stack([scores.score[scores.level == k].sum(axis=0) for k in range(8)])
     step = covariance @ total.sum(axis=0)
@@ -243,7 +243,7 @@ def test_parameters_that_no_row_moves_drop_out_and_units_of_the_rest_do_not_matt
 def test_small_p_values_are_resolved_by_more_flips():
     rng = np.random.default_rng(10)
     x, y, level = regression(rng, slope=(0, 0, 2.0))
-    assert p_value(fluctuation(fit(x, y, level)[0]), False, rng) == pytest.approx(1e-4)
+    assert p_value(standardise_scores(fit(x, y, level)[0]), False, rng) == pytest.approx(1e-4)
 
 
 def test_a_pass_says_so_and_few_rows_are_only_indicative():

@@ -8,7 +8,7 @@ import pytest
 from told import told
 
 from scalecheck.files import formats
-from scalecheck.fitting.progress_log import Journal, line
+from scalecheck.fitting.progress_log import ProgressLog, line
 
 
 def test_real_fits_leave_lines_up_to_their_last_iteration(conjugate):
@@ -31,7 +31,7 @@ def test_real_fits_leave_lines_up_to_their_last_iteration(conjugate):
 
 def journal(folder, clock):
     paths = [folder / "a.jsonl", folder / "b.jsonl"]
-    return paths, Journal(paths, ["a", "b"], 500, clock=clock)
+    return paths, ProgressLog(paths, ["a", "b"], 500, clock=clock)
 
 
 def test_a_line_is_written_once_a_second_and_when_something_ends(tmp_path):

@@ -17,7 +17,7 @@ from scalecheck.remedies import models_without_data, neutra, problem, search, st
 from scalecheck.remedies.candidate import Candidate
 from scalecheck.remedies.choose_fit import Choice
 from scalecheck.remedies.ranking import Trial
-from scalecheck.remedies.search_checkpoint import Kept
+from scalecheck.remedies.search_checkpoint import SearchCheckpoint
 
 
 def correlated():
@@ -60,7 +60,7 @@ def counting(monkeypatch, most, run=problem.try_candidate):
 
 
 def test_a_killed_search_goes_on_after_its_last_candidate_and_finds_the_same(one, tmp_path):
-    kept, lines = Kept(tmp_path / "searching", "this search"), []
+    kept, lines = SearchCheckpoint(tmp_path / "searching", "this search"), []
     with pytest.MonkeyPatch.context() as patch:
         all_names = counting(patch, None, drawn)
         whole = search.search_remedies(one, lambda line: None)
@@ -80,7 +80,7 @@ def test_a_killed_search_goes_on_after_its_last_candidate_and_finds_the_same(one
 def test_a_candidate_that_lacks_memory_is_not_kept_and_the_fit_as_it_is_ends_the_search(
     one, tmp_path, monkeypatch
 ):
-    kept = Kept(tmp_path / "searching", "this search")
+    kept = SearchCheckpoint(tmp_path / "searching", "this search")
     lacking = {"metric: dense"}
 
     def run(one, candidate, log):
@@ -127,7 +127,7 @@ def test_what_the_sampler_refuses_for_memory_says_nothing_of_the_candidate(one, 
 
 
 def test_a_candidate_is_kept_whole(one, tmp_path):
-    kept = Kept(tmp_path / "searching", "this search")
+    kept = SearchCheckpoint(tmp_path / "searching", "this search")
     trial = Trial(np.ones((4, 3, 2), "float32"), np.array([1.5, 2, 3, 4]))
     seen = problem.TrialResult(trial, 0.25, 7, 0.5)
     kept.write("target_accept: 0.9", seen)
@@ -142,11 +142,11 @@ def test_a_candidate_is_kept_whole(one, tmp_path):
     assert flow is not None
     assert flow.failure == "no start"
     assert kept.read("metric: dense") is None
-    assert Kept(kept.folder, "another search").read("neutra") is None
+    assert SearchCheckpoint(kept.folder, "another search").read("neutra") is None
 
 
 def test_a_damaged_candidate_is_tried_again(one, tmp_path):
-    kept = Kept(tmp_path / "searching", "this search")
+    kept = SearchCheckpoint(tmp_path / "searching", "this search")
     kept.write("neutra", problem.failed_trial(one, "no start"))
     (path,) = kept.folder.iterdir()
     path.write_bytes(path.read_bytes()[:-40])

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from scalecheck.diagnostics import array_stats
-from scalecheck.sampler import Saved, Settings, lane_engine, sample_lanes, sample_numpyro
+from scalecheck.sampler import SavedRun, Settings, lane_engine, sample_lanes, sample_numpyro
 
 D = 4
 COVARIANCE = np.array(
@@ -177,7 +177,7 @@ def resumable(**options):
 
     while True:
         try:
-            before = None if state is None else Saved(state, list(saved))
+            before = None if state is None else SavedRun(state, list(saved))
             return run(**options, keep=keep, saved=before), len(saved)
         except Killed:
             pass

@@ -3,7 +3,7 @@
 import pytest
 from recorded import recorded
 
-from scalecheck.results.totals import Spent, spent
+from scalecheck.results.totals import TotalCost, spent
 
 
 def record(status="done", **changes):
@@ -17,13 +17,13 @@ def test_audits_and_the_confirmation_are_counted_and_what_was_skipped_is_not():
     again = {"gradients": {"warmup": [7], "sampling": [11]}, "seconds": {"sampling": 2.0}}
     audited = record(audit={"p": 0.5, **again, "cpu_seconds": {}, "draws": 1})
     found = spent([record(), stopped, audited, skipped], record(seconds={"sampling": 1.0}))
-    assert found == Spent(5 * 18, pytest.approx(3.3))
+    assert found == TotalCost(5 * 18, pytest.approx(3.3))
 
 
 def test_without_a_confirmation_there_are_the_fits():
-    assert spent([record()], None) == Spent(18, 0.1)
+    assert spent([record()], None) == TotalCost(18, 0.1)
 
 
 def test_the_order_of_fits_changes_no_bit():
     parts = [record(seconds={"sampling": one}) for one in (1e16, 1.0, -1e16, 0.1)]
-    assert spent(parts, None) == spent(parts[::-1], None) == Spent(72, 1.1)
+    assert spent(parts, None) == spent(parts[::-1], None) == TotalCost(72, 1.1)

@@ -6,7 +6,7 @@ import pytest
 
 from scalecheck.checks import heterogeneity, score_test
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import fluctuation, p_value
+from scalecheck.checks.score_test import p_value, standardise_scores
 
 N_LEVELS, N_ROWS = 8, 8
 N_REPLICATIONS = 250
@@ -53,7 +53,7 @@ def test_true_parameters_are_rejected_at_the_stated_level(n_units, crossed, inte
     for _ in range(N_REPLICATIONS):
         data = intercepts.simulate(rng, n_units, N_ROWS, intercept=intercept(rng, n_units))
         found, _ = scores(data, levels(rng, n_units, crossed=crossed))
-        p.append(p_value(fluctuation(found), ordered, rng))
+        p.append(p_value(standardise_scores(found), ordered, rng))
     assert 0.009 < np.mean(np.array(p) <= 0.05) < 0.091
     assert np.mean(np.array(p) <= 0.01) <= 0.029
 
@@ -112,7 +112,7 @@ def test_rows_of_one_unit_taken_one_by_one_reject_true_models():
             covariance=None,
             information=found.information[:, :2, :2],
         )
-        p.append(p_value(fluctuation(alone), False, rng))
+        p.append(p_value(standardise_scores(alone), False, rng))
     assert np.mean(np.array(p) < 0.05) > 0.5
 
 
@@ -134,7 +134,7 @@ def test_the_movement_of_a_parameter_is_its_formula():
     rng = np.random.default_rng(6)
     data = intercepts.simulate(rng, 24, N_ROWS)
     found, _ = scores(data, levels(rng, 24, crossed=False))
-    flow = fluctuation(found)
+    flow = standardise_scores(found)
     covariance, outer = found.covariance, found.score.T @ found.score
     share, total = found.units() / 24, found.score.sum(axis=0)
     expected = np.zeros(4)

@@ -120,7 +120,7 @@ def test_the_flow_follows_a_correlation():
 
 
 class StopAfter(Checkpointer):
-    """A keeper whose job is told to end after some windows."""
+    """A checkpointer whose job is told to end after some windows."""
 
     left = 3
 
@@ -133,10 +133,10 @@ class StopAfter(Checkpointer):
 def test_a_killed_fit_goes_on_with_the_same_bits(tmp_path):
     problem, programs, found = fitted("mean_field")
     with pytest.raises(SystemExit):
-        keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
-        optimise.maximise(problem, programs, 20_000, KEY, silent, keeper)
-    keeper = Checkpointer(tmp_path / "kept", "same", 1e9, silent)
-    again = optimise.maximise(problem, programs, 20_000, KEY, silent, keeper)
+        checkpointer = StopAfter(tmp_path / "kept", "same", 1e9, silent)
+        optimise.maximise(problem, programs, 20_000, KEY, silent, checkpointer)
+    checkpointer = Checkpointer(tmp_path / "kept", "same", 1e9, silent)
+    again = optimise.maximise(problem, programs, 20_000, KEY, silent, checkpointer)
     assert again.rounds == found.rounds
     jax.tree.map(np.testing.assert_array_equal, again.params, found.params)
 
@@ -194,11 +194,11 @@ def test_the_posterior_of_a_normal_mean_is_found(rows, size):
 def test_killed_simulated_data_sets_go_on_where_they_were(rows, tmp_path):
     settings = VariationalSettings("mean_field", None, 20_000, 5)
     with pytest.raises(SystemExit):
-        keeper = StopAfter(tmp_path / "kept", "same", 1e9, silent)
-        vsbc_fits.simulate_approximations(rows, settings, KEY, silent, keeper)
+        checkpointer = StopAfter(tmp_path / "kept", "same", 1e9, silent)
+        vsbc_fits.simulate_approximations(rows, settings, KEY, silent, checkpointer)
     said = []
-    keeper = Checkpointer(tmp_path / "kept", "same", 1e9, said.append)
-    again = vsbc_fits.simulate_approximations(rows, settings, KEY, silent, keeper)
+    checkpointer = Checkpointer(tmp_path / "kept", "same", 1e9, said.append)
+    again = vsbc_fits.simulate_approximations(rows, settings, KEY, silent, checkpointer)
     assert "goes on from its checkpoint" in said[0]
     whole = vsbc_fits.simulate_approximations(rows, settings, KEY, silent)
     assert again.n_data_sets == whole.n_data_sets == 5

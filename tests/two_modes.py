@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck.sampler import Saved, Settings, sample_lanes, sample_numpyro
+from scalecheck.sampler import SavedRun, Settings, sample_lanes, sample_numpyro
 
 FAR = 60.0
 # A standard normal at 0, and far away one so correlated that no diagonal metric helps.
@@ -57,7 +57,7 @@ def run_killed(is_due, **options):
 
     while True:
         try:
-            before = Saved(state[-1], list(saved)) if state else None
+            before = SavedRun(state[-1], list(saved)) if state else None
             return run(keep=keep, saved=before, **options)
         except Killed:
             pass

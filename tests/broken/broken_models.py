@@ -11,7 +11,7 @@ def instead(old, new):
 
 
 def first(*lines):
-    """Begin the model with further lines."""
+    """InitialAdaptation the model with further lines."""
     return instead("    beta =", "".join(f"    {line}\n" for line in lines) + "    beta =")
 
 

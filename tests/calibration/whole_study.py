@@ -43,5 +43,5 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     increments = [fit.fit for fit in fits if fit.kind == "increment"]
     for before, name in zip([None, *increments[:-1]], increments, strict=True):
         fit_program.write_increment(job, name, before)
-    check.check_up(folder, settings_module.parse_sections(settings.sections(*CHECKS)), log)
+    check.write_checks(folder, settings_module.parse_sections(settings.sections(*CHECKS)), log)
     return verdict.conclude(folder, dataclasses.replace(settings, approximation="never"), log)

@@ -1,4 +1,4 @@
-"""Fits: all of one shape in one job (a GPU wants them together), increments in a chain."""
+"""Fits: all of one shape in one job (a GPU wants them together), increments one after the other."""
 
 # plan.csv is `ancient` here: a fit depends on its own rows, which the settings fix, and not on what
 # else is planned.

@@ -16,7 +16,13 @@ from jaxtyping import Float
 
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import Fluctuation, Scores, fluctuation, p_value, sums_by
+from scalecheck.checks.score_test import (
+    Scores,
+    StandardisedScores,
+    p_value,
+    standardise_scores,
+    sums_by,
+)
 
 LARGE = 1.0
 # Below these the test is only indicative (docs/statistics.md, sections 2 and "The verdict").
@@ -103,7 +109,7 @@ def check_heterogeneity(
     """
     labels, scores, levels = _occupied(labels, scores, levels)
     reason = _problem(axis, labels, scores, pooled)
-    flow = None if reason else fluctuation(scores)
+    flow = None if reason else standardise_scores(scores)
     if flow is None:
         reason = reason or f"the pooled information of the fit along {axis} is singular"
         where = {"axis": axis, "fit": fits[0], "fits": tuple(fits), "kind": kind}
@@ -218,7 +224,7 @@ def _advice(axis: str, kind: str, ordered: bool) -> str:
     return f"let it change with {axis}" if ordered else f"model it per {axis}"
 
 
-def _remarks(scores: Scores, flow: Fluctuation) -> str:
+def _remarks(scores: Scores, flow: StandardisedScores) -> str:
     """Return clauses on what limits the test."""
     n_parameters, rank = flow.root.shape
     remarks = f"; the rows move {rank} of {n_parameters} directions" if rank < n_parameters else ""
@@ -240,7 +246,7 @@ def _table(
     scores: Scores,
     pooled: Moments,
     shifts: Shifts,
-    flow: Fluctuation,
+    flow: StandardisedScores,
 ) -> pd.DataFrame:
     n_levels, n_parameters = shifts.mean.shape
     by_level = flow.by_level(flow.observed())[1][0]

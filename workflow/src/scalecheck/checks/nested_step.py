@@ -1,4 +1,4 @@
-"""One step of a chain of nested posteriors: how far it moved, and how far it should have.
+"""One step of a sequence of nested posteriors: how far it moved, and how far it should have.
 
 The posterior mean of nested data is a martingale under the model: from n to g n rows it moves with
 variance `V - V'` (Hausman 1978). The estimate of that difference fails where posteriors are skewed

@@ -55,7 +55,7 @@ def _count(reference: jax.Array, outcome: jax.Array, *, strictly: bool) -> jax.A
     return jax.lax.fori_loop(0, n_steps, halve, jnp.zeros(outcome.shape, "int32"))
 
 
-class Members(NamedTuple):
+class ReplicateStatistics(NamedTuple):
     """Some members of a block.
 
     Attributes
@@ -75,8 +75,8 @@ class Members(NamedTuple):
     score: Float[Array, " member"] | None
 
 
-def measure_members(
-    weights: Weights, reference: Float[Array, "n reference"], member: Members
+def measure_replicates(
+    weights: Weights, reference: Float[Array, "n reference"], member: ReplicateStatistics
 ) -> Float[Array, "member q"]:
     """Give every statistic of some members.
 

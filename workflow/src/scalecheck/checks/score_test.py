@@ -113,7 +113,7 @@ def crosses(level: Int[np.ndarray, " row"], unit: Int[np.ndarray, " row"]) -> bo
     return bool((level != level[first][unit]).any())
 
 
-class Fluctuation(NamedTuple):
+class StandardisedScores(NamedTuple):
     """Scores in coordinates in which their outer product B is the identity.
 
     Attributes
@@ -171,7 +171,7 @@ class Fluctuation(NamedTuple):
         return self.sums(np.ones((1, self.n_units)))
 
 
-def fluctuation(scores: Scores) -> Fluctuation | None:
+def standardise_scores(scores: Scores) -> StandardisedScores | None:
     """Return the scores in coordinates of unit outer product.
 
     Directions that no score has drop out. None: the pooled information is singular.
@@ -187,7 +187,7 @@ def fluctuation(scores: Scores) -> Fluctuation | None:
     if covariance is None:
         covariance = np.linalg.pinv(scores.information.sum(axis=0), hermitian=True)
     cells, level, unit = _cells(scores, scores.score @ root)
-    return Fluctuation(
+    return StandardisedScores(
         cells=cells,
         unit=unit,
         bounds=np.searchsorted(level, np.arange(len(information) + 1)),
@@ -218,7 +218,7 @@ def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndar
     return sums_by(cell, coordinates), codes // n_units, codes % n_units
 
 
-def _statistics(flow: Fluctuation, sums: np.ndarray, ordered: bool) -> np.ndarray:
+def _statistics(flow: StandardisedScores, sums: np.ndarray, ordered: bool) -> np.ndarray:
     """Return sum and maximum over levels or parameters, `(null, 2)`; if ordered, change-point and trend, too."""
     u, by_level = flow.by_level(sums)
     largest = by_level
@@ -231,7 +231,7 @@ def _statistics(flow: Fluctuation, sums: np.ndarray, ordered: bool) -> np.ndarra
     return np.stack(statistics, axis=1)
 
 
-def _over_time(flow: Fluctuation, u: np.ndarray) -> list[np.ndarray]:
+def _over_time(flow: StandardisedScores, u: np.ndarray) -> list[np.ndarray]:
     """Return what sees a change of regime, and what sees a parameter that drifts, `(null,)` each."""
     elapsed = flow.share.cumsum()
     path = u.cumsum(axis=1)[:, :-1]
@@ -242,13 +242,13 @@ def _over_time(flow: Fluctuation, u: np.ndarray) -> list[np.ndarray]:
     return [change, ((trend @ flow.directions.T) ** 2).max(axis=1)]
 
 
-def _flipped(flow: Fluctuation, n: int, rng: np.random.Generator) -> np.ndarray:
+def _flipped(flow: StandardisedScores, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return scores summed by level under random signs, `(n, level, r)`."""
     signs = 2 * rng.integers(2, size=(n, flow.n_units), dtype=np.int8) - 1
     return flow.sums(signs.astype(np.float32))
 
 
-def _permuted(flow: Fluctuation, n: int, rng: np.random.Generator) -> np.ndarray:
+def _permuted(flow: StandardisedScores, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return scores summed by level with units in other levels, `(n, level, r)`."""
     order = rng.permuted(np.tile(np.arange(len(flow.cells), dtype=np.int32), (n, 1)), axis=1)
     cells = np.ascontiguousarray(flow.cells.T, np.float32)
@@ -258,7 +258,7 @@ def _permuted(flow: Fluctuation, n: int, rng: np.random.Generator) -> np.ndarray
 
 def _null(
     draw: Callable[..., np.ndarray],
-    flow: Fluctuation,
+    flow: StandardisedScores,
     n: int,
     ordered: bool,
     rng: np.random.Generator,
@@ -269,7 +269,7 @@ def _null(
     return np.concatenate([_statistics(flow, chunk.astype(float), ordered) for chunk in sums])
 
 
-def p_value(flow: Fluctuation, ordered: bool, rng: np.random.Generator) -> float:
+def p_value(flow: StandardisedScores, ordered: bool, rng: np.random.Generator) -> float:
     """Return the probability that no parameter changes, by sign flips and permutations.
 
     Parameters

@@ -134,7 +134,7 @@ class ColumnFolder:
         self._n_columns = 0
 
     def column(self) -> ColumnWriter:
-        """Begin a column."""
+        """InitialAdaptation a column."""
         self._n_columns += 1
         path = self._folder / f"{self._n_columns}.raw"
         path.touch()

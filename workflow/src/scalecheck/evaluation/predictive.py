@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Real
 
 from scalecheck.checks import replicate_statistics, surprise
 from scalecheck.checks.moments import scaled_eigh
-from scalecheck.checks.replicate_statistics import Members
+from scalecheck.checks.replicate_statistics import ReplicateStatistics
 from scalecheck.checks.statistic_design import Design, Statistic, Weights, lay_out
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.model.density import Vector, log_prob_by_row, traced_at
@@ -24,7 +24,7 @@ from scalecheck.results.study_fits import FitResult
 
 Function = Callable[..., Any]
 
-# Members that one call of a program measures.
+# ReplicateStatistics that one call of a program measures.
 AT_ONCE = 1 + surprise.REPLICATES
 
 # Rows times members that are held at a time, to stay in the cache.
@@ -327,7 +327,7 @@ def _compile(model: "_Model") -> ReplicatePrograms:
 
 
 def _width(n: int, n_members: int) -> int:
-    """Members that are held at a time: a divisor of all, so that no remainder is compiled, too."""
+    """ReplicateStatistics that are held at a time: a divisor of all, so that no remainder is compiled, too."""
     divisors = [width for width in range(1, n_members + 1) if n_members % width == 0]
     return max(width for width in divisors if width <= max(1, HELD // n))
 
@@ -392,8 +392,8 @@ def _measure(
     replicates = jax.vmap(lambda one, key: model.draw(one, known.arrays, key))(draws, keys)
     outcomes = jnp.where(is_observed[:, None], known.outcome, replicates.astype(float))
     log_scores = jax.vmap(lambda outcome: model.log_score(known, outcome))(outcomes)
-    member = Members(outcomes.T, log_scores.T, *_forms(model, outcomes, known))
-    return replicate_statistics.measure_members(known.weights, known.reference, member)
+    member = ReplicateStatistics(outcomes.T, log_scores.T, *_forms(model, outcomes, known))
+    return replicate_statistics.measure_replicates(known.weights, known.reference, member)
 
 
 def _forms(

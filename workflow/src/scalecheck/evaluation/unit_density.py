@@ -28,7 +28,7 @@ Function = Callable[..., Any]
 LOCATED = (dist.Normal, dist.StudentT, dist.Laplace, dist.Cauchy, dist.Logistic, dist.Gumbel)
 
 
-class Parts(NamedTuple):
+class DensityOptions(NamedTuple):
     """What the parts of a log density are computed for.
 
     Attributes
@@ -50,7 +50,7 @@ class Parts(NamedTuple):
 
 
 def log_density(
-    parts: Parts,
+    parts: DensityOptions,
     theta: Float[Array, " d"],
     latent: Mapping[str, jax.Array],
     arrays: Any,

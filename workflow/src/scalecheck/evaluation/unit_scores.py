@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.unit_density import Parts, log_density
+from scalecheck.evaluation.unit_density import DensityOptions, log_density
 from scalecheck.model.rows import local_codes
 from scalecheck.model.sites import ROWS, Site
 from scalecheck.results.study_fits import FitResult
@@ -109,7 +109,9 @@ def unit_scores(
     draws = _draws(likelihood, pooled, unit)
     if isinstance(draws, str):
         return draws
-    parts = Parts(likelihood, likelihood.function(rows.counts), int(unit.max()) + 1, crossed)
+    parts = DensityOptions(
+        likelihood, likelihood.function(rows.counts), int(unit.max()) + 1, crossed
+    )
     key = ("unit scores", *sorted(rows.counts.items()), parts.n_units, crossed)
     program = likelihood.program(key, lambda: _program(parts))
     # Half of the units, at random, are moved to see whether another one follows.
@@ -150,7 +152,7 @@ def _draws(
     return theta[chosen], latent
 
 
-def _program(parts: Parts) -> Function:
+def _program(parts: DensityOptions) -> Function:
     """Compile `(draws, arrays, unit, moved) -> scores (rows, d), whether a unit that stands still follows`."""
 
     def total(theta: Any, latent: Any, arrays: Any, unit: Any) -> Any:
@@ -176,7 +178,7 @@ def _program(parts: Parts) -> Function:
 
 
 def _followed(
-    parts: Parts, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
+    parts: DensityOptions, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
 ) -> Bool[Array, ""]:
     """Whether the density of a unit changes as only others' latent sites do."""
     columns = {site.name: site.plates[0] for site in parts.likelihood.hidden}

@@ -17,7 +17,7 @@ from scalecheck.results.study_fits import FitResult, StudyFits, moments
 _FEW, _MOST = 0.02, 0.5
 
 
-def check_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
+def run_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
     """Do random subsets agree?"""
     subsets = study.usable("subset")
     planned = [task for task in study.tasks if task.kind == "subset"]
@@ -81,7 +81,7 @@ def _range(column: str, values: Real[np.ndarray, " few"], labels: Sequence[str] 
     return f"{column} {low:g}" if low == high else f"{column} {low:g} to {high:g}"
 
 
-def check_drift(study_data: StudyData, study: StudyFits, dispersion: float) -> CheckResults:
+def run_drift(study_data: StudyData, study: StudyFits, dispersion: float) -> CheckResults:
     """Do nested increments move more than they should?"""
     fits = study.usable("increment")
     looks = sum(task.kind == "increment" for task in study.tasks) - 1

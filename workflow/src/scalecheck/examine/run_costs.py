@@ -11,7 +11,7 @@ from scalecheck.results.chains import chains_of, effort_of, growth_of, seconds_p
 from scalecheck.results.study_fits import FitResult, StudyFits
 
 
-def check_effort(
+def run_effort(
     study: StudyFits, axes: Sequence[str], confirmation: Confirmation | None = None
 ) -> CheckResults:
     """Does one random subset need anomalously many leapfrogs?
@@ -33,7 +33,7 @@ def check_effort(
     return CheckResults([finding], {"effort": table})
 
 
-def check_scaling(study: StudyFits) -> CheckResults:
+def run_scaling(study: StudyFits) -> CheckResults:
     """Do the leapfrogs of increments grow consistently?"""
     fits = _fitted(study, "increment")
     seconds = seconds_per_gradient(fits)
@@ -42,7 +42,7 @@ def check_scaling(study: StudyFits) -> CheckResults:
     return CheckResults(findings, {"scaling": table})
 
 
-def check_adaptation(study: StudyFits) -> CheckResults:
+def run_adaptation(study: StudyFits) -> CheckResults:
     """Did the warmup of every increment work? The other fits are tabulated only."""
     planned = sum(task.kind == "increment" for task in study.tasks)
     increments = [chains_of(fit) for fit in _fitted(study, "increment")]

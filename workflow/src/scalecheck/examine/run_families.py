@@ -10,17 +10,17 @@ from scalecheck.checks.finding import Finding
 from scalecheck.checks.verdict import FAMILIES, is_strong_alone
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine.check_results import CheckResults, family_not_run
-from scalecheck.examine.run_agreement_and_drift import check_agreement, check_drift
+from scalecheck.examine.run_agreement_and_drift import run_agreement, run_drift
 from scalecheck.examine.run_costs import (
     adaptation_step,
-    check_adaptation,
-    check_effort,
-    check_scaling,
+    run_adaptation,
+    run_effort,
+    run_scaling,
     scaling_looks,
     scaling_step,
 )
-from scalecheck.examine.run_heterogeneity import check_heterogeneity
-from scalecheck.examine.run_surprise import check_surprise, surprise_step
+from scalecheck.examine.run_heterogeneity import run_heterogeneity
+from scalecheck.examine.run_surprise import run_surprise, surprise_step
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import DataSettings, IncrementSettings
@@ -65,7 +65,7 @@ def _parts(
     increments: IncrementSettings,
     confirmation: Confirmation | None,
 ) -> list[CheckResults]:
-    surprised = check_surprise(study_data, study, data)
+    surprised = run_surprise(study_data, study, data)
     if not study_data.names:
         others = [
             family_not_run(name, "the model has no parameters")
@@ -73,25 +73,25 @@ def _parts(
             if name != "surprise"
         ]
         return [surprised, *others]
-    agreed = check_agreement(study_data, study)
+    agreed = run_agreement(study_data, study)
     dispersion = agreed.findings[0].effect.value if agreed.findings[0].effect else 1.0
     return [
         agreed,
-        check_heterogeneity(study_data, study, data, increments),
-        check_drift(study_data, study, dispersion),
+        run_heterogeneity(study_data, study, data, increments),
+        run_drift(study_data, study, dispersion),
         surprised,
-        check_effort(study, data.axes, confirmation),
-        check_scaling(study),
-        check_adaptation(study),
+        run_effort(study, data.axes, confirmation),
+        run_scaling(study),
+        run_adaptation(study),
     ]
 
 
-def look(
+def interim_stop_reason(
     study_data: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int, alpha: float
 ) -> str:
     """Look at an increment as it ends: the reason to stop, or nothing.
 
-    Only findings that the whole study is bound to call strong stop the chain: adjusted as if every
+    Only findings that the whole study is bound to call strong end the increments: adjusted as if every
     family were tested on its own (Bonferroni), which bounds Holm's adjustment from above.
 
     Parameters

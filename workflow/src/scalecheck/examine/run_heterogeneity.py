@@ -20,7 +20,7 @@ from scalecheck.study.settings import DataSettings, IncrementSettings
 TIME_BLOCKS = 8
 
 
-def check_heterogeneity(
+def run_heterogeneity(
     study_data: StudyData, study: StudyFits, data: DataSettings, increments: IncrementSettings
 ) -> CheckResults:
     """Does a parameter change along an axis, or as data arrive?"""

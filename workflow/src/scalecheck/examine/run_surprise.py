@@ -27,7 +27,7 @@ RUN = 100
 BINS = 8
 
 
-def check_surprise(study_data: StudyData, study: StudyFits, data: DataSettings) -> CheckResults:
+def run_surprise(study_data: StudyData, study: StudyFits, data: DataSettings) -> CheckResults:
     """Is each new block of rows surprising under the posterior before it?
 
     Parameters

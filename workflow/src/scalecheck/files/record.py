@@ -74,7 +74,7 @@ class FitRecord(PlannedRow):
     engine_version, versions
         Of what computed it.
     platform, device, gpu, override, note
-        From `device.confirm`.
+        From `device.check_device`.
     dtype
         `sampler.precision`.
     batch

@@ -20,7 +20,7 @@ import numpy as np
 from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
 from scalecheck.runtime import environment
 from scalecheck.runtime.program import Log
-from scalecheck.sampler import Saved, Snapshot
+from scalecheck.sampler import SavedRun, Snapshot
 
 SECONDS = 60.0
 VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
@@ -79,7 +79,7 @@ class Checkpointer:
         self._has_answered = False
         self._has_lost = False
 
-    def saved(self) -> Saved | None:
+    def saved(self) -> SavedRun | None:
         """Read what was kept; None where there is nothing, or nothing of this fit that is whole."""
         if not self._state.exists():
             return None
@@ -92,7 +92,7 @@ class Checkpointer:
         except DAMAGE as error:
             return self._refuse(f"damaged ({error})")
         self.log(f"{self.folder.parent.name}: goes on from its checkpoint")
-        return Saved(state, news)
+        return SavedRun(state, news)
 
     def _refuse(self, reason: str) -> None:
         self.log(f"{self.folder}: checkpoint not used, it is {reason}: the fit starts anew")

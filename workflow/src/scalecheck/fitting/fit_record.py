@@ -15,7 +15,7 @@ from scalecheck.fitting import model_scale, site_moments
 from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.fitting.sample_batch import Fitted
 from scalecheck.model.batches import Batch
-from scalecheck.model.reparam import Coordinates
+from scalecheck.model.reparam import Reparameterisation
 from scalecheck.model.sites import ROWS, Site
 from scalecheck.sampler.early_stop import beyond, how_it_ended
 from scalecheck.study.plan import PlannedFit
@@ -70,7 +70,13 @@ def _posterior(fitted: Fitted, number: int, kept: Sequence[Site]) -> Group:
     shape = _n_draws(draws, number)
     names = tuple(site.name for site in kept)
     constrained = model_scale.map_draws(
-        batch, Coordinates(batch.function), number, draws.z[number], names, shape, constrains=True
+        batch,
+        Reparameterisation(batch.function),
+        number,
+        draws.z[number],
+        names,
+        shape,
+        constrains=True,
     )
     variables: dict[str, Any] = {}
     coords: dict[str, Sequence[str | int]] = {}

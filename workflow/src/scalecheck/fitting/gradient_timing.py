@@ -10,10 +10,12 @@ import jax.numpy as jnp
 
 from scalecheck import sampler
 from scalecheck.model.batches import Batch
-from scalecheck.model.reparam import Coordinates
+from scalecheck.model.reparam import Reparameterisation
 
 
-def time_gradient(batch: Batch, moved: Coordinates, number: int, draws: sampler.Draws) -> float:
+def time_gradient(
+    batch: Batch, moved: Reparameterisation, number: int, draws: sampler.Draws
+) -> float:
     """Seconds of one gradient of one chain of a fit, the chains together as in sampling; NaN without draws."""
     held = draws.z[number]
     if held and not next(iter(held.values())).shape[1]:
@@ -27,7 +29,7 @@ def time_gradient(batch: Batch, moved: Coordinates, number: int, draws: sampler.
 
 
 def time_gradients(
-    moved: Coordinates,
+    moved: Reparameterisation,
     z: Mapping[str, jax.Array],
     arrays: Mapping[str, jax.Array],
     least: float = 0.02,
@@ -62,13 +64,13 @@ def time_gradients(
     return min(seconds, *(seconds_of(n_times) for _ in range(n_runs - 1))) / n_times
 
 
-def gradient(moved: Coordinates) -> Callable[..., Any]:
+def gradient(moved: Reparameterisation) -> Callable[..., Any]:
     """Give `(z, arrays) -> gradient` of the potential, for all chains `(chain, ...)` of `z`."""
     return lambda z, arrays: jax.vmap(jax.grad(moved.potential(**arrays)))(z)
 
 
 @functools.cache
-def _repeat_gradient(moved: Coordinates) -> Callable[..., Any]:
+def _repeat_gradient(moved: Reparameterisation) -> Callable[..., Any]:
     def repeat(z: Any, arrays: dict[str, jax.Array], n_times: jax.Array) -> Any:
         # Each gradient needs the one before, or the loop would be hoisted; the step is too small to move.
         step = lambda _, z: jax.tree.map(  # noqa: E731

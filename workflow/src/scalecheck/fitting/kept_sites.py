@@ -10,7 +10,7 @@ import numpy as np
 from scalecheck.data import store
 from scalecheck.model import density, jaxpr
 from scalecheck.model.batches import Batch
-from scalecheck.model.reparam import Coordinates
+from scalecheck.model.reparam import Reparameterisation
 from scalecheck.model.rows import local_codes
 from scalecheck.model.sites import ROWS, Site, row_dim
 from scalecheck.sampler import Streams
@@ -38,7 +38,9 @@ def reduced_sites(batch: Batch, keep: Sequence[str] | None) -> tuple[Site, ...]:
     )
 
 
-def streams_of(batch: Batch, moved: Coordinates, keep: Sequence[str] | None) -> Streams | None:
+def streams_of(
+    batch: Batch, moved: Reparameterisation, keep: Sequence[str] | None
+) -> Streams | None:
     """Say what is held while fits run, and what is reduced to moments; None where nothing is.
 
     Beside the latent sites that are kept, those are held that a kept site is computed from, be it that its
@@ -51,14 +53,14 @@ def streams_of(batch: Batch, moved: Coordinates, keep: Sequence[str] | None) -> 
     return Streams(held, functools.partial(_values, moved, reduced))
 
 
-def _values(moved: Coordinates, names: tuple[str, ...], w: Any, arrays: Any) -> Any:
+def _values(moved: Reparameterisation, names: tuple[str, ...], w: Any, arrays: Any) -> Any:
     """Some sites on the model's scale."""
     z = moved.to_model(w, arrays)
     values = density.constrain(moved.function, z, arrays, deterministic=True)
     return {name: values[name] for name in names}
 
 
-def _needed(batch: Batch, moved: Coordinates, names: tuple[str, ...]) -> tuple[str, ...]:
+def _needed(batch: Batch, moved: Reparameterisation, names: tuple[str, ...]) -> tuple[str, ...]:
     """Latent sites that the values of some sites depend on."""
     z = density.unconstrained(batch.function, batch.arrays_of())
     # A dict is flattened in the order of its keys.

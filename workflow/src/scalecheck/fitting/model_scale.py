@@ -10,11 +10,11 @@ from scalecheck import diagnostics
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.density import Sites
-from scalecheck.model.reparam import Coordinates
+from scalecheck.model.reparam import Reparameterisation
 from scalecheck.sampler import Draws
 
 
-def on_model_scale(batch: Batch, moved: Coordinates, draws: Draws) -> Draws:
+def on_model_scale(batch: Batch, moved: Reparameterisation, draws: Draws) -> Draws:
     """Give draws in the coordinates of the model; `moved` then has those of the sampler, where they differ."""
     if not moved.centredness:
         return draws
@@ -22,14 +22,14 @@ def on_model_scale(batch: Batch, moved: Coordinates, draws: Draws) -> Draws:
     return draws._replace(z=z, moved=draws.z)
 
 
-def usable(batch: Batch, moved: Coordinates, number: int, w: dict[str, np.ndarray]) -> bool:
+def usable(batch: Batch, moved: Reparameterisation, number: int, w: dict[str, np.ndarray]) -> bool:
     """Whether the draws of a fit, in the sampler's coordinates `(chain, draw, ...)`, suffice for the checks."""
     z = fit_on_model_scale(batch, moved, number, w)
     return diagnostics.usable(np.asarray(batch.vector.pack(z, 2)))
 
 
 def fit_on_model_scale(
-    batch: Batch, moved: Coordinates, number: int, w: dict[str, np.ndarray]
+    batch: Batch, moved: Reparameterisation, number: int, w: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Map draws `(chain, draw, ...)` of the sites of one fit that are held to the coordinates of the model.
 
@@ -48,7 +48,7 @@ def fit_on_model_scale(
 
 def map_draws(
     batch: Batch,
-    moved: Coordinates,
+    moved: Reparameterisation,
     number: int,
     w: Mapping[str, np.ndarray],
     names: tuple[str, ...],
@@ -89,7 +89,7 @@ def map_draws(
 
 @functools.lru_cache(maxsize=8)
 def _mapper(
-    moved: Coordinates, names: tuple[str, ...], n_draws: int, constrains: bool
+    moved: Reparameterisation, names: tuple[str, ...], n_draws: int, constrains: bool
 ) -> Callable[..., Sites]:
     """Compile the map of draws of one chain `(draw, ...)`."""
 

@@ -17,7 +17,7 @@ from scalecheck.sampler import Progress
 SECONDS = 1.0
 
 
-class Journal:
+class ProgressLog:
     """Writes how the fits of a batch run.
 
     A line is written for a block that ends warmup or the fit, and else if a second has passed since

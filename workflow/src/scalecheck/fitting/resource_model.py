@@ -26,7 +26,7 @@ class LinearInRows(NamedTuple):
     per_row: float
 
 
-class Demand(NamedTuple):
+class FitResources(NamedTuple):
     """What one fit asks for.
 
     Attributes
@@ -68,7 +68,7 @@ def demand_of_study(
     """
     meta = store.read_meta(folder.data)
     wanted = batches.stored_columns(bound, meta.unit)
-    measured: dict[int, Demand] = {}
+    measured: dict[int, FitResources] = {}
     for n_rows in sorted({min(batches.SMALL, meta.n_rows), min(_MANY, meta.n_rows)}):
         part = Slice("random", 0, n_rows)
         task = PlannedFit(f"{n_rows} rows", "subset", "", "", n_rows, n_rows, (part,))
@@ -80,7 +80,7 @@ def demand_of_study(
             measured[n_rows] = _of_batch(batch, sampler)
     lines = {
         name: line_through({n: getattr(one, name) for n, one in measured.items()})._asdict()
-        for name in Demand._fields
+        for name in FitResources._fields
     }
     return {"rows": meta.n_rows, "at_once": sample_batch.at_once(sampler), **lines}
 
@@ -98,12 +98,12 @@ def line_through(points: Mapping[int, float]) -> LinearInRows:
     return LinearInRows(max(0.0, high - per_row * many), per_row)
 
 
-def _of_batch(batch: Batch, sampler: SamplerSettings) -> Demand:
+def _of_batch(batch: Batch, sampler: SamplerSettings) -> FitResources:
     if not any(site.kind == "latent" for site in batch.sites):
-        return Demand(float(sum(values.nbytes for values in batch.arrays.values())), 0.0, 0.0)
+        return FitResources(float(sum(values.nbytes for values in batch.arrays.values())), 0.0, 0.0)
     sizes = sample_batch.forecast_memory(batch, sampler).together
     held, running = sizes.data + sizes.draws, sizes.chains + sizes.gradients
-    return Demand(float(held), float(running), _operations(batch, sampler))
+    return FitResources(float(held), float(running), _operations(batch, sampler))
 
 
 # A logarithm or an exponential takes about as long as so many products.

@@ -68,21 +68,21 @@ def fit_batch(
     seed: int,
     log: Callable[[str], None],
     on_block: OnBlock = lambda told: None,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
     left: Sequence[WarmStart] | None = None,
 ) -> Fitted:
     """Find starts, sample, and time the gradient.
 
     Parameters
     ----------
-    keeper
+    checkpointer
         Saves the fits while they run; None for those that are not worth it.
     left
         By the increment before each fit, which starts warm from it or, where `sampler.start` is `previous`,
         cold at its draws. None for other starts.
     """
     keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
-    draws = sample_batch(batch, settings, keys, log, on_block, keeper, left)
+    draws = sample_batch(batch, settings, keys, log, on_block, checkpointer, left)
     moved = coordinates_of(batch.function, settings.reparam)
     seconds = [time_gradient(batch, moved, i, draws) for i in range(len(batch.tasks))]
     return Fitted(batch, draws, np.array(seconds))
@@ -94,7 +94,7 @@ def sample_batch(
     keys: jax.Array,
     log: Callable[[str], None],
     on_block: OnBlock = lambda told: None,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
     left: Sequence[WarmStart] | None = None,
 ) -> sampler.Draws:
     """Find starts and sample.
@@ -107,7 +107,7 @@ def sample_batch(
         Takes a line after every block.
     on_block
         Takes how each fit runs that ran in the block, by its number in the batch.
-    keeper
+    checkpointer
         Of lanes: saves them while they run.
     left
         As of `fit_batch`.
@@ -144,9 +144,9 @@ def sample_batch(
     clock.lap(compile=1.0)
     log(f"{_name(batch)}: compiling for {_shape_in_words(batch)}")
     with contextlib.ExitStack() as stack:
-        if keeper is not None and settings.engine == "lanes":
-            stack.enter_context(keeper.answering_signals())
-            options |= {"keep": keeper.keep, "saved": keeper.saved()}
+        if checkpointer is not None and settings.engine == "lanes":
+            stack.enter_context(checkpointer.answering_signals())
+            options |= {"keep": checkpointer.keep, "saved": checkpointer.saved()}
         draws = _ENGINES[settings.engine](
             moved.potential,
             batch.arrays,

@@ -1,4 +1,4 @@
-"""Coordinates in which the sampler moves: those of the model, some sites less centred (`sampler.reparam`).
+"""Reparameterisation in which the sampler moves: those of the model, some sites less centred (`sampler.reparam`).
 
 Only the sampler sees them. A site keeps its name and shape in both, so that blocks of a metric, sites that are
 held and starts are named alike.
@@ -128,8 +128,8 @@ class _Move(numpyro.primitives.Messenger):
         msg["value"] = biject_to(msg["fn"].support)(given if self.inward else other)
 
 
-class Coordinates(NamedTuple):
-    """Coordinates of the sampler.
+class Reparameterisation(NamedTuple):
+    """Reparameterisation of the sampler.
 
     Attributes
     ----------
@@ -172,9 +172,11 @@ class Coordinates(NamedTuple):
         return {name: move.found[name] for name in sites}
 
 
-def coordinates_of(function: Function, reparam: Mapping[str, float]) -> Coordinates:
+def coordinates_of(function: Function, reparam: Mapping[str, float]) -> Reparameterisation:
     """Give the coordinates of `sampler.reparam`; a site of centredness 1 stays as it is."""
-    return Coordinates(function, tuple(sorted((name, c) for name, c in reparam.items() if c != 1)))
+    return Reparameterisation(
+        function, tuple(sorted((name, c) for name, c in reparam.items() if c != 1))
+    )
 
 
 def check_reparam(

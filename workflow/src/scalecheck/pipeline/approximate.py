@@ -41,7 +41,7 @@ def write_approximation(job: Job) -> None:
     fits = [study_fits.read_fit(job.folder, task, record) for task, record in usable]
     compared = [against_nuts.compare_with_nuts(job, one) for one in fits]
     symmetric = _simulate(job)
-    belief = assessment.assess_approximation(
+    assessed = assessment.assess_approximation(
         [
             assessment.ComparedWithNuts(one.task.rows, one.margins, one.khat.value)
             for one in compared
@@ -53,9 +53,11 @@ def write_approximation(job: Job) -> None:
     )
     if not every.found.converged:
         reasons = f"the approximation of all rows has not converged: {every.found.reason}"
-        belief = assessment.Assessment("do not use", (reasons, *belief.reasons), belief.correction)
-    job.log(f"{belief.verdict}: {belief.reasons[0]}")
-    content = _content(job, every, seconds, compared, symmetric, belief)
+        assessed = assessment.Assessment(
+            "do not use", (reasons, *assessed.reasons), assessed.correction
+        )
+    job.log(f"{assessed.verdict}: {assessed.reasons[0]}")
+    content = _content(job, every, seconds, compared, symmetric, assessed)
     shrunk = _shrinkage(job, fits[-1]) if fits else []
     formats.write_json(job.folder.approximation, {**content, "shrinkage": shrunk})
     shutil.rmtree(job.folder.approximating(""), ignore_errors=True)
@@ -105,9 +107,9 @@ def _simulate(job: Job) -> Symmetry | None:
     settings = job.study.variational
     # How many there will be determines what is drawn of each.
     name = f"simulated-{settings.simulate}"
-    keeper = against_nuts.checkpointer_of_approximation(job, batch, name)
-    with keeper.answering_signals():
-        return vsbc_fits.simulate_approximations(batch, settings, key, job.log, keeper)
+    checkpointer = against_nuts.checkpointer_of_approximation(job, batch, name)
+    with checkpointer.answering_signals():
+        return vsbc_fits.simulate_approximations(batch, settings, key, job.log, checkpointer)
 
 
 def _shrinkage(job: Job, nuts: study_fits.FitResult) -> list[dict[str, Any]]:
@@ -134,13 +136,13 @@ def _content(
     seconds: float,
     compared: Sequence[against_nuts.BesideNuts],
     symmetric: Symmetry | None,
-    belief: assessment.Assessment,
+    assessed: assessment.Assessment,
 ) -> dict[str, Any]:
     """Lay out approximation.json but for shrinkage."""
     return {
         "asked": True,
-        "verdict": belief.verdict,
-        "reasons": list(belief.reasons),
+        "verdict": assessed.verdict,
+        "reasons": list(assessed.reasons),
         "guide": job.study.variational.guide,
         "rows": every.batch.tasks[0].rows,
         "converged": every.found.converged,
@@ -150,7 +152,7 @@ def _content(
         "parameters": list(every.batch.vector.names),
         "mean": every.shared.mean(axis=0).tolist(),
         "sd": every.shared.std(axis=0).tolist(),
-        "correction": belief.correction and _lists(belief.correction),
+        "correction": assessed.correction and _lists(assessed.correction),
         "increments": [_increment(one) for one in compared],
         "symmetry": symmetric and _lists(symmetric),
         "rounds": [one._asdict() for one in every.found.rounds],

@@ -12,7 +12,7 @@ from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
 
 
-def check_up(folder: StudyFolder, settings: Study, log: Log) -> CheckResults:
+def write_checks(folder: StudyFolder, settings: Study, log: Log) -> CheckResults:
     """Run every family on a study whose fits are done, and write a table for each, and all findings.
 
     Parameters

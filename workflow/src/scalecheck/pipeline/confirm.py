@@ -63,8 +63,10 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
     job.log(f"{task.fit} takes many leapfrogs: fitting it again with another seed")
     again = dataclasses.replace(task, fit=f"{task.fit} again")
     (batch,) = fit_job.read_batch(job, [again])
-    keeper = fit_job.checkpointer_of(job, batch, job.folder.confirmation_checkpoint)
-    fitted = sample_batch.fit_batch(batch, sampler, job.study.seed, job.log, keeper=keeper)
+    checkpointer = fit_job.checkpointer_of(job, batch, job.folder.confirmation_checkpoint)
+    fitted = sample_batch.fit_batch(
+        batch, sampler, job.study.seed, job.log, checkpointer=checkpointer
+    )
     n_steps = fitted.draws.iterations[0].n_steps[:, sampler.warmup :]
     found = fit_record.record(fitted, 0, sampler, job.raw, job.device, job.importing)
     leapfrogs = n_steps.mean(axis=1).tolist() if found.status == "done" else None

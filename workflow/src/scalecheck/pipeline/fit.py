@@ -1,4 +1,4 @@
-"""What a job of fits does: sample a batch, or one increment of the chain, and write what it found."""
+"""What a job of fits does: sample a batch, or one increment, and write what it found."""
 
 import dataclasses
 import shutil
@@ -13,7 +13,7 @@ from scalecheck.files import arrays, checksums, formats, posterior_file
 from scalecheck.files.record import FitRecord, RecordedAudit, audit_of
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.fit_job import Job, checkpointer_of, find_tasks, read_batch
-from scalecheck.fitting.progress_log import Journal
+from scalecheck.fitting.progress_log import ProgressLog
 from scalecheck.fitting.starts import warm_start
 from scalecheck.model import batches
 from scalecheck.sampler.snapshot import to_arrays
@@ -48,13 +48,13 @@ def _sample(
     left: warm_start.WarmStart | None = None,
 ) -> sample_batch.Fitted:
     """Sample a batch, kept and watched; from where the increment before it ended, if that is given."""
-    keeper = checkpointer_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left=left)
+    checkpointer = checkpointer_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left=left)
     names = [task.fit for task in batch.tasks]
     paths = [job.folder.progress(name) for name in names]
-    journal = Journal(paths, names, sampler.warmup, goes_on=keeper.folder.exists())
+    journal = ProgressLog(paths, names, sampler.warmup, goes_on=checkpointer.folder.exists())
     before = None if left is None else [left]
     return sample_batch.fit_batch(
-        batch, sampler, job.study.seed, job.log, journal.tell, keeper, before
+        batch, sampler, job.study.seed, job.log, journal.tell, checkpointer, before
     )
 
 
@@ -177,8 +177,10 @@ def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> Recorde
     job.log(f"{task.fit}: sampled cold as well, to be compared")
     sampler = job.study.sampler
     again = batch._replace(tasks=(dataclasses.replace(task, fit=f"{task.fit} cold"),))
-    keeper = checkpointer_of(job, again, job.folder.audit_checkpoint(task.fit))
-    cold = sample_batch.fit_batch(again, sampler, job.study.seed, job.log, keeper=keeper)
+    checkpointer = checkpointer_of(job, again, job.folder.audit_checkpoint(task.fit))
+    cold = sample_batch.fit_batch(
+        again, sampler, job.study.seed, job.log, checkpointer=checkpointer
+    )
     vector = batch.vector
     cost = fit_record.record(cold, 0, sampler, job.raw, job.device, (0.0, 0.0))
     if cost.status == "stopped":
@@ -223,7 +225,7 @@ def _look(job: Job, so_far: list[PlannedFit], recorded: list[FitRecord]) -> str:
     """Why to stop after the last of these increments; empty to go on."""
     # Only here: a job that does not look saves two seconds of importing what looks.
     from scalecheck.evaluation.study_data import open_study_data
-    from scalecheck.examine.run_families import look
+    from scalecheck.examine.run_families import interim_stop_reason
     from scalecheck.results.study_fits import read_fit
 
     data, record = job.study.data, recorded[-1]
@@ -231,7 +233,7 @@ def _look(job: Job, so_far: list[PlannedFit], recorded: list[FitRecord]) -> str:
     pairs = zip(so_far, recorded, strict=True)
     fits = [read_fit(job.folder, *pair) for pair in pairs if pair[1].status == "done"]
     planned = sum(row.kind == "increment" for row in formats.read_plan(job.folder.plan))
-    found = look(study_data, fits, data, planned, job.study.verdict.alpha)
+    found = interim_stop_reason(study_data, fits, data, planned, job.study.verdict.alpha)
     if not found:
         return ""
     job.log(f"{record.fit}: stop after this increment: {found}")

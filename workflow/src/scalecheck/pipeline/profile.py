@@ -21,7 +21,7 @@ from scalecheck.files import formats, posterior_file, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting.gradient_timing import gradient, time_gradients
 from scalecheck.model import batches, density
-from scalecheck.model.reparam import Coordinates, coordinates_of
+from scalecheck.model.reparam import Reparameterisation, coordinates_of
 from scalecheck.pipeline.bandwidth import measure_bandwidth
 from scalecheck.pipeline.prepare import prepare
 from scalecheck.runtime.program import Log
@@ -175,7 +175,7 @@ def _profile_device(
 
 
 def _measure(
-    batch: batches.Batch, moved: Coordinates, n_chains: int, file: str
+    batch: batches.Batch, moved: Reparameterisation, n_chains: int, file: str
 ) -> tuple[float, float, float]:
     """Seconds, least bytes and XLA's bytes of a gradient of every chain."""
     arrays = {name: jnp.asarray(values) for name, values in batch.own[0].items()}

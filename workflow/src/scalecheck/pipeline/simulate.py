@@ -7,5 +7,5 @@ from scalecheck.simulation import ranks
 
 def write_ranks(job: Job) -> None:
     """Simulate, fit, check and rank; write checks/simulated.csv."""
-    table = ranks.calibrate_exactly(job.folder, job.study, job.log)
+    table = ranks.rank_among_simulated(job.folder, job.study, job.log)
     formats.write_table(job.folder.table("simulated"), table)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalecheck.fitting.starts import pathfinder
-from scalecheck.model.reparam import Coordinates, affine, unwrap, why_not
+from scalecheck.model.reparam import Reparameterisation, affine, unwrap, why_not
 from scalecheck.model.sites import traced
 from scalecheck.remedies.block_metric import MOST_DENSE, blocks_of, correlated
 from scalecheck.remedies.candidate import Candidate
@@ -104,7 +104,7 @@ def _losses(problem: Problem, name: str, grid: Sequence[float]) -> Callable[...,
     arrays = {key: jnp.asarray(values) for key, values in problem.batch.arrays_of().items()}
 
     def loss(flat: jax.Array, c: float) -> jax.Array:
-        moved = Coordinates(function, ((name, c),))
+        moved = Reparameterisation(function, ((name, c),))
 
         def one(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
             w = moved.from_model(problem.vector.unpack(vector), arrays)

@@ -9,7 +9,7 @@ import pandas as pd
 from scalecheck.errors import NotEnoughMemory
 from scalecheck.remedies import neutra, problem, propose, ranking
 from scalecheck.remedies.candidate import AS_IT_IS, KINDS, NEUTRA, Candidate, combined
-from scalecheck.remedies.search_checkpoint import Kept
+from scalecheck.remedies.search_checkpoint import SearchCheckpoint
 from scalecheck.runtime.program import Log
 
 
@@ -34,7 +34,7 @@ class SearchResult(NamedTuple):
 class _Search:
     """Candidates tried so far, in their order."""
 
-    def __init__(self, one: problem.Problem, log: Log, kept: Kept | None) -> None:
+    def __init__(self, one: problem.Problem, log: Log, kept: SearchCheckpoint | None) -> None:
         self.problem, self.log, self.kept = one, log, kept
         self.candidates: dict[str, Candidate] = {}
         self.seen: dict[str, problem.TrialResult] = {}
@@ -110,7 +110,9 @@ class _Search:
         return AS_IT_IS not in names or names.index(candidate.name) < names.index(AS_IT_IS)
 
 
-def search_remedies(one: problem.Problem, log: Log, kept: Kept | None = None) -> SearchResult:
+def search_remedies(
+    one: problem.Problem, log: Log, kept: SearchCheckpoint | None = None
+) -> SearchResult:
     """Search: the fit as it is, every kind alone, what its draws suggest, the best of each together, at last NeuTra.
 
     The last only where none of the others gave what a fit needs (R-hat at most 1.01 and an ESS of 400) within its

@@ -13,7 +13,7 @@ from scalecheck.sampler.snapshot import from_arrays, to_arrays
 _NO_RESULT = TrialResult(Trial(np.zeros(0), np.zeros(0)), 0.0, 0, 0.0)
 
 
-class Kept:
+class SearchCheckpoint:
     """A folder with a file for each candidate, of one search.
 
     Which candidates are tried depends on the draws of those before, and on what the memory did not hold, which is not

@@ -12,7 +12,7 @@ from scalecheck.fitting import checkpoint, fit_record
 from scalecheck.model import batches, binding
 from scalecheck.remedies import problem, search
 from scalecheck.remedies.choose_fit import Choice
-from scalecheck.remedies.search_checkpoint import Kept
+from scalecheck.remedies.search_checkpoint import SearchCheckpoint
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
 
@@ -35,7 +35,9 @@ def search_fit(
     )
     log(f"{choice.fit} ({task.rows} rows): {choice.reason}")
     one = problem.problem_of_batch(batch, study.sampler, study.seed, gradients)
-    return search.search_remedies(one, log, Kept(folder.searching, _identity(one, study, device)))
+    return search.search_remedies(
+        one, log, SearchCheckpoint(folder.searching, _identity(one, study, device))
+    )
 
 
 def _identity(one: problem.Problem, study: Study, device: str) -> str:

@@ -3,7 +3,7 @@
 Its gradients are chains x (warmup x leapfrogs of warmup + draws x leapfrogs after it). Leapfrogs per
 iteration are predicted by their regression on the rows, both in logs, as `checks.scaling` predicts those of an
 increment. A fit goes on to four times `sampler.draws` where it cannot be used with fewer: how often is learnt from the
-increments. Seconds are gradients times seconds per gradient, a power of the rows above a floor (`checks.cost`),
+increments. Seconds are gradients times seconds per gradient, a power of the rows above a floor (`checks.gradient_cost`),
 after those of starting and compiling.
 """
 

@@ -7,14 +7,14 @@ from typing import NamedTuple
 from scalecheck.files.record import FitRecord
 
 
-class Spent(NamedTuple):
+class TotalCost(NamedTuple):
     """Leapfrogs of all chains, warmup included, and seconds of all fits."""
 
     gradients: int
     seconds: float
 
 
-def spent(recorded: Iterable[FitRecord], again: FitRecord | None) -> Spent:
+def spent(recorded: Iterable[FitRecord], again: FitRecord | None) -> TotalCost:
     """Add up what fits took, and the cold fits that some were compared with.
 
     Parameters
@@ -26,7 +26,7 @@ def spent(recorded: Iterable[FitRecord], again: FitRecord | None) -> Spent:
     """
     ran = [*recorded, *([again] if again else [])]
     parts = [*ran, *(one.audit for one in ran if one.audit)]
-    return Spent(
+    return TotalCost(
         sum(one.gradients.total for one in parts),
         math.fsum(seconds for one in parts for seconds in one.seconds.values()),
     )

@@ -1,6 +1,6 @@
 """Many chains of many same-shaped fits at once, in blocks."""
 
-from scalecheck.sampler.block_program import Begin
+from scalecheck.sampler.block_program import InitialAdaptation
 from scalecheck.sampler.draws import Draws, Elapsed
 from scalecheck.sampler.early_stop import Stopped
 from scalecheck.sampler.footprint import footprint
@@ -8,18 +8,18 @@ from scalecheck.sampler.lane_engine import Restart, sample_lanes
 from scalecheck.sampler.no_parameters import without_parameters
 from scalecheck.sampler.numpyro_engine import sample_numpyro
 from scalecheck.sampler.progress import Progress, TimeLeft
-from scalecheck.sampler.snapshot import Saved, Snapshot
+from scalecheck.sampler.snapshot import SavedRun, Snapshot
 from scalecheck.sampler.streamed_draws import Reduced, Streams
 from scalecheck.sampler.types import Settings
 
 __all__ = [
-    "Begin",
+    "InitialAdaptation",
     "Draws",
     "Elapsed",
     "Progress",
     "Reduced",
     "Restart",
-    "Saved",
+    "SavedRun",
     "Settings",
     "Snapshot",
     "Stopped",

@@ -26,7 +26,7 @@ class State(NamedTuple):
     streamed: Streamed | None
 
 
-class Begin(NamedTuple):
+class InitialAdaptation(NamedTuple):
     """What lanes begin warmup with, instead of step size 1 and no metric.
 
     Attributes
@@ -122,7 +122,7 @@ def init(
     return _over_lanes(one, 2)(keys, starts, dict(arrays))
 
 
-def begin_with(plan: Plan, state: State, begin: Begin) -> State:
+def begin_with(plan: Plan, state: State, begin: InitialAdaptation) -> State:
     """Give lanes that are about to begin a step size and a metric."""
 
     def one(state: State, size: Number, variances: Vector) -> State:

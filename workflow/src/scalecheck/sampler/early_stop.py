@@ -218,7 +218,7 @@ class FitProgress:
 def first_progress(
     shape: tuple[int, int], warmup: int, draws: int, most_draws: int, most_gradients: int | None
 ) -> FitProgress:
-    """Begin a batch.
+    """InitialAdaptation a batch.
 
     Parameters
     ----------

@@ -17,13 +17,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from scalecheck.sampler import block_program, lane_state
-from scalecheck.sampler.block_program import Begin, State
+from scalecheck.sampler.block_program import InitialAdaptation, State
 from scalecheck.sampler.draws import Clock, Draws, Elapsed, Window
 from scalecheck.sampler.early_stop import Discarded, FitProgress, first_progress, stopped_by_stall
 from scalecheck.sampler.footprint import plan_of
 from scalecheck.sampler.iteration_log import NO_NEWS, IterationLog
 from scalecheck.sampler.progress import Progress, Tally, first_tally
-from scalecheck.sampler.snapshot import Saved, Snapshot, from_arrays, to_arrays
+from scalecheck.sampler.snapshot import SavedRun, Snapshot, from_arrays, to_arrays
 from scalecheck.sampler.streamed_draws import Reduced, Streams
 from scalecheck.sampler.types import ByFit, ByLane, Iterations, Potential, Settings
 
@@ -77,7 +77,7 @@ class LaneOptions:
     steps: int = STEPS
     slots: int | None = None
     streams: Streams | None = None
-    begin: Begin | None = None
+    begin: InitialAdaptation | None = None
     restart: Restart | None = None
     stops_stalled: bool = False
     most_gradients: int | None = None
@@ -381,7 +381,7 @@ class LaneEngine:
         """Give what this run goes on from, and its iterations since the last snapshot."""
         return Snapshot(to_arrays(self._state()), to_arrays(self.log.news()))
 
-    def resume(self, saved: Saved) -> None:
+    def resume(self, saved: SavedRun) -> None:
         """Go on where a run with the same arguments was saved."""
         one = EndedFit(np.zeros(0), self.plan.flow.reduced_like())
         has_ended = np.flatnonzero(~saved.state["progress:live"]).tolist()
@@ -456,7 +456,7 @@ def sample_lanes(
     key: UInt32[Array, "fit 2"],
     on_block: Callable[[list[Progress]], None] = lambda reports: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
-    saved: Saved | None = None,
+    saved: SavedRun | None = None,
     **options: Any,
 ) -> Draws:
     """Sample all chains of all fits of one shape, a leapfrog of each at a time.

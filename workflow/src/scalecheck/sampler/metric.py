@@ -18,7 +18,7 @@ Vectors = Float[Array, "*batch d"]
 
 
 class Part(NamedTuple):
-    """Coordinates that share a block.
+    """Reparameterisation that share a block.
 
     Attributes
     ----------

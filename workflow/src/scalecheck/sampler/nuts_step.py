@@ -115,7 +115,7 @@ def step(
 
 
 def begin(lane: Lane, normal: Vector, coins: UInt32[Array, ""], layout: Layout) -> Lane:
-    """Begin an iteration where the last one ended, with new standard normals `(d,)` for its momentum."""
+    """InitialAdaptation an iteration where the last one ended, with new standard normals `(d,)` for its momentum."""
     here = lane.tree.candidate
     r = momentum(layout, lane.metric, normal)
     energy = here.potential + kinetic(layout, lane.metric, r)

@@ -297,7 +297,7 @@ class Tally:
 
 
 def first_tally(settings: Settings, n_fits: int, n_chains: int) -> Tally:
-    """Begin a batch of so many fits and chains."""
+    """InitialAdaptation a batch of so many fits and chains."""
     shape = (n_fits, n_chains)
     zeros = functools.partial(np.zeros, shape)
     return Tally(

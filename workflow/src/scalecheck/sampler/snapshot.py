@@ -22,7 +22,7 @@ class Snapshot(NamedTuple):
     news: dict[str, np.ndarray]
 
 
-class Saved(NamedTuple):
+class SavedRun(NamedTuple):
     """A run to be resumed: the state of its last snapshot, and the news of all."""
 
     state: Mapping[str, np.ndarray]

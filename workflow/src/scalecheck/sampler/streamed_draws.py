@@ -63,7 +63,7 @@ class Reduced(NamedTuple):
     mean, variance
         By reduced site: of each chain, `(chain, ...)`; divided by one less than the draws.
     quantiles
-        By reduced site `(3, ...)`: those of `moments.QUANTILES`, of all chains together.
+        By reduced site `(3, ...)`: those of `streaming_moments.QUANTILES`, of all chains together.
     """
 
     last: dict[str, Float[np.ndarray, "chain ..."]]

@@ -77,7 +77,7 @@ def plan_warmup(settings: Settings) -> Warmup:
 
 
 def start(layout: Layout, plan: Warmup, step_size: Number, d: int) -> Adaptation:
-    """Begin warmup at a step size, a scalar."""
+    """InitialAdaptation warmup at a step size, a scalar."""
     moments = tuple(_WELFORD[part.dense][0](len(part.places)) for part in layout)
     metrics = jnp.zeros((len(plan.stops), d), step_size.dtype)
     return Adaptation(_step_start(jnp.log(10 * step_size)), moments, moments, metrics)

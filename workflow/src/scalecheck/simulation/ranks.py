@@ -35,7 +35,7 @@ COLUMNS = ["family", "axis", "fit", "p", "p_simulated", "n_simulated"]
 KINDS = ("subset", "axis", "increment")
 
 
-def calibrate_exactly(folder: StudyFolder, settings: Study, log: Log) -> pd.DataFrame:
+def rank_among_simulated(folder: StudyFolder, settings: Study, log: Log) -> pd.DataFrame:
     """Simulate `verdict.simulate` data sets, run the plan on each, and rank the study among them.
 
     Parameters

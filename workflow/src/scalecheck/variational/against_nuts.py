@@ -54,11 +54,13 @@ def checkpointer_of_approximation(
 def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
     """Fit a batch of one, kept while it runs."""
     settings, name = job.study.variational, batch.tasks[0].fit
-    keeper = checkpointer_of_approximation(job, batch, name)
+    checkpointer = checkpointer_of_approximation(job, batch, name)
     job.log(f"{name}: {settings.guide} approximation of {batch.tasks[0].rows} rows")
     key = sample_batch.fit_key(job.study.seed, f"approximation of {name}")
-    with keeper.answering_signals():
-        return approximate(batch, settings, key, lambda line: job.log(f"{name}: {line}"), keeper)
+    with checkpointer.answering_signals():
+        return approximate(
+            batch, settings, key, lambda line: job.log(f"{name}: {line}"), checkpointer
+        )
 
 
 def compare_with_nuts(job: Job, nuts: FitResult) -> BesideNuts:

@@ -47,7 +47,7 @@ class Approximation(NamedTuple):
     """
 
     batch: Batch
-    layout: target.Layout
+    layout: target.SharedLayout
     guide: guides.Guide
     found: optimise.OptimisedGuide
     key: jax.Array
@@ -96,7 +96,7 @@ def approximate(
 
 
 def problem_of(
-    batch: Batch, layout: target.Layout, settings: VariationalSettings, key: jax.Array
+    batch: Batch, layout: target.SharedLayout, settings: VariationalSettings, key: jax.Array
 ) -> svi_programs.SviProblem:
     """Put the posterior of a batch as the model of an SVI.
 

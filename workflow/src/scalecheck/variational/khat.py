@@ -118,7 +118,7 @@ def log_marginal(
     rows = likelihood.rows(values)
     unit = unit_scores.unit_codes(likelihood, values)
     n_units = int(unit.max()) + 1 if likelihood.hidden else 1
-    parts = unit_density.Parts(likelihood, likelihood.function(rows.counts), n_units)
+    parts = unit_density.DensityOptions(likelihood, likelihood.function(rows.counts), n_units)
     transforms = transforms_of(likelihood, parts.function, rows.arrays)
     flat, shapes = _by_unit(likelihood, own, transforms, n_units)
     codes = jnp.asarray(unit if likelihood.hidden else np.zeros(rows.n_rows, int))

@@ -62,7 +62,7 @@ def measure_shrinkage(
         return []
     rows = likelihood.rows(values)
     n_units = int(unit_codes(likelihood, values).max()) + 1
-    parts = unit_density.Parts(likelihood, likelihood.function(rows.counts), n_units)
+    parts = unit_density.DensityOptions(likelihood, likelihood.function(rows.counts), n_units)
     changes = khat.transforms_of(likelihood, parts.function, rows.arrays)
     start = {name: changes[name].inv(jnp.asarray(own[name], "float64")) for name in changes}
     flat, unravel = ravel_pytree(start)

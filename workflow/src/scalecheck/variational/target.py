@@ -23,7 +23,7 @@ _PRIOR_DRAWS = 32
 _FEW, _TOLERANCE = 256, 1e-3
 
 
-class Layout(NamedTuple):
+class SharedLayout(NamedTuple):
     """How all latent sites lie in one vector, unconstrained: the compared sites first.
 
     Attributes
@@ -48,11 +48,11 @@ class Layout(NamedTuple):
         return density.Vector((), self.shapes)
 
 
-def layout_of(batch: Batch) -> Layout:
+def layout_of(batch: Batch) -> SharedLayout:
     """Lay out the latent sites of a batch of one fit."""
     shapes = density.unconstrained(batch.function, batch.arrays_of())
     names = [*batch.vector.shapes, *(name for name in shapes if name not in batch.vector.shapes)]
-    return Layout({name: shapes[name].shape for name in names}, len(batch.vector.names))
+    return SharedLayout({name: shapes[name].shape for name in names}, len(batch.vector.names))
 
 
 class scale_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
@@ -70,7 +70,7 @@ class scale_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro
 
 
 def energy_of(
-    function: Callable[..., Any], layout: Layout, factor: float
+    function: Callable[..., Any], layout: SharedLayout, factor: float
 ) -> Callable[[jax.Array, Arrays], jax.Array]:
     """Give the potential energy, a scalar, of a vector `(d,)` and some rows that stand for `factor` times as many."""
 
@@ -84,7 +84,7 @@ def energy_of(
     return energy
 
 
-def first_guess(batch: Batch, layout: Layout, key: jax.Array) -> jax.Array:
+def first_guess(batch: Batch, layout: SharedLayout, key: jax.Array) -> jax.Array:
     """Median `(d,)` of draws from the prior, unconstrained.
 
     Raises
@@ -114,7 +114,7 @@ def first_guess(batch: Batch, layout: Layout, key: jax.Array) -> jax.Array:
     return middle
 
 
-def check_minibatches(batch: Batch, layout: Layout, at: jax.Array, size: int) -> None:
+def check_minibatches(batch: Batch, layout: SharedLayout, at: jax.Array, size: int) -> None:
     """Refuse minibatches of a model whose rows do not each add their part to the log likelihood.
 
     Parameters
@@ -143,7 +143,7 @@ def check_minibatches(batch: Batch, layout: Layout, at: jax.Array, size: int) ->
     )
 
 
-def _adds_up(batch: Batch, layout: Layout, at: jax.Array) -> bool:
+def _adds_up(batch: Batch, layout: SharedLayout, at: jax.Array) -> bool:
     """Whether the mean over the minibatches of a partition is the energy of all the rows of it.
 
     Held against the log likelihood of these rows: the prior of thousands of units would hide any difference.

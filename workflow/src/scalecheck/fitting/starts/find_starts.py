@@ -12,7 +12,7 @@ from scalecheck.fitting.starts.explain_failure import no_start_error
 from scalecheck.fitting.starts.proposals import proposal
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
-from scalecheck.model.reparam import Coordinates, coordinates_of
+from scalecheck.model.reparam import Reparameterisation, coordinates_of
 from scalecheck.study.settings import SamplerSettings
 
 _TRIES = 10  # batches of candidate starts
@@ -56,7 +56,7 @@ def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dic
 
 
 def is_finite(
-    moved: Coordinates, w: Mapping[str, jax.Array], arrays: Mapping[str, jax.Array]
+    moved: Reparameterisation, w: Mapping[str, jax.Array], arrays: Mapping[str, jax.Array]
 ) -> Bool[Array, " start"]:
     """Whether energy and gradient are finite at starts `(start, ...)` in the coordinates of the sampler."""
     value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(w)

@@ -37,7 +37,7 @@ def load_pathfinder() -> Callable[..., Sites]:
 
     Its arguments are a key, the energy of unconstrained sites, the sites where the path begins, and the factor by
     which the draw is further from the mean of the approximation. L. Zhang et al., "Pathfinder: Parallel
-    quasi-Newton variational inference", Journal of Machine Learning Research 23:306 (2022).
+    quasi-Newton variational inference", ProgressLog of Machine Learning Research 23:306 (2022).
 
     Raises
     ------

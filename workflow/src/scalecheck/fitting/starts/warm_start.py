@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, UInt32
 from scalecheck import sampler
 from scalecheck.fitting.starts.find_starts import is_finite
 from scalecheck.model.batches import Batch
-from scalecheck.model.reparam import Coordinates
+from scalecheck.model.reparam import Reparameterisation
 from scalecheck.model.sites import ROWS
 from scalecheck.sampler.snapshot import from_arrays
 from scalecheck.study.settings import IncrementSettings
@@ -96,11 +96,11 @@ def is_audited(settings: IncrementSettings, number: int) -> bool:
 
 def warm_start(
     batch: Batch,
-    moved: Coordinates,
+    moved: Reparameterisation,
     warm: Sequence[WarmStart],
     cold: Mapping[str, jax.Array],
     keys: UInt32[Array, "fit 2"],
-) -> tuple[dict[str, jax.Array], sampler.Begin]:
+) -> tuple[dict[str, jax.Array], sampler.InitialAdaptation]:
     """Give starts and what the sampler begins with, for the fits of a batch.
 
     Parameters
@@ -132,7 +132,7 @@ def warm_start(
     each = [ravel_pytree(_on_device(variance))[0] for _, variance in begun]
     sizes = np.stack([one.step_size for one in warm])
     begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
-    return chosen, sampler.Begin(sizes, begin)
+    return chosen, sampler.InitialAdaptation(sizes, begin)
 
 
 def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
