@@ -101,17 +101,18 @@ def test_a_second_fit_is_the_same_every_time(slow):
 def test_a_subset_that_cannot_be_used_is_fitted_again_too(slow):
     subsets = confirm.read_subsets(slow.folder)
     chosen = confirmation.subset_to_confirm(subsets, 0.05)
-    assert chosen.task is not None
-    assert chosen.task.fit == "subset-02"
+    assert chosen[0] is not None
+    assert chosen[0].fit == "subset-02"
     bad = [fit._replace(health=fit.health._replace(reason="R-hat of mu is 1.2")) for fit in subsets]
     assert confirmation.subset_to_confirm(bad, 0.05) == chosen
 
 
 @pytest.mark.parametrize("n_fits", [0, 2])
 def test_too_few_subsets_have_nothing_to_confirm(study, n_fits):
-    chosen = confirmation.subset_to_confirm(confirm.read_subsets(study.folder)[:n_fits], 0.05)
-    assert chosen.task is None
-    assert chosen.reason.startswith("nothing to confirm: effort needs at least 3")
+    subsets = confirm.read_subsets(study.folder)[:n_fits]
+    task, reason = confirmation.subset_to_confirm(subsets, 0.05)
+    assert task is None
+    assert reason.startswith("nothing to confirm: effort needs at least 3")
 
 
 def test_only_subsets_are_read(study):

@@ -17,18 +17,9 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import chi2
 
+from scalecheck.checks import moments
 from scalecheck.checks.finding import INTERVAL, Effect, Finding, not_run, notable, rounded
-from scalecheck.checks.moments import (
-    IDENTIFIED,
-    Moments,
-    Prior,
-    directions_of,
-    in_double,
-    inverse_root,
-    not_identified,
-    whiten,
-    why_not_comparable,
-)
+from scalecheck.checks.moments import Moments, Prior
 
 LARGE, SMALL = 1.25, 0.8
 COLUMNS = ["half", "parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"]
@@ -98,13 +89,13 @@ def check_agreement(
         One row per half (parameter "") and per parameter: half, parameter, statistic, df, p_upper,
         p_lower, p_holm. A parameter that the subsets do not identify has no p-value.
     """
-    subsets, prior = in_double(subsets), in_double(prior)
-    reason = why_not_comparable(subsets, prior)
+    subsets, prior = moments.in_double(subsets), moments.in_double(prior)
+    reason = moments.why_not_comparable(subsets, prior)
     if len(fits) < 3:
         reason = f"agreement needs at least 3 usable subsets, got {len(fits)}"
     halves: list[Spread] = []
     if not reason:
-        white = whiten(subsets, prior)
+        white = moments.whiten(subsets, prior)
         halves = [_natural(white), _pooled(white)]
         if min(half.df for half in halves) < 1:
             reason = "a subset identifies no direction beyond the prior: use larger ones"
@@ -117,9 +108,9 @@ def check_agreement(
 def _natural(white: Moments) -> Spread:
     """Compare likelihood-only estimates: natural parameters without the prior."""
     ess = white.ess[:, None]
-    variance, directions = directions_of(white.covariance)
+    variance, directions = moments.directions_of(white.covariance)
     precision = _unbiased(ess, white.mean.shape[1]) / variance
-    keep = precision > 1 / IDENTIFIED
+    keep = precision > 1 / moments.IDENTIFIED
     information = np.where(keep, precision - 1, 1.0)
     along = np.einsum("kij,ki->kj", directions, white.mean)
     estimate = precision * along / information
@@ -144,14 +135,14 @@ def _weighted_mean(
     """Return the mean `(d,)` weighted by singular matrices, and the rank of their sum."""
     total = np.einsum("kij,kj,klj->il", directions, weight, directions)
     moment = np.einsum("kij,kj->i", directions, weight * estimate)
-    root = inverse_root(total, 1e-10)
+    root = moments.inverse_root(total, 1e-10)
     return root @ (root.T @ moment), root.shape[1]
 
 
 def _pooled(white: Moments) -> Spread:
     """Compare posterior means by the one sampling covariance that subsets of equal size share."""
     ratio, variance, directions = _sampling_variance(white)
-    keep = ratio < IDENTIFIED
+    keep = ratio < moments.IDENTIFIED
     deviation = (white.mean - white.mean.mean(axis=0)) @ directions
     statistic = (deviation[:, keep] ** 2 / variance[keep]).sum()
     n_kept = int(keep.sum())
@@ -173,22 +164,22 @@ def _sampling_variance(white: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarr
     directions
         `(d, d)`, columns.
     """
-    ratio, directions = directions_of(white.covariance.mean(axis=0))
+    ratio, directions = moments.directions_of(white.covariance.mean(axis=0))
     shrunk = ratio * np.clip(1 - ratio, 1e-3, None)
     return ratio, shrunk + ratio * np.mean(1 / white.ess), directions
 
 
 def _parameters(subsets: Moments, prior: Prior, names: Sequence[str]) -> pd.DataFrame:
     """Test each parameter's spread by the pooled half, with Holm's correction of the upper tail."""
-    _, variance, directions = _sampling_variance(whiten(subsets, prior))
+    _, variance, directions = _sampling_variance(moments.whiten(subsets, prior))
     loading = np.linalg.cholesky(prior.covariance) @ directions
     deviation = subsets.mean - subsets.mean.mean(axis=0)
     statistic = (deviation**2).sum(axis=0) / (loading**2 @ variance)
     df = len(subsets.mean) - 1
     ratio = np.diag(subsets.covariance.mean(axis=0)) / np.diag(prior.covariance)
     table = pd.DataFrame({"parameter": list(names), "statistic": statistic, "df": df})
-    table["p_upper"] = np.where(ratio < IDENTIFIED, chi2.sf(statistic, df), np.nan)
-    table["p_lower"] = np.where(ratio < IDENTIFIED, chi2.cdf(statistic, df), np.nan)
+    table["p_upper"] = np.where(ratio < moments.IDENTIFIED, chi2.sf(statistic, df), np.nan)
+    table["p_lower"] = np.where(ratio < moments.IDENTIFIED, chi2.cdf(statistic, df), np.nan)
     table["p_holm"] = holm(table["p_upper"].to_numpy())
     return table
 
@@ -222,7 +213,7 @@ def _finding(halves: list[Spread], parameters: pd.DataFrame, fits: Sequence[str]
         kind="misfit",
         fits=tuple(fits),
         message=_message(dispersion, parameter, len(fits), too_wide, notable(p, 1.0))
-        + not_identified(max(half.n_dropped for half in halves), len(parameters)),
+        + moments.not_identified(max(half.n_dropped for half in halves), len(parameters)),
     )
 
 

@@ -174,13 +174,12 @@ def lay_out(
     weights
         The design as arrays.
     """
-    n, n_rows = len(fitted), design.n_rows
-    row = (np.arange(n) < n_rows).astype(float)
+    n_rows = design.n_rows
+    row = (np.arange(len(fitted)) < n_rows).astype(float)
     covariates = [c for c in design.covariates if _varies(c.values[:n_rows])][:MOST_COVARIATES]
     slopes = [c for c in covariates if c.used][:MOST_SLOPES]
     groups = [c for c in design.groups if _has_levels(c.values[:n_rows])]
-    on_z = _with_z(design, fitted, covariates, slopes, row)
-    on_square = _with_squares(fitted, covariates, row)
+    on_z, on_square = _correlates(design, fitted, covariates, slopes, row)
     names = [Statistic(what) for what in (LOG_SCORE, LOW_TAIL, MEAN, VARIANCE, SKEWNESS, KURTOSIS)]
     names += [Statistic(what) for what in (DISPERSION, SCORE) if scored]
     names += [Statistic(VALUE, f"{value:g}") for value in values]
@@ -192,8 +191,8 @@ def lay_out(
         names += [Statistic(GROUP_SLOPE, c.name, group.name, group.used) for c in slopes]
     weights = Weights(
         row,
-        _columns(on_z, n),
-        _columns(on_square, n),
+        _centred_columns([values for _, values in on_z], row),
+        _centred_columns([values for _, values in on_square], row),
         (design.follows * row)[1:] if design.ordered else None,
         tuple(_levels(group, slopes, row) for group in groups),
         np.array(values, float),
@@ -220,38 +219,32 @@ def _centred(
     return centred / scale if scale > 1e-9 * np.abs(values).max() else np.zeros(len(values))
 
 
-def _with_z(
+_Correlates = list[tuple[Statistic, Real[np.ndarray, " n"]]]
+
+
+def _correlates(
     design: Design,
     fitted: Float[np.ndarray, " n"],
     covariates: list[BlockColumn],
     slopes: list[BlockColumn],
     row: Float[np.ndarray, " n"],
-) -> list[tuple[Statistic, Float[np.ndarray, " n"]]]:
-    """Give what z-scores are correlated with, `(n,)` each."""
-    pairs = [(Statistic(LINEAR, c.name, used=c.used), c.values) for c in covariates]
+) -> tuple[_Correlates, _Correlates]:
+    """Give what z-scores are correlated with, and what their squares are, `(n,)` each."""
+    on_z = [(Statistic(LINEAR, c.name, used=c.used), c.values) for c in covariates]
+    on_square = [(Statistic(SPREAD, c.name, used=c.used), c.values) for c in covariates]
     for c in covariates:
-        x = _centred(c.values, row)
-        square = _centred(x**2, row)
+        square = _centred(_centred(c.values, row) ** 2, row)
         # Of two values the square is no other function.
         if np.abs(square).any() and len(np.unique(c.values)) > 2:
-            pairs += [(Statistic(SQUARE, c.name, used=c.used), square)]
+            on_z += [(Statistic(SQUARE, c.name, used=c.used), square)]
     if not _is_one_of(fitted, covariates, row):
-        pairs += [(Statistic(SQUARE_FIT), _centred(fitted, row) ** 2)]
+        on_z += [(Statistic(SQUARE_FIT), _centred(fitted, row) ** 2)]
+        on_square += [(Statistic(SPREAD_FIT), fitted)]
     if design.ordered:
         time = _centred(np.arange(len(row)), row)
-        pairs += [(Statistic(TIME), time)]
-        pairs += [(Statistic(SLOPE_TIME, c.name), _centred(c.values, row) * time) for c in slopes]
-    return [(name, _centred(values, row)) for name, values in pairs]
-
-
-def _with_squares(
-    fitted: Float[np.ndarray, " n"], covariates: list[BlockColumn], row: Float[np.ndarray, " n"]
-) -> list[tuple[Statistic, Float[np.ndarray, " n"]]]:
-    """Give what squares of z-scores are correlated with, `(n,)` each."""
-    pairs = [(Statistic(SPREAD, c.name, used=c.used), c.values) for c in covariates]
-    if not _is_one_of(fitted, covariates, row):
-        pairs += [(Statistic(SPREAD_FIT), fitted)]
-    return [(name, _centred(values, row)) for name, values in pairs]
+        on_z += [(Statistic(TIME), time)]
+        on_z += [(Statistic(SLOPE_TIME, c.name), _centred(c.values, row) * time) for c in slopes]
+    return on_z, on_square
 
 
 def _is_one_of(fitted: np.ndarray, covariates: list[BlockColumn], row: np.ndarray) -> bool:
@@ -260,21 +253,17 @@ def _is_one_of(fitted: np.ndarray, covariates: list[BlockColumn], row: np.ndarra
     return any(abs(r) > SAME for r in correlation)
 
 
-def _columns(
-    pairs: list[tuple[Statistic, Float[np.ndarray, " n"]]], n: int
+def _centred_columns(
+    columns: Sequence[Real[np.ndarray, " n"]], row: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n q"]:
-    return np.stack([values for _, values in pairs], axis=1) if pairs else np.zeros((n, 0))
+    return np.reshape([_centred(values, row) for values in columns], (-1, len(row))).T
 
 
 def _levels(group: BlockColumn, slopes: list[BlockColumn], row: np.ndarray) -> GroupArrays:
     codes = np.unique(group.values, return_inverse=True)[1].astype("int32")
     # Blocks with about as many levels share a program.
     n_levels = 2 ** int(np.ceil(np.log2(codes.max() + 1)))
-    x = np.stack([_centred(c.values, row) for c in slopes], 1) if slopes else row[:, None][:, :0]
+    x = _centred_columns([c.values for c in slopes], row)
     squares = [np.bincount(codes, column**2, n_levels) for column in x.T]
-    return GroupArrays(
-        codes,
-        np.bincount(codes, row, n_levels),
-        x,
-        np.stack(squares, 1) if slopes else np.zeros((n_levels, 0)),
-    )
+    n_rows = np.bincount(codes, row, n_levels)
+    return GroupArrays(codes, n_rows, x, np.reshape(squares, (-1, n_levels)).T)

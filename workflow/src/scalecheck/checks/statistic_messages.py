@@ -1,5 +1,6 @@
 """What a statistic says of the new rows, what to do, and what it would mean."""
 
+import re
 from typing import NamedTuple
 
 from scalecheck.checks import statistic_design
@@ -21,109 +22,50 @@ class Setting(NamedTuple):
     learned: bool
 
 
-class Meaning(NamedTuple):
-    """What a large statistic would mean.
-
-    Attributes
-    ----------
-    kind
-        misfit or heterogeneous.
-    axis
-        Column along which; None where there is none.
-    """
-
-    kind: str
-    axis: str | None
-
-
-_SHIFTED = "something shifted, or the mean has the wrong form"
-
-# By statistic: what follows `rows a to b` where it lies below its median, and where above. Of statistics that count
-# upwards only, and of the low tail, which counts downwards only, one of the two is never a finding.
+# What follows `rows a to b`, by statistic. Of `[one|other]` the first is said where it lies below its median, the
+# second where it lies above; of `<one|other>` the first where the model uses the column. Where one side only is ever
+# a finding, there is no other.
 _SENTENCES = {
-    statistic_design.LOG_SCORE: (
-        "are less probable than the model's own predictions: it is too sure of them",
-        "are more probable than the model's own predictions: it is too vague about them",
-    ),
-    statistic_design.LOW_TAIL: (
-        "contain outcomes that the model calls next to impossible: look for outliers, heavier "
-        "tails or a missing component",
-        "contain fewer improbable outcomes than the model predicts",
-    ),
-    statistic_design.MEAN: (
-        f"lie below what the model predicts: {_SHIFTED}",
-        f"lie above what the model predicts: {_SHIFTED}",
-    ),
-    statistic_design.VARIANCE: (
-        "vary less than the model predicts: its outcomes need a smaller dispersion",
-        "vary more than the model predicts: allow for overdispersion",
-    ),
-    statistic_design.SKEWNESS: (
-        "have a longer lower tail than the model predicts: let the likelihood be skewed",
-        "have a longer upper tail than the model predicts: let the likelihood be skewed",
-    ),
-    statistic_design.KURTOSIS: (
-        "have lighter tails than the model predicts: look for bounds or mixed groups",
-        "have heavier tails than the model predicts: look for outliers",
-    ),
-    statistic_design.DISPERSION: (
-        "scatter less than the likelihood says: its outcomes need a smaller dispersion",
-        "scatter more than the likelihood says: allow for overdispersion",
-    ),
-    statistic_design.SCORE: (
-        "agree with the parameters of the rows before them",
-        "ask for other parameters than the rows before them: something changed",
-    ),
-    statistic_design.VALUE: (
-        "are {x} less often than the model predicts: give that value a probability of its own",
-        "are {x} more often than the model predicts: give that value a probability of its own",
-    ),
-    statistic_design.LINEAR: (
-        "lie below the prediction where {x} is high and above it where {x} is low: {effect}",
-        "lie above the prediction where {x} is high and below it where {x} is low: {effect}",
-    ),
-    statistic_design.SQUARE: (
-        "lie below the prediction at both ends of {x}: {bend}",
-        "lie above the prediction at both ends of {x}: {bend}",
-    ),
-    statistic_design.SPREAD: (
-        "vary less than predicted where {x} is high: let the dispersion depend on {x}",
-        "vary more than predicted where {x} is high: let the dispersion depend on {x}",
-    ),
-    statistic_design.SPREAD_FIT: (
-        "vary less than predicted where the prediction is high: relate the dispersion to the mean",
-        "vary more than predicted where the prediction is high: relate the dispersion to the mean",
-    ),
-    statistic_design.SQUARE_FIT: (
-        "lie below both the lowest and the highest predictions: try another link, or let effects "
-        "bend",
-        "lie above both the lowest and the highest predictions: try another link, or let effects "
-        "bend",
-    ),
-    statistic_design.TIME: (
-        "fall over time against the prediction: let the level change over time",
-        "rise over time against the prediction: let the level change over time",
-    ),
-    statistic_design.SLOPE_TIME: (
-        "show an effect of {x} that falls over time: let it change over time",
-        "show an effect of {x} that rises over time: let it change over time",
-    ),
-    statistic_design.LAG: (
-        "alternate around the prediction: model how a row depends on the one before it",
-        "resemble the row before them: model how a row depends on the one before it",
-    ),
-    statistic_design.GROUP: (
-        "differ less by {g} than the model predicts",
-        "differ by {g} more than the model predicts: {by_group}",
-    ),
-    statistic_design.GROUP_SLOPE: (
-        "differ less by {g} in the effect of {x} than the model predicts",
-        "differ by {g} in the effect of {x}: compare its units by {g}, or let it vary by {g}",
-    ),
-    statistic_design.GROUP_SPREAD: (
-        "differ less by {g} in their spread than the model predicts",
-        "differ by {g} in their spread: let the dispersion depend on {g}",
-    ),
+    statistic_design.LOG_SCORE: "are [less|more] probable than the model's own predictions:"
+    " it is too [sure of|vague about] them",
+    statistic_design.LOW_TAIL: "contain outcomes that the model calls next to impossible:"
+    " look for outliers, heavier tails or a missing component",
+    statistic_design.MEAN: "lie [below|above] what the model predicts:"
+    " something shifted, or the mean has the wrong form",
+    statistic_design.VARIANCE: "vary [less|more] than the model predicts:"
+    " [its outcomes need a smaller dispersion|allow for overdispersion]",
+    statistic_design.SKEWNESS: "have a longer [lower|upper] tail than the model predicts:"
+    " let the likelihood be skewed",
+    statistic_design.KURTOSIS: "have [lighter|heavier] tails than the model predicts:"
+    " look for [bounds or mixed groups|outliers]",
+    statistic_design.DISPERSION: "scatter [less|more] than the likelihood says:"
+    " [its outcomes need a smaller dispersion|allow for overdispersion]",
+    statistic_design.SCORE: "ask for other parameters than the rows before them: something changed",
+    statistic_design.VALUE: "are {x} [less|more] often than the model predicts:"
+    " give that value a probability of its own",
+    statistic_design.LINEAR: "lie [below|above] the prediction where {x} is high"
+    " and [above|below] it where {x} is low:"
+    " <its effect has the wrong size or form|{x}, which the model does not use, matters>",
+    statistic_design.SQUARE: "lie [below|above] the prediction at both ends of {x}:"
+    " <let the effect of {x} bend|{x}, which the model does not use, matters>",
+    statistic_design.SPREAD: "vary [less|more] than predicted where {x} is high:"
+    " let the dispersion depend on {x}",
+    statistic_design.SPREAD_FIT: "vary [less|more] than predicted where the prediction is high:"
+    " relate the dispersion to the mean",
+    statistic_design.SQUARE_FIT: "lie [below|above] both the lowest and the highest predictions:"
+    " try another link, or let effects bend",
+    statistic_design.TIME: "[fall|rise] over time against the prediction:"
+    " let the level change over time",
+    statistic_design.SLOPE_TIME: "show an effect of {x} that [falls|rises] over time:"
+    " let it change over time",
+    statistic_design.LAG: "[alternate around the prediction|resemble the row before them]:"
+    " model how a row depends on the one before it",
+    statistic_design.GROUP: "differ by {g} more than the model predicts:"
+    " <the effect of {g} has the wrong form or spread|give each {g} an effect of its own>",
+    statistic_design.GROUP_SLOPE: "differ by {g} in the effect of {x}:"
+    " compare its units by {g}, or let it vary by {g}",
+    statistic_design.GROUP_SPREAD: "differ by {g} in their spread:"
+    " let the dispersion depend on {g}",
 }
 
 
@@ -136,38 +78,28 @@ def sides(statistic: Statistic) -> int:
 
 def sentence(statistic: Statistic, *, above: bool) -> str:
     """Say of the new rows what a deviation means, and what to do; to follow `rows a to b`."""
-    x, g = statistic.column, statistic.group
-    words = {
-        "x": x,
-        "g": g,
-        "effect": "its effect has the wrong size or form"
-        if statistic.used
-        else f"{x}, which the model does not use, matters",
-        "bend": f"let the effect of {x} bend"
-        if statistic.used
-        else f"{x}, which the model does not use, matters",
-        "by_group": f"the effect of {g} has the wrong form or spread"
-        if statistic.used
-        else f"give each {g} an effect of its own",
-    }
-    return _SENTENCES[statistic.what][int(above)].format(**words)
+    said = re.sub(r"\[(.*?)\|(.*?)\]", r"\2" if above else r"\1", _SENTENCES[statistic.what])
+    said = re.sub(r"<(.*?)\|(.*?)>", r"\1" if statistic.used else r"\2", said)
+    return said.format(x=statistic.column, g=statistic.group)
 
 
-def meaning(statistic: Statistic, setting: Setting) -> Meaning:
-    """Attribute a deviation: to the model, or to what differs along an axis or over time."""
-    axis = statistic.group or statistic.column
-    if statistic.what in (statistic_design.TIME, statistic_design.SLOPE_TIME):
-        return Meaning("heterogeneous", setting.time)
-    if (
-        statistic.what in (statistic_design.MEAN, statistic_design.SCORE)
-        and setting.time
-        and setting.learned
-    ):
-        return Meaning("heterogeneous", setting.time)
-    if statistic.group or statistic.what in (
-        statistic_design.LINEAR,
-        statistic_design.SQUARE,
-        statistic_design.SPREAD,
-    ):
-        return Meaning("misfit" if statistic.used else "heterogeneous", axis)
-    return Meaning("misfit", None)
+def meaning(statistic: Statistic, setting: Setting) -> tuple[str, str | None]:
+    """Attribute a deviation: to the model, or to what differs along an axis or over time.
+
+    Returns
+    -------
+    kind
+        misfit or heterogeneous.
+    axis
+        Column along which; None where there is none.
+    """
+    what = statistic.what
+    over_time = what in (statistic_design.TIME, statistic_design.SLOPE_TIME)
+    changed = what in (statistic_design.MEAN, statistic_design.SCORE)
+    if over_time or (changed and setting.time and setting.learned):
+        return "heterogeneous", setting.time
+    along = (statistic_design.LINEAR, statistic_design.SQUARE, statistic_design.SPREAD)
+    if statistic.group or what in along:
+        kind = "misfit" if statistic.used else "heterogeneous"
+        return kind, statistic.group or statistic.column
+    return "misfit", None

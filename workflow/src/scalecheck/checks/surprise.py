@@ -39,8 +39,6 @@ ENOUGH = 20
 # Where the last hundredth of a normal distribution begins, in sds.
 _LAST = float(ndtri(0.99))
 
-COLUMNS = ["fit", "statistic", "observed", "median", "sd", "studentised", "p", "leading"]
-
 
 class NewRows(NamedTuple):
     """Which rows are new.
@@ -113,16 +111,16 @@ def check_surprise(
     leading = _leading(statistics, values, scale)
     signed = float(scale.studentised(values[:1])[0, leading])
     size = abs(signed)
-    means = statistic_messages.meaning(statistics[leading], setting)
+    kind, axis = statistic_messages.meaning(statistics[leading], setting)
     finding = Finding(
         family="surprise",
         p=p,
         weight=step.weight,
         large=size > LARGE,
         effect=Effect(f"studentised {statistics[leading].name}", size, size - 1.96, size + 1.96),
-        axis=means.axis,
+        axis=axis,
         fit=step.fit,
-        kind=means.kind,
+        kind=kind,
         fits=step.fits,
         message=_message(statistics[leading], signed, step, notable(p, step.weight)),
     )
@@ -175,11 +173,10 @@ def _symmetric(what: np.ndarray, values: Float[np.ndarray, "k q"]) -> Float[np.n
 
     Cube roots of sums of squares are nearly normal (Wilson & Hilferty 1931).
     """
-    values = np.where(
-        np.isin(what, list(statistic_design.SUMS_OF_SQUARES)), np.cbrt(values), values
-    )
+    sums = np.isin(what, list(statistic_design.SUMS_OF_SQUARES))
+    values = np.where(sums, np.cbrt(values), values)
     kurtosis = what == statistic_design.KURTOSIS
-    return np.where(kurtosis, np.log(np.where(kurtosis, np.maximum(values, 1.0), 1.0)), values)
+    return np.where(kurtosis, np.log(np.maximum(values, 1.0)), values)
 
 
 def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -268,6 +265,7 @@ def _table(
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     columns = {
+        "fit": fit,
         "statistic": [statistic.name for statistic in statistics],
         "observed": values[0],
         "median": np.median(values, axis=0),
@@ -276,5 +274,5 @@ def _table(
         "p": [_rank(column, rng) for column in scale.extremeness(values).T],
         "leading": np.arange(len(statistics)) == leading,
     }
-    table = pd.DataFrame({"fit": fit, **columns})[COLUMNS]
+    table = pd.DataFrame(columns)
     return table[table["sd"] > 0].reset_index(drop=True)

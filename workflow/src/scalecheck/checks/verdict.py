@@ -156,10 +156,8 @@ def decide(
     if missed:
         return "inconclusive", _reasons([f"{fit}: {unusable[fit]}" for fit in missed])
     if all(one.status == "not run" for one in judged):
-        return (
-            "inconclusive",
-            "no check could be made: plan at least 3 subsets, an axis or 2 increments",
-        )
+        nothing = "no check could be made: plan at least 3 subsets, an axis or 2 increments"
+        return "inconclusive", nothing
     if has_parameters and not any(_compares_parameters(one) for one in judged):
         return "inconclusive", _uncompared(judged)
     return ("suspect", "") if any(one.seen for one in judged) else ("adequate", "")

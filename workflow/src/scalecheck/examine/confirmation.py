@@ -1,7 +1,6 @@
 """Choose the subset that is fitted again, because its leapfrogs stand out."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from scalecheck.checks import effort
 from scalecheck.results.chains import effort_of
@@ -9,22 +8,7 @@ from scalecheck.results.study_fits import FitResult
 from scalecheck.study.plan import PlannedFit
 
 
-class SubsetToConfirm(NamedTuple):
-    """What there is to confirm.
-
-    Attributes
-    ----------
-    task
-        The subset to fit again, or None.
-    reason
-        Why there is none.
-    """
-
-    task: PlannedFit | None
-    reason: str
-
-
-def subset_to_confirm(subsets: Sequence[FitResult], alpha: float) -> SubsetToConfirm:
+def subset_to_confirm(subsets: Sequence[FitResult], alpha: float) -> tuple[PlannedFit | None, str]:
     """Choose the subset whose leapfrogs stand out, if one does, whether its posterior can be used or not.
 
     At alpha itself, and not at the smaller bound that makes a finding strong: a fit of a subset is
@@ -37,9 +21,15 @@ def subset_to_confirm(subsets: Sequence[FitResult], alpha: float) -> SubsetToCon
         All that were fitted.
     alpha
         `verdict.alpha`.
+
+    Returns
+    -------
+    task
+        The subset to fit again, or None.
+    reason
+        Why there is none.
     """
     finding, _ = effort.check_effort(effort_of(subsets), {})
     if finding.p is None or finding.p >= alpha:
-        return SubsetToConfirm(None, f"nothing to confirm: {finding.message}")
-    worst = next(fit for fit in subsets if fit.task.fit == finding.fit)
-    return SubsetToConfirm(worst.task, "")
+        return None, f"nothing to confirm: {finding.message}"
+    return next(fit.task for fit in subsets if fit.task.fit == finding.fit), ""

@@ -21,13 +21,13 @@ def run_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
     """Do random subsets agree?"""
     subsets = study.usable("subset")
     planned = [task for task in study.tasks if task.kind == "subset"]
-    names = [fit.task.fit for fit in subsets]
     if len(subsets) < 3:
         reason = f"fewer than 3 of {len(planned)} random subsets have a usable posterior"
         return family_not_run("agreement", reason)
     pooled = moments(subsets)
+    fits = [fit.task.fit for fit in subsets]
     finding, table = agreement.check_agreement(
-        pooled, study_data.prior, names=study_data.names, fits=names
+        pooled, study_data.prior, names=study_data.names, fits=fits
     )
     if finding.p is not None and finding.p < NOTABLE:
         finding = _name_influential_rows(finding, study_data, subsets, pooled)
@@ -42,23 +42,21 @@ def _name_influential_rows(
     The pull of a row on parameter j is `(V s_i)_j`: its score at the mean over subsets, in the
     metric of the posterior covariance (one step of an infinitesimal jackknife).
     """
-    if study_data.likelihood.no_row_checks() or finding.parameter not in study_data.names:
+    likelihood = study_data.likelihood
+    if likelihood.no_row_checks() or finding.parameter not in study_data.names:
         return finding
     j = study_data.names.index(finding.parameter)
     shift = pooled.mean[:, j] - pooled.mean[:, j].mean()
     deviant = int(np.argmax(np.abs(shift) / np.sqrt(pooled.covariance[:, j, j])))
     values = study_data.columns(subsets[deviant].task.slices)
     level = np.zeros(subsets[deviant].task.rows, int)
-    scores = study_data.likelihood.scores(values, level, pooled.mean.mean(axis=0))
+    scores = likelihood.scores(values, level, pooled.mean.mean(axis=0))
     pull = (scores.score @ pooled.covariance[deviant])[:, j] * np.sign(shift[deviant])
     few = _heaviest(pull)
     if few is None:
         return finding
-    columns = (
-        study_data.likelihood.model.arguments[study_data.likelihood.model.outcome].columns
-        + study_data.likelihood.model.covariates
-    )
-    labels = study_data.likelihood.labels
+    model, labels = likelihood.model, likelihood.labels
+    columns = model.arguments[model.outcome].columns + model.covariates
     where = ", ".join(_range(column, values[column][few], labels[column]) for column in columns)
     fit, share = subsets[deviant].task.fit, f"{len(few)} of its {len(pull)} rows"
     sentence = f"; most of what moves {fit} comes from {share} ({where})"

@@ -27,9 +27,8 @@ def run_effort(
     """
     levels = {axis: _fitted(study, "level", axis) for axis in axes}
     described = {axis: effort_of(fits) for axis, fits in levels.items() if fits}
-    finding, table = effort.check_effort(
-        effort_of(_fitted(study, "subset")), described, confirmation
-    )
+    subsets = effort_of(_fitted(study, "subset"))
+    finding, table = effort.check_effort(subsets, described, confirmation)
     return CheckResults([finding], {"effort": table})
 
 
@@ -47,11 +46,8 @@ def run_adaptation(study: StudyFits) -> CheckResults:
     planned = sum(task.kind == "increment" for task in study.tasks)
     increments = [chains_of(fit) for fit in _fitted(study, "increment")]
     others = [chains_of(fit) for fit in study.done.values() if fit.task.kind != "increment"]
-    stopped = {
-        task.fit: study.stopped[task.fit]
-        for task in study.tasks
-        if task.kind == "increment" and task.fit in study.stopped
-    }
+    ended = study.stopped.items()
+    stopped = {fit: why for fit, why in ended if study.recorded[fit].kind == "increment"}
     findings, table = adaptation.check_adaptation(increments, 1 / max(1, planned), others, stopped)
     return CheckResults(findings, {"adaptation": table})
 

@@ -6,14 +6,9 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from scalecheck.checks import deviant_units
-from scalecheck.evaluation.predictive import (
-    no_draws,
-    posterior_draws,
-    random_keys,
-    replicate_programs,
-)
+from scalecheck.evaluation import predictive
 from scalecheck.evaluation.study_data import StudyData
-from scalecheck.model.rows import local_codes
+from scalecheck.model.rows import Rows, local_codes
 from scalecheck.results.study_fits import FitResult, StudyFits
 
 # Among hundreds of units, ranks of fewer replicates could not show one that deviates.
@@ -25,41 +20,37 @@ OUTCOMES = 32_000_000
 def describe_units(study_data: StudyData, study: StudyFits) -> pd.DataFrame:
     """Tabulate the most deviant units of the largest fit that can be used; no finding comes of it."""
     likelihood = study_data.likelihood
-    fits = [*study.usable("increment")[-1:], *_usable_axes(study)]
+    axes = [fit for fit in study.done.values() if fit.task.kind == "axis" and fit.health.usable]
+    fits = [*study.usable("increment")[-1:], *axes]
     if likelihood.unit is None or not fits or not study_data.names or likelihood.no_new_rows():
         return pd.DataFrame()
-    if no_draws(likelihood, fits[0]):
+    if predictive.no_draws(likelihood, fits[0]):
         return pd.DataFrame()
     with jax.enable_x64(True):
         return _table(study_data, fits[0], likelihood.unit)
-
-
-def _usable_axes(study: StudyFits) -> list[FitResult]:
-    return [fit for fit in study.done.values() if fit.task.kind == "axis" and fit.health.usable]
 
 
 def _table(study_data: StudyData, fit: FitResult, column: str) -> pd.DataFrame:
     likelihood = study_data.likelihood
     values = study_data.columns(fit.task.slices)
     unit, codes = local_codes(values[column])
-    outcome = likelihood.rows(values).arrays[likelihood.model.outcome].astype(float)
+    rows = likelihood.rows(values)
+    observed = means(rows.arrays[likelihood.model.outcome].astype(float)[None], unit)[0]
     names = likelihood.labels[column]
     labels = [str(code) if names is None else str(names[code]) for code in codes]
-    replicates = _replicates(study_data, fit, unit)
-    return deviant_units.tabulate_deviant_units(
-        labels, np.bincount(unit), means(outcome[None], unit)[0], replicates
-    )
+    replicates = _replicates(study_data, fit, rows, unit)
+    return deviant_units.tabulate_deviant_units(labels, np.bincount(unit), observed, replicates)
 
 
-def _replicates(study_data: StudyData, fit: FitResult, unit: np.ndarray) -> np.ndarray:
+def _replicates(study_data: StudyData, fit: FitResult, rows: Rows, unit: np.ndarray) -> np.ndarray:
     """Mean outcome of each unit in each replicate, `(replicate, unit)`, latent sites of units drawn anew."""
     likelihood, rng = study_data.likelihood, study_data.rng("deviant units")
-    rows = likelihood.rows(study_data.columns(fit.task.slices))
-    programs, draws = replicate_programs(likelihood, rows.counts), posterior_draws(likelihood, fit)
+    programs = predictive.replicate_programs(likelihood, rows.counts)
+    draws = predictive.posterior_draws(likelihood, fit)
     n_replicates = int(np.clip(OUTCOMES // len(unit), FEWEST, MOST))
     parts: list[np.ndarray] = []
     for _ in range(n_replicates // AT_ONCE):
-        keys = random_keys(rng, AT_ONCE)
+        keys = predictive.random_keys(rng, AT_ONCE)
         outcomes, _ = programs.simulate(draws.choose(AT_ONCE, rng), keys, rows.arrays)
         parts.append(means(np.asarray(outcomes, float), unit))
     return np.concatenate(parts)

@@ -9,16 +9,9 @@ from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.finding import Finding
 from scalecheck.checks.verdict import FAMILIES, is_strong_alone
 from scalecheck.evaluation.study_data import StudyData
+from scalecheck.examine import run_costs
 from scalecheck.examine.check_results import CheckResults, family_not_run
 from scalecheck.examine.run_agreement_and_drift import run_agreement, run_drift
-from scalecheck.examine.run_costs import (
-    adaptation_step,
-    run_adaptation,
-    run_effort,
-    run_scaling,
-    scaling_looks,
-    scaling_step,
-)
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
 from scalecheck.examine.run_surprise import run_surprise, surprise_step
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
@@ -67,12 +60,9 @@ def _parts(
 ) -> list[CheckResults]:
     surprised = run_surprise(study_data, study, data)
     if not study_data.names:
-        others = [
-            family_not_run(name, "the model has no parameters")
-            for name in FAMILIES
-            if name != "surprise"
-        ]
-        return [surprised, *others]
+        others = [name for name in FAMILIES if name != "surprise"]
+        reason = "the model has no parameters"
+        return [surprised, *(family_not_run(name, reason) for name in others)]
     agreed = run_agreement(study_data, study)
     dispersion = agreed.findings[0].effect.value if agreed.findings[0].effect else 1.0
     return [
@@ -80,9 +70,9 @@ def _parts(
         run_heterogeneity(study_data, study, data, increments),
         run_drift(study_data, study, dispersion),
         surprised,
-        run_effort(study, data.axes, confirmation),
-        run_scaling(study),
-        run_adaptation(study),
+        run_costs.run_effort(study, data.axes, confirmation),
+        run_costs.run_scaling(study),
+        run_costs.run_adaptation(study),
     ]
 
 
@@ -133,8 +123,8 @@ def step_findings(
         if not study_data.likelihood.no_new_rows():
             found.append(surprise_step(study_data, data, before, after, 1 / looks)[0])
     if study_data.names:
-        found += scaling_step(fits, scaling_looks(planned))
-        found.append(adaptation_step(fits[-1], 1 / planned))
+        found += run_costs.scaling_step(fits, run_costs.scaling_looks(planned))
+        found.append(run_costs.adaptation_step(fits[-1], 1 / planned))
     return found
 
 

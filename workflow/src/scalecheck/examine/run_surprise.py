@@ -75,10 +75,12 @@ def surprise_step(
     start = before.task.rows if learned else 0
     fits = (before.task.fit, after.task.fit) if learned else (after.task.fit,)
     step = NewRows(after.task.fit, start + 1, after.task.rows, start, fits, weight)
-    reason = _no_step(study_data.likelihood, before, after.task.rows - start, learned)
+    reason = predictive.no_draws(study_data.likelihood, before) if learned else None
+    if after.task.rows - start < 2:
+        reason = f"surprise needs at least 2 new rows, got {after.task.rows - start}"
     if reason:
         where = {"fit": step.fit, "fits": fits, "weight": weight}
-        return not_run("surprise", reason, **where), pd.DataFrame(columns=surprise.COLUMNS)
+        return not_run("surprise", reason, **where), pd.DataFrame()
     rng = study_data.rng(f"surprise {after.task.fit}")
     order, in_order = after.task.slices[0].order, after.in_arrival_order
     values = study_data.columns([Slice(order, start, after.task.rows)], data.axes)
@@ -95,12 +97,6 @@ def surprise_step(
 
 def _learns(likelihood: Likelihood) -> bool:
     return bool(likelihood.vector.names or likelihood.hidden)
-
-
-def _no_step(likelihood: Likelihood, before: FitResult, n_rows: int, learned: bool) -> str | None:
-    if n_rows < 2:
-        return f"surprise needs at least 2 new rows, got {n_rows}"
-    return predictive.no_draws(likelihood, before) if learned else None
 
 
 def _predict(
@@ -139,9 +135,7 @@ def _round_up(n: int) -> int:
 def _rows(likelihood: Likelihood, values: Mapping[str, np.ndarray]) -> Rows:
     rows = likelihood.rows(values)
     own = [name for name, column in likelihood.model.counts.items() if column == likelihood.unit]
-    return rows._replace(
-        counts={**rows.counts, **{name: _round_up(rows.counts[name]) for name in own}}
-    )
+    return rows._replace(counts=rows.counts | {name: _round_up(rows.counts[name]) for name in own})
 
 
 def _columns(

@@ -34,12 +34,12 @@ def write_confirmation(
     open_job
         Takes the device, which is not wanted where there is nothing to confirm.
     """
-    found = confirmation.subset_to_confirm(read_subsets(folder), study.verdict.alpha)
-    if found.task is None:
-        log(found.reason)
-        written = {"fit": None, "reason": found.reason}
+    task, reason = confirmation.subset_to_confirm(read_subsets(folder), study.verdict.alpha)
+    if task is None:
+        log(reason)
+        written = {"fit": None, "reason": reason}
     else:
-        written = refit(open_job(), found.task)
+        written = refit(open_job(), task)
     formats.write_json(folder.confirmation, written)
     shutil.rmtree(folder.confirmation_checkpoint.parent, ignore_errors=True)
 

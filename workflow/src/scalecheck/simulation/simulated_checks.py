@@ -85,7 +85,7 @@ def _confirm(
 ) -> Confirmation | None:
     """Fit the subset again whose leapfrogs stand out, as the workflow does."""
     subsets = [one for one in fits.done.values() if one.task.kind == "subset"]
-    task = confirmation.subset_to_confirm(subsets, settings.verdict.alpha).task
+    task, _ = confirmation.subset_to_confirm(subsets, settings.verdict.alpha)
     if task is None:
         return None
     fitting = Fitting(settings.sampler, likelihood, [data_set], _silent)
