@@ -41,9 +41,8 @@ def check(moments, rows=ROWS, *, prior_sd=2.5, dispersion=1.0):
     fits = [f"increment-{k}" for k in range(1, len(rows) + 1)]
     prior = Prior(np.zeros(3), prior_sd**2 * np.eye(3))
     looks = len(rows) - 1
-    return drift.check_drift(
-        moments, rows, prior, names=NAMES, fits=fits, dispersion=dispersion, looks=looks
-    )
+    context = drift.Context(prior, NAMES, dispersion)
+    return drift.check_drift(moments, rows, fits, looks, context)
 
 
 def family(findings):
@@ -64,9 +63,8 @@ def test_both_variances_are_their_closed_forms_for_one_parameter():
     expected = 1 / ((1 / v_after - 1 / prior_variance) / 3 + 1 / prior_variance)
     hausman = (m_after - m) ** 2 / (v - v_after + noise)
     predicted = (m_after - m) ** 2 / (expected - v_after + noise)
-    (finding,), table = drift.check_drift(
-        moments, [100, 300], prior, names=["mu"], fits=["a", "b"], looks=1
-    )
+    context = drift.Context(prior, ["mu"])
+    (finding,), table = drift.check_drift(moments, [100, 300], ["a", "b"], 1, context)
     assert table["hausman"].item() == pytest.approx(hausman)
     assert table["predicted"].item() == pytest.approx(predicted)
     assert finding.p == pytest.approx(max(chi2.sf(hausman, 1), chi2.sf(predicted, 1)))
@@ -149,9 +147,8 @@ def test_in_random_order_no_parameter_changes_with_the_rows():
     moments = increments(np.random.default_rng(6), change=0.6)
     prior = Prior(np.zeros(3), 2.5**2 * np.eye(3))
     fits = [f"increment-{k}" for k in range(1, len(ROWS) + 1)]
-    findings, _ = drift.check_drift(
-        moments, ROWS, prior, names=NAMES, fits=fits, ordered=False, looks=len(ROWS) - 1
-    )
+    context = drift.Context(prior, NAMES, ordered=False)
+    findings, _ = drift.check_drift(moments, ROWS, fits, len(ROWS) - 1, context)
     assert {finding.kind for finding in findings} == {"misfit"}
     assert "though rows come in random order" in findings[2].message
 
@@ -200,8 +197,8 @@ def test_the_units_of_the_parameters_do_not_matter():
     scale = np.array([[1e4, 0, 0], [3.0, 1e-3, 0], [0, 1.0, 1.0]])
     moved = Moments(moments.mean @ scale.T + 5, scale @ moments.covariance @ scale.T, moments.ess)
     prior = Prior(np.full(3, 5.0), 2.5**2 * scale @ scale.T)
-    names, fits = NAMES, list("abcd")
-    findings, _ = drift.check_drift(moved, ROWS, prior, names=names, fits=fits, looks=3)
+    context = drift.Context(prior, NAMES)
+    findings, _ = drift.check_drift(moved, ROWS, list("abcd"), 3, context)
     original = [finding.p for finding in check(moments)[0]]
     assert [finding.p for finding in findings] == pytest.approx(original, rel=1e-5)
 

@@ -142,28 +142,20 @@ def _time(found: FindingsByFamily) -> str | None:
     return next(over_time, None)
 
 
-def _by_agreement(found: FindingsByFamily) -> Attribution | None:
-    """3. Random subsets are exchangeable: where they disagree, the variance is wrong."""
-    agreement = found.most_significant("agreement")
-    return agreement and _one(agreement, MISFIT, None)
+def _by_others(found: FindingsByFamily) -> Attribution | None:
+    """3. The first of the other families that speaks.
 
-
-def _by_drift(found: FindingsByFamily) -> Attribution | None:
-    """3. Drift says itself whether the dispersion of the subsets, or random order, explains it."""
-    drift = found.most_significant("drift")
-    return drift and _one(drift, drift.kind, _time(found) if drift.kind == HETEROGENEOUS else None)
-
-
-def _by_effort(found: FindingsByFamily) -> Attribution | None:
-    """Only where no posterior spoke: some rows are harder than others."""
-    effort = found.most_significant("effort")
-    return effort and _one(effort, HETEROGENEOUS, effort.axis)
-
-
-def _by_scaling(found: FindingsByFamily) -> Attribution | None:
-    """Only where nothing else spoke: the geometry changes with the rows."""
-    scaling = found.most_significant("scaling")
-    return scaling and _one(scaling, MISFIT, None)
+    Random subsets are exchangeable: where they disagree, the variance is wrong. Drift says itself whether
+    the dispersion of the subsets, or random order, explains it. Where no posterior spoke, effort says that
+    some rows are harder than others, and then scaling that the geometry changes with the rows.
+    """
+    spoke = (found.most_significant(name) for name in ("agreement", "drift", "effort", "scaling"))
+    first = next((finding for finding in spoke if finding), None)
+    if first is None:
+        return None
+    kind = {"drift": first.kind, "effort": HETEROGENEOUS}.get(first.family, MISFIT)
+    axis = _time(found) if first.family == "drift" else first.axis
+    return _one(first, kind, axis if kind == HETEROGENEOUS else None)
 
 
 def _one(finding: Finding, kind: str, axis: str | None) -> Attribution:
@@ -174,8 +166,5 @@ def _one(finding: Finding, kind: str, axis: str | None) -> Attribution:
 _PRECEDENCE: tuple[Callable[[FindingsByFamily], Attribution | None], ...] = (
     _by_axes,
     _by_surprise,
-    _by_agreement,
-    _by_drift,
-    _by_effort,
-    _by_scaling,
+    _by_others,
 )

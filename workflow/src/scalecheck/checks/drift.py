@@ -26,24 +26,30 @@ SMALLEST_GROWTH = 1.5
 
 
 class Context(NamedTuple):
-    """What all steps are judged with; `check_drift` says what each is."""
+    """What all steps are judged with.
+
+    Attributes
+    ----------
+    prior
+        Prior moments of the parameters.
+    names
+        `(d,)` names of the parameters.
+    dispersion
+        From `agreement`: a shift that it explains is a misfit, one that it does not is
+        heterogeneous.
+    ordered
+        Whether rows come as they arrived. In random order no parameter can change with them: a shift
+        is a misfit.
+    """
 
     prior: Prior
     names: Sequence[str]
-    dispersion: float
-    ordered: bool
+    dispersion: float = 1.0
+    ordered: bool = True
 
 
 def check_drift(
-    increments: Moments,
-    rows: Sequence[int],
-    prior: Prior,
-    *,
-    names: Sequence[str],
-    fits: Sequence[str],
-    dispersion: float = 1.0,
-    ordered: bool = True,
-    looks: int,
+    increments: Moments, rows: Sequence[int], fits: Sequence[str], looks: int, context: Context
 ) -> tuple[list[Finding], pd.DataFrame]:
     """Judge every step between successive increments, and all of them together.
 
@@ -51,24 +57,16 @@ def check_drift(
     ----------
     increments
         Posterior moments, unconstrained scale; `fit` runs over `fits` in growing order, `d` over
-        `names`.
+        the names of the parameters.
     rows
         `(fit,)` rows of each increment.
-    prior
-        Prior moments of the same parameters.
-    names
-        `(d,)` names of the parameters.
     fits
         Names of the increments.
-    dispersion
-        From `agreement`: a shift that it explains is a misfit, one that it does not is
-        heterogeneous.
-    ordered
-        Whether rows come as they arrived. In random order no parameter can change with them: a shift
-        is a misfit.
     looks
         Planned number of steps, among which half of the error rate is divided; the sum has the
         other half.
+    context
+        What all steps are judged with.
 
     Returns
     -------
@@ -81,8 +79,7 @@ def check_drift(
     """
     if len(fits) < 2:
         reason = f"drift needs at least two usable increments, got {len(fits)}"
-        return [not_run("drift", reason, fits=tuple(fits))], _table([], names)
-    context = Context(prior, names, dispersion, ordered)
+        return [not_run("drift", reason, fits=tuple(fits))], _table([], context.names)
     judged = [
         check_drift_step(
             (increments.only(before), increments.only(after)),
@@ -97,7 +94,7 @@ def check_drift(
     steps = [step for _, step in judged if step is not None]
     if len(steps) > 1:
         findings.append(_finding(steps, None, tuple(fits), 0.5, context))
-    return findings, _table(steps, names)
+    return findings, _table(steps, context.names)
 
 
 def step_weight(looks: int) -> float:

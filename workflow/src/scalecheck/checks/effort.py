@@ -249,12 +249,11 @@ def _level_remark(table: pd.DataFrame) -> str:
 
 
 def _subsets_table(subsets: Effort, compared: Comparison | None) -> pd.DataFrame:
-    nan = np.full(len(subsets.fits), np.nan)
-    ratio, p = (nan, nan) if compared is None else (compared.ratio, compared.p)
+    ratio, p = (compared.ratio, compared.p) if compared else (np.nan, np.nan)
     seconds = np.log(subsets.seconds_per_gradient)
     n_others = max(1, len(seconds) - 1)
     relative = np.exp(seconds - (seconds.sum() - seconds) / n_others)
-    relative = relative if len(seconds) > 1 else nan
+    relative = relative if len(seconds) > 1 else np.nan
     return _table(subsets, "subset", "").assign(ratio=ratio, seconds_ratio=relative, p=p)
 
 

@@ -102,8 +102,7 @@ def measure_replicates(
     parts = [
         *_log_scores(row, member.log_score),
         *_shape(z, n_rows),
-        *([] if member.dispersion is None else [member.dispersion]),
-        *([] if member.score is None else [member.score]),
+        *(form for form in (member.dispersion, member.score) if form is not None),
         *((row * (member.outcome == value)).sum(axis=0) / n_rows for value in weights.values),
         *(weights.on_z.T @ z / n_rows),
         *(weights.on_square.T @ z**2 / n_rows),

@@ -74,6 +74,9 @@ class PredictedLeapfrogs(NamedTuple):
         return Effect("leapfrogs over predicted", ratio, ratio * 2**-width, ratio * 2**width)
 
 
+_NOT_PREDICTED = PredictedLeapfrogs(np.nan, np.nan, np.nan, 1)
+
+
 def predict_leapfrogs(
     rows: Real[np.ndarray, " fit"], log2: Float[np.ndarray, "fit chain"], n_rows: float
 ) -> tuple[float, float, int]:
@@ -117,9 +120,6 @@ def check_scaling_step(growth: Growth, looks: int) -> Finding:
         Planned number of increments from the third on, among which the error rate is divided.
     """
     return _judge(growth, looks)[0]
-
-
-_NOT_PREDICTED = PredictedLeapfrogs(np.nan, np.nan, np.nan, 1)
 
 
 def _judge(growth: Growth, looks: int) -> tuple[Finding, PredictedLeapfrogs]:

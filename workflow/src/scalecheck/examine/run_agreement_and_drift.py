@@ -85,14 +85,8 @@ def run_drift(study_data: StudyData, study: StudyFits, dispersion: float) -> Che
     looks = sum(task.kind == "increment" for task in study.tasks) - 1
     if len(fits) < 2:
         return family_not_run("drift", "fewer than 2 increments have a usable posterior")
-    findings, table = drift.check_drift(
-        moments(fits),
-        [fit.task.rows for fit in fits],
-        study_data.prior,
-        names=study_data.names,
-        fits=[fit.task.fit for fit in fits],
-        dispersion=dispersion,
-        ordered=fits[-1].in_arrival_order,
-        looks=looks,
-    )
+    rows, names = [fit.task.rows for fit in fits], [fit.task.fit for fit in fits]
+    ordered = fits[-1].in_arrival_order
+    context = drift.Context(study_data.prior, study_data.names, dispersion, ordered)
+    findings, table = drift.check_drift(moments(fits), rows, names, looks, context)
     return CheckResults(findings, {"drift": table})

@@ -134,6 +134,6 @@ def _drift_step(study_data: StudyData, before: FitResult, after: FitResult, look
         (before.task.rows, after.task.rows),
         (before.task.fit, after.task.fit),
         drift.step_weight(looks),
-        drift.Context(study_data.prior, study_data.names, 1.0, after.in_arrival_order),
+        drift.Context(study_data.prior, study_data.names, ordered=after.in_arrival_order),
     )
     return finding
