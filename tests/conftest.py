@@ -20,8 +20,14 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # Files that share fits or programs, and run in one process of two.
 _ALIKE = {
-    "lanes": ("test_lanes", "test_streams", "test_capped_fits", "test_stalled_chains"),
-    "pages": ("test_page", "test_words", "test_figures", "test_shown", "test_page_in_browser"),
+    "lanes": ("test_lane_engine", "test_streamed_draws", "test_capped_fits", "test_stalled_chains"),
+    "pages": (
+        "test_page",
+        "test_sentences",
+        "test_figures",
+        "test_drawn_fits",
+        "test_page_in_browser",
+    ),
 }
 _GROUPS = {name: group for group, names in _ALIKE.items() for name in names}
 

@@ -13,7 +13,7 @@ A quantile that is found cuts off another share of the draws than it should. The
 error is at most .008 for 500 draws and .004 for 2,000 that are independent, normal or lognormal, and at
 most .025 and .012 where they are autocorrelated at .9: for all of them less than the Monte Carlo error of
 these draws. With heavier tails it is more: at most .02 and .012 for half-Cauchy draws, independent, and
-.02 and .01 for lognormal ones that span three times as many orders of magnitude (`tests/test_moments.py`).
+.02 and .01 for lognormal ones that span three times as many orders of magnitude (`tests/test_streaming_moments.py`).
 A draw far outside drags the markers next to it: one of 500 normal draws that lies 100 standard deviations
 out moves the upper quantile by .02 to .03, one at 10,000 by .05, to several times its value.
 """

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_lanes import resumable, run
+from test_lane_engine import resumable, run
 from two_modes import back_near
 from two_modes import run as run_two_modes
 
