@@ -236,6 +236,12 @@ def test_how_often_must_be_a_positive_number(monkeypatch, given):
         checkpoint.seconds_between()
 
 
+def test_what_another_form_of_states_was_saved_in_is_of_something_else(monkeypatch):
+    before = checkpoint.identify({"x": np.zeros(3)}, "model", "settings")
+    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
+    assert checkpoint.identify({"x": np.zeros(3)}, "model", "settings") != before
+
+
 def test_the_identity_depends_on_every_bit():
     arrays = {"y": np.arange(4.0), "x": np.zeros(4)}
     known = {

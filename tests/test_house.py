@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import graphlib
 import re
 import stat
 import subprocess
@@ -77,11 +78,29 @@ def test_a_package_imports_only_from_those_listed_above_it():
     place = {package: number for number, package in enumerate(order)}
     wrong = [
         (str(path.relative_to(LIBRARY)), name)
-        for path in LIBRARY.rglob("*/*.py")
+        for path in [*MODULES, *LIBRARY.glob("*/**/__init__.py")]
         for name in imported_by(path)
         if name in place and place[name] > place[package_of(path)]
     ]
     assert wrong == []
+
+
+def modules_imported_by(path):
+    """Modules of the library that a file imports when it is imported itself, by their dotted names."""
+    known = {".".join(one.relative_to(LIBRARY).with_suffix("").parts) for one in MODULES}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scalecheck"):
+            base = node.module.removeprefix("scalecheck").removeprefix(".")
+            names = [base, *(f"{base}.{alias.name}".removeprefix(".") for alias in node.names)]
+            yield from known.intersection(names)
+
+
+def test_modules_do_not_import_in_circles():
+    graph = {
+        ".".join(path.relative_to(LIBRARY).with_suffix("").parts): set(modules_imported_by(path))
+        for path in MODULES
+    }
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
 # A program has the name of what it writes, and the rules of what it writes stand below it.

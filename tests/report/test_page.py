@@ -1,6 +1,7 @@
 """The page as a document: what stands in it, whatever the results."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import pytest
 import synthetic_results
 from elements import Elements, texts
 
+from scalecheck.errors import StudyError
+from scalecheck.files.layout import StudyFolder
 from scalecheck.report import ReportInputs, captions, number_format, sentences
 from scalecheck.report.forest_plot import chosen_parameters
+from scalecheck.report.inputs import read_inputs
 from scalecheck.report.page import render
+from scalecheck.study.settings import Study
 
 FIGURES = ("figure-forest", "figure-contraction", "figure-effort", "figure-cost")
 
@@ -242,3 +247,15 @@ def test_the_head_leads_to_sections_that_are_there(panel: ReportInputs) -> None:
         targets = re.findall('href="#([^"]*)"', head)
         assert set(targets) <= set(re.findall('<section id="([^"]*)"', html))
         assert ("remedies" in targets) == has_remedies
+
+
+def test_a_verdict_of_an_earlier_program_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.table("fits").parent.mkdir()
+    folder.table("fits").write_text("fit,status\nsubset-01,skipped\n")
+    folder.verdict.write_text(json.dumps({"verdict": "misfit"}))
+    with pytest.raises(
+        StudyError, match=r"verdict.json: verdict must be one of .* got misfit"
+    ) as raised:
+        read_inputs(folder, object.__new__(Study))  # nothing of it is asked for before that
+    assert "\n" not in str(raised.value)

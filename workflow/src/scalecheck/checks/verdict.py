@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 from scalecheck.checks.attribution import Attribution, attribute_findings
 from scalecheck.checks.finding import Finding, not_run
 
+# Of a study, from the best.
+VERDICTS = ("adequate", "suspect", "breaks", "inconclusive")
+
 FAMILIES = ("agreement", "heterogeneity", "drift", "surprise", "effort", "scaling", "adaptation")
 
 # A finding is strong below this share of alpha, and when its effect is large.

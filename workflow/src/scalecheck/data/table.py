@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from scalecheck.data.disk_columns import Values
+
+if TYPE_CHECKING:
+    import pandas as pd  # the programs that only read the store do without
 
 # Rows are numbered in 32 bits.
 MOST_ROWS = 2**31 - 1
@@ -30,7 +31,7 @@ class OpenTable(NamedTuple):
 
     names: list[str]
     n_rows: int
-    pieces: Callable[[Sequence[str]], Iterator[pd.DataFrame]]
+    pieces: Callable[[Sequence[str]], Iterator["pd.DataFrame"]]
 
 
 class Column(NamedTuple):

@@ -25,6 +25,9 @@ from scalecheck.sampler import SavedRun, Snapshot
 SECONDS = 60.0
 VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
 
+# Raised when the arrays of a state have other names or meanings: what an older program saved starts anew, in one line.
+FORMAT = 2
+
 
 def identify(arrays: Mapping[str, np.ndarray], *parts: str) -> str:
     """Give a hash of everything that determines a fit's draws.
@@ -36,7 +39,7 @@ def identify(arrays: Mapping[str, np.ndarray], *parts: str) -> str:
     parts
         Settings, versions, the model's source.
     """
-    found = hashlib.sha256()
+    found = hashlib.sha256(f"format {FORMAT}".encode())
     for part in parts:
         found.update(f"{len(part)} {part}".encode())
     for name, values in sorted(arrays.items()):

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from scalecheck.checks.verdict import VERDICTS
 from scalecheck.data import store
+from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.true_values import read_truth
@@ -77,6 +79,16 @@ _TABLES = (
 )
 
 
+def _read_verdict(folder: StudyFolder) -> dict[str, Any]:
+    verdict = formats.read_json(folder.verdict)
+    if verdict["verdict"] not in VERDICTS:
+        raise StudyError(
+            f"{folder.verdict}: verdict must be one of {', '.join(VERDICTS)}, got {verdict['verdict']}: an earlier"
+            " scalecheck wrote it: remove the file and run again"
+        )
+    return verdict
+
+
 def read_inputs(folder: StudyFolder, study: Study) -> ReportInputs:
     """Read everything that the page shows.
 
@@ -86,7 +98,7 @@ def read_inputs(folder: StudyFolder, study: Study) -> ReportInputs:
         All of its settings.
     """
     fits = formats.read_table(folder.table("fits"))
-    verdict = formats.read_json(folder.verdict)
+    verdict = _read_verdict(folder)
     done = fits[fits.status == "done"]
     versions: dict[str, Any] = {}
     if len(done):
