@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
@@ -24,6 +24,7 @@ from scalecheck.model.sites import (
 )
 
 Function = Callable[..., Any]
+ByRow = Shaped[np.ndarray, " row"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,10 +49,10 @@ class Likelihood:
     labels: Mapping[str, Sequence[str] | None]
     unit: str | None
     compare: Sequence[str] | None
-    few: Mapping[str, np.ndarray]
+    few: Mapping[str, ByRow]
     _programs: dict[Hashable, Any] = dataclasses.field(default_factory=dict, init=False)
 
-    def rows(self, values: Mapping[str, np.ndarray]) -> Rows:
+    def rows(self, values: Mapping[str, ByRow]) -> Rows:
         """Arrange columns `(rows,)` as the model takes them, in double precision."""
         return make_rows(self.model, values, self.labels, precision="float64", unit=self.unit)
 
@@ -136,7 +137,7 @@ class Likelihood:
 
     def scores(
         self,
-        values: Mapping[str, np.ndarray],
+        values: Mapping[str, ByRow],
         level: Int[np.ndarray, " row"],
         theta: Float[np.ndarray, " d"],
     ) -> Scores:
@@ -172,7 +173,9 @@ def _scores(function: Function, site: str, vector: density.Vector, n_levels: int
         return jax.ops.segment_sum(by_row(theta, arrays), level, n_levels)
 
     @jax.jit
-    def program(theta: jax.Array, arrays: dict[str, jax.Array], level: jax.Array) -> Any:
+    def program(
+        theta: Float[Array, " d"], arrays: dict[str, jax.Array], level: Int[Array, " row"]
+    ) -> tuple[Float[Array, "row d"], Float[Array, "level d d"]]:
         score = jax.jacfwd(by_row)(theta, arrays)
         return score, jax.jacfwd(jax.jacrev(by_level))(theta, arrays, level)
 
