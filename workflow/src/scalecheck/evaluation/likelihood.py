@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
 from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
-from scalecheck.model.rows import Rows, make_rows
+from scalecheck.model.rows import ByRow, Rows, make_rows
 from scalecheck.model.sites import (
     ROWS,
     Site,
@@ -24,7 +24,6 @@ from scalecheck.model.sites import (
 )
 
 Function = Callable[..., Any]
-ByRow = Shaped[np.ndarray, " row"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

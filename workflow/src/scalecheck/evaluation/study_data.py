@@ -9,10 +9,11 @@ import numpy as np
 
 from scalecheck.checks.moments import Prior
 from scalecheck.data import store
-from scalecheck.evaluation.likelihood import ByRow, Likelihood
+from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding
+from scalecheck.model.rows import ByRow
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import ModelSettings
 

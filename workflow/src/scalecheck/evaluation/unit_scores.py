@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from scalecheck.evaluation.likelihood import ByRow, Likelihood
+from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import DensityOptions, log_density
-from scalecheck.model.rows import local_codes
+from scalecheck.model.rows import ByRow, local_codes
 from scalecheck.model.sites import ROWS, Site
 from scalecheck.results.study_fits import FitResult
 
