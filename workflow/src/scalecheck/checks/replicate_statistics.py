@@ -15,15 +15,16 @@ from scipy.special import ndtri
 
 from scalecheck.checks.statistic_design import GroupArrays, Weights
 
+Outcomes = Float[Array, "n member"]
+ByMember = Float[Array, " member"]
+
 TAIL = 0.02
 
 # A power of two less one: then a search takes the same steps wherever it ends.
 N_REFERENCE = 511
 
 
-def z_scores(
-    reference: Float[Array, "n reference"], outcome: Float[Array, "n member"]
-) -> Float[Array, "n member"]:
+def z_scores(reference: Float[Array, "n reference"], outcome: Outcomes) -> Outcomes:
     """Give the normal score of the rank of each outcome among the reference.
 
     Ties share the middle rank: broken at random, they would bury what binary outcomes say under noise.
@@ -41,7 +42,9 @@ def z_scores(
     return jnp.asarray(table)[below]
 
 
-def _count(reference: jax.Array, outcome: jax.Array, *, strictly: bool) -> jax.Array:
+def _count(
+    reference: Float[Array, "n reference"], outcome: Outcomes, *, strictly: bool
+) -> Int[Array, "n member"]:
     """Count those of the reference below an outcome, or not above it, by bisection; `(n, member)`."""
     n, n_reference = reference.shape
     flat, first = reference.ravel(), jnp.arange(n, dtype="int32")[:, None] * n_reference
@@ -69,10 +72,10 @@ class ReplicateStatistics(NamedTuple):
         taken.
     """
 
-    outcome: Float[Array, "n member"]
-    log_score: Float[Array, "n member"]
-    dispersion: Float[Array, " member"] | None
-    score: Float[Array, " member"] | None
+    outcome: Outcomes
+    log_score: Outcomes
+    dispersion: ByMember | None
+    score: ByMember | None
 
 
 def measure_replicates(
@@ -114,7 +117,7 @@ def measure_replicates(
     return jnp.nan_to_num(jnp.stack(parts, axis=1), posinf=1e6, neginf=-1e6)
 
 
-def _log_scores(row: jax.Array, log_score: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _log_scores(row: Float[Array, "n 1"], log_score: Outcomes) -> tuple[ByMember, ByMember]:
     """Give the mean and the mean of the lowest 2 % of log scores, `(member,)` each."""
     n_rows = row.sum()
     # An impossible outcome must stay finite, or no sd could be taken.
@@ -128,7 +131,7 @@ def _log_scores(row: jax.Array, log_score: jax.Array) -> tuple[jax.Array, jax.Ar
     return (row * finite).sum(axis=0) / n_rows, tail.astype(finite.dtype)
 
 
-def _shape(z: jax.Array, n_rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def _shape(z: Outcomes, n_rows: Float[Array, ""]) -> tuple[ByMember, ByMember, ByMember, ByMember]:
     """Give mean, variance, skewness and kurtosis, `(member,)` each, from raw moments."""
     first, second, third, fourth = ((z**power).sum(axis=0) / n_rows for power in range(1, 5))
     variance = jnp.maximum(second - first**2, 1e-12)
@@ -137,7 +140,7 @@ def _shape(z: jax.Array, n_rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.A
     return first, variance, skewness, kurtosis
 
 
-def _by_level(levels: GroupArrays, deviation: jax.Array, spread: jax.Array) -> list[jax.Array]:
+def _by_level(levels: GroupArrays, deviation: Outcomes, spread: Outcomes) -> list[ByMember]:
     """Give mean squares between levels, `(member,)` each: of z, of its square, of its slopes.
 
     Parameters

@@ -18,6 +18,8 @@ from scipy.stats import rankdata
 
 from scalecheck.checks.moments import inverse_root
 
+Sums = Float[np.ndarray, "flip level r"]
+
 N_FLIPS, N_FLIPS_MORE = 999, 9_999
 # Signs held at a time: more would leave the cache.
 CHUNK = 1_000_000
@@ -153,15 +155,13 @@ class StandardisedScores(NamedTuple):
         """Units, each of which is flipped whole."""
         return int(self.unit.max()) + 1
 
-    def sums(self, signs: Float[np.ndarray, "flip unit"]) -> Float[np.ndarray, "flip level r"]:
+    def sums(self, signs: Float[np.ndarray, "flip unit"]) -> Sums:
         """Return the scores summed by level, `(flip, level, r)`, under signs `(flip, unit)`."""
         cells = self.cells.astype(signs.dtype)
         parts = zip(self.bounds, self.bounds[1:], strict=False)
         return np.stack([signs[:, self.unit[a:b]] @ cells[a:b] for a, b in parts], axis=1)
 
-    def by_level(
-        self, sums: Float[np.ndarray, "flip level r"]
-    ) -> tuple[Float[np.ndarray, "flip level r"], Float[np.ndarray, "flip level"]]:
+    def by_level(self, sums: Sums) -> tuple[Sums, Float[np.ndarray, "flip level"]]:
         """Return `u_k` `(flip, level, r)` and its square over the share of rows `(flip, level)`."""
         u = sums - np.einsum("kij,fj->fki", self.leak, sums.sum(axis=1))
         return u, (u**2).sum(axis=-1) / self.share
@@ -200,14 +200,20 @@ def standardise_scores(scores: Scores) -> StandardisedScores | None:
     )
 
 
-def _directions(covariance: np.ndarray, outer: np.ndarray, root: np.ndarray) -> np.ndarray:
+def _directions(
+    covariance: Float[np.ndarray, "d d"],
+    outer: Float[np.ndarray, "d d"],
+    root: Float[np.ndarray, "d r"],
+) -> Float[np.ndarray, "d r"]:
     """Return the rows of `V B L`, each of length one: `(V u)_j^2 / (V B V)_jj` is a projection of u."""
     directions = covariance @ outer @ root
     length = np.linalg.norm(directions, axis=1, keepdims=True)
     return directions / np.where(length > 0, length, np.inf)
 
 
-def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cells(
+    scores: Scores, coordinates: Float[np.ndarray, "n r"]
+) -> tuple[Float[np.ndarray, "cell r"], Int[np.ndarray, " cell"], Int[np.ndarray, " cell"]]:
     """Return sums `(cell, r)` over the rows of a unit in a level, with level and unit of each."""
     if scores.unit is None:
         order = np.argsort(scores.level, kind="stable")
@@ -218,8 +224,10 @@ def _cells(scores: Scores, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndar
     return sums_by(cell, coordinates), codes // n_units, codes % n_units
 
 
-def _statistics(flow: StandardisedScores, sums: np.ndarray, ordered: bool) -> np.ndarray:
-    """Return sum and maximum over levels or parameters, `(null, 2)`; if ordered, change-point and trend, too."""
+def _statistics(
+    flow: StandardisedScores, sums: Sums, ordered: bool
+) -> Float[np.ndarray, "flip statistic"]:
+    """Return sum and maximum over levels or parameters, `(flip, 2)`; if ordered, change-point and trend, too."""
     u, by_level = flow.by_level(sums)
     largest = by_level
     if flow.by_parameter:
@@ -231,8 +239,8 @@ def _statistics(flow: StandardisedScores, sums: np.ndarray, ordered: bool) -> np
     return np.stack(statistics, axis=1)
 
 
-def _over_time(flow: StandardisedScores, u: np.ndarray) -> list[np.ndarray]:
-    """Return what sees a change of regime, and what sees a parameter that drifts, `(null,)` each."""
+def _over_time(flow: StandardisedScores, u: Sums) -> list[Float[np.ndarray, " flip"]]:
+    """Return what sees a change of regime, and what sees a parameter that drifts, `(flip,)` each."""
     elapsed = flow.share.cumsum()
     path = u.cumsum(axis=1)[:, :-1]
     change = ((path**2).sum(axis=-1) / (elapsed * (1 - elapsed))[:-1]).max(axis=1)
@@ -242,13 +250,13 @@ def _over_time(flow: StandardisedScores, u: np.ndarray) -> list[np.ndarray]:
     return [change, ((trend @ flow.directions.T) ** 2).max(axis=1)]
 
 
-def _flipped(flow: StandardisedScores, n: int, rng: np.random.Generator) -> np.ndarray:
+def _flipped(flow: StandardisedScores, n: int, rng: np.random.Generator) -> Sums:
     """Return scores summed by level under random signs, `(n, level, r)`."""
     signs = 2 * rng.integers(2, size=(n, flow.n_units), dtype=np.int8) - 1
     return flow.sums(signs.astype(np.float32))
 
 
-def _permuted(flow: StandardisedScores, n: int, rng: np.random.Generator) -> np.ndarray:
+def _permuted(flow: StandardisedScores, n: int, rng: np.random.Generator) -> Sums:
     """Return scores summed by level with units in other levels, `(n, level, r)`."""
     order = rng.permuted(np.tile(np.arange(len(flow.cells), dtype=np.int32), (n, 1)), axis=1)
     cells = np.ascontiguousarray(flow.cells.T, np.float32)
@@ -257,7 +265,7 @@ def _permuted(flow: StandardisedScores, n: int, rng: np.random.Generator) -> np.
 
 
 def _null(
-    draw: Callable[..., np.ndarray],
+    draw: Callable[..., Sums],
     flow: StandardisedScores,
     n: int,
     ordered: bool,

@@ -21,6 +21,9 @@ from scalecheck.checks.finding import Effect, Finding, notable, rounded
 from scalecheck.checks.statistic_design import Statistic
 from scalecheck.checks.statistic_messages import Setting
 
+Measured = Float[np.ndarray, "member q"]
+ByStatistic = Float[np.ndarray, " q"]
+
 LARGE = 4.0
 
 REPLICATES = 999
@@ -72,7 +75,7 @@ def n_more(weight: float) -> int:
 
 def check_surprise(
     statistics: Sequence[Statistic],
-    values: Float[np.ndarray, "member q"],
+    values: Measured,
     more: Callable[[], Iterable[Float[np.ndarray, "chunk q"]]],
     *,
     step: NewRows,
@@ -144,32 +147,30 @@ class _Scale(NamedTuple):
 
     side: Int[np.ndarray, " q"]
     what: Shaped[np.ndarray, " q"]
-    median: Float[np.ndarray, " q"]
-    below: Float[np.ndarray, " q"]
-    above: Float[np.ndarray, " q"]
+    median: ByStatistic
+    below: ByStatistic
+    above: ByStatistic
 
     @classmethod
-    def of(
-        cls, statistics: Sequence[Statistic], members: Float[np.ndarray, "member q"]
-    ) -> "_Scale":
-        """Take the scale of members `(m, q)`: a rank is exact if none of those ranked is special among them."""
+    def of(cls, statistics: Sequence[Statistic], members: Measured) -> "_Scale":
+        """Take the scale of members `(member, q)`: a rank is exact if none of those ranked is special among them."""
         side = np.array([statistic_messages.sides(statistic) for statistic in statistics])
         what = np.array([statistic.what for statistic in statistics])
         return cls(side, what, *_spread(_symmetric(what, members)))
 
-    def studentised(self, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
-        """Return values `(k, q)` as sds from the median."""
+    def studentised(self, values: Measured) -> Measured:
+        """Return values `(member, q)` as sds from the median."""
         deviation = _symmetric(self.what, values) - self.median
         return np.clip(deviation / np.where(deviation < 0, self.below, self.above), -1e6, 1e6)
 
-    def extremeness(self, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
-        """Return how far values `(k, q)` are out on the side that counts."""
+    def extremeness(self, values: Measured) -> Measured:
+        """Return how far values `(member, q)` are out on the side that counts."""
         signed = self.studentised(values)
         return np.where(self.side == 0, np.abs(signed), self.side * signed)
 
 
-def _symmetric(what: np.ndarray, values: Float[np.ndarray, "k q"]) -> Float[np.ndarray, "k q"]:
-    """Return values `(k, q)` with a long tail drawn in: it would crowd out others where the largest is looked for.
+def _symmetric(what: Shaped[np.ndarray, " q"], values: Measured) -> Measured:
+    """Return values `(member, q)` with a long tail drawn in: it would crowd out others where the largest is looked for.
 
     Cube roots of sums of squares are nearly normal (Wilson & Hilferty 1931).
     """
@@ -179,8 +180,8 @@ def _symmetric(what: np.ndarray, values: Float[np.ndarray, "k q"]) -> Float[np.n
     return np.where(kurtosis, np.log(np.maximum(values, 1.0)), values)
 
 
-def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the median and the sd below and above it, of values `(m, q)`.
+def _spread(values: Measured) -> tuple[ByStatistic, ByStatistic, ByStatistic]:
+    """Return the median and the sd below and above it, of values `(member, q)`.
 
     A tail longer than a normal one, seen at its last hundredth, counts as a larger sd.
     """
@@ -190,7 +191,7 @@ def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return median, np.maximum(sd, (median - low) / _LAST), np.maximum(sd, (high - median) / _LAST)
 
 
-def _leading(statistics: Sequence[Statistic], values: np.ndarray, scale: _Scale) -> int:
+def _leading(statistics: Sequence[Statistic], values: Measured, scale: _Scale) -> int:
     """Return the statistic that says what the deviation means.
 
     It is the one that is furthest out; but the sum of scores in its own sds, without the cube
@@ -206,7 +207,7 @@ def _leading(statistics: Sequence[Statistic], values: np.ndarray, scale: _Scale)
 
 
 def _p_value(
-    values: Float[np.ndarray, "member q"],
+    values: Measured,
     scale: _Scale,
     more: Callable[[], Iterable[Float[np.ndarray, "chunk q"]]],
     scale_of_replicates: _Scale,
@@ -259,7 +260,7 @@ def _message(statistic: Statistic, signed: float, step: NewRows, seen: bool) -> 
 def _table(
     fit: str,
     statistics: Sequence[Statistic],
-    values: Float[np.ndarray, "member q"],
+    values: Measured,
     scale: _Scale,
     leading: int,
     rng: np.random.Generator,

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
-from scalecheck.model.rows import Rows, make_rows
+from scalecheck.model.rows import ByRow, Rows, make_rows
 from scalecheck.model.sites import (
     ROWS,
     Site,
@@ -48,10 +48,10 @@ class Likelihood:
     labels: Mapping[str, Sequence[str] | None]
     unit: str | None
     compare: Sequence[str] | None
-    few: Mapping[str, np.ndarray]
+    few: Mapping[str, ByRow]
     _programs: dict[Hashable, Any] = dataclasses.field(default_factory=dict, init=False)
 
-    def rows(self, values: Mapping[str, np.ndarray]) -> Rows:
+    def rows(self, values: Mapping[str, ByRow]) -> Rows:
         """Arrange columns `(rows,)` as the model takes them, in double precision."""
         return make_rows(self.model, values, self.labels, precision="float64", unit=self.unit)
 
@@ -136,7 +136,7 @@ class Likelihood:
 
     def scores(
         self,
-        values: Mapping[str, np.ndarray],
+        values: Mapping[str, ByRow],
         level: Int[np.ndarray, " row"],
         theta: Float[np.ndarray, " d"],
     ) -> Scores:
@@ -172,7 +172,9 @@ def _scores(function: Function, site: str, vector: density.Vector, n_levels: int
         return jax.ops.segment_sum(by_row(theta, arrays), level, n_levels)
 
     @jax.jit
-    def program(theta: jax.Array, arrays: dict[str, jax.Array], level: jax.Array) -> Any:
+    def program(
+        theta: Float[Array, " d"], arrays: dict[str, jax.Array], level: Int[Array, " row"]
+    ) -> tuple[Float[Array, "row d"], Float[Array, "level d d"]]:
         score = jax.jacfwd(by_row)(theta, arrays)
         return score, jax.jacfwd(jax.jacrev(by_level))(theta, arrays, level)
 

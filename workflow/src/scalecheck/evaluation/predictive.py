@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Real, UInt32
 
 from scalecheck.checks import replicate_statistics, surprise
 from scalecheck.checks.moments import scaled_eigh
@@ -23,6 +23,9 @@ from scalecheck.model.sites import ROWS, traced
 from scalecheck.results.study_fits import FitResult
 
 Function = Callable[..., Any]
+Keys = UInt32[Array, "member 2"]
+Flags = Bool[Array, " member"]
+Outcomes = Real[Array, "member n"]
 
 # ReplicateStatistics that one call of a program measures.
 AT_ONCE = 1 + surprise.REPLICATES
@@ -136,7 +139,7 @@ class Known(NamedTuple):
 
     arrays: Mapping[str, Any]
     scoring: ParameterDraws
-    key: jax.Array
+    key: PRNGKeyArray
     gradients: Gradients | None
     weights: Weights
     reference: Any
@@ -181,8 +184,8 @@ class Prediction(NamedTuple):
         return np.asarray(self.program(draws, random_keys(rng, AT_ONCE), is_observed, self.known))
 
 
-def random_keys(rng: np.random.Generator, n: int) -> jax.Array:
-    """Give n keys of JAX, `(n,)`."""
+def random_keys(rng: np.random.Generator, n: int) -> UInt32[Array, "n 2"]:
+    """Give n keys of JAX, `(n, 2)`."""
     return jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), n)
 
 
@@ -298,9 +301,9 @@ def replicate_programs(likelihood: Likelihood, counts: Mapping[str, int]) -> Rep
 def _compile(model: "_Model") -> ReplicatePrograms:
     @jax.jit
     def simulate(
-        draws: ParameterDraws, keys: jax.Array, arrays: Mapping[str, Any]
-    ) -> tuple[jax.Array, bool]:
-        def run(part: tuple[ParameterDraws, jax.Array]) -> jax.Array:
+        draws: ParameterDraws, keys: Keys, arrays: Mapping[str, Any]
+    ) -> tuple[Outcomes, bool]:
+        def run(part: tuple[ParameterDraws, Keys]) -> Outcomes:
             return jax.vmap(lambda one, key: model.draw(one, arrays, key))(*part)
 
         width = _width(len(arrays[model.outcome]), len(keys))
@@ -308,17 +311,20 @@ def _compile(model: "_Model") -> ReplicatePrograms:
 
     @jax.jit
     def information(
-        z: jax.Array, arrays: Mapping[str, Any], outcomes: jax.Array, row: jax.Array
-    ) -> jax.Array:
+        z: Float[Array, " d"],
+        arrays: Mapping[str, Any],
+        outcomes: Outcomes,
+        row: Float[Array, " n"],
+    ) -> Float[Array, "d d"]:
         score = row[:, None] * _scores(model, z, jnp.eye(len(z)), arrays, outcomes)
         flat = score.reshape(-1, len(z))
         return flat.T @ flat / (len(outcomes) * row.sum())
 
     @jax.jit
     def members(
-        draws: ParameterDraws, keys: jax.Array, is_observed: jax.Array, known: Known
-    ) -> jax.Array:
-        def run(part: tuple[ParameterDraws, jax.Array, jax.Array]) -> jax.Array:
+        draws: ParameterDraws, keys: Keys, is_observed: Flags, known: Known
+    ) -> Float[Array, "member q"]:
+        def run(part: tuple[ParameterDraws, Keys, Flags]) -> Float[Array, "member q"]:
             return _measure(model, *part, known)
 
         return _in_chunks(run, (draws, keys, is_observed), _width(len(known.outcome), len(keys)))
@@ -332,7 +338,7 @@ def _width(n: int, n_members: int) -> int:
     return max(width for width in divisors if width <= max(1, HELD // n))
 
 
-def _in_chunks(run: Function, inputs: Any, width: int) -> jax.Array:
+def _in_chunks(run: Function, inputs: Any, width: int) -> Real[Array, "member k"]:
     """Map over the leading axis of all inputs, so many at a time."""
     parts = jax.tree.map(lambda x: x.reshape(len(x) // width, width, *x.shape[1:]), inputs)
     found = jax.lax.map(run, parts)
@@ -348,7 +354,7 @@ class _Model(NamedTuple):
     vector: Vector
 
     def draw(
-        self, given: ParameterDraws, arrays: Mapping[str, Any], key: jax.Array
+        self, given: ParameterDraws, arrays: Mapping[str, Any], key: PRNGKeyArray
     ) -> Real[Array, " n"]:
         """Draw an outcome, and whatever is not given from its conditional prior, `(n,)`."""
         return self._observed(given, {**arrays, self.outcome: None}, key)["value"]
@@ -362,7 +368,7 @@ class _Model(NamedTuple):
         given: ParameterDraws,
         arrays: Mapping[str, Any],
         outcome: Real[Array, " n"],
-        key: jax.Array,
+        key: PRNGKeyArray,
     ) -> Float[Array, " n"]:
         """Log likelihood of each row, `(n,)`."""
         as_taken = outcome.astype(arrays[self.outcome].dtype)
@@ -377,7 +383,7 @@ class _Model(NamedTuple):
         return values[0] if n_draws == 1 else jax.nn.logsumexp(values, axis=0) - jnp.log(n_draws)
 
     def _observed(
-        self, given: ParameterDraws, arrays: Mapping[str, Any], key: jax.Array
+        self, given: ParameterDraws, arrays: Mapping[str, Any], key: PRNGKeyArray
     ) -> dict[str, Any]:
         """Trace the observed site, other sites as given or from their conditional prior."""
         z = self.vector.unpack(jnp.asarray(given.z))
@@ -386,7 +392,7 @@ class _Model(NamedTuple):
 
 
 def _measure(
-    model: _Model, draws: ParameterDraws, keys: jax.Array, is_observed: jax.Array, known: Known
+    model: _Model, draws: ParameterDraws, keys: Keys, is_observed: Flags, known: Known
 ) -> Float[Array, "member q"]:
     """Simulate members, or take what was observed, and measure them: `(member, q)`."""
     replicates = jax.vmap(lambda one, key: model.draw(one, known.arrays, key))(draws, keys)
@@ -397,7 +403,7 @@ def _measure(
 
 
 def _forms(
-    model: _Model, outcomes: Real[Array, "member n"], known: Known
+    model: _Model, outcomes: Outcomes, known: Known
 ) -> tuple[Float[Array, " member"], Float[Array, " member"]] | tuple[None, None]:
     """Give quadratic forms of the gradients of rows and of their sum, `(member,)` each, where taken."""
     if known.gradients is None:
@@ -415,12 +421,12 @@ def _scores(
     z: Float[Array, " d"],
     root: Any,
     arrays: Mapping[str, Any],
-    outcomes: Real[Array, "member n"],
+    outcomes: Outcomes,
 ) -> Float[Array, "member n d"]:
     """Differentiate the log likelihood of rows at `z` along the columns of `root`, `(member, n, d)`."""
 
-    def of_one(outcome: jax.Array) -> jax.Array:
-        def at(step: jax.Array) -> jax.Array:
+    def of_one(outcome: Real[Array, " n"]) -> Float[Array, "n d"]:
+        def at(step: Float[Array, " d"]) -> Float[Array, " n"]:
             given = ParameterDraws(z + root @ step, {})
             return model.log_likelihood(given, arrays, outcome, jax.random.key(0))
 

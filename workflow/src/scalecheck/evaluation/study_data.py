@@ -13,10 +13,11 @@ from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding
+from scalecheck.model.rows import ByRow
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import ModelSettings
 
-Read = Callable[[Sequence[Slice], Sequence[str]], dict[str, np.ndarray]]
+Read = Callable[[Sequence[Slice], Sequence[str]], dict[str, ByRow]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class StudyData:
         """Random numbers for one purpose, the same whatever else is run."""
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
-    def columns(self, slices: Sequence[Slice], extra: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    def columns(self, slices: Sequence[Slice], extra: Sequence[str] = ()) -> dict[str, ByRow]:
         """Read the model's columns of some rows, the units', and others by name: `(rows,)` each."""
         return self.read(slices, self.likelihood.model.columns_with(self.likelihood.unit, *extra))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import AffineTransform, LowerCholeskyAffine, Transform
 from numpyro.util import not_jax_tracer
@@ -110,8 +110,8 @@ def _sum_but(values: Float[Array, "..."], axis: int) -> Float[Array, " entry"]:
 
 
 def _hold(
-    distribution: dist.Distribution, value: jax.Array, standardised: bool
-) -> tuple[jax.Array, Any]:
+    distribution: dist.Distribution, value: Shaped[Array, "*entry"], standardised: bool
+) -> tuple[Shaped[Array, "*entry"], Any]:
     """Give a latent value as a function of theta whose coordinates are constant, and its log determinant.
 
     A support with fixed bounds needs no coordinates: those of its bijection do not depend on theta.

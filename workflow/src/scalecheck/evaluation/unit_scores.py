@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_density import DensityOptions, log_density
-from scalecheck.model.rows import local_codes
+from scalecheck.model.rows import ByRow, local_codes
 from scalecheck.model.sites import ROWS, Site
 from scalecheck.results.study_fits import FitResult
 
@@ -89,7 +89,7 @@ def no_unit_scores(likelihood: Likelihood) -> str | None:
 
 
 def unit_scores(
-    likelihood: Likelihood, pooled: FitResult, values: Mapping[str, np.ndarray], *, crossed: bool
+    likelihood: Likelihood, pooled: FitResult, values: Mapping[str, ByRow], *, crossed: bool
 ) -> UnitScores | str:
     """Average the scores over joint draws of parameters and latent sites; or say why not.
 
@@ -123,7 +123,7 @@ def unit_scores(
     return UnitScores(np.asarray(score), unit)
 
 
-def unit_codes(likelihood: Likelihood, values: Mapping[str, np.ndarray]) -> Int[np.ndarray, " row"]:
+def unit_codes(likelihood: Likelihood, values: Mapping[str, ByRow]) -> Int[np.ndarray, " row"]:
     """Give the units `(rows,)` as codes in order of appearance; rows are their own where no unit is set."""
     if likelihood.unit is None:
         return np.arange(len(next(iter(values.values()))))

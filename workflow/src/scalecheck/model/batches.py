@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Shaped
 from numpyro import handlers
 
 from scalecheck.data import store
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding, density, sites
-from scalecheck.model.rows import Rows, local_codes, make_rows, pad_rows
+from scalecheck.model.rows import ByRow, RowArrays, Rows, local_codes, make_rows, pad_rows
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import ModelSettings
 
@@ -56,9 +57,9 @@ class Batch(NamedTuple):
 
     tasks: tuple[PlannedFit, ...]
     function: Callable[..., Any]
-    arrays: dict[str, np.ndarray]
-    own: list[dict[str, np.ndarray]]
-    values: list[dict[str, np.ndarray]]
+    arrays: dict[str, Shaped[np.ndarray, "fit row ..."]]
+    own: list[RowArrays]
+    values: list[dict[str, ByRow]]
     sites: tuple[sites.Site, ...]
     vector: density.Vector
     labels: Mapping[str, Sequence[str] | None]
@@ -66,7 +67,7 @@ class Batch(NamedTuple):
     bound: binding.Model
     counts: Mapping[str, int]
 
-    def arrays_of(self, number: int = 0) -> dict[str, np.ndarray]:
+    def arrays_of(self, number: int = 0) -> RowArrays:
         """Arrays `(rows, ...)` of one fit by model argument."""
         return {name: values[number] for name, values in self.arrays.items()}
 
@@ -94,7 +95,7 @@ def stored_columns(bound: binding.Model, unit: str | None) -> tuple[str, ...]:
 def make_batches(
     bound: binding.Model,
     tasks: Sequence[PlannedFit],
-    values: Sequence[dict[str, np.ndarray]],
+    values: Sequence[dict[str, Shaped[np.ndarray, " _"]]],
     labels: Mapping[str, Sequence[str] | None],
     unit: str | None,
     compare: Sequence[str] | None,
@@ -153,7 +154,7 @@ def make_batches(
 
 
 def _make_rows(
-    bound: binding.Model, values: Sequence[Mapping[str, np.ndarray]], **options: Any
+    bound: binding.Model, values: Sequence[Mapping[str, Shaped[np.ndarray, " _"]]], **options: Any
 ) -> list[Rows]:
     """Arrange the columns of each fit, with the counts of the largest."""
     rows = [make_rows(bound, part, **options) for part in values]
@@ -161,7 +162,7 @@ def _make_rows(
     return [part._replace(counts=counts) for part in rows]
 
 
-def _by_unit(values: dict[str, np.ndarray], unit: str | None) -> dict[str, np.ndarray]:
+def _by_unit(values: dict[str, ByRow], unit: str | None) -> dict[str, ByRow]:
     """Put rows of a unit together; the very columns where they lie so, as in all fits but pooled levels."""
     codes = np.zeros(1) if unit is None else local_codes(values[unit])[0]
     if (np.diff(codes) >= 0).all():
@@ -185,7 +186,7 @@ def _row_count(bound: binding.Model, n_rows: int) -> dict[str, int]:
     return {"n_rows": n_rows} if bound.n_rows else {}
 
 
-def _bring_to_one_shape(rows: Sequence[Rows], can_pad: bool) -> list[dict[str, np.ndarray]]:
+def _bring_to_one_shape(rows: Sequence[Rows], can_pad: bool) -> list[RowArrays]:
     """Arrays of each fit as they are sampled."""
     sizes = {part.n_rows for part in rows}
     target = max(*sizes, SMALL) if len(rows) == 1 and can_pad else max(sizes)
@@ -214,8 +215,8 @@ def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.S
 def _same_density(
     function: Callable[..., Any],
     latent: Sequence[str],
-    own: Mapping[str, np.ndarray],
-    padded: Mapping[str, np.ndarray],
+    own: RowArrays,
+    padded: dict[str, Shaped[np.ndarray, "padded ..."]],
 ) -> bool:
     """Whether a model gives the same density to rows and to the same rows padded: not where it takes their mean.
 

@@ -7,34 +7,36 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray, Real, Shaped, UInt32
 from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
+from scalecheck.model.rows import RowArrays
 from scalecheck.model.sites import Site, traced
 
 Arrays = Mapping[str, Any]
 Sites = dict[str, jax.Array]
 Function = Callable[..., Any]
+Energy = Float[Array, ""]
 
 # The checks need the prior's scale, not its last digit: a standard deviation is known to half a percent.
 PRIOR_DRAWS = 20_000
 
 
-def potential(function: Function) -> Callable[..., Callable[[Sites], jax.Array]]:
+def potential(function: Function) -> Callable[..., Callable[[Sites], Energy]]:
     """Give `arrays -> (unconstrained sites -> potential energy)`, the data as arguments, not baked in.
 
     Arrays are `(rows, ...)` by model argument, the energy is a scalar.
     """
 
-    def of_arrays(**arrays: Any) -> Callable[[Sites], jax.Array]:
+    def of_arrays(**arrays: Any) -> Callable[[Sites], Energy]:
         return functools.partial(potential_energy, function, (), arrays)
 
     return of_arrays
 
 
-def in_double(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def in_double(arrays: RowArrays) -> RowArrays:
     """Give arrays `(rows, ...)` with their floating point numbers in float64; only under x64 does JAX keep them so."""
     return {
         name: values.astype("float64") if values.dtype.kind == "f" else values
@@ -62,7 +64,7 @@ def traced_at(
     arrays: Arrays,
     *,
     others: Callable[[dict[str, Any]], jax.Array | None] = lambda site: None,
-    key: jax.Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> dict[str, Any]:
     """Trace a model at given values of some of its sites.
 
@@ -114,10 +116,12 @@ def has_row_likelihood(function: Function, site: str, arrays: Arrays) -> bool:
     return jax.eval_shape(log_prob, dict(arrays)).shape[:1] == (n_rows,)
 
 
-def prior_draws(function: Function, names: Sequence[str], arrays: Arrays, keys: jax.Array) -> Sites:
+def prior_draws(
+    function: Function, names: Sequence[str], arrays: Arrays, keys: Shaped[Array, "draw ..."]
+) -> Sites:
     """Draw latent sites from the prior, one draw per key: `(draw, ...)` on their supports."""
 
-    def draw(key: jax.Array) -> Sites:
+    def draw(key: PRNGKeyArray) -> Sites:
         trace = traced(function, arrays, key)
         return {name: trace[name]["value"] for name in names}
 
@@ -136,7 +140,7 @@ def prior_moments(
     keys = jax.random.split(jax.random.PRNGKey(seed), PRIOR_DRAWS)
 
     @jax.jit
-    def draw(keys: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
+    def draw(keys: UInt32[Array, "draw 2"], arrays: dict[str, jax.Array]) -> Float[Array, "draw d"]:
         values = prior_draws(function, latent, arrays, keys)
         return vector.pack(jax.vmap(lambda one: unconstrain(function, one, arrays))(values), 1)
 
@@ -154,8 +158,8 @@ def unconstrain(function: Function, values: Sites, arrays: Arrays) -> Sites:
 
 
 def draw_outcome(
-    function: Function, site: str, outcome: str, values: Sites, arrays: Arrays, key: jax.Array
-) -> jax.Array:
+    function: Function, site: str, outcome: str, values: Sites, arrays: Arrays, key: PRNGKeyArray
+) -> Real[Array, " row"]:
     """Draw the observed site given latent sites; those not given come from their conditional prior. `(rows,)`."""
     unobserved = {**arrays, outcome: None}
     trace = traced(handlers.substitute(function, data=values), unobserved, key)
@@ -200,7 +204,7 @@ def latent_values(trace: Mapping[str, Any]) -> Sites:
 def unconstrained(function: Function, arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of all latent sites, unconstrained, for arrays `(rows, ...)`; nothing is computed."""
 
-    def draw(key: jax.Array) -> Sites:
+    def draw(key: PRNGKeyArray) -> Sites:
         return unconstrain(function, latent_values(traced(function, arrays, key)), arrays)
 
     return jax.eval_shape(draw, jax.random.key(0))

@@ -19,7 +19,7 @@ from numpyro.infer.util import potential_energy
 
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.model import density
-from scalecheck.model.density import Arrays, Sites
+from scalecheck.model.density import Arrays, Energy, Sites
 from scalecheck.model.sites import traced
 
 Function = Callable[..., Any]
@@ -142,14 +142,14 @@ class Reparameterisation(NamedTuple):
     function: Function
     centredness: tuple[tuple[str, float], ...] = ()
 
-    def potential(self, **arrays: Any) -> Callable[[Sites], jax.Array]:
+    def potential(self, **arrays: Any) -> Callable[[Sites], Energy]:
         """Give `sampler's sites -> potential energy`, a scalar, for data `(rows, ...)`; it lacks no Jacobian."""
         if not self.centredness:
             return density.potential(self.function)(**arrays)
         config = {name: _Recentred(c) for name, c in self.centredness}
         function = handlers.reparam(self.function, config=config)
 
-        def energy(w: Sites) -> jax.Array:
+        def energy(w: Sites) -> Energy:
             named = {name + _SUFFIX if name in config else name: x for name, x in w.items()}
             return potential_energy(function, (), arrays, named)
 

@@ -9,6 +9,9 @@ from jaxtyping import Int, Real, Shaped
 
 from scalecheck.model.binding import Model
 
+ByRow = Shaped[np.ndarray, " row"]
+RowArrays = dict[str, Shaped[np.ndarray, "row ..."]]
+
 
 class Rows(NamedTuple):
     """The data of a fit as its model takes them.
@@ -21,7 +24,7 @@ class Rows(NamedTuple):
         Model argument -> integer, which the program is compiled for.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: RowArrays
     counts: dict[str, int]
 
     @property
@@ -32,7 +35,7 @@ class Rows(NamedTuple):
 
 def make_rows(
     model: Model,
-    values: Mapping[str, np.ndarray],
+    values: Mapping[str, ByRow],
     labels: Mapping[str, Sequence[str] | None],
     *,
     precision: str = "float32",
@@ -52,7 +55,7 @@ def make_rows(
     if unit is not None and unit in values:
         values[unit] = local_codes(values[unit])[0]
         n_levels[unit] = int(values[unit].max()) + 1
-    arrays: dict[str, np.ndarray] = {}
+    arrays: RowArrays = {}
     for name, argument in model.arguments.items():
         parts = [
             values[column].astype("int32" if labels[column] is not None else precision)
@@ -73,7 +76,7 @@ def local_codes(
     return local.astype("int32"), known
 
 
-def pad_rows(rows: Rows, n_rows: int) -> dict[str, np.ndarray]:
+def pad_rows(rows: Rows, n_rows: int) -> RowArrays:
     """Pad arrays to `n_rows` by repeating the last row; `row_mask` `(n_rows,)` is False where a row was added."""
     arrays = {name: repeat_last(values, n_rows) for name, values in rows.arrays.items()}
     return {**arrays, "row_mask": np.arange(n_rows) < rows.n_rows}

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
+from jaxtyping import PRNGKeyArray
 from numpyro import handlers
 
 from scalecheck.errors import StudyError, did_you_mean
@@ -245,7 +246,7 @@ def kind_of(site: dict[str, Any]) -> str:
 
 
 def traced(
-    function: Callable[..., Any], arrays: Mapping[str, Any], key: jax.Array
+    function: Callable[..., Any], arrays: Mapping[str, Any], key: PRNGKeyArray
 ) -> dict[str, Any]:
     """Trace a model once with a seed: its sites by name, for arrays `(rows, ...)`."""
     return handlers.trace(handlers.seed(function, key)).get_trace(**arrays)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from scalecheck.sampler.early_stop import Discarded, Stopped
 from scalecheck.sampler.streamed_draws import Reduced
-from scalecheck.sampler.types import Iterations
+from scalecheck.sampler.types import ByDraw, Iterations
 
 
 class Window(NamedTuple):
@@ -68,7 +68,7 @@ class Draws(NamedTuple):
         As `z`, in the coordinates in which the sampler moved; None where those are the same.
     """
 
-    z: list[dict[str, Float[np.ndarray, "chain draw ..."]]]
+    z: list[ByDraw]
     iterations: list[Iterations]
     windows: list[Window]
     seconds: Elapsed
@@ -77,7 +77,7 @@ class Draws(NamedTuple):
     discarded: Sequence[Discarded] = ()
     stopped: Sequence[Stopped] = ()
     reduced: Sequence[Reduced] | None = None
-    moved: Sequence[dict[str, Float[np.ndarray, "chain draw ..."]]] | None = None
+    moved: Sequence[ByDraw] | None = None
 
     def last(self, number: int) -> dict[str, Float[np.ndarray, "chain ..."]]:
         """Where the sampler left the chains of a fit, in its coordinates: all latent sites `(chain, ...)`."""

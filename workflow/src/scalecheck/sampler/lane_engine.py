@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, Shaped, UInt32
 
 from scalecheck.sampler import block_program, lane_state
 from scalecheck.sampler.block_program import InitialAdaptation, State
@@ -25,7 +25,7 @@ from scalecheck.sampler.iteration_log import NO_NEWS, IterationLog
 from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.snapshot import SavedRun, Snapshot, from_arrays, to_arrays
 from scalecheck.sampler.streamed_draws import Reduced, Streams
-from scalecheck.sampler.types import ByFit, ByLane, Iterations, Potential, Settings
+from scalecheck.sampler.types import ByDraw, ByFit, ByLane, Iterations, Potential, Settings
 
 # Steps of the loop between two looks of the host, at most and at first; and what they should take: a
 # signal to end is answered between two blocks.
@@ -73,7 +73,7 @@ class LaneOptions:
 
     draws: int
     most_draws: int = 0
-    enough: Callable[[int, dict[str, np.ndarray]], bool] = lambda fit, z: True
+    enough: Callable[[int, ByDraw], bool] = lambda fit, z: True
     steps: int = STEPS
     slots: int | None = None
     streams: Streams | None = None
@@ -98,7 +98,7 @@ class ActiveFits(NamedTuple):
 
     fits: ByFit
     state: State
-    arrays: dict[str, jax.Array]
+    arrays: dict[str, Shaped[Array, "fit ..."]]
 
     def with_fit(self, place: int, others: "ActiveFits", number: int) -> "ActiveFits":
         """Put one of other fits in a place."""

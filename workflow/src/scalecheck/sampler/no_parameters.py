@@ -5,14 +5,18 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from scalecheck.sampler.draws import Clock, Draws, Window
 from scalecheck.sampler.types import Iterations, Potential
 
 
 def without_parameters(
-    potential: Potential, arrays: Mapping[str, np.ndarray], n_chains: int, warmup: int, draws: int
+    potential: Potential,
+    arrays: Mapping[str, Shaped[np.ndarray, "fit ..."]],
+    n_chains: int,
+    warmup: int,
+    draws: int,
 ) -> Draws:
     """Give a batch of fits of a model without parameters in the shapes of one that was sampled.
 
@@ -31,7 +35,7 @@ def without_parameters(
     clock = Clock()
 
     @jax.jit
-    def energies(arrays: dict[str, jax.Array]) -> Float[Array, " fit"]:
+    def energies(arrays: dict[str, Shaped[Array, "fit ..."]]) -> Float[Array, " fit"]:
         return jax.lax.map(lambda one: potential(**one)({}), arrays)
 
     found = np.asarray(energies({name: jnp.asarray(values) for name, values in arrays.items()}))

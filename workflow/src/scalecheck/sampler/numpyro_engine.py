@@ -16,7 +16,7 @@ from scalecheck.sampler.numpyro_program import compile_program
 from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.schedule import Block, blocks, continue_blocks
 from scalecheck.sampler.streamed_draws import BlockStream, Streams
-from scalecheck.sampler.types import Iterations, Potential, Settings
+from scalecheck.sampler.types import ByDraw, Iterations, Potential, Settings
 
 
 def sample_numpyro(
@@ -28,7 +28,7 @@ def sample_numpyro(
     key: UInt32[Array, "fit 2"],
     draws: int,
     most_draws: int = 0,
-    enough: Callable[[int, dict[str, np.ndarray]], bool] = lambda fit, z: True,
+    enough: Callable[[int, ByDraw], bool] = lambda fit, z: True,
     block: int = 50,
     fits_at_once: int | None = None,
     stops_stalled: bool = False,
@@ -199,8 +199,8 @@ def _by_chain(found: Iterations, fits: list[int]) -> Iterations:
 
 
 def _join(
-    seen: list[Iterations], nothing: dict[str, np.ndarray] | None = None
-) -> tuple[dict[str, np.ndarray], Iterations]:
+    seen: list[Iterations], nothing: dict[str, Float[np.ndarray, "chain 0 ..."]] | None = None
+) -> tuple[ByDraw, Iterations]:
     """All blocks of one fit: draws `(chain, draw, ...)`, statistics `(chain, iteration)`; `nothing` without draws."""
     join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)  # noqa: E731
     draws = [found.z for found in seen if found.z is not None]

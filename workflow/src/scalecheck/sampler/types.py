@@ -17,6 +17,9 @@ ByFit = Int[np.ndarray, " fit"]
 ByLane = Int[np.ndarray, "fit chain"]
 ByChain = Int[np.ndarray, " chain"]
 
+# Draws that are held of a fit, by site.
+ByDraw = dict[str, Float[np.ndarray, "chain draw ..."]]
+
 # Data -> (unconstrained sites -> potential energy), of one fit.
 Potential = Callable[..., Callable[[Any], Number]]
 
