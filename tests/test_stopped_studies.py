@@ -14,7 +14,7 @@ from scalecheck.checks import adaptation
 from scalecheck.files import formats
 from scalecheck.files.arrays import read_arrays
 from scalecheck.files.layout import StudyFolder
-from scalecheck.fitting import sample_batch
+from scalecheck.fitting import fit_job, sample_batch
 from scalecheck.fitting.starts import warm_start
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.report.inputs import read_inputs
@@ -241,7 +241,7 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
 
     monkeypatch.setitem(sample_batch._ENGINES, "lanes", sample)
     job = job_with(small)
-    (batch,) = fit_program._read(job, ["increment-02"])
+    (batch,) = fit_job.read_batch(job, fit_job.find_tasks(job, ["increment-02"]))
     with pytest.raises(InterruptedError):
         sample_batch.sample_batch(
             batch,
