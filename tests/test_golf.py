@@ -26,7 +26,11 @@ SIGMAS = (0.01, 0.0199, 0.0267, 0.1)
 def function():
     settings = ModelSettings(str(FOLDER / "model.py"), "model", {}, None)
     bound = binding.bind(
-        binding.load_model(settings), settings, "holed", {"distance": None, "holed": None}
+        binding.load_model(settings),
+        settings,
+        "holed",
+        {"distance": None, "holed": None},
+        frozenset(),
     )
     return sites.function_of_arrays(bound, {})
 

@@ -21,7 +21,7 @@ def settings_of(tmp_path, source, arguments=None, function="model"):
 
 def bind(tmp_path, signature, arguments=None, outcome="y"):
     settings = settings_of(tmp_path, f"def model({signature}):\n    pass\n", arguments)
-    return binding.bind(binding.load_model(settings), settings, outcome, LABELS)
+    return binding.bind(binding.load_model(settings), settings, outcome, LABELS, frozenset())
 
 
 def test_arguments_are_bound_by_name_and_by_the_settings(tmp_path):

@@ -25,7 +25,7 @@ def bound_rows(tmp_path, source, outcome="y"):
     path = tmp_path / "model.py"
     path.write_text(IMPORTS + textwrap.dedent(source), encoding="utf-8")
     settings = ModelSettings(str(path), "model", {}, None)
-    bound = binding.bind(binding.load_model(settings), settings, outcome, LABELS)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, LABELS, frozenset())
     rng = np.random.default_rng(1)
     values = {
         "y": rng.standard_normal(N_ROWS),
@@ -102,20 +102,6 @@ def test_labels_are_given_only_where_each_level_has_one_entry_and_the_name_is_fr
     assert found["contrast"] == Site("contrast", "latent", (2,), ("contrast_dim_0",), ("group",))
     assert found["correlation"].dims == ("correlation_dim_0", "correlation_dim_1")
     assert found["group"].dims == ("group_dim_0",)
-    assert sites.compared_sites(bound, list(found.values()), None) == ()
-
-
-def test_sites_indexed_by_a_group_or_by_rows_are_not_compared_unless_all_are(tmp_path):
-    bound, found = describe(tmp_path, EVERYTHING)
-    every = list(found.values())
-    assert [site.name for site in sites.compared_sites(bound, every, None)] == ["mu", "share"]
-    assert [site.name for site in sites.compared_sites(bound, every, ("share",))] == ["share"]
-    with pytest.raises(StudyError, match="names effect, which is indexed by group"):
-        sites.compared_sites(bound, every, ("effect",))
-    with pytest.raises(StudyError, match="no latent site, did you mean share"):
-        sites.compared_sites(bound, every, ("shares",))
-    with pytest.raises(StudyError, match="names mean, which is no latent site"):
-        sites.compared_sites(bound, every, ("mean",))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Whether random subsets agree.
 
 Random subsets are exchangeable by construction, so what this tests is the variance that the model
-claims: where they differ by more than their posteriors say, the likelihood is wrong; where they
-differ by less, they share something. Cochran's Q (Cochran 1954) is computed twice, and only what
-both computations see counts: each alone rejects true models (by natural parameters rare events, by
-pooled variance small logistic regressions).
+claims: where they differ by more than their posteriors say, the likelihood is wrong. Cochran's Q
+(Cochran 1954) is computed twice, and only what both computations see counts: each alone rejects
+true models (by natural parameters rare events, by pooled variance small logistic regressions).
+
+Where subsets differ by less than their posteriors say, they share something: rows that stand in the
+table twice. That is no misfit. It is asked only of parameters that the rows know far better than the
+prior does: elsewhere what is shared is the prior, and how far it pulls is known for normal ones only.
 
 Formulas and sources: docs/statistics.md, section 1.
 """
@@ -14,14 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import chi2
 
 from scalecheck.checks import moments
 from scalecheck.checks.finding import INTERVAL, Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.moments import Moments, Prior
 
-LARGE, SMALL = 1.25, 0.8
+LARGE = 1.25
+
+# Posterior over prior variance up to which a direction is asked whether subsets differ by too little. The prior then
+# shrinks what is seen by a tenth at most, whatever its shape.
+WELL_KNOWN = 0.1
+
 COLUMNS = ["half", "parameter", "statistic", "df", "p_upper", "p_lower", "p_holm"]
 
 
@@ -53,8 +61,8 @@ class Spread(NamedTuple):
 
     @property
     def lower(self) -> float:
-        """Probability of a smaller spread."""
-        return float(chi2.cdf(self.statistic, self.df))
+        """Probability of a smaller spread; 1 of no direction."""
+        return float(chi2.cdf(self.statistic, self.df)) if self.df else 1.0
 
     @property
     def dispersion(self) -> Effect:
@@ -65,7 +73,12 @@ class Spread(NamedTuple):
 
 
 def check_agreement(
-    subsets: Moments, prior: Prior, *, names: Sequence[str], fits: Sequence[str]
+    subsets: Moments,
+    prior: Prior,
+    *,
+    names: Sequence[str],
+    own: Bool[np.ndarray, " d"],
+    fits: Sequence[str],
 ) -> tuple[Finding, pd.DataFrame]:
     """Compare the posteriors of random subsets of equal size.
 
@@ -77,6 +90,10 @@ def check_agreement(
         Prior moments of the same parameters.
     names
         `(d,)` names of the parameters.
+    own
+        `(d,)` parameters of which each subset has an estimate of its own: the model gives them a prior that
+        depends on no other, and no latent site that all subsets share. Of these is asked whether
+        subsets differ by too little.
     fits
         Names of the subsets.
 
@@ -84,10 +101,11 @@ def check_agreement(
     -------
     finding
         Its effect is the dispersion with an 89 % interval, taken from the half with the
-        larger p-value.
+        larger p-value. Where subsets differ by too little, it is of no kind, and never large.
     table
         One row per half (parameter "") and per parameter: half, parameter, statistic, df, p_upper,
-        p_lower, p_holm. A parameter that the subsets do not identify has no p-value.
+        p_lower, p_holm. A parameter that the subsets do not identify has no p-value; the halves
+        "natural, well known" and "pooled, well known" have the lower tail.
     """
     subsets, prior = moments.in_double(subsets), moments.in_double(prior)
     reason = moments.why_not_comparable(subsets, prior)
@@ -96,21 +114,38 @@ def check_agreement(
     halves: list[Spread] = []
     if not reason:
         white = moments.whiten(subsets, prior)
-        halves = [_natural(white), _pooled(white)]
+        halves = [_natural(white, moments.IDENTIFIED), _pooled(white, moments.IDENTIFIED)]
         if min(half.df for half in halves) < 1:
             reason = "a subset identifies no direction beyond the prior: use larger ones"
     if reason:
         return not_run("agreement", reason, fits=tuple(fits)), pd.DataFrame(columns=COLUMNS)
+    well_known = _well_known(subsets.of(own), prior.of(own))
     parameters = _parameters(subsets, prior, names)
-    return _finding(halves, parameters, fits), _table(halves, parameters)
+    parameters["p_lower"] = parameters["p_lower"].where(own)
+    finding = _finding(halves, well_known, parameters, fits)
+    return finding, _table([*halves, *well_known], parameters)
 
 
-def _natural(white: Moments) -> Spread:
-    """Compare likelihood-only estimates: natural parameters without the prior."""
+def _well_known(subsets: Moments, prior: Prior) -> list[Spread]:
+    """Compute both halves where the rows know far more than the prior; none where they nowhere do."""
+    if not subsets.mean.shape[1]:
+        return []
+    white = moments.whiten(subsets, prior)
+    halves = [_natural(white, WELL_KNOWN), _pooled(white, WELL_KNOWN)]
+    if min(half.df for half in halves) < 1:
+        return []
+    return [half._replace(half=f"{half.half}, well known") for half in halves]
+
+
+def _natural(white: Moments, identified: float) -> Spread:
+    """Compare likelihood-only estimates: natural parameters without the prior.
+
+    Directions count whose posterior variance is below `identified` of the prior's.
+    """
     ess = white.ess[:, None]
     variance, directions = moments.directions_of(white.covariance)
     precision = _unbiased(ess, white.mean.shape[1]) / variance
-    keep = precision > 1 / moments.IDENTIFIED
+    keep = precision > 1 / identified
     information = np.where(keep, precision - 1, 1.0)
     along = np.einsum("kij,ki->kj", directions, white.mean)
     estimate = precision * along / information
@@ -139,10 +174,10 @@ def _weighted_mean(
     return root @ (root.T @ moment), root.shape[1]
 
 
-def _pooled(white: Moments) -> Spread:
+def _pooled(white: Moments, identified: float) -> Spread:
     """Compare posterior means by the one sampling covariance that subsets of equal size share."""
     ratio, variance, directions = _sampling_variance(white)
-    keep = ratio < moments.IDENTIFIED
+    keep = ratio < identified
     deviation = (white.mean - white.mean.mean(axis=0)) @ directions
     statistic = (deviation[:, keep] ** 2 / variance[keep]).sum()
     n_kept = int(keep.sum())
@@ -194,12 +229,15 @@ def holm(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return adjusted
 
 
-def _finding(halves: list[Spread], parameters: pd.DataFrame, fits: Sequence[str]) -> Finding:
+def _finding(
+    halves: list[Spread], well_known: list[Spread], parameters: pd.DataFrame, fits: Sequence[str]
+) -> Finding:
     wide = max(halves, key=lambda half: half.upper)
-    narrow = max(halves, key=lambda half: half.lower)
-    p = min(1.0, 2 * min(wide.upper, narrow.lower))
-    too_wide = wide.upper <= narrow.lower
-    dispersion = (wide if too_wide else narrow).dispersion
+    narrow = max(well_known, key=lambda half: half.lower, default=None)
+    lower = narrow.lower if narrow else 1.0
+    p = min(1.0, 2 * min(wide.upper, lower))
+    too_wide = narrow is None or lower > min(wide.upper, 0.5)
+    dispersion = wide.dispersion if narrow is None or too_wide else narrow.dispersion
     # No single parameter may be identified.
     tail = parameters["p_upper" if too_wide else "p_lower"]
     parameter = None if tail.isna().all() else str(parameters["parameter"][tail.idxmin()])
@@ -207,10 +245,10 @@ def _finding(halves: list[Spread], parameters: pd.DataFrame, fits: Sequence[str]
         family="agreement",
         p=p,
         weight=1.0,
-        large=dispersion.low > LARGE if too_wide else dispersion.high < SMALL,
+        large=too_wide and dispersion.low > LARGE,
         effect=dispersion,
         parameter=parameter,
-        kind="misfit",
+        kind="misfit" if too_wide else "",
         fits=tuple(fits),
         message=_message(dispersion, parameter, len(fits), too_wide, notable(p, 1.0))
         + moments.not_identified(max(half.n_dropped for half in halves), len(parameters)),
@@ -233,8 +271,9 @@ def _message(
             "dependence between rows"
         )
     return (
-        f"the subsets differ by less than the posteriors say ({numbers}){chiefly}: they share "
-        "something, such as latents or duplicated rows: split by whole units"
+        f"the subsets differ by less than the posteriors say ({numbers}){chiefly}: they share something,"
+        " as where rows stand in the table twice: look for duplicates, or name in data.unit what comes"
+        " together"
     )
 
 

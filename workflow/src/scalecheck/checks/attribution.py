@@ -145,14 +145,16 @@ def _time(found: FindingsByFamily) -> str | None:
 def _by_others(found: FindingsByFamily) -> Attribution | None:
     """3. The first of the other families that speaks.
 
-    Random subsets are exchangeable: where they disagree, the variance is wrong. Drift says itself whether
-    the dispersion of the subsets, or random order, explains it. Where no posterior spoke, effort says that
-    some rows are harder than others, and then scaling that the geometry changes with the rows.
+    Random subsets are exchangeable: where they disagree, the variance is wrong. (Where they agree too well, that
+    says something of the table and nothing of the model.) Drift says itself whether the dispersion of the
+    subsets, or random order, explains it. Where no posterior spoke, effort says that some rows are harder than
+    others, and then scaling that the geometry changes with the rows.
     """
     spoke = (found.most_significant(name) for name in ("agreement", "drift", "effort", "scaling"))
-    first = next((finding for finding in spoke if finding), None)
+    said = [finding for finding in spoke if finding]
+    first = next((one for one in said if one.family != "agreement" or one.kind), None)
     if first is None:
-        return None
+        return Attribution(False, False, None, said[0].family) if said else None
     kind = {"drift": first.kind, "effort": HETEROGENEOUS}.get(first.family, MISFIT)
     axis = _time(found) if first.family == "drift" else first.axis
     return _one(first, kind, axis if kind == HETEROGENEOUS else None)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 # A direction whose posterior variance is above this share of its prior variance was not learned
 # from the rows: what is left after the prior is taken out would be noise
@@ -33,6 +33,10 @@ class Moments(NamedTuple):
         """Return the moments of one fit; the leading axis stays, with length one."""
         return Moments._make(np.asarray(part)[fit : fit + 1] for part in self)
 
+    def of(self, chosen: Bool[np.ndarray, " d"]) -> "Moments":
+        """Return the moments of some of the parameters."""
+        return Moments(self.mean[:, chosen], self.covariance[:, chosen][:, :, chosen], self.ess)
+
 
 class Prior(NamedTuple):
     """Prior moments of the same parameters on the unconstrained scale.
@@ -47,6 +51,10 @@ class Prior(NamedTuple):
 
     mean: Float[np.ndarray, " d"]
     covariance: Float[np.ndarray, "d d"]
+
+    def of(self, chosen: Bool[np.ndarray, " d"]) -> "Prior":
+        """Return the moments of some of the parameters."""
+        return Prior(self.mean[chosen], self.covariance[chosen][:, chosen])
 
 
 def in_double[M: (Moments, Prior)](moments: M) -> M:

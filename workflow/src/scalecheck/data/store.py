@@ -27,6 +27,10 @@ OBSERVATION, FILE_ROW, _UNIT_END = "__observation", "__row", "__unit_end"
 
 _LONGEST = 200  # characters of a name; netCDF takes 256
 
+# Share of the rows that every label of a column has whose levels may index compared parameters: ten of the 500 that a
+# subset or the first increment often has. With fewer, the posterior of a level is its prior in some of the fits.
+COMMON = 0.02
+
 # Rows that share a checksum, and are read together. A fit of 500 rows that lie elsewhere in each column reads tens of
 # kilobytes of it; 1e8 rows have twelve thousand checksums.
 _CHUNK = 8192
@@ -51,6 +55,8 @@ class StoreMeta(NamedTuple):
         Rows left out, by reason.
     unit
         The column of units, if any.
+    rarest
+        Rows of the rarest label of each categorical column.
     """
 
     file: str
@@ -59,6 +65,15 @@ class StoreMeta(NamedTuple):
     axes: dict[str, dict[str, list[Any]]]
     dropped: dict[str, int]
     unit: str | None
+    rarest: dict[str, int]
+
+    @property
+    def common(self) -> frozenset[str]:
+        """Categorical columns beside the unit, each label of which has `COMMON` of the rows."""
+        least = COMMON * self.n_rows
+        return frozenset(
+            name for name, rows in self.rarest.items() if name != self.unit and rows >= least
+        )
 
 
 def write_store(
@@ -90,11 +105,25 @@ def write_store(
                 levels[arranged.order.removeprefix("axis/")] = arranged.levels
             del arranged  # or it would be held while the next order is made
         meta = StoreMeta(
-            table.file, table.n_rows, labels, levels, dict(table.dropped), settings.unit
+            table.file,
+            table.n_rows,
+            labels,
+            levels,
+            dict(table.dropped),
+            settings.unit,
+            {name: rarest(columns[name], len(own)) for name, own in labels.items() if own},
         )
         known = json.dumps(meta._asdict())
         file.setncatts({"meta": known, "meta_crc32": f"{zlib.crc32(known.encode()):08x}"})
     return meta
+
+
+def rarest(codes: Values, n_labels: int) -> int:
+    """Rows of the rarest of so many labels, from the codes of a column."""
+    rows = np.zeros(n_labels, "int64")
+    for part in blocks(len(codes)):
+        rows += np.bincount(codes[part], minlength=n_labels)
+    return int(rows.min())
 
 
 def _group(order: str) -> str:

@@ -13,11 +13,19 @@ from jaxtyping import Array, Float, Int
 from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
+from scalecheck.model.roles import (
+    ROW,
+    UNIT,
+    Dependencies,
+    Role,
+    compared_sites,
+    find_dependencies,
+    find_roles,
+)
 from scalecheck.model.rows import ByRow, Rows, make_rows
 from scalecheck.model.sites import (
     ROWS,
     Site,
-    compared_sites,
     describe_sites,
     function_of_arrays,
     observed_site,
@@ -77,9 +85,14 @@ class Likelihood:
         return observed_site(self.model, self.sites).name
 
     @functools.cached_property
+    def roles(self) -> tuple[Role, ...]:
+        """What each latent site is to the comparison of fits."""
+        return find_roles(self.model, self.sites, self.unit, self.compare)
+
+    @functools.cached_property
     def compared(self) -> tuple[Site, ...]:
         """Latent sites that are compared across fits."""
-        return compared_sites(self.model, self.sites, self.compare)
+        return compared_sites(self.model, self.sites, self.unit, self.compare)
 
     @functools.cached_property
     def hidden(self) -> tuple[Site, ...]:
@@ -88,10 +101,29 @@ class Likelihood:
         return tuple(s for s in self.sites if s.kind == "latent" and s.name not in names)
 
     @functools.cached_property
+    def dependencies(self) -> Dependencies:
+        """Which latent sites the density of each site depends on."""
+        rows = self.rows(self.few)
+        return find_dependencies(self.function(rows.counts), self.observed, rows.arrays)
+
+    @functools.cached_property
+    def between(self) -> tuple[Site, ...]:
+        """Hidden sites that stand between the compared ones and the rows: the rows depend on them, given those."""
+        names = self.dependencies.matter_to_rows([site.name for site in self.hidden])
+        return tuple(site for site in self.hidden if site.name in names)
+
+    @functools.cached_property
+    def shared(self) -> tuple[Site, ...]:
+        """Sites between that all fits share: not of rows, nor of units, which are others in each fit."""
+        own = {ROWS, self.unit}
+        return tuple(site for site in self.between if not own & set(site.indexed_by))
+
+    @functools.cached_property
     def vector(self) -> density.Vector:
         """Layout of the compared parameters."""
         rows = self.rows(self.few)
-        return density.vector_of(self.function(rows.counts), self.compared, rows.arrays)
+        function = self.function(rows.counts)
+        return density.vector_of(function, self.compared, rows.arrays, self.labels)
 
     @functools.cached_property
     def has_row_likelihood(self) -> bool:
@@ -99,12 +131,22 @@ class Likelihood:
         rows = self.rows(self.few)
         return density.has_row_likelihood(self.function(rows.counts), self.observed, rows.arrays)
 
+    @functools.cached_property
+    def estimated_anew(self) -> tuple[str, ...]:
+        """Compared sites of which each random subset has an estimate of its own.
+
+        Not those that only describe the levels of groups or of an index: any subset sees the same levels.
+        """
+        roles = {role.site: role.role for role in self.roles}
+        anew = self.dependencies.reach_rows([n for n, role in roles.items() if role in (UNIT, ROW)])
+        return tuple(site.name for site in self.compared if site.name in anew)
+
     def no_row_checks(self) -> str | None:
         """Say why the scores of rows cannot be had from this model, or None."""
         if reason := self.no_rows():
             return reason
-        if self.hidden:
-            names = ", ".join(site.name for site in self.hidden)
+        if self.between:
+            names = ", ".join(site.name for site in self.between)
             return f"the model has latent sites that are not compared across fits ({names})"
         return None
 
@@ -116,7 +158,7 @@ class Likelihood:
 
     def no_new_rows(self) -> str | None:
         """Say why rows cannot be predicted that come after those of a fit, or None."""
-        for site in self.hidden:
+        for site in self.between:
             own = {ROWS, self.unit} & set(site.indexed_by)
             if own - {column for column, _ in site.plates}:
                 return (

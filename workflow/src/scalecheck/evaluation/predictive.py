@@ -19,7 +19,7 @@ from scalecheck.checks.statistic_design import Design, Statistic, Weights, lay_o
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.model.density import Vector, log_prob_by_row, traced_at
 from scalecheck.model.rows import Rows
-from scalecheck.model.sites import ROWS, traced
+from scalecheck.model.sites import traced
 from scalecheck.results.study_fits import FitResult
 
 Function = Callable[..., Any]
@@ -79,26 +79,23 @@ def posterior_draws(likelihood: Likelihood, before: FitResult) -> ParameterDraws
     KeyError
         When `sampler.keep` left out a site that earlier rows share: ask `no_draws` first.
     """
-    if not likelihood.vector.names and not likelihood.hidden:
+    if not likelihood.vector.names and not likelihood.between:
         return ParameterDraws(np.zeros((1, 0)), {})  # each is the same
     z = before.z
-    shared = {name: before.tree["posterior"][name].to_numpy() for name in _shared(likelihood)}
+    shared = {
+        site.name: before.tree["posterior"][site.name].to_numpy() for site in likelihood.shared
+    }
     hidden = {n: x.reshape(-1, *x.shape[2:]).astype("float64") for n, x in shared.items()}
     return ParameterDraws(z.reshape(z.shape[0] * z.shape[1], z.shape[2]), hidden)
 
 
 def no_draws(likelihood: Likelihood, before: FitResult) -> str | None:
     """Say which draws are missing for a prediction, or None."""
-    missing = [name for name in _shared(likelihood) if name not in before.tree["posterior"]]
+    names = [site.name for site in likelihood.shared]
+    missing = [name for name in names if name not in before.tree["posterior"]]
     if not missing:
         return None
     return f"the draws of {', '.join(missing)} were not kept: add it to sampler.keep"
-
-
-def _shared(likelihood: Likelihood) -> list[str]:
-    """Name hidden sites that earlier rows share with new ones: not of rows, nor of units, which are new with them."""
-    own = {ROWS, likelihood.unit}
-    return [site.name for site in likelihood.hidden if not own & set(site.indexed_by)]
 
 
 class Gradients(NamedTuple):
@@ -219,7 +216,7 @@ def predict_block(
     reference = np.asarray(drawn, float)[:-1].T
     scoring = _scoring(likelihood, draws, rng)
     gradients = None
-    if not likelihood.hidden and 0 < draws.z.shape[1] <= MOST_SCORED:
+    if not likelihood.between and 0 < draws.z.shape[1] <= MOST_SCORED:
         row = (np.arange(rows.n_rows) < design.n_rows).astype(float)
         few = np.ascontiguousarray(reference[:, :FOR_INFORMATION].T)
         information = np.asarray(programs.information(scoring.z[0], rows.arrays, few, row))
@@ -235,7 +232,7 @@ def predict_block(
 def _scoring(
     likelihood: Likelihood, draws: ParameterDraws, rng: np.random.Generator
 ) -> ParameterDraws:
-    if likelihood.hidden:
+    if likelihood.between:
         return draws.choose(MIXTURE, rng)
     return ParameterDraws(draws.z.mean(axis=0, keepdims=True), {})
 

@@ -58,7 +58,7 @@ class StudyData:
 def open_likelihood(folder: StudyFolder, settings: ModelSettings, outcome: str) -> Likelihood:
     """Load and bind the model of a study that was prepared."""
     meta = store.read_meta(folder.data)
-    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels, meta.common)
     first = [Slice("arrival", 0, min(2, meta.n_rows))]
     few = store.read_rows(folder.data, first, bound.columns_with(meta.unit))
     return Likelihood(bound, meta.labels, meta.unit, settings.compare, few)

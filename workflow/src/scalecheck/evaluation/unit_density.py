@@ -86,7 +86,7 @@ def log_density(
     trace = traced_at(parts.function, z, arrays, others=value)
     of_row = log_prob_by_row(trace[parts.likelihood.observed])
     of_unit = jnp.zeros(parts.n_units)
-    for site in parts.likelihood.hidden:
+    for site in parts.likelihood.between:
         ((column, axis),) = site.plates
         part = _sum_but(_log_prob(trace[site.name], coordinates.get(site.name, 0.0)), axis)
         if column == ROWS:

@@ -60,10 +60,13 @@ def _reason(site: Site, unit: str | None) -> str:
 
 def _foreign(name: str, column: str, unit: str | None) -> str:
     if unit is None:
-        return f"the latent site {name} is indexed by {column}: set data.unit to {column}"
+        return (
+            f"the latent site {name} is indexed by {column}, of which a fit may lack levels: set data.unit to {column}"
+            f" if its levels have fewer rows than a subset, or name {name} in model.compare if they have more"
+        )
     return (
         f"the latent site {name} is indexed by {column} but data.unit is {unit}: with crossed or nested"
-        " latent sites no unit is independent of the others"
+        f" latent sites no unit is independent of the others; name {name} in model.compare if each fit has its levels"
     )
 
 
@@ -85,7 +88,7 @@ class UnitScores(NamedTuple):
 
 def no_unit_scores(likelihood: Likelihood) -> str | None:
     """Say why scores by whole units cannot be had from this model, or None."""
-    return likelihood.no_rows() or why_dependent(likelihood.hidden, likelihood.unit) or None
+    return likelihood.no_rows() or why_dependent(likelihood.between, likelihood.unit) or None
 
 
 def unit_scores(
@@ -118,7 +121,7 @@ def unit_scores(
     moved = np.random.default_rng(0).permutation(parts.n_units) < parts.n_units // 2
     score, followed = program(*draws, rows.arrays, unit, moved)
     if followed:
-        of, names = likelihood.unit or "row", ", ".join(site.name for site in likelihood.hidden)
+        of, names = likelihood.unit or "row", ", ".join(site.name for site in likelihood.between)
         return f"the density of one {of} depends on latent sites of another ({names})"
     return UnitScores(np.asarray(score), unit)
 
@@ -138,7 +141,7 @@ def _draws(
     chosen = np.linspace(0, len(theta) - 1, min(N_DRAWS, len(theta))).round().astype(int)
     stored = pooled.tree["posterior"]
     latent: dict[str, np.ndarray] = {}
-    for site in likelihood.hidden:
+    for site in likelihood.between:
         if site.name not in stored:
             return (
                 f"the draws of the latent site {site.name} are not stored: name it in sampler.keep"
@@ -181,7 +184,7 @@ def _followed(
     parts: DensityOptions, theta: Any, latent: Any, arrays: Any, unit: Any, moved: Any
 ) -> Bool[Array, ""]:
     """Whether the density of a unit changes as only others' latent sites do."""
-    columns = {site.name: site.plates[0] for site in parts.likelihood.hidden}
+    columns = {site.name: site.plates[0] for site in parts.likelihood.between}
     tangent = {}
     for name, values in latent.items():
         column, axis = columns[name]

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Real
 from scalecheck.checks import agreement, drift
 from scalecheck.checks.finding import NOTABLE, Finding
 from scalecheck.checks.moments import Moments
+from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine.check_results import CheckResults, family_not_run
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
@@ -26,12 +27,31 @@ def run_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
         return family_not_run("agreement", reason)
     pooled = moments(subsets)
     fits = [fit.task.fit for fit in subsets]
+    likelihood, vector = study_data.likelihood, study_data.likelihood.vector
+    anew = vector.elements_of(likelihood.estimated_anew)
+    if not anew.any():
+        return family_not_run("agreement", _nothing_anew(likelihood))
+    # What hangs on latent sites that subsets share agrees too well, however it is estimated.
+    fixed = [site for site in vector.shapes if likelihood.dependencies.has_fixed_prior(site)]
+    own = vector.elements_of(fixed) & (not likelihood.shared)
     finding, table = agreement.check_agreement(
-        pooled, study_data.prior, names=study_data.names, fits=fits
+        pooled.of(anew),
+        study_data.prior.of(anew),
+        names=[name for name, one in zip(study_data.names, anew, strict=True) if one],
+        own=own[anew],
+        fits=fits,
     )
     if finding.p is not None and finding.p < NOTABLE:
         finding = _name_influential_rows(finding, study_data, subsets, pooled)
     return CheckResults([finding], {"agreement": table})
+
+
+def _nothing_anew(likelihood: Likelihood) -> str:
+    described = likelihood.shared[0]
+    return (
+        f"all that is compared describes the latent site {described.name}, of which all subsets see the same levels of"
+        f" {' and '.join(described.indexed_by)}: model.compare can name {described.name} itself"
+    )
 
 
 def _name_influential_rows(

@@ -72,7 +72,7 @@ def _scores(
 ) -> Scores | str:
     """Give the scores of rows, or of whole units that have latent sites of their own; or say why not."""
     likelihood, theta = study_data.likelihood, moments([pooled])
-    if not likelihood.hidden:
+    if not likelihood.between:
         return likelihood.no_row_checks() or likelihood.scores(values, level, theta.mean[0])
     if reason := no_unit_scores(likelihood):
         return reason
@@ -129,7 +129,7 @@ def _time_blocks(
     """Cut rows into blocks of equally many rows, or of whole units that have latent sites: `(rows,)` and labels."""
     likelihood = study_data.likelihood
     # Units arrive whole.
-    entry = unit_codes(likelihood, values) if likelihood.hidden else np.arange(n_rows)
+    entry = unit_codes(likelihood, values) if likelihood.between else np.arange(n_rows)
     n_entries = int(entry.max()) + 1
     n_blocks = min(TIME_BLOCKS, n_entries)
     blocks = entry * n_blocks // n_entries

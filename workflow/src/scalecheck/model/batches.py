@@ -11,7 +11,7 @@ from numpyro import handlers
 
 from scalecheck.data import store
 from scalecheck.files.layout import StudyFolder
-from scalecheck.model import binding, density, sites
+from scalecheck.model import binding, density, roles, sites
 from scalecheck.model.rows import ByRow, RowArrays, Rows, local_codes, make_rows, pad_rows
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import ModelSettings
@@ -81,7 +81,7 @@ def read_batches(
 ) -> list[Batch]:
     """Read each fit's own slice and bring all to one shape; several, where the model cannot be padded."""
     meta = store.read_meta(folder.data)
-    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels, meta.common)
     wanted = stored_columns(bound, meta.unit)
     values = [store.read_rows(folder.data, task.slices, wanted) for task in tasks]
     return make_batches(bound, tasks, values, meta.labels, meta.unit, settings.compare, precision)
@@ -125,7 +125,7 @@ def make_batches(
     is_sorted = all(new is old for new, old in zip(by_unit, values, strict=True))
     if not is_sorted and _can_sort(bound, rows[0], found):
         values, rows = by_unit, arrange(by_unit)
-    compared = sites.compared_sites(bound, found, compare)
+    compared = roles.compared_sites(bound, found, unit, compare)
     can_pad = _can_pad(bound, rows, found)
     sizes = [0 if can_pad else task.rows for task in tasks]
     batches: list[Batch] = []
@@ -143,7 +143,7 @@ def make_batches(
                 [part.arrays for part in own],
                 [values[i] for i in members],
                 found,
-                density.vector_of(function, compared, whole[0]),
+                density.vector_of(function, compared, whole[0], labels),
                 labels,
                 unit if unit in bound.columns else None,
                 bound,

@@ -51,6 +51,8 @@ class Model:
         Arguments `n_<column>` that take the number of levels: argument -> column.
     n_rows
         Whether the model takes the argument `n_rows`.
+    common
+        Columns whose every level is common: any fit has rows of each.
     """
 
     function: Callable[..., Any]
@@ -59,6 +61,7 @@ class Model:
     arguments: Mapping[str, Argument]
     counts: Mapping[str, str]
     n_rows: bool
+    common: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -155,6 +158,7 @@ def bind(
     settings: ModelSettings,
     outcome: str,
     labels: Mapping[str, Sequence[str] | None],
+    common: frozenset[str],
 ) -> Model:
     """Bind the arguments of a model function to columns.
 
@@ -162,6 +166,8 @@ def bind(
     ----------
     labels
         Labels of each categorical column, None for numbers; its keys are the columns that exist.
+    common
+        Columns whose every level is common.
 
     Raises
     ------
@@ -200,7 +206,7 @@ def bind(
                 f"{named}: argument {name} takes several columns, which must all hold numbers"
             )
     n_rows = "n_rows" in parameters and "n_rows" not in arguments
-    return Model(function, settings.file, outcome, arguments, counts, n_rows)
+    return Model(function, settings.file, outcome, arguments, counts, n_rows, common)
 
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -1,13 +1,14 @@
 """A bound model as densities: potential, log likelihood by row, prior draws, predictions."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Real, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Real, Shaped, UInt32
 from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
@@ -187,6 +188,11 @@ class Vector(NamedTuple):
         ]
         return jnp.concatenate(parts, axis=-1)
 
+    def elements_of(self, sites: Collection[str]) -> Bool[np.ndarray, " d"]:
+        """Tell which elements belong to some of the sites, `(d,)`."""
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        return np.repeat(np.array([name in sites for name in self.shapes], bool), sizes)
+
     def unpack(self, vector: Float[Array, " d"]) -> Sites:
         """Split a vector `(d,)` into sites."""
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
@@ -210,17 +216,37 @@ def unconstrained(function: Function, arrays: Arrays) -> dict[str, jax.ShapeDtyp
     return jax.eval_shape(draw, jax.random.key(0))
 
 
-def vector_of(function: Function, sites: Sequence[Site], arrays: Arrays) -> Vector:
-    """Lay out the unconstrained space of some latent sites."""
+def vector_of(
+    function: Function,
+    sites: Sequence[Site],
+    arrays: Arrays,
+    labels: Mapping[str, Sequence[str] | None],
+) -> Vector:
+    """Lay out the unconstrained space of some latent sites; `labels` are those of each categorical column."""
     shapes = unconstrained(function, arrays)
     chosen = {site.name: shapes[site.name].shape for site in sites}
-    return Vector(
-        tuple(n for name, shape in chosen.items() for n in element_names(name, shape)), chosen
-    )
+    names = [n for site in sites for n in element_names(site, chosen[site.name], labels)]
+    return Vector(tuple(names), chosen)
 
 
-def element_names(name: str, shape: Sequence[int]) -> list[str]:
-    """Names of the elements of a site: `beta[0]`, or the site's own name where it is a scalar."""
+def element_names(
+    site: Site, shape: Sequence[int], labels: Mapping[str, Sequence[str] | None]
+) -> list[str]:
+    """Names of the elements of a site: `beta[0]`, `effect[high]`, or the site's own name where it is a scalar.
+
+    Parameters
+    ----------
+    shape
+        Of its values, constrained or not: an unconstrained simplex has an element less, and no labels.
+    """
     if not shape:
-        return [name]
-    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*shape)]
+        return [site.name]
+    # Unconstrained, a Cholesky factor has a dimension less.
+    dims = site.dims if len(site.dims) == len(shape) else ("",) * len(shape)
+    along = [_labels(dim, size, labels) for dim, size in zip(dims, shape, strict=True)]
+    return [f"{site.name}[{','.join(index)}]" for index in itertools.product(*along)]
+
+
+def _labels(dim: str, size: int, labels: Mapping[str, Sequence[str] | None]) -> Sequence[str]:
+    known = labels.get(dim) or ()
+    return known if len(known) == size else [str(number) for number in range(size)]

@@ -24,6 +24,9 @@ _PROBE_ROWS = 1013
 ROWS = "rows"
 
 
+Function = Callable[..., Any]
+
+
 class Site(NamedTuple):
     """A site of a model's trace.
 
@@ -265,33 +268,6 @@ def observed_site(model: Model, sites: Sequence[Site]) -> Site:
         names = ", ".join(site.name for site in observed)
         raise StudyError(f"{model.file}: exactly one site must be observed, got {names}")
     return observed[0]
-
-
-def compared_sites(
-    model: Model, sites: Sequence[Site], compare: Sequence[str] | None
-) -> tuple[Site, ...]:
-    """Choose the latent sites whose posteriors are compared across fits.
-
-    Raises
-    ------
-    StudyError
-        When `compare` names no latent site, or one that is indexed by a group or by rows.
-    """
-    latent = {site.name: site for site in sites if site.kind == "latent"}
-    groups = {*model.counts.values(), ROWS}
-    shared = [site for site in latent.values() if not groups & set(site.indexed_by)]
-    if compare is None:
-        return tuple(shared)
-    for name in compare:
-        if name not in latent:
-            raise StudyError(
-                f"{model.file}: model.compare names {name}, which is no latent site{did_you_mean(name, latent)}"
-            )
-        if latent[name] not in shared:
-            raise StudyError(
-                f"{model.file}: model.compare names {name}, which is indexed by {', '.join(latent[name].indexed_by)}"
-            )
-    return tuple(latent[name] for name in compare)
 
 
 def check_metric(

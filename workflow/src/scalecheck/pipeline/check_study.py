@@ -15,7 +15,7 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.files.true_values import check_truth
 from scalecheck.fitting import resource_model
 from scalecheck.fitting.starts import pathfinder, user_function
-from scalecheck.model import binding, density, determinism, reparam, sites
+from scalecheck.model import binding, density, determinism, reparam, roles, sites
 from scalecheck.model.batches import stored_columns
 from scalecheck.model.rows import Rows, make_rows
 from scalecheck.pipeline import check_rows
@@ -51,9 +51,8 @@ def load_model(
         When it cannot be loaded or bound, or turns on another precision than the sampler's.
     """
     before = jax.config.read("jax_enable_x64")
-    bound = binding.bind(
-        binding.load_model(settings), settings, outcome, store.read_meta(folder.data).labels
-    )
+    meta = store.read_meta(folder.data)
+    bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels, meta.common)
     if jax.config.read("jax_enable_x64") and not before and sampler.precision == "float32":
         raise StudyError(
             f"{settings.file}: turns on float64 (enable_x64), but sampler.precision is float32: say float64 there"
@@ -98,7 +97,7 @@ def check_study(
     first = stored.first()
     found = sites.describe_sites(bound, first)
     observed = sites.observed_site(bound, found)
-    compared = sites.compared_sites(bound, found, settings.compare)
+    compared = roles.compared_sites(bound, found, stored.meta.unit, settings.compare)
     if isinstance(sampler.metric, list):
         names = [site.name for site in found if site.kind == "latent"]
         sites.check_metric(sampler.metric, names, settings.file)
@@ -107,10 +106,12 @@ def check_study(
     _check_names(settings.file, found)
     if not compared and any(site.kind == "latent" for site in found):
         raise StudyError(
-            f"{settings.file}: no latent site can be compared across fits: all are indexed by a group or by rows"
+            f"{settings.file}: no latent site can be compared across fits: all are indexed by rows, by data.unit, or by"
+            " levels of which a fit may lack some (model.compare can name those)"
         )
     if truth is not None:
-        check_truth(truth, [n for s in compared for n in density.element_names(s.name, s.shape)])
+        labels = stored.meta.labels
+        check_truth(truth, [n for s in compared for n in density.element_names(s, s.shape, labels)])
     function = sites.function_of_arrays(bound, first.counts)
     with time_limit.limited(Path(settings.file)):
         determinism.check_deterministic(settings.file, function, first.arrays)
@@ -216,6 +217,6 @@ def _prior(
     values = stored.read(0, min(meta.n_rows, 2), stored_columns(bound, meta.unit))
     few = make_rows(bound, values, meta.labels, unit=meta.unit)
     function = sites.function_of_arrays(bound, few.counts)
-    vector = density.vector_of(function, compared, few.arrays)
+    vector = density.vector_of(function, compared, few.arrays, meta.labels)
     latent = [site.name for site in found if site.kind == "latent"]
     return density.prior_moments(function, latent, vector, few.arrays, seed)

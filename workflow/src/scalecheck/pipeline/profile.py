@@ -193,7 +193,7 @@ def _points(
 ) -> dict[str, jax.Array]:
     """Points `(chain, ...)` in (-2, 2) on the unconstrained scale: what a gradient costs hardly depends on them."""
     latent = [site for site in batch.sites if site.kind == "latent"]
-    shapes = density.vector_of(batch.function, latent, arrays).shapes
+    shapes = density.vector_of(batch.function, latent, arrays, batch.labels).shapes
     keys = jax.random.split(jax.random.PRNGKey(0), max(1, len(shapes)))
     return {
         name: jax.random.uniform(key, (n_chains, *shape), minval=-2, maxval=2)

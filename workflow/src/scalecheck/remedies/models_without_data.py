@@ -63,7 +63,7 @@ def batch_without_data(function: Callable[[], Any], name: str) -> Batch:
                 f"{name}: the latent site {site.name} is discrete, which NUTS cannot sample: sum it out"
             )
     latent = [site for site in found if site.kind == "latent"]
-    vector = density.vector_of(without_rows, latent, first)
+    vector = density.vector_of(without_rows, latent, first, {})
     bound = binding.Model(without_rows, name, "nothing", {}, {}, False)
     task = PlannedFit(name, "target", "", "", 1, 1, ())
     return Batch((task,), without_rows, arrays, [first], [{}], found, vector, {}, None, bound, {})

@@ -95,7 +95,7 @@ def problem_of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradien
     settings = dataclasses.replace(
         settings, engine="lanes", chains=CHAINS, on_stall="ignore", max_gradients=gradients
     )
-    vector = density.vector_of(batch.function, _compared(batch), batch.arrays_of())
+    vector = density.vector_of(batch.function, _compared(batch), batch.arrays_of(), batch.labels)
     if not vector.names:
         raise StudyError(
             f"{batch.tasks[0].fit}: the model has no latent site, so that nothing can be sampled better"

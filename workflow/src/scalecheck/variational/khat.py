@@ -94,6 +94,8 @@ def reason_against(likelihood: Likelihood, stored: Container[str]) -> str:
     """Why units cannot be taken one by one, given the sites whose draws are stored; empty where they can."""
     if reason := unit_scores.no_unit_scores(likelihood):
         return reason
+    if aside := [site.name for site in likelihood.hidden if site not in likelihood.between]:
+        return f"model.compare leaves out {aside[0]}, which the prior of others depends on"
     missing = [site.name for site in likelihood.hidden if site.name not in stored]
     by_row = [site.name for site in likelihood.hidden if ROWS in site.indexed_by]
     if by_row:
