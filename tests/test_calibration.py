@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,12 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "calibration"))
 import calibrate
 import document
+import models
 import plot
 import quick
 import scenarios
 import studies
 import summary
-from scenarios import DEFECTS, N_SUBSETS, SCENARIOS, simulate
+from scenarios import DEFECTS, SCENARIOS, STRUCTURES, simulate
 from summary import Rate
 
 from scalecheck.checks.verdict import FAMILIES
@@ -57,7 +59,7 @@ def test_units_follow_one_another_and_lie_whole_in_a_group():
 def test_every_scenario_has_the_compared_parameters_that_it_says():
     for name, scenario in SCENARIOS.items():
         size = studies.FULL._replace(rows=20)
-        table = studies.columns_of(name, 1, 20 * N_SUBSETS)
+        table = studies.columns_of(name, 1, 20 * scenario.n_subsets)
         likelihood = studies.bound(studies.settings_of(name, size, 1), table)
         assert len(likelihood.vector.names) == scenario.n_parameters, name
 
@@ -65,6 +67,15 @@ def test_every_scenario_has_the_compared_parameters_that_it_says():
 def test_nulls_are_as_large_as_a_verdict_needs():
     for scenario in scenarios.NULLS.values():
         assert scenario.n_rows == max(100, 20 * scenario.n_parameters)
+    for scenario in STRUCTURES.values():
+        assert 100 <= scenario.n_rows <= 250
+
+
+def test_subsets_and_increments_hold_the_rows_of_a_table():
+    for name, scenario in SCENARIOS.items():
+        settings = studies.settings_of(name, studies.FULL, 1)
+        assert settings.subsets.count == scenario.n_subsets
+        assert settings.increments.end == scenario.n_subsets * settings.subsets.size
 
 
 def test_a_drifting_slope_changes_by_its_rate():
@@ -129,6 +140,98 @@ def test_one_source_writes_other_units():
     assert table["x1"][table["src"] != 0].std() == pytest.approx(1.0, abs=0.02)
     right = {**table, "x1": np.where(table["src"] == 0, table["x1"] / 2.54, table["x1"])}
     assert residuals(right, scenarios.GAUSSIAN).var() == pytest.approx(1.0, abs=0.03)
+
+
+# ---- scenarios of data structures
+
+
+def table_of(name):
+    return pd.DataFrame(simulate(name, 1, MANY))
+
+
+def test_three_lifetimes_in_ten_are_censored_whatever_the_covariate_and_the_rest_are_weibull():
+    table = table_of("censored")
+    lost = table["lost"] == 1
+    assert lost.mean() == pytest.approx(0.3, abs=0.02)
+    # Accumulated hazards of all rows sum to the number of events.
+    hazard = (table["y"] / np.exp(2.0 + 0.4 * table["x1"])) ** 1.4
+    assert hazard.sum() / (~lost).sum() == pytest.approx(1.0, abs=0.02)
+
+
+def test_an_outcome_that_is_not_seen_is_written_as_zero():
+    table = table_of("masked")
+    seen = table["seen"] == 1
+    assert 0.1 < (~seen).mean() < 0.25
+    assert (table["y"][~seen] == 0).all()
+    rest = table["y"] - 1.0 - 0.5 * table["x1"]
+    assert rest[seen].mean() == pytest.approx(0.0, abs=0.02)
+    assert rest[seen].std() == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["persons_6", "persons_8", "persons_12"])
+def test_every_person_answers_ten_items_that_others_answer_too(name):
+    scenario = SCENARIOS[name]
+    table = pd.DataFrame(simulate(name, 1, scenario.n_subsets * scenario.n_rows))
+    assert (table.groupby("person")["item"].nunique() == 10).all()
+    assert (table.groupby("person")["src"].nunique() == 1).all()
+    assert table["item"].nunique() == scenarios.N_ITEMS
+    assert len(table) // scenario.n_rows == int(name.rpartition("_")[2])
+
+
+def test_counties_are_spread_by_half_a_unit_and_are_in_every_subset():
+    spreads = [
+        (table["y"] + 0.5 * table["x1"]).groupby(table["county"]).mean().std()
+        for table in (pd.DataFrame(simulate("counties_8", seed, 8000)) for seed in range(20))
+    ]
+    assert np.mean(spreads) == pytest.approx(0.5, abs=0.05)
+
+
+def test_treatments_have_levels_of_their_own():
+    table = table_of("index")
+    levels = (table["y"] - 0.5 * table["x1"]).groupby(table["treatment"]).mean()
+    np.testing.assert_allclose(levels, [-0.5, 0.0, 0.3, 1.0], atol=0.05)
+
+
+def test_grades_and_choices_are_codes_whose_shares_are_those_of_the_model():
+    table = table_of("ordinal")
+    assert sorted(table["y"].unique()) == [0, 1, 2, 3]
+    near = table[table["x1"].abs() < 0.1]
+    above = [(near["y"] > grade).mean() for grade in range(3)]
+    np.testing.assert_allclose(above, 1 / (1 + np.exp([-1.0, 0.5, 1.5])), atol=0.03)
+    table = table_of("dirichlet")
+    assert sorted(table["y"].unique()) == [0, 1, 2]
+
+
+def test_shares_are_inside_their_support():
+    table = table_of("beta")
+    assert table["y"].between(0.001, 0.999).all()
+    mean = 1 / (1 + np.exp(0.3 - 0.5 * table["x1"]))
+    ratio = ((table["y"] - mean) ** 2 / (mean * (1 - mean))).mean()
+    assert ratio == pytest.approx(1 / 11, abs=0.003)
+
+
+def test_a_mixture_has_two_kinds_and_a_hurdle_has_zeros():
+    y = simulate("mixture", 1, MANY)["y"]
+    assert y.mean() == pytest.approx(0.65 * 1.5 - 0.35 * 1.5, abs=0.03)
+    assert y.var() == pytest.approx(1 + 9 * 0.35 * 0.65, abs=0.06)
+    table = table_of("hurdle")
+    some = table["y"] > 0
+    assert some.mean() == pytest.approx(0.7, abs=0.01)
+    ratio = table["y"][some] / np.exp(1.0 + 0.3 * table["x1"][some])
+    assert ratio.mean() == pytest.approx(1.0, abs=0.02)
+    assert ratio.var() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_hurdle_draws_what_its_density_says():
+    hurdle = models.HurdleGamma(0.3, 2.0, 2.0)
+    drawn = np.asarray(hurdle.sample(jax.random.key(1), (MANY,)))
+    assert (drawn == 0).mean() == pytest.approx(0.3, abs=0.01)
+    assert np.exp(hurdle.log_prob(0.0)) == pytest.approx(0.3)
+    grid = np.linspace(1e-6, 30.0, 20_001)
+    density = np.exp(np.asarray(hurdle.log_prob(grid)))
+    assert np.trapezoid(density, grid) == pytest.approx(0.7, abs=1e-3)
+    below = np.trapezoid(density[grid <= 1.0], grid[grid <= 1.0])
+    assert ((drawn > 0) & (drawn <= 1.0)).mean() == pytest.approx(below, abs=0.01)
 
 
 def test_every_defect_has_a_kind_and_accepted_answers():

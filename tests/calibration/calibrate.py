@@ -70,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="these scenarios")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--nulls", type=int, help="studies of each null")
+    parser.add_argument("--structures", type=int, help="studies of each null of a data structure")
     parser.add_argument("--defects", type=int, help="studies of each defect")
     parser.add_argument("--batch", type=int, help="studies that run together")
     parser.add_argument("--out", type=Path, help="folder of the results")

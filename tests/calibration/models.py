@@ -1,12 +1,15 @@
 """NumPyro models of the simulated studies: an intercept and slopes, then one distribution each.
 
 `x` takes the covariates as a matrix `(rows, k)`. Coefficients are normal(0, 2.5), scales and shapes
-lognormal; what differs says so.
+lognormal; what differs says so. Models of data structures are written as users write them.
 """
 
+import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
+from numpyro.distributions import constraints
+from numpyro.distributions.transforms import OrderedTransform
 
 
 def predictor(x, width=2.5):
@@ -80,3 +83,132 @@ def noncentred(x, unit, n_unit, y=None):
     with numpyro.plate("units", n_unit):
         effect = numpyro.sample("effect", dist.Normal(0.0, 1.0))
     observe(x, y, dist.Normal(mean + spread * effect[unit], scale))
+
+
+# ---- data structures
+
+
+def censored(x, lost, y=None):
+    """Lifetimes; of a row that is lost it is known that it lived so long at least."""
+    scale = jnp.exp(predictor(x))
+    shape = numpyro.sample("shape", dist.LogNormal(0.0, 0.5))
+    observe(x, y, dist.RightCensoredDistribution(dist.Weibull(scale, shape), lost))
+
+
+def masked(x, seen, y=None):
+    """Outcomes that are not seen have a placeholder."""
+    mean = predictor(x)
+    scale = numpyro.sample("scale", dist.LogNormal(0.0, 1.0))
+    observe(x, y, dist.Normal(mean, scale).mask(seen > 0.5))
+
+
+def persons(person, n_person, item, n_item, y=None):
+    """Answers of persons to items: the items are the same for all persons."""
+    spread = numpyro.sample("spread", dist.HalfNormal(1.0))
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    sd = numpyro.sample("sd", dist.HalfNormal(1.0))
+    with numpyro.plate("persons", n_person):
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+    with numpyro.plate("items", n_item):
+        easy = numpyro.sample("easy", dist.Normal(mu, sd))
+    observe(item, y, dist.Bernoulli(logits=spread * z[person] + easy[item]))
+
+
+def counties(x, county, n_county, y=None):
+    """Partial pooling of counties, each of which has rows in every subset."""
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.5))
+    sd = numpyro.sample("sd", dist.HalfNormal(1.0))
+    slope = numpyro.sample("slope", dist.Normal(0.0, 2.5))
+    scale = numpyro.sample("scale", dist.LogNormal(0.0, 1.0))
+    with numpyro.plate("counties", n_county):
+        level = numpyro.sample("level", dist.Normal(mu, sd))
+    observe(x, y, dist.Normal(level[county] + slope * x[:, 0], scale))
+
+
+def index(x, treatment, n_treatment, y=None):
+    """A level per treatment by index, without a population of treatments."""
+    level = numpyro.sample("level", dist.Normal(0.0, 1.0).expand([n_treatment]).to_event(1))
+    slope = numpyro.sample("slope", dist.Normal(0.0, 2.5))
+    scale = numpyro.sample("scale", dist.LogNormal(0.0, 1.0))
+    observe(x, y, dist.Normal(level[treatment] + slope * x[:, 0], scale))
+
+
+def horseshoe(x, y=None):
+    """Sparse slopes: the data know the products of scales and standard normals only."""
+    tau = numpyro.sample("tau", dist.HalfCauchy(0.1))
+    with numpyro.plate("features", x.shape[1]):
+        lam = numpyro.sample("lam", dist.HalfCauchy(1.0))
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+    beta = numpyro.deterministic("beta", tau * lam * z)
+    scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+    observe(x, y, dist.Normal(x @ beta, scale))
+
+
+def ordered(name, count):
+    """Ascending numbers: `(count,)`."""
+    prior = dist.TransformedDistribution(dist.Normal(0.0, 1.5).expand([count]), OrderedTransform())
+    return numpyro.sample(name, prior)
+
+
+def ordinal(x, y=None):
+    """Four grades."""
+    slope = numpyro.sample("slope", dist.Normal(0.0, 2.5))
+    observe(x, y, dist.OrderedLogistic(slope * x[:, 0], ordered("cutpoints", 3)))
+
+
+def dirichlet(region, n_region, y=None):
+    """Shares of three choices in each region."""
+    shares = numpyro.sample("shares", dist.Dirichlet(jnp.ones(3)).expand([n_region]).to_event(1))
+    observe(region, y, dist.Categorical(probs=shares[region]))
+
+
+def beta(x, y=None):
+    """Shares, by their mean and precision."""
+    mean = jax.nn.sigmoid(predictor(x))
+    precision = numpyro.sample("precision", dist.LogNormal(2.0, 1.0))
+    observe(x, y, dist.Beta(mean * precision, (1 - mean) * precision))
+
+
+def mixture(n_rows, y=None):
+    """Two kinds of rows, whose means are ordered."""
+    share = numpyro.sample("share", dist.Beta(2.0, 2.0))
+    means = ordered("means", 2)
+    scale = numpyro.sample("scale", dist.LogNormal(0.0, 1.0))
+    kinds = dist.Categorical(probs=jnp.stack([share, 1 - share]))
+    with numpyro.plate("rows", n_rows):
+        numpyro.sample("y", dist.MixtureSameFamily(kinds, dist.Normal(means, scale)), obs=y)
+
+
+class HurdleGamma(dist.Distribution):
+    """Nothing, or a gamma amount."""
+
+    arg_constraints = {
+        "gate": constraints.unit_interval,
+        "concentration": constraints.positive,
+        "rate": constraints.positive,
+    }
+    support = constraints.nonnegative
+
+    def __init__(self, gate, concentration, rate, *, validate_args=None):
+        self.gate, self.concentration, self.rate = gate, concentration, rate
+        batch_shape = jnp.broadcast_shapes(*map(jnp.shape, (gate, concentration, rate)))
+        super().__init__(batch_shape, validate_args=validate_args)
+
+    def sample(self, key, sample_shape=()):
+        nothing, amount = jax.random.split(key)
+        shape = sample_shape + self.batch_shape
+        drawn = jax.random.gamma(amount, self.concentration, shape) / self.rate
+        return jnp.where(jax.random.uniform(nothing, shape) < self.gate, 0.0, drawn)
+
+    def log_prob(self, value):
+        some = value > 0
+        amount = dist.Gamma(self.concentration, self.rate).log_prob(jnp.where(some, value, 1.0))
+        return jnp.where(some, jnp.log1p(-self.gate) + amount, jnp.log(self.gate))
+
+
+def hurdle(x, y=None):
+    """Amounts, many of which are nothing."""
+    mean = jnp.exp(predictor(x))
+    shape = numpyro.sample("shape", dist.LogNormal(1.0, 1.0))
+    gate = numpyro.sample("gate", dist.Beta(1.0, 1.0))
+    observe(x, y, HurdleGamma(gate, shape, shape / mean))

@@ -18,7 +18,9 @@ from summary import Bar, Rate, alarms, is_accepted, kind_is_right, missing, rate
 SCENARIOS = ["linear", "strong_prior", "noncentred", "groups", "drift", "contamination"]
 # Most of the time is compiling: so a scenario is one batch, batches of a model have the same shapes, and increments
 # that grow threefold are fewer.
-SIZE = Size(nulls=16, defects=16, batch=16, warmup=300, draws=250, rows=100, factor=3)
+SIZE = Size(
+    nulls=16, structures=16, defects=16, batch=16, warmup=300, draws=250, rows=100, factor=3
+)
 
 # Families that must see each defect on their own at n = 100.
 EYES = {

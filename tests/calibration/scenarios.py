@@ -1,8 +1,10 @@
 """What is simulated: nulls, on which every alarm is false, and defects with their true answers.
 
 Rows stand in the order of arrival. Every table has covariates x1, x2, ..., 40 groups `grp` of equal
-size at random places, and 8 sources `src`, each of 5 whole groups; hierarchical ones have units of 5
-rows that follow one another, each within one source.
+size at random places, and 8 sources `src`, each of 5 whole groups; where rows come in units, these
+follow one another, each within one source. Nulls of data structures have further columns: flags,
+labels that the model counts, outcomes that are no plain number. Integers are codes of labels, all
+other columns are numbers.
 """
 
 import zlib
@@ -16,7 +18,8 @@ from scipy.special import expit
 
 NDArray = np.ndarray
 
-N_SUBSETS, N_GROUPS, N_SOURCES, UNIT_ROWS = 8, 40, 8, 5
+N_SUBSETS, N_GROUPS, N_SOURCES = 8, 40, 8
+N_COUNTIES, N_ITEMS, N_TREATMENTS, N_REGIONS = 20, 20, 4, 3
 POWER_ROWS = 200
 TIME = "arrival"
 
@@ -50,6 +53,10 @@ class Design(NamedTuple):
         """Intercept and slopes: `(rows,)`."""
         return beta[0] + self.x @ np.asarray(beta[1:])
 
+    def labels(self, count: int) -> NDArray:
+        """Codes of labels, each as likely: `(rows,)`."""
+        return self.rng.integers(0, count, len(self.x))
+
     def noise(self) -> NDArray:
         return self.rng.standard_normal(len(self.x))
 
@@ -58,6 +65,10 @@ class Design(NamedTuple):
 
     def counts(self, mean: NDArray) -> NDArray:
         return self.rng.poisson(mean).astype(float)
+
+
+# The outcome alone `(rows,)`, or with the columns that come with it: by name, `y` among them.
+Drawn = NDArray | dict[str, NDArray]
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Scenario:
     model
         Function of models.py.
     outcome
-        `Design -> (rows,)`.
+        Draws the outcome `(rows,)`, and columns that the model takes with it.
     n_parameters
         Compared parameters.
     n_covariates, correlation
@@ -78,23 +89,36 @@ class Scenario:
         "null", or what the defect is: "misfit" or "heterogeneous".
     accepted
         Family and axis that name a defect rightly; the axis None: no axis.
-    unit
-        Whether rows come in units, which the model knows.
+    structure
+        Whether it is a null for the structure of its data: tables list these apart.
+    axes
+        Columns along which fits are compared.
+    unit, unit_rows
+        The column of units that rows come in, which the model knows, and the rows of one.
     draws
         Per chain at first; None for the usual number.
+    n_subsets
+        Random subsets, which hold all rows.
+    rows
+        Of a subset; None for as many as the parameters need.
     shared
         `Design -> Design`: what else is done to the columns.
     """
 
     model: str
-    outcome: Callable[[Design], NDArray]
+    outcome: Callable[[Design], Drawn]
     n_parameters: int
     n_covariates: int = 2
     correlation: float = 0.0
     kind: str = "null"
     accepted: frozenset[tuple[str, str | None]] = frozenset()
-    unit: bool = False
+    structure: bool = False
+    axes: tuple[str, ...] = ("src", "x1", "x2", "grp")
+    unit: str | None = None
+    unit_rows: int = 5
     draws: int | None = None
+    n_subsets: int = N_SUBSETS
+    rows: int | None = None
     shared: Callable[[Design], Design] = lambda design: design
 
     @property
@@ -104,7 +128,8 @@ class Scenario:
     @property
     def n_rows(self) -> int:
         """Rows of a subset: enough for a verdict where nothing is wrong, 200 to show power."""
-        return max(100, 20 * self.n_parameters) if self.is_null else POWER_ROWS
+        enough = max(100, 20 * self.n_parameters) if self.is_null else POWER_ROWS
+        return self.rows or enough
 
     @property
     def covariates(self) -> list[str]:
@@ -118,15 +143,17 @@ def simulate(name: str, seed: int, n_rows: int) -> dict[str, NDArray]:
     design = scenario.shared(_design(scenario, n_rows, rng))
     columns = dict(zip(scenario.covariates, design.x.T, strict=True))
     codes = {"grp": design.grp, "src": design.src}
-    unit = {"unit": design.unit} if scenario.unit else {}
-    return {"y": scenario.outcome(design), **columns, **codes, **unit}
+    unit = {scenario.unit: design.unit} if scenario.unit else {}
+    drawn = scenario.outcome(design)
+    drawn = drawn if isinstance(drawn, dict) else {"y": drawn}
+    return {**drawn, **columns, **codes, **unit}
 
 
 def _design(scenario: Scenario, n_rows: int, rng: np.random.Generator) -> Design:
     rho = scenario.correlation
     own = rng.standard_normal((n_rows, scenario.n_covariates))
     x = np.sqrt(rho) * rng.standard_normal((n_rows, 1)) + np.sqrt(1 - rho) * own
-    unit = np.arange(n_rows) // UNIT_ROWS
+    unit = np.arange(n_rows) // scenario.unit_rows
     if scenario.unit:
         grp = rng.permutation(int(unit[-1]) + 1)[unit] % N_GROUPS
     else:
@@ -226,6 +253,76 @@ def _write_centimetres(d: Design) -> Design:
     return d._replace(x=x)
 
 
+# ---- outcomes of data structures
+
+
+def _censored(d: Design) -> Drawn:
+    """Weibull lifetimes; three in ten end after the time at which their row is lost from sight."""
+    life = np.exp(d.predictor((2.0, 0.4))) * d.rng.weibull(1.4, len(d.x))
+    end = d.rng.uniform(1.0, 21.0, len(d.x))
+    return {"y": np.minimum(life, end), "lost": (life > end).astype(float)}
+
+
+def _masked(d: Design) -> Drawn:
+    """A sixth of the outcomes is not seen, more where x1 is large; the table has zeros there."""
+    seen = d.binary(1.8 - 0.6 * d.x[:, 0])
+    return {"y": seen * (d.predictor((1.0, 0.5)) + d.noise()), "seen": seen}
+
+
+def _persons(d: Design) -> Drawn:
+    """Each person answers half of the items, drawn at random."""
+    n_persons = int(d.unit[-1]) + 1
+    booklets = d.rng.permuted(np.tile(np.arange(N_ITEMS), (n_persons, 1)), axis=1)
+    n_answers = len(d.unit) // n_persons
+    item = booklets[:, :n_answers].ravel()
+    ability = d.rng.standard_normal(n_persons)
+    easy = 0.3 + 0.8 * d.rng.standard_normal(N_ITEMS)
+    return {"y": d.binary(ability[d.unit] + easy[item]), "item": item}
+
+
+def _counties(d: Design) -> Drawn:
+    county = d.labels(N_COUNTIES)
+    level = 1.0 + 0.5 * d.rng.standard_normal(N_COUNTIES)
+    return {"y": d.predictor((0.0, -0.5)) + level[county] + d.noise(), "county": county}
+
+
+def _treated(d: Design) -> Drawn:
+    treatment = d.labels(N_TREATMENTS)
+    level = np.array([-0.5, 0.0, 0.3, 1.0])
+    return {"y": d.predictor((0.0, 0.5)) + level[treatment] + d.noise(), "treatment": treatment}
+
+
+def _ordinal(d: Design) -> Drawn:
+    """Grades 0 to 3: the number of cutpoints that a logistic variable exceeds."""
+    latent = d.predictor((0.0, 0.8)) + d.rng.logistic(size=len(d.x))
+    return np.searchsorted([-1.0, 0.5, 1.5], latent).astype(float)
+
+
+def _choices(d: Design) -> Drawn:
+    """One of three choices, whose shares differ between regions."""
+    region = d.labels(N_REGIONS)
+    shares = d.rng.dirichlet(np.full(3, 4.0), N_REGIONS)
+    above = d.rng.random(len(d.x))[:, None] > np.cumsum(shares, axis=1)[region, :2]
+    return {"y": above.sum(axis=1).astype(float), "region": region}
+
+
+def _shares(d: Design) -> Drawn:
+    """Beta shares as a table has them: of three digits, none of them 0 or 1."""
+    mean, precision = expit(d.predictor((-0.3, 0.5))), 10.0
+    share = d.rng.beta(precision * mean, precision * (1 - mean))
+    return np.clip(share.round(3), 0.001, 0.999)
+
+
+def _two_kinds(d: Design) -> Drawn:
+    return np.where(d.rng.random(len(d.x)) < 0.35, -1.5, 1.5) + d.noise()
+
+
+def _hurdle(d: Design) -> Drawn:
+    """Nothing in three rows of ten, a gamma amount in the others."""
+    amount = np.exp(d.predictor((1.0, 0.3))) * d.rng.gamma(2.0, 0.5, len(d.x))
+    return amount * (d.rng.random(len(d.x)) > 0.3)
+
+
 # ---- what is run
 
 
@@ -271,8 +368,54 @@ NULLS = {
     "bounded": Scenario("zero_inflated", _zeros(0.01), 4),
     # So few that the effective number is just enough, after the sampler has gone on.
     "low_ess": Scenario("logit", _bernoulli((-0.3, 0.5, 0.5)), 3, correlation=0.95, draws=150),
-    "centred": Scenario("centred", _intercepts, 5, unit=True),
-    "noncentred": Scenario("noncentred", _intercepts, 5, unit=True),
+    "centred": Scenario("centred", _intercepts, 5, unit="unit"),
+    "noncentred": Scenario("noncentred", _intercepts, 5, unit="unit"),
+}
+
+
+def _structure(
+    model: str, outcome: Callable[[Design], Drawn], n_parameters: int, **other: Any
+) -> Scenario:
+    """Give a null for a data structure: one covariate and one axis that the model does not use."""
+    usual = {"n_covariates": 1, "axes": ("src", "x1")}
+    return Scenario(model, outcome, n_parameters, structure=True, **usual | other)
+
+
+def _answers_of_persons(n_subsets: int) -> Scenario:
+    """Items are those of all subsets, persons are units; ten answers each."""
+    return _structure(
+        "persons",
+        _persons,
+        3,
+        n_covariates=0,
+        axes=("src",),
+        unit="person",
+        unit_rows=N_ITEMS // 2,
+        n_subsets=n_subsets,
+        rows=250,
+    )
+
+
+# A county is in every subset, and no unit.
+STRUCTURES = {
+    "censored": _structure("censored", _censored, 3),
+    "masked": _structure("masked", _masked, 3),
+    "persons_6": _answers_of_persons(6),
+    "persons_8": _answers_of_persons(8),
+    "persons_12": _answers_of_persons(12),
+    "counties_8": _structure("counties", _counties, 4, rows=150),
+    "counties_24": _structure("counties", _counties, 4, rows=150, n_subsets=24),
+    "index": _structure("index", _treated, 2, rows=120),
+    "horseshoe": _structure(
+        "horseshoe", _normal((0.0, 1.0, -0.5, 0.0, 0.0, 0.0, 0.0)), 14, n_covariates=6, rows=250
+    ),
+    "ordinal": _structure("ordinal", _ordinal, 4),
+    "dirichlet": _structure(
+        "dirichlet", _choices, 0, n_covariates=0, axes=("src", "region"), rows=120
+    ),
+    "beta": _structure("beta", _shares, 3),
+    "mixture": _structure("mixture", _two_kinds, 4, n_covariates=0, axes=("src",)),
+    "hurdle": _structure("hurdle", _hurdle, 4),
 }
 DEFECTS = {
     "groups": _defect(_HETEROGENEOUS, _GROUPS, "linear", _normal_and(_groups(0.5))),
@@ -291,4 +434,4 @@ DEFECTS = {
     "drift_logit": _defect(_HETEROGENEOUS, _TIME, "logit", _bernoulli_and(_drift(1.2))),
     "quadratic_logit": _defect(_MISFIT, _SHAPE, "logit", _bernoulli_and(_square(0.5))),
 }
-SCENARIOS: Mapping[str, Scenario] = {**NULLS, **DEFECTS}
+SCENARIOS: Mapping[str, Scenario] = {**NULLS, **STRUCTURES, **DEFECTS}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from in_memory import from_table, prior_of
-from scenarios import N_SUBSETS, SCENARIOS, Scenario, simulate
+from scenarios import SCENARIOS, Scenario, simulate
 
 import scalecheck
 from scalecheck.checks import effort, verdict
@@ -65,7 +65,7 @@ class Size(NamedTuple):
 
     Attributes
     ----------
-    nulls, defects
+    nulls, structures, defects
         Studies of each scenario.
     batch
         Studies that are run together.
@@ -78,6 +78,7 @@ class Size(NamedTuple):
     """
 
     nulls: int
+    structures: int
     defects: int
     batch: int
     warmup: int
@@ -87,11 +88,14 @@ class Size(NamedTuple):
 
     def of(self, name: str) -> int:
         """Give the studies of a scenario."""
-        return self.nulls if SCENARIOS[name].is_null else self.defects
+        scenario = SCENARIOS[name]
+        if scenario.structure:
+            return self.structures
+        return self.nulls if scenario.is_null else self.defects
 
 
 # Warmup and draws as few as fits stay usable with: they go on where they are not.
-FULL = Size(nulls=75, defects=50, batch=25, warmup=300, draws=250)
+FULL = Size(nulls=75, structures=100, defects=50, batch=25, warmup=300, draws=250)
 
 
 class Prepared(NamedTuple):
@@ -105,7 +109,7 @@ def settings_of(name: str, size: Size, seed: int) -> Study:
     """Give the settings of a simulated study."""
     scenario = SCENARIOS[name]
     n = size.rows or scenario.n_rows
-    axes = ["src", "x1", "x2", "grp"]
+    labels = [axis for axis in scenario.axes if axis not in scenario.covariates]
     return read_study.build(
         {
             "study": name,
@@ -114,24 +118,24 @@ def settings_of(name: str, size: Size, seed: int) -> Study:
             "data": {
                 "file": str(MODELS),
                 "outcome": "y",
-                "axes": axes,
-                "categories": ["src", "grp"],
+                "axes": list(scenario.axes),
+                "categories": labels,
             }
-            | ({"unit": "unit"} if scenario.unit else {}),
+            | ({"unit": scenario.unit} if scenario.unit else {}),
             "model": {
                 "file": str(MODELS),
                 "function": scenario.model,
-                "arguments": {"x": scenario.covariates},
+                "arguments": {"x": scenario.covariates} if scenario.covariates else {},
             },
-            "subsets": {"count": N_SUBSETS, "size": n, "levels": 40},
-            # The last, of four where they grow twofold, is sampled cold as well.
+            "subsets": {"count": scenario.n_subsets, "size": n, "levels": 40},
+            # The last, of four of eight subsets where they grow twofold, is sampled cold as well.
             "increments": {
                 "start": n,
                 "factor": size.factor,
-                "end": N_SUBSETS * n,
+                "end": scenario.n_subsets * n,
                 "stop": "never",
                 "warm": True,
-                "cold_audit": math.ceil(math.log(N_SUBSETS, size.factor)),
+                "cold_audit": math.ceil(math.log(scenario.n_subsets, size.factor)),
             },
             "sampler": {
                 "engine": "lanes",
@@ -148,7 +152,7 @@ def columns_of(name: str, seed: int, n_rows: int) -> dict[str, Column]:
     """Simulate a table as the library encodes one: codes sorted as text."""
     table = simulate(name, seed, n_rows)
     return {
-        column: _encode(values) if column in ("grp", "src", "unit") else Column(values, None)
+        column: _encode(values) if values.dtype.kind == "i" else Column(values, None)
         for column, values in table.items()
     }
 
@@ -164,7 +168,7 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
     """Simulate, fit, check and judge these studies together."""
     began = time.process_time()
     settings = settings_of(name, size, seeds[0])
-    n_rows = N_SUBSETS * settings.subsets.size
+    n_rows = settings.subsets.count * settings.subsets.size
     tables = [columns_of(name, seed, n_rows) for seed in seeds]
     prepared = _prepare(settings, tables[0])
     # The second number keeps what the library draws apart from what the table was drawn with.
@@ -172,14 +176,14 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
         from_table(settings, table, 1_000_003 + seed, KINDS)
         for table, seed in zip(tables, seeds, strict=True)
     ]
-    # Four axes whose levels hold every row, and the largest increment: five fits of the same rows.
+    # Axes whose levels hold every row, and the largest increment: fits of the same rows.
     outcomes = simulated_checks.run_studies(
         settings, prepared.likelihood, prepared.prior, simulated, lambda line: None, share=True
     )
     seconds = (time.process_time() - began) / len(seeds)
     head = {
         "n": settings.subsets.size,
-        "k": N_SUBSETS,
+        "k": settings.subsets.count,
         "cpu_seconds": f"{seconds:.2f}",
         "code": code(),
     }
