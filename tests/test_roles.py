@@ -9,8 +9,9 @@ from test_sites import EVERYTHING, bound_rows
 
 from scalecheck.errors import StudyError
 from scalecheck.model import roles, sites
-from scalecheck.model.binding import Model
-from scalecheck.model.roles import Role
+from scalecheck.model.binding import Argument, Model
+from scalecheck.model.roles import Dependencies, Role
+from scalecheck.model.rows import Rows
 
 
 def described(tmp_path, common=(), source=EVERYTHING):
@@ -43,9 +44,15 @@ def test_the_data_say_what_is_an_index_and_what_a_group(tmp_path, common, unit, 
     assert compared == expected
 
 
-def test_an_index_of_many_entries_is_a_group(tmp_path):
-    source = EVERYTHING.replace("[n_group, 3]", "[n_group, 17]")
-    bound, found = described(tmp_path, ("group",), source)
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("[n_group, 3]", "[n_group, 7]"),
+        ("dist.Normal(0, 1).expand([n_g", "dist.Normal(mu[0], 1).expand([n_g"),
+    ],
+)
+def test_many_entries_and_a_population_that_is_learned_make_a_group(tmp_path, ours, theirs):
+    bound, found = described(tmp_path, ("group",), EVERYTHING.replace(ours, theirs))
     (effect,) = (one for one in roles.find_roles(bound, found, None, None) if one.site == "effect")
     assert effect == Role("effect", "group", ("group",), compared=False)
 
@@ -76,13 +83,14 @@ def items(answer=None):
         ability = numpyro.sample("ability", dist.Normal(0, spread))
     with numpyro.plate("items", 2):
         easy = numpyro.sample("easy", dist.Normal(mean, 1))
-    logits = ability[jnp.array([0, 1, 2, 0])] + easy[jnp.array([0, 1, 0, 1])] + slope
+    logits = jnp.zeros(len(answer)) + ability.sum() + easy.sum() + slope
     numpyro.sample("answer", dist.Bernoulli(logits=logits), obs=answer)
 
 
 @pytest.fixture(scope="module")
 def of_items():
-    return roles.find_dependencies(items, "answer", {"answer": np.zeros(4)})
+    bound = Model(items, "model.py", "answer", {"answer": Argument(("answer",), False)}, {}, False)
+    return Dependencies(sites.describe_sites(bound, Rows({"answer": np.zeros(4)}, {})))
 
 
 def test_what_describes_given_sites_does_not_matter_to_rows(of_items):

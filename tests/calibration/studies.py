@@ -16,6 +16,7 @@ import scalecheck
 from scalecheck.checks import effort, verdict
 from scalecheck.checks.moments import Prior
 from scalecheck.checks.verdict import FAMILIES, Judged
+from scalecheck.data import store
 from scalecheck.data.table import Column
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.examine.run_costs import effort_of
@@ -211,9 +212,20 @@ def bound(settings: Study, table: Mapping[str, Column]) -> Likelihood:
     labels = {name: column.labels for name, column in table.items()}
     few = {name: column.values[:2] for name, column in table.items()}
     own = binding.bind(
-        binding.load_model(settings.model), settings.model, settings.data.outcome, labels
+        binding.load_model(settings.model),
+        settings.model,
+        settings.data.outcome,
+        labels,
+        _common(settings, table),
     )
     return Likelihood(own, labels, settings.data.unit, settings.model.compare, few)
+
+
+def _common(settings: Study, table: Mapping[str, Column]) -> frozenset[str]:
+    """Columns whose every level is common, as the store finds them."""
+    n_rows = len(next(iter(table.values())).values)
+    rare = {n: store.rarest(c.values, len(c.labels)) for n, c in table.items() if c.labels}
+    return store.common_columns(rare, n_rows, settings.data.unit)
 
 
 def line_of(name: str, scenario: Scenario, seed: int, outcome: Outcome) -> Line:

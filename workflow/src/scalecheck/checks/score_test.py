@@ -130,6 +130,8 @@ class StandardisedScores(NamedTuple):
         `(level, r, r)`, `J_k J^-1`: what estimating the pooled parameters takes from each level.
     share
         `(level,)` share of the rows.
+    regained
+        `(level,)` factor on flipped scores: what they lack because the parameters were estimated from the same rows.
     root
         `(d, r)`, scores times this are the coordinates.
     directions
@@ -145,6 +147,7 @@ class StandardisedScores(NamedTuple):
     bounds: Int[np.ndarray, " level+1"]
     leak: Float[np.ndarray, "level r r"]
     share: Float[np.ndarray, " level"]
+    regained: Float[np.ndarray, " level"]
     root: Float[np.ndarray, "d r"]
     directions: Float[np.ndarray, "d r"]
     by_parameter: bool
@@ -187,17 +190,33 @@ def standardise_scores(scores: Scores) -> StandardisedScores | None:
     if covariance is None:
         covariance = np.linalg.pinv(scores.information.sum(axis=0), hermitian=True)
     cells, level, unit = _cells(scores, scores.score @ root)
+    leak = np.linalg.solve(pooled, information).swapaxes(-1, -2)
     return StandardisedScores(
         cells=cells,
         unit=unit,
         bounds=np.searchsorted(level, np.arange(len(information) + 1)),
-        leak=np.linalg.solve(pooled, information).swapaxes(-1, -2),
+        leak=leak,
         share=np.bincount(scores.level) / len(scores.level),
+        regained=_regained(scores, leak),
         root=root,
         directions=_directions(covariance, outer, root),
         by_parameter=scores.covariance is not None,
         exchangeable=scores.size is not None,
     )
+
+
+def _regained(
+    scores: Scores, leak: Float[np.ndarray, "level r r"]
+) -> Float[np.ndarray, " level"]:
+    """Return `1 / sqrt(1 - h_k)`, h_k the mean leverage of an entry of level k.
+
+    Scores at an estimate are smaller than at the truth (MacKinnon & White 1985, doi:10.1016/0304-4076(85)90158-7).
+    Their sums over levels are not, as they cancel each other: under random signs they do not, and would be too small.
+    """
+    if scores.covariance is not None:
+        return np.ones(len(leak))  # the information of each level is not known
+    leverage = np.trace(leak, axis1=1, axis2=2) / np.bincount(scores.level)
+    return 1 / np.sqrt(1 - np.minimum(leverage, 0.5))
 
 
 def _directions(
@@ -253,7 +272,7 @@ def _over_time(flow: StandardisedScores, u: Sums) -> list[Float[np.ndarray, " fl
 def _flipped(flow: StandardisedScores, n: int, rng: np.random.Generator) -> Sums:
     """Return scores summed by level under random signs, `(n, level, r)`."""
     signs = 2 * rng.integers(2, size=(n, flow.n_units), dtype=np.int8) - 1
-    return flow.sums(signs.astype(np.float32))
+    return flow.sums(signs.astype(np.float32)) * flow.regained[:, None]
 
 
 def _permuted(flow: StandardisedScores, n: int, rng: np.random.Generator) -> Sums:

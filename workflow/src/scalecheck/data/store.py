@@ -27,9 +27,9 @@ OBSERVATION, FILE_ROW, _UNIT_END = "__observation", "__row", "__unit_end"
 
 _LONGEST = 200  # characters of a name; netCDF takes 256
 
-# Share of the rows that every label of a column has whose levels may index compared parameters: ten of the 500 that a
-# subset or the first increment often has. With fewer, the posterior of a level is its prior in some of the fits.
-COMMON = 0.02
+# Share of the rows that every label of a column has whose levels may index compared parameters: 25 of the 500 that a
+# subset or the first increment often has. With few, the posterior of a level is its prior in some of the fits.
+COMMON = 0.05
 
 # Rows that share a checksum, and are read together. A fit of 500 rows that lie elsewhere in each column reads tens of
 # kilobytes of it; 1e8 rows have twelve thousand checksums.
@@ -70,10 +70,13 @@ class StoreMeta(NamedTuple):
     @property
     def common(self) -> frozenset[str]:
         """Categorical columns beside the unit, each label of which has `COMMON` of the rows."""
-        least = COMMON * self.n_rows
-        return frozenset(
-            name for name, rows in self.rarest.items() if name != self.unit and rows >= least
-        )
+        return common_columns(self.rarest, self.n_rows, self.unit)
+
+
+def common_columns(rarest: Mapping[str, int], n_rows: int, unit: str | None) -> frozenset[str]:
+    """Columns beside the unit each label of which has `COMMON` of the rows, from the rows of the rarest of each."""
+    least = COMMON * n_rows
+    return frozenset(name for name, rows in rarest.items() if name != unit and rows >= least)
 
 
 def write_store(

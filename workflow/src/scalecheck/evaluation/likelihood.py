@@ -19,7 +19,6 @@ from scalecheck.model.roles import (
     Dependencies,
     Role,
     compared_sites,
-    find_dependencies,
     find_roles,
 )
 from scalecheck.model.rows import ByRow, Rows, make_rows
@@ -103,8 +102,7 @@ class Likelihood:
     @functools.cached_property
     def dependencies(self) -> Dependencies:
         """Which latent sites the density of each site depends on."""
-        rows = self.rows(self.few)
-        return find_dependencies(self.function(rows.counts), self.observed, rows.arrays)
+        return Dependencies(self.sites)
 
     @functools.cached_property
     def between(self) -> tuple[Site, ...]:

@@ -1,5 +1,6 @@
 """The sites of a bound model: which there are, what indexes them, and which are compared."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +11,16 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import PRNGKeyArray
 from numpyro import handlers
+from numpyro.infer.inspect import get_dependencies
 
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.model.binding import Model, line_of, raised
 from scalecheck.model.rows import Rows
 from scalecheck.runtime import time_limit
 
-# Rows of the abstract data on which shapes are found.
+# Rows of the abstract data on which shapes are found; and of the real ones on which is found what depends on what.
 _PROBE_ROWS = 1013
+_FEW_ROWS = 4
 
 # What indexes rows, among names of columns. It is none of theirs: the levels of a column `rows` would be counted by
 # `n_rows`, which is the number of rows. A column `row` is one as others are.
@@ -47,6 +50,8 @@ class Site(NamedTuple):
         Of a latent site: those of them that have one entry for each level, independent of each other
         given what the distribution depends on, with the number of the dimension. A plate gives them,
         and so does a batch of distributions; not one distribution of vectors, not `scan`.
+    parents
+        Of a latent or an observed site: the latent sites that its distribution depends on.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Site(NamedTuple):
     dims: tuple[str, ...]
     indexed_by: tuple[str, ...] = ()
     plates: tuple[tuple[str, int], ...] = ()
+    parents: tuple[str, ...] = ()
 
 
 class _Probe(NamedTuple):
@@ -123,7 +129,7 @@ def describe_sites(model: Model, rows: Rows) -> tuple[Site, ...]:
             )
     entries = {column: rows.counts[name] for name, column in model.counts.items()}
     entries[ROWS] = _PROBE_ROWS
-    row_label = row_dim(model)
+    row_label, parents = row_dim(model), _parents(model, rows)
     sites: list[Site] = []
     for name, (kind, shape, n_batch) in base.items():
         dims = [f"{name}_dim_{i}" for i in range(len(shape))]
@@ -144,8 +150,21 @@ def describe_sites(model: Model, rows: Rows) -> tuple[Site, ...]:
         sizes = zip(dims, shape, strict=True)
         actual = tuple(rows.n_rows if dim == row_label else size for dim, size in sizes)
         unique = tuple(dict.fromkeys(indexed_by))
-        sites.append(Site(name, kind, actual, tuple(dims), unique, tuple(plates)))
+        own = parents.get(name, ()) if kind in ("latent", "observed") else ()
+        sites.append(Site(name, kind, actual, tuple(dims), unique, tuple(plates), own))
     return tuple(sites)
+
+
+def _parents(model: Model, rows: Rows) -> dict[str, tuple[str, ...]]:
+    """By sampled site, the latent ones that its distribution depends on."""
+    few = {name: values[:_FEW_ROWS] for name, values in rows.arrays.items()}
+    n_rows = {"n_rows": min(_FEW_ROWS, rows.n_rows)} if model.n_rows else {}
+    function = function_of_arrays(model, rows.counts | n_rows)
+    # Of log densities that are not finite at what it tries, NumPyro warns.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found: Any = get_dependencies(function, model_kwargs=few)["prior_dependencies"]
+    return {name: tuple(up for up in found[name] if up != name) for name in found}
 
 
 def row_dim(model: Model) -> str:
