@@ -107,7 +107,7 @@ def test_latent_sites_in_no_plate_belong_to_no_unit(latent):
 
 
 def test_other_latent_sites_say_what_stands_in_the_way():
-    assert "of which a fit may lack levels: set data.unit to clinic if" in found(plated, None)
+    assert "u is a group, indexed by clinic: set data.unit to clinic if" in found(plated, None)
     other = found(plated, "hospital")
     assert "indexed by clinic but data.unit is hospital: with crossed or nested" in other
     assert "indexed by clinic and row" in found(pairs)

@@ -109,7 +109,9 @@ class Step(NamedTuple):
 
 STEPS = (
     Step("prepare", ("seed", "data", "model", "subsets.levels"), "data.nc"),
-    Step("check_study", ("seed", "data.outcome", "data.truth", "model", "sampler"), "model.json"),
+    Step(
+        "check_study", ("seed", "data", "model", "sampler", "subsets", "increments"), "model.json"
+    ),
     Step("plan", ("subsets", "increments"), "plan.csv"),
 )
 

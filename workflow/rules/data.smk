@@ -46,7 +46,7 @@ rule check_study:
     conda:
         "../../envs/cpu.yaml"
     params:
-        settings=settings("seed", "data.outcome", "data.truth", "model", "sampler"),
+        settings=settings("seed", "data", "model", "sampler", "subsets", "increments"),
         folder=subpath(output.model, parent=True),
     shell:
         "scalecheck-check-study --settings {params.settings:q} --folder {params.folder:q} --log {log:q}"

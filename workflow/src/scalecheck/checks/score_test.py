@@ -205,9 +205,7 @@ def standardise_scores(scores: Scores) -> StandardisedScores | None:
     )
 
 
-def _regained(
-    scores: Scores, leak: Float[np.ndarray, "level r r"]
-) -> Float[np.ndarray, " level"]:
+def _regained(scores: Scores, leak: Float[np.ndarray, "level r r"]) -> Float[np.ndarray, " level"]:
     """Return `1 / sqrt(1 - h_k)`, h_k the mean leverage of an entry of level k.
 
     Scores at an estimate are smaller than at the truth (MacKinnon & White 1985, doi:10.1016/0304-4076(85)90158-7).

@@ -61,8 +61,8 @@ def _reason(site: Site, unit: str | None) -> str:
 def _foreign(name: str, column: str, unit: str | None) -> str:
     if unit is None:
         return (
-            f"the latent site {name} is indexed by {column}, of which a fit may lack levels: set data.unit to {column}"
-            f" if its levels have fewer rows than a subset, or name {name} in model.compare if they have more"
+            f"the latent site {name} is a group, indexed by {column}: set data.unit to {column} if its levels have"
+            f" fewer rows than a subset, or name {name} in model.compare if they have more"
         )
     return (
         f"the latent site {name} is indexed by {column} but data.unit is {unit}: with crossed or nested"

@@ -1,11 +1,12 @@
 """How a model was understood, in a few sentences: before the fits, so that who was misunderstood sees it there."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.unit_scores import no_unit_scores
-from scalecheck.model.roles import GROUP, INDEX, PARAMETER, ROW, UNIT, Role
+from scalecheck.model.roles import GROUP, INDEX, MOST_ENTRIES, PARAMETER, ROW, UNIT, Role
 from scalecheck.study.settings import Study
 
 
@@ -45,17 +46,14 @@ def _of_roles(likelihood: Likelihood, rarest: Mapping[str, int]) -> Iterator[Und
     roles = likelihood.roles
     names = [role.site for role in roles if role.compared]
     yield Understood("compared", f"{_listed(names)} {_are(names)} compared across fits")
-    plain = [one.site for one in roles if one.role == PARAMETER and not one.compared]
-    if plain:
-        yield Understood("compared", f"model.compare leaves out {_listed(plain)}")
+    left_out = [one.site for one in roles if one.role in (PARAMETER, INDEX) and not one.compared]
+    if left_out:
+        yield Understood("compared", f"model.compare leaves out {_listed(left_out)}")
     for role in roles:
         if role.role == INDEX:
             levels = _levels(likelihood, role, rarest)
-            said = "as any parameter" if role.compared else "and left out by model.compare"
-            yield (
-                Understood(INDEX, f"{role.site} is indexed by {levels}: compared {said}")
-                if role.compared
-                else Understood(INDEX, f"{role.site} is indexed by {levels}, {said}")
+            yield Understood(
+                INDEX, f"{role.site} has an entry for each of {levels}: any fit has rows of each"
             )
         if role.role == GROUP:
             yield Understood(GROUP, _of_group(likelihood, role, rarest))
@@ -66,15 +64,21 @@ def _of_roles(likelihood: Likelihood, rarest: Mapping[str, int]) -> Iterator[Und
 
 
 def _of_group(likelihood: Likelihood, role: Role, rarest: Mapping[str, int]) -> str:
-    levels = _levels(likelihood, role, rarest)
+    site = next(one for one in likelihood.sites if one.name == role.site)
+    if site.parents:
+        why = f"drawn from a population that {_listed(site.parents)} {_describe(site.parents)}"
+    elif math.prod(site.shape) > MOST_ENTRIES:
+        why = f"{math.prod(site.shape)} entries, where at most {MOST_ENTRIES} are compared"
+    else:
+        why = "of which a fit may lack some"
+    said = f"{role.site} is a group, with {_levels(likelihood, role, rarest)}, {why}"
     if role.compared:
-        return f"{role.site} is indexed by {levels}, of which a fit may lack some: compared, as model.compare says"
-    way_out = (
-        f"data.unit: {role.columns[0]} keeps its levels whole, where they have fewer rows than a subset"
-        if likelihood.unit is None and len(role.columns) == 1
-        else "model.compare can name it"
+        return f"{said}: compared, because model.compare names it"
+    whole = (
+        f"data.unit: {role.columns[0]} keeps them whole where they have fewer rows than a subset, "
     )
-    return f"{role.site} is a group, indexed by {levels}, of which a fit may lack some: not compared ({way_out})"
+    can_be_units = likelihood.unit is None and len(role.columns) == 1
+    return f"{said}: not compared ({whole if can_be_units else ''}model.compare can name it)"
 
 
 def _levels(likelihood: Likelihood, role: Role, rarest: Mapping[str, int]) -> str:

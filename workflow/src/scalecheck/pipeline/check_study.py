@@ -10,6 +10,8 @@ import numpy as np
 
 from scalecheck.data import store
 from scalecheck.errors import StudyError, did_you_mean
+from scalecheck.evaluation.study_data import open_likelihood
+from scalecheck.examine.understanding import understand
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.true_values import check_truth
@@ -30,14 +32,18 @@ def write_model(folder: StudyFolder, study: Study, log: Log) -> None:
     Parameters
     ----------
     study
-        `data.outcome`, `data.truth`, `model`, `sampler` and `seed`.
+        `data`, `model`, `sampler`, `subsets`, `increments` and `seed`.
     """
     model, sampler = study.model, study.sampler
     bound = load_model(folder, study.data.outcome, model, sampler)
     found = check_study(folder, bound, model, sampler, study.seed, study.data.truth)
     found["demand"] = resource_model.demand_of_study(folder, bound, model.compare, sampler)
+    likelihood = open_likelihood(folder, model, study.data.outcome)
+    understood = understand(likelihood, study, store.read_meta(folder.data).rarest)
+    found["understood"] = [one._asdict() for one in understood]
     formats.write_json(folder.model, found)
-    log(f"compared across fits: {', '.join(found['compared'])}")
+    for one in understood:
+        log(f"{one.topic}: {one.sentence}")
 
 
 def load_model(

@@ -1,6 +1,6 @@
 """What the page is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -35,6 +35,8 @@ class ReportInputs:
         The resolved study.
     versions
         What computed the fits: packages, python, device, dtype.
+    understood
+        What is known of the model, from `model.json`: topic and sentence of each.
     approximation
         `approximation.json`; empty where the study has none.
     dropped
@@ -54,6 +56,7 @@ class ReportInputs:
     dropped: Mapping[str, int] = field(default_factory=dict)
     remedies: Mapping[str, Any] = field(default_factory=dict)
     truth: Mapping[str, float] = field(default_factory=dict)
+    understood: Sequence[Mapping[str, str]] = ()
     approximation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,6 +126,7 @@ def read_inputs(folder: StudyFolder, study: Study) -> ReportInputs:
         },
         remedies=formats.read_json(folder.remedies) if searched else {},
         truth=read_truth(study.data.truth) if study.data.truth else {},
+        understood=formats.read_json(folder.model)["understood"],
         # One that is left from other settings is not of this verdict.
         approximation=formats.read_json(folder.approximation)
         if verdict.get("approximation")

@@ -89,6 +89,7 @@ def _page(inputs: ReportInputs) -> dict[str, Any]:
         "passes": _passes(inputs),
         "simulated": sentences.simulated(verdict),
         "not_run": sentences.not_run(verdict, fits),
+        "understood": [(one["topic"], one["sentence"]) for one in inputs.understood],
         "units": tables.deviants(units) if len(units) else None,
         "estimates": _forest(inputs, listed, drawn, aside),
         "undrawn": tables.parameters(estimates, [name for name in names if name not in drawn]),
