@@ -95,11 +95,13 @@ class give_integers(numpyro.primitives.Messenger):  # noqa: N801  (named as NumP
 
     def process_message(self, msg: dict[str, Any]) -> None:
         """Cast what is observed, or the number of trials where an outcome is drawn."""
+        if msg["type"] != "sample" or isinstance(msg["fn"], dist.Unit):
+            return
         fn, value = msg["fn"], msg["value"]
-        if msg["type"] != "sample" or isinstance(fn, dist.Unit) or not fn.support.is_discrete:
+        if not fn.support.is_discrete:
             return
         if value is None:
-            msg["fn"] = _of_whole_trials(fn)
+            msg["fn"] = of_whole_trials(fn)
         elif msg["is_observed"] and _is_float(value) and not _takes(fn, value):
             msg["uncast"], msg["value"] = value, jnp.asarray(value).astype("int32")
 
@@ -117,15 +119,18 @@ def _takes(fn: dist.Distribution, value: Any) -> bool:
     return True
 
 
-def _of_whole_trials(fn: dist.Distribution) -> dist.Distribution:
-    """Copy a distribution with integers where it, or one that it is made of, has a number of trials as floats."""
+def of_whole_trials(fn: dist.Distribution) -> dist.Distribution:
+    """Copy a distribution with integers where it, or one that it is made of, has a number of trials as floats.
+
+    NumPyro draws binomial numbers from integers alone.
+    """
     changed: dict[str, Any] = {}
     trials = getattr(fn, "total_count", None)
     if trials is not None and _is_float(trials):
         changed["total_count"] = jnp.asarray(trials).astype("int32")
     for name in ("base_dist", "_component_distribution"):  # of a wrapper, of a mixture
         if isinstance(part := getattr(fn, name, None), dist.Distribution):
-            changed[name] = _of_whole_trials(part)
+            changed[name] = of_whole_trials(part)
     if all(getattr(fn, name) is new for name, new in changed.items()):
         return fn
     copied = copy.copy(fn)

@@ -380,7 +380,7 @@ def _describe_row(
             observed = sites.traced(substituted, arrays, jax.random.key(0))[site]
             fn, value = observed["fn"], observed["value"]
             entries.append(support.of_entries(fn.support))
-            drawn = fn.log_prob(fn.sample(jax.random.key(0)))
+            drawn = fn.log_prob(sites.of_whole_trials(fn).sample(jax.random.key(0)))
             ends = (jnp.broadcast_to(x, value.shape)[row] for x in support.ends(entries[-1]))
             return jnp.broadcast_to(drawn, fn.log_prob(value).shape)[row], value[row], *ends
 
@@ -390,7 +390,7 @@ def _describe_row(
     can_be_drawn = np.isfinite(drawn.reshape(_STARTS, -1)).all(axis=1).any()
     if not all((x == x.flat[0]).all() for x in (lower, upper)):
         return _Row(bool(can_be_drawn), "", "")  # the support depends on parameters
-    words = support.in_words(entries[-1], lower.flat[0], upper.flat[0])
+    words = support.in_words(entries[-1], float(lower.flat[0]), float(upper.flat[0]))
     is_end = np.isin(value, [lower.flat[0], upper.flat[0]]).any()
     return _Row(bool(can_be_drawn), words, f", an end of the support ({words})" if is_end else "")
 
