@@ -89,6 +89,102 @@ def test_a_value_too_large_for_float32_is_refused(tmp_path):
         make(tmp_path, table(y=[0.0, 0.0, 1e39] + [0.0] * (N_ROWS - 3)))
 
 
+GRADES = np.arange(N_ROWS) % 3.0
+CATEGORICAL = """
+def model(n_rows, y=None):
+    share = numpyro.sample("share", dist.Dirichlet(jnp.ones(3)))
+    with numpyro.plate("rows", n_rows):
+        numpyro.sample("y", dist.Categorical(probs=share), obs=y)
+"""
+ORDERED = """
+def model(x, y=None):
+    beta = numpyro.sample("beta", dist.Normal(0, 1))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.OrderedLogistic(beta * x, jnp.array([-1.0, 1.0])), obs=y)
+"""
+FROM_ONE = CATEGORICAL.replace("obs=y", "obs=None if y is None else y - 1")
+TRIALS = """
+def model(trials, y=None):
+    chance = numpyro.sample("chance", dist.Beta(2.0, 2.0))
+    with numpyro.plate("rows", trials.shape[0]):
+        numpyro.sample("y", dist.Binomial(trials, chance), obs=y)
+"""
+BETA_BINOMIAL = TRIALS.replace("Binomial(trials, chance)", "BetaBinomial(chance, 2.0, trials)")
+OVERFLOW = """
+def model(x, y=None):
+    beta = numpyro.sample("beta", dist.Normal(0, 1))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Poisson(jnp.exp(beta * x)), obs=y)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "columns"),
+    [
+        (CATEGORICAL, {"y": GRADES}),
+        (FROM_ONE, {"y": GRADES + 1}),
+        (ORDERED, {"y": GRADES}),
+        (TRIALS, {"y": GRADES, "trials": 3.0}),
+        (BETA_BINOMIAL, {"y": GRADES, "trials": 3.0}),
+    ],
+)
+def test_numbers_do_where_a_distribution_takes_integers_alone(tmp_path, source, columns):
+    make(tmp_path, table(**columns), source)
+
+
+def test_a_prior_that_is_wild_at_some_rows_is_not_refused(tmp_path):
+    """At nearly every draw `exp(1e4 beta)` is 0 or infinite."""
+    make(tmp_path, table(x=np.linspace(9e3, 1.1e4, N_ROWS), y=np.arange(N_ROWS) % 3.0), OVERFLOW)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "placeholder", "settings"),
+    [
+        ("LogNormal(a, 1.0)", 0.0, {}),
+        ("Beta(2.0 + jnp.exp(a), 2.0)", -999.0, {}),
+        ("Beta(2.0 + jnp.exp(a), 2.0)", 0.0, {"precision": "float64"}),
+        ("Categorical(logits=jnp.array([0.0, 1.0, 2.0]) * a)", -999.0, {}),
+    ],
+)
+def test_placeholders_of_masked_rows_are_not_refused(tmp_path, distribution, placeholder, settings):
+    source = f"""
+    def model(seen, y=None):
+        a = numpyro.sample("a", dist.Normal(0, 1))
+        with numpyro.plate("rows", seen.shape[0]):
+            numpyro.sample("y", dist.{distribution}.mask(seen > 0.5), obs=y)
+    """
+    seen = np.arange(N_ROWS) % 4 > 0
+    value = 1.0 if "Categorical" in distribution else 0.5
+    frame = table(y=np.where(seen, value, placeholder), seen=seen.astype(int))
+    make(tmp_path, frame, source, sampler=settings)
+
+
+def test_a_row_beside_masked_ones_is_refused(tmp_path):
+    source = """
+    def model(seen, y=None):
+        a = numpyro.sample("a", dist.Gamma(2.0, 1.0))
+        with numpyro.plate("rows", seen.shape[0]):
+            numpyro.sample("y", dist.Gamma(a, 1.0).mask(seen > 0.5), obs=y)
+    """
+    seen = np.arange(N_ROWS) % 4 > 0
+    y = np.where(seen, 0.5, 0.0)
+    y[[6, 11]] = 0.0
+    words = "row 7 has y = 0, which is outside .*: it takes the numbers above 0 .and 1 more row.$"
+    with pytest.raises(StudyError, match=words):
+        make(tmp_path, table(y=y, seen=seen.astype(int)), source)
+
+
+def test_a_mask_that_leaves_nothing_out_may_lie_over_everything(tmp_path):
+    source = """
+    def model(x, y=None):
+        with numpyro.handlers.mask(mask=jnp.array(True)):
+            b = numpyro.sample("b", dist.Normal(0, 1))
+            with numpyro.plate("rows", x.shape[0]):
+                numpyro.sample("y", dist.Normal(b * x, 1), obs=y)
+    """
+    make(tmp_path, table(), source)
+
+
 UNDERFLOW = """
 from jax.scipy.special import ndtr
 

@@ -3,8 +3,10 @@
 import textwrap
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpyro import handlers
 
 from scalecheck.errors import StudyError
 from scalecheck.model import binding, sites
@@ -187,3 +189,70 @@ def test_the_mask_takes_whole_rows_of_a_matrix(tmp_path):
     masked = density_of(function, 0.3, {"x": rows.arrays["x"], "y": y, "row_mask": mask})
     own = density_of(function, 0.3, {"x": rows.arrays["x"][:4], "y": y[:4]})
     assert float(masked) == pytest.approx(float(own), rel=1e-6)
+
+
+def observed_at(tmp_path, source, y, **arrays):
+    bound, _ = bound_rows(tmp_path, source)
+    function = sites.function_of_arrays(bound, {})
+    with_values = handlers.substitute(function, data={"b": jnp.float32(0.3)})
+    given = {"x": jnp.linspace(0.1, 2.0, N_ROWS, dtype="float32"), "y": y, **arrays}
+    return sites.traced(with_values, given, jax.random.key(0))["y"]
+
+
+COUNTS = np.array([0, 1, 2, 0, 1, 2, 1], "float32")
+DISCRETE = {
+    "Bernoulli(logits=b * x)": 1,
+    "Poisson(jnp.exp(b * x))": None,
+    "Binomial(3, logits=b * x)": None,
+    "NegativeBinomial2(jnp.exp(b * x), 2.0)": None,
+    "Geometric(logits=b * x)": None,
+    "ZeroInflatedPoisson(0.2, jnp.exp(b * x))": None,
+}
+LOOKED_UP = (
+    "Categorical(logits=jnp.stack([0 * x, b + x, b * x], axis=-1))",
+    "Categorical(logits=b * jnp.arange(3.0)).expand(x.shape)",
+    "OrderedLogistic(b * x, jnp.array([-1.0, 1.0]))",
+    "ZeroInflatedDistribution(dist.Categorical(logits=b * jnp.arange(3.0)), gate=0.1)",
+)
+
+
+def discrete(distribution):
+    return PLATED.replace("Normal(b * x, 1)", distribution)
+
+
+@pytest.mark.parametrize("distribution", DISCRETE)
+def test_what_takes_floats_is_given_them(tmp_path, distribution):
+    y = np.minimum(COUNTS, DISCRETE[distribution] or 9)
+    found = observed_at(tmp_path, discrete(distribution), y)
+    assert found["value"] is y
+    assert "uncast" not in found
+    # Integers would be the same here, but for the last bit.
+    by_integers = found["fn"].log_prob(y.astype("int32"))
+    np.testing.assert_allclose(found["fn"].log_prob(y), by_integers, rtol=1e-6)
+
+
+@pytest.mark.parametrize("distribution", LOOKED_UP)
+@pytest.mark.parametrize("mask", [{}, {"row_mask": np.arange(N_ROWS) < 5}])
+def test_what_looks_its_value_up_is_given_integers(tmp_path, distribution, mask):
+    found = observed_at(tmp_path, discrete(distribution), COUNTS, **mask)
+    exact = observed_at(tmp_path, discrete(distribution), COUNTS.astype("int32"), **mask)
+    assert found["value"].dtype == "int32"
+    assert found["uncast"] is COUNTS
+    np.testing.assert_array_equal(
+        found["fn"].log_prob(found["value"]), exact["fn"].log_prob(exact["value"])
+    )
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        "Binomial(trials, logits=b * x)",
+        "BetaBinomial(jnp.exp(b * x), 1.0, trials)",
+        "ZeroInflatedDistribution(dist.Binomial(trials, logits=b * x), gate=0.2)",
+    ],
+)
+def test_an_outcome_is_drawn_of_as_many_trials_as_a_column_says(tmp_path, distribution):
+    source = discrete(distribution).replace("    b =", "    trials = 3.0 + 0.0 * x\n    b =")
+    drawn = observed_at(tmp_path, source, None)["value"]
+    assert drawn.shape == (N_ROWS,)
+    assert ((drawn >= 0) & (drawn <= 3)).all()

@@ -1,7 +1,7 @@
 """Columns and values of the wrong kind, in a table that can be read."""
 
 import numpy as np
-from broken_study import Broken
+from broken_study import MODEL, Broken
 
 
 def named(label):
@@ -49,6 +49,10 @@ def without_outcome(frame):
 
 def counted(line, data=lambda frame: frame, /, **settings):
     return table(line, lambda frame: data(without_outcome(frame)), **COUNTS, **settings)
+
+
+def observing(distribution):
+    return "import jax.numpy as jnp\n" + MODEL.replace("Bernoulli(logits=beta * x)", distribution)
 
 
 VALUES = {
@@ -151,8 +155,55 @@ VALUES = {
     ),
     "an outcome out of support": Broken(
         "check_study",
-        "data.csv: row 7 has y = 2, which is outside the support of the observed site y (model.py)",
+        "data.csv: row 7 has y = 2, which is outside the support of the observed site y (model.py):"
+        " it takes 0 and 1",
         data=at("y", 7, 2),
+    ),
+    "an outcome that is no whole number": Broken(
+        "check_study",
+        "data.csv: row 7 has y = 1.5, which is outside the support of the observed site y (model.py):"
+        " it takes the whole numbers from 0 to 2",
+        data=at("y", 7, 1.5),
+        model=observing("Categorical(logits=jnp.stack([0 * x, beta + x, beta * x], axis=1))"),
+    ),
+    "labels counted from 1": Broken(
+        "check_study",
+        "data.csv: row 7 has y = 3, which is outside the support of the observed site y (model.py):"
+        " it takes the whole numbers from 0 to 2 (and 1 more row)",
+        data=lambda frame: at("y", 9, 3)(at("y", 7, 3)(frame)),
+        model=observing("OrderedLogistic(beta * x, jnp.array([-1.0, 1.0]))"),
+    ),
+    "an end of the support": Broken(
+        "check_study",
+        "data.csv: row 7 has y = 0, where the log likelihood of the observed site y is infinite,"
+        " whatever is drawn from the prior (model.py): leave such rows out, or take a"
+        " distribution that allows the value, an end of the support (the numbers from 0 to 1)"
+        " (and 1 more row)",
+        data=lambda frame: at("y", 9, 1)(at("y", 7, 0)(frame.assign(y=0.5 + frame.y / 4))),
+        model=observing("Beta(2 + jnp.exp(beta), 3.0)"),
+    ),
+    "a logarithm of 0": Broken(
+        "check_study",
+        "data.csv: row 7 has y = 0, which is outside the support of the observed site y (model.py):"
+        " it takes the numbers above 0",
+        data=lambda frame: at("y", 7, 0)(frame.assign(y=1 + frame.y)),
+        model=observing("LogNormal(beta * x, 1.0)"),
+    ),
+    "no exposure": Broken(
+        "check_study",
+        "data.csv: row 7 has y = 2 and x = 0, where the log likelihood of the observed site y is"
+        " infinite, whatever is drawn from the prior (model.py): leave such rows out, or mend"
+        " the model there",
+        data=lambda frame: at("x", 7, 0)(at("y", 7, 2)(frame.assign(x=1.0))),
+        model=observing("Poisson(x * jnp.exp(beta))"),
+    ),
+    "no standard error": Broken(
+        "check_study",
+        "data.csv: row 7 has x = 0, where the log likelihood of the observed site y is NaN,"
+        " whatever the outcome and whatever is drawn from the prior (model.py): leave such rows"
+        " out, or mend the model there",
+        data=lambda frame: at("x", 7, 0)(frame.assign(x=1.0)),
+        model=observing("Normal(beta, x)"),
     ),
     "precision lost": Broken(
         "check_study",

@@ -225,10 +225,41 @@ MODELS = {
         " (numpyro.handlers.scope takes a divider)",
         first('numpyro.sample("../x", dist.Normal())'),
     ),
+    # masks
+    "obs_mask": model(
+        "model.py: obs_mask makes the latent site y_unobserved, which has no density where y is"
+        " observed: leave obs_mask out and mask the distribution, as in"
+        " dist.Normal(mean, sd).mask(seen)",
+        instead("Bernoulli(logits=beta * x), obs=y", "Normal(beta, 1.0), obs=y, obs_mask=x > 0"),
+    ),
+    "obs_mask of counts": model(
+        "model.py: obs_mask makes the latent site y_unobserved, which has no density where y is"
+        " observed: leave obs_mask out and mask the distribution, as in"
+        " dist.Normal(mean, sd).mask(seen)",
+        instead("obs=y", "obs=y, obs_mask=x > 0"),
+    ),
+    "a masked prior": model(
+        "model.py: the latent site beta is masked, so that it has no density: mask the"
+        " distribution of the observed site alone, as in dist.Normal(mean, sd).mask(seen)",
+        instead("dist.Normal(0.0, 1.0)", "dist.Normal(0.0, 1.0).mask(x.max() > 99)"),
+    ),
+    "a mask of every row": model(
+        "model.py: the mask of the site y leaves out every row of data.csv: a mask is True where"
+        " the outcome was observed",
+        instead("logits=beta * x)", "logits=beta * x).mask(x > 99)"),
+    ),
     # the density
+    "a density that cannot be computed": model(
+        "model.py, line 7: the density of the model raises ValueError: why",
+        MODEL.replace(
+            "\n\ndef",
+            "\n\nclass Bad(dist.Normal):\n    def log_prob(self, value):\n        raise ValueError('why')\n\n\ndef",
+        ).replace("dist.Bernoulli(logits=beta * x)", "Bad(beta, 1.0)"),
+    ),
     "NaN at the start": model(
-        "data.csv: row 4: the log likelihood of the site y is NaN, whatever is drawn from"
-        " the prior (model.py)",
+        "data.csv: row 4 has x = -1.303, where the log likelihood of the observed site y is NaN,"
+        " whatever the outcome and whatever is drawn from the prior (model.py): leave such rows"
+        " out, or mend the model there (and 99 more rows)",
         "import jax.numpy as jnp\n"
         + instead("dist.Bernoulli(logits=beta * x)", "dist.Normal(beta * jnp.log(x), 1.0)"),
     ),

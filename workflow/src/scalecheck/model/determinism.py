@@ -10,6 +10,7 @@ from numpyro import handlers
 from numpyro.infer.util import log_density
 
 from scalecheck.errors import StudyError
+from scalecheck.model.binding import raised
 from scalecheck.model.jaxpr import operations_and_numbers
 
 
@@ -29,9 +30,12 @@ def check_deterministic(file: str, function: Callable[..., Any], arrays: Mapping
     Raises
     ------
     StudyError
-        Names the file.
+        Names the file, also where the density cannot be computed at all.
     """
-    one, other = (list(operations_and_numbers(_program(function, arrays))) for _ in range(2))
+    try:
+        one, other = (list(operations_and_numbers(_program(function, arrays))) for _ in range(2))
+    except Exception as error:
+        raise StudyError(raised(file, "the density of the model raises", error)) from error
     if len(one) != len(other) or not all(map(_same, one, other)):
         raise StudyError(
             f"{file}: the model is another one each time that it is called: what is random must be drawn by"

@@ -1,5 +1,7 @@
 """The sites of a bound model: which there are, what indexes them, and which are compared."""
 
+import contextlib
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -89,13 +91,68 @@ class mask_rows(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro'
             msg["fn"] = msg["fn"].mask(self.row_mask.reshape(-1, *(1,) * n_trailing))
 
 
+class give_integers(numpyro.primitives.Messenger):  # noqa: N801  (named as NumPyro's handlers are)
+    """Give distributions integers where they take nothing else: columns of numbers are floats.
+
+    The density of `Categorical` is looked up by the value, and `Binomial` draws from a table of its number of
+    trials. All that takes floats is left as it is: it keeps every bit, and counts that int32 cannot hold. A
+    site whose observed value was cast has what it was before as `uncast`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None)
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Cast what is observed, or the number of trials where an outcome is drawn."""
+        if msg["type"] != "sample" or isinstance(msg["fn"], dist.Unit):
+            return
+        fn, value = msg["fn"], msg["value"]
+        if not fn.support.is_discrete:
+            return
+        if value is None:
+            msg["fn"] = of_whole_trials(fn)
+        elif msg["is_observed"] and _is_float(value) and not _takes(fn, value):
+            msg["uncast"], msg["value"] = value, jnp.asarray(value).astype("int32")
+
+
+def _is_float(value: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(value), jnp.floating)
+
+
+def _takes(fn: dist.Distribution, value: Any) -> bool:
+    """Whether a distribution gives a density to values of this type."""
+    try:
+        jax.eval_shape(fn.log_prob, value)
+    except (TypeError, IndexError):  # as `jnp.take_along_axis` and an index raise of floats
+        return False
+    return True
+
+
+def of_whole_trials(fn: dist.Distribution) -> dist.Distribution:
+    """Copy a distribution with integers where it, or one that it is made of, has a number of trials as floats.
+
+    NumPyro draws binomial numbers from integers alone.
+    """
+    changed: dict[str, Any] = {}
+    trials = getattr(fn, "total_count", None)
+    if trials is not None and _is_float(trials):
+        changed["total_count"] = jnp.asarray(trials).astype("int32")
+    for name in ("base_dist", "_component_distribution"):  # of a wrapper, of a mixture
+        if isinstance(part := getattr(fn, name, None), dist.Distribution):
+            changed[name] = of_whole_trials(part)
+    if all(getattr(fn, name) is new for name, new in changed.items()):
+        return fn
+    copied = copy.copy(fn)
+    vars(copied).update(changed)
+    return copied
+
+
 def function_of_arrays(model: Model, counts: Mapping[str, int]) -> Callable[..., Any]:
     """Give the model as a function of its arrays alone, plus `row_mask` where rows only pad."""
 
     def bound(row_mask: Any = None, **arrays: Any) -> Any:
-        if row_mask is None:
-            return model.function(**arrays, **counts)
-        with mask_rows(row_mask):
+        mask = contextlib.nullcontext() if row_mask is None else mask_rows(row_mask)
+        with mask, give_integers():
             return model.function(**arrays, **counts)
 
     return bound
@@ -124,6 +181,7 @@ def describe_sites(model: Model, rows: Rows) -> tuple[Site, ...]:
         )
     for name, probe in base.items():
         if probe.kind == "discrete":
+            refuse_obs_mask(model.file, name, base)
             raise StudyError(
                 f"{model.file}: the latent site {name} is discrete, which NUTS cannot sample: sum it out"
             )
@@ -165,6 +223,27 @@ def _parents(model: Model, rows: Rows) -> dict[str, tuple[str, ...]]:
         warnings.simplefilter("ignore")
         found: Any = get_dependencies(function, model_kwargs=few)["prior_dependencies"]
     return {name: tuple(up for up in found[name] if up != name) for name in found}
+
+
+def refuse_obs_mask(file: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a latent site that `obs_mask` made: it has no density where the outcome is observed.
+
+    Parameters
+    ----------
+    known
+        Names of all sites: beside `Y_unobserved` `obs_mask` makes `Y_observed`.
+
+    Raises
+    ------
+    StudyError
+        Names the site.
+    """
+    outcome = name.removesuffix("_unobserved")
+    if outcome != name and f"{outcome}_observed" in known:
+        raise StudyError(
+            f"{file}: obs_mask makes the latent site {name}, which has no density where {outcome} is observed: leave"
+            " obs_mask out and mask the distribution, as in dist.Normal(mean, sd).mask(seen)"
+        )
 
 
 def row_dim(model: Model) -> str:

@@ -76,9 +76,9 @@ def check_study(
 ) -> dict[str, Any]:
     """Check a model against all rows of its data.
 
-    Every row: is the outcome in the support of the observed site, and does float32 give its log
-    likelihood as float64 does? Asked at several draws from the prior, and answered with no only
-    where it is no at every one of them.
+    Every row: is the outcome in the support of the observed site, is its log likelihood finite, and does
+    float32 give it as float64 does? Asked at several draws from the prior, and answered with no only where
+    it is no at every one of them.
 
     Parameters
     ----------
@@ -126,6 +126,8 @@ def check_study(
         if by_row:
             _check_broadcast(bound, function, observed, first)
             _check_prediction(bound, function, observed, first)
+    with time_limit.limited(Path(settings.file)):
+        check_rows.check_latent_masks(stored, function, found)
     if by_row:
         check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
     with time_limit.limited(Path(settings.file)):
@@ -195,11 +197,13 @@ def _check_prediction(
     bound: binding.Model, function: Callable[..., Any], observed: sites.Site, rows: Rows
 ) -> None:
     """The outcome arrives as None when the model is to predict: it must then draw one value per row."""
-    arrays = {**rows.arrays, bound.outcome: None}
+
+    # Arrays are arguments: where it can see values, NumPyro raises and names no row.
+    def draw(arrays: dict[str, Any]) -> jax.Array:
+        return sites.traced(function, arrays, jax.random.key(0))[observed.name]["value"]
+
     try:
-        drawn = jax.eval_shape(
-            lambda: sites.traced(function, arrays, jax.random.key(0))[observed.name]["value"]
-        )
+        drawn = jax.eval_shape(draw, {**rows.arrays, bound.outcome: None})
     except Exception as error:
         raise StudyError(
             f"{binding.raised(bound.file, 'the model raises', error)} when {bound.outcome}"
