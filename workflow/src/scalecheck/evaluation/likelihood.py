@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
+from scalecheck.model.coupling import Coupling
 from scalecheck.model.rows import ByRow, Rows, make_rows
 from scalecheck.model.sites import (
     ROWS,
@@ -42,6 +43,8 @@ class Likelihood:
         `model.compare`.
     few
         Columns `(rows,)` of a few rows, on which sites are described.
+    coupling
+        How rows depend on each other.
     """
 
     model: Model
@@ -49,6 +52,7 @@ class Likelihood:
     unit: str | None
     compare: Sequence[str] | None
     few: Mapping[str, ByRow]
+    coupling: Coupling = Coupling()
     _programs: dict[Hashable, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def rows(self, values: Mapping[str, ByRow]) -> Rows:
@@ -116,6 +120,8 @@ class Likelihood:
 
     def no_new_rows(self) -> str | None:
         """Say why rows cannot be predicted that come after those of a fit, or None."""
+        if self.coupling.ordered:
+            return "the model has each row continue the rows before it, and new rows would continue nothing"
         for site in self.hidden:
             own = {ROWS, self.unit} & set(site.indexed_by)
             if own - {column for column, _ in site.plates}:

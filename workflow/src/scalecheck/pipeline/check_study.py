@@ -17,6 +17,8 @@ from scalecheck.fitting import resource_model
 from scalecheck.fitting.starts import pathfinder, user_function
 from scalecheck.model import binding, density, determinism, reparam, sites
 from scalecheck.model.batches import stored_columns
+from scalecheck.model.coupling import Coupling
+from scalecheck.model.find_coupling import find_coupling
 from scalecheck.model.rows import Rows, make_rows
 from scalecheck.pipeline import check_rows
 from scalecheck.runtime import time_limit
@@ -121,6 +123,7 @@ def check_study(
             _check_prediction(bound, function, observed, first)
     if by_row:
         check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
+    coupling = _coupling(stored, found, compared, observed, seed)
     with time_limit.limited(Path(settings.file)):
         mean, covariance = _prior(stored, found, compared, seed)
     if np.isnan(mean).any():
@@ -133,6 +136,8 @@ def check_study(
         "prior": {"mean": mean.tolist(), "covariance": covariance.tolist()},
         "covariates": list(bound.covariates),
         "by_row": by_row,
+        "rows": coupling.kind,
+        "blocks": coupling.blocks,
     }
 
 
@@ -203,6 +208,29 @@ def _check_prediction(
             f"{bound.file}: the site {observed.name} must have one value per row when {bound.outcome} is None, as it is"
             f" when it predicts, but it has the shape {drawn.shape}: put it into a numpyro.plate of n_rows"
         )
+
+
+def _coupling(
+    stored: check_rows.StoredRows,
+    found: Sequence[sites.Site],
+    compared: Sequence[sites.Site],
+    observed: sites.Site,
+    seed: int,
+) -> Coupling:
+    """Refuse a model whose parameters mean another thing in every fit: rows are told apart by what else is there."""
+    bound, meta = stored.bound, stored.meta
+    values = stored.read_first(bound.columns_with(meta.unit))
+    with time_limit.limited(Path(bound.file)):
+        coupling = find_coupling(bound, values, meta.labels, meta.unit, found, compared, seed)
+    if coupling.kind != "statistic":
+        return coupling
+    of = " and ".join(coupling.arguments)
+    which = f"{of} in the other rows (as through {coupling.arguments[0]}.mean())" if of else ""
+    raise StudyError(
+        f"{bound.file}: the log likelihood of a row at the site {observed.name} depends on"
+        f" {which or 'the number of rows'}, so that parameters mean another thing in every fit: take such numbers from"
+        " the whole file: as a column, or as a constant in the model"
+    )
 
 
 def _prior(
