@@ -120,10 +120,11 @@ def check_study(
         by_row = density.has_row_likelihood(function, observed.name, first.arrays)
         if by_row:
             _check_broadcast(bound, function, observed, first)
+        coupling = _coupling(stored, found, compared, observed, seed)
+        if by_row:
             _check_prediction(bound, function, observed, first)
     if by_row:
         check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
-    coupling = _coupling(stored, found, compared, observed, seed)
     with time_limit.limited(Path(settings.file)):
         mean, covariance = _prior(stored, found, compared, seed)
     if np.isnan(mean).any():
@@ -217,11 +218,10 @@ def _coupling(
     observed: sites.Site,
     seed: int,
 ) -> Coupling:
-    """Refuse a model whose parameters mean another thing in every fit: rows are told apart by what else is there."""
+    """Find how rows depend on each other; refuse a model that takes a statistic of them."""
     bound, meta = stored.bound, stored.meta
     values = stored.read_first(bound.columns_with(meta.unit))
-    with time_limit.limited(Path(bound.file)):
-        coupling = find_coupling(bound, values, meta.labels, meta.unit, found, compared, seed)
+    coupling = find_coupling(bound, values, meta.labels, meta.unit, found, compared, seed)
     if coupling.kind != "statistic":
         return coupling
     of = " and ".join(coupling.arguments)
