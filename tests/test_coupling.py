@@ -5,13 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
+import small_studies
 from numpyro.contrib.control_flow import scan
 
+from scalecheck.data import store
+from scalecheck.examine.run_agreement_and_drift import run_agreement
+from scalecheck.files import formats
 from scalecheck.model import sites
 from scalecheck.model.binding import bind
+from scalecheck.model.coupling import read_coupling
 from scalecheck.model.find_coupling import find_coupling
 from scalecheck.model.rows import make_rows
+from scalecheck.results.study_fits import StudyFits
 from scalecheck.study.settings import ModelSettings
 
 N_ROWS = 600
@@ -246,6 +253,10 @@ def centred_outcome(x, y=None, n_rows=None):
     observe(a + b * x, None if y is None else y - mean)
 
 
+def within_pairs(x, p, n_p, y=None):
+    within_groups(x, p, n_p, y)
+
+
 def counted(x, n_rows, y=None):
     a, b = shared()
     observe(a + b * x / n_rows, y)
@@ -310,6 +321,7 @@ KINDS = [
         for one in (centred, standardised, relative, ranked, shares, centred_lag, basis)
     ),
     (within_groups, None, ("statistic", True, ("x", "g"))),
+    (within_pairs, None, ("statistic", True, ("x", "p"))),
     (centred_outcome, None, ("statistic", True, ("y",))),
     (orthogonal, None, ("statistic", True, ("x", "t"))),
     (counted, None, ("statistic", True, ())),
@@ -340,3 +352,63 @@ def test_a_mean_of_outcomes_that_hardly_differ_is_seen(change):
 def test_of_three_rows_nothing_is_known():
     few = {name: column[:3] for name, column in VALUES.items()}
     assert coupling(regression, few).kind == "independent"
+
+
+# ---- studies of rows that continue each other
+
+AUTOREGRESSION = """
+def model(y=None, n_rows=None):
+    a = numpyro.sample("a", dist.Normal(0, 2))
+    phi = numpyro.sample("phi", dist.Uniform(-1, 1))
+    s = numpyro.sample("s", dist.HalfNormal(2))
+    numpyro.sample("Y", dist.Normal(a + phi * y[:-1], s), obs=y[1:])
+"""
+WALK = """
+def model(y=None, n_rows=None):
+    s = numpyro.sample("s", dist.HalfNormal(2))
+    numpyro.sample("Y", dist.GaussianRandomWalk(s, num_steps=n_rows), obs=y)
+"""
+
+
+def autoregression(seed, n_rows=900):
+    rng = np.random.default_rng(seed)
+    y = np.zeros(n_rows)
+    for t in range(1, n_rows):
+        y[t] = 0.5 + 0.8 * y[t - 1] + rng.normal()
+    return pd.DataFrame({"y": y})
+
+
+def series(path, source):
+    settings = {"subsets": {"count": 4, "size": 200}, "increments": {"start": 200, "end": 800}}
+    return small_studies.make(path, autoregression(2), source, **settings)
+
+
+def test_subsets_of_a_series_are_blocks_that_agree(tmp_path):
+    small = series(tmp_path, AUTOREGRESSION)
+    assert read_coupling(small.folder) == ("ordered", True, ())
+    names = [f"subset-{number:02d}" for number in range(1, 5)]
+    starts = [fit.start for fit in small.tasks(*names)]
+    assert starts == [0, 400, 200, 600]
+    for name, start in zip(names, starts, strict=True):
+        rows = small.values(name, store.FILE_ROW)[store.FILE_ROW]
+        assert rows.tolist() == list(range(start + 1, start + 201))
+    fits = small.fit(*names)
+    phi = np.array([float(fit.tree["posterior"]["phi"].mean()) for fit in fits])
+    # The standard error of phi in 200 rows is sqrt((1 - 0.8**2) / 200), its bias -(1 + 3 * 0.8) / 200.
+    assert (abs(phi - 0.783) < 4 * 0.042).all()
+    tasks = small.tasks(*names)
+    study = StudyFits(tasks, {}, dict(zip(names, fits, strict=True)))
+    with jax.enable_x64(True):
+        (finding,) = run_agreement(small.evidence(), study).findings
+    assert finding.p is not None
+    assert finding.p > 0.01
+    assert "continue the rows before it" in small.evidence().likelihood.no_new_rows()
+
+
+def test_of_a_series_that_begins_anew_in_no_block_no_subsets_are_planned(tmp_path):
+    small = series(tmp_path, WALK)
+    assert read_coupling(small.folder) == ("ordered", False, ())
+    assert {row.kind for row in formats.read_plan(small.folder.plan)} == {"increment"}
+    (finding,) = run_agreement(small.evidence(), StudyFits([], {}, {})).findings
+    assert finding.p is None
+    assert "no block of rows can be fitted without them" in finding.message

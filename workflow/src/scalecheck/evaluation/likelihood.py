@@ -114,14 +114,14 @@ class Likelihood:
 
     def no_predictions(self) -> str | None:
         """Say why new rows cannot be compared with predictions of them, or None."""
+        if self.coupling.ordered:
+            return "the model has each row continue the rows before it, and new rows would continue nothing"
         if self.model.arguments[self.model.outcome].matrix:
             return "the outcome has several columns, and this version ranks one number per row"
         return self.no_rows()
 
     def no_new_rows(self) -> str | None:
         """Say why rows cannot be predicted that come after those of a fit, or None."""
-        if self.coupling.ordered:
-            return "the model has each row continue the rows before it, and new rows would continue nothing"
         for site in self.hidden:
             own = {ROWS, self.unit} & set(site.indexed_by)
             if own - {column for column, _ in site.plates}:

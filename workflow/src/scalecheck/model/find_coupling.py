@@ -107,7 +107,7 @@ def _samples(
             return units
     # Of few levels of a column, too: a mean by level is that of a row alone, where each row has a level of its own.
     groups = [name for name in values if labels.get(name) is not None and name != unit]
-    pools = [_of_common_levels(values[name]) for name in groups]
+    pools = [_of_common_levels(values[name], n_rows) for name in groups]
     pools = [np.arange(len(next(iter(values.values())))), *pools]
     found = [
         _some_rows(values, pools[number % len(pools)], n_rows, rng)
@@ -118,8 +118,11 @@ def _samples(
     return [_Sample(rows, 1) for rows in found if len(rows) == most >= _FEWEST]
 
 
-def _of_common_levels(codes: ByRow) -> Numbers:
-    return np.flatnonzero(np.isin(codes, pd.Series(codes).value_counts().index[:_LEVELS]))
+def _of_common_levels(codes: ByRow, n_rows: int) -> Numbers:
+    """Rows of the commonest levels: as many levels as it takes to have so many rows."""
+    sizes = pd.Series(codes).value_counts()
+    n_levels = max(_LEVELS, int(np.searchsorted(sizes.cumsum(), n_rows)) + 1)
+    return np.flatnonzero(np.isin(codes, sizes.index[:n_levels]))
 
 
 def _some_rows(values: Values, pool: Numbers, n_rows: int, rng: np.random.Generator) -> Numbers:
@@ -307,7 +310,8 @@ class _Probe:
 
             found = jax.jacfwd(by_row)({name: latent[name] for name in self.plated})
             flat = [part.reshape(part.shape[0], -1) for part in found.values()]
-            return sum(part @ part.T for part in flat)
+            matrix = jnp.concatenate(flat, axis=1)
+            return matrix @ matrix.T
 
         return jax.jit(jax.vmap(one, in_axes=(0, None), axis_size=_DRAWS))
 

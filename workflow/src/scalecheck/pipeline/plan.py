@@ -32,7 +32,13 @@ def write_plan(folder: StudyFolder, study: Study, log: Log) -> None:
 
 
 def plan_fits(folder: StudyFolder, study: Study) -> list[plan.PlannedFit]:
-    """Plan the fits of a study: see `write_plan`."""
+    """Plan the fits of a study as `write_plan` writes them.
+
+    Raises
+    ------
+    StudyError
+        As `write_plan` does.
+    """
     arrival, random, axes = store.read_orders(folder.data)
     coupling, subsets, increments = read_coupling(folder), study.subsets, study.increments
     if not coupling.ordered:
