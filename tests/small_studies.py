@@ -15,6 +15,7 @@ from scalecheck.files import formats, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job, sample_batch
 from scalecheck.model import batches
+from scalecheck.model.coupling import Coupling
 from scalecheck.pipeline import check, check_study, prepare, verdict
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.pipeline import plan as plan_program
@@ -140,6 +141,11 @@ def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
     formats.write_json(folder.model, found)
     plan_program.write_plan(folder, study, lambda line: None)
     return Small(study, folder)
+
+
+def take_any_model(monkeypatch):
+    """Let models take statistics of their rows, as no study may."""
+    monkeypatch.setattr(check_study, "find_coupling", lambda *arguments: Coupling())
 
 
 def conjugate(path) -> Small:
