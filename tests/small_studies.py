@@ -15,8 +15,10 @@ from scalecheck.files import formats, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job, sample_batch
 from scalecheck.model import batches
+from scalecheck.model.coupling import Coupling
 from scalecheck.pipeline import check, check_study, prepare, verdict
 from scalecheck.pipeline import fit as fit_program
+from scalecheck.pipeline import plan as plan_program
 from scalecheck.results import study_fits
 from scalecheck.study import plan, read_study
 from scalecheck.study.settings import Study, parse_sections
@@ -132,14 +134,18 @@ def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
     study = read_study.build(given, str(path / "study.yaml"))
     folder = StudyFolder(path / "results" / "small")
     prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed)
-    fits = plan.make_plan(*store.read_orders(folder.data), study.subsets, study.increments)
     bound = check_study.load_model(folder, study.data.outcome, study.model, study.sampler)
     found = check_study.check_study(
         folder, bound, study.model, study.sampler, study.seed, study.data.truth
     )
     formats.write_json(folder.model, found)
-    formats.write_plan(folder.plan, fits)
+    plan_program.write_plan(folder, study, lambda line: None)
     return Small(study, folder)
+
+
+def take_any_model(monkeypatch):
+    """Let models take statistics of their rows, as no study may."""
+    monkeypatch.setattr(check_study, "find_coupling", lambda *arguments: Coupling())
 
 
 def conjugate(path) -> Small:

@@ -125,7 +125,8 @@ def model(x, y=None):
 
 
 @pytest.mark.parametrize("source", [small_studies.COUNTED, ROW_LATENTS, PROCESS, MEAN, FACTOR])
-def test_a_model_that_padding_would_change_is_fitted_shape_by_shape(tmp_path, source):
+def test_a_model_that_padding_would_change_is_fitted_shape_by_shape(tmp_path, source, monkeypatch):
+    small_studies.take_any_model(monkeypatch)
     small = small_studies.make(
         tmp_path,
         table(),

@@ -111,6 +111,7 @@ def test_missing_and_damaged_json_is_named(tmp_path):
 def test_plan_comes_back_as_it_was(tmp_path):
     rows = [
         PlannedRow("subset-01", "subset", "", "", 50, 50),
+        PlannedRow("subset-02", "subset", "", "", 50, 50, start=0),
         PlannedRow("level-site-01", "level", "site", 'a, "b"\nNA', 50, 50),
         PlannedRow("level-year-01", "level", "year", "2018", 50, 50),
         PlannedRow("increment-01", "increment", "", "", 100, 100),

@@ -27,10 +27,9 @@ def planned(kind, plan):
     return [fit for fit in plan if fit.kind == kind]
 
 
-def plan_of(every, *, axes=None, count=4, size=100, levels=8, **keys):
-    return make_plan(
-        every, every, axes or {}, SubsetSettings(count, size, levels), increments(**keys)
-    )
+def plan_of(every, *, axes=None, count=4, size=100, levels=8, blocks=False, **keys):
+    subsets = SubsetSettings(count, size, levels)
+    return make_plan(every, every, axes or {}, subsets, increments(**keys), blocks=blocks)
 
 
 # ---- increments
@@ -136,6 +135,34 @@ def test_subsets_that_cannot_be_are_refused(order, keys, message):
         plan_of(order, **keys, start=50)
 
 
+def test_blocks_lie_all_over_the_order_of_arrival():
+    found = planned("subset", plan_of(rows(1050), count=10, blocks=True))
+    assert [fit.start for fit in found] == [0, 500, 200, 700, 100, 600, 300, 800, 400, 900]
+    assert all(fit.slices == (Slice("arrival", fit.start, fit.start + 100),) for fit in found)
+    few = planned("subset", plan_of(rows(1050), count=3, blocks=True))
+    assert few == found[:3]  # another count fits none anew
+
+
+def test_blocks_are_of_whole_units():
+    sizes = RNG.integers(1, 60, size=200)
+    found = planned("subset", plan_of(units(sizes), count=8, size=120, blocks=True))
+    ends = {0, *np.cumsum(sizes).tolist()}
+    assert all({fit.start, fit.start + fit.rows} <= ends for fit in found)
+    found.sort(key=lambda fit: fit.start)
+    gaps = np.diff([fit.start for fit in found])
+    assert (gaps >= [fit.rows for fit in found[:-1]]).all()
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_as_many_subsets_as_there_are_rows_for_can_be_planned(blocks):
+    for count in (1, 2, 3, 7):
+        found = planned("subset", plan_of(rows(count * 100), count=count, blocks=blocks))
+        starts = sorted(part.start for fit in found for part in fit.slices)
+        assert starts == [100 * number for number in range(count)]
+    with pytest.raises(StudyError, match="subsets.count must be at most 7 disjoint"):
+        plan_of(rows(799), count=8, blocks=blocks)
+
+
 def test_no_subsets_may_be_wanted_of_few_rows():
     assert planned("subset", plan_of(rows(120), count=0, size=1000)) == []
 
@@ -217,7 +244,8 @@ def test_a_unit_that_fills_two_increments_leaves_one_out():
 
 @pytest.mark.parametrize("order", ["arrival", "random"])
 @pytest.mark.parametrize("whole", [False, True], ids=["rows", "units"])
-def test_a_fit_is_located_where_it_was_planned(order, whole):
+@pytest.mark.parametrize("blocks", [False, True], ids=["random", "blocks"])
+def test_a_fit_is_located_where_it_was_planned(order, whole, blocks):
     sizes = RNG.integers(1, 9, size=4000)
     every = units(sizes) if whole else rows(int(sizes.sum()))
     parts = [units(sizes[:300]), units(sizes[300:330]), units(sizes[330:])]
@@ -225,7 +253,7 @@ def test_a_fit_is_located_where_it_was_planned(order, whole):
         parts = [rows(part.n_rows) for part in parts]
     axes = {"site": Levels(["a", "b", "c"], parts), "a b": Levels(["x", "y"], parts[:2])}
     # More than 99 subsets: their names do not sort as their numbers do.
-    plan = plan_of(every, axes=axes, count=120, size=100, order=order)
+    plan = plan_of(every, axes=axes, count=120, size=100, order=order, blocks=blocks)
     level_rows = {name: [part.n_rows for part in axis.orders] for name, axis in axes.items()}
     assert locate(plan, [fit.fit for fit in plan], level_rows, order) == plan
     for fit in plan[::50]:

@@ -217,7 +217,8 @@ def model(x, unit, n_unit, y=None):
 
 
 @pytest.mark.parametrize("source", [SUM_OF_ROWS, SUM_BESIDE_UNITS], ids=["alone", "beside units"])
-def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path, source):
+def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path, source, monkeypatch):
+    small_studies.take_any_model(monkeypatch)
     n = 3000
     table = pd.DataFrame({"x": np.linspace(0, 3, n), "y": np.linspace(-1, 1, n) ** 2})
     table["unit"] = [f"unit-{number % 100}" for number in range(n)]

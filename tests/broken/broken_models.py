@@ -26,7 +26,51 @@ def endless(line, source):
 
 PRIOR = 'numpyro.sample("beta", dist.Normal(0.0, 1.0))'
 
+# A lag within the model, and a model that predicts without it.
+LAGGED = first("before = jnp.concatenate([jnp.zeros(1), x[:-1]])").replace(
+    "beta * x", "beta * before"
+)
+LAGGED = "import jax.numpy as jnp\n" + LAGGED
+DEPENDS = "model.py: the log likelihood of a row at the site y depends on "
+TAKE = (
+    ", so that parameters mean another thing in every fit: take such numbers from the whole file: as a column, or as a"
+    " constant in the model"
+)
+
 MODELS = {
+    # rows together
+    "centred inside": model(
+        f"{DEPENDS}x in the other rows (as through x.mean()){TAKE}",
+        instead("beta * x", "beta * (x - x.mean())"),
+    ),
+    "outcome centred inside": model(
+        f"{DEPENDS}y in the other rows (as through y.mean()){TAKE}",
+        instead("Bernoulli(logits=beta * x), obs=y", "Normal(beta * x, 1), obs=y - y.mean()"),
+    ),
+    "centred by group": model(
+        f"{DEPENDS}x and site in the other rows (as through x.mean()){TAKE}",
+        "import jax\n"
+        + instead("model(x,", "model(x, site, n_site,").replace(
+            "beta * x",
+            "beta * (x - (jax.ops.segment_sum(x, site, n_site) / jax.ops.segment_sum(1 + 0 * x, site, n_site))[site])",
+        ),
+    ),
+    "number of rows": model(
+        f"{DEPENDS}the number of rows{TAKE}", instead("beta * x", "beta * x / x.shape[0]")
+    ),
+    "axis of a lag": Broken(
+        "plan",
+        "data.axes must be empty, because the model has each row continue the rows before it, and a level would pick"
+        " rows out of their order, got site",
+        {"data": {"axes": ["site"]}},
+        model=LAGGED,
+    ),
+    "random increments of a lag": Broken(
+        "plan",
+        "increments.order must be arrival, because the model has each row continue the rows before it, got random",
+        {"increments": {"order": "random"}},
+        model=LAGGED,
+    ),
     # the file
     "syntax error": Broken(
         "prepare",

@@ -5,14 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scalecheck.data import store
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job
-from scalecheck.pipeline import check, check_study, prepare, verdict
+from scalecheck.pipeline import check, check_study, plan, prepare, verdict
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.runtime.program import Log
-from scalecheck.study import plan
 from scalecheck.study import settings as settings_module
 from scalecheck.study.settings import Study
 
@@ -27,7 +25,7 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     bound = check_study.load_model(folder, settings.data.outcome, settings.model, settings.sampler)
     found = check_study.check_study(folder, bound, settings.model, settings.sampler, settings.seed)
     formats.write_json(folder.model, found)
-    fits = plan.make_plan(*store.read_orders(folder.data), settings.subsets, settings.increments)
+    fits = plan.plan_fits(folder, settings)
     formats.write_plan(folder.plan, fits)
     text = settings.sections(*FITS)
     device = {"platform": "cpu", "device": "cpu", "gpu": None, "override": "", "note": ""}

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
+from scalecheck.model.coupling import Coupling
 from scalecheck.model.roles import (
     ROW,
     UNIT,
@@ -49,6 +50,8 @@ class Likelihood:
         `model.compare`.
     few
         Columns `(rows,)` of a few rows, on which sites are described.
+    coupling
+        How rows depend on each other.
     """
 
     model: Model
@@ -56,6 +59,7 @@ class Likelihood:
     unit: str | None
     compare: Sequence[str] | None
     few: Mapping[str, ByRow]
+    coupling: Coupling = Coupling()
     _programs: dict[Hashable, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def rows(self, values: Mapping[str, ByRow]) -> Rows:
@@ -150,6 +154,8 @@ class Likelihood:
 
     def no_predictions(self) -> str | None:
         """Say why new rows cannot be compared with predictions of them, or None."""
+        if self.coupling.ordered:
+            return "the model has each row continue the rows before it, and new rows would continue nothing"
         if self.model.arguments[self.model.outcome].matrix:
             return "the outcome has several columns, and this version ranks one number per row"
         return self.no_rows()

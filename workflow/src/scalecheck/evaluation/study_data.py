@@ -13,6 +13,7 @@ from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding
+from scalecheck.model.coupling import read_coupling
 from scalecheck.model.rows import ByRow
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import ModelSettings
@@ -61,7 +62,8 @@ def open_likelihood(folder: StudyFolder, settings: ModelSettings, outcome: str) 
     bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels, meta.common)
     first = [Slice("arrival", 0, min(2, meta.n_rows))]
     few = store.read_rows(folder.data, first, bound.columns_with(meta.unit))
-    return Likelihood(bound, meta.labels, meta.unit, settings.compare, few)
+    coupling = read_coupling(folder)
+    return Likelihood(bound, meta.labels, meta.unit, settings.compare, few, coupling)
 
 
 def open_study_data(

@@ -19,11 +19,19 @@ _FEW, _MOST = 0.02, 0.5
 
 
 def run_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
-    """Do random subsets agree?"""
+    """Do random subsets agree, or blocks of neighbours where rows continue each other?"""
+    coupling = study_data.likelihood.coupling
+    if not coupling.blocks:
+        reason = (
+            "the model has each row continue the rows before it, from the first one on, so that no block of rows can be"
+            " fitted without them"
+        )
+        return family_not_run("agreement", reason)
     subsets = study.usable("subset")
     planned = [task for task in study.tasks if task.kind == "subset"]
     if len(subsets) < 3:
-        reason = f"fewer than 3 of {len(planned)} random subsets have a usable posterior"
+        kind = "blocks of neighbouring rows" if coupling.ordered else "random subsets"
+        reason = f"fewer than 3 of {len(planned)} {kind} have a usable posterior"
         return family_not_run("agreement", reason)
     pooled = moments(subsets)
     fits = [fit.task.fit for fit in subsets]

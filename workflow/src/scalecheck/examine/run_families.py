@@ -64,7 +64,9 @@ def _parts(
         reason = "the model has no parameters"
         return [surprised, *(family_not_run(name, reason) for name in others)]
     agreed = run_agreement(study_data, study)
-    dispersion = agreed.findings[0].effect.value if agreed.findings[0].effect else 1.0
+    # What changes with time makes blocks differ, and must not explain that it does.
+    effect = None if study_data.likelihood.coupling.ordered else agreed.findings[0].effect
+    dispersion = effect.value if effect else 1.0
     return [
         agreed,
         run_heterogeneity(study_data, study, data, increments),

@@ -29,7 +29,10 @@ FULL = 2**16  # bytes that are left of a disk which has no room
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRow:
-    """A row of plan.csv: a fit, its rows, and those of them that no increment before it has."""
+    """A row of plan.csv: a fit, its rows, and those of them that no increment before it has.
+
+    A subset that is a block of neighbours starts after `start` rows in the order of arrival.
+    """
 
     fit: str
     kind: str
@@ -37,14 +40,15 @@ class PlannedRow:
     level: str
     rows: int
     new_rows: int
+    start: int | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What plan.csv has of it."""
+        """What every table has of it: all but where it starts."""
         return {name: getattr(self, name) for name in PLAN_COLUMNS}
 
 
-PLAN_COLUMNS = tuple(one.name for one in dataclasses.fields(PlannedRow))
+PLAN_COLUMNS = ("fit", "kind", "axis", "level", "rows", "new_rows")
 
 
 @contextlib.contextmanager
@@ -166,8 +170,8 @@ def write_plan(path: Path, fits: Sequence[PlannedRow]) -> None:
     """Write plan.csv."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(PLAN_COLUMNS)
-        writer.writerows(fit.columns.values() for fit in fits)
+        writer.writerow([*PLAN_COLUMNS, "start"])
+        writer.writerows([*fit.columns.values(), fit.start] for fit in fits)
 
 
 def read_plan(path: Path) -> list[PlannedRow]:
@@ -180,10 +184,7 @@ def read_plan(path: Path) -> list[PlannedRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [
-                PlannedRow(**{**row, "rows": int(row["rows"]), "new_rows": int(row["new_rows"])})
-                for row in csv.DictReader(file)
-            ]
+            return [_planned_row(row) for row in csv.DictReader(file)]
     except (FileNotFoundError, NotADirectoryError):
         reason = "not the results of a study, or not planned yet"
         raise StudyError(f"{path.parent}: no plan.csv: {reason}") from None
@@ -191,6 +192,12 @@ def read_plan(path: Path) -> list[PlannedRow]:
         raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, ValueError):
         raise StudyError(f"{path}: not a plan of scalecheck: delete it and run again") from None
+
+
+def _planned_row(row: Mapping[str, str]) -> PlannedRow:
+    start = row.get("start")  # plans had none before
+    numbers = {"rows": int(row["rows"]), "new_rows": int(row["new_rows"])}
+    return PlannedRow(**{**row, **numbers, "start": int(start) if start else None})
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

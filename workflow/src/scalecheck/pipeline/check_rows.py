@@ -53,10 +53,13 @@ class StoredRows(NamedTuple):
             start = min(begin, self.meta.n_rows - size)
             yield start, self.read(start, start + size, self.bound.columns)
 
+    def read_first(self, columns: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read some columns of as many rows as are looked at together: `(rows,)` each."""
+        return self.read(0, min(self.meta.n_rows, _CHUNK), columns)
+
     def first(self) -> Rows:
-        """Read as many rows, in float32, as are looked at together."""
-        values = self.read(0, min(self.meta.n_rows, _CHUNK), self.bound.columns)
-        return make_rows(self.bound, values, self.meta.labels)
+        """Arrange the same rows in float32."""
+        return make_rows(self.bound, self.read_first(self.bound.columns), self.meta.labels)
 
 
 def check_columns(stored: StoredRows) -> None:

@@ -19,6 +19,8 @@ from scalecheck.fitting import resource_model
 from scalecheck.fitting.starts import pathfinder, user_function
 from scalecheck.model import binding, density, determinism, reparam, roles, sites
 from scalecheck.model.batches import stored_columns
+from scalecheck.model.coupling import Coupling
+from scalecheck.model.find_coupling import find_coupling
 from scalecheck.model.rows import Rows, make_rows
 from scalecheck.pipeline import check_rows
 from scalecheck.runtime import time_limit
@@ -125,6 +127,8 @@ def check_study(
         by_row = density.has_row_likelihood(function, observed.name, first.arrays)
         if by_row:
             _check_broadcast(bound, function, observed, first)
+        coupling = _coupling(stored, found, compared, observed, seed)
+        if by_row:
             _check_prediction(bound, function, observed, first)
     with time_limit.limited(Path(settings.file)):
         check_rows.check_latent_masks(stored, function, found)
@@ -142,6 +146,8 @@ def check_study(
         "prior": {"mean": mean.tolist(), "covariance": covariance.tolist()},
         "covariates": list(bound.covariates),
         "by_row": by_row,
+        "rows": coupling.kind,
+        "blocks": coupling.blocks,
     }
 
 
@@ -214,6 +220,28 @@ def _check_prediction(
             f"{bound.file}: the site {observed.name} must have one value per row when {bound.outcome} is None, as it is"
             f" when it predicts, but it has the shape {drawn.shape}: put it into a numpyro.plate of n_rows"
         )
+
+
+def _coupling(
+    stored: check_rows.StoredRows,
+    found: Sequence[sites.Site],
+    compared: Sequence[sites.Site],
+    observed: sites.Site,
+    seed: int,
+) -> Coupling:
+    """Find how rows depend on each other; refuse a model that takes a statistic of them."""
+    bound, meta = stored.bound, stored.meta
+    values = stored.read_first(bound.columns_with(meta.unit))
+    coupling = find_coupling(bound, values, meta.labels, meta.unit, found, compared, seed)
+    if coupling.kind != "statistic":
+        return coupling
+    of = " and ".join(coupling.arguments)
+    which = f"{of} in the other rows (as through {coupling.arguments[0]}.mean())" if of else ""
+    raise StudyError(
+        f"{bound.file}: the log likelihood of a row at the site {observed.name} depends on"
+        f" {which or 'the number of rows'}, so that parameters mean another thing in every fit: take such numbers from"
+        " the whole file: as a column, or as a constant in the model"
+    )
 
 
 def _prior(

@@ -1,7 +1,8 @@
 """Which rows belong to which fit: subsets, levels of axes, increments."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +71,8 @@ def make_plan(
     axes: Mapping[str, Levels],
     subsets: SubsetSettings,
     increments: IncrementSettings,
+    *,
+    blocks: bool = False,
 ) -> list[PlannedFit]:
     """Plan every fit of a study.
 
@@ -79,6 +82,9 @@ def make_plan(
         The two orders of all rows.
     axes
         Levels by axis.
+    blocks
+        Whether subsets are blocks of neighbours in the order of arrival, because rows continue each other; else they
+        are random.
 
     Returns
     -------
@@ -91,7 +97,7 @@ def make_plan(
         When the data are too small for the plan, or a unit is larger than a subset: the key, the
         rule, the table and the value.
     """
-    plan = _plan_subsets(random, subsets)
+    plan = _plan_subsets(arrival if blocks else random, subsets, blocks=blocks)
     for axis, levels in axes.items():
         plan += _plan_axis(axis, levels, subsets)
     plan += _plan_increments(arrival if increments.order == "arrival" else random, increments)
@@ -99,7 +105,8 @@ def make_plan(
     return locate(plan, [row.fit for row in plan], level_rows, increments.order)
 
 
-def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedRow]:
+def _plan_subsets(order: Order, settings: SubsetSettings, *, blocks: bool) -> list[PlannedRow]:
+    """Cut an order into parts: the first ones of a random order; of that of arrival blocks all over it."""
     if not settings.count:
         return []
     if settings.size > order.n_rows:
@@ -107,19 +114,41 @@ def _plan_subsets(order: Order, settings: SubsetSettings) -> list[PlannedRow]:
             f"subsets.size must be at most the {order.n_rows} rows of {order.file}, got {settings.size}"
         )
     _refuse_large_units(order, settings.size)
-    plan: list[PlannedRow] = []
-    stop = 0
-    for number in range(1, settings.count + 1):
-        start, stop = stop, _at_unit_end(order, stop + settings.size)
-        if stop - start < settings.size:
-            whole = "whole units with " if order.unit_ends is not None else ""
-            raise StudyError(
-                f"subsets.count must be at most {number - 1} disjoint subsets of {whole}subsets.size"
-                f" {settings.size} in the {order.n_rows} rows of {order.file}, got {settings.count}"
-            )
-        rows = stop - start
-        plan.append(PlannedRow(f"subset-{number:02d}", "subset", "", "", rows, rows))
-    return plan
+    n_parts = None if blocks else settings.count
+    parts = list(itertools.islice(_parts(order, settings.size), n_parts))
+    if len(parts) < settings.count:
+        whole = "whole units with " if order.unit_ends is not None else ""
+        raise StudyError(
+            f"subsets.count must be at most {len(parts)} disjoint subsets of {whole}subsets.size"
+            f" {settings.size} in the {order.n_rows} rows of {order.file}, got {settings.count}"
+        )
+    # Where a block lies depends on its number and not on their count, so that another count fits none anew.
+    places = itertools.islice(_spread(len(parts)), settings.count) if blocks else range(len(parts))
+    return [_subset(number, *parts[place], blocks) for number, place in enumerate(places, 1)]
+
+
+def _subset(number: int, start: int, stop: int, is_block: bool) -> PlannedRow:
+    name, rows = f"subset-{number:02d}", stop - start
+    return PlannedRow(name, "subset", "", "", rows, rows, start=start if is_block else None)
+
+
+def _parts(order: Order, size: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of disjoint parts of at least so many rows, one after the other."""
+    start, stop = 0, _at_unit_end(order, size)
+    while stop - start >= size:
+        yield start, stop
+        start, stop = stop, _at_unit_end(order, stop + size)
+
+
+def _spread(n: int) -> Iterator[int]:
+    """Give the numbers 0 to n - 1 so that the first ones of any count lie far apart (van der Corput's sequence)."""
+    bits = max(1, (n - 1).bit_length())
+    reversed_bits = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(2**bits))
+    seen: set[int] = set()
+    for place in (one * n >> bits for one in reversed_bits):
+        if place not in seen:
+            seen.add(place)
+            yield place
 
 
 def _plan_axis(axis: str, levels: Levels, settings: SubsetSettings) -> list[PlannedRow]:
@@ -174,7 +203,9 @@ def locate(
         if fit not in rows:
             raise StudyError(f"plan.csv has no fit {fit}{did_you_mean(fit, list(rows))}")
     slices = _slices(plan, level_rows, order)
-    return [PlannedFit(**rows[fit].columns, slices=slices[fit]) for fit in fits]
+    return [
+        PlannedFit(**rows[fit].columns, start=rows[fit].start, slices=slices[fit]) for fit in fits
+    ]
 
 
 def _slices(
@@ -190,6 +221,8 @@ def _slices(
         match row.kind:
             case "increment":
                 found[row.fit] = (Slice(order, 0, n_rows),)
+            case "subset" if row.start is not None:
+                found[row.fit] = (Slice("arrival", row.start, row.start + n_rows),)
             case "subset":
                 found[row.fit] = (Slice("random", stop, stop + n_rows),)
                 stop += n_rows
