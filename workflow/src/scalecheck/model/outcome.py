@@ -228,9 +228,12 @@ def _quantile(
     censored likelihood takes.
     """
     support = base.support
-    infinite = jnp.asarray(jnp.inf)
-    low = _ordered(jnp.broadcast_to(getattr(support, "lower_bound", -infinite), u.shape))
-    high = _ordered(jnp.broadcast_to(getattr(support, "upper_bound", infinite), u.shape))
+    lowest, highest = (
+        jnp.broadcast_to(jnp.asarray(getattr(support, name, other), u.dtype), u.shape)
+        for name, other in (("lower_bound", -jnp.inf), ("upper_bound", jnp.inf))
+    )
+    # The least number itself may be the answer.
+    low, high = _ordered(lowest) - 1, _ordered(highest)
 
     def halve(_: Int[Array, ""], bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
@@ -247,7 +250,7 @@ def _quantile(
 
 def _ordered(x: Float[Array, " row"]) -> Int[Array, " row"]:
     """Give integers in the order of numbers of double precision, none between those of neighbours."""
-    bits = jax.lax.bitcast_convert_type(jnp.asarray(x, "float64") + 0.0, "int64")
+    bits = jax.lax.bitcast_convert_type(x + 0.0, "int64")  # of both zeros the one above
     return jnp.where(bits < 0, bits ^ jnp.iinfo("int64").max, bits)
 
 
