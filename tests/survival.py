@@ -130,9 +130,11 @@ def posterior(likelihood, data, rng, n_draws=1000):
     return rng.multivariate_normal(z, np.linalg.inv(hessian), n_draws)
 
 
-def fit_of(name, n, z):
+def fit_of(name, n, z, **hidden):
+    """A fit to the first rows with these draws `(draw, d)`, and those of hidden sites `(1, draw, entry)`."""
     dims = ("chain", "draw", "parameter")
-    groups = {"posterior": {}, "unconstrained_posterior": {"z": (dims, np.asarray(z)[None])}}
+    sites = {site: (("chain", "draw", f"{site}_dim"), draws) for site, draws in hidden.items()}
+    groups = {"posterior": sites, "unconstrained_posterior": {"z": (dims, np.asarray(z)[None])}}
     tree = xr.DataTree.from_dict({k: xr.Dataset(group) for k, group in groups.items()})
     task = PlannedFit(name, "increment", "", "", n, 0, (Slice("arrival", 0, n),))
     return FitResult(task, recorded(name), tree, Health(1.0, 1000.0, 1.0, ""))

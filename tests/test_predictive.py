@@ -283,7 +283,7 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     clinic, _, y = by_clinic(rng, 9, 7)
     values = {"x": np.ones(len(y)), "clinic": clinic, "y": y}
     fit = fit_of("increment-01", 10, np.zeros((100, 1)))
-    block = run_surprise.Block(values, np.ones(len(y), bool), (), True, "")
+    block = run_surprise.NewBlock(values, np.ones(len(y), bool), (), True, "")
     prediction = run_surprise._predict(likelihood, NOTHING, block, fit, rng)
     assert prediction.known.outcome.shape == (64,)
     assert prediction.program is predictive.replicate_programs(likelihood, {"n_clinic": 10}).members

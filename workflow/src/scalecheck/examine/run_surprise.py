@@ -98,7 +98,7 @@ def surprise_step(
     )
 
 
-class Block(NamedTuple):
+class NewBlock(NamedTuple):
     """New rows, with a true value of each outcome.
 
     Attributes
@@ -122,7 +122,9 @@ class Block(NamedTuple):
     note: str
 
 
-def _block(study_data: StudyData, data: DataSettings, after: FitResult, start: int) -> Block | str:
+def _block(
+    study_data: StudyData, data: DataSettings, after: FitResult, start: int
+) -> NewBlock | str:
     """Read the new rows of an increment and complete them, or say why they cannot be compared."""
     likelihood, order = study_data.likelihood, after.task.slices[0].order
     values = study_data.columns([Slice(order, start, after.task.rows)], data.axes)
@@ -141,7 +143,7 @@ def _block(study_data: StudyData, data: DataSettings, after: FitResult, start: i
         telling = [a for a in data.axes if observed_rows.tells(values[a], censored)]
         left_out = tuple(dict.fromkeys([*likelihood.censoring_columns, *telling]))
     note = _note(takes_part, censored, left_out)
-    return Block(values, takes_part, left_out, after.in_arrival_order, note)
+    return NewBlock(values, takes_part, left_out, after.in_arrival_order, note)
 
 
 def _note(takes_part: np.ndarray, censored: np.ndarray, left_out: Sequence[str]) -> str:
@@ -163,7 +165,7 @@ def _learns(likelihood: Likelihood) -> bool:
 def _predict(
     likelihood: Likelihood,
     data: DataSettings,
-    block: Block,
+    block: NewBlock,
     before: FitResult,
     rng: np.random.Generator,
 ) -> predictive.Prediction:
