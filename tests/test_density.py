@@ -120,3 +120,12 @@ def test_a_scaled_likelihood_is_scaled_in_every_row_too():
     y = jnp.array([0.5, -1.0])
     by_row = density.row_log_likelihood(scaled, "y", {"mu": jnp.array(0.2)}, {"y": y})
     np.testing.assert_allclose(by_row, 3 * stats.norm.logpdf(y, 0.2, 1.0), rtol=1e-5)
+
+
+def test_a_masked_row_keeps_its_outcome():
+    def masked(x, y):
+        with numpyro.plate("rows", x.shape[0]):
+            numpyro.sample("y", dist.Normal(x, 1).mask(x > 0), obs=y)
+
+    drawn = density.draw_outcome(masked, "y", "y", {}, ARRAYS, jax.random.PRNGKey(1))
+    assert (drawn == Y).tolist() == [True, False, False]

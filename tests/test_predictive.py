@@ -78,8 +78,8 @@ def normal():
     return likelihood_of(mean_of_normals)
 
 
-def plain(n=N, n_rows=N):
-    return Design((), (), True, np.ones(n, bool), n_rows)
+def plain(n=N):
+    return Design((), (), True, np.ones(n, bool), np.ones(n, bool))
 
 
 def posterior_of_mean(y, rng, n_draws=2000):
@@ -283,7 +283,8 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     clinic, _, y = by_clinic(rng, 9, 7)
     values = {"x": np.ones(len(y)), "clinic": clinic, "y": y}
     fit = fit_of("increment-01", 10, np.zeros((100, 1)))
-    prediction = run_surprise._predict(likelihood, NOTHING, values, fit, True, rng)
+    block = run_surprise.NewBlock(values, np.ones(len(y), bool), (), True, "")
+    prediction = run_surprise._predict(likelihood, NOTHING, block, fit, rng)
     assert prediction.known.outcome.shape == (64,)
     assert prediction.program is predictive.replicate_programs(likelihood, {"n_clinic": 10}).members
     z = jax.jit(predictive.replicate_statistics.z_scores)(

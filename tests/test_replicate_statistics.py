@@ -19,7 +19,7 @@ def double():
         yield
 
 
-def block(rng, n_rows=N, *, ordered=True):
+def block(rng, *, ordered=True):
     covariates = (
         BlockColumn("x", rng.gamma(2, size=N), True),
         BlockColumn("treated", rng.integers(2, size=N), True),
@@ -28,7 +28,7 @@ def block(rng, n_rows=N, *, ordered=True):
     groups = (BlockColumn("site", rng.integers(5, size=N), False),)
     follows = np.ones(N, bool)
     follows[[0, 20]] = False
-    return Design(covariates, groups, ordered, follows, n_rows)
+    return Design(covariates, groups, ordered, follows, np.ones(N, bool))
 
 
 def measured(rng, a_block, outcome, reference, fitted, values=()):
@@ -124,31 +124,50 @@ def test_outcomes_beyond_the_reference_stay_finite():
     np.testing.assert_allclose(found[:, 0], [extreme, -extreme, -extreme])
 
 
-def test_rows_that_only_pad_change_nothing():
+SCATTERED = np.random.default_rng(7).random(N) < 0.7
+
+
+@pytest.mark.parametrize(
+    "takes_part", [np.arange(N) < 47, SCATTERED], ids=["rows that pad", "masked"]
+)
+def test_rows_that_take_no_part_change_nothing(takes_part):
+    """Whatever stands in them; only what happens over time knows that they were there."""
     rng = np.random.default_rng(3)
-    whole, n_rows = block(rng), 47
+    whole = block(rng)
     reference, outcome = rng.standard_normal((N, N_REFERENCE)), rng.standard_normal((N, MEMBERS))
+    outcome[~takes_part] = -999
     fitted = rng.standard_normal(N)
 
     def cut(c):
-        return c._replace(values=c.values[:n_rows])
+        return c._replace(values=c.values[takes_part])
 
-    short = Design(
+    alone = Design(
         tuple(map(cut, whole.covariates)),
         tuple(map(cut, whole.groups)),
         True,
-        whole.follows[:n_rows],
-        n_rows,
+        (whole.follows & np.roll(takes_part, 1))[takes_part],
+        np.ones(takes_part.sum(), bool),
     )
-    padded = measured(
-        np.random.default_rng(0), whole._replace(n_rows=n_rows), outcome, reference, fitted
-    )[0]
-    alone = measured(
-        np.random.default_rng(0), short, outcome[:n_rows], reference[:n_rows], fitted[:n_rows]
-    )[0]
-    assert padded.keys() == alone.keys()
-    for name in padded:
-        np.testing.assert_allclose(padded[name], alone[name], atol=1e-6, err_msg=name)
+    within, _ = measured(
+        np.random.default_rng(0),
+        whole._replace(takes_part=takes_part),
+        outcome,
+        reference,
+        fitted,
+        (-999.0,),
+    )
+    expected, _ = measured(
+        np.random.default_rng(0),
+        alone,
+        outcome[takes_part],
+        reference[takes_part],
+        fitted[takes_part],
+        (-999.0,),
+    )
+    assert within.keys() == expected.keys()
+    for name in within:
+        if takes_part is not SCATTERED or "time" not in name:
+            np.testing.assert_allclose(within[name], expected[name], atol=1e-6, err_msg=name)
 
 
 def test_what_says_nothing_is_no_statistic():
@@ -158,7 +177,7 @@ def test_what_says_nothing_is_no_statistic():
         (BlockColumn("all", np.zeros(N, int), True), BlockColumn("row", np.arange(N), True)),
         False,
         np.ones(N, bool),
-        N,
+        np.ones(N, bool),
     )
     statistics, weights = statistic_design.lay_out(a_block, rng.random(N), (), scored=False)
     assert [s.name for s in statistics[6:]] == ["z ~ fit^2", "z^2 ~ fit"]
@@ -169,7 +188,7 @@ def test_what_says_nothing_is_no_statistic():
 def test_many_covariates_are_not_all_used():
     rng = np.random.default_rng(5)
     columns = tuple(BlockColumn(f"x{j}", rng.random(N), True) for j in range(40))
-    a_block = Design(columns, (), True, np.ones(N, bool), N)
+    a_block = Design(columns, (), True, np.ones(N, bool), np.ones(N, bool))
     statistics, _ = statistic_design.lay_out(a_block, rng.random(N), (), scored=True)
     counts = [s.what for s in statistics]
     assert counts.count(statistic_design.LINEAR) == statistic_design.MOST_COVARIATES

@@ -17,7 +17,11 @@ SETTING = Setting("arrival", learned=True)
 X = np.random.default_rng(0).standard_normal(N)
 SITE = np.random.default_rng(1).integers(12, size=N)
 BLOCK = Design(
-    (BlockColumn("x", X, True),), (BlockColumn("site", SITE, False),), True, np.ones(N, bool), N
+    (BlockColumn("x", X, True),),
+    (BlockColumn("site", SITE, False),),
+    True,
+    np.ones(N, bool),
+    np.ones(N, bool),
 )
 NORMAL = norm(0.5 * X, 1)
 COUNTS = poisson(np.exp(1 + 0.3 * X))

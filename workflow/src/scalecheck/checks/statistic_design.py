@@ -92,15 +92,15 @@ class Design(NamedTuple):
         Whether the rows stand in the order of arrival.
     follows
         `(n,)` whether a row follows the one before it in the data.
-    n_rows
-        Rows, less those at the end that only pad.
+    takes_part
+        `(n,)` whether a row does: not one that the model masks, nor one at the end that only pads.
     """
 
     covariates: tuple[BlockColumn, ...]
     groups: tuple[BlockColumn, ...]
     ordered: bool
     follows: Bool[np.ndarray, " n"]
-    n_rows: int
+    takes_part: Bool[np.ndarray, " n"]
 
 
 class GroupArrays(NamedTuple):
@@ -111,7 +111,7 @@ class GroupArrays(NamedTuple):
     codes
         `(n,)`.
     n_rows
-        `(level,)` rows; levels that only pad have none.
+        `(level,)` rows that take part; levels that only pad have none.
     slopes
         `(n, slope)` centred covariates.
     squares
@@ -130,11 +130,11 @@ class Weights(NamedTuple):
     Attributes
     ----------
     row
-        `(n,)` 1; 0 where a row only pads.
+        `(n,)` 1; 0 where a row takes no part.
     on_z, on_square
         `(n, q)` what z-scores and their squares are summed with, one column per statistic.
     pairs
-        `(n - 1,)` 1 where a row follows the one before it; None where rows have no order.
+        `(n - 1,)` 1 where a row follows the one before it and both take part; None where rows have no order.
     levels
         One per group.
     values
@@ -154,7 +154,7 @@ def lay_out(
 ) -> tuple[tuple[Statistic, ...], Weights]:
     """List the statistics of a design, and arrange it for `measure`.
 
-    Columns that are constant in the block give no statistic.
+    Columns that are constant in the rows that take part give no statistic.
 
     Parameters
     ----------
@@ -174,11 +174,11 @@ def lay_out(
     weights
         The design as arrays.
     """
-    n_rows = design.n_rows
-    row = (np.arange(len(fitted)) < n_rows).astype(float)
-    covariates = [c for c in design.covariates if _varies(c.values[:n_rows])][:MOST_COVARIATES]
+    takes_part, row = design.takes_part, design.takes_part.astype(float)
+    covariates = [c for c in design.covariates if _varies(c.values[takes_part])]
+    covariates = covariates[:MOST_COVARIATES]
     slopes = [c for c in covariates if c.used][:MOST_SLOPES]
-    groups = [c for c in design.groups if _has_levels(c.values[:n_rows])]
+    groups = [c for c in design.groups if _has_levels(c.values[takes_part])]
     on_z, on_square = _correlates(design, fitted, covariates, slopes, row)
     names = [Statistic(what) for what in (LOG_SCORE, LOW_TAIL, MEAN, VARIANCE, SKEWNESS, KURTOSIS)]
     names += [Statistic(what) for what in (DISPERSION, SCORE) if scored]
@@ -193,7 +193,7 @@ def lay_out(
         row,
         _centred_columns([values for _, values in on_z], row),
         _centred_columns([values for _, values in on_square], row),
-        (design.follows * row)[1:] if design.ordered else None,
+        design.follows[1:] * row[1:] * row[:-1] if design.ordered else None,
         tuple(_levels(group, slopes, row) for group in groups),
         np.array(values, float),
     )
@@ -211,7 +211,7 @@ def _has_levels(codes: Real[np.ndarray, " n"]) -> bool:
 def _centred(
     values: Real[np.ndarray, " n"], row: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Give values `(n,)` less their mean, in sds; zero where a row only pads or all are equal."""
+    """Give values `(n,)` less their mean, in sds; zero where a row takes no part or all are equal."""
     values = np.where(row > 0, values.astype(float), 0.0)
     centred = row * (values - (values @ row) / row.sum())
     scale = np.sqrt((centred @ centred) / row.sum())
@@ -235,7 +235,7 @@ def _correlates(
     for c in covariates:
         square = _centred(_centred(c.values, row) ** 2, row)
         # Of two values the square is no other function.
-        if np.abs(square).any() and len(np.unique(c.values)) > 2:
+        if np.abs(square).any() and len(np.unique(c.values[design.takes_part])) > 2:
             on_z += [(Statistic(SQUARE, c.name, used=c.used), square)]
     if not _is_one_of(fitted, covariates, row):
         on_z += [(Statistic(SQUARE_FIT), _centred(fitted, row) ** 2)]

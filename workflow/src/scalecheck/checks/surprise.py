@@ -58,6 +58,8 @@ class NewRows(NamedTuple):
         Fits that the comparison rests on.
     weight
         Share of the family's error rate.
+    note
+        What else the comparison rests on; nothing where there is nothing to say.
     """
 
     fit: str
@@ -66,6 +68,7 @@ class NewRows(NamedTuple):
     before: int
     fits: tuple[str, ...]
     weight: float
+    note: str = ""
 
 
 def n_more(weight: float) -> int:
@@ -249,12 +252,13 @@ def _rank(extremeness: Float[np.ndarray, " member"], rng: np.random.Generator) -
 def _message(statistic: Statistic, signed: float, step: NewRows, seen: bool) -> str:
     sds = f"{statistic.name}: {rounded(abs(signed))} sds"
     rows = f"rows {step.first} to {step.last}"
+    note = f"; {step.note}" if step.note else ""
     before = f"after {step.before} rows" if step.before else "of the model"
     if not seen:
         predicts = f"the model predicts {before}" if step.before else "the model predicts"
-        return f"{rows} look like what {predicts} (largest deviation, {sds})"
+        return f"{rows} look like what {predicts} (largest deviation, {sds}){note}"
     said = statistic_messages.sentence(statistic, above=signed > 0)
-    return f"{rows} {said} ({sds} from the prediction {before})"
+    return f"{rows} {said} ({sds} from the prediction {before}){note}"
 
 
 def _table(

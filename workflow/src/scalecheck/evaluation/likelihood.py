@@ -14,6 +14,7 @@ from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
 from scalecheck.model.coupling import Coupling
+from scalecheck.model.outcome import ObservedSite, describe_outcome, why_not_simulated
 from scalecheck.model.roles import (
     ROW,
     UNIT,
@@ -93,6 +94,19 @@ class Likelihood:
         return find_roles(self.model, self.sites, self.unit, self.compare)
 
     @functools.cached_property
+    def observed_site(self) -> ObservedSite:
+        """Whether rows are masked or censored, and what says so."""
+        rows = self.rows(self.few)
+        return describe_outcome(self.function(rows.counts), self.observed, rows.arrays)
+
+    @property
+    def censoring_columns(self) -> tuple[str, ...]:
+        """Columns that tell which outcomes are censored, apart from the outcome."""
+        arguments = self.model.arguments
+        needed = {c for name in self.observed_site.censoring_needs for c in arguments[name].columns}
+        return tuple(column for column in self.model.covariates if column in needed)
+
+    @functools.cached_property
     def compared(self) -> tuple[Site, ...]:
         """Latent sites that are compared across fits."""
         return compared_sites(self.model, self.sites, self.unit, self.compare)
@@ -158,7 +172,23 @@ class Likelihood:
             return "the model has each row continue the rows before it, and new rows would continue nothing"
         if self.model.arguments[self.model.outcome].matrix:
             return "the outcome has several columns, and this version ranks one number per row"
-        return self.no_rows()
+        return self.no_rows() or self._no_true_values()
+
+    def _no_true_values(self) -> str | None:
+        if self.observed_site.within:
+            return (
+                f"the site {self.observed} has a censored distribution within a {self.observed_site.within}, and"
+                " sampling it ignores the censoring: let the censored distribution be the outermost one"
+            )
+        if self.observed_site.needs_parameters:
+            return f"which rows of the site {self.observed} are masked or censored depends on parameters"
+        return None
+
+    def no_simulations(self) -> str | None:
+        """Say why outcomes of all rows cannot be simulated in place of those observed, or None."""
+        if self.observed_site.censored:
+            return why_not_simulated(self.observed)
+        return self.no_predictions()
 
     def no_new_rows(self) -> str | None:
         """Say why rows cannot be predicted that come after those of a fit, or None."""

@@ -18,6 +18,7 @@ from scalecheck.checks.replicate_statistics import ReplicateStatistics
 from scalecheck.checks.statistic_design import Design, Statistic, Weights, lay_out
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.model.density import Vector, log_prob_by_row, traced_at
+from scalecheck.model.outcome import censored_part, uncensored
 from scalecheck.model.rows import Rows
 from scalecheck.model.sites import traced
 from scalecheck.results.study_fits import FitResult
@@ -200,7 +201,8 @@ def predict_block(
     likelihood
         Of the model.
     rows
-        The block, its outcome included; rows that only pad come last.
+        The block, its outcome included. Where the true value is not observed, one was drawn
+        (`observed_rows.complete`).
     draws
         Parameters of the replicates.
     design
@@ -217,11 +219,11 @@ def predict_block(
     scoring = _scoring(likelihood, draws, rng)
     gradients = None
     if not likelihood.between and 0 < draws.z.shape[1] <= MOST_SCORED:
-        row = (np.arange(rows.n_rows) < design.n_rows).astype(float)
+        row = design.takes_part.astype(float)
         few = np.ascontiguousarray(reference[:, :FOR_INFORMATION].T)
         information = np.asarray(programs.information(scoring.z[0], rows.arrays, few, row))
-        gradients = _gradients(information, np.cov(draws.z, rowvar=False), design.n_rows)
-    counted = _counted(reference) if bool(is_discrete) else ()
+        gradients = _gradients(information, np.cov(draws.z, rowvar=False), int(row.sum()))
+    counted = _counted(reference[design.takes_part]) if bool(is_discrete) else ()
     statistics, weights = lay_out(design, _fitted(reference), counted, scored=gradients is not None)
     outcome = np.asarray(rows.arrays[likelihood.model.outcome], float)
     ranked = np.sort(reference, axis=1)
@@ -276,7 +278,7 @@ class ReplicatePrograms(NamedTuple):
     simulate
         `(draws, keys, arrays) -> (draw, n), whether the outcome is discrete`.
     information
-        `(z, arrays, outcomes (draw, n), row (n,) 0 where it only pads) -> (d, d)`, mean outer
+        `(z, arrays, outcomes (draw, n), row (n,) 0 where it takes no part) -> (d, d)`, mean outer
         product of a row's gradient.
     members
         `(draws, keys, is_observed, known) -> (member, q)`.
@@ -367,9 +369,12 @@ class _Model(NamedTuple):
         outcome: Real[Array, " n"],
         key: PRNGKeyArray,
     ) -> Float[Array, " n"]:
-        """Log likelihood of each row, `(n,)`."""
+        """Log likelihood of each row at a true value, `(n,)`."""
         as_taken = outcome.astype(arrays[self.outcome].dtype)
-        return log_prob_by_row(self._observed(given, {**arrays, self.outcome: as_taken}, key))
+        site = self._observed(given, {**arrays, self.outcome: as_taken}, key)
+        if censored_part(site["fn"]) is not None:
+            site = {**site, "fn": uncensored(site["fn"]), "value": outcome}
+        return log_prob_by_row(site)
 
     def log_score(self, known: Known, outcome: Real[Array, " n"]) -> Float[Array, " n"]:
         """Log predictive density of each row, averaged over the draws that score, `(n,)`."""

@@ -6,7 +6,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from scalecheck.checks import deviant_units
-from scalecheck.evaluation import predictive
+from scalecheck.evaluation import observed_rows, predictive
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.model.rows import Rows, local_codes
 from scalecheck.results.study_fits import FitResult, StudyFits
@@ -33,26 +33,36 @@ def describe_units(study_data: StudyData, study: StudyFits) -> pd.DataFrame:
 def _table(study_data: StudyData, fit: FitResult, column: str) -> pd.DataFrame:
     likelihood = study_data.likelihood
     values = study_data.columns(fit.task.slices)
-    unit, codes = local_codes(values[column])
+    takes_part, censored = observed_rows.observed_rows(likelihood, values)
+    if censored.any() and observed_rows.not_kept(likelihood, fit) or not takes_part.any():
+        return pd.DataFrame()
     rows = likelihood.rows(values)
-    observed = means(rows.arrays[likelihood.model.outcome].astype(float)[None], unit)[0]
+    outcome = rows.arrays[likelihood.model.outcome].astype(float)
+    if censored.any():
+        rng = study_data.rng("censored outcomes of units")
+        outcome = observed_rows.complete(likelihood, fit, values, rng)
+    # Units of which all rows are masked have no mean.
+    unit, codes = local_codes(values[column][takes_part])
+    observed = means(outcome[takes_part][None], unit)[0]
     names = likelihood.labels[column]
     labels = [str(code) if names is None else str(names[code]) for code in codes]
-    replicates = _replicates(study_data, fit, rows, unit)
+    replicates = _replicates(study_data, fit, rows, takes_part, unit)
     return deviant_units.tabulate_deviant_units(labels, np.bincount(unit), observed, replicates)
 
 
-def _replicates(study_data: StudyData, fit: FitResult, rows: Rows, unit: np.ndarray) -> np.ndarray:
+def _replicates(
+    study_data: StudyData, fit: FitResult, rows: Rows, takes_part: np.ndarray, unit: np.ndarray
+) -> np.ndarray:
     """Mean outcome of each unit in each replicate, `(replicate, unit)`, latent sites of units drawn anew."""
     likelihood, rng = study_data.likelihood, study_data.rng("deviant units")
     programs = predictive.replicate_programs(likelihood, rows.counts)
     draws = predictive.posterior_draws(likelihood, fit)
-    n_replicates = int(np.clip(OUTCOMES // len(unit), FEWEST, MOST))
+    n_replicates = int(np.clip(OUTCOMES // len(takes_part), FEWEST, MOST))
     parts: list[np.ndarray] = []
     for _ in range(n_replicates // AT_ONCE):
         keys = predictive.random_keys(rng, AT_ONCE)
         outcomes, _ = programs.simulate(draws.choose(AT_ONCE, rng), keys, rows.arrays)
-        parts.append(means(np.asarray(outcomes, float), unit))
+        parts.append(means(np.asarray(outcomes, float)[:, takes_part], unit))
     return np.concatenate(parts)
 
 

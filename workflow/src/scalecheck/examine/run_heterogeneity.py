@@ -10,6 +10,7 @@ from scalecheck.checks import heterogeneity
 from scalecheck.checks.finding import Finding, not_run
 from scalecheck.checks.moments import Moments
 from scalecheck.checks.score_test import Scores, crosses, scores_of_units
+from scalecheck.evaluation.observed_rows import observed_rows, tells
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes, unit_scores
 from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
@@ -46,7 +47,8 @@ def _along_axis(
         return not_run("heterogeneity", reason, **where), pd.DataFrame()
     levels = [task for task in tasks if task.kind == "level"]
     codes = np.repeat(np.arange(len(levels)), [task.rows for task in levels])
-    scores = _scores(study_data, pooled, study_data.columns(pooled.task.slices), codes)
+    values = study_data.columns(pooled.task.slices)
+    scores = _selects(study_data, axis, values, codes) or _scores(study_data, pooled, values, codes)
     if isinstance(scores, str):
         return not_run("heterogeneity", scores, **where), pd.DataFrame()
     return heterogeneity.check_heterogeneity(
@@ -62,6 +64,19 @@ def _along_axis(
         ordered=False,
         rng=study_data.rng(f"heterogeneity {axis}"),
     )
+
+
+def _selects(
+    study_data: StudyData, axis: str, values: Mapping[str, np.ndarray], level: np.ndarray
+) -> str:
+    """Say that the levels of an axis choose rows by their outcome, or nothing."""
+    likelihood = study_data.likelihood
+    if likelihood.no_rows() or not likelihood.observed_site.censored:
+        return ""
+    known = axis in likelihood.censoring_columns
+    if known or tells(level, observed_rows(likelihood, values).censored):
+        return f"{axis} tells which outcomes are censored: its levels differ in any true model"
+    return ""
 
 
 def _scores(

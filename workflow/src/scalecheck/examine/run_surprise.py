@@ -1,17 +1,18 @@
 """Compare each new block of rows with its prediction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, Real
+from jaxtyping import Bool, Int, Real
 
 from scalecheck.checks import surprise
 from scalecheck.checks.finding import Finding, not_run
 from scalecheck.checks.statistic_design import BlockColumn, Design
 from scalecheck.checks.statistic_messages import Setting
 from scalecheck.checks.surprise import NewRows
-from scalecheck.evaluation import predictive
+from scalecheck.evaluation import observed_rows, predictive
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
@@ -78,21 +79,83 @@ def surprise_step(
     reason = predictive.no_draws(study_data.likelihood, before) if learned else None
     if after.task.rows - start < 2:
         reason = f"surprise needs at least 2 new rows, got {after.task.rows - start}"
+    where = {"fit": step.fit, "fits": fits, "weight": weight}
     if reason:
-        where = {"fit": step.fit, "fits": fits, "weight": weight}
         return not_run("surprise", reason, **where), pd.DataFrame()
     rng = study_data.rng(f"surprise {after.task.fit}")
-    order, in_order = after.task.slices[0].order, after.in_arrival_order
-    values = study_data.columns([Slice(order, start, after.task.rows)], data.axes)
-    prediction = _predict(study_data.likelihood, data, values, before, in_order, rng)
+    block = _block(study_data, data, after, start)
+    if isinstance(block, str):
+        return not_run("surprise", block, **where), pd.DataFrame()
+    step = step._replace(note=block.note)
+    prediction = _predict(study_data.likelihood, data, block, before, rng)
     return surprise.check_surprise(
         prediction.statistics,
         prediction.observed(rng),
         lambda: prediction.more(rng, surprise.n_more(weight)),
         step=step,
-        setting=Setting(data.order or "arrival" if in_order else None, learned),
+        setting=Setting(data.order or "arrival" if block.ordered else None, learned),
         rng=rng,
     )
+
+
+class NewBlock(NamedTuple):
+    """New rows, with a true value of each outcome.
+
+    Attributes
+    ----------
+    values
+        Columns `(rows,)`: those of the model, the axes and the unit.
+    takes_part
+        `(rows,)` whether the model gives a row a likelihood.
+    left_out
+        Columns that tell which outcomes are censored: a true value depends on them whatever the model.
+    ordered
+        Whether the rows stand in the order of arrival.
+    note
+        What was done with rows that are masked or censored.
+    """
+
+    values: Mapping[str, np.ndarray]
+    takes_part: Bool[np.ndarray, " row"]
+    left_out: tuple[str, ...]
+    ordered: bool
+    note: str
+
+
+def _block(
+    study_data: StudyData, data: DataSettings, after: FitResult, start: int
+) -> NewBlock | str:
+    """Read the new rows of an increment and complete them, or say why they cannot be compared."""
+    likelihood, order = study_data.likelihood, after.task.slices[0].order
+    values = study_data.columns([Slice(order, start, after.task.rows)], data.axes)
+    takes_part, censored = observed_rows.observed_rows(likelihood, values)
+    if takes_part.sum() < 2:
+        return f"surprise needs at least 2 new rows that the model does not mask, got {takes_part.sum()}"
+    left_out: tuple[str, ...] = ()
+    if censored.any():
+        if reason := observed_rows.not_kept(likelihood, after):
+            return reason
+        every = study_data.columns(after.task.slices)
+        rng = study_data.rng(f"censored {after.task.fit}")
+        (outcome,) = likelihood.model.arguments[likelihood.model.outcome].columns
+        completed = observed_rows.complete(likelihood, after, every, rng)
+        values = {**values, outcome: completed[start:]}
+        telling = [a for a in data.axes if observed_rows.tells(values[a], censored)]
+        left_out = tuple(dict.fromkeys([*likelihood.censoring_columns, *telling]))
+    note = _note(takes_part, censored, left_out)
+    return NewBlock(values, takes_part, left_out, after.in_arrival_order, note)
+
+
+def _note(takes_part: np.ndarray, censored: np.ndarray, left_out: Sequence[str]) -> str:
+    parts: list[str] = []
+    if not takes_part.all():
+        parts.append(f"{(~takes_part).sum()} rows are masked and take no part")
+    if censored.any():
+        parts.append(f"{censored.sum()} outcomes are censored and were drawn within their bounds")
+    if left_out:
+        verb = "tells" if len(left_out) == 1 else "tell"
+        parts.append(f"{', '.join(left_out)} {verb} which, and no statistic takes it")
+    return "; ".join(parts)
 
 
 def _learns(likelihood: Likelihood) -> bool:
@@ -102,17 +165,16 @@ def _learns(likelihood: Likelihood) -> bool:
 def _predict(
     likelihood: Likelihood,
     data: DataSettings,
-    values: dict[str, np.ndarray],
+    block: NewBlock,
     before: FitResult,
-    ordered: bool,
     rng: np.random.Generator,
 ) -> predictive.Prediction:
-    chosen, follows = _thinned(len(next(iter(values.values()))), rng)
-    values = {name: column[chosen] for name, column in values.items()}
+    chosen, follows = _thinned(len(block.takes_part), rng)
     n_rows, n_padded = len(chosen), _round_up(len(chosen)) if likelihood.unit else len(chosen)
-    values = {name: repeat_last(column, n_padded) for name, column in values.items()}
-    covariates, groups = _columns(likelihood, data, values)
-    design = Design(covariates, groups, ordered, repeat_last(follows, n_padded), n_rows)
+    values = {name: repeat_last(one[chosen], n_padded) for name, one in block.values.items()}
+    covariates, groups = _columns(likelihood, data, values, block.left_out)
+    takes_part = repeat_last(block.takes_part[chosen], n_padded) & (np.arange(n_padded) < n_rows)
+    design = Design(covariates, groups, block.ordered, repeat_last(follows, n_padded), takes_part)
     draws = predictive.posterior_draws(likelihood, before)
     return predictive.predict_block(likelihood, _rows(likelihood, values), draws, design, rng)
 
@@ -139,14 +201,18 @@ def _rows(likelihood: Likelihood, values: Mapping[str, np.ndarray]) -> Rows:
 
 
 def _columns(
-    likelihood: Likelihood, data: DataSettings, values: Mapping[str, np.ndarray]
+    likelihood: Likelihood,
+    data: DataSettings,
+    values: Mapping[str, np.ndarray],
+    left_out: Sequence[str] = (),
 ) -> tuple[tuple[BlockColumn, ...], tuple[BlockColumn, ...]]:
-    """Give covariates and groups: what the model takes, the axes, and the unit."""
+    """Give covariates and groups: what the model takes, the axes, and the unit, less what is left out."""
     used = likelihood.model.covariates
     unit = (likelihood.unit,) if likelihood.unit else ()
     columns = [
         BlockColumn(name, values[name], name in used)
         for name in dict.fromkeys([*used, *data.axes, *unit])
+        if name not in left_out
     ]
     labels = likelihood.labels
     numbers = [c for c in columns if labels[c.name] is None]

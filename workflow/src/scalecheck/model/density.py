@@ -13,6 +13,7 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
+from scalecheck.model.outcome import row_mask_of
 from scalecheck.model.rows import RowArrays
 from scalecheck.model.sites import Site, traced
 
@@ -161,10 +162,15 @@ def unconstrain(function: Function, values: Sites, arrays: Arrays) -> Sites:
 def draw_outcome(
     function: Function, site: str, outcome: str, values: Sites, arrays: Arrays, key: PRNGKeyArray
 ) -> Real[Array, " row"]:
-    """Draw the observed site given latent sites; those not given come from their conditional prior. `(rows,)`."""
-    unobserved = {**arrays, outcome: None}
-    trace = traced(handlers.substitute(function, data=values), unobserved, key)
-    return trace[site]["value"]
+    """Draw the observed site given latent sites; those not given come from their conditional prior. `(rows,)`.
+
+    A row that the model masks keeps the outcome that it has.
+    """
+    given = handlers.substitute(function, data=values)
+    drawn = traced(given, {**arrays, outcome: None}, key)[site]["value"]
+    fn = traced(given, arrays, key)[site]["fn"]
+    mask = row_mask_of(fn, drawn.shape[0])
+    return drawn if mask is None else jnp.where(mask, drawn, arrays[outcome])
 
 
 class Vector(NamedTuple):

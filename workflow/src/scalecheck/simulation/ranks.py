@@ -57,10 +57,10 @@ def rank_among_simulated(folder: StudyFolder, settings: Study, log: Log) -> pd.D
     Raises
     ------
     StudyError
-        When the model cannot predict its rows.
+        When the model cannot simulate its outcomes.
     """
     study_data = open_study_data(folder, settings.model, settings.data.outcome, settings.seed)
-    if reason := study_data.likelihood.no_predictions():
+    if reason := study_data.likelihood.no_simulations():
         raise StudyError(f"verdict.simulate must be 0: {reason}")
     fits = read_study_fits(folder, settings.increments.order)
     source = last_good(fits)

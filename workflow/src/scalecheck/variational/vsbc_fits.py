@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scalecheck.errors import StudyError
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
+from scalecheck.model.outcome import describe_outcome, why_not_simulated
 from scalecheck.model.sites import observed_site
 from scalecheck.runtime.program import Log
 from scalecheck.sampler import Snapshot
@@ -38,7 +40,16 @@ def simulate_approximations(
         `(2,)` of all that is random.
     checkpointer
         Saves what the data sets so far gave.
+
+    Raises
+    ------
+    StudyError
+        When the outcome is censored.
     """
+    observed = observed_site(batch.bound, batch.sites).name
+    if describe_outcome(batch.function, observed, batch.arrays_of()).censored:
+        reason = why_not_simulated(observed)
+        raise StudyError(f"{batch.bound.file}: variational.simulate must be 0: {reason}")
     starting, drawing, fitting = jax.random.split(key, 3)
     layout = target.layout_of(batch)
     problem = approximation.problem_of(batch, layout, settings, starting)
