@@ -1,7 +1,10 @@
 """What is the matter with a fit, decided from its draws: synthetic ones, and those of small models."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import small_studies
+import two_modes
 from scipy.signal import lfilter
 
 from scalecheck import diagnostics
@@ -221,3 +224,96 @@ def test_the_health_of_a_fit_gets_the_cause_and_keeps_the_numbers():
     assert known.reason.startswith("R-hat of mu[")
     assert (known.cause, known.worst) == ("order", health.worst)
     assert not known.usable
+
+
+# ---- fits of small models
+
+MIXTURE = """
+def model(n_rows, y=None):
+    share = numpyro.sample("share", dist.Beta(5.0, 5.0))
+    with numpyro.plate("components", 2):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 5.0))
+    each = dist.Categorical(jnp.stack([share, 1 - share]))
+    with numpyro.plate("rows", n_rows):
+        numpyro.sample("y", dist.MixtureSameFamily(each, dist.Normal(mu, 1.0)), obs=y)
+"""
+SUM = """
+def model(n_rows, y=None):
+    flat = dist.Normal(0.0, 1e4)
+    a, b = numpyro.sample("a", flat), numpyro.sample("b", flat)
+    with numpyro.plate("rows", n_rows):
+        numpyro.sample("y", dist.Normal(a + b, 1.0), obs=y)
+"""
+SIGN = """
+def model(n_rows, y=None):
+    a, b = numpyro.sample("a", dist.Normal(0, 1)), numpyro.sample("b", dist.Normal(0, 1))
+    with numpyro.plate("rows", n_rows):
+        numpyro.sample("y", dist.Normal(a * b, 1.0), obs=y)
+"""
+FITS = {"mixture": (MIXTURE, "order"), "sum": (SUM, "unidentified"), "sign": (SIGN, "sign")}
+
+
+ORDERED = """
+    ordered = dist.transforms.OrderedTransform()
+    centres = dist.Normal(0.0, 5.0).expand([2]).to_event(1)
+    mu = numpyro.sample("mu", dist.TransformedDistribution(centres, ordered))
+"""
+PLATE = """
+    with numpyro.plate("components", 2):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 5.0))
+"""
+POSITIVE = 'numpyro.sample("a", dist.HalfNormal(1.0)), numpyro.sample("b", dist.Normal(0, 1))'
+FREE = 'numpyro.sample("a", dist.Normal(0, 1)), numpyro.sample("b", dist.Normal(0, 1))'
+CURED = {
+    "mixture": MIXTURE.replace(PLATE, ORDERED),
+    "sum": SUM.replace('numpyro.sample("b", flat)', "0.0"),
+    "sign": SIGN.replace(FREE, POSITIVE),
+}
+
+
+def fit_of(folder, source):
+    """Fit 50 rows of two normals."""
+    rng = np.random.default_rng(5)
+    y = rng.standard_normal(200) + np.where(rng.random(200) < 0.5, 3.0, 9.0)
+    sampler = {"chains": 4, "warmup": 200, "draws": 200}
+    study = small_studies.make(folder, pd.DataFrame({"y": y}), source, sampler=sampler)
+    (found,) = study.fit("subset-01")
+    return found
+
+
+@pytest.fixture(scope="module", params=FITS)
+def fitted(request, tmp_path_factory):
+    """A fit of a model that does not converge, and the cause that it should be told."""
+    source, cause = FITS[request.param]
+    return fit_of(tmp_path_factory.mktemp(request.param), source), cause
+
+
+def test_a_model_that_cannot_converge_is_told_why(fitted):
+    found, cause = fitted
+    assert found.health.cause == cause, found.health
+    assert found.health.reason.endswith(found.health.advice)
+
+
+def test_it_takes_no_more_draws_than_were_asked_for(fitted):
+    found, _ = fitted
+    assert found.health.rhat > diagnostics.FAR_RHAT
+    assert found.z.shape[1] == found.record.draws == 200
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CURED)
+def test_the_cure_that_is_named_makes_the_fit_usable(name, tmp_path):
+    assert CURED[name] != FITS[name][0]
+    assert fit_of(tmp_path, CURED[name]).health.usable
+
+
+@pytest.mark.parametrize("engine", ["lanes", "numpyro"])
+def test_a_hopeless_fit_is_not_extended_and_no_other_loses_a_draw(engine):
+    """Chain 2 of the second fit sits in another mode; the first fit needs more draws than 100."""
+    options = {"engine": engine, "most_draws": 400}
+    before = two_modes.run(**options, enough=lambda fit, z: diagnostics.usable(z["x"]))
+    found = two_modes.run(**options, enough=lambda fit, z: not diagnostics.gains_by_draws(z["x"]))
+    assert [z["x"].shape[1] for z in before.z] == [found.z[0]["x"].shape[1], 400]
+    assert found.z[0]["x"].shape[1] > 100
+    np.testing.assert_array_equal(found.z[0]["x"], before.z[0]["x"])
+    np.testing.assert_array_equal(found.z[1]["x"], before.z[1]["x"][:, :100])

@@ -166,8 +166,7 @@ def _overflowing(fit: FailedFit) -> Cause:
 def _improper(seen: str, name: str) -> Cause:
     return Cause(
         "improper",
-        f"{seen}: neither the rows nor a prior hold it, so that the density has no finite integral:"
-        f" give {name} a proper prior, or fix it",
+        f"{seen}: neither the rows nor its prior hold it: give {name} a prior that does, or fix it",
     )
 
 
@@ -399,7 +398,7 @@ def _unidentified(seen: _Seen) -> Cause | None:
         return None
     first = int(np.argmax(tied.sum(axis=1)))
     names = [seen.fit.names[bad[i]] for i in (first, *np.flatnonzero(tied[first]))]
-    strongest = correlation[first, int(np.flatnonzero(tied[first])[0])]
+    strongest = float(np.asarray(correlation)[first, np.argmax(tied[first])])
     return Cause(
         "unidentified",
         f"{_listed(names)} move as one (correlation {strongest:.5f}): the rows tell only one combination"

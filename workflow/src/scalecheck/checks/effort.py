@@ -196,12 +196,10 @@ def check_effort(
 
 def _part(fits: Effort, chosen: Bool[np.ndarray, " fit"]) -> Effort:
     """Take some of the fits."""
-    return Effort(
-        *(
-            part[chosen] if isinstance(part, np.ndarray) else list(np.array(part, object)[chosen])
-            for part in fits
-        )
-    )
+    number = np.flatnonzero(chosen)
+    fits_of = [fits.fits[i] for i in number], [fits.levels[i] for i in number]
+    rows, leapfrogs, step_size, seconds, usable = (part[number] for part in fits[2:])
+    return Effort(*fits_of, rows, leapfrogs, step_size, seconds, usable)
 
 
 def _problem(subsets: Effort, known: Effort) -> str:
