@@ -158,9 +158,37 @@ def test_chains_that_all_stand_still_at_different_places_are_found():
     potential = np.repeat(np.array([[1.0], [1.0], [2.0], [1.0]]), 100, axis=1)
     run = sampling(n_draws=100)._replace(potential=potential, energy=potential + 4)
     assert adaptation.check_adaptation_step(fit(run), weight=1.0).p == 0
-    same = np.ones((4, 100))
-    run = run._replace(potential=same, energy=same + 4)
-    assert adaptation.check_adaptation_step(fit(run), weight=1.0).p == 1
+
+
+def with_reason(run, reason="R-hat of mu is 1.5 (over 1.01): why", advice="why"):
+    """A fit that cannot be used."""
+    return fit(run)._replace(parameters=("mu",), reason=reason, advice=advice)
+
+
+def test_a_fit_that_cannot_be_used_does_not_pass():
+    finding = adaptation.check_adaptation_step(with_reason(sampling()), weight=0.5)
+    assert (finding.p, finding.weight, finding.fit) == (None, 0.5, "increment-01")
+    assert finding.message == "increment-01 cannot be used: R-hat of mu is 1.5 (over 1.01): why"
+    # that its chains differ is said all the same, with what is known to be the matter
+    shifts = adaptation.check_adaptation_step(with_reason(shifted(sampling(), 2, 9.0)), weight=0.5)
+    assert shifts.p < 0.001
+    assert shifts.message.endswith("sds above that of the others: why")
+
+
+@pytest.mark.parametrize("reason", ["", "R-hat of mu is 4 (over 1.01): why"])
+def test_chains_too_slow_for_a_test_have_not_agreed(reason):
+    """A drift within each chain is all the F test has to compare with, however far the chains are apart."""
+    slow = 1e6 * np.linspace(0, 1, 400) + np.array([[0], [0], [0], [4e5]])
+    run = sampling()
+    run = run._replace(potential=run.potential + slow, energy=run.energy + slow)
+    seen = adaptation.compare_potentials(run.potential, run.energy)
+    assert seen.p > 0.05
+    assert abs(seen.value) > 1e5
+    finding = adaptation.check_adaptation_step(with_reason(run, reason, ""), weight=1.0)
+    assert finding.p is None
+    assert "the potential of chain 3 lies" in finding.message
+    assert "no test can tell" in finding.message
+    assert "agree" not in finding.message
 
 
 @pytest.mark.parametrize(
@@ -187,6 +215,7 @@ def test_what_else_was_seen_is_said_of_chains_that_agree(change, metric, words):
         (sampling(n_draws=8), "at least 10 draws"),
         (sampling(potential=np.full((4, 400), np.nan)), "not finite"),
         (sampling(potential=np.ones((4, 400)), energy=np.ones((4, 400))), "no parameters"),
+        (sampling(potential=np.ones((4, 400)), energy=np.ones((4, 400)) + 4), "no chain moves"),
     ],
 )
 def test_what_cannot_be_judged_says_why(run, words):
@@ -194,6 +223,26 @@ def test_what_cannot_be_judged_says_why(run, words):
     assert finding.p is None
     assert finding.weight == 0.5
     assert words in finding.message
+
+
+def test_a_model_that_has_parameters_is_not_said_to_have_none():
+    """Single precision has no digits left for a kinetic energy beside a potential of 1e12."""
+    huge = np.full((4, 400), 1e12)
+    still = with_reason(sampling(potential=huge, energy=huge))
+    finding = adaptation.check_adaptation_step(still, weight=0.5)
+    assert finding.p is None
+    assert "no parameters" not in finding.message
+    assert "no kinetic energy beside a potential of 1e+12" in finding.message
+    assert "sampler.precision to float64" in finding.message
+
+
+def test_trees_that_are_cut_are_said_first_though_the_chains_agree():
+    run = sampling(n_steps=np.full((4, 400), 1023))
+    message = adaptation.check_adaptation_step(fit(run), weight=1.0).message
+    assert message.startswith("increment-01: 100% of the trees are cut: raise sampler.max_tree")
+    few = adaptation.check_adaptation_step(fit(cut(sampling(), 1, 0.4)), weight=1.0).message
+    assert few.startswith("increment-01: the chains agree on the potential")
+    assert "10% of the trees are cut" in few
 
 
 def test_the_check_judges_increments_and_tabulates_all():

@@ -98,13 +98,15 @@ def test_a_second_fit_is_the_same_every_time(slow):
     json.dumps(one)
 
 
-def test_a_subset_that_cannot_be_used_is_fitted_again_too(slow):
+def test_a_subset_that_cannot_be_used_is_not_fitted_again(slow):
     subsets = confirm.read_subsets(slow.folder)
     chosen = confirmation.subset_to_confirm(subsets, 0.05)
     assert chosen[0] is not None
     assert chosen[0].fit == "subset-02"
     bad = [fit._replace(health=fit.health._replace(reason="R-hat of mu is 1.2")) for fit in subsets]
-    assert confirmation.subset_to_confirm(bad, 0.05) == chosen
+    task, reason = confirmation.subset_to_confirm([bad[1], *subsets[::2]], 0.05)
+    assert task is None
+    assert "nothing to confirm: effort needs at least 3 subsets that can be used" in reason
 
 
 @pytest.mark.parametrize("n_fits", [0, 2])

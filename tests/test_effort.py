@@ -38,6 +38,7 @@ def subsets(log2, names=None):
         2.0 ** np.asarray(log2),
         np.full(n_fits, 0.5),
         np.full(n_fits, 1e-5),
+        np.ones(n_fits, dtype=bool),
     )
 
 
@@ -53,6 +54,7 @@ def level_subsets(leapfrogs, seconds):
         each,
         np.full(n_fits, 0.5),
         np.array(seconds, dtype=float),
+        np.ones(n_fits, dtype=bool),
     )
 
 
@@ -134,6 +136,58 @@ def test_a_second_fit_of_another_subset_confirms_nothing():
     assert "not yet confirmed" in finding.message
 
 
+def with_unusable(part, *numbers):
+    usable = part.usable.copy()
+    usable[list(numbers)] = False
+    return part._replace(usable=usable)
+
+
+def test_a_subset_that_cannot_be_used_is_left_out_and_named():
+    """Leapfrogs of chains that have not converged are those of a transient: nothing rests on them."""
+    log2 = 3 + 0.1 * noise("normal", (1, 8, 4), RNG(6))[0]
+    log2[5] += 3
+    finding, table = effort.check_effort(with_unusable(subsets(log2), 5, 1), {})
+    assert finding.p > 0.05
+    assert not {"subset-06", "subset-02"} & set(finding.fits)
+    assert "2 subsets that cannot be used are left out, of which subset-06 takes most" in (
+        finding.message
+    )
+    assert table["usable"].tolist() == [i not in (1, 5) for i in range(8)]
+    assert table["p"].isna().tolist() == (~table["usable"]).tolist()
+    alone, _ = effort.check_effort(with_unusable(subsets(log2), 5), {})
+    assert "; subset-06, which cannot be used, is left out (it takes 6" in alone.message
+    assert effort.check_effort(subsets(log2), {})[0].p < 0.001
+
+
+def test_subsets_that_are_left_out_change_nothing_for_the_others():
+    log2 = 3 + 0.1 * noise("normal", (1, 8, 4), RNG(6))[0]
+    log2[5] += 1.2
+    log2[7] += 5
+    without, _ = effort.check_effort(subsets(log2[:7]), {})
+    beside, _ = effort.check_effort(with_unusable(subsets(log2), 7), {})
+    assert (beside.p, beside.effect, beside.fit) == (without.p, without.effect, "subset-06")
+
+
+def test_two_usable_subsets_of_many_are_not_compared():
+    log2 = np.full((6, 4), 3.0)
+    finding, table = effort.check_effort(with_unusable(subsets(log2), 0, 1, 2, 3), {})
+    assert finding.p is None
+    assert "got 2 of 6 fitted" in finding.message
+    assert "4 subsets that cannot be used are left out" in finding.message
+    assert len(table) == 6
+
+
+def test_a_second_fit_that_cannot_be_used_may_refute_but_does_not_confirm():
+    log2 = 3 + 0.1 * noise("normal", (1, 8, 4), RNG(6))[0]
+    log2[5] += 1.2
+    bad = Confirmation("subset-06", np.full(4, 19.0), usable=False)
+    finding, _ = effort.check_effort(subsets(log2), {}, bad)
+    assert not finding.large
+    assert "with another seed, in a fit that cannot be used" in finding.message
+    refuted, _ = effort.check_effort(subsets(log2), {}, bad._replace(leapfrogs=np.full(4, 8.3)))
+    assert refuted.p == 1
+
+
 def test_levels_are_described_and_not_tested():
     log2 = 3 + 0.1 * noise("normal", (1, 4, 4), RNG(7))[0]
     levels = {"source": level_subsets([8, 8, 30], [1e-5, 1e-5, 4e-5])}
@@ -156,7 +210,9 @@ def test_levels_that_are_alike_are_not_spoken_of():
 def test_fewer_than_three_subsets_are_not_compared(n_fits):
     finding, table = effort.check_effort(subsets(np.full((n_fits, 4), 3.0).reshape(n_fits, 4)), {})
     assert finding.p is None
-    assert f"at least 3 fitted subsets, got {n_fits}" in finding.message
+    assert (
+        f"at least 3 subsets that can be used, got {n_fits} of {n_fits} fitted" in finding.message
+    )
     assert len(table) == n_fits
 
 

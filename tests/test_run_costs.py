@@ -80,17 +80,38 @@ def test_looks_at_increments_find_what_the_check_of_the_study_finds(study):
     ]
 
 
-def test_fits_that_cannot_be_used_are_judged_all_the_same(study):
+def spoilt(study, *names):
+    """The study when these fits cannot be used."""
     bad = {
         name: fit._replace(health=fit.health._replace(reason="R-hat of mu is 1.2"))
         for name, fit in study.done.items()
+        if name in names
     }
-    worse = study._replace(done=bad)
-    assert run_costs.run_effort(worse, []).findings == run_costs.run_effort(study, []).findings
-    assert run_costs.run_adaptation(worse).findings == run_costs.run_adaptation(study).findings
+    return study._replace(done={**study.done, **bad})
+
+
+def test_nothing_passes_that_rests_on_fits_that_cannot_be_used(study):
+    worse = spoilt(study, *study.done)
+    parts = (run_costs.run_effort(worse, []), run_costs.run_adaptation(worse))
+    findings = [finding for part in parts for finding in part.findings]
+    assert [finding.p for finding in findings] == [None] * 4
+    assert "got 0 of 3 fitted" in findings[0].message
+    for finding in findings[1:]:
+        assert finding.message == f"{finding.fit} cannot be used: R-hat of mu is 1.2"
     (scaling,) = run_costs.run_scaling(worse).findings
     assert scaling.p is None
     assert "before increment-03 have a usable posterior" in scaling.message
+    (scaling,) = run_costs.run_scaling(spoilt(study, "increment-03")).findings
+    assert scaling.p is None
+    assert "increment-03 cannot be used" in scaling.message
+
+
+def test_a_subset_that_takes_most_and_cannot_be_used_accuses_no_rows(study):
+    slow = with_statistic(study.done["subset-02"], "n_steps", lambda n_steps: 9 * n_steps)
+    changed = study._replace(done={**study.done, "subset-02": slow})
+    (finding,) = run_costs.run_effort(spoilt(changed, "subset-02"), []).findings
+    assert finding.p is None
+    assert "subset-02, which cannot be used, is left out" in finding.message
 
 
 def test_a_subset_that_takes_three_times_the_leapfrogs_is_found(study):

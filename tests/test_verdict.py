@@ -7,6 +7,7 @@ from judged_findings import along, finding, judged_as, speaks
 
 from scalecheck.checks import finding_table, verdict
 from scalecheck.checks.finding import not_run
+from scalecheck.checks.unusable_fits import UnusableFit
 from scalecheck.checks.verdict import STRONG, Judged
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
@@ -133,8 +134,8 @@ def did_not(family, message="why"):
 
 
 PASSED, SUSPECT_ONE, STRONG_ONE = ran(), ran(status="suspect"), ran(status="strong")
-UNUSABLE = {"subset-02": "R-hat of mu is 1.2 (over 1.01): raise sampler.warmup"}
-WHY = f"subset-02: {UNUSABLE['subset-02']}"
+UNUSABLE = {"subset-02": UnusableFit("R-hat of mu is 1.2 (over 1.01): raise sampler.warmup")}
+WHY = "subset-02: R-hat of mu is 1.2 (over 1.01): raise sampler.warmup"
 AT_FAULT = ran("adaptation", "strong", ("subset-02",))
 
 
@@ -160,7 +161,7 @@ def test_the_verdict_is_that_of_the_worst_and_inconclusive_says_why(judged, unus
     assert verdict.decide(judged, unusable) == expected
 
 
-LEVEL = {"level-source-01": "ESS of mu is 90 (under 400): raise sampler.draws"}
+LEVEL = {"level-source-01": UnusableFit("ESS of mu is 90 (under 400): raise sampler.draws")}
 
 
 @pytest.mark.parametrize(
@@ -180,11 +181,70 @@ def test_a_level_that_cannot_be_used_is_not_needed(judged, expected):
     assert verdict.decide(judged, LEVEL, needed=["axis-source"])[0] == expected
 
 
-def test_many_fits_that_cannot_be_used_are_counted():
-    reasons = {f"subset-{i:02}": "ESS of mu is 90" for i in range(1, 9)}
-    name, why = verdict.decide([PASSED], reasons)
+def apart(rhat, cause="modes", worst="mu", advice="the chains sit in different modes: look"):
+    reason = f"R-hat of {worst} is {rhat:.2f} (over 1.01): {advice}"
+    return UnusableFit(reason, cause, worst, advice, rhat, 20.0)
+
+
+def slow(ess, advice="raise sampler.draws"):
+    return UnusableFit(
+        f"ESS of mu is {ess} (under 400): {advice}", "slow", "mu", advice, 1.0, float(ess)
+    )
+
+
+def fits(*found):
+    return {f"subset-{i:02}": one for i, one in enumerate(found, 1)}
+
+
+@pytest.mark.parametrize(
+    ("unusable", "why"),
+    [
+        (fits(apart(1.9)), "subset-01: R-hat of mu is 1.90 (over 1.01): the chains sit in"),
+        (
+            fits(*(apart(1.9 + 0.3 * i) for i in range(8))),
+            "8 of 20 fits: R-hat of mu is 1.9 to 4: the chains sit in different modes: look",
+        ),
+        (fits(apart(2.0), apart(2.0)), "2 of 20 fits: R-hat of mu is 2: the chains sit"),
+        (fits(slow(90), slow(70)), "2 of 20 fits: ESS of mu is 70 to 90: raise sampler.draws"),
+        (
+            fits(apart(3.0), apart(2.0, worst="tau")),
+            "2 of 20 fits: the highest R-hat is 2 to 3: the chains",
+        ),
+        # what differs from fit to fit is said of the worst
+        (
+            fits(slow(90, "raise sampler.draws to 300"), slow(50, "raise sampler.draws to 900")),
+            "ESS of mu is 50 to 90: in subset-02, the worst, raise sampler.draws to 900",
+        ),
+        (fits(apart(np.inf), apart(2.0)), "R-hat of mu is 2 to infinite: the chains"),
+        # the most frequent cause comes first, and each has one sentence
+        (
+            fits(slow(90), apart(2.0), apart(3.0)),
+            "2 of 20 fits: R-hat of mu is 2 to 3: the chains sit in different modes: look;"
+            " subset-01: ESS of mu is 90",
+        ),
+        # without draws: the sentence of the first, for all that are mended alike
+        (
+            fits(
+                UnusableFit("chain 1 stalled: raise it"), UnusableFit("chain 2 stalled: raise it")
+            ),
+            "2 of 20 fits, as subset-01: chain 1 stalled: raise it",
+        ),
+    ],
+)
+def test_why_a_study_is_inconclusive_has_one_sentence_for_each_cause(unusable, why):
+    needed = [f"subset-{i:02}" for i in range(1, 21)]
+    name, found = verdict.decide([PASSED], unusable, needed=needed)
     assert name == "inconclusive"
-    assert why.endswith("subset-03: ESS of mu is 90; and 5 more")
+    assert why in found
+    assert "more" not in found
+    assert len(found.split("; ")) == len({one.cause for one in unusable.values()})
+
+
+def test_nothing_is_attributed_to_a_finding_that_rests_on_what_cannot_be_used():
+    accused = ran("scaling", "suspect", ("increment-02", "subset-02"))
+    assert verdict.attribute([accused]).misfit
+    assert not verdict.attribute([accused], UNUSABLE).misfit
+    assert verdict.attribute([accused, ran("drift", "suspect")], UNUSABLE).family == "drift"
 
 
 UNIDENTIFIED = [
@@ -201,6 +261,10 @@ def test_a_study_that_identifies_no_parameter_is_inconclusive_and_says_what_to_c
     assert why.startswith("no check could compare the parameters: agreement: a subset identifies")
     assert "use larger ones" in why
     assert why.count("500 rows") == 1
+    other = did_not("drift", "1000 rows identify no direction beyond the prior")
+    _, why = verdict.decide([*UNIDENTIFIED, other, ran("surprise")], {})
+    assert "drift, 2 times, as here: 500 rows identify" in why
+    assert "1000 rows" not in why
 
 
 @pytest.mark.parametrize("family", ["agreement", "heterogeneity", "drift"])

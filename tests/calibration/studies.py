@@ -232,7 +232,7 @@ def line_of(name: str, scenario: Scenario, seed: int, outcome: Outcome) -> Line:
     """Judge a study at 5 % and at 1 %."""
     findings = verdict.add_families_not_run(outcome.found.findings)
     judged, stricter = (verdict.judge(findings, alpha) for alpha in (0.05, 0.01))
-    attribution = verdict.attribute(judged)
+    attribution = verdict.attribute(judged, outcome.unusable)
     adjusted = [one.p_adjusted for one in judged if one.p_adjusted is not None]
     families = [_family(family, judged) for family in FAMILIES]
     return {

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 array_stats: Any = array.array_stats
 
 HIGHEST_RHAT = 1.01  # Vehtari et al., doi:10.1214/20-BA1221
+# A fit whose posterior is not usable yet goes on, to so many times `sampler.draws`: over the fits of a
+# study, R-hat would pass 1.01 by chance in one or another.
+MOST_TIMES = 4
+# Beyond this R-hat a fit does not go on. R-hat^2 - 1 is about one over the effective draws of half a chain:
+# of a fit that is usable at four times its draws, 50 there (an R-hat of 1.01), hence 12 before (1.04). That
+# chance makes these look like 2 (1.2) has a probability of 3e-6 for a parameter of four chains. What is
+# beyond would need 20 times its draws, if more draws mended it at all.
+FAR_RHAT = 1.2
 INTERVAL = 0.89  # probability of the equal-tailed intervals that are shown
 
 ESTIMATES = ["parameter", "mean", "mcse", "sd", "low", "high", "ess_bulk", "ess_tail", "rhat"]
@@ -34,12 +42,19 @@ class Health(NamedTuple):
         Lowest energy Bayesian fraction of missing information over chains (arXiv:1604.00695).
     reason
         Why the posterior cannot be used, and what to change; empty when it can.
+    worst
+        The parameter that `reason` is about: that with the highest R-hat or the lowest ESS.
+    cause, advice
+        What is the matter, as `convergence.CAUSES` names it, and the sentence of `reason` on it.
     """
 
     rhat: float
     ess: float
     e_bfmi: float
     reason: str
+    worst: str = ""
+    cause: str = ""
+    advice: str = ""
 
     @property
     def usable(self) -> bool:
@@ -57,7 +72,7 @@ def assess(
     energy: Float[np.ndarray, "chain draw"],
     names: Sequence[str],
 ) -> Health:
-    """Judge a fit by its compared parameters.
+    """Judge a fit by its compared parameters: `reason` gives the numbers, `convergence.explain` what they mean.
 
     Parameters
     ----------
@@ -72,24 +87,34 @@ def assess(
         return Health(np.nan, np.nan, np.nan, "")
     rhat, ess = rhat_and_ess(z)
     e_bfmi = np.asarray(array_stats.bfmi(energy.astype("float64"), chain_axis=0, draw_axis=1))
-    worst, fewest = int(np.argmax(rhat)), int(np.argmin(ess))
-    needed, reason = lowest_ess(len(names)), ""
-    if rhat[worst] > HIGHEST_RHAT:
-        reason = (
-            f"R-hat of {names[worst]} is {rhat[worst]:.3f} (over {HIGHEST_RHAT}):"
-            " raise sampler.warmup and sampler.draws"
-        )
-    elif ess[fewest] < needed:
-        reason = (
-            f"ESS of {names[fewest]} is {ess[fewest]:.0f} (under {needed}): raise sampler.draws"
-        )
-    return Health(float(rhat[worst]), float(ess[fewest]), float(e_bfmi.min()), reason)
+    highest, fewest = int(np.argmax(rhat)), int(np.argmin(ess))
+    found = Health(float(rhat[highest]), float(ess[fewest]), float(e_bfmi.min()), "")
+    if rhat[highest] > HIGHEST_RHAT:
+        words = f"R-hat of {names[highest]} is {_short(found.rhat)} (over {HIGHEST_RHAT})"
+        return found._replace(reason=words, worst=names[highest])
+    needed = lowest_ess(len(names))
+    if ess[fewest] < needed:
+        words = f"ESS of {names[fewest]} is {found.ess:.0f} (under {needed})"
+        return found._replace(reason=words, worst=names[fewest])
+    return found
+
+
+def _short(rhat: float) -> str:
+    """Write an R-hat with as many digits as matter: near 1 the third decides."""
+    return f"{rhat:.3f}" if rhat < FAR_RHAT else f"{rhat:.2f}"
 
 
 def usable(z: Float[np.ndarray, "chain draw d"]) -> bool:
     """Whether draws `(chain, draw, d)` suffice for the checks."""
     rhat, ess = rhat_and_ess(z)
     return bool((rhat <= HIGHEST_RHAT).all() and (ess >= lowest_ess(z.shape[-1])).all())
+
+
+def gains_by_draws(z: Float[np.ndarray, "chain draw d"]) -> bool:
+    """Whether a fit of these draws `(chain, draw, d)` is to go on: it is not usable, and not beyond `FAR_RHAT`."""
+    rhat, ess = rhat_and_ess(z)
+    suffices = (rhat <= HIGHEST_RHAT).all() and (ess >= lowest_ess(z.shape[-1])).all()
+    return not suffices and bool((rhat <= FAR_RHAT).all())
 
 
 def rhat_and_ess(

@@ -2,8 +2,9 @@
 
 The chain means of the potential are compared by an F test whose error is the larger of two: from
 batch means within chains, and from their effective number of draws. What else was seen of step
-sizes, trees and metrics names the cause. Fits whose posterior cannot be used are judged, too: this is
-the family that says why.
+sizes, trees and metrics names the cause. Fits whose posterior cannot be used are judged, too: where their
+chains differ, this is the family that says so. Where the test sees nothing in them it was not run: chains
+so slow that no test can tell them apart have not agreed.
 
 Formulas and sources: docs/statistics.md, section 7.
 """
@@ -26,6 +27,7 @@ from scalecheck.diagnostics import array_stats
 LARGEST_GAP = 1.0
 # Trees that were cut this often: their chain hardly moves, however many leapfrogs it takes.
 MOST_SATURATED = 0.05
+HALF = 0.5  # of the trees: what is said of a fit begins with it
 # Few, so that they are long: by batches alone, 4 AR(1) chains of 250 draws reject 4.8/0.8 % at 5/1 % for
 # rho .8 and 5 batches, but 14/3.8 % for .95 and 28/12 % for .97. With the effective number beside them these
 # are 2.5/0, 5.0/1.0 and 11/3.8 %: a potential with 10 effective draws of a chain remains too few.
@@ -152,8 +154,11 @@ def check_adaptation_step(fit: Chains, weight: float) -> Finding:
         return _audit_finding(fit, fit.audit, weight)
     if fit.audit is not None:
         seen = seen._replace(p=min(1.0, 2 * seen.p))
+    alarm = notable(seen.p, weight)
+    if not alarm and (reason := _undecided(fit, seen)):
+        return not_run("adaptation", reason, weight=weight, fit=fit.fit)
     saturated = fit.saturated(fit.sampling.n_steps)[seen.chain]
-    message = _alarm_message if notable(seen.p, weight) else _agreement_message
+    message = _alarm_message if alarm else _agreement_message
     return Finding(
         family="adaptation",
         p=seen.p,
@@ -198,17 +203,39 @@ def _problem(fit: Chains) -> str:
     if not np.isfinite(fit.sampling.potential).all():
         return f"the potential energy of {fit.fit} is not finite"
     kinetic = (fit.sampling.energy - fit.sampling.potential).mean(axis=1)
-    return "" if np.median(kinetic) > 0 else "nothing moves: the model has no parameters"
+    if np.median(kinetic) <= 0 and not fit.parameters:
+        return "the model has no parameters: nothing moves"
+    if np.median(kinetic) <= 0:
+        size = f"{np.abs(fit.sampling.potential).max():.1g}"
+        return (
+            f"{fit.fit}: the chains have no kinetic energy beside a potential of {size}: its numbers have no digits"
+            " left for it: scale the data to order 1, or set sampler.precision to float64"
+        )
+    if (fit.sampling.potential == fit.sampling.potential[0, 0]).all():
+        return f"{fit.fit}: no chain moves from its start: {fit.advice or 'change the parametrisation'}"
+    return ""
+
+
+def _undecided(fit: Chains, seen: PotentialGap) -> str:
+    """Why chains that no test tells apart cannot be said to agree; empty where they can."""
+    if abs(seen.value) > LARGEST_GAP:
+        slow = "but each chain moves so slowly that no test can tell whether that is chance"
+        return f"{_gap_in_words(fit, seen)}, {slow}: {fit.advice or _cause(fit, seen.chain)}"
+    return f"{fit.fit} cannot be used: {fit.reason}" if fit.reason else ""
+
+
+def _gap_in_words(fit: Chains, seen: PotentialGap) -> str:
+    side = "above" if seen.value > 0 else "below"
+    return (
+        f"{fit.fit}: the potential of chain {seen.chain} lies {rounded(abs(seen.value))} sds {side}"
+        " that of the others"
+    )
 
 
 def _alarm_message(fit: Chains, seen: PotentialGap) -> str:
     """Name the chain that is off, and the likeliest cause."""
-    side = "above" if seen.value > 0 else "below"
-    numbers = (
-        f"{fit.fit}: the potential of chain {seen.chain} lies {rounded(abs(seen.value))} sds {side}"
-        " that of the others"
-    )
-    return f"{numbers}: {_cause(fit, seen.chain)}" + (f"; {fit.capped}" if fit.capped else "")
+    why = fit.advice or _cause(fit, seen.chain)
+    return f"{_gap_in_words(fit, seen)}: {why}" + (f"; {fit.capped}" if fit.capped else "")
 
 
 def _cause(fit: Chains, chain: int) -> str:
@@ -242,13 +269,19 @@ def _agreement_message(fit: Chains, seen: PotentialGap) -> str:
     saturated = fit.saturated(sampling.n_steps).mean()
     low = fit.target_accept - sampling.acceptance_rate.mean(axis=1)
     spread = float(chain_table.metric_spread(fit.windows[-1]).max()) if fit.windows else 1.0
-    said = [f"{fit.fit}: the chains agree on the potential within {rounded(abs(seen.value))} sds"]
+    agree = f"the chains agree on the potential within {rounded(abs(seen.value))} sds"
+    cut = f"{saturated:.0%} of the trees are cut: raise sampler.max_tree_depth"
+    if saturated > HALF:
+        # Such chains agree, as their draws suffice; but what they cost is the news.
+        said = [f"{fit.fit}: {cut}, or change the parametrisation", agree]
+    else:
+        said = [f"{fit.fit}: {agree}"]
     if fit.capped:
         said.append(f"{fit.capped}: raise sampler.max_gradients")
     if fit.discarded:
         said.append(f"chains begun anew because they stalled in warmup: {fit.discarded}")
-    if saturated > MOST_SATURATED:
-        said.append(f"{saturated:.0%} of the trees are cut: raise sampler.max_tree_depth")
+    if MOST_SATURATED < saturated <= HALF:
+        said.append(cut)
     if sampling.diverging.any():
         said.append(f"{sampling.diverging.sum()} divergences: raise sampler.target_accept")
     if low.max() > LOW_ACCEPTANCE:

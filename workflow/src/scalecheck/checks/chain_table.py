@@ -80,6 +80,8 @@ class Chains(NamedTuple):
         Chains that stalled in warmup and began anew.
     capped
         Which chains took the most gradients that they may, so that draws are missing; empty where none did.
+    reason, advice
+        Why its posterior cannot be used, and the part that says what is the matter; empty where it can.
     """
 
     fit: str
@@ -92,6 +94,8 @@ class Chains(NamedTuple):
     parameters: Sequence[str] = ()
     discarded: int = 0
     capped: str = ""
+    reason: str = ""
+    advice: str = ""
 
     def saturated(
         self, n_steps: Real[np.ndarray, "chain iteration"]

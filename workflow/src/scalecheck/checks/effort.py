@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 from scipy.stats import t as student
 
 from scalecheck.checks.finding import NOTABLE, Effect, Finding, half_width, not_run, rounded
@@ -40,6 +40,8 @@ class Effort(NamedTuple):
         `(fit, chain)` mean per iteration.
     step_size, seconds_per_gradient
         `(fit,)`.
+    usable
+        `(fit,)` whether the posterior can be used.
     """
 
     fits: Sequence[str]
@@ -48,6 +50,7 @@ class Effort(NamedTuple):
     leapfrogs: Float[np.ndarray, "fit chain"]
     step_size: Float[np.ndarray, " fit"]
     seconds_per_gradient: Float[np.ndarray, " fit"]
+    usable: Bool[np.ndarray, " fit"]
 
     @property
     def log2(self) -> Float[np.ndarray, "fit chain"]:
@@ -64,10 +67,13 @@ class Confirmation(NamedTuple):
         The subset that was fitted again.
     leapfrogs
         `(chain,)` mean per iteration after warmup.
+    usable
+        Whether its posterior can be used; else it confirms nothing, though it may refute.
     """
 
     fit: str
     leapfrogs: Float[np.ndarray, " chain"]
+    usable: bool = True
 
 
 class Comparison(NamedTuple):
@@ -149,7 +155,9 @@ def check_effort(
 ) -> tuple[Finding, pd.DataFrame]:
     """Find the subset that takes anomalously many leapfrogs; describe levels.
 
-    Subsets are judged whether their posterior can be used or not: what is slow is often unusable.
+    Only subsets whose posterior can be used are compared: chains that have not converged took the
+    leapfrogs of a transient, which say nothing of the rows. How many were left out is said, and which
+    of them took most.
 
     Parameters
     ----------
@@ -166,26 +174,56 @@ def check_effort(
     finding
         Of the worst subset; its effect is the ratio to the others with an 89 % interval.
     table
-        One row per subset and level: fit, kind, axis, level, leapfrogs (mean per iteration),
+        One row per subset and level: fit, kind, axis, level, usable, leapfrogs (mean per iteration),
         log2_leapfrogs and log2_sd (over chains), step_size, seconds_per_gradient, ratio (of leapfrogs)
         and seconds_ratio (of seconds per gradient and row; subsets: to the geometric mean of the
-        others; levels: to the median of their axis), p (subsets; not yet corrected for looking at each).
+        others; levels: to the median of their axis), p (subsets that can be used; not yet corrected for
+        looking at each).
     """
-    reason = _problem(subsets)
-    compared = None if reason else compare_subsets(subsets.log2)
+    known = _part(subsets, subsets.usable)
+    reason = _problem(subsets, known)
+    compared = None if reason else compare_subsets(known.log2)
     # Without leapfrogs, of a model without parameters, ratios are NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [_levels_table(axis, levels) for axis, levels in axes.items()]
         table = pd.concat([_subsets_table(subsets, compared), *parts], ignore_index=True)
+    left_out = _left_out(subsets, known)
     if compared is None:
-        return not_run("effort", reason, weight=1.0, fits=tuple(subsets.fits)), table
-    return _finding(subsets, compared, confirmation, _level_remark(table)), table
+        message = reason + left_out
+        return not_run("effort", message, weight=1.0, fits=tuple(known.fits)), table
+    return _finding(known, compared, confirmation, left_out + _level_remark(table)), table
 
 
-def _problem(subsets: Effort) -> str:
-    if len(subsets.fits) < FEWEST:
-        return f"effort needs at least {FEWEST} fitted subsets, got {len(subsets.fits)}"
-    return "" if (subsets.leapfrogs > 0).all() else "no leapfrogs are taken: nothing is sampled"
+def _part(fits: Effort, chosen: Bool[np.ndarray, " fit"]) -> Effort:
+    """Take some of the fits."""
+    number = np.flatnonzero(chosen)
+    fits_of = [fits.fits[i] for i in number], [fits.levels[i] for i in number]
+    rows, leapfrogs, step_size, seconds, usable = (part[number] for part in fits[2:])
+    return Effort(*fits_of, rows, leapfrogs, step_size, seconds, usable)
+
+
+def _problem(subsets: Effort, known: Effort) -> str:
+    if len(known.fits) < FEWEST:
+        n_fits, n_usable = len(subsets.fits), len(known.fits)
+        return f"effort needs at least {FEWEST} subsets that can be used, got {n_usable} of {n_fits} fitted"
+    return "" if (known.leapfrogs > 0).all() else "no leapfrogs are taken: nothing is sampled"
+
+
+def _left_out(subsets: Effort, known: Effort) -> str:
+    """Say how many subsets were left out, and which of them took most leapfrogs."""
+    others = _part(subsets, ~subsets.usable)
+    n_left = len(others.fits)
+    if not n_left:
+        return ""
+    each = others.leapfrogs.mean(axis=1)
+    name, most = others.fits[int(np.argmax(each))], rounded(float(each.max()))
+    usual = f", the others {rounded(float(known.leapfrogs.mean()))}" if known.fits else ""
+    if n_left == 1:
+        return f"; {name}, which cannot be used, is left out (it takes {most} per iteration{usual})"
+    return (
+        f"; {n_left} subsets that cannot be used are left out, of which {name} takes most leapfrogs"
+        f" ({most} per iteration{usual})"
+    )
 
 
 def _finding(
@@ -204,16 +242,26 @@ def _finding(
         family="effort",
         p=p,
         weight=1.0,
-        large=repeated is not None and repeated >= LARGE and bool(compared.ratio[worst] >= LARGE),
+        large=_is_confirmed(second, repeated) and bool(compared.ratio[worst] >= LARGE),
         effect=compared.effect(worst),
         fit=name,
         kind="heterogeneous",
         fits=tuple(subsets.fits),
-        message=_message(subsets, compared, repeated, p) + remark,
+        message=_message(subsets, compared, second, repeated, p) + remark,
     )
 
 
-def _message(subsets: Effort, compared: Comparison, repeated: float | None, p: float) -> str:
+def _is_confirmed(second: Confirmation | None, repeated: float | None) -> bool:
+    return second is not None and second.usable and repeated is not None and repeated >= LARGE
+
+
+def _message(
+    subsets: Effort,
+    compared: Comparison,
+    second: Confirmation | None,
+    repeated: float | None,
+    p: float,
+) -> str:
     worst = compared.worst
     name = subsets.fits[worst]
     numbers = (
@@ -222,7 +270,10 @@ def _message(subsets: Effort, compared: Comparison, repeated: float | None, p: f
     )
     look = "see what its rows have that others lack, or change the parametrisation"
     if p < NOTABLE and repeated is not None:
-        return f"{name} takes {numbers}, and {rounded(repeated)} times with another seed: {look}"
+        but = "" if second and second.usable else ", in a fit that cannot be used"
+        return (
+            f"{name} takes {numbers}, and {rounded(repeated)} times with another seed{but}: {look}"
+        )
     if p < NOTABLE:
         return f"{name} takes {numbers}, not yet confirmed with another seed: {look}"
     if repeated is not None and repeated >= LARGE:
@@ -249,7 +300,9 @@ def _level_remark(table: pd.DataFrame) -> str:
 
 
 def _subsets_table(subsets: Effort, compared: Comparison | None) -> pd.DataFrame:
-    ratio, p = (compared.ratio, compared.p) if compared else (np.nan, np.nan)
+    ratio, p = (np.full(len(subsets.fits), np.nan) for _ in range(2))
+    if compared:
+        ratio[subsets.usable], p[subsets.usable] = compared.ratio, compared.p
     seconds = np.log(subsets.seconds_per_gradient)
     n_others = max(1, len(seconds) - 1)
     relative = np.exp(seconds - (seconds.sum() - seconds) / n_others)
@@ -273,6 +326,7 @@ def _table(part: Effort, kind: str, axis: str) -> pd.DataFrame:
             "kind": kind,
             "axis": axis,
             "level": list(part.levels),
+            "usable": part.usable,
             "leapfrogs": part.leapfrogs.mean(axis=1),
             "log2_leapfrogs": part.log2.mean(axis=1),
             "log2_sd": part.log2.std(axis=1, ddof=1) if several else np.nan,

@@ -110,7 +110,8 @@ def check_scaling_step(growth: Growth, looks: int) -> Finding:
     """Judge the last of some increments by the ones before it.
 
     It is judged whether its posterior can be used or not: a chain stuck at the largest tree depth is
-    what this is to see. What is to predict it has to be usable, or one such chain would excuse the next.
+    what this is to see. But where it cannot be used, nothing is passed: what is as expected there was not
+    run. What is to predict it has to be usable, or one such chain would excuse the next.
 
     Parameters
     ----------
@@ -136,6 +137,10 @@ def _judge(growth: Growth, looks: int) -> tuple[Finding, PredictedLeapfrogs]:
         float(log2[-1].mean()),
         *predict_leapfrogs(growth.rows[before], log2[before], float(growth.rows[-1])),
     )
+    alarm = notable(seen.p, weight)
+    if not alarm and not growth.usable[-1]:
+        reason = f"{fit} cannot be used; its leapfrogs would be as expected"
+        return not_run("scaling", reason, weight=weight, fit=fit), seen
     finding = Finding(
         family="scaling",
         p=seen.p,
@@ -145,7 +150,7 @@ def _judge(growth: Growth, looks: int) -> tuple[Finding, PredictedLeapfrogs]:
         fit=fit,
         kind="misfit",
         fits=(*(growth.fits[int(i)] for i in before), fit),
-        message=_message(growth, seen, notable(seen.p, weight)),
+        message=_message(growth, seen, alarm),
     )
     return finding, seen
 

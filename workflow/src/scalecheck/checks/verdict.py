@@ -12,11 +12,12 @@ plan knows its looks.
 Formulas and sources: docs/statistics.md, "The verdict".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scalecheck.checks.attribution import Attribution, attribute_findings
 from scalecheck.checks.finding import Finding, not_run
+from scalecheck.checks.unusable_fits import UnusableFit, describe_unusable
 
 # Of a study, from the best.
 VERDICTS = ("adequate", "suspect", "breaks", "inconclusive")
@@ -28,7 +29,6 @@ STRONG = 0.1
 
 # Families that compare what the data say of the parameters.
 _OF_PARAMETERS = ("agreement", "heterogeneity", "drift")
-_MOST_REASONS = 3
 
 
 class Judged(NamedTuple):
@@ -123,16 +123,22 @@ def add_families_not_run(findings: Sequence[Finding]) -> list[Finding]:
     return [*findings, *(not_run(family, "this study plans no such check") for family in absent)]
 
 
-def attribute(judged: Iterable[Judged]) -> Attribution:
-    """Attribute what was seen by guarded precedence: see `attribution`."""
+def attribute(judged: Iterable[Judged], unusable: Container[str] = ()) -> Attribution:
+    """Attribute what was seen by guarded precedence: see `attribution`.
+
+    Parameters
+    ----------
+    unusable
+        Fits that cannot be used: what rests on them says nothing of the model.
+    """
     judged = list(judged)
-    seen = [one.finding for one in judged if one.seen]
+    seen = [one.finding for one in judged if one.seen and not _rests_on(one.finding, unusable)]
     return attribute_findings(seen, [one.finding for one in judged])
 
 
 def decide(
     judged: Sequence[Judged],
-    unusable: Mapping[str, str],
+    unusable: Mapping[str, UnusableFit],
     *,
     needed: Sequence[str] | None = None,
     has_parameters: bool = True,
@@ -147,7 +153,7 @@ def decide(
     Parameters
     ----------
     unusable
-        Fits that cannot be used, and the reason of each, which says what to change.
+        Fits that cannot be used, and why; the reason has one sentence for each cause.
     needed
         Fits without which nothing can be called adequate; None: all.
     has_parameters
@@ -157,7 +163,8 @@ def decide(
         return "breaks", ""
     missed = [fit for fit in unusable if needed is None or fit in needed]
     if missed:
-        return "inconclusive", _reasons([f"{fit}: {unusable[fit]}" for fit in missed])
+        n_fits = None if needed is None else len(needed)
+        return "inconclusive", describe_unusable({fit: unusable[fit] for fit in missed}, n_fits)
     if all(one.status == "not run" for one in judged):
         nothing = "no check could be made: plan at least 3 subsets, an axis or 2 increments"
         return "inconclusive", nothing
@@ -166,7 +173,7 @@ def decide(
     return ("suspect", "") if any(one.seen for one in judged) else ("adequate", "")
 
 
-def _rests_on(finding: Finding, unusable: Mapping[str, str]) -> list[str]:
+def _rests_on(finding: Finding, unusable: Container[str]) -> list[str]:
     """Fits that a finding rests on and that cannot be used."""
     # The scores of an axis are those of its pooled fit, named first; its levels are the picture.
     fits = finding.fits[:1] if finding.family == "heterogeneity" else finding.fits
@@ -179,18 +186,16 @@ def _compares_parameters(judged: Judged) -> bool:
 
 def _uncompared(judged: Sequence[Judged]) -> str:
     """Say why no check compared the parameters; each reason says what to change."""
-    reasons = [
-        f"{one.finding.family}: {one.finding.message}"
-        for one in judged
-        if one.finding.family in _OF_PARAMETERS
-    ]
-    return f"no check could compare the parameters: {_reasons(list(dict.fromkeys(reasons)))}"
+    reasons: dict[str, list[str]] = {}
+    for finding in (one.finding for one in judged):
+        if finding.family in _OF_PARAMETERS:
+            reasons.setdefault(finding.family, []).append(finding.message)
+    said = [f"{_times(family, len(set(each)))}: {each[0]}" for family, each in reasons.items()]
+    return f"no check could compare the parameters: {'; '.join(said)}"
 
 
-def _reasons(reasons: Sequence[str]) -> str:
-    n_more = len(reasons) - _MOST_REASONS
-    more = [f"and {n_more} more"] if n_more > 0 else []
-    return "; ".join([*reasons[:_MOST_REASONS], *more])
+def _times(family: str, n_reasons: int) -> str:
+    return family if n_reasons == 1 else f"{family}, {n_reasons} times, as here"
 
 
 def as_json(judged: Judged, p_simulated: float | None = None) -> dict[str, Any]:

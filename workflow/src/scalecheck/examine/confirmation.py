@@ -9,7 +9,7 @@ from scalecheck.study.plan import PlannedFit
 
 
 def subset_to_confirm(subsets: Sequence[FitResult], alpha: float) -> tuple[PlannedFit | None, str]:
-    """Choose the subset whose leapfrogs stand out, if one does, whether its posterior can be used or not.
+    """Choose the subset whose leapfrogs stand out, if one does, among those whose posterior can be used.
 
     At alpha itself, and not at the smaller bound that makes a finding strong: a fit of a subset is
     cheap, and no suspicion is to rest on one seed either. Adjusting p-values can only raise them, so

@@ -14,7 +14,7 @@ from scalecheck.results.study_fits import FitResult, StudyFits
 def run_effort(
     study: StudyFits, axes: Sequence[str], confirmation: Confirmation | None = None
 ) -> CheckResults:
-    """Does one random subset need anomalously many leapfrogs?
+    """Does one random subset need anomalously many leapfrogs, of those that can be used?
 
     Parameters
     ----------

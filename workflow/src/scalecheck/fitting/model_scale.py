@@ -22,10 +22,15 @@ def on_model_scale(batch: Batch, moved: Reparameterisation, draws: Draws) -> Dra
     return draws._replace(z=z, moved=draws.z)
 
 
-def usable(batch: Batch, moved: Reparameterisation, number: int, w: dict[str, np.ndarray]) -> bool:
-    """Whether the draws of a fit, in the sampler's coordinates `(chain, draw, ...)`, suffice for the checks."""
+def needs_no_more_draws(
+    batch: Batch, moved: Reparameterisation, number: int, w: dict[str, np.ndarray]
+) -> bool:
+    """Whether a fit ends with these draws, in the sampler's coordinates `(chain, draw, ...)`.
+
+    They suffice for the checks, or its chains are so far apart that more would not help.
+    """
     z = fit_on_model_scale(batch, moved, number, w)
-    return diagnostics.usable(np.asarray(batch.vector.pack(z, 2)))
+    return not diagnostics.gains_by_draws(np.asarray(batch.vector.pack(z, 2)))
 
 
 def fit_on_model_scale(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck import sampler
+from scalecheck import diagnostics, sampler
 from scalecheck.fitting import memory, model_scale
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.fitting.gradient_timing import time_gradient
@@ -24,10 +24,6 @@ from scalecheck.runtime import free_memory
 from scalecheck.runtime.durations import duration
 from scalecheck.sampler.draws import Clock
 from scalecheck.study.settings import SamplerSettings
-
-# A fit whose posterior is not usable yet goes on, to so many times `sampler.draws`: over the fits of a
-# study, R-hat would pass 1.01 by chance in one or another.
-MOST_TIMES = 4
 
 # Fits whose lanes step together. More fill no processor any better; a GPU has room for thousands of lanes.
 CPU_SLOTS, GPU_SLOTS = 32, 1024
@@ -154,8 +150,8 @@ def sample_batch(
             nuts,
             key=pairs[:, 1],
             draws=settings.draws,
-            most_draws=MOST_TIMES * settings.draws,
-            enough=functools.partial(model_scale.usable, batch, moved),
+            most_draws=diagnostics.MOST_TIMES * settings.draws,
+            enough=functools.partial(model_scale.needs_no_more_draws, batch, moved),
             stops_stalled=settings.on_stall == "stop" and not is_warm,
             most_gradients=settings.max_gradients,
             streams=streams_of(batch, moved, settings.keep),

@@ -27,8 +27,8 @@ def write_checks(folder: StudyFolder, settings: Study, log: Log) -> CheckResults
     data, increments = settings.data, settings.increments
     study_data = open_study_data(folder, settings.model, data.outcome, settings.seed)
     study = study_fits.read_study_fits(folder, increments.order)
-    for fit, reason in study.unusable.items():
-        log(f"{fit} cannot be used: {reason}")
+    for fit, one in study.unusable.items():
+        log(f"{fit} cannot be used: {one.reason}")
     found = run_families.examine(study_data, study, data, increments, log, confirm.read(folder))
     sites = list(study_data.likelihood.vector.shapes)
     tables = {

@@ -86,4 +86,5 @@ def read(folder: StudyFolder) -> effort.Confirmation | None:
     found = read_record(folder)
     if found is None or found.status == "stopped":
         return None  # without draws it confirms nothing
-    return effort.Confirmation(found.fit, np.array(found.gradients.sampling) / found.draws)
+    leapfrogs = np.array(found.gradients.sampling) / found.draws
+    return effort.Confirmation(found.fit, leapfrogs, usable=found.usable)

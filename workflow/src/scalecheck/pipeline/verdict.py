@@ -9,6 +9,7 @@ import pandas as pd
 
 from scalecheck.checks import verdict
 from scalecheck.checks.finding_table import WHOLE_STUDY, findings_of, identity
+from scalecheck.checks.unusable_fits import UnusableFit
 from scalecheck.data import planned_fits, store
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
@@ -39,13 +40,13 @@ def conclude(folder: StudyFolder, study: Study, log: Log) -> dict[str, Any]:
     fits = formats.read_table(folder.table("fits"))
     findings = findings_of(formats.read_table(folder.table("findings")))
     judged = verdict.judge(verdict.add_families_not_run(findings), settings.alpha)
-    attribution = verdict.attribute(judged)
     ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
     recorded = [checksums.read_record(folder, fit) for fit in ran.fit]
     took = totals.spent(recorded, confirm.read_record(folder))
     # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
     needed = list(ran.fit[ran.kind != "level"])
-    unusable = {fit: reason for fit, reason in zip(ran.fit, ran.reason, strict=True) if reason}
+    unusable = _unusable(ran)
+    attribution = verdict.attribute(judged, unusable)
     has_parameters = any(record.parameters for record in recorded)
     name, why = verdict.decide(judged, unusable, needed=needed, has_parameters=has_parameters)
     simulated = _simulated(folder) if settings.simulate else {}
@@ -79,6 +80,15 @@ def conclude(folder: StudyFolder, study: Study, log: Log) -> dict[str, Any]:
     }
     formats.write_json(folder.verdict, content)
     return content
+
+
+def _unusable(ran: pd.DataFrame) -> dict[str, UnusableFit]:
+    """Take from checks/fits.csv why fits cannot be used."""
+    columns = {"rhat": "rhat_max", "ess": "ess_min"}
+    return {
+        row["fit"]: UnusableFit(*(row[columns.get(name, name)] for name in UnusableFit._fields))
+        for row in ran[ran.reason != ""].to_dict("records")
+    }
 
 
 def _approximation(folder: StudyFolder) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scalecheck import sampler
+from scalecheck import diagnostics, sampler
 from scalecheck.errors import NotEnoughMemory, StudyError
 from scalecheck.fitting import sample_batch
 from scalecheck.model import density
@@ -141,7 +141,7 @@ def try_batch(
     names = [site.name for site in latent]
     kept = tuple(name for name in problem.vector.shapes if name in names) or (names[0],)
     d = sum(math.prod(site.shape) for site in latent)
-    draws = max(10, min(problem.gradients, _NUMBERS // (sample_batch.MOST_TIMES * CHAINS * d)))
+    draws = max(10, min(problem.gradients, _NUMBERS // (diagnostics.MOST_TIMES * CHAINS * d)))
     settings = dataclasses.replace(settings, draws=draws, keep=kept)
     key = sample_batch.fit_key(problem.seed, batch.tasks[0].fit)
     try:

@@ -260,8 +260,10 @@ def _unusable(fits: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _repair(verdict: Mapping[str, Any], fits: pd.DataFrame) -> str:
     bad = _unusable(fits)
-    if not bad:
-        why = verdict["reason"].rstrip(".")
-        return f"{why[:1].upper()}{why[1:]}." if why else "Repair the fits that the findings name."
-    names = listed([full_label(fit) for fit in bad])
-    return f"Repair {names}: {text(bad[0]['reason']).rstrip('.')}."
+    why = verdict["reason"].rstrip(".")
+    if len(bad) == 1:
+        return f"Repair {full_label(bad[0])}: {text(bad[0]['reason']).rstrip('.')}."
+    if bad and why:
+        # One sentence for each cause, by the verdict.
+        return f"Repair {listed([full_label(fit) for fit in bad])}. {why[:1].upper()}{why[1:]}."
+    return f"{why[:1].upper()}{why[1:]}." if why else "Repair the fits that the findings name."

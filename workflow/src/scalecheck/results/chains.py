@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scalecheck.checks.chain_table import Chains, ChainWindow, Sampling
+from scalecheck.checks.chain_table import Chains, ChainWindow
 from scalecheck.checks.effort import Effort
 from scalecheck.checks.scaling import Growth
 from scalecheck.checks.warm_start_audit import Audit
 from scalecheck.files.record import RecordedAudit
-from scalecheck.results.study_fits import FitResult, capped_of
+from scalecheck.results.study_fits import FitResult, capped_of, sampling_of
 from scalecheck.study.settings import Study, freeze
 
 
@@ -22,6 +22,7 @@ def effort_of(fits: Sequence[FitResult]) -> Effort:
         _leapfrogs(fits),
         np.array([np.mean(fit.record.step_size) for fit in fits]),
         seconds_per_gradient(fits),
+        np.array([fit.health.usable for fit in fits], dtype=bool),
     )
 
 
@@ -44,18 +45,10 @@ def _leapfrogs(fits: Sequence[FitResult]) -> np.ndarray:
 def chains_of(fit: FitResult) -> Chains:
     """How the chains of a fit ran."""
     settings = freeze(Study, fit.record.settings).sampler
-    sampling = Sampling(
-        potential=-_statistic(fit, "lp").astype("float64"),
-        energy=_statistic(fit, "energy").astype("float64"),
-        n_steps=_statistic(fit, "n_steps"),
-        acceptance_rate=_statistic(fit, "acceptance_rate"),
-        diverging=_statistic(fit, "diverging"),
-        step_size=np.array(fit.record.step_size),
-    )
     return Chains(
         fit.task.fit,
         fit.task.kind,
-        sampling,
+        sampling_of(fit.record, fit.tree),
         _windows(fit),
         settings.target_accept,
         float(settings.max_tree_depth),
@@ -63,6 +56,8 @@ def chains_of(fit: FitResult) -> Chains:
         fit.record.parameters,
         len(fit.record.discarded),
         capped_of(fit.record),
+        fit.health.reason,
+        fit.health.advice,
     )
 
 

@@ -8,14 +8,20 @@ import pandas as pd
 import xarray as xr
 
 from scalecheck import diagnostics
+from scalecheck.checks import convergence
+from scalecheck.checks.chain_table import Sampling
+from scalecheck.checks.convergence import FailedFit
 from scalecheck.checks.moments import Moments
+from scalecheck.checks.unusable_fits import UnusableFit
 from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
 from scalecheck.study.plan import PlannedFit
+from scalecheck.study.settings import Study, freeze
 
-FIT_COLUMNS = ("status", "usable", "reason", "iterations", "leapfrogs_per_iteration")
+FIT_COLUMNS = ("status", "usable", "reason", "cause", "worst", "advice")
+FIT_COLUMNS += ("iterations", "leapfrogs_per_iteration")
 FIT_COLUMNS += ("gradients_warmup", "gradients_sampling", "seconds_per_gradient")
 FIT_COLUMNS += ("seconds_compile", "seconds_warmup", "seconds_sampling", "capped", "restarts")
 FIT_COLUMNS += ("step_size", "divergences", "depth_saturated", "rhat_max", "ess_min", "e_bfmi_min")
@@ -55,12 +61,42 @@ class FitResult(NamedTuple):
 def read_fit(folder: StudyFolder, task: PlannedFit, record: FitRecord) -> FitResult:
     """Read a fit that was done, and assess it."""
     tree = checksums.read_posterior(folder, record)
+    return FitResult(task, record, tree, health_of(record, tree))
+
+
+def health_of(record: FitRecord, tree: xr.DataTree) -> diagnostics.Health:
+    """Assess a fit that was done; say of one that cannot be used what is the matter."""
     z = tree["unconstrained_posterior"]["z"].to_numpy()
-    energy = tree["sample_stats"]["energy"].to_numpy()
-    health = diagnostics.assess(z, energy, record.parameters)
-    if capped_of(record) and not health.usable:
-        health = health._replace(reason=f"{capped_of(record)}; {health.reason}")
-    return FitResult(task, record, tree, health)
+    sampling = sampling_of(record, tree)
+    health = diagnostics.assess(z, sampling.energy, record.parameters)
+    if health.usable:
+        return health
+    settings = freeze(Study, record.settings).sampler
+    failed = FailedFit(
+        record.parameters, z, sampling, float(settings.max_tree_depth), settings.draws
+    )
+    health = convergence.explain(health, failed)
+    if not capped_of(record):
+        return health
+    # What was left out is the likeliest remedy of slow chains, and of no others.
+    if health.cause == "slow":
+        measured = health.reason.removesuffix(health.advice)
+        health = health._replace(advice="raise sampler.max_gradients", cause="capped")
+        health = health._replace(reason=measured + health.advice)
+    return health._replace(reason=f"{capped_of(record)}; {health.reason}")
+
+
+def sampling_of(record: FitRecord, tree: xr.DataTree) -> Sampling:
+    """Give what the chains of a fit did after warmup."""
+    seen = {name: values.to_numpy() for name, values in tree["sample_stats"].data_vars.items()}
+    return Sampling(
+        potential=-seen["lp"].astype("float64"),
+        energy=seen["energy"].astype("float64"),
+        n_steps=seen["n_steps"],
+        acceptance_rate=seen["acceptance_rate"],
+        diverging=seen["diverging"],
+        step_size=np.array(record.step_size),
+    )
 
 
 def capped_of(record: FitRecord) -> str:
@@ -101,10 +137,13 @@ class StudyFits(NamedTuple):
         return {fit: one.reason for fit, one in self.recorded.items() if one.status == "stopped"}
 
     @property
-    def unusable(self) -> dict[str, str]:
+    def unusable(self) -> dict[str, UnusableFit]:
         """Fits that ran and cannot be used, and why."""
-        bad = {name: fit.health.reason for name, fit in self.done.items() if not fit.health.usable}
-        return {**bad, **self.stopped}
+        bad = {name: fit.health for name, fit in self.done.items() if not fit.health.usable}
+        return {
+            **{name: UnusableFit(*(getattr(one, key) for key in UnusableFit._fields)) for name, one in bad.items()},
+            **{name: UnusableFit(reason) for name, reason in self.stopped.items()},
+        }
 
     def usable(self, kind: str, axis: str = "") -> list[FitResult]:
         """Fits of a kind whose posterior can be used, in plan order."""
@@ -147,6 +186,7 @@ def _fit_row(study: StudyFits, task: PlannedFit) -> Mapping[str, Any]:
         "status": "done",
         "usable": health.usable,
         "reason": health.reason,
+        **{name: getattr(health, name) for name in ("cause", "worst", "advice")},
         "iterations": n_chains * (n_warmup + n_draws),
         "leapfrogs_per_iteration": record.gradients.total / (n_chains * (n_warmup + n_draws)),
         **_cost(record),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.moments import Prior
+from scalecheck.checks.unusable_fits import UnusableFit
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine import confirmation, run_families
@@ -36,7 +37,7 @@ class Outcome(NamedTuple):
     """
 
     found: CheckResults
-    unusable: dict[str, str]
+    unusable: dict[str, UnusableFit]
     fits: StudyFits
 
 
@@ -93,7 +94,8 @@ def _confirm(
     (done,) = fit_members(fitting, [again])
     if done.result is None:
         return None
-    return Confirmation(task.fit, effort_of([done.result]).leapfrogs[0])
+    seen = effort_of([done.result])
+    return Confirmation(task.fit, seen.leapfrogs[0], usable=bool(seen.usable[0]))
 
 
 def _silent(line: str) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 
 from scalecheck.checks import warm_start_audit
 from scalecheck.data import store
-from scalecheck.diagnostics import assess
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import posterior_file
 from scalecheck.files.record import FitRecord, audit_of
@@ -20,7 +19,7 @@ from scalecheck.fitting.kept_sites import kept_sites
 from scalecheck.fitting.sample_batch import Fitted
 from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, warm_start_of, warmup_of
 from scalecheck.model import batches
-from scalecheck.results.study_fits import FitResult, StudyFits
+from scalecheck.results.study_fits import FitResult, StudyFits, health_of
 from scalecheck.runtime.program import Log
 from scalecheck.simulation.data_sets import DataSet
 from scalecheck.study.plan import PlannedFit
@@ -235,9 +234,7 @@ def _done(fitting: Fitting, fitted: Fitted, number: int, member: SimulatedFit) -
     kept = {site.name for site in kept_sites(fitted.batch, sampler.keep)}
     hidden = [site.name for site in fitting.likelihood.hidden if site.name in kept]
     tree = posterior_file.as_tree(fit_record.datasets(fitted, number, hidden))
-    z = tree["unconstrained_posterior"]["z"].to_numpy()
-    health = assess(z, tree["sample_stats"]["energy"].to_numpy(), record.parameters)
-    result = FitResult(member.task, record, tree, health)
+    result = FitResult(member.task, record, tree, health_of(record, tree))
     leave = partial(warm_start_of, member.task.rows, fitted.draws, number)
     return FittedMember(member.owner, record, result, leave)
 
