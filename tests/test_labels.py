@@ -8,6 +8,7 @@ import pytest
 from tables import read, read_file, refusal
 
 from scalecheck.data import disk_columns
+from scalecheck.errors import StudyError
 
 
 @pytest.fixture(autouse=True, params=[2, 2**18])
@@ -45,11 +46,46 @@ def test_labels_of_text_are_as_they_are_written(tmp_path, in_order, keys, ending
     np.testing.assert_array_equal(column.values, np.arange(len(in_order))[::-1])
 
 
-def test_long_identifiers_beside_a_gap_stay_apart_and_NA_is_one(tmp_path):
-    written = [str(2**53 + 1), "NA", str(2**53), ""]
-    column = labels(tmp_path / "a.csv", written, unit="label", missing="drop")
+def test_long_identifiers_beside_a_gap_stay_apart(tmp_path):
+    column = labels(
+        tmp_path / "a.csv", [str(2**53 + 1), "", str(2**53)], unit="label", missing="drop"
+    )
     assert column.labels == (str(2**53), str(2**53 + 1))
     np.testing.assert_array_equal(column.values, [1, 0])
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+@pytest.mark.parametrize(
+    "keys", [{"axes": ("label",)}, {"categories": ("label",)}, {"unit": "label"}]
+)
+@pytest.mark.parametrize("word", ["NA", "None", "N/A", "null", "nan", "NULL", "<NA>", "n/a"])
+def test_only_an_empty_cell_of_labels_has_no_value(tmp_path, word, keys, ending):
+    path = tmp_path / f"a.{ending}"
+    column = labels(path, ["ZA", word, "", word, "ZA"], missing="drop", **keys)
+    assert sorted(column.labels) == sorted(["ZA", word])
+    assert [column.labels[code] for code in column.values] == ["ZA", word, word, "ZA"]
+    with pytest.raises(StudyError, match="column label is empty in row 3 "):
+        read_file(path, "y", **keys)
+
+
+@pytest.mark.parametrize("keys", [{"categories": ("label",)}, {"unit": "label"}])
+def test_a_column_that_is_called_labels_may_hold_numbers_beside_NA(tmp_path, keys):
+    column = labels(tmp_path / "a.csv", ["2", "NA", "1"], **keys)
+    assert column.labels == ("1", "2", "NA")
+
+
+@pytest.mark.parametrize("keys", [{"axes": ("label",)}, {"order": "label"}])
+@pytest.mark.parametrize(
+    "others",
+    [["1.5", "2", "3"], ["True", "False", "True"], ["2020-01-01", "2020-02-01", "2020-03"]],
+)
+def test_among_numbers_and_dates_NA_is_a_missing_value(tmp_path, others, keys):
+    path = tmp_path / "a.csv"
+    column = labels(path, ["NA", *others], missing="drop", **keys)
+    assert len(column.values) == 3
+    assert "NA" not in (column.labels or ())
+    with pytest.raises(StudyError, match=r"column label has no value in row 1 \(holds 'NA'\)"):
+        read_file(path, "y", **keys)
 
 
 def test_labels_that_are_an_order_are_sorted_as_numbers(tmp_path):

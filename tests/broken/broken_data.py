@@ -64,11 +64,20 @@ VALUES = {
         at("x", 7, "0,5"),
     ),
     "NaN": table(
-        "column x has no value (empty or NaN) in row 7 (data.missing: drop leaves such rows out)",
+        "column x is empty in row 7 (data.missing: drop leaves such rows out)",
         at("x", 7, np.nan),
     ),
+    "NA among numbers": table(
+        "column x has no value in row 7 (holds 'NA') (data.missing: drop leaves such rows out)",
+        at("x", 7, "NA"),
+    ),
+    "an empty label": table(
+        "column site is empty in row 3 (data.missing: drop leaves such rows out)",
+        named(""),
+        **AXIS,
+    ),
     "NaN in the outcome": table(
-        "column y has no value (empty or NaN) in row 200 (data.missing: drop leaves such rows out)",
+        "column y is empty in row 200 (data.missing: drop leaves such rows out)",
         at("y", 200, np.nan),
     ),
     "an empty string": file(

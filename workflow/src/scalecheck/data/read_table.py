@@ -12,8 +12,6 @@ from scalecheck.data.table import MOST_ROWS, RESERVED, OpenTable, Table
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.study.settings import DataSettings
 
-_GAPS = {"missing": "has no value (empty or NaN)", "infinite": "is infinite"}
-
 
 def read_data(
     settings: DataSettings, named: Mapping[str, str], possible: Sequence[str], folder: ColumnFolder
@@ -51,7 +49,7 @@ def read_data(
         columns = {name: ColumnReader(use, folder.column()) for name, use in uses.items()}
         row = folder.column()
         _collect(source, columns, row)
-    _refuse(columns, settings, {*for_model})
+        _refuse(columns, settings, {*for_model}, source)
     rows = row.end()
     if not len(rows):
         raise StudyError(f"{settings.file}: no row is left, because each lacks a value")
@@ -123,7 +121,10 @@ def _collect(source: OpenTable, columns: Mapping[str, ColumnReader], row: Column
 
 
 def _refuse(
-    columns: Mapping[str, ColumnReader], settings: DataSettings, for_model: set[str]
+    columns: Mapping[str, ColumnReader],
+    settings: DataSettings,
+    for_model: set[str],
+    source: OpenTable,
 ) -> None:
     """Refuse what is wrong, the same first whatever the pieces were."""
     for name, column in columns.items():
@@ -139,7 +140,7 @@ def _refuse(
             )
     _refuse_text(columns, settings, for_model)
     if settings.missing == "error":
-        _refuse_gaps(columns, settings.file)
+        _refuse_gaps(columns, settings.file, source)
 
 
 def _refuse_text(
@@ -161,16 +162,32 @@ def _refuse_text(
             )
 
 
-def _refuse_gaps(columns: Mapping[str, ColumnReader], file: str) -> None:
+def _refuse_gaps(columns: Mapping[str, ColumnReader], file: str, source: OpenTable) -> None:
     for name, column in columns.items():
         for reason, gap in column.gaps.items():
             if gap.count:
-                rows = ", ".join(map(str, gap.rows))
-                more = f" and {gap.count - len(gap.rows)} more" if gap.count > len(gap.rows) else ""
                 raise StudyError(
-                    f"{file}: column {name} {_GAPS[reason]} in row {rows}{more}"
+                    f"{file}: column {name} {_gap(name, reason, gap.rows, source)}"
+                    f"{f' and {more} more' if (more := gap.count - len(gap.rows)) else ''}"
                     " (data.missing: drop leaves such rows out)"
                 )
+
+
+def _gap(name: str, reason: str, rows: Sequence[int], source: OpenTable) -> str:
+    """What is wrong in these rows; of a file of text, with what stands there."""
+    listed = ", ".join(map(str, rows))
+    if reason == "infinite":
+        return f"is infinite in row {listed}"
+    if source.written is None:
+        return f"has no value (empty or NaN) in row {listed}"
+    texts = source.written(name, rows)
+    if not any(texts):
+        return f"is empty in row {listed}"
+    cells = (
+        f"{row} ({f'holds {text!r}' if text else 'is empty'})"
+        for row, text in zip(rows, texts, strict=True)
+    )
+    return f"has no value in row {', '.join(cells)}"
 
 
 def _dropped(columns: Mapping[str, ColumnReader]) -> dict[str, int]:
