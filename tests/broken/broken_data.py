@@ -170,6 +170,11 @@ VALUES = {
         " float64",
         data=lambda frame: frame.assign(x=frame.x + 1e8),
     ),
+    "a label that the list lacks": table(
+        "column site, row 3 is 'west', which data.categories does not list: it lists north, south",
+        named("west"),
+        categories=[{"site": ["north", "south"]}],
+    ),
     "categories of one row": table(
         "column row has a label of its own in every row and cannot be one of data.axes",
         change(row=np.arange(200)),

@@ -34,7 +34,8 @@ def read_data(
     StudyError
         One line that names the file, the column and the row.
     """
-    labelled = {*settings.categories, settings.unit} - {None}
+    listed = settings.labelled
+    labelled = {*listed, settings.unit} - {None}
     with open_table(settings.file, labelled) as source:
         if source.n_rows > MOST_ROWS:
             raise StudyError(
@@ -45,7 +46,10 @@ def read_data(
         chosen = _choose(source.names, settings, named, for_model)
         others = {*for_model, *settings.axes, *labelled}
         order = {settings.order}
-        uses = {n: ColumnUse(n in labelled, n in order, n in order - others) for n in chosen}
+        uses = {
+            n: ColumnUse(n in labelled, n in order, n in order - others, listed.get(n))
+            for n in chosen
+        }
         columns = {name: ColumnReader(use, folder.column()) for name, use in uses.items()}
         row = folder.column()
         _collect(source, columns, row)
@@ -89,7 +93,7 @@ def _wanted(
         column: named.get(column, "the model takes")
         for column in sorted(for_model, key=lambda name: name != settings.outcome)
     }
-    wanted |= {column: "data.categories names" for column in settings.categories}
+    wanted |= {column: "data.categories names" for column in settings.labelled}
     wanted |= {column: "data.axes names" for column in settings.axes}
     for key, column in (("order", settings.order), ("unit", settings.unit)):
         if column is not None:
@@ -139,6 +143,13 @@ def _refuse(
                 " hold numbers (data.categories names columns of labels)"
             )
     _refuse_text(columns, settings, for_model)
+    for name, column in columns.items():
+        if (label := column.unlisted) is not None:
+            listed = settings.labelled[name] or ()
+            raise StudyError(
+                f"{settings.file}: column {name}, row {label.row} is {label.value!r}, which data.categories does not"
+                f" list{did_you_mean(label.value, listed) or f': it lists {", ".join(listed)}'}"
+            )
     if settings.missing == "error":
         _refuse_gaps(columns, settings.file, source)
 
@@ -148,7 +159,7 @@ def _refuse_text(
 ) -> None:
     """Text is for models, axes and orders, never for counts; an order is numbers or dates."""
     allowed = {settings.order, *settings.axes, *for_model} - set((settings.expand or {}).values())
-    allowed |= {*settings.categories, settings.unit}
+    allowed |= {*settings.labelled, settings.unit}
     for name, column in columns.items():
         if name not in allowed and (text := column.text) is not None:
             raise StudyError(
