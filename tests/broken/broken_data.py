@@ -1,7 +1,7 @@
 """Columns and values of the wrong kind, in a table that can be read."""
 
 import numpy as np
-from broken_study import Broken
+from broken_study import MODEL, Broken
 
 
 def named(label):
@@ -174,6 +174,13 @@ VALUES = {
         "column site, row 3 is 'west', which data.categories does not list: it lists north, south",
         named("west"),
         categories=[{"site": ["north", "south"]}],
+    ),
+    "a column far from zero": Broken(
+        "check_study",
+        "data.csv: column x lies 10871 standard deviations from zero, so that chains hardly move: subtract 10000 from"
+        " it, in the file or in the model",
+        data=lambda frame: frame.assign(x=frame.x + 1e4),
+        model=MODEL.replace("beta * x", "numpyro.sample('alpha', dist.Normal(0, 1e4)) + beta * x"),
     ),
     "categories of one row": table(
         "column row has a label of its own in every row and cannot be one of data.axes",

@@ -268,4 +268,14 @@ MODELS = {
         " (200,): its distribution has a dimension too many",
         instead("beta * x)", "beta * x[:, None])"),
     ),
+    # the scales
+    "a parameter too narrow": model(
+        "model.py: the posterior sd of beta would be about 2e-07, and warmup learns none below 0.003: use larger"
+        " units, days for seconds, for what it multiplies",
+        instead("Normal(0.0, 1.0)", "Normal(0.0, 1e-7)")
+        .replace("beta * x", "alpha + 1e6 * beta * x")
+        .replace(
+            "    beta =", '    alpha = numpyro.sample("alpha", dist.Normal(0.0, 1.0))\n    beta ='
+        ),
+    ),
 }
