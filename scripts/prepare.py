@@ -14,7 +14,7 @@ def run(options: Namespace, log: program.Log) -> None:
     folder = StudyFolder(options.folder)
     from scalecheck.pipeline import prepare
 
-    meta = prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed)
+    meta = prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed, log)
     log(f"{meta.n_rows} rows of {meta.file}; left out: {meta.dropped or 'none'}")
 
 

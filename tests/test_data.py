@@ -179,7 +179,7 @@ def test_the_outcome_that_expansion_makes_can_be_an_axis(tmp_path):
         ({"n": [3.5, 1, 2]}, "column n, row 1 must be a whole number from 0, got 3.5"),
         ({"n": 0, "k": 0}, "all counts are 0, so that there are no rows"),
         ({"n": list("abc")}, "column n must hold numbers, row 1 is 'a'"),
-        ({"n": [3, np.nan, 2]}, "column n has no value (empty or NaN) in row 2"),
+        ({"n": [3, np.nan, 2]}, "column n is empty in row 2"),
         ({"y": 1}, "data.expand makes the outcome y, which must not be a column too"),
     ],
 )

@@ -7,6 +7,7 @@ import xarray as xr
 from tables import FORMATS, read, read_file, refusal
 
 from scalecheck.data import disk_columns
+from scalecheck.errors import StudyError
 
 
 @pytest.fixture(autouse=True, params=[2, 2**18])
@@ -26,17 +27,31 @@ GAPS = pd.DataFrame(
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize(
-    ("columns", "keys", "message"),
+    ("columns", "keys", "column", "row"),
     [
-        (("x",), {}, "column x has no value (empty or NaN) in row 2"),
-        (("ok",), {"axes": ("site",)}, "column site has no value (empty or NaN) in row 2"),
-        (("ok",), {"unit": "group"}, "column group has no value (empty or NaN) in row 4"),
-        (("ok",), {"order": "group"}, "column group has no value (empty or NaN) in row 4"),
+        (("x",), {}, "x", 2),
+        (("ok",), {"axes": ("site",)}, "site", 2),
+        (("ok",), {"unit": "group"}, "group", 4),
+        (("ok",), {"order": "group"}, "group", 4),
     ],
 )
-def test_a_gap_is_refused_with_its_row(tmp_path, ending, columns, keys, message):
+def test_a_gap_is_refused_with_its_row(tmp_path, ending, columns, keys, column, row):
     found = refusal(tmp_path / f"a.{ending}", GAPS, *columns, **keys)
-    assert found == f"{message} (data.missing: drop leaves such rows out)"
+    gap = "is empty" if "csv" in ending else "has no value (empty or NaN)"
+    assert found == f"column {column} {gap} in row {row} (data.missing: drop leaves such rows out)"
+
+
+@pytest.mark.parametrize("word", ["NA", "NaN", "N/A", "null", "None", "<NA>"])
+def test_a_missing_number_is_quoted_as_it_is_written(tmp_path, word):
+    path = tmp_path / "a.csv"
+    path.write_text(f"x,y\n1.5,1\n{word},2\n,3\n4,4\n")
+    assert str(pytest.raises(StudyError, read_file, path, "x").value) == (
+        f"{path}: column x has no value in row 2 (holds '{word}'), 3 (is empty)"
+        " (data.missing: drop leaves such rows out)"
+    )
+    np.testing.assert_array_equal(
+        read_file(path, "x", missing="drop").columns["x"].values, [1.5, 4.0]
+    )
 
 
 @pytest.mark.parametrize("ending", FORMATS)

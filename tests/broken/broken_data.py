@@ -68,11 +68,20 @@ VALUES = {
         at("x", 7, "0,5"),
     ),
     "NaN": table(
-        "column x has no value (empty or NaN) in row 7 (data.missing: drop leaves such rows out)",
+        "column x is empty in row 7 (data.missing: drop leaves such rows out)",
         at("x", 7, np.nan),
     ),
+    "NA among numbers": table(
+        "column x has no value in row 7 (holds 'NA') (data.missing: drop leaves such rows out)",
+        at("x", 7, "NA"),
+    ),
+    "an empty label": table(
+        "column site is empty in row 3 (data.missing: drop leaves such rows out)",
+        named(""),
+        **AXIS,
+    ),
     "NaN in the outcome": table(
-        "column y has no value (empty or NaN) in row 200 (data.missing: drop leaves such rows out)",
+        "column y is empty in row 200 (data.missing: drop leaves such rows out)",
         at("y", 200, np.nan),
     ),
     "an empty string": file(
@@ -211,6 +220,18 @@ VALUES = {
         " 0.93, their standard deviation is 0.92: subtract 1e+08, or use sampler.precision"
         " float64",
         data=lambda frame: frame.assign(x=frame.x + 1e8),
+    ),
+    "a label that the list lacks": table(
+        "column site, row 3 is 'west', which data.categories does not list: it lists north, south",
+        named("west"),
+        categories=[{"site": ["north", "south"]}],
+    ),
+    "a column far from zero": Broken(
+        "check_study",
+        "data.csv: column x lies 10871 standard deviations from zero, so that chains hardly move: subtract 10000 from"
+        " it, in the file or in the model",
+        data=lambda frame: frame.assign(x=frame.x + 1e4),
+        model=MODEL.replace("beta * x", "numpyro.sample('alpha', dist.Normal(0, 1e4)) + beta * x"),
     ),
     "categories of one row": table(
         "column row has a label of its own in every row and cannot be one of data.axes",

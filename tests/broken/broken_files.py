@@ -122,8 +122,20 @@ FILES = {
     ),
     "only a header": file("the table has no rows", as_text(lambda text: text.splitlines()[0])),
     "semicolons": file(
-        "no column y, which data.outcome names; it has x;y;site;patient;trials;successes;same",
-        as_text(lambda text: text.replace(",", ";")),
+        "the fields of its header are separated by ;: write commas, with pandas by"
+        " read_csv('data.csv', sep=';', decimal=',').to_csv('data.csv', index=False)",
+        as_text(lambda text: text.replace(",", ";").replace(".", ",")),
+    ),
+    "tabs": file(
+        "the fields of its header are separated by a tab: write commas, with pandas by"
+        " read_csv('data.csv', sep='\\t').to_csv('data.csv', index=False)",
+        as_text(lambda text: text.replace(",", "\t")),
+    ),
+    "bars and compressed": file(
+        "the fields of its header are separated by |: write commas, with pandas by"
+        " read_csv('data.csv.gz', sep='|').to_csv('data.csv.gz', index=False)",
+        lambda path, frame: frame.to_csv(path, index=False, sep="|"),
+        "csv.gz",
     ),
     "a field too many": file(
         "cannot be read: Error tokenizing data. C error: Expected 7 fields in line 202, saw 8",

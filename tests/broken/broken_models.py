@@ -24,6 +24,12 @@ def endless(line, source):
     return model(line, source)._replace(environment={time_limit.VARIABLE: "1"})
 
 
+def traced(line, instead, source):
+    """A model that needs the values of an array while it is traced."""
+    words = "needs the values of an array while JAX traces the model:"
+    return model(f"model.py, {line} {words} {instead}", source)
+
+
 PRIOR = 'numpyro.sample("beta", dist.Normal(0.0, 1.0))'
 
 # A lag within the model, and a model that predicts without it.
@@ -132,25 +138,45 @@ MODELS = {
         " dimensions to have the same shape, got (1013,) and (3,).",
         instead("beta * x", "beta * x @ x[:3]"),
     ),
-    "it asks for numbers": model(
-        "model.py, line 6: the model raises ConcretizationTypeError: Abstract tracer value"
-        " encountered where concrete value is expected: traced array with shape float32[]",
+    "it asks for numbers": traced(
+        "line 6: float(x.max())",
+        "write x.astype(float) in place of float(x)",
         instead("Normal(0.0, 1.0)", "Normal(0.0, float(x.max()))"),
     ),
-    "it depends on a value": model(
-        "model.py, line 6: the model raises TracerBoolConversionError: Attempted boolean"
-        " conversion of traced array with shape bool[].",
+    "it asks for a number of each row": traced(
+        "line 6: float(x)", "write x.astype(float) in place of float(x)", first("x = float(x)")
+    ),
+    "a function of NumPy": traced(
+        "line 7: np.log(abs(x))",
+        "write jax.numpy (jnp.log) in place of np",
+        "import numpy as np\n" + first("é = 1.0; x = x + é * np.log(abs(x)) / 2"),
+    ),
+    "a function of NumPy on two lines": traced(
+        "line 7: numpy.tanh(...)",
+        "write jax.numpy (jnp.tanh) in place of numpy",
+        "import numpy\n" + first("x = 1 + numpy.tanh(", "    x)"),
+    ),
+    "it depends on a value": traced(
+        "line 6: x.max() > 3",
+        "write jnp.where(condition, this, other) in place of if, and, or, min and max",
         first("if x.max() > 3:", "    x = x / 3"),
     ),
-    "a dimension that depends on data": model(
-        "model.py, line 6: the model raises NonConcreteBooleanIndexError: Array boolean"
-        " indices must be concrete; got bool[1013]",
+    "a dimension that depends on data": traced(
+        "line 6: x[x > 0]",
+        "the number of rows would depend on them: write jnp.where(condition, x, other), or"
+        " leave rows out of the file",
         first("x = x[x > 0]"),
     ),
-    "levels counted in the data": model(
-        "model.py, line 7: the model raises ConcretizationTypeError: Abstract tracer value"
-        " encountered where concrete value is expected: traced array with shape float32[1013]",
+    "levels counted in the data": traced(
+        "line 7: jnp.unique(x)",
+        "the number of its results would depend on them: make a column of them in the file,"
+        " or take the argument n_<column>, which counts the levels of a column of labels",
         "import jax.numpy as jnp\n" + first("n_levels = len(jnp.unique(x))"),
+    ),
+    "a list at an index of the data": traced(
+        "line 6: [0.1, 0.2][x[0].astype(int)]",
+        "index an array of jax.numpy with it, jnp.asarray(values)[index], and no list of Python",
+        first("x = x + [0.1, 0.2][x[0].astype(int)]"),
     ),
     "it never ends": endless(
         "model.py, line 8: has not ended after 1 s (the environment variable"
@@ -316,5 +342,15 @@ MODELS = {
         "model.py: the site y has a log likelihood of shape (200, 200) for outcomes of shape"
         " (200,): its distribution has a dimension too many",
         instead("beta * x)", "beta * x[:, None])"),
+    ),
+    # the scales
+    "a parameter too narrow": model(
+        "model.py: the posterior sd of beta would be about 2e-07, and warmup learns none below 0.003: use larger"
+        " units, days for seconds, for what it multiplies",
+        instead("Normal(0.0, 1.0)", "Normal(0.0, 1e-7)")
+        .replace("beta * x", "alpha + 1e6 * beta * x")
+        .replace(
+            "    beta =", '    alpha = numpyro.sample("alpha", dist.Normal(0.0, 1.0))\n    beta ='
+        ),
     ),
 }

@@ -54,6 +54,20 @@ SETTINGS = {
         "sampler.max_gradients must be of type integer or null, got 1.5",
         sampler={"max_gradients": 1.5},
     ),
+    "a column named twice": setting(
+        "data.categories names the column site twice",
+        data={"categories": ["site", {"site": ["north", "south"]}]},
+    ),
+    "a label twice": setting(
+        "data.categories gives the label 1 of site twice", data={"categories": [{"site": ["1", 1]}]}
+    ),
+    "no labels": setting(
+        "data.categories.0.site must not be empty", data={"categories": [{"site": []}]}
+    ),
+    "labels that are no text": setting(
+        "data.categories.0.site.1 must be of type text or integer or number, got false",
+        data={"categories": [{"site": ["yes", False]}]},
+    ),
     "missing data file": setting(
         "data.file must be an existing file, got dta.csv", data={"file": "dta.csv"}
     )._replace(file=no_file),

@@ -92,3 +92,35 @@ class LabelEncoder:
         if np.isfinite(numbers).all():
             return numbers
         return days_of(texts) if self._dated else np.zeros(len(texts))
+
+
+def written(label: Any) -> str:
+    """Give a label as a list of labels has it: a whole number without a point, since a gap makes floats of them."""
+    whole = isinstance(label, float) and label % 1 == 0
+    return str(int(label)) if whole else str(label)
+
+
+class ListedLabels:
+    """Labels that the study lists: each has its place in the list as its code, whether a row has it or not.
+
+    Parameters
+    ----------
+    listed
+        In the order of their codes.
+    """
+
+    def __init__(self, listed: tuple[str, ...]) -> None:
+        self._listed = listed
+        self._codes = {label: code for code, label in enumerate(listed)}
+
+    def codes_of(self, distinct: pd.Index) -> np.ndarray:
+        """Give the code of each label, -1 where the list lacks it. `(k,)`."""
+        return np.array([self._codes.get(written(label), -1) for label in distinct], "int32")
+
+    def add(self, piece: EncodedPiece, rows: np.ndarray) -> np.ndarray:
+        """Give the codes of these rows of a piece, which all have a value. `(rows,)`."""
+        return self.codes_of(piece.distinct)[piece.codes[rows]]
+
+    def sort(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Give the final code of each code, which is the same `(labels,)`, and the labels in their order."""
+        return np.arange(len(self._listed), dtype="int32"), self._listed

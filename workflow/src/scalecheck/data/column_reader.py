@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from scalecheck.data.categories import EncodedPiece, LabelEncoder, encode_piece, numbers_of
+from scalecheck.data.categories import (
+    EncodedPiece,
+    LabelEncoder,
+    ListedLabels,
+    encode_piece,
+    numbers_of,
+    written,
+)
 from scalecheck.data.dates import days_of, days_since_1970
 from scalecheck.data.disk_columns import ColumnWriter
 from scalecheck.data.table import Column
@@ -31,11 +38,14 @@ class ColumnUse(NamedTuple):
         Whether rows arrive in its order, so that texts in it must be numbers or dates.
     only_order
         Whether it is for nothing else: dates become numbers then, since there may be as many as rows.
+    listed
+        Its labels in the order of their codes, where the study gives it.
     """
 
     labels: bool
     order: bool
     only_order: bool
+    listed: tuple[str, ...] | None = None
 
 
 class Numbers(NamedTuple):
@@ -89,13 +99,15 @@ class ColumnReader:
         How many texts are numbers.
     undated
         Of an order, the first text that is neither number nor date, or not the one that the first text is.
+    unlisted
+        The first label that the study's list of them lacks.
     gaps
         By reason.
     """
 
     def __init__(self, use: ColumnUse, writer: ColumnWriter) -> None:
         self._use, self._writer = use, writer
-        self._labels = LabelEncoder(use.order)
+        self._labels = LabelEncoder(use.order) if use.listed is None else ListedLabels(use.listed)
         self._piece: EncodedPiece | Numbers | None = None
         self._typed = self._seen = False
         self._dated: bool | None = None
@@ -103,6 +115,7 @@ class ColumnReader:
         self.text: Cell | None = None
         self.n_numbers = 0
         self.undated: Cell | None = None
+        self.unlisted: Cell | None = None
         self.gaps = {"missing": MissingRows(), "infinite": MissingRows()}
 
     @property
@@ -158,11 +171,13 @@ class ColumnReader:
     def _text(self, piece: pd.Series, start: int) -> EncodedPiece | Numbers:
         """Labels; or numbers, where they were written as text."""
         coded = encode_piece(piece)
-        if self._use.order and not coded.ordered:
+        if self._use.order and not coded.ordered and self._use.listed is None:
             days = self._look_for_dates(coded, start)
             if self._use.only_order and self._dated:
                 return _numbered(coded, days)
         if self._use.labels:
+            if self.unlisted is None and isinstance(self._labels, ListedLabels):
+                self._look_for_unlisted(self._labels, coded, start)
             return coded
         # Categories are labels, even of numbers, unless all that counts is their order.
         categories = isinstance(piece.dtype, pd.CategoricalDtype)
@@ -177,6 +192,13 @@ class ColumnReader:
             row = int(np.flatnonzero(text)[0])
             self.text = Cell(start + row + 1, piece.iloc[row])
         return numbers if self.n_numbers else coded
+
+    def _look_for_unlisted(self, listed: ListedLabels, coded: EncodedPiece, start: int) -> None:
+        unknown = np.append(listed.codes_of(coded.distinct) < 0, False)
+        rows = np.flatnonzero(unknown[coded.codes])[:1]
+        if len(rows):
+            label = coded.distinct[coded.codes[rows[0]]]
+            self.unlisted = Cell(start + int(rows[0]) + 1, written(label))
 
     def _look_for_dates(self, coded: EncodedPiece, start: int) -> np.ndarray:
         """Days since 1970 of each distinct text, `(k,)`; notes the first one that is no part of an order."""

@@ -60,16 +60,19 @@ def expand_rows(table: Table, settings: DataSettings, folder: ColumnFolder) -> T
             row.append(file_row[source])
             if counts.successes is not None:
                 outcome.append((number < counts.successes[source]).astype("int8"))
-    columns = {name: _used(grown[name], column.labels) for name, column in kept.items()}
+    listed = [name for name, labels in settings.labelled.items() if labels is not None]
+    columns = {
+        name: _used(grown[name], column.labels, name in listed) for name, column in kept.items()
+    }
     if "successes" in settings.expand:
         columns[settings.outcome] = Column(outcome.end(), None)
     return Table(table.file, columns, row.end(), table.dropped)
 
 
-def _used(grown: ColumnWriter, labels: tuple[str, ...] | None) -> Column:
-    """Give a column without the labels that only rows without observations had."""
-    if labels is None:
-        return Column(grown.end(), None)
+def _used(grown: ColumnWriter, labels: tuple[str, ...] | None, listed: bool) -> Column:
+    """Give a column without the labels that only rows without observations had, unless the study lists them."""
+    if labels is None or listed:
+        return Column(grown.end(), labels)
     there, codes = np.zeros(len(labels), bool), grown.end()
     for rows in blocks(len(codes)):
         there[codes[rows]] = True

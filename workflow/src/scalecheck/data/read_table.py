@@ -12,8 +12,6 @@ from scalecheck.data.table import MOST_ROWS, RESERVED, OpenTable, Table
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.study.settings import DataSettings
 
-_GAPS = {"missing": "has no value (empty or NaN)", "infinite": "is infinite"}
-
 
 def read_data(
     settings: DataSettings, named: Mapping[str, str], possible: Sequence[str], folder: ColumnFolder
@@ -36,7 +34,8 @@ def read_data(
     StudyError
         One line that names the file, the column and the row.
     """
-    labelled = {*settings.categories, settings.unit} - {None}
+    listed = settings.labelled
+    labelled = {*listed, settings.unit} - {None}
     with open_table(settings.file, labelled) as source:
         if source.n_rows > MOST_ROWS:
             raise StudyError(
@@ -47,11 +46,14 @@ def read_data(
         chosen = _choose(source.names, settings, named, for_model)
         others = {*for_model, *settings.axes, *labelled}
         order = {settings.order}
-        uses = {n: ColumnUse(n in labelled, n in order, n in order - others) for n in chosen}
+        uses = {
+            n: ColumnUse(n in labelled, n in order, n in order - others, listed.get(n))
+            for n in chosen
+        }
         columns = {name: ColumnReader(use, folder.column()) for name, use in uses.items()}
         row = folder.column()
         _collect(source, columns, row)
-    _refuse(columns, settings, {*for_model})
+        _refuse(columns, settings, {*for_model}, source)
     rows = row.end()
     if not len(rows):
         raise StudyError(f"{settings.file}: no row is left, because each lacks a value")
@@ -91,7 +93,7 @@ def _wanted(
         column: named.get(column, "the model takes")
         for column in sorted(for_model, key=lambda name: name != settings.outcome)
     }
-    wanted |= {column: "data.categories names" for column in settings.categories}
+    wanted |= {column: "data.categories names" for column in settings.labelled}
     wanted |= {column: "data.axes names" for column in settings.axes}
     for key, column in (("order", settings.order), ("unit", settings.unit)):
         if column is not None:
@@ -123,7 +125,10 @@ def _collect(source: OpenTable, columns: Mapping[str, ColumnReader], row: Column
 
 
 def _refuse(
-    columns: Mapping[str, ColumnReader], settings: DataSettings, for_model: set[str]
+    columns: Mapping[str, ColumnReader],
+    settings: DataSettings,
+    for_model: set[str],
+    source: OpenTable,
 ) -> None:
     """Refuse what is wrong, the same first whatever the pieces were."""
     for name, column in columns.items():
@@ -138,8 +143,15 @@ def _refuse(
                 " hold numbers (data.categories names columns of labels)"
             )
     _refuse_text(columns, settings, for_model)
+    for name, column in columns.items():
+        if (label := column.unlisted) is not None:
+            listed = settings.labelled[name] or ()
+            raise StudyError(
+                f"{settings.file}: column {name}, row {label.row} is {label.value!r}, which data.categories does not"
+                f" list{did_you_mean(label.value, listed) or f': it lists {", ".join(listed)}'}"
+            )
     if settings.missing == "error":
-        _refuse_gaps(columns, settings.file)
+        _refuse_gaps(columns, settings.file, source)
 
 
 def _refuse_text(
@@ -147,7 +159,7 @@ def _refuse_text(
 ) -> None:
     """Text is for models, axes and orders, never for counts; an order is numbers or dates."""
     allowed = {settings.order, *settings.axes, *for_model} - set((settings.expand or {}).values())
-    allowed |= {*settings.categories, settings.unit}
+    allowed |= {*settings.labelled, settings.unit}
     for name, column in columns.items():
         if name not in allowed and (text := column.text) is not None:
             raise StudyError(
@@ -161,16 +173,32 @@ def _refuse_text(
             )
 
 
-def _refuse_gaps(columns: Mapping[str, ColumnReader], file: str) -> None:
+def _refuse_gaps(columns: Mapping[str, ColumnReader], file: str, source: OpenTable) -> None:
     for name, column in columns.items():
         for reason, gap in column.gaps.items():
             if gap.count:
-                rows = ", ".join(map(str, gap.rows))
-                more = f" and {gap.count - len(gap.rows)} more" if gap.count > len(gap.rows) else ""
                 raise StudyError(
-                    f"{file}: column {name} {_GAPS[reason]} in row {rows}{more}"
+                    f"{file}: column {name} {_gap(name, reason, gap.rows, source)}"
+                    f"{f' and {more} more' if (more := gap.count - len(gap.rows)) else ''}"
                     " (data.missing: drop leaves such rows out)"
                 )
+
+
+def _gap(name: str, reason: str, rows: Sequence[int], source: OpenTable) -> str:
+    """What is wrong in these rows; of a file of text, with what stands there."""
+    listed = ", ".join(map(str, rows))
+    if reason == "infinite":
+        return f"is infinite in row {listed}"
+    if source.written is None:
+        return f"has no value (empty or NaN) in row {listed}"
+    texts = source.written(name, rows)
+    if not any(texts):
+        return f"is empty in row {listed}"
+    cells = (
+        f"{row} ({f'holds {text!r}' if text else 'is empty'})"
+        for row, text in zip(rows, texts, strict=True)
+    )
+    return f"has no value in row {', '.join(cells)}"
 
 
 def _dropped(columns: Mapping[str, ColumnReader]) -> dict[str, int]:

@@ -1,8 +1,6 @@
 """Open a table by the ending of its file, and read it in pieces."""
 
 import contextlib
-import gzip
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from scalecheck.data import disk_columns
+from scalecheck.data.csv_reader import open_csv
 from scalecheck.data.netcdf_reader import open_netcdf
-from scalecheck.data.table import OpenTable
+from scalecheck.data.table import OpenTable, refuse_twice
 from scalecheck.errors import StudyError
 
 
@@ -65,72 +64,6 @@ def _read_pieces(file: str, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataF
         yield piece
 
 
-def _refuse_twice(file: str, names: Sequence[str]) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise StudyError(f"{file}: the column {name} is given twice")
-
-
-# ---- text
-
-# What a file begins with that is no UTF-8 text, whatever its name says.
-_NO_CSV = {
-    b"\x1f\x8b": "is compressed by gzip: its name must end in .csv.gz",
-    b"\xff\xfe": "is UTF-16 text: write it as UTF-8",
-    b"\xfe\xff": "is UTF-16 text: write it as UTF-8",
-}
-
-
-def _refuse_other_encodings(file: str) -> None:
-    with gzip.open(file) if file.lower().endswith(".gz") else open(file, "rb") as opened:
-        for begin, reason in _NO_CSV.items():
-            if opened.peek(2)[:2] == begin:
-                raise StudyError(f"{file}: {reason}")
-        for number, line in enumerate(opened):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                byte = error.object[error.start]
-                raise StudyError(
-                    f"{file}: line {number + 1} is not UTF-8 text, it has the byte {byte:#x}: write the file as UTF-8"
-                ) from None
-
-
-@contextlib.contextmanager
-def _open_csv(file: str, labelled: Iterable[str]) -> Iterator[OpenTable]:
-    # Read whole: what kind of values a column of text holds is known at its last row.
-    try:
-        frame = _parse_csv(file, labelled).rename(columns=str)
-    except UnicodeDecodeError:
-        _refuse_other_encodings(file)
-        raise
-
-    def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
-        for rows in disk_columns.blocks(len(frame)):
-            yield frame[[*names]].iloc[rows].reset_index(drop=True)
-
-    yield OpenTable([*frame.columns], len(frame), pieces)
-
-
-def _parse_csv(file: str, labelled: Iterable[str]) -> pd.DataFrame:
-    # Two lines: a row with more fields than the header has names would shift all columns by one.
-    header = pd.read_csv(file, header=None, nrows=2, dtype=str).iloc[0].dropna()
-    _refuse_twice(file, [*header])
-    frame = pd.read_csv(file, low_memory=False, dtype=dict.fromkeys(labelled, str))
-    text = {*labelled} & {*frame.columns}
-    return frame.assign(**{name: _with_infinities(frame[name]) for name in text})
-
-
-def _with_infinities(labels: pd.Series) -> pd.Series:
-    """Labels as they are written; but among numbers an infinity is none."""
-    written = labels.dropna()
-    numbers = np.asarray(pd.to_numeric(written, errors="coerce"), "float64")
-    if np.isnan(numbers).any() or not np.isinf(numbers).any():
-        return labels
-    infinite = pd.Series(numbers, written.index)[np.isinf(numbers)]
-    return labels.astype(object).mask(labels.index.isin(infinite.index), infinite)
-
-
 # ---- Parquet
 
 
@@ -144,7 +77,7 @@ def _open_parquet(file: str, _labelled: Iterable[str]) -> Iterator[OpenTable]:
         schema = opened.schema_arrow
         # What was an index when the file was written is a column to us.
         index, count = _index_of(schema)
-        _refuse_twice(file, [*count, *schema.names])
+        refuse_twice(file, [*count, *schema.names])
         own = _flat(schema.empty_table().to_pandas())
 
         def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -183,8 +116,8 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 _OPENERS = {
-    ".csv": _open_csv,
-    ".csv.gz": _open_csv,
+    ".csv": open_csv,
+    ".csv.gz": open_csv,
     ".parquet": _open_parquet,
     ".nc": open_netcdf,
 }

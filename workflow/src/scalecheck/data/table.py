@@ -1,10 +1,12 @@
 """Two kinds of table: a file that is open, whatever its format, and checked columns, in memory or on disk."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from scalecheck.data.disk_columns import Values
+from scalecheck.errors import StudyError
 
 if TYPE_CHECKING:
     import pandas as pd  # the programs that only read the store do without
@@ -27,11 +29,27 @@ class OpenTable(NamedTuple):
         Rows.
     pieces
         `names -> frames`: these columns, some rows at a time.
+    written
+        `name, rows -> texts`: what a file of text has in these rows of a column, counted from 1; None for others.
     """
 
     names: list[str]
     n_rows: int
     pieces: Callable[[Sequence[str]], Iterator["pd.DataFrame"]]
+    written: Callable[[str, Sequence[int]], list[str]] | None = None
+
+
+def refuse_twice(file: str, names: Sequence[str]) -> None:
+    """Refuse a file that gives a column twice.
+
+    Raises
+    ------
+    StudyError
+        Names the file and the column.
+    """
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise StudyError(f"{file}: the column {name} is given twice")
 
 
 class Column(NamedTuple):

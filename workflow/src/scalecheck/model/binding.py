@@ -8,12 +8,12 @@ import dataclasses
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalecheck.errors import StudyError, did_you_mean
+from scalecheck.model.needs_values import last_frame, needs_values
 from scalecheck.runtime import time_limit
 from scalecheck.study.settings import ModelSettings
 
@@ -142,15 +142,15 @@ def first_line(error: BaseException) -> str:
 
 def line_of(error: BaseException, path: Path) -> str:
     """`, line N`: the last line of the user's file that an error passed through; else nothing."""
-    files, trace = (path, path.resolve()), traceback.walk_tb(error.__traceback__)
-    lines = [line for frame, line in trace if Path(frame.f_code.co_filename) in files]
-    return f", line {lines[-1]}" if lines else ""
+    frame = last_frame(error, path)
+    return f", line {frame.lineno}" if frame else ""
 
 
 def raised(file: str, what: str, error: BaseException) -> str:
     """Say where in the user's file which error came up: `model.py, line 7: the model raises KeyError: 'y'`."""
     path = Path(file)
-    return f"{path}{line_of(error, path)}: {what} {first_line(error)}"
+    said = needs_values(error, last_frame(error, path)) or f"{what} {first_line(error)}"
+    return f"{path}{line_of(error, path)}: {said}"
 
 
 def bind(

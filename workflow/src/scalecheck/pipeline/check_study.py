@@ -22,7 +22,7 @@ from scalecheck.model.batches import stored_columns
 from scalecheck.model.coupling import Coupling
 from scalecheck.model.find_coupling import find_coupling
 from scalecheck.model.rows import Rows, make_rows
-from scalecheck.pipeline import check_rows
+from scalecheck.pipeline import check_rows, check_scales
 from scalecheck.runtime import time_limit
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import ModelSettings, SamplerSettings, Study
@@ -140,6 +140,10 @@ def check_study(
         raise StudyError(
             f"{settings.file}: draws from the prior are not finite: give every site a proper prior"
         )
+    if by_row:
+        with time_limit.limited(Path(settings.file)):
+            sd = np.sqrt(np.diag(covariance))
+            check_scales.check_scales(stored, function, observed, compared, sd, sampler, seed)
     return {
         "sites": [site._asdict() for site in found],
         "compared": [site.name for site in compared],

@@ -1,17 +1,28 @@
 """From the file of a study to its store."""
 
+from collections.abc import Iterator, Sequence
+
 from scalecheck.data import disk_columns, read_table, store
+from scalecheck.data.csv_reader import MISSING_WORDS
 from scalecheck.data.levels import cut_axis
+from scalecheck.data.table import Table
 from scalecheck.errors import StudyError
 from scalecheck.files.layout import StudyFolder, slug
 from scalecheck.model.binding import parameters_of, refuse_unknown
+from scalecheck.runtime.program import Log
 from scalecheck.study.settings import DataSettings, ModelSettings
 
 _OUTCOME = "data.outcome names"
+_NAMED = 10  # labels that a line of the log names
 
 
 def prepare(
-    folder: StudyFolder, settings: DataSettings, model: ModelSettings, levels: int, seed: int
+    folder: StudyFolder,
+    settings: DataSettings,
+    model: ModelSettings,
+    levels: int,
+    seed: int,
+    log: Log = lambda line: None,
 ) -> store.StoreMeta:
     """Read, check, encode and order a study's data, and write the store.
 
@@ -21,6 +32,8 @@ def prepare(
         Of the study's results.
     levels
         Levels of an axis at most.
+    log
+        Is told how labels were read where a reader might think otherwise.
 
     Raises
     ------
@@ -35,8 +48,25 @@ def prepare(
     _refuse_outcome(settings, named)
     with disk_columns.column_folder(folder.spool) as columns:
         table = read_table.read_data(settings, named, possible, columns)
+        for line in _told(
+            table, settings, [name for name, who in named.items() if who == _OUTCOME]
+        ):
+            log(line)
         axes = {name: cut_axis(table, name, levels) for name in settings.axes}
         return store.write_store(folder.data, table, settings, axes, seed)
+
+
+def _told(table: Table, settings: DataSettings, outcome: Sequence[str]) -> Iterator[str]:
+    """Which labels of the outcome have which codes, where nobody said so; and texts that others read as missing."""
+    for name, column in table.columns.items():
+        labels = column.labels or ()
+        if words := [label for label in labels if label in MISSING_WORDS]:
+            yield f"{name}: {', '.join(words)} is a label as it is written, and no missing value"
+        if labels and name in outcome and settings.labelled.get(name) is None:
+            codes = ", ".join(f"{code} = {label}" for code, label in enumerate(labels[:_NAMED]))
+            more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+            order = ", in alphabetical order" if list(labels) == sorted(labels) else ""
+            yield f"{name}: {codes}{more}{order}: data.categories can give another"
 
 
 def _refuse_outcome(settings: DataSettings, named: dict[str, str]) -> None:

@@ -30,6 +30,7 @@ def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> 
         One line that names the file, the key, the rule and the value.
     """
     settings = schema.validate(dict(given), file)
+    _read_categories(settings["data"]["categories"], file)
     _decide_warm(settings, file)
     folder = Path(file).parent
     data, model = settings["data"], settings["model"]
@@ -44,6 +45,25 @@ def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> 
         data["truth"] = _find(data["truth"], folder, file, "data.truth", may_be_made=may_be_made)
     settings["results"] = str(Path(settings["results"]))  # `results/` would double the slash
     return freeze(Study, settings)
+
+
+def _read_categories(categories: list[Any], file: str) -> None:
+    """Labels are texts, as a table has them; neither a column nor a label is named twice."""
+    ordered = [entry for entry in categories if isinstance(entry, dict)]
+    named = [entry for entry in categories if isinstance(entry, str)]
+    if twice := _first_twice([*named, *(column for entry in ordered for column in entry)]):
+        raise StudyError(f"{file}: data.categories names the column {twice} twice")
+    for entry in ordered:
+        for column, labels in entry.items():
+            entry[column] = [str(label) for label in labels]
+            if twice := _first_twice(entry[column]):
+                raise StudyError(
+                    f"{file}: data.categories gives the label {twice} of {column} twice"
+                )
+
+
+def _first_twice(names: Sequence[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
 
 
 def _decide_warm(settings: dict[str, Any], file: str) -> None:

@@ -24,11 +24,22 @@ class DataSettings(_Given):
     expand: dict[str, str] | None
     order: str | None
     unit: str | None
-    categories: tuple[str, ...]
+    categories: tuple[str | dict[str, list[str]], ...]
     axes: tuple[str, ...]
     missing: Literal["error", "drop"]
     made_by: str | None = None
     truth: str | None = None
+
+    @property
+    def labelled(self) -> dict[str, tuple[str, ...] | None]:
+        """Columns that `categories` names, with their labels in the order given; None for one without an order."""
+        found: dict[str, tuple[str, ...] | None] = {}
+        for entry in self.categories:
+            if isinstance(entry, str):
+                found[entry] = None
+            else:
+                found |= {column: tuple(labels) for column, labels in entry.items()}
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +185,7 @@ def freeze(kind: Any, value: Any) -> Any:
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if dict[str, float] in kinds:
         return {name: float(number) for name, number in value.items()}
-    if isinstance(value, list) and tuple[str, ...] in kinds:
+    if isinstance(value, list) and any(get_origin(one) is tuple for one in kinds):
         return tuple(value)
     return float(value) if isinstance(value, int) and float in kinds else value
 
