@@ -86,11 +86,10 @@ class Scenario:
     n_covariates, correlation
         Number of covariates, and the correlation between any two.
     kind
-        "null", or what the defect is: "misfit" or "heterogeneous".
+        "null"; "structure", a null for the structure of its data, which tables list apart; or what
+        the defect is: "misfit" or "heterogeneous".
     accepted
         Family and axis that name a defect rightly; the axis None: no axis.
-    structure
-        Whether it is a null for the structure of its data: tables list these apart.
     axes
         Columns along which fits are compared.
     unit
@@ -112,7 +111,6 @@ class Scenario:
     correlation: float = 0.0
     kind: str = "null"
     accepted: frozenset[tuple[str, str | None]] = frozenset()
-    structure: bool = False
     axes: tuple[str, ...] = ("src", "x1", "x2", "grp")
     unit: str | None = None
     draws: int | None = None
@@ -122,7 +120,7 @@ class Scenario:
 
     @property
     def is_null(self) -> bool:
-        return self.kind == "null"
+        return self.kind in ("null", "structure")
 
     @property
     def n_rows(self) -> int:
@@ -376,7 +374,7 @@ def _structure(
 ) -> Scenario:
     """Give a null for a data structure: one covariate and one axis that the model does not use."""
     usual = {"n_covariates": 1, "axes": ("src", "x1")}
-    return Scenario(model, outcome, n_parameters, structure=True, **usual | other)
+    return Scenario(model, outcome, n_parameters, kind="structure", **usual | other)
 
 
 def _answers_of_persons(n_subsets: int) -> Scenario:
