@@ -169,21 +169,21 @@ def test_an_outcome_that_is_not_seen_is_written_as_zero():
 
 
 @pytest.mark.parametrize("name", ["persons_6", "persons_8", "persons_12"])
-def test_every_person_answers_ten_items_that_others_answer_too(name):
+def test_every_person_answers_five_items_that_others_answer_too(name):
     scenario = SCENARIOS[name]
     table = pd.DataFrame(simulate(name, 1, scenario.n_subsets * scenario.n_rows))
-    assert (table.groupby("person")["item"].nunique() == 10).all()
+    assert (table.groupby("person")["item"].nunique() == 5).all()
     assert (table.groupby("person")["src"].nunique() == 1).all()
     assert table["item"].nunique() == scenarios.N_ITEMS
     assert len(table) // scenario.n_rows == int(name.rpartition("_")[2])
 
 
-def test_counties_are_spread_by_half_a_unit_and_are_in_every_subset():
+def test_counties_have_levels_of_their_own():
     spreads = [
         (table["y"] + 0.5 * table["x1"]).groupby(table["county"]).mean().std()
         for table in (pd.DataFrame(simulate("counties_8", seed, 8000)) for seed in range(20))
     ]
-    assert np.mean(spreads) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(spreads) == pytest.approx(0.8, abs=0.08)
 
 
 def test_treatments_have_levels_of_their_own():
@@ -212,8 +212,8 @@ def test_shares_are_inside_their_support():
 
 def test_a_mixture_has_two_kinds_and_a_hurdle_has_zeros():
     y = simulate("mixture", 1, MANY)["y"]
-    assert y.mean() == pytest.approx(0.65 * 1.5 - 0.35 * 1.5, abs=0.03)
-    assert y.var() == pytest.approx(1 + 9 * 0.35 * 0.65, abs=0.06)
+    assert y.mean() == pytest.approx(0.65 * 3.0 - 0.35, abs=0.03)
+    assert y.var() == pytest.approx(1 + 16 * 0.35 * 0.65, abs=0.06)
     table = table_of("hurdle")
     some = table["y"] > 0
     assert some.mean() == pytest.approx(0.7, abs=0.01)
@@ -254,13 +254,13 @@ def line(scenario, seed, p=0.5, **other):
             ("p_adjusted", min(1.0, 7 * p)),
         )
     }
-    kind = "null" if SCENARIOS[scenario].is_null else "defect"
+    kind = SCENARIOS[scenario].kind if SCENARIOS[scenario].is_null else "defect"
     return {
         "scenario": scenario,
         "kind": kind,
         "seed": seed,
         "n": 100,
-        "k": 8,
+        "k": SCENARIOS[scenario].n_subsets,
         **shared,
         "verdict": "adequate",
         "verdict_01": "adequate",
@@ -299,7 +299,7 @@ def test_columns_of_the_table_are_those_of_a_line():
 def test_rates_count_what_was_seen(lines):
     rows = summary.summarise(lines).set_index("scenario")
     assert rows.loc["noncentred", "alarms_05"] == pytest.approx(2 / 40)
-    assert rows.loc[summary.POOLED, "alarms_01"] == 0.0
+    assert rows.loc[summary.POOLED["null"], "alarms_01"] == 0.0
     assert rows.loc["drift", "alarms_05"] == pytest.approx(18 / 20)
     assert rows.loc["drift", "kind_right"] == pytest.approx(17 / 18)
     assert rows.loc["drift", "kind_alone"] == pytest.approx(16 / 18)
@@ -326,8 +326,38 @@ def test_one_null_far_above_the_others_falls_short(lines):
     assert bar.seen.startswith("gamma")
 
 
+def structure_lines(n_alarms):
+    """Of 100 true models with counties, and as many with censored lifetimes, so many of the former raise an alarm."""
+    return pd.DataFrame(
+        [line("counties_24", seed, p=0.004 if seed < n_alarms else 0.5) for seed in range(100)]
+        + [line("censored", seed) for seed in range(100)]
+    )
+
+
+def test_nulls_of_structures_are_held_to_bars_of_their_own(lines):
+    alone = summary.bars(lines)
+    for n_alarms, short in (
+        (7, set()),
+        (12, {"false alarms at 5 %, all structures"}),
+        (30, {"false alarms at 5 %, all structures", "the worst structure"}),
+    ):
+        found = summary.bars(pd.concat([lines, structure_lines(n_alarms)]))
+        added = [bar for bar in found if "structure" in bar.what]
+        assert [bar for bar in found if bar not in added] == alone
+        assert {bar.what for bar in summary.missing(added)} == short
+
+
+def test_a_null_of_a_structure_is_listed_apart(lines):
+    both = pd.concat([lines, structure_lines(7)])
+    page = document.write(both, studies.FULL)
+    assert f"| all nulls | 100 | 40 | {Rate(2, 40)} |" in page
+    assert f"| counties 24 | 24 | 100 | 100 | {Rate(7, 100)} |" in page
+    assert f"| all structures | 8/24 | 100 | 200 | {Rate(7, 200)} |" in page
+
+
 def test_the_page_and_the_plot_are_made_of_the_lines(lines, tmp_path):
     path = tmp_path / "calibration.csv"
+    lines = pd.concat([lines, structure_lines(7)])
     lines.to_csv(path, index=False, columns=list(studies.COLUMNS))
     again = summary.read(path)
     assert summary.summarise(again).equals(summary.summarise(lines))
@@ -346,7 +376,7 @@ def quick_lines(p_of_nulls):
     """Lines as the quick form makes them: families of nulls with these p-values, every defect found."""
     rng = np.random.default_rng(3)
     nulls = []
-    for name in ("linear", "strong_prior", "noncentred"):
+    for name in (name for name in quick.SCENARIOS if SCENARIOS[name].is_null):
         for seed in range(1, 25):
             p = {f"{family}_p": p_of_nulls(rng) for family in FAMILIES} | {"effort_p": 1.0}
             smallest = min(1.0, 7 * min(p.values()))
@@ -368,6 +398,14 @@ def test_bounds_let_uniform_p_values_pass():
 )
 def test_bounds_refuse_p_values_that_are_too_small_or_too_large(broken):
     assert summary.missing(quick.bars(quick_lines(broken)))
+
+
+def test_bounds_refuse_a_structure_that_fools_a_family():
+    lines = quick_lines(lambda rng: rng.random())
+    lines.loc[lines["scenario"] == "censored", "surprise_p"] = 0.01
+    assert "structures, surprise: false alarms at 0.05" in {
+        bar.what for bar in summary.missing(quick.bars(lines))
+    }
 
 
 def test_bounds_refuse_a_defect_that_is_not_seen():

@@ -146,7 +146,7 @@ def horseshoe(x, y=None):
 
 def ordered(name, count):
     """Ascending numbers: `(count,)`."""
-    prior = dist.TransformedDistribution(dist.Normal(0.0, 1.5).expand([count]), OrderedTransform())
+    prior = dist.TransformedDistribution(dist.Normal(0.0, 1.0).expand([count]), OrderedTransform())
     return numpyro.sample(name, prior)
 
 
@@ -170,10 +170,10 @@ def beta(x, y=None):
 
 
 def mixture(n_rows, y=None):
-    """Two kinds of rows, whose means are ordered."""
-    share = numpyro.sample("share", dist.Beta(2.0, 2.0))
+    """Two kinds of rows, whose means are ordered; priors narrow enough that no kind is empty."""
+    share = numpyro.sample("share", dist.Beta(4.0, 4.0))
     means = ordered("means", 2)
-    scale = numpyro.sample("scale", dist.LogNormal(0.0, 1.0))
+    scale = numpyro.sample("scale", dist.LogNormal(0.0, 0.5))
     kinds = dist.Categorical(probs=jnp.stack([share, 1 - share]))
     with numpyro.plate("rows", n_rows):
         numpyro.sample("y", dist.MixtureSameFamily(kinds, dist.Normal(means, scale)), obs=y)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scenarios import DEFECTS, NULLS
+from scenarios import DEFECTS, NULLS, STRUCTURES
 from summary import FAMILIES, POOLED, summarise
 
 # Dark enough on white, and apart for those who see few colours.
@@ -21,18 +21,20 @@ _REPRODUCIBLE: Any = {"svg.hashsalt": "calibration", "svg.fonttype": "none"}
 def draw(lines: pd.DataFrame, path: Path) -> None:
     """Write the plot as SVG."""
     rows = summarise(lines).set_index("scenario")
-    nulls = [name for name in [*NULLS, POOLED] if name in rows.index]
-    defects = [name for name in DEFECTS if name in rows.index]
+    nulls = rows.index.intersection([*NULLS, POOLED["null"]], sort=False)
+    structures = rows.index.intersection([*STRUCTURES, POOLED["structure"]], sort=False)
+    defects = rows.index.intersection(list(DEFECTS), sort=False)
     with mpl.rc_context(_REPRODUCIBLE):
-        figure = Figure(figsize=(12, 5.2), layout="constrained")
-        left, middle, right = figure.subplots(1, 3)
-        _draw_alarms(left, rows.loc[nulls])
-        _draw_power(middle, rows.loc[defects])
-        _draw_families(right, lines[lines["kind"] == "null"])
+        figure = Figure(figsize=(12, 10), layout="constrained")
+        (above, families), (below, power) = figure.subplots(2, 2)
+        _draw_alarms(above, rows.loc[nulls], "False alarms, %")
+        _draw_alarms(below, rows.loc[structures], "False alarms where data have a structure, %")
+        _draw_power(power, rows.loc[defects])
+        _draw_families(families, lines[lines["kind"].isin(POOLED)])
         figure.savefig(path, metadata={"Date": None})
 
 
-def _draw_alarms(axes: Axes, rows: pd.DataFrame) -> None:
+def _draw_alarms(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     for alpha, colour, mark, shift in ((5, _BLUE, "o", -0.12), (1, _ORANGE, "s", 0.12)):
         name = f"{alpha:02d}"
         axes.errorbar(
@@ -47,7 +49,7 @@ def _draw_alarms(axes: Axes, rows: pd.DataFrame) -> None:
         )
         axes.axvline(alpha, color=colour, linewidth=0.8, linestyle=":")
     _name_rows(axes, rows)
-    axes.set(title="False alarms, %", xlim=(-0.5, None))
+    axes.set(title=title, xlim=(-0.5, None))
     axes.legend(frameon=False)
 
 
@@ -99,7 +101,7 @@ def _draw_families(axes: Axes, nulls: pd.DataFrame) -> None:
                 label=family,
             )
     axes.set(
-        title="Each family on its own, nulls",
+        title="Each family on its own, all true models",
         xlabel="nominal level, %",
         ylabel="rejected, %",
         xlim=(0, 20),

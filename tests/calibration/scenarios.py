@@ -18,8 +18,8 @@ from scipy.special import expit
 
 NDArray = np.ndarray
 
-N_SUBSETS, N_GROUPS, N_SOURCES = 8, 40, 8
-N_COUNTIES, N_ITEMS, N_TREATMENTS, N_REGIONS = 20, 20, 4, 3
+N_SUBSETS, N_GROUPS, N_SOURCES, UNIT_ROWS = 8, 40, 8, 5
+N_COUNTIES, N_ITEMS, N_TREATMENTS, N_REGIONS = 20, 12, 4, 3
 POWER_ROWS = 200
 TIME = "arrival"
 
@@ -86,15 +86,14 @@ class Scenario:
     n_covariates, correlation
         Number of covariates, and the correlation between any two.
     kind
-        "null", or what the defect is: "misfit" or "heterogeneous".
+        "null"; "structure", a null for the structure of its data, which tables list apart; or what
+        the defect is: "misfit" or "heterogeneous".
     accepted
         Family and axis that name a defect rightly; the axis None: no axis.
-    structure
-        Whether it is a null for the structure of its data: tables list these apart.
     axes
         Columns along which fits are compared.
-    unit, unit_rows
-        The column of units that rows come in, which the model knows, and the rows of one.
+    unit
+        The column of units that rows come in, which the model knows.
     draws
         Per chain at first; None for the usual number.
     n_subsets
@@ -112,10 +111,8 @@ class Scenario:
     correlation: float = 0.0
     kind: str = "null"
     accepted: frozenset[tuple[str, str | None]] = frozenset()
-    structure: bool = False
     axes: tuple[str, ...] = ("src", "x1", "x2", "grp")
     unit: str | None = None
-    unit_rows: int = 5
     draws: int | None = None
     n_subsets: int = N_SUBSETS
     rows: int | None = None
@@ -123,7 +120,7 @@ class Scenario:
 
     @property
     def is_null(self) -> bool:
-        return self.kind == "null"
+        return self.kind in ("null", "structure")
 
     @property
     def n_rows(self) -> int:
@@ -153,7 +150,7 @@ def _design(scenario: Scenario, n_rows: int, rng: np.random.Generator) -> Design
     rho = scenario.correlation
     own = rng.standard_normal((n_rows, scenario.n_covariates))
     x = np.sqrt(rho) * rng.standard_normal((n_rows, 1)) + np.sqrt(1 - rho) * own
-    unit = np.arange(n_rows) // scenario.unit_rows
+    unit = np.arange(n_rows) // UNIT_ROWS
     if scenario.unit:
         grp = rng.permutation(int(unit[-1]) + 1)[unit] % N_GROUPS
     else:
@@ -270,19 +267,18 @@ def _masked(d: Design) -> Drawn:
 
 
 def _persons(d: Design) -> Drawn:
-    """Each person answers half of the items, drawn at random."""
+    """Each person answers some of the items, drawn at random."""
     n_persons = int(d.unit[-1]) + 1
     booklets = d.rng.permuted(np.tile(np.arange(N_ITEMS), (n_persons, 1)), axis=1)
-    n_answers = len(d.unit) // n_persons
-    item = booklets[:, :n_answers].ravel()
+    item = booklets[:, :UNIT_ROWS].ravel()
     ability = d.rng.standard_normal(n_persons)
-    easy = 0.3 + 0.8 * d.rng.standard_normal(N_ITEMS)
+    easy = 0.3 + d.rng.standard_normal(N_ITEMS)
     return {"y": d.binary(ability[d.unit] + easy[item]), "item": item}
 
 
 def _counties(d: Design) -> Drawn:
     county = d.labels(N_COUNTIES)
-    level = 1.0 + 0.5 * d.rng.standard_normal(N_COUNTIES)
+    level = 1.0 + 0.8 * d.rng.standard_normal(N_COUNTIES)
     return {"y": d.predictor((0.0, -0.5)) + level[county] + d.noise(), "county": county}
 
 
@@ -314,7 +310,7 @@ def _shares(d: Design) -> Drawn:
 
 
 def _two_kinds(d: Design) -> Drawn:
-    return np.where(d.rng.random(len(d.x)) < 0.35, -1.5, 1.5) + d.noise()
+    return np.where(d.rng.random(len(d.x)) < 0.35, -1.0, 3.0) + d.noise()
 
 
 def _hurdle(d: Design) -> Drawn:
@@ -378,11 +374,11 @@ def _structure(
 ) -> Scenario:
     """Give a null for a data structure: one covariate and one axis that the model does not use."""
     usual = {"n_covariates": 1, "axes": ("src", "x1")}
-    return Scenario(model, outcome, n_parameters, structure=True, **usual | other)
+    return Scenario(model, outcome, n_parameters, kind="structure", **usual | other)
 
 
 def _answers_of_persons(n_subsets: int) -> Scenario:
-    """Items are those of all subsets, persons are units; ten answers each."""
+    """Items are those of all subsets, persons are units of five answers."""
     return _structure(
         "persons",
         _persons,
@@ -390,7 +386,6 @@ def _answers_of_persons(n_subsets: int) -> Scenario:
         n_covariates=0,
         axes=("src",),
         unit="person",
-        unit_rows=N_ITEMS // 2,
         n_subsets=n_subsets,
         rows=250,
     )

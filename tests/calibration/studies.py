@@ -89,10 +89,8 @@ class Size(NamedTuple):
 
     def of(self, name: str) -> int:
         """Give the studies of a scenario."""
-        scenario = SCENARIOS[name]
-        if scenario.structure:
-            return self.structures
-        return self.nulls if scenario.is_null else self.defects
+        by_kind = {"null": self.nulls, "structure": self.structures}
+        return by_kind.get(SCENARIOS[name].kind, self.defects)
 
 
 # Warmup and draws as few as fits stay usable with: they go on where they are not.
@@ -237,7 +235,7 @@ def line_of(name: str, scenario: Scenario, seed: int, outcome: Outcome) -> Line:
     families = [_family(family, judged) for family in FAMILIES]
     return {
         "scenario": name,
-        "kind": "null" if scenario.is_null else "defect",
+        "kind": scenario.kind if scenario.is_null else "defect",
         "seed": seed,
         **functools.reduce(lambda one, other: one | other, families),
         "verdict": verdict.decide(judged, outcome.unusable)[0],
