@@ -32,7 +32,7 @@ _ROWS, _DRAWS = 1000, 4
 _HUGE = 1e100  # whose square float64 still holds, summed over rows
 
 
-class Moments(NamedTuple):
+class _Scale(NamedTuple):
     """Mean and standard deviation of a column."""
 
     mean: float
@@ -72,7 +72,7 @@ def check_scales(
         return
     values = _some_rows(stored)
     numbers = [name for name in stored.bound.covariates if stored.meta.labels[name] is None]
-    columns = {name: Moments(values[name].mean(), values[name].std()) for name in numbers}
+    columns = {name: _Scale(values[name].mean(), values[name].std()) for name in numbers}
     far = {name: one for name, one in columns.items() if abs(one.mean) >= _FAR * one.sd > 0}
     large = {name: one for name, one in columns.items() if np.hypot(*one) > _LARGE}
     if not (far or large or (prior_sd < _SMALL).any()):
@@ -122,7 +122,7 @@ class _Scores:
     ) -> None:
         self._stored, self._function, self._name = stored, function, observed.name
         first = stored.first().arrays
-        self.vector = density.vector_of(function, compared, first)
+        self.vector = density.vector_of(function, compared, first, stored.meta.labels)
         self._keys = jax.random.split(jax.random.key(seed), _DRAWS)
         self._of = jax.jit(jax.vmap(self._at, in_axes=(0, None)))
 
