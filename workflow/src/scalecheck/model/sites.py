@@ -128,9 +128,8 @@ def of_whole_trials(fn: dist.Distribution) -> dist.Distribution:
     trials = getattr(fn, "total_count", None)
     if trials is not None and _is_float(trials):
         changed["total_count"] = jnp.asarray(trials).astype("int32")
-    for name in ("base_dist", "_component_distribution"):  # of a wrapper, of a mixture
-        if isinstance(part := getattr(fn, name, None), dist.Distribution):
-            changed[name] = of_whole_trials(part)
+    if isinstance(base := getattr(fn, "base_dist", None), dist.Distribution):
+        changed["base_dist"] = of_whole_trials(base)  # of a mask, of zero inflation
     if all(getattr(fn, name) is new for name, new in changed.items()):
         return fn
     copied = copy.copy(fn)

@@ -121,14 +121,14 @@ def check_study(
             _check_prediction(bound, function, observed, first)
     with time_limit.limited(Path(settings.file)):
         check_rows.check_latent_masks(stored, function, found)
-    if by_row:
-        check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
     with time_limit.limited(Path(settings.file)):
         mean, covariance = _prior(stored, found, compared, seed)
     if np.isnan(mean).any():
         raise StudyError(
             f"{settings.file}: draws from the prior are not finite: give every site a proper prior"
         )
+    if by_row:
+        check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
     return {
         "sites": [site._asdict() for site in found],
         "compared": [site.name for site in compared],
