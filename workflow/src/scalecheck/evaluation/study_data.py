@@ -13,7 +13,7 @@ from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding
-from scalecheck.model.coupling import read_coupling
+from scalecheck.model.coupling import Coupling, read_coupling
 from scalecheck.model.rows import ByRow
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import ModelSettings
@@ -60,10 +60,17 @@ def open_likelihood(folder: StudyFolder, settings: ModelSettings, outcome: str) 
     """Load and bind the model of a study that was prepared."""
     meta = store.read_meta(folder.data)
     bound = binding.bind(binding.load_model(settings), settings, outcome, meta.labels, meta.common)
+    return likelihood_of(folder, bound, settings.compare, read_coupling(folder))
+
+
+def likelihood_of(
+    folder: StudyFolder, bound: binding.Model, compare: Sequence[str] | None, coupling: Coupling
+) -> Likelihood:
+    """Give the likelihood of a bound model, whose first rows stand in the store."""
+    meta = store.read_meta(folder.data)
     first = [Slice("arrival", 0, min(2, meta.n_rows))]
     few = store.read_rows(folder.data, first, bound.columns_with(meta.unit))
-    coupling = read_coupling(folder)
-    return Likelihood(bound, meta.labels, meta.unit, settings.compare, few, coupling)
+    return Likelihood(bound, meta.labels, meta.unit, compare, few, coupling)
 
 
 def open_study_data(

@@ -13,7 +13,7 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import PRNGKeyArray
 from numpyro import handlers
-from numpyro.infer.inspect import get_dependencies
+from numpyro.ops.provenance import eval_provenance
 
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.model.binding import Model, line_of, raised
@@ -137,9 +137,8 @@ def of_whole_trials(fn: dist.Distribution) -> dist.Distribution:
     trials = getattr(fn, "total_count", None)
     if trials is not None and _is_float(trials):
         changed["total_count"] = jnp.asarray(trials).astype("int32")
-    for name in ("base_dist", "_component_distribution"):  # of a wrapper, of a mixture
-        if isinstance(part := getattr(fn, name, None), dist.Distribution):
-            changed[name] = of_whole_trials(part)
+    if isinstance(base := getattr(fn, "base_dist", None), dist.Distribution):
+        changed["base_dist"] = of_whole_trials(base)  # of a mask, of zero inflation
     if all(getattr(fn, name) is new for name, new in changed.items()):
         return fn
     copied = copy.copy(fn)
@@ -214,15 +213,32 @@ def describe_sites(model: Model, rows: Rows) -> tuple[Site, ...]:
 
 
 def _parents(model: Model, rows: Rows) -> dict[str, tuple[str, ...]]:
-    """By sampled site, the latent ones that its distribution depends on."""
+    """By sampled site, the latent ones that its distribution depends on; nothing is computed."""
     few = {name: values[:_FEW_ROWS] for name, values in rows.arrays.items()}
     n_rows = {"n_rows": min(_FEW_ROWS, rows.n_rows)} if model.n_rows else {}
     function = function_of_arrays(model, rows.counts | n_rows)
-    # Of log densities that are not finite at what it tries, NumPyro warns.
-    with warnings.catch_warnings():
+
+    def sampled(given: dict[str, Any]) -> dict[str, Any]:
+        trace = traced(handlers.substitute(function, data=given), few, jax.random.key(0))
+        sites = {name: site for name, site in trace.items() if site["type"] == "sample"}
+        return {name: site for name, site in sites.items() if not isinstance(site["fn"], dist.Unit)}
+
+    def drawn() -> dict[str, Any]:
+        sites = sampled({})
+        return {name: one["value"] for name, one in sites.items() if not one["is_observed"]}
+
+    def densities(**given: Any) -> dict[str, Any]:
+        return {n: one["fn"].log_prob(one["value"]).sum() for n, one in sampled(given).items()}
+
+    # Where a value may be out of its support is asked of all rows, and said in one line.
+    with numpyro.validation_enabled(False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found: Any = get_dependencies(function, model_kwargs=few)["prior_dependencies"]
-    return {name: tuple(up for up in found[name] if up != name) for name in found}
+        found = eval_provenance(densities, **jax.eval_shape(drawn))
+    # In the order in which the model has them.
+    return {
+        name: tuple(other for other in found if other in up and other != name)
+        for name, up in found.items()
+    }
 
 
 def refuse_obs_mask(file: str, name: str, known: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from scalecheck.data import store
 from scalecheck.errors import StudyError, did_you_mean
-from scalecheck.evaluation.study_data import open_likelihood
+from scalecheck.evaluation.study_data import likelihood_of
 from scalecheck.examine.understanding import understand
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
@@ -40,7 +40,8 @@ def write_model(folder: StudyFolder, study: Study, log: Log) -> None:
     bound = load_model(folder, study.data.outcome, model, sampler)
     found = check_study(folder, bound, model, sampler, study.seed, study.data.truth)
     found["demand"] = resource_model.demand_of_study(folder, bound, model.compare, sampler)
-    likelihood = open_likelihood(folder, model, study.data.outcome)
+    coupling = Coupling(found["rows"], found["blocks"])
+    likelihood = likelihood_of(folder, bound, model.compare, coupling)
     understood = understand(likelihood, study, store.read_meta(folder.data).rarest)
     found["understood"] = [one._asdict() for one in understood]
     formats.write_json(folder.model, found)
@@ -132,8 +133,6 @@ def check_study(
             _check_prediction(bound, function, observed, first)
     with time_limit.limited(Path(settings.file)):
         check_rows.check_latent_masks(stored, function, found)
-    if by_row:
-        check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
     with time_limit.limited(Path(settings.file)):
         mean, covariance = _prior(stored, found, compared, seed)
     if np.isnan(mean).any():
@@ -141,6 +140,7 @@ def check_study(
             f"{settings.file}: draws from the prior are not finite: give every site a proper prior"
         )
     if by_row:
+        check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
         with time_limit.limited(Path(settings.file)):
             sd = np.sqrt(np.diag(covariance))
             check_scales.check_scales(stored, function, observed, compared, sd, sampler, seed)
