@@ -76,7 +76,7 @@ def test_every_dimension_is_named_by_the_column_or_the_rows_that_index_it(tmp_pa
         "noise": Site("noise", "latent", (N_ROWS,), ("row",), ("rows",), (("rows", 0),)),
         "mean": Site("mean", "deterministic", (N_ROWS,), ("row",), ("rows",)),
         "penalty": Site("penalty", "factor", (0,), ("penalty_dim_0",)),
-        "y": Site("y", "observed", (N_ROWS,), ("row",), ("rows",), (), ("mu", "effect", "noise")),
+        "y": Site("y", "observed", (N_ROWS,), ("row",), ("rows",), (), ("effect", "mu", "noise")),
     }
 
 

@@ -234,11 +234,7 @@ def _parents(model: Model, rows: Rows) -> dict[str, tuple[str, ...]]:
     with numpyro.validation_enabled(False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = eval_provenance(densities, **jax.eval_shape(drawn))
-    # In the order in which the model has them.
-    return {
-        name: tuple(other for other in found if other in up and other != name)
-        for name, up in found.items()
-    }
+    return {name: tuple(sorted(up - {name})) for name, up in found.items()}
 
 
 def refuse_obs_mask(file: str, name: str, known: Iterable[str]) -> None:
