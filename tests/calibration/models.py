@@ -95,6 +95,12 @@ def censored(x, lost, y=None):
     observe(x, y, dist.RightCensoredDistribution(dist.Weibull(scale, shape), lost))
 
 
+def constant_hazard(x, lost, y=None):
+    """Lifetimes that end as likely when old as when new."""
+    rate = jnp.exp(-predictor(x))
+    observe(x, y, dist.RightCensoredDistribution(dist.Exponential(rate), lost))
+
+
 def masked(x, seen, y=None):
     """Outcomes that are not seen have a placeholder."""
     mean = predictor(x)

@@ -288,6 +288,13 @@ def _treated(d: Design) -> Drawn:
     return {"y": d.predictor((0.0, 0.5)) + level[treatment] + d.noise(), "treatment": treatment}
 
 
+def _opposite(d: Design) -> Drawn:
+    """Half of the sources have the effects of treatments turned round."""
+    treatment = d.labels(N_TREATMENTS)
+    effect = np.array([-0.3, -0.1, 0.1, 0.3])[treatment] * np.where(d.src < N_SOURCES // 2, 1, -1)
+    return {"y": d.predictor((0.0, 0.5)) + effect + d.noise(), "treatment": treatment}
+
+
 def _ordinal(d: Design) -> Drawn:
     """Grades 0 to 3: the number of cutpoints that a logistic variable exceeds."""
     latent = d.predictor((0.0, 0.8)) + d.rng.logistic(size=len(d.x))
@@ -428,5 +435,20 @@ DEFECTS = {
     "groups_logit": _defect(_HETEROGENEOUS, _GROUPS, "logit", _bernoulli_and(_groups(0.8))),
     "drift_logit": _defect(_HETEROGENEOUS, _TIME, "logit", _bernoulli_and(_drift(1.2))),
     "quadratic_logit": _defect(_MISFIT, _SHAPE, "logit", _bernoulli_and(_square(0.5))),
+    "opposite_effects": _defect(
+        *(_HETEROGENEOUS, _answers(("heterogeneity", "src"), ("surprise", "src"))),
+        *("index", _opposite),
+        n_covariates=1,
+        axes=("src", "x1"),
+        rows=500,
+    ),
+    # A thousand rows in all, of which the third is censored.
+    "wrong_hazard": _defect(
+        *(_MISFIT, _OUTCOME | _VARIANCE),
+        *("constant_hazard", _censored),
+        n_covariates=1,
+        axes=("src", "x1"),
+        rows=125,
+    ),
 }
 SCENARIOS: Mapping[str, Scenario] = {**NULLS, **STRUCTURES, **DEFECTS}
