@@ -12,6 +12,7 @@ from scalecheck.checks.moments import Prior
 from scalecheck.evaluation import observed_rows
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
+from scalecheck.examine.run_deviant_units import describe_units
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
 from scalecheck.examine.run_surprise import surprise_step
 from scalecheck.model.binding import Argument, Model
@@ -194,6 +195,13 @@ def test_a_true_model_of_units_is_not_called_wrong_and_needs_their_draws():
         p.append(surprise_step(study_data, settings, *fits, 1.0)[0].p)
     assert (np.array(p) < 0.05).sum() <= stats.binom(30, 0.05).ppf(0.999)
     assert np.mean(p) > 0.5 - 4 / np.sqrt(12 * 30)
+    table = describe_units(study_data, StudyFits([], {}, {fit.task.fit: fit for fit in fits}))
+    assert len(table) == 40
+    assert (table["q"] > 0.05).all()
+    completed = table.set_index("unit")["observed"]
+    seen = np.bincount(clinic, y) / 5
+    where_lost = np.bincount(clinic, lost) > 0
+    assert all((completed[f"c{k}"] > seen[k] + 1e-9) == where_lost[k] for k in range(40))
     without = survival.fit_of("increment-02", 200, z)
     finding, _ = surprise_step(study_data, settings, fits[0], without, 1.0)
     assert finding.p is None

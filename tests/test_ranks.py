@@ -2,13 +2,19 @@
 
 import dataclasses
 
+import jax
 import numpy as np
+import pandas as pd
 import pytest
+import small_studies
 
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.data import store
+from scalecheck.errors import StudyError
 from scalecheck.results import study_fits
 from scalecheck.simulation import ranks
+from scalecheck.study.settings import VariationalSettings
+from scalecheck.variational.vsbc_fits import simulate_approximations
 
 
 def finding(family, p, fit=None, axis=None):
@@ -131,3 +137,23 @@ def test_without_a_good_increment_nothing_is_simulated_and_the_study_still_ends(
     table = ranks.rank_among_simulated(conjugate.folder, conjugate.study, log.append)
     assert (len(table), list(table.columns)) == (0, ranks.COLUMNS)
     assert log == ["nothing is simulated: no increment has a usable posterior to simulate from"]
+
+
+CENSORED = """
+def model(lost, y=None):
+    level = numpyro.sample("level", dist.Normal(0, 1))
+    with numpyro.plate("rows", lost.shape[0]):
+        life = dist.Normal(level, 1.0)
+        numpyro.sample("y", dist.RightCensoredDistribution(life, lost), obs=y)
+"""
+
+
+def test_a_censored_outcome_is_refused_simulated_data_sets(tmp_path):
+    table = pd.DataFrame({"lost": np.arange(100) % 2, "y": np.linspace(-1, 1, 100)})
+    small = small_studies.make(tmp_path, table, CENSORED)
+    reason = "must be 0: the outcome of the site y is censored, and the data say which rows are"
+    with pytest.raises(StudyError, match=f"^verdict.simulate {reason}"):
+        ranks.rank_among_simulated(small.folder, small.study, lambda line: None)
+    settings = VariationalSettings("mean_field", None, 100, 5)
+    with pytest.raises(StudyError, match=f"model.py: variational.simulate {reason}"):
+        simulate_approximations(small.whole(), settings, jax.random.PRNGKey(1), lambda line: None)
