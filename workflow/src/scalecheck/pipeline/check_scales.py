@@ -33,7 +33,7 @@ _ROWS, _DRAWS = 1000, 4
 _HUGE = 1e100  # whose square float64 still holds, summed over rows
 
 
-class Spread(NamedTuple):
+class ColumnScale(NamedTuple):
     """Mean and standard deviation of a column."""
 
     mean: float
@@ -77,7 +77,7 @@ def check_scales(
         return
     values = _some_rows(stored)
     numbers = [name for name in stored.bound.covariates if stored.meta.labels[name] is None]
-    columns = {name: Spread(values[name].mean(), values[name].std()) for name in numbers}
+    columns = {name: ColumnScale(values[name].mean(), values[name].std()) for name in numbers}
     far = {name: one for name, one in columns.items() if abs(one.mean) >= _FAR * one.sd > 0}
     large = {name: one for name, one in columns.items() if np.hypot(*one) > _LARGE}
     if not (far or large or (prior_sd < _SMALL).any()):
