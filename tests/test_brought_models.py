@@ -1,10 +1,14 @@
 """True models of kinds that were once called wrong, through the whole program; and one that is wrong along an axis."""
 
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import brought_models
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "calibration"))
 from whole_study import run_study
 
 from scalecheck.files import formats

@@ -345,7 +345,7 @@ MODELS = {
     ),
     # the scales
     "a parameter too narrow": model(
-        "model.py: the posterior sd of beta would be about 2e-07, and warmup learns none below 0.003: use larger"
+        "model.py: the posterior sd of beta would be about 8e-08, and warmup learns none below 0.003: use larger"
         " units, days for seconds, for what it multiplies",
         instead("Normal(0.0, 1.0)", "Normal(0.0, 1e-7)")
         .replace("beta * x", "alpha + 1e6 * beta * x")

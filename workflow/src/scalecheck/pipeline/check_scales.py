@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -32,7 +33,7 @@ _ROWS, _DRAWS = 1000, 4
 _HUGE = 1e100  # whose square float64 still holds, summed over rows
 
 
-class _Scale(NamedTuple):
+class ColumnScale(NamedTuple):
     """Mean and standard deviation of a column."""
 
     mean: float
@@ -44,40 +45,44 @@ def check_scales(
     function: Callable[..., Any],
     observed: sites.Site,
     compared: Sequence[sites.Site],
-    prior_sd: Float[np.ndarray, " d"],
+    prior: tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]],
     sampler: SamplerSettings,
     seed: int,
 ) -> None:
     """Refuse a column far from zero that the model does not centre, and a parameter too narrow to be sampled.
 
     The leapfrogs of NUTS go like the square root of the condition number of the posterior's precision, seen through
-    the metric that warmup learns. The Fisher information of some rows and the prior tell this precision, at draws from
-    the prior. A column is to blame where there were far fewer leapfrogs if it was centred.
+    the metric that warmup learns. The Fisher information of some rows and the prior tell this precision, at the mean
+    of the prior: at draws from a wide one every outcome would be sure, and rows would tell nothing. A column is to
+    blame where there were far fewer leapfrogs if it was centred.
 
     Parameters
     ----------
     function
         The bound model as a function of its arrays, whose rows have a log likelihood each.
-    prior_sd
-        `(d,)` of the compared sites, unconstrained.
+    prior
+        Mean `(d,)` and covariance `(d, d)` of the compared sites, unconstrained.
 
     Raises
     ------
     StudyError
         Names the file and the column, or the site.
     """
+    prior_sd = np.sqrt(np.diag(prior[1]))
+    # What differs from zero by its Monte Carlo error would be far from it where a prior is wide.
+    mean = np.where(np.abs(prior[0]) > 5 * prior_sd / np.sqrt(density.PRIOR_DRAWS), prior[0], 0.0)
     if sampler.metric != "diagonal" or sampler.reparam or not (prior_sd > 0).all():
         return
     if not len(prior_sd):
         return
     values = _some_rows(stored)
     numbers = [name for name in stored.bound.covariates if stored.meta.labels[name] is None]
-    columns = {name: _Scale(values[name].mean(), values[name].std()) for name in numbers}
+    columns = {name: ColumnScale(values[name].mean(), values[name].std()) for name in numbers}
     far = {name: one for name, one in columns.items() if abs(one.mean) >= _FAR * one.sd > 0}
     large = {name: one for name, one in columns.items() if np.hypot(*one) > _LARGE}
     if not (far or large or (prior_sd < _SMALL).any()):
         return
-    scores = _Scores(stored, function, observed, compared, seed)
+    scores = _Scores(stored, function, observed, compared, mean, seed)
     covariances = _covariances(scores, values, prior_sd)
     if covariances is None:
         return
@@ -110,7 +115,7 @@ def _some_rows(stored: StoredRows) -> dict[str, np.ndarray]:
 
 
 class _Scores:
-    """Gradients of each row's log likelihood, of an outcome that the model draws itself, at draws from the prior."""
+    """Gradients of each row's log likelihood, of an outcome that the model draws itself, at the prior mean."""
 
     def __init__(
         self,
@@ -118,8 +123,10 @@ class _Scores:
         function: Callable[..., Any],
         observed: sites.Site,
         compared: Sequence[sites.Site],
+        mean: Float[np.ndarray, " d"],
         seed: int,
     ) -> None:
+        self._mean = mean
         self._stored, self._function, self._name = stored, function, observed.name
         first = stored.first().arrays
         self.vector = density.vector_of(function, compared, first, stored.meta.labels)
@@ -134,12 +141,11 @@ class _Scores:
             return np.asarray(self._of(self._keys, arrays))
 
     def _at(self, key: jax.Array, arrays: dict[str, jax.Array]) -> Float[Array, "row d"]:
-        outcome = self._stored.bound.outcome
-        drawn = sites.traced(self._function, {**arrays, outcome: None}, key)
-        latent = density.latent_values(drawn)
-        made = {**arrays, outcome: drawn[self._name]["value"]}
-        vector = self.vector.pack(density.unconstrain(self._function, latent, made))
-        fixed = {name: value for name, value in latent.items() if name not in self.vector.shapes}
+        mean = jnp.asarray(self._mean)
+        unobserved = {**arrays, self._stored.bound.outcome: None}
+        drawn = density.traced_at(self._function, self.vector.unpack(mean), unobserved, key=key)
+        made = {**arrays, self._stored.bound.outcome: drawn[self._name]["value"]}
+        fixed = density.latent_values(drawn)
 
         def log_likelihood(vector: jax.Array) -> jax.Array:
             trace = density.traced_at(
@@ -151,13 +157,13 @@ class _Scores:
             )
             return density.log_prob_by_row(trace[self._name])
 
-        return jax.jacfwd(log_likelihood)(vector)
+        return jax.jacfwd(log_likelihood)(mean)
 
 
 def _covariances(
     scores: _Scores, values: Mapping[str, np.ndarray], prior_sd: Float[np.ndarray, " d"]
 ) -> Float[np.ndarray, "draw d d"] | None:
-    """Covariances of a normal approximation, at draws from the prior; None where a score is beyond numbers."""
+    """Covariances of normal approximations to the posterior, by drawn outcome; None where a score is too large."""
     each = scores(values)
     if not (np.abs(each) < _HUGE).all():
         return None
@@ -170,7 +176,7 @@ def _covariances(
 
 
 def _leapfrogs(covariances: Float[np.ndarray, "draw d d"]) -> float:
-    """How many leapfrogs a trajectory across the posterior has, of the draw for which they are fewest."""
+    """How many leapfrogs a trajectory across the posterior has, for the drawn outcome with the fewest."""
     found = []
     for covariance in covariances:
         metric = np.sqrt(np.diag(covariance) + _NARROWEST**2)

@@ -142,8 +142,8 @@ def check_study(
     if by_row:
         check_rows.check_rows(stored, function, found, observed, sampler.precision, seed)
         with time_limit.limited(Path(settings.file)):
-            sd = np.sqrt(np.diag(covariance))
-            check_scales.check_scales(stored, function, observed, compared, sd, sampler, seed)
+            prior = mean, covariance
+            check_scales.check_scales(stored, function, observed, compared, prior, sampler, seed)
     return {
         "sites": [site._asdict() for site in found],
         "compared": [site.name for site in compared],
