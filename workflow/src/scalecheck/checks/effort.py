@@ -196,7 +196,7 @@ def check_effort(
 
 def _part(fits: Effort, chosen: Bool[np.ndarray, " fit"]) -> Effort:
     """Take some of the fits."""
-    number = np.flatnonzero(chosen)
+    number = np.flatnonzero(chosen).tolist()
     fits_of = [fits.fits[i] for i in number], [fits.levels[i] for i in number]
     rows, leapfrogs, step_size, seconds, usable = (part[number] for part in fits[2:])
     return Effort(*fits_of, rows, leapfrogs, step_size, seconds, usable)
