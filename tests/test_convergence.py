@@ -144,6 +144,14 @@ CASES = {
         "stuck",
         "(step size 0.0001, the others 0.5)",
     ),
+    "scattered": (
+        failed(
+            modes((0, 0), (9, 9), (-9, 9), (20, 9)),
+            run=sampling(step_size=np.array([1e-4, 2e-3, 0.03, 0.5]), gaps=(90, 30, 10, 0)),
+        ),
+        "stuck",
+        "step sizes 0.0001 to 0.5): the posterior is far narrower",
+    ),
     "one still": (failed(one_still()), "stuck", "chain 2 does not move"),
     "all still": (failed(series(0.3, 2)[:, :1].repeat(N_DRAWS, axis=1)), "still", "no chain moves"),
     "constant": (failed(a_constant()), "still", "b keeps one value while others move"),

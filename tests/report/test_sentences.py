@@ -76,6 +76,17 @@ def test_an_inconclusive_page_names_what_to_repair(panel: ReportInputs) -> None:
     assert "Repair subset 5: R-hat is 1.083" in sentences.next_step(verdict, panel.fits)
 
 
+def test_an_inconclusive_page_says_the_reasons_of_many_fits_by_cause(panel: ReportInputs) -> None:
+    bad = panel.fits["kind"] == "subset"
+    fits = panel.fits.assign(usable=~bad, reason=np.where(bad, "R-hat of mu is 2: order it", ""))
+    reason = "8 of 18 fits: R-hat of mu is 2 to 3: the elements of mu trade places: order it"
+    verdict = {**panel.verdict, "verdict": "inconclusive", "reason": reason}
+    step = sentences.next_step(verdict, fits)
+    assert step.startswith("Repair subset 1, ")
+    assert f" {reason}. Then run the study again." in step
+    assert step.count("R-hat") == 1
+
+
 @pytest.mark.parametrize(("label", "most"), [("beta[region, 12]", 12), ("x" * 99, 8), ("ab", 2)])
 def test_a_shortened_label_keeps_its_end(label: str, most: int) -> None:
     short = shorten(label, most)

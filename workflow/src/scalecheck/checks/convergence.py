@@ -43,6 +43,7 @@ _DIFFERENT = 0.01  # p of potentials that differ
 _MOST_DIVERGING = 0.05
 _MOST_CUT = 0.5
 _LEAST_MOVES = 0.05
+_SCATTERED = 10  # between step sizes; those of chains that have arrived are within a factor of 2
 _FEWEST_DRAWS = 50
 _HUGE = 1e6  # on the unconstrained scale
 _MOST_LOOKED_AT = 200  # parameters, those with the highest R-hat
@@ -171,7 +172,7 @@ def _improper(seen: str, name: str) -> Cause:
 
 
 def _still(seen: _Seen) -> Cause | None:
-    """Chains, or parameters, that keep their values."""
+    """Chains that keep their values."""
     z = seen.fit.z
     moves = (np.diff(z, axis=1) != 0).any(axis=2).mean(axis=1)
     if (moves < _LEAST_MOVES).all():
@@ -183,6 +184,11 @@ def _still(seen: _Seen) -> Cause | None:
         )
     if (moves < _LEAST_MOVES).any():
         return _not_arrived(seen, int(np.argmin(moves)), "does not move")
+    return None
+
+
+def _fixed(seen: _Seen) -> Cause | None:
+    z = seen.fit.z
     fixed = np.flatnonzero((z == z[:, :1]).all(axis=1).any(axis=0))
     if not fixed.size:
         return None
@@ -191,6 +197,19 @@ def _still(seen: _Seen) -> Cause | None:
         "still",
         f"{name} keeps one value while others move: its steps are below the digits of its numbers:"
         " scale it to order 1, set sampler.precision to float64, or fix it",
+    )
+
+
+def _scattered(seen: _Seen) -> Cause | None:
+    """Chains of which several adapted to very different scales: they are still on their way."""
+    size = np.sort(seen.fit.sampling.step_size)
+    if len(size) < 3 or size[-1] < _SCATTERED * size[1]:
+        return None
+    return Cause(
+        "stuck",
+        f"the chains have not arrived (step sizes {rounded(float(size[0]))} to {rounded(float(size[-1]))}): the"
+        " posterior is far narrower than where they start: centre and scale the columns, give priors of the size"
+        f" of {_listed([seen.fit.names[i] for i in seen.bad])}, or raise sampler.warmup",
     )
 
 
@@ -413,7 +432,8 @@ def _wandering(seen: _Seen) -> Cause:
     return Cause(
         "wandering",
         f"the chains wander in {_listed([seen.fit.names[i] for i in seen.bad])} and settle nowhere: the rows"
-        " hardly speak of it: tighten its prior, fix it, or reparametrise",
+        " speak of it little, or only together with what is not compared, such as effects of groups: tighten"
+        " a prior, fix one of them, or reparametrise",
     )
 
 
@@ -433,6 +453,8 @@ _OF_FAR: tuple[Callable[[_Seen], Cause | None], ...] = (
     _still,
     _order,
     _sign,
+    _scattered,
+    _fixed,
     _divergent,
     _apart,
     _unidentified,
