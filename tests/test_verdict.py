@@ -210,6 +210,10 @@ def fits(*found):
             fits(apart(3.0), apart(2.0, worst="tau")),
             "2 of 20 fits: the highest R-hat is 2 to 3: the chains",
         ),
+        (
+            fits(apart(3.0, worst="mu[0]"), apart(2.0, worst="mu[1]")),
+            "2 of 20 fits: R-hat of mu is 2 to 3: the chains",
+        ),
         # what differs from fit to fit is said of the worst
         (
             fits(slow(90, "raise sampler.draws to 300"), slow(50, "raise sampler.draws to 900")),

@@ -74,6 +74,8 @@ def _far(value: float) -> float:
 def _measured(group: Mapping[str, UnusableFit]) -> str:
     """Give the range of what was measured."""
     names = {fit.worst for fit in group.values()}
+    if len(names) > 1:
+        names = {name.split("[")[0] for name in names}  # of one site
     of = f" of {names.pop()}" if len(names) == 1 else ""
     if all(fit.rhat <= HIGHEST_RHAT for fit in group.values()):
         ess = sorted(fit.ess for fit in group.values())
