@@ -28,7 +28,7 @@ def counts_seen(seen, counts=None):
         numpyro.sample("counted", dist.Poisson(rate).mask(seen > 0.5), obs=counts)
 
 
-def by_treatment(treatment, n_treatment, ward=None, visits=None):
+def by_treatment(treatment, n_treatment, visits=None):
     """A rate for each treatment."""
     log_rate = numpyro.sample("log_rate", dist.Normal(0, 2).expand([n_treatment]).to_event(1))
     with numpyro.plate("patients", treatment.shape[0]):

@@ -30,6 +30,7 @@ class Brought(NamedTuple):
     model_keys: dict[str, Any] = {}
     subsets: tuple[int, int] = (4, 200)
     increments: tuple[int, int] = (300, 600)
+    sampler: dict[str, Any] = {}
 
 
 CASES = {
@@ -48,6 +49,8 @@ CASES = {
         {"outcome": "y"},
         {"arguments": {"x": [*"abcd"]}},
         (5, 200),
+        # A funnel: as the line on a fit that cannot be used advises.
+        sampler={"target_accept": 0.95, "draws": 600},
     ),
     "grades": Brought("grades", "table_of_grades", 800, {"outcome": "grade"}),
     "labels": Brought("line", "table_of_countries", 800, {"outcome": "y", "axes": ["country"]}),
@@ -69,7 +72,7 @@ def run(tmp_path_factory, name):
             "model": {"file": brought_models.__file__, "function": case.model, **case.model_keys},
             "subsets": {"count": count, "size": size},
             "increments": {"start": start, "end": end},
-            "sampler": SAMPLER,
+            "sampler": SAMPLER | case.sampler,
         },
         str(folder / "study.yaml"),
     )
