@@ -184,12 +184,12 @@ def mixture(x, lost, y=None):
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (normal, (False, False, "", set(), set(), False)),
-        (masked_and_censored, (True, True, "", {"x", "lost"}, {"lost"}, False)),
-        (masked_by_the_outcome, (True, False, "", {"y"}, set(), False)),
-        (masked_by_a_parameter, (True, False, "", {"x"}, set(), True)),
-        (intervals, (False, True, "", set(), {"x", "y"}, False)),
-        (mixture, (False, False, "MixtureGeneral", set(), set(), False)),
+        (normal, (False, False, False, "", set(), set(), False)),
+        (masked_and_censored, (False, True, True, "", {"x", "lost"}, {"lost"}, False)),
+        (masked_by_the_outcome, (False, True, False, "", {"y"}, set(), False)),
+        (masked_by_a_parameter, (False, True, False, "", {"x"}, set(), True)),
+        (intervals, (False, False, True, "", set(), {"x", "y"}, False)),
+        (mixture, (False, False, False, "MixtureGeneral", set(), set(), False)),
     ],
 )
 def test_a_trace_tells_what_masks_and_censors(function, expected):

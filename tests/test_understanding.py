@@ -44,7 +44,7 @@ def understood(tmp_path, *, common=("kind",), unit=None, compare=None, **section
     few = {"x": np.ones(2), "y": np.ones(2), "kind": np.arange(2), "person": np.arange(2)}
     likelihood = Likelihood(bound, LABELS, unit, compare, few)
     found: dict[str, list[str]] = {}
-    for one in understand(likelihood, study, RAREST):
+    for one in understand(likelihood, study, RAREST, few):
         found.setdefault(one.topic, []).append(one.sentence)
     return found
 
@@ -99,4 +99,7 @@ def test_it_is_said_how_a_model_was_understood(tmp_path, given, topic, words):
 
 
 def test_nothing_is_said_of_families_that_will_run(tmp_path):
-    assert set(understood(tmp_path, unit="person")) == {"compared", "index", "unit"}
+    said = understood(tmp_path, unit="person")
+    assert set(said) == {"outcome", "rows", "compared", "index", "unit"}
+    assert said["outcome"] == ["y is continuous"]
+    assert said["rows"] == ["rows are independent, given the parameters"]

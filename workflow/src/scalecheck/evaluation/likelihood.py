@@ -94,7 +94,7 @@ class Likelihood:
         return find_roles(self.model, self.sites, self.unit, self.compare)
 
     @functools.cached_property
-    def observed_site(self) -> ObservedSite:
+    def described_outcome(self) -> ObservedSite:
         """Whether rows are masked or censored, and what says so."""
         rows = self.rows(self.few)
         return describe_outcome(self.function(rows.counts), self.observed, rows.arrays)
@@ -103,7 +103,9 @@ class Likelihood:
     def censoring_columns(self) -> tuple[str, ...]:
         """Columns that tell which outcomes are censored, apart from the outcome."""
         arguments = self.model.arguments
-        needed = {c for name in self.observed_site.censoring_needs for c in arguments[name].columns}
+        needed = {
+            c for name in self.described_outcome.censoring_needs for c in arguments[name].columns
+        }
         return tuple(column for column in self.model.covariates if column in needed)
 
     @functools.cached_property
@@ -175,18 +177,18 @@ class Likelihood:
         return self.no_rows() or self._no_true_values()
 
     def _no_true_values(self) -> str | None:
-        if self.observed_site.within:
+        if self.described_outcome.within:
             return (
-                f"the site {self.observed} has a censored distribution within a {self.observed_site.within}, and"
+                f"the site {self.observed} has a censored distribution within a {self.described_outcome.within}, and"
                 " sampling it ignores the censoring: let the censored distribution be the outermost one"
             )
-        if self.observed_site.needs_parameters:
+        if self.described_outcome.needs_parameters:
             return f"which rows of the site {self.observed} are masked or censored depends on parameters"
         return None
 
     def no_simulations(self) -> str | None:
         """Say why outcomes of all rows cannot be simulated in place of those observed, or None."""
-        if self.observed_site.censored:
+        if self.described_outcome.censored:
             return why_not_simulated(self.observed)
         return self.no_predictions()
 

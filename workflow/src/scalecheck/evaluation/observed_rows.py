@@ -47,7 +47,7 @@ def observed_rows(likelihood: Likelihood, values: Mapping[str, ByRow]) -> Observ
     values
         Columns `(rows,)`.
     """
-    rows, site = likelihood.rows(values), likelihood.observed_site
+    rows, site = likelihood.rows(values), likelihood.described_outcome
     if not (site.masked or site.censored):
         return ObservedRows(np.ones(rows.n_rows, bool), np.zeros(rows.n_rows, bool))
 

@@ -71,7 +71,7 @@ def _selects(
 ) -> str:
     """Say that the levels of an axis choose rows by their outcome, or nothing."""
     likelihood = study_data.likelihood
-    if likelihood.no_rows() or not likelihood.observed_site.censored:
+    if likelihood.no_rows() or not likelihood.described_outcome.censored:
         return ""
     known = axis in likelihood.censoring_columns
     if known or tells(level, observed_rows(likelihood, values).censored):

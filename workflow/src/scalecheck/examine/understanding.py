@@ -5,9 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.observed_rows import observed_rows
 from scalecheck.evaluation.unit_scores import no_unit_scores
 from scalecheck.model.roles import GROUP, INDEX, MOST_ENTRIES, PARAMETER, ROW, UNIT, Role
+from scalecheck.model.rows import ByRow
 from scalecheck.study.settings import Study
+
+_MOST_LABELS = 8
 
 
 class Understood(NamedTuple):
@@ -16,7 +20,7 @@ class Understood(NamedTuple):
     Attributes
     ----------
     topic
-        Of `compared`, `index`, `group`, `unit`, `row`, `shared`, or a family that will not run.
+        Of `outcome`, `rows`, `compared`, `index`, `group`, `unit`, `row`, `shared`, or a family that will not run.
     sentence
         What is known, and the key that corrects it where there is one.
     """
@@ -25,7 +29,12 @@ class Understood(NamedTuple):
     sentence: str
 
 
-def understand(likelihood: Likelihood, study: Study, rarest: Mapping[str, int]) -> list[Understood]:
+def understand(
+    likelihood: Likelihood,
+    study: Study,
+    rarest: Mapping[str, int],
+    values: Mapping[str, ByRow],
+) -> list[Understood]:
     """Say which sites are compared, which are groups, what subsets share, and which families will not run.
 
     Parameters
@@ -34,12 +43,63 @@ def understand(likelihood: Likelihood, study: Study, rarest: Mapping[str, int]) 
         `data`, `subsets` and `increments`.
     rarest
         Rows of the rarest label of each categorical column.
+    values
+        Columns `(rows,)` of the first rows, as many as are looked at together.
     """
     return [
+        *_of_outcome(likelihood, values),
+        *_of_rows(likelihood),
         *_of_roles(likelihood, rarest),
         *_of_shared(likelihood),
         *(Understood(family, f"will not run: {why}") for family, why in _idle(likelihood, study)),
     ]
+
+
+def _of_outcome(likelihood: Likelihood, values: Mapping[str, ByRow]) -> Iterator[Understood]:
+    outcome, site = likelihood.model.outcome, likelihood.described_outcome
+    yield Understood("outcome", f"{outcome} is {'discrete' if site.discrete else 'continuous'}")
+    for column in likelihood.model.arguments[outcome].columns:
+        if labels := likelihood.labels[column]:
+            codes = ", ".join(
+                f"{label} = {code}" for code, label in enumerate(labels[:_MOST_LABELS])
+            )
+            more = ", ..." if len(labels) > _MOST_LABELS else ""
+            yield Understood(
+                "outcome",
+                f"{column} holds labels: {codes}{more} (data.categories can give their order)",
+            )
+    if (site.masked or site.censored) and not likelihood.no_predictions():
+        rows = observed_rows(likelihood, values)
+        n_rows = len(rows.takes_part)
+        n_masked, n_censored = n_rows - int(rows.takes_part.sum()), int(rows.censored.sum())
+        if site.masked:
+            yield Understood(
+                "outcome", f"{n_masked} of {n_rows} rows are masked: they take no part"
+            )
+        if site.censored:
+            said = f"{n_censored} of {n_rows} rows are censored: surprise draws their true values"
+            telling = likelihood.censoring_columns
+            out = (
+                f", and leaves out {_listed(telling)}, which {_tell(telling)} them"
+                if telling
+                else ""
+            )
+            yield Understood("outcome", said + out)
+
+
+def _of_rows(likelihood: Likelihood) -> Iterator[Understood]:
+    coupling = likelihood.coupling
+    if coupling.ordered and coupling.blocks:
+        said = (
+            "each row continues its neighbours: subsets are blocks of neighbours, not random rows"
+        )
+    elif coupling.ordered:
+        said = "each row continues those before it: no subset can be fitted alone"
+    elif coupling.kind == "joint":
+        said = "rows share one density, whatever their order"
+    else:
+        said = "rows are independent, given the parameters"
+    yield Understood("rows", said)
 
 
 def _of_roles(likelihood: Likelihood, rarest: Mapping[str, int]) -> Iterator[Understood]:
@@ -107,7 +167,10 @@ def _of_shared(likelihood: Likelihood) -> Iterator[Understood]:
 
 def _idle(likelihood: Likelihood, study: Study) -> Iterator[tuple[str, str]]:
     """Families that will not run, and why: as far as model and settings tell before the fits."""
-    if study.subsets.count < 3:
+    if likelihood.coupling.ordered and not likelihood.coupling.blocks:
+        yield "agreement", "no subset can be fitted without the rows before it"
+        yield "effort", "no subset can be fitted without the rows before it"
+    elif study.subsets.count < 3:
         yield "agreement", f"subsets.count is {study.subsets.count}, and it compares at least 3"
         yield "effort", f"subsets.count is {study.subsets.count}, and it compares at least 3"
     elif not likelihood.estimated_anew:
@@ -134,6 +197,10 @@ def _are(names: Sequence[str]) -> str:
 
 def _belong(names: Sequence[str]) -> str:
     return "belong" if len(names) > 1 else "belongs"
+
+
+def _tell(names: Sequence[str]) -> str:
+    return "tell" if len(names) > 1 else "tells"
 
 
 def _describe(names: Sequence[str]) -> str:

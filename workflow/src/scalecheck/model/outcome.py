@@ -35,6 +35,8 @@ class ObservedSite(NamedTuple):
 
     Attributes
     ----------
+    discrete
+        Whether it takes whole numbers.
     masked, censored
         Whether it is, whatever the rows.
     within
@@ -45,6 +47,7 @@ class ObservedSite(NamedTuple):
         Whether either depends on a latent site.
     """
 
+    discrete: bool
     masked: bool
     censored: bool
     within: str
@@ -83,6 +86,7 @@ def describe_outcome(
     )
     needed = frozenset().union(*censored)
     return ObservedSite(
+        found[0].support.is_discrete,
         is_masked(found[0]),
         censored_part(found[0]) is not None,
         foreign_censoring(found[0]),

@@ -42,7 +42,10 @@ def write_model(folder: StudyFolder, study: Study, log: Log) -> None:
     found["demand"] = resource_model.demand_of_study(folder, bound, model.compare, sampler)
     coupling = Coupling(found["rows"], found["blocks"])
     likelihood = likelihood_of(folder, bound, model.compare, coupling)
-    understood = understand(likelihood, study, store.read_meta(folder.data).rarest)
+    stored = check_rows.StoredRows(folder, bound, store.read_meta(folder.data))
+    values = stored.read_first(bound.columns_with(stored.meta.unit))
+    with jax.enable_x64(True), time_limit.limited(Path(model.file)):
+        understood = understand(likelihood, study, stored.meta.rarest, values)
     found["understood"] = [one._asdict() for one in understood]
     formats.write_json(folder.model, found)
     for one in understood:
