@@ -51,14 +51,20 @@ def run_agreement(study_data: StudyData, study: StudyFits) -> CheckResults:
     )
     if finding.p is not None and finding.p < NOTABLE:
         finding = _name_influential_rows(finding, study_data, subsets, pooled)
+        if coupling.ordered:
+            also = "; subsets are blocks of neighbours, which differ as well where parameters change over time"
+            finding = dataclasses.replace(finding, message=finding.message + also)
     return CheckResults([finding], {"agreement": table})
 
 
 def _nothing_anew(likelihood: Likelihood) -> str:
+    if not likelihood.shared:
+        return "the rows depend on nothing that is compared: model.compare can name what they depend on"
     described = likelihood.shared[0]
+    levels = " and ".join(described.indexed_by) or "the model"
     return (
         f"all that is compared describes the latent site {described.name}, of which all subsets see the same levels of"
-        f" {' and '.join(described.indexed_by)}: model.compare can name {described.name} itself"
+        f" {levels}: model.compare can name {described.name} itself"
     )
 
 

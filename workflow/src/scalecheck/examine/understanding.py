@@ -80,7 +80,7 @@ def _of_outcome(likelihood: Likelihood, values: Mapping[str, ByRow]) -> Iterator
             said = f"{n_censored} of {n_rows} rows are censored: surprise draws their true values"
             telling = likelihood.censoring_columns
             out = (
-                f", and leaves out {_listed(telling)}, which {_tell(telling)} them"
+                f", and leaves out {_listed(telling)}, which {_tell(telling)} which"
                 if telling
                 else ""
             )
