@@ -442,13 +442,14 @@ DEFECTS = {
         axes=("src", "x1"),
         rows=500,
     ),
-    # A thousand rows in all, of which the third is censored.
+    # A thousand rows in all, increments of 500 and 1,000; three in ten are censored.
     "wrong_hazard": _defect(
         *(_MISFIT, _OUTCOME | _VARIANCE),
         *("constant_hazard", _censored),
         n_covariates=1,
         axes=("src", "x1"),
-        rows=125,
+        n_subsets=2,
+        rows=500,
     ),
 }
 SCENARIOS: Mapping[str, Scenario] = {**NULLS, **STRUCTURES, **DEFECTS}
