@@ -107,6 +107,21 @@ def test_flipped_sums_are_those_of_flipping_every_row_by_hand():
             assert by_level[flip, k] == pytest.approx(size)
 
 
+@pytest.mark.parametrize(("shared", "status"), [(False, "not run"), (True, "run")])
+def test_levels_with_parameters_of_their_own_have_nothing_to_differ_in(shared, status):
+    """An intercept per level; with a slope that they share there is something to test."""
+    rng = np.random.default_rng(6)
+    level = np.repeat(np.arange(3), 60)
+    x = np.eye(3)[level]
+    if shared:
+        x = np.column_stack([x, rng.standard_normal(len(level))])
+    names = [f"parameter {i}" for i in range(x.shape[1])]
+    scores, pooled, _ = fit(x, rng.standard_normal(len(level)), level)
+    finding, _ = check(rng, scores, pooled, None, names=names)
+    assert (finding.p is None) == (status == "not run")
+    assert ("parameters of its own" in finding.message) == (status == "not run")
+
+
 def test_random_flips_agree_with_all_flips():
     rng = np.random.default_rng(4)
     x, y, level = regression(rng, sizes=(30, 30, 30), slope=(0, 0, 0.4))

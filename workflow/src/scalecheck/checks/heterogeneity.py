@@ -28,6 +28,8 @@ LARGE = 1.0
 # Below these the test is only indicative (docs/statistics.md, sections 2 and "The verdict").
 FEW_ROWS, FEW_ROWS_PER_PARAMETER, FEW_UNITS = 100, 20, 40
 FEW_IN_LEVEL = 5
+# Of shares of information between 0 and 1: double precision leaves 1e-15.
+SATURATED = 1e-8
 
 
 class Shifts(NamedTuple):
@@ -108,12 +110,10 @@ def check_heterogeneity(
         one_step_sd, share (of the test statistic, per level).
     """
     labels, scores, levels = _occupied(labels, scores, levels)
-    reason = _problem(axis, labels, scores, pooled)
-    flow = None if reason else standardise_scores(scores)
-    if flow is None:
-        reason = reason or f"the pooled information of the fit along {axis} is singular"
+    flow = _comparable(axis, labels, scores, pooled)
+    if isinstance(flow, str):
         where = {"axis": axis, "fit": fits[0], "fits": tuple(fits), "kind": kind}
-        return not_run("heterogeneity", reason, weight=weight, **where), pd.DataFrame()
+        return not_run("heterogeneity", flow, weight=weight, **where), pd.DataFrame()
     p = p_value(flow, ordered, rng)
     shifts = _shifts(scores, pooled, levels)
     parameter = int(np.argmax(shifts.moved.sum(axis=0)))
@@ -139,14 +139,22 @@ def check_heterogeneity(
     return finding, _table(axis, labels, names, scores, pooled, shifts, flow)
 
 
-def _problem(axis: str, labels: Sequence[str], scores: Scores, pooled: Moments) -> str | None:
-    """Return why the scores cannot be compared, or None where they can."""
+def _comparable(
+    axis: str, labels: Sequence[str], scores: Scores, pooled: Moments
+) -> StandardisedScores | str:
+    """Standardise the scores, or say why they cannot be compared."""
     if len(labels) < 2:
         return f"{axis} has fewer than two levels with rows"
     parts = (scores.score, scores.information, pooled.mean, pooled.covariance)
     if not all(np.isfinite(part).all() for part in parts):
         return f"a score of the fit along {axis} is not a number"
-    return None
+    flow = standardise_scores(scores)
+    if flow is None:
+        return f"the pooled information of the fit along {axis} is singular"
+    # Then the scores of each level sum to zero whatever their signs: p would rank rounding errors.
+    if np.abs(flow.leak @ flow.leak - flow.leak).max() < SATURATED:
+        return f"each level of {axis} has parameters of its own, so that none can differ along it"
+    return flow
 
 
 def _occupied(
