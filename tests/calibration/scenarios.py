@@ -351,7 +351,7 @@ def _defect(
     outcome: Callable[[Design], NDArray],
     **other: Any,
 ) -> Scenario:
-    d = 4 if model == "linear" else 3
+    d = {"linear": 4, "index": 6, "constant_hazard": 2}.get(model, 3)
     return Scenario(model, outcome, d, kind=kind, accepted=accepted, **other)
 
 
@@ -407,13 +407,13 @@ STRUCTURES = {
     "persons_12": _answers_of_persons(12),
     "counties_8": _structure("counties", _counties, 4, rows=150),
     "counties_24": _structure("counties", _counties, 4, rows=150, n_subsets=24),
-    "index": _structure("index", _treated, 2, rows=120),
+    "index": _structure("index", _treated, 6, rows=120),
     "horseshoe": _structure(
         "horseshoe", _normal((0.0, 1.0, -0.5, 0.0, 0.0, 0.0, 0.0)), 14, n_covariates=6, rows=250
     ),
     "ordinal": _structure("ordinal", _ordinal, 4),
     "dirichlet": _structure(
-        "dirichlet", _choices, 0, n_covariates=0, axes=("src", "region"), rows=120
+        "dirichlet", _choices, 6, n_covariates=0, axes=("src", "region"), rows=120
     ),
     "beta": _structure("beta", _shares, 3),
     "mixture": _structure("mixture", _two_kinds, 4, n_covariates=0, axes=("src",)),

@@ -113,7 +113,8 @@ def _of_roles(likelihood: Likelihood, rarest: Mapping[str, int]) -> Iterator[Und
         if role.role == INDEX:
             levels = _levels(likelihood, role, rarest)
             yield Understood(
-                INDEX, f"{role.site} has an entry for each of {levels}: any fit has rows of each"
+                INDEX,
+                f"{role.site} has an entry for each of {levels}: random subsets have rows of each",
             )
         if role.role == GROUP:
             yield Understood(GROUP, _of_group(likelihood, role, rarest))
