@@ -68,7 +68,12 @@ def _of_outcome(likelihood: Likelihood, values: Mapping[str, ByRow]) -> Iterator
                 "outcome",
                 f"{column} holds labels: {codes}{more} (data.categories can give their order)",
             )
-    if (site.masked or site.censored) and not likelihood.no_predictions():
+    if likelihood.no_predictions():
+        kinds = [name for name in ("masked", "censored") if getattr(site, name)]
+        if kinds:
+            yield Understood("outcome", f"some of its rows may be {_listed(kinds)}")
+        return
+    if site.masked or site.censored:
         rows = observed_rows(likelihood, values)
         n_rows = len(rows.takes_part)
         n_masked, n_censored = n_rows - int(rows.takes_part.sum()), int(rows.censored.sum())
