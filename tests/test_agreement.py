@@ -261,3 +261,28 @@ def test_what_cannot_be_compared_is_not_run_and_says_why(moments, prior_sd, reas
     assert finding.p is None
     assert reason in finding.message
     assert table.empty
+
+
+def test_a_posterior_along_a_curve_makes_no_subsets_agree_too_well():
+    """Of `scale * z` the rows know the product: some directions are narrow for the curve's sake, in all subsets."""
+    rng, found = np.random.default_rng(23), []
+    for _ in range(40):
+        level, n_draws = 1.0 * rng.standard_normal(4), 4000
+        seen = level + 0.05 * rng.standard_normal((8, 4))
+        scale = np.abs(rng.standard_normal(200_000)) + 0.05
+        moments = []
+        for one in seen:
+            # Given the scale, each z is level / scale, known to the error of the subset; all scales by importance.
+            log_weight = -0.5 * ((one / scale[:, None]) ** 2).sum(axis=1) - 4 * np.log(scale)
+            weight = np.exp(log_weight - log_weight.max())
+            drawn = scale[rng.choice(len(scale), n_draws, p=weight / weight.sum())]
+            z = (one + 0.05 * rng.standard_normal((n_draws, 4))) / drawn[:, None]
+            draws = np.column_stack([np.log(drawn), z])
+            moments.append((draws.mean(axis=0), np.cov(draws, rowvar=False)))
+        subsets_ = Moments(
+            *(np.array(part) for part in zip(*moments, strict=True)), np.full(8, 4e3)
+        )
+        log_scale = np.log(scale)
+        prior = Prior(np.r_[log_scale.mean(), np.zeros(4)], np.diag([log_scale.var(), 1, 1, 1, 1]))
+        found.append(check(subsets_, prior)[0].p)
+    assert rejects(found) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)

@@ -71,7 +71,7 @@ def test_rows_stay_where_they_are_if_the_model_looks_at_their_order(everything, 
         str(tmp_path / "study.yaml"),
     ).model
     meta = store.read_meta(everything.folder.data)
-    bound = bind(load_model(settings), settings, "y", meta.labels)
+    bound = bind(load_model(settings), settings, "y", meta.labels, meta.common)
     values = everything.values("axis-group", *batches.stored_columns(bound, "patient"))
     (batch,) = batches.make_batches(
         bound, everything.tasks("axis-group"), [values], meta.labels, "patient", None, "float32"

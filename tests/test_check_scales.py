@@ -34,7 +34,7 @@ def test_a_column_far_from_zero_is_refused_with_what_to_subtract(tmp_path, a):
         make(tmp_path, Z + 1e4, a=a)
 
 
-@pytest.mark.parametrize("mean", ["a + b * (x - 10000)", "a + b * (x - x.mean())", "b * x / 1e4"])
+@pytest.mark.parametrize("mean", ["a + b * (x - 10000)", "b * x / 1e4"])
 def test_a_column_far_from_zero_does_no_harm_where_the_model_centres_it_or_has_no_intercept(
     tmp_path, mean
 ):

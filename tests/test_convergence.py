@@ -108,6 +108,14 @@ CASES = {
     "slow by R-hat": (failed(series(0.95, 2, seed=5)), "slow", "raise sampler.draws to "),
     "few draws": (failed(walks(2)[:, :20]), "few draws", "20 draws of a chain are too few"),
     "swapped": (failed(swapped(), MU), "order", "the elements of mu trade places"),
+    **{
+        f"swapped, labels {labels}": (
+            failed(swapped(), [f"a[{label}]" for label in labels]),
+            "order",
+            "the elements of a trade places",
+        )
+        for labels in (("1", "2"), ("2018", "2019"), ("x", "y"), ("1,2", "3"), ("[b]", "c, d"))
+    },
     "hopping": (failed(hopping(), MU), "order", "OrderedTransform"),
     "rows": (
         failed(rows_swapped(), ("m[0,0]", "m[0,1]", "m[1,0]", "m[1,1]")),

@@ -17,6 +17,7 @@ from scalecheck.model import sites
 from scalecheck.model.binding import bind
 from scalecheck.model.coupling import read_coupling
 from scalecheck.model.find_coupling import find_coupling
+from scalecheck.model.roles import compared_sites
 from scalecheck.model.rows import make_rows
 from scalecheck.results.study_fits import StudyFits
 from scalecheck.study.settings import ModelSettings
@@ -36,10 +37,10 @@ LABELS["p"] = [f"p{i}" for i in range(100)]
 
 
 def coupling(model, values=VALUES, unit=None, outcome="y"):
-    bound = bind(model, ModelSettings("model.py", "model", {}, None), outcome, LABELS)
+    bound = bind(model, ModelSettings("model.py", "model", {}, None), outcome, LABELS, frozenset())
     rows = make_rows(bound, values, LABELS)
     found = sites.describe_sites(bound, rows)
-    compared = sites.compared_sites(bound, found, None)
+    compared = compared_sites(bound, found, unit, None)
     return find_coupling(bound, values, LABELS, unit, found, compared, 1)
 
 

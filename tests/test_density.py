@@ -54,7 +54,7 @@ def test_constrain_and_unconstrain_are_inverse_and_give_deterministic_sites():
 def test_prior_moments_are_those_of_the_prior_on_the_unconstrained_scale():
     """log |N(0, 2)|: mean log 2 - (gamma + log 2) / 2, variance pi^2 / 8."""
     vector = density.vector_of(
-        model, [Site("b", "latent", (), ()), Site("scale", "latent", (), ())], ARRAYS
+        model, [Site("b", "latent", (), ()), Site("scale", "latent", (), ())], ARRAYS, {}
     )
     mean, covariance = density.prior_moments(model, ["b", "scale"], vector, ARRAYS, 1)
     expected = [0.0, np.log(2) - (np.euler_gamma + np.log(2)) / 2]
@@ -102,7 +102,7 @@ def test_a_vector_packs_and_unpacks_what_it_lists():
         numpyro.sample("y", dist.Normal(0, 1), obs=y)
 
     chosen = [Site("b", "latent", (2, 2), ("", "")), Site("share", "latent", (3,), ("",))]
-    vector = density.vector_of(shapes, chosen, {"y": Y})
+    vector = density.vector_of(shapes, chosen, {"y": Y}, {})
     assert vector.names == ("b[0,0]", "b[0,1]", "b[1,0]", "b[1,1]", "share[0]", "share[1]")
     z = {"b": jnp.arange(20.0).reshape(5, 2, 2), "share": jnp.arange(10.0).reshape(5, 2)}
     packed = vector.pack(z, 1)

@@ -96,7 +96,8 @@ def test_an_argument_without_a_column_keeps_its_default_and_deterministic_sites_
 def test_compared_parameters_are_one_unconstrained_vector(rich, trees):
     z = trees["subset-01"]["unconstrained_posterior"]["z"]
     assert z.dims == ("chain", "draw", "parameter")
-    names = ["mu", "rate", "share[0]", "share[1]", "beta[0]", "beta[1]"]
+    names = ["mu", "rate", "share[0]", "share[1]"]
+    names += ["beta[0]", "beta[1]", "effect[a]", "effect[b]", "effect[c]"]
     assert z["parameter"].to_numpy().tolist() == names
     sites = trees["subset-01"]["posterior"]
     np.testing.assert_allclose(z.sel(parameter="mu"), sites["mu"])
@@ -108,7 +109,7 @@ def test_row_indexed_sites_are_left_out_unless_asked_for(rich):
     number = 3
     task = rich.fitted.batch.tasks[number]
     group = fit_record.datasets(rich.fitted, number, ("mean",))["posterior"]
-    assert set(group.variables) == {"mu", "rate", "share", "beta", "mean"}
+    assert set(group.variables) == {"mu", "rate", "share", "effect", "beta", "mean"}
     dims, mean = group.variables["mean"]
     assert tuple(dims) == ("chain", "draw", "row")
     assert mean.shape[2] == task.rows < rich.fitted.batch.arrays["y"].shape[1]

@@ -17,7 +17,7 @@ from scalecheck.model.reparam import coordinates_of
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.sampler.snapshot import to_arrays
 
-COMPARED = ("beta", "mu", "rate", "share")
+COMPARED = ("beta", "effect", "mu", "rate", "share")
 
 
 @pytest.mark.parametrize(

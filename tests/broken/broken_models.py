@@ -54,7 +54,8 @@ MODELS = {
         instead("Bernoulli(logits=beta * x), obs=y", "Normal(beta * x, 1), obs=y - y.mean()"),
     ),
     "centred by group": model(
-        f"{DEPENDS}x and site in the other rows (as through x.mean()){TAKE}",
+        f"{DEPENDS}x and site in the other rows (as through x.mean()){TAKE}; or name site in"
+        " data.unit, where each fit is to have whole levels of it",
         "import jax\n"
         + instead("model(x,", "model(x, site, n_site,").replace(
             "beta * x",
@@ -272,8 +273,8 @@ MODELS = {
         first('numpyro.param("scale", 1.0)'),
     ),
     "only latents of rows": model(
-        "model.py: no latent site can be compared across fits: all are indexed by a group or"
-        " by rows",
+        "model.py: no latent site can be compared across fits: all are indexed by rows, by data.unit,"
+        " or by levels of which a fit may lack some (model.compare can name those)",
         instead("dist.Normal(0.0, 1.0))", "dist.Normal(0.0, 1.0).expand(x.shape))"),
     ),
     "a site twice": model(

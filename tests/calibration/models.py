@@ -139,6 +139,14 @@ def index(x, treatment, n_treatment, y=None):
     observe(x, y, dist.Normal(level[treatment] + slope * x[:, 0], scale))
 
 
+def noncentred_index(treatment, n_treatment, y=None):
+    """Levels of treatments as multiples of their spread."""
+    mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+    spread = numpyro.sample("spread", dist.HalfNormal(1.0))
+    z = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([n_treatment]).to_event(1))
+    observe(treatment, y, dist.Poisson(jnp.exp(mean + spread * z[treatment])))
+
+
 def horseshoe(x, y=None):
     """Sparse slopes: the data know the products of scales and standard normals only."""
     tau = numpyro.sample("tau", dist.HalfCauchy(0.1))

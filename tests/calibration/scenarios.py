@@ -288,6 +288,13 @@ def _treated(d: Design) -> Drawn:
     return {"y": d.predictor((0.0, 0.5)) + level[treatment] + d.noise(), "treatment": treatment}
 
 
+def _visits(d: Design) -> Drawn:
+    """Counts by treatment, whose levels come from a population."""
+    treatment = d.labels(N_TREATMENTS)
+    level = 0.8 + 0.5 * d.rng.standard_normal(N_TREATMENTS)
+    return {"y": d.counts(np.exp(level[treatment])), "treatment": treatment}
+
+
 def _opposite(d: Design) -> Drawn:
     """Half of the sources have the effects of treatments turned round."""
     treatment = d.labels(N_TREATMENTS)
@@ -407,12 +414,17 @@ STRUCTURES = {
     "persons_12": _answers_of_persons(12),
     "counties_8": _structure("counties", _counties, 4, rows=150),
     "counties_24": _structure("counties", _counties, 4, rows=150, n_subsets=24),
-    "index": _structure("index", _treated, 6),
+    "index": _structure("index", _treated, 6, rows=120),
+    "noncentred_index": _structure(
+        "noncentred_index", _visits, 6, n_covariates=0, axes=("src",), rows=200
+    ),
     "horseshoe": _structure(
         "horseshoe", _normal((0.0, 1.0, -0.5, 0.0, 0.0, 0.0, 0.0)), 14, n_covariates=6, rows=250
     ),
     "ordinal": _structure("ordinal", _ordinal, 4),
-    "dirichlet": _structure("dirichlet", _choices, 6, n_covariates=0, axes=("src", "region")),
+    "dirichlet": _structure(
+        "dirichlet", _choices, 6, n_covariates=0, axes=("src", "region"), rows=120
+    ),
     "beta": _structure("beta", _shares, 3),
     "mixture": _structure("mixture", _two_kinds, 4, n_covariates=0, axes=("src",)),
     "hurdle": _structure("hurdle", _hurdle, 4),

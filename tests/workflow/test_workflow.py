@@ -27,7 +27,7 @@ def test_a_killed_run_resumes_and_ends_with_a_verdict_and_a_page(killed_and_fini
     assert verdict["rows"]["total"] == 400
     assert (results / "report.html").read_text().startswith("<!DOCTYPE html>")
     plan = pd.read_csv(results / "plan.csv")
-    assert list(plan.columns) == ["fit", "kind", "axis", "level", "rows", "new_rows"]
+    assert list(plan.columns) == ["fit", "kind", "axis", "level", "rows", "new_rows", "start"]
     assert plan.kind.value_counts().to_dict() == {
         "subset": 3,
         "level": 2,

@@ -6,7 +6,7 @@ claims: where they differ by more than their posteriors say, the likelihood is w
 true models (by natural parameters rare events, by pooled variance small logistic regressions).
 
 Where subsets differ by less than their posteriors say, they share something: rows that stand in the
-table twice. That is no misfit. It is asked only of parameters that the rows know far better than the
+table twice. That is no misfit. It is asked only where the rows know all parameters far better than the
 prior does: elsewhere what is shared is the prior, and how far it pulls is known for normal ones only.
 
 Formulas and sources: docs/statistics.md, section 1.
@@ -127,12 +127,14 @@ def check_agreement(
 
 
 def _well_known(subsets: Moments, prior: Prior) -> list[Spread]:
-    """Compute both halves where the rows know far more than the prior; none where they nowhere do."""
+    """Compute both halves if the rows know far more than the prior in every direction; none otherwise."""
     if not subsets.mean.shape[1]:
         return []
     white = moments.whiten(subsets, prior)
     halves = [_natural(white, WELL_KNOWN), _pooled(white, WELL_KNOWN)]
-    if min(half.df for half in halves) < 1:
+    # Where some directions are not, others may be narrow because the posterior lies along a curve: as that of
+    # `scale * z`, which subsets share whatever their rows.
+    if any(half.df < 1 or half.n_dropped for half in halves):
         return []
     return [half._replace(half=f"{half.half}, well known") for half in halves]
 

@@ -7,7 +7,6 @@ has an answer gives it. docs/inconclusive.md shows each with an example.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -277,16 +276,21 @@ def _order(seen: _Seen) -> Cause | None:
 
 def _grids(seen: _Seen) -> Iterator[tuple[str, np.ndarray]]:
     """Sites that disagree and have elements: the numbers of their parameters, in the shape of the site."""
-    bad = set(seen.bad)
-    by_site: dict[str, list[tuple[tuple[int, ...], int]]] = {}
-    for number, name in enumerate(seen.fit.names):
-        if found := re.fullmatch(r"(.*)\[([\d,]+)\]", name):
-            index = tuple(int(part) for part in found[2].split(","))
-            by_site.setdefault(found[1], []).append((index, number))
-    for site, elements in by_site.items():
-        if bad & {number for _, number in elements}:
-            shape = tuple(int(n) + 1 for n in np.max([index for index, _ in elements], axis=0))
-            yield site, np.array([number for _, number in elements]).reshape(shape)
+    bad, names = set(seen.bad), seen.fit.names
+    for site, numbers in _members(names).items():
+        if bad & set(numbers) and names[numbers[0]] != site:
+            inside = [names[number].removeprefix(f"{site}[")[:-1] for number in numbers]
+            yield site, np.array(numbers).reshape(_shape(inside))
+
+
+def _shape(labels: Sequence[str]) -> tuple[int, ...]:
+    """Shape of a site from the labels of its elements, `0,1` or `high`; flat where labels hold commas of their own."""
+    indices = [label.split(",") for label in labels]
+    if len({len(index) for index in indices}) == 1:
+        shape = tuple(len(set(along)) for along in zip(*indices, strict=True))
+        if math.prod(shape) == len(labels):
+            return shape
+    return (len(labels),)
 
 
 def _agrees_sorted(seen: _Seen, grid: np.ndarray) -> bool:
@@ -340,7 +344,9 @@ def _members(names: Sequence[str]) -> dict[str, list[int]]:
     """Numbers of the parameters of each site."""
     found: dict[str, list[int]] = {}
     for number, name in enumerate(names):
-        found.setdefault(re.sub(r"\[[\d,]+\]$", "", name), []).append(number)
+        # A label may hold brackets; no name of a site does.
+        site = name.partition("[")[0] if name.endswith("]") else name
+        found.setdefault(site, []).append(number)
     return found
 
 

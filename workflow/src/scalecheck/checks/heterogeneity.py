@@ -181,7 +181,9 @@ def _shifts(scores: Scores, pooled: Moments, levels: Moments | None) -> Shifts:
     one_step, sd = _one_step(information, u, covariance, share)
     mean = np.full_like(u, np.nan) if levels is None else levels.mean
     level_sd = mean if levels is None else np.sqrt(np.diagonal(levels.covariance, axis1=1, axis2=2))
-    by_posterior = (mean - pooled.mean[0]) / level_sd
+    # A level whose rows say nothing of a parameter, as of the other levels of an index, has the prior of it.
+    told = np.diagonal(information, axis1=1, axis2=2) > 0
+    by_posterior = np.where(told, (mean - pooled.mean[0]) / level_sd, np.nan)
     outer = covariance @ (scores.score.T @ scores.score) @ covariance
     spread = np.diag(outer)
     moved = (u @ covariance) ** 2 / share[:, None] / np.where(spread > 0, spread, np.inf)

@@ -56,7 +56,7 @@ class StoreMeta(NamedTuple):
     unit
         The column of units, if any.
     rarest
-        Rows of the rarest label of each categorical column.
+        Rows of the rarest label that has any, of each categorical column.
     """
 
     file: str
@@ -122,11 +122,11 @@ def write_store(
 
 
 def rarest(codes: Values, n_labels: int) -> int:
-    """Rows of the rarest of so many labels, from the codes of a column."""
+    """Rows of the rarest of so many labels that have any, from the codes of a column."""
     rows = np.zeros(n_labels, "int64")
     for part in blocks(len(codes)):
         rows += np.bincount(codes[part], minlength=n_labels)
-    return int(rows.min())
+    return int(rows[rows > 0].min())
 
 
 def _group(order: str) -> str:

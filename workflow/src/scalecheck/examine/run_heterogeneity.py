@@ -71,10 +71,11 @@ def _selects(
 ) -> str:
     """Say that the levels of an axis choose rows by their outcome, or nothing."""
     likelihood = study_data.likelihood
-    if likelihood.no_rows() or not likelihood.described_outcome.censored:
+    outcome = likelihood.described_outcome
+    if likelihood.no_rows() or not (outcome.censored or outcome.within):
         return ""
     known = axis in likelihood.censoring_columns
-    if known or tells(level, observed_rows(likelihood, values).censored):
+    if known or (outcome.censored and tells(level, observed_rows(likelihood, values).censored)):
         return f"{axis} tells which outcomes are censored: its levels differ in any true model"
     return ""
 

@@ -68,7 +68,12 @@ def _of_outcome(likelihood: Likelihood, values: Mapping[str, ByRow]) -> Iterator
                 "outcome",
                 f"{column} holds labels: {codes}{more} (data.categories can give their order)",
             )
-    if (site.masked or site.censored) and not likelihood.no_predictions():
+    if likelihood.no_predictions():
+        kinds = [name for name in ("masked", "censored") if getattr(site, name)]
+        if kinds:
+            yield Understood("outcome", f"some of its rows may be {_listed(kinds)}")
+        return
+    if site.masked or site.censored:
         rows = observed_rows(likelihood, values)
         n_rows = len(rows.takes_part)
         n_masked, n_censored = n_rows - int(rows.takes_part.sum()), int(rows.censored.sum())
@@ -113,7 +118,8 @@ def _of_roles(likelihood: Likelihood, rarest: Mapping[str, int]) -> Iterator[Und
         if role.role == INDEX:
             levels = _levels(likelihood, role, rarest)
             yield Understood(
-                INDEX, f"{role.site} has an entry for each of {levels}: any fit has rows of each"
+                INDEX,
+                f"{role.site} has an entry for each of {levels}: random subsets have rows of each",
             )
         if role.role == GROUP:
             yield Understood(GROUP, _of_group(likelihood, role, rarest))

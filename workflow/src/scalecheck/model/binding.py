@@ -52,7 +52,7 @@ class Model:
     n_rows
         Whether the model takes the argument `n_rows`.
     common
-        Columns whose every level is common: any fit has rows of each.
+        Columns whose every level is common: random subsets have rows of each.
     """
 
     function: Callable[..., Any]

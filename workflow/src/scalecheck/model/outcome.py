@@ -70,14 +70,16 @@ def describe_outcome(
     arrays
         Model argument -> `(rows, ...)`, the outcome among them.
     """
-    found: list[dist.Distribution] = []
+    found: list[tuple[bool, bool, bool, str]] = []
 
     def tell(**given: Any) -> tuple[Any, Any]:
         # What is drawn from a prior depends on the key, and so does what depends on a parameter.
         key = given.pop(_PARAMETERS)
         observed = traced(function, given, key)[site]
         fn, value = observed["fn"], observed["value"]
-        found.append(fn)
+        # Here, because what a support computes belongs to this trace.
+        censored = censored_part(fn) is not None
+        found.append((fn.support.is_discrete, is_masked(fn), censored, foreign_censoring(fn)))
         return taking_part(fn, value.shape[0]), _telling(fn, value)
 
     masked, *censored = jax.tree.leaves(
@@ -86,10 +88,7 @@ def describe_outcome(
     )
     needed = frozenset().union(*censored)
     return ObservedSite(
-        found[0].support.is_discrete,
-        is_masked(found[0]),
-        censored_part(found[0]) is not None,
-        foreign_censoring(found[0]),
+        *found[0],
         masked - {_PARAMETERS},
         needed - {_PARAMETERS},
         _PARAMETERS in needed | masked,
@@ -98,10 +97,11 @@ def describe_outcome(
 
 def _telling(fn: dist.Distribution, value: Real[Array, "row ..."]) -> list[Any]:
     """Give what tells which rows are censored, and where."""
-    part = censored_part(fn)
-    if isinstance(part, dist.IntervalCensoredDistribution):
-        return [part.left_censored, part.right_censored, value]
-    return [] if part is None else [part.censored]
+    told: list[Any] = []
+    for part in _censored_within(fn):
+        is_interval = isinstance(part, dist.IntervalCensoredDistribution)
+        told += [part.left_censored, part.right_censored, value] if is_interval else [part.censored]
+    return told
 
 
 def why_not_simulated(site: str) -> str:
@@ -157,7 +157,9 @@ def censored_rows(fn: dist.Distribution, value: Real[Array, "row ..."]) -> Bool[
 def foreign_censoring(fn: dist.Distribution) -> str:
     """Name the distribution that has a censored one within it, and none of the true value; or nothing."""
     *_, innermost = _layers(fn)
-    return type(innermost).__name__ if _holds_censored(innermost) else ""
+    if isinstance(innermost, CENSORED) or not any(True for _ in _censored_within(innermost)):
+        return ""
+    return type(innermost).__name__
 
 
 def uncensored(fn: dist.Distribution) -> dist.Distribution:
@@ -285,8 +287,12 @@ def _layers(fn: dist.Distribution) -> Iterator[Any]:
         yield fn
 
 
-def _holds_censored(fn: dist.Distribution) -> bool:
-    """Say whether a distribution is made of a censored one."""
+def _censored_within(fn: dist.Distribution) -> Iterator[Any]:
+    """Give the censored distributions that a distribution is, or is made of."""
+    if isinstance(fn, CENSORED):
+        yield fn
+        return
     leaves = jax.tree.leaves(vars(fn), is_leaf=lambda one: isinstance(one, dist.Distribution))
-    parts = [one for one in leaves if isinstance(one, dist.Distribution)]
-    return any(isinstance(one, CENSORED) or _holds_censored(one) for one in parts)
+    for part in leaves:
+        if isinstance(part, dist.Distribution):
+            yield from _censored_within(part)

@@ -29,8 +29,8 @@ class Role(NamedTuple):
     site
         Its name.
     role
-        `parameter`: nothing indexes it. `index`: the levels of columns do, any fit has rows of each, and its prior
-        is fixed. `group`: levels do that are many, or rare, or drawn from a population that is learned. `unit`:
+        `parameter`: nothing indexes it. `index`: the levels of columns do, random subsets have rows of each, and its
+        prior is fixed. `group`: levels do that are many, or rare, or drawn from a population that is learned. `unit`:
         the levels of `data.unit`. `row`: the rows.
     columns
         What indexes it.

@@ -233,7 +233,11 @@ def _parents(model: Model, rows: Rows) -> dict[str, tuple[str, ...]]:
     # Where a value may be out of its support is asked of all rows, and said in one line.
     with numpyro.validation_enabled(False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = eval_provenance(densities, **jax.eval_shape(drawn))
+        try:
+            found = eval_provenance(densities, **jax.eval_shape(drawn))
+        except Exception as error:
+            what = "the density of the model raises"
+            raise StudyError(raised(model.file, what, error)) from error
     return {name: tuple(sorted(up - {name})) for name, up in found.items()}
 
 

@@ -26,7 +26,9 @@ _COARSEST = 1e-3
 _ROW_TOLERANCE = 1e-2
 _CHUNK = 65_536
 # Draws from the prior at which all rows are asked, and how often rows that fail are asked at as many more.
-_STARTS, _MORE = 4, 16
+_STARTS, _MORE = 4, 64
+# Share of the rows beyond which no single row is to blame.
+_MOST = 0.5
 # Covariates of a refused row that are named.
 _SHOWN = 5
 
@@ -266,9 +268,10 @@ def _good_elsewhere(
     arrays: Mapping[str, Any],
     seed: int,
 ) -> Bool[np.ndarray, " row"]:
-    """Ask rows at more draws from the prior, each few of them nearer to 0 on the unconstrained scale: `(rows,)`.
+    """Ask rows at more draws from the prior, half of them ever nearer to 0 on the unconstrained scale: `(rows,)`.
 
-    Under a wild prior the log likelihood overflows at nearly every draw, and yet the posterior may be sound.
+    Under a wild prior the log likelihood overflows at nearly every draw, and yet the posterior may be sound. A bound
+    that is a parameter may lie above an outcome at few draws.
     """
 
     @jax.jit
@@ -284,7 +287,8 @@ def _good_elsewhere(
     keys = jax.random.split(jax.random.fold_in(jax.random.PRNGKey(seed), 1), _MORE)
     found: Any = False
     for step, key in enumerate(keys):
-        values = draw(key, 0.5**step, dict(arrays))
+        scale = 0.5 ** (step // 2) if step % 2 else 1.0
+        values = draw(key, scale, dict(arrays))
         found = found | _good(_Answers(*map(np.asarray, at_rows(values, arrays))))
     return found
 
@@ -321,6 +325,12 @@ def _refuse(
             f"{where} {given}, which is outside the support {site} ({bound.file}){takes}{others}"
         )
     kind = _kind(answers.log_likelihood[:, first])
+    if refused.mean() > _MOST and numbers:
+        raise StudyError(
+            f"{bound.file}: the log likelihood {site} is {kind} in {int(refused.sum())} of {len(refused)} rows of"
+            f" {meta.file}, whatever is drawn from the prior: centre and scale what the model takes:"
+            f" {_scales(chunk, numbers)}"
+        )
     whatever, mend = "whatever is drawn from the prior", "mend the model there"
     if not row.can_be_drawn and numbers:
         shown = [own[column] for column in (zeros or numbers)[:_SHOWN]]
@@ -333,6 +343,14 @@ def _refuse(
         f"{where} {' and '.join(shown)}, where the log likelihood {site} is {kind}, {whatever} ({bound.file}):"
         f" leave such rows out, or {mend}{others}"
     )
+
+
+def _scales(values: Mapping[str, np.ndarray], columns: Sequence[str]) -> str:
+    """Give mean and standard deviation of the columns that are largest."""
+    size = {name: np.hypot(values[name].mean(), values[name].std()) for name in columns}
+    largest = sorted(columns, key=lambda name: -size[name])[:_SHOWN]
+    told = [f"{n} has mean {values[n].mean():.3g} and sd {values[n].std():.3g}" for n in largest]
+    return ", ".join(told)
 
 
 def _others(n: int, n_asked: int, n_rows: int) -> str:

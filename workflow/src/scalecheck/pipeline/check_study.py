@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 
 from scalecheck.data import store
 from scalecheck.errors import StudyError, did_you_mean
@@ -26,6 +27,8 @@ from scalecheck.pipeline import check_rows, check_scales
 from scalecheck.runtime import time_limit
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import ModelSettings, SamplerSettings, Study
+
+_PRIOR_ROWS = 500
 
 
 def write_model(folder: StudyFolder, study: Study, log: Log) -> None:
@@ -244,10 +247,17 @@ def _coupling(
         return coupling
     of = " and ".join(coupling.arguments)
     which = f"{of} in the other rows (as through {coupling.arguments[0]}.mean())" if of else ""
+    columns = [c for name in coupling.arguments for c in bound.arguments[name].columns]
+    groups = [c for c in columns if meta.labels[c] is not None and c != meta.unit]
+    whole = (
+        f"; or name {groups[0]} in data.unit, where each fit is to have whole levels of it"
+        if groups
+        else ""
+    )
     raise StudyError(
         f"{bound.file}: the log likelihood of a row at the site {observed.name} depends on"
         f" {which or 'the number of rows'}, so that parameters mean another thing in every fit: take such numbers from"
-        " the whole file: as a column, or as a constant in the model"
+        f" the whole file: as a column, or as a constant in the model{whole}"
     )
 
 
@@ -257,11 +267,13 @@ def _prior(
     compared: Sequence[sites.Site],
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    # Few rows, with few units: the prior of what is compared does not look at them.
+    # As many rows as a fit often has: a prior may be scaled by them, as Normal(0, 2.5 * y.std()) is.
     bound, meta = stored.bound, stored.meta
-    values = stored.read(0, min(meta.n_rows, 2), stored_columns(bound, meta.unit))
+    values = stored.read(0, min(meta.n_rows, _PRIOR_ROWS), stored_columns(bound, meta.unit))
     few = make_rows(bound, values, meta.labels, unit=meta.unit)
     function = sites.function_of_arrays(bound, few.counts)
-    vector = density.vector_of(function, compared, few.arrays, meta.labels)
+    # Of a row with a bad value NumPyro would say no more than that it is bad; all rows are asked for theirs.
+    with numpyro.validation_enabled(False):
+        vector = density.vector_of(function, compared, few.arrays, meta.labels)
     latent = [site.name for site in found if site.kind == "latent"]
     return density.prior_moments(function, latent, vector, few.arrays, seed)
