@@ -126,7 +126,7 @@ def read_inputs(folder: StudyFolder, study: Study) -> ReportInputs:
         },
         remedies=formats.read_json(folder.remedies) if searched else {},
         truth=read_truth(study.data.truth) if study.data.truth else {},
-        understood=formats.read_json(folder.model)["understood"],
+        understood=formats.read_json(folder.model).get("understood", ()),
         # One that is left from other settings is not of this verdict.
         approximation=formats.read_json(folder.approximation)
         if verdict.get("approximation")
