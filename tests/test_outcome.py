@@ -189,7 +189,7 @@ def mixture(x, lost, y=None):
         (masked_by_the_outcome, (False, True, False, "", {"y"}, set(), False)),
         (masked_by_a_parameter, (False, True, False, "", {"x"}, set(), True)),
         (intervals, (False, False, True, "", set(), {"x", "y"}, False)),
-        (mixture, (False, False, False, "MixtureGeneral", set(), set(), False)),
+        (mixture, (False, False, False, "MixtureGeneral", set(), {"lost"}, False)),
     ],
 )
 def test_a_trace_tells_what_masks_and_censors(function, expected):
