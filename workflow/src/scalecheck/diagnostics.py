@@ -90,7 +90,7 @@ def assess(
     highest, fewest = int(np.argmax(rhat)), int(np.argmin(ess))
     found = Health(float(rhat[highest]), float(ess[fewest]), float(e_bfmi.min()), "")
     if rhat[highest] > HIGHEST_RHAT:
-        words = f"R-hat of {names[highest]} is {_short(found.rhat)} (over {HIGHEST_RHAT})"
+        words = f"R-hat of {names[highest]} is {write_rhat(found.rhat)} (over {HIGHEST_RHAT})"
         return found._replace(reason=words, worst=names[highest])
     needed = lowest_ess(len(names))
     if ess[fewest] < needed:
@@ -99,9 +99,11 @@ def assess(
     return found
 
 
-def _short(rhat: float) -> str:
-    """Write an R-hat with as many digits as matter: near 1 the third decides."""
-    return f"{rhat:.3f}" if rhat < FAR_RHAT else f"{rhat:.2f}"
+def write_rhat(rhat: float) -> str:
+    """Write an R-hat with as many digits as matter: near 1 the third decimal decides."""
+    if np.isinf(rhat):
+        return "infinite"
+    return f"{rhat:.3f}" if rhat < FAR_RHAT else f"{rhat:.3g}"
 
 
 def usable(z: Float[np.ndarray, "chain draw d"]) -> bool:

@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scalecheck.checks.finding import rounded
-from scalecheck.diagnostics import HIGHEST_RHAT
+from scalecheck.diagnostics import HIGHEST_RHAT, write_rhat
 
 
 class UnusableFit(NamedTuple):
@@ -81,11 +80,7 @@ def _measured(group: Mapping[str, UnusableFit]) -> str:
         ess = sorted(fit.ess for fit in group.values())
         return f"{'ESS' + of if of else 'the lowest ESS'} is {_range(f'{ess[0]:.0f}', f'{ess[-1]:.0f}')}"
     rhat = sorted(fit.rhat for fit in group.values())
-    return f"{'R-hat' + of if of else 'the highest R-hat'} is {_range(_short(rhat[0]), _short(rhat[-1]))}"
-
-
-def _short(rhat: float) -> str:
-    return "infinite" if math.isinf(rhat) else f"{rhat:.3f}" if rhat < 1.1 else rounded(rhat)
+    return f"{'R-hat' + of if of else 'the highest R-hat'} is {_range(write_rhat(rhat[0]), write_rhat(rhat[-1]))}"
 
 
 def _range(low: str, high: str) -> str:

@@ -118,8 +118,9 @@ def complete(
 
         @jax.jit
         def program(z: Any, hidden: Any, arrays: Any, key: Any) -> jax.Array:
-            known = lambda site: hidden.get(site["name"])  # noqa: E731
-            trace = traced_at(function, vector.unpack(z), arrays, others=known)
+            trace = traced_at(
+                function, vector.unpack(z), arrays, others=lambda site: hidden.get(site["name"])
+            )
             observed = trace[likelihood.observed]
             return outcome.complete(observed["fn"], observed["value"], key)
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool
 
-_WRAPPERS = (dist.MaskedDistribution, dist.Independent, dist.ExpandedDistribution)
+WRAPPERS = (dist.MaskedDistribution, dist.Independent, dist.ExpandedDistribution)
 
 
 def entry_mask(fn: dist.Distribution) -> Bool[Array, "..."] | None:
@@ -13,7 +13,7 @@ def entry_mask(fn: dist.Distribution) -> Bool[Array, "..."] | None:
     `expand` and `to_event` may have been called after `mask`. The mask is broadcast from the right to the
     dimensions of the batch and those that `to_event` took from it.
     """
-    if not isinstance(fn, _WRAPPERS):
+    if not isinstance(fn, WRAPPERS):
         return None
     inner = entry_mask(fn.base_dist)
     if not isinstance(fn, dist.MaskedDistribution) or fn._mask is True:
@@ -25,7 +25,7 @@ def entry_mask(fn: dist.Distribution) -> Bool[Array, "..."] | None:
 
 def n_taken(fn: dist.Distribution) -> int:
     """Count the dimensions that `to_event` took from the batch of a distribution."""
-    if not isinstance(fn, _WRAPPERS):
+    if not isinstance(fn, WRAPPERS):
         return 0
     own = fn.reinterpreted_batch_ndims if isinstance(fn, dist.Independent) else 0
     return own + n_taken(fn.base_dist)

@@ -13,7 +13,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Real
 from numpyro.ops.provenance import eval_provenance
 
-from scalecheck.model.masks import entry_mask, n_taken
+from scalecheck.model.masks import WRAPPERS, entry_mask, n_taken
 from scalecheck.model.sites import traced
 
 # Of no argument of a model: it is no name in Python.
@@ -24,7 +24,6 @@ CENSORED = (
     dist.RightCensoredDistribution,
     dist.IntervalCensoredDistribution,
 )
-_WRAPPERS = (dist.MaskedDistribution, dist.Independent, dist.ExpandedDistribution)
 
 # Halvings of the range of numbers of 64 bits, after which one is left.
 _HALVINGS = 64
@@ -282,7 +281,7 @@ def _number(ordered: Int[Array, " row"]) -> Float[Array, " row"]:
 def _layers(fn: dist.Distribution) -> Iterator[Any]:
     """Give a distribution and what it wraps, as long as rows keep their own entries."""
     yield fn
-    while isinstance(fn, _WRAPPERS):
+    while isinstance(fn, WRAPPERS):
         fn = fn.base_dist
         yield fn
 
