@@ -186,14 +186,6 @@ def prepared_lines(folder, frame, **data):
     return lines
 
 
-def test_the_log_says_which_code_a_label_of_the_outcome_has(tmp_path):
-    frame = pd.DataFrame({"grade": GRADES})
-    assert prepared_lines(tmp_path, frame) == [
-        "grade: 0 = high, 1 = low, 2 = mid, in alphabetical order: data.categories can give another"
-    ]
-    assert prepared_lines(tmp_path, frame, categories=({"grade": list(GRADES)},)) == []
-
-
 def test_the_log_says_that_NA_is_a_label(tmp_path):
     frame = pd.DataFrame({"grade": 1.5, "country": ["ZA", "NA", "NA"]})
     assert prepared_lines(tmp_path, frame, axes=("country",)) == [

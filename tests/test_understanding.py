@@ -98,6 +98,12 @@ def test_it_is_said_how_a_model_was_understood(tmp_path, given, topic, words):
     assert words in " | ".join(understood(tmp_path, **given)[topic])
 
 
+def test_it_is_said_which_code_each_label_of_the_outcome_has(tmp_path, monkeypatch):
+    monkeypatch.setitem(LABELS, "y", ["high", "low"])
+    said = understood(tmp_path, unit="person")["outcome"]
+    assert said[1] == "y holds labels: high = 0, low = 1 (data.categories can give their order)"
+
+
 def test_nothing_is_said_of_families_that_will_run(tmp_path):
     said = understood(tmp_path, unit="person")
     assert set(said) == {"outcome", "rows", "compared", "index", "unit"}

@@ -1,6 +1,6 @@
 """From the file of a study to its store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from scalecheck.data import disk_columns, read_table, store
 from scalecheck.data.csv_reader import MISSING_WORDS
@@ -13,7 +13,6 @@ from scalecheck.runtime.program import Log
 from scalecheck.study.settings import DataSettings, ModelSettings
 
 _OUTCOME = "data.outcome names"
-_NAMED = 10  # labels that a line of the log names
 
 
 def prepare(
@@ -48,25 +47,17 @@ def prepare(
     _refuse_outcome(settings, named)
     with disk_columns.column_folder(folder.spool) as columns:
         table = read_table.read_data(settings, named, possible, columns)
-        for line in _told(
-            table, settings, [name for name, who in named.items() if who == _OUTCOME]
-        ):
+        for line in _told(table):
             log(line)
         axes = {name: cut_axis(table, name, levels) for name in settings.axes}
         return store.write_store(folder.data, table, settings, axes, seed)
 
 
-def _told(table: Table, settings: DataSettings, outcome: Sequence[str]) -> Iterator[str]:
-    """Which labels of the outcome have which codes, where nobody said so; and texts that others read as missing."""
+def _told(table: Table) -> Iterator[str]:
+    """Which labels are texts that others read as missing."""
     for name, column in table.columns.items():
-        labels = column.labels or ()
-        if words := [label for label in labels if label in MISSING_WORDS]:
+        if words := [label for label in column.labels or () if label in MISSING_WORDS]:
             yield f"{name}: {', '.join(words)} is a label as it is written, and no missing value"
-        if labels and name in outcome and settings.labelled.get(name) is None:
-            codes = ", ".join(f"{code} = {label}" for code, label in enumerate(labels[:_NAMED]))
-            more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
-            order = ", in alphabetical order" if list(labels) == sorted(labels) else ""
-            yield f"{name}: {codes}{more}{order}: data.categories can give another"
 
 
 def _refuse_outcome(settings: DataSettings, named: dict[str, str]) -> None:
