@@ -63,9 +63,19 @@ VALUES = {
         at("x", 7, "n.a."),
     ),
     "a comma for a point": table(
-        "column x, row 7 is '0,5' where 199 rows hold numbers (data.categories names columns"
-        " of labels)",
+        "column x, row 7 is '0,5': a number is written without a comma, such as 0.5"
+        " (data.categories names columns of labels)",
         at("x", 7, "0,5"),
+    ),
+    "commas for points everywhere": table(
+        "column x, row 1 is '1,5': a number is written without a comma, such as 1.5"
+        " (data.categories names columns of labels)",
+        change(x="1,5"),
+    ),
+    "commas in thousands": table(
+        "column x, row 1 is '12,345.5': a number is written without a comma, such as 12345.5"
+        " (data.categories names columns of labels)",
+        change(x="12,345.5"),
     ),
     "NaN": table(
         "column x is empty in row 7 (data.missing: drop leaves such rows out)",

@@ -38,7 +38,7 @@ def test_of_many_those_that_matter_are_shown_and_others_evenly(n_subsets: int) -
     assert set(table["fit"][slowest]) <= set(found["fit"])
     assert (found["kind"] == "subset").sum() == MOST_SUBSETS
     assert np.diff(found.index).max() <= max(3, 1.5 * n_subsets / 80)
-    assert f"100 of the {n_subsets:,} random subsets" in left_aside(table, found)
+    assert f"100 of the {n_subsets:,} subsets" in left_aside(table, found)
 
 
 def test_unusable_ones_alone_do_not_crowd_out_what_a_finding_names() -> None:
@@ -55,7 +55,7 @@ def test_a_page_does_not_grow_with_its_subsets(golf: ReportInputs) -> None:
 
     few, many = of(120), of(400)
     assert len(many) < 1.1 * len(few)
-    assert "100 of the 400 random subsets are shown" in many
+    assert "100 of the 400 subsets are shown" in many
     # The caption is of all of them, and so is the line of their mean.
     assert len(re.findall(r">subset \d+<", many)) == len(re.findall(r">subset \d+<", few))
 

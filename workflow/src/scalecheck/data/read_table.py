@@ -1,5 +1,6 @@
 """Read a table piece by piece, check it, encode it: one row per observation."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ from scalecheck.data.readers import open_table
 from scalecheck.data.table import MOST_ROWS, RESERVED, OpenTable, Table
 from scalecheck.errors import StudyError, did_you_mean
 from scalecheck.study.settings import DataSettings
+
+# 1,5 or 12,345: whatever the comma stands for, as a label it would be a number that nothing is computed with.
+_NUMBER_WITH_COMMA = re.compile(r"[+-]?\d+(,\d+)+(\.\d+)?")
 
 
 def read_data(
@@ -137,6 +141,11 @@ def _refuse(
                 f"{settings.file}: column {name} must hold numbers or text, row {nested.row} is {nested.value!r}"
             )
     for name, column in columns.items():
+        if (text := column.text) is not None and _NUMBER_WITH_COMMA.fullmatch(str(text.value)):
+            raise StudyError(
+                f"{settings.file}: column {name}, row {text.row} is {text.value!r}: a number is written without a"
+                f" comma, such as {_without_comma(str(text.value))} (data.categories names columns of labels)"
+            )
         if column.n_numbers and (text := column.text) is not None:
             raise StudyError(
                 f"{settings.file}: column {name}, row {text.row} is {text.value!r} where {column.n_numbers} rows"
@@ -152,6 +161,12 @@ def _refuse(
             )
     if settings.missing == "error":
         _refuse_gaps(columns, settings.file, source)
+
+
+def _without_comma(number: str) -> str:
+    """Write a number as it was most likely meant: one comma alone is a decimal mark, others part thousands."""
+    decimal = number.count(",") == 1 and "." not in number
+    return number.replace(",", "." if decimal else "")
 
 
 def _refuse_text(

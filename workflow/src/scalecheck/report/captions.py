@@ -18,7 +18,7 @@ def forest(fits: pd.DataFrame, estimates: pd.DataFrame, name: str) -> str:
     subsets = of_name[of_name["kind"] == "subset"]["mean"]
     parts = []
     if len(subsets) > 1:
-        parts.append(f"{span(subsets.min(), subsets.max())} over random subsets")
+        parts.append(f"{span(subsets.min(), subsets.max())} over subsets")
     levels = of_name[of_name["kind"] == "level"]
     if len(levels) > 1:
         by_mean = levels.sort_values("mean").to_dict("records")
@@ -28,7 +28,7 @@ def forest(fits: pd.DataFrame, estimates: pd.DataFrame, name: str) -> str:
             f"to {number(high['mean'])} ({shorten(full_label(high), 40)}) over levels"
         )
     read = f"{shorten(name, 40)} is {' and '.join(parts)}; " if parts else ""
-    line = "the vertical line is the mean of the random subsets" if len(subsets) else ""
+    line = "the vertical line is the mean of the subsets" if len(subsets) else ""
     unusable = "" if fits["usable"].all() else "; ✕ marks fits that are not usable"
     tail = f"bars are 89 % intervals{f' and {line}' if line else ''}{unusable}."
     return f"{read}{tail}" if read else tail[0].upper() + tail[1:]
@@ -107,7 +107,7 @@ def effort(fits: pd.DataFrame, means: pd.DataFrame, flagged: Collection[str]) ->
     if len(subsets) > 1:
         ratio = subsets.max() / subsets.min()
         read = (
-            "Random subsets are exchangeable, so their effort should be alike: the slowest takes "
+            "Subsets have equally many rows, so their effort should be alike: the slowest takes "
             f"{number(ratio, 2)} times the leapfrogs of the fastest. "
         )
     rings = "; rings mark what a finding names" if len(flagged) else ""

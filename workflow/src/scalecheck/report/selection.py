@@ -54,6 +54,6 @@ def left_aside(fits: pd.DataFrame, drawn: pd.DataFrame) -> str:
         return ""
     n_drawn, n_all = ((table["kind"] == "subset").sum() for table in (drawn, fits))
     return (
-        f" {count(n_drawn)} of the {count(n_all)} random subsets are shown: those that findings name, that cannot be"
+        f" {count(n_drawn)} of the {count(n_all)} subsets are shown: those that findings name, that cannot be"
         " used or that took most or fewest leapfrogs, and others evenly; all are in checks/fits.csv."
     )

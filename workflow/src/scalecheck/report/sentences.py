@@ -10,7 +10,7 @@ from scalecheck.report.number_format import count, duration, is_missing, number,
 from scalecheck.report.parameter_labels import full_label, listed, place
 
 FAMILIES = {
-    "agreement": "whether random subsets agree",
+    "agreement": "whether subsets agree",
     "heterogeneity": "whether parameters are the same along an axis",
     "drift": "whether estimates settle as rows arrive",
     "surprise": "whether new rows look as predicted",
@@ -19,7 +19,7 @@ FAMILIES = {
     "adaptation": "whether warmup worked",
 }
 _BROKEN = {
-    "agreement": "random subsets disagree more than their posteriors allow",
+    "agreement": "subsets disagree more than their posteriors allow",
     "heterogeneity": "its parameters are not the same everywhere",
     "drift": "its estimates do not settle as rows arrive",
     "surprise": "new rows do not look as it predicts",
