@@ -32,14 +32,8 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     job = fit_job.Job(
         folder, settings_module.parse_sections(text), json.loads(text), device, (0.0, 0.0), log
     )
-    subsets = [fit.fit for fit in fits if fit.kind in ("subset", "level")]
-    if subsets:
-        fit_program.write_batch(job, subsets, None)
-    for fit in fits:
-        if fit.kind == "axis":
-            fit_program.write_batch(job, [fit.fit], None)
-    increments = [fit.fit for fit in fits if fit.kind == "increment"]
-    for before, name in zip([None, *increments[:-1]], increments, strict=True):
-        fit_program.write_increment(job, name, before)
+    assigned = fit_program.Assignment(folder, job.study, job.raw, "cpu", log, lambda: job)
+    fit_program.write_fits(assigned, [fit.fit for fit in fits if fit.kind != "increment"])
+    fit_program.write_increments(assigned)
     check.write_checks(folder, settings_module.parse_sections(settings.sections(*CHECKS)), log)
     return verdict.conclude(folder, dataclasses.replace(settings, approximation="never"), log)

@@ -29,10 +29,20 @@ def write_record(folder: StudyFolder, fit: FitRecord) -> None:
     formats.write_json(path, {**content, KEY: {**files, path.name: _of_content(content)}})
 
 
-def with_posterior(folder: StudyFolder, fit: FitRecord) -> FitRecord:
-    """Give the record of a fit the digest of its posterior, which is written."""
-    path = folder.posterior(fit.fit)
-    return dataclasses.replace(fit, sha256={path.name: _of_file(path)})
+def with_files(folder: StudyFolder, fit: FitRecord) -> FitRecord:
+    """Give the record of a fit the digests of what it has written: its posterior, and what it leaves to the next."""
+    written = [path for path in _files_of(folder, fit.fit) if path.exists()]
+    return dataclasses.replace(fit, sha256={path.name: _of_file(path) for path in written})
+
+
+def is_whole(folder: StudyFolder, fit: FitRecord, path: Path) -> bool:
+    """Whether a file that belongs to a fit is as it was written; so is one that it never wrote."""
+    known = (fit.sha256 or {}).get(path.name)
+    return known is None or (path.exists() and _of_file(path) == known)
+
+
+def _files_of(folder: StudyFolder, fit: str) -> tuple[Path, Path]:
+    return folder.posterior(fit), folder.left(fit)
 
 
 def read_record(folder: StudyFolder, fit: str) -> FitRecord:
@@ -46,15 +56,28 @@ def read_record(folder: StudyFolder, fit: str) -> FitRecord:
     path = folder.record(fit)
     if not path.exists():
         return record.read(path)  # which says that it is missing
+    found = _read(path)
+    if isinstance(found, str):
+        raise _removed(folder, fit, path, found)
+    return found
+
+
+def peek_record(folder: StudyFolder, fit: str) -> FitRecord | str | None:
+    """Read the record of a fit that is made again where it is damaged: why it is, or None where there is none."""
+    path = folder.record(fit)
+    return _read(path) if path.exists() else None
+
+
+def _read(path: Path) -> FitRecord | str:
+    """Read a record, or say why it is damaged."""
     try:
         content = json.loads(path.read_bytes())
         files = dict(content[KEY])
         if files.pop(path.name) != _of_content({**content, KEY: files}):
-            raise ValueError("its checksum is another")
+            return "its checksum is another"
         return record.of_json(content)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = str(error) if type(error) is ValueError else "it is no record"
-        raise _removed(folder, fit, path, reason) from None
+    except (KeyError, TypeError, ValueError):
+        return "it is no record"
 
 
 def read_posterior(folder: StudyFolder, fit: FitRecord) -> "xr.DataTree":

@@ -1,240 +1,313 @@
-"""What a job of fits does: sample a batch, or one increment, and write what it found."""
+"""What scalecheck-fit does: look which fits stand, make the others, and write each as it ends.
+
+Nothing here imports JAX before there is a fit to make, or an increment to look at.
+"""
 
 import dataclasses
 import shutil
 from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from scalecheck.checks import warm_start_audit
-from scalecheck.data import planned_fits, store
-from scalecheck.files import arrays, checksums, formats, posterior_file
-from scalecheck.files.record import FitRecord, RecordedAudit, audit_of
-from scalecheck.fitting import fit_record, sample_batch
-from scalecheck.fitting.fit_job import Job, checkpointer_of, find_tasks, read_batch
-from scalecheck.fitting.progress_log import ProgressLog
-from scalecheck.fitting.starts import warm_start
-from scalecheck.model import batches
-from scalecheck.sampler.snapshot import to_arrays
+from scalecheck import ENGINE_VERSION
+from scalecheck.data import store
+from scalecheck.data.planned_fits import read_planned
+from scalecheck.files import checksums, formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord
+from scalecheck.fitting import fit_identity
+from scalecheck.fitting.fit_identity import Identity
+from scalecheck.fitting.kept_fits import Standing, find_standing, standing_of
+from scalecheck.runtime.program import Log
+from scalecheck.runtime.versions import versions
 from scalecheck.study.plan import PlannedFit
-from scalecheck.study.settings import SamplerSettings
+from scalecheck.study.settings import Study
+
+if TYPE_CHECKING:
+    from scalecheck.fitting.fit_job import Job
 
 
-def write_fits(job: Job, options: Namespace) -> None:
-    """Do what the options of scalecheck-fit ask for: a batch of one shape, or one increment."""
-    if options.increment:
-        write_increment(job, options.fits[0], options.after)
+class Assignment(NamedTuple):
+    """What a program of fits has before it needs a device.
+
+    Attributes
+    ----------
+    folder
+        `results/<study>`.
+    study
+        The sections that the fits depend on.
+    raw
+        The same as given, for the record.
+    platform
+        From `device.platform_of`.
+    log
+        Takes one line of progress.
+    open_job
+        Takes the device, once, however often it is called.
+    """
+
+    folder: StudyFolder
+    study: Study
+    raw: Mapping[str, Any]
+    platform: str
+    log: Log
+    open_job: Callable[[], "Job"]
+
+
+def write(assigned: Assignment, options: Namespace) -> None:
+    """Do what the options of scalecheck-fit ask for."""
+    if options.increments:
+        write_increments(assigned, options.manifest)
+    elif options.increment:
+        write_increment(assigned, options.fits[0])
     else:
-        write_batch(job, options.fits, options.manifest)
+        write_fits(assigned, options.fits, options.manifest)
 
 
-def run_batch(job: Job, fits: list[str]) -> list[FitRecord]:
-    """Sample fits of one shape and write their posteriors; give their records, which the caller writes last."""
-    made = read_batch(job, find_tasks(job, fits))
-    return [record for batch in made for record in _run_shape(job, batch, len(fits))]
-
-
-def _run_shape(job: Job, batch: batches.Batch, n_fits: int) -> list[FitRecord]:
-    sampler = job.study.sampler
-    fitted = _sample(job, batch, sampler)
-    return [_write_posterior(job, fitted, i, sampler, n_fits) for i in range(len(batch.tasks))]
-
-
-def _sample(
-    job: Job,
-    batch: batches.Batch,
-    sampler: SamplerSettings,
-    left: warm_start.WarmStart | None = None,
-) -> sample_batch.Fitted:
-    """Sample a batch, kept and watched; from where the increment before it ended, if that is given."""
-    checkpointer = checkpointer_of(job, batch, job.folder.checkpoint(batch.tasks[0].fit), left=left)
-    names = [task.fit for task in batch.tasks]
-    paths = [job.folder.progress(name) for name in names]
-    journal = ProgressLog(paths, names, sampler.warmup, goes_on=checkpointer.folder.exists())
-    before = None if left is None else [left]
-    return sample_batch.fit_batch(
-        batch, sampler, job.study.seed, job.log, journal.tell, checkpointer, before
-    )
-
-
-def _write_posterior(
-    job: Job, fitted: sample_batch.Fitted, number: int, sampler: SamplerSettings, n_fits: int = 1
-) -> FitRecord:
-    """Write the posterior of one fit of a batch, if it has one; give its record."""
-    # Each fit's share; all of a job import together.
-    importing = (job.importing[0] / n_fits, job.importing[1] / n_fits)
-    name = fitted.batch.tasks[number].fit
-    path = job.folder.posterior(name)
-    record = fit_record.record(fitted, number, sampler, job.raw, job.device, importing)
-    if record.status == "stopped":
-        path.unlink(missing_ok=True)
-        return record
-    posterior_file.write_posterior(path, fit_record.datasets(fitted, number, sampler.keep))
-    return checksums.with_posterior(job.folder, record)
-
-
-def _forget(job: Job, fits: list[str]) -> None:
-    """Remove records of fits that are made again: what has a record is done, whatever the dates of files say."""
-    for name in fits:
-        job.folder.record(name).unlink(missing_ok=True)
-
-
-def _clear(job: Job, fits: list[str]) -> None:
-    """Remove what was kept of fits that are written."""
-    for name in fits:
-        for folder in (job.folder.checkpoint(name), job.folder.audit_checkpoint(name)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_batch(job: Job, fits: list[str], manifest: Path | None) -> None:
-    """Run a batch and write its records; the manifest, if asked for, comes last of all."""
-    _forget(job, fits)
-    recorded = run_batch(job, fits)
-    for record in recorded:
-        _say_stopped(job, record)
-        checksums.write_record(job.folder, record)
-    if manifest is not None:
-        formats.write_json(manifest, {"fits": fits})
-    _clear(job, fits)
-
-
-def write_increment(job: Job, name: str, before: str | None) -> None:
-    """Run one increment, unless the one before said stop or the budget is spent; look at it, and write the record.
+def write_fits(assigned: Assignment, fits: Sequence[str], manifest: Path | None = None) -> None:
+    """Make those of some subsets, levels and axes that do not stand; the manifest comes last of all.
 
     Parameters
     ----------
-    before
-        The increment before this one; None for the first.
+    fits
+        Their names.
+    manifest
+        Where it is said which fits there are now.
     """
-    *earlier, task = _increments(job, name)
-    earlier = earlier if before else []
-    recorded = [checksums.read_record(job.folder, one.fit) for one in earlier]
-    if before and (reason := _reason_to_skip(job, task, recorded)):
-        job.log(f"{name}: skipped: {reason}")
-        checksums.write_record(job.folder, fit_record.skipped_record(task, job.raw, reason))
-        return
-    _forget(job, [name])
-    record = _run_increment(job, name, before, len(recorded))
-    _say_stopped(job, record)
-    if before:
-        if job.study.increments.stop == "misfit" and record.status == "done":
-            stop = _look(job, [*earlier, task], [*recorded, record])
-            record = dataclasses.replace(record, stop=stop)
-        _say_forecast(job, name, [*recorded, record])
-    checksums.write_record(job.folder, record)
-    _clear(job, [name])
+    tasks = read_planned(assigned.folder, fits=fits)
+    known = fit_identity.identify(assigned.folder, assigned.study, assigned.platform, tasks)
+    standing = find_standing(assigned.folder, tasks, known)
+    for found in standing.values():
+        if found.record:
+            _write(assigned, found.record)
+    for together in _of_one_shape([task for task in tasks if not standing[task.fit].record]):
+        _write_together(assigned, together, known, standing)
+    _write_manifest(assigned, fits, manifest)
 
 
-def _say_stopped(job: Job, record: FitRecord) -> None:
+def _write_manifest(assigned: Assignment, fits: Sequence[str], manifest: Path | None) -> None:
+    """Say which fits there are, and what: Snakemake takes what is the same as before for no news."""
+    if manifest is not None:
+        digests = {name: checksums.read_record(assigned.folder, name).sha256 for name in fits}
+        formats.write_json(manifest, {"fits": list(fits), "sha256": digests})
+
+
+def _of_one_shape(tasks: Sequence[PlannedFit]) -> list[list[PlannedFit]]:
+    """Subsets and levels are made together; each axis, which has more rows, is made alone."""
+    small = [task for task in tasks if task.kind != "axis"]
+    return [*([small] if small else []), *([task] for task in tasks if task.kind == "axis")]
+
+
+def _write_together(
+    assigned: Assignment,
+    tasks: Sequence[PlannedFit],
+    known: Mapping[str, Identity],
+    standing: Mapping[str, Standing],
+) -> None:
+    """Make some fits together, and write their records."""
+    for task in tasks:
+        _forget(assigned, task, standing[task.fit])
+    job = assigned.open_job()
+    from scalecheck.fitting import run_fits
+
+    for record in run_fits.run_batch(job, tasks, known):
+        _say_stopped(assigned, record)
+        _write(assigned, record)
+
+
+def _write(assigned: Assignment, record: FitRecord) -> None:
+    """Write a record where it is another than what is there, and then remove what was kept of its fit."""
+    if checksums.peek_record(assigned.folder, record.fit) != record:
+        checksums.write_record(assigned.folder, record)
+    kept = assigned.folder.checkpoint(record.fit), assigned.folder.audit_checkpoint(record.fit)
+    for folder in kept:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget(assigned: Assignment, task: PlannedFit, found: Standing) -> None:
+    """Remove the record of a fit that is made again: what has a record is done, whatever the dates of files say."""
+    if found.reason:
+        assigned.log(f"{task.fit}: fitted again: {found.reason}")
+    assigned.folder.record(task.fit).unlink(missing_ok=True)
+
+
+def _say_stopped(assigned: Assignment, record: FitRecord) -> None:
     if record.status == "stopped":
-        job.log(f"{record.fit}: stopped: {record.reason}")
+        assigned.log(f"{record.fit}: stopped: {record.reason}")
 
 
-def _run_increment(job: Job, name: str, before: str | None, number: int) -> FitRecord:
-    """Sample one increment, write its posterior and what it leaves to the next; give its record.
+# ---- the chain of increments
 
-    Where increments start warm, every `cold_audit`-th is sampled cold as well, and compared. One that was
-    stopped leaves what it was left.
+
+def write_increments(assigned: Assignment, manifest: Path | None = None) -> None:
+    """Make the increments that do not stand, one after the other, each written as it ends; the manifest comes last.
+
+    The chain ends where an increment was found to break or the budget is spent: the others are skipped.
     """
-    settings, sampler = job.study.increments, job.study.sampler
-    (batch,) = read_batch(job, find_tasks(job, [name]))
-    has_parameters = any(site.kind == "latent" for site in batch.sites)
-    if not (settings.warm or sampler.start == "previous") or not has_parameters:
-        return _run_shape(job, batch, 1)[0]
-    left = _left(job, before) if before else None
-    if settings.warm and left is not None:
-        sampler = dataclasses.replace(sampler, warmup=warm_start.warmup_of(sampler.warmup))
-    fitted = _sample(job, batch, sampler, left)
-    record = _write_posterior(job, fitted, 0, sampler)
-    has_draws = record.status == "done"
-    if left is not None and has_draws and warm_start.is_audited(settings, number):
-        record = dataclasses.replace(record, audit=_audit(job, fitted, batch))
-    left = warm_start.warm_start_of(batch.tasks[0].rows, fitted.draws) if has_draws else left
-    if left is None:
-        job.folder.left(name).unlink(missing_ok=True)
+    tasks = _increments(assigned)
+    known = _identify_increments(assigned, tasks)
+    recorded: list[FitRecord] = []
+    for _ in tasks:
+        recorded = _write_next(assigned, tasks, known, recorded)
+    _write_manifest(assigned, [task.fit for task in tasks], manifest)
+
+
+def write_increment(assigned: Assignment, name: str) -> None:
+    """Make one increment where it does not stand, after those before it, which are there."""
+    tasks = _increments(assigned)
+    known = _identify_increments(assigned, tasks)
+    number = [task.fit for task in tasks].index(name)
+    recorded = [checksums.read_record(assigned.folder, task.fit) for task in tasks[:number]]
+    _write_next(assigned, tasks, known, recorded)
+
+
+def _increments(assigned: Assignment) -> list[PlannedFit]:
+    planned = read_planned(assigned.folder, assigned.study.increments.order)
+    return [task for task in planned if task.kind == "increment"]
+
+
+def _identify_increments(assigned: Assignment, tasks: Sequence[PlannedFit]) -> dict[str, Identity]:
+    return fit_identity.identify_increments(
+        assigned.folder, assigned.study, assigned.platform, tasks
+    )
+
+
+def _write_next(
+    assigned: Assignment,
+    tasks: Sequence[PlannedFit],
+    known: Mapping[str, Identity],
+    recorded: Sequence[FitRecord],
+) -> list[FitRecord]:
+    """Keep, make or skip the increment after some others; give the records of all so far."""
+    task = tasks[len(recorded)]
+    found = standing_of(assigned.folder, task, known[task.fit])
+    if reason := _reason_to_skip(assigned, task, recorded, stands=found.record is not None):
+        assigned.log(f"{task.fit}: skipped: {reason}")
+        record = _skipped(assigned, task, reason)
+    elif found.record:
+        record = _looked_at(assigned, tasks, known, [*recorded, found.record])
     else:
-        arrays.write_arrays(job.folder.left(name), to_arrays(left))
-    return record
+        _forget(assigned, task, found)
+        recorded = _with_what_is_left(assigned, tasks, known, recorded)
+        record = _make(assigned, tasks, known, recorded)
+        _say_stopped(assigned, record)
+        record = _looked_at(assigned, tasks, known, [*recorded, record])
+        if recorded:
+            _say_forecast(assigned, [*recorded, record])
+    _write(assigned, record)
+    return [*recorded, record]
 
 
-def _left(job: Job, before: str) -> warm_start.WarmStart | None:
-    """Read what an increment left; None, and a start as the first one's, where that is damaged or nothing."""
-    path = job.folder.left(before)
-    if not path.exists():
-        job.log(f"{before} left nothing: the next increment starts as the first")
-        return None
-    try:
-        return warm_start.read_warm_start(arrays.read_arrays(path))
-    except arrays.DAMAGE as error:
-        job.log(f"{path}: cannot be read ({error}): the next increment starts as the first")
-        return None
+def _make(
+    assigned: Assignment,
+    tasks: Sequence[PlannedFit],
+    known: Mapping[str, Identity],
+    recorded: Sequence[FitRecord],
+) -> FitRecord:
+    """Make the increment after some others."""
+    job = assigned.open_job()
+    from scalecheck.fitting import run_fits
+
+    before = recorded[-1] if recorded else None
+    return run_fits.run_increment(job, tasks[len(recorded)], known, len(recorded), before)
 
 
-def _audit(job: Job, warm: sample_batch.Fitted, batch: batches.Batch) -> RecordedAudit:
-    """Sample an increment cold, under a key of its own, and compare."""
-    (task,) = batch.tasks
-    job.log(f"{task.fit}: sampled cold as well, to be compared")
-    sampler = job.study.sampler
-    again = batch._replace(tasks=(dataclasses.replace(task, fit=f"{task.fit} cold"),))
-    checkpointer = checkpointer_of(job, again, job.folder.audit_checkpoint(task.fit))
-    cold = sample_batch.fit_batch(
-        again, sampler, job.study.seed, job.log, checkpointer=checkpointer
-    )
-    vector = batch.vector
-    cost = fit_record.record(cold, 0, sampler, job.raw, job.device, (0.0, 0.0))
-    if cost.status == "stopped":
-        job.log(f"{task.fit}: not compared, the cold fit was stopped: {cost.reason}")
-        return audit_of(cost)
-    found = warm_start_audit.audit_warm_start(
-        *(np.asarray(vector.pack(one.draws.z[0], 2)) for one in (warm, cold))
-    )
-    return audit_of(cost, **found._asdict())
+def _with_what_is_left(
+    assigned: Assignment,
+    tasks: Sequence[PlannedFit],
+    known: Mapping[str, Identity],
+    recorded: Sequence[FitRecord],
+) -> list[FitRecord]:
+    """Make the last of some increments again where what it left to the next is damaged: it leaves the same again."""
+    if not recorded:
+        return []
+    *earlier, last = recorded
+    left = assigned.folder.left(last.fit)
+    if checksums.is_whole(assigned.folder, last, left):
+        return [*recorded]
+    assigned.log(f"{last.fit}: fitted again: {left.name} is missing or damaged")
+    assigned.folder.record(last.fit).unlink()
+    earlier = _with_what_is_left(assigned, tasks, known, earlier)
+    again = _make(assigned, tasks, known, earlier)
+    again = dataclasses.replace(again, stop=last.stop, looked=last.looked)
+    _write(assigned, again)
+    return [*earlier, again]
 
 
-def _increments(job: Job, name: str) -> list[PlannedFit]:
-    """Increments up to this one."""
-    planned = planned_fits.read_planned(job.folder, job.study.increments.order)
-    increments = [task for task in planned if task.kind == "increment"]
-    return increments[: [task.fit for task in increments].index(name) + 1]
-
-
-def _reason_to_skip(job: Job, task: PlannedFit, recorded: list[FitRecord]) -> str:
-    """Why an increment is not fitted after those before it; empty where it is."""
+def _reason_to_skip(
+    assigned: Assignment, task: PlannedFit, recorded: Sequence[FitRecord], *, stands: bool
+) -> str:
+    """Why there is no increment after those before it; empty where there is. What stands has cost what it costs."""
+    if not recorded:
+        return ""
     last = recorded[-1]
     if reason := last.reason if last.status == "skipped" else last.stop:
         return reason
-    if job.study.budget.seconds is None:
+    if stands or assigned.study.budget.seconds is None:
         return ""
     from scalecheck.results import budget
 
-    audited = warm_start.is_audited(job.study.increments, len(recorded))
-    return budget.refusal(recorded, task.rows, job.study.budget, audited=audited)
+    audited = assigned.study.increments.is_audited(len(recorded))
+    return budget.refusal(recorded, task.rows, assigned.study.budget, audited=audited)
 
 
-def _say_forecast(job: Job, name: str, recorded: list[FitRecord]) -> None:
-    # Here for the same reason as in `_look`: the first increment has nothing to forecast from.
+def _skipped(assigned: Assignment, task: PlannedFit, reason: str) -> FitRecord:
+    return FitRecord(
+        **task.columns,
+        status="skipped",
+        reason=reason,
+        settings=assigned.raw,
+        engine_version=ENGINE_VERSION,
+        versions=versions(),
+    )
+
+
+def _say_forecast(assigned: Assignment, recorded: Sequence[FitRecord]) -> None:
     from scalecheck.results import budget
 
-    settings = job.study.budget
-    n_rows = store.read_meta(job.folder.data).n_rows
-    job.log(f"{name}: {budget.in_words(budget.fit_of(recorded, n_rows, settings), settings)}")
+    limits = assigned.study.budget
+    n_rows = store.read_meta(assigned.folder.data).n_rows
+    found = budget.fit_of(recorded, n_rows, limits)
+    assigned.log(f"{recorded[-1].fit}: {budget.in_words(found, limits)}")
 
 
-def _look(job: Job, so_far: list[PlannedFit], recorded: list[FitRecord]) -> str:
+# ---- looking at an increment
+
+
+def _looked_at(
+    assigned: Assignment,
+    tasks: Sequence[PlannedFit],
+    known: Mapping[str, Identity],
+    recorded: Sequence[FitRecord],
+) -> FitRecord:
+    """Give the record of the last of these increments whether to stop after it, as the settings are now."""
+    record, study = recorded[-1], assigned.study
+    is_asked = study.increments.stop == "misfit" and record.status == "done"
+    if len(recorded) < 2 or not is_asked:
+        return dataclasses.replace(record, stop=None, looked=None)
+    so_far = [known[task.fit].digest for task in tasks[: len(recorded)]]
+    seen = so_far, len(tasks), study.verdict.alpha, dataclasses.asdict(study.data)
+    looked = fit_identity.digest_of(seen)
+    if record.looked == looked:
+        return record
+    stop = _look(assigned, tasks, recorded)
+    return dataclasses.replace(record, stop=stop, looked=looked)
+
+
+def _look(assigned: Assignment, tasks: Sequence[PlannedFit], recorded: Sequence[FitRecord]) -> str:
     """Why to stop after the last of these increments; empty to go on."""
-    # Only here: a job that does not look saves two seconds of importing what looks.
+    assigned.open_job()
     from scalecheck.evaluation.study_data import open_study_data
     from scalecheck.examine.run_families import interim_stop_reason
     from scalecheck.results.study_fits import read_fit
 
-    data, record = job.study.data, recorded[-1]
-    study_data = open_study_data(job.folder, job.study.model, data.outcome, job.study.seed)
-    pairs = zip(so_far, recorded, strict=True)
-    fits = [read_fit(job.folder, *pair) for pair in pairs if pair[1].status == "done"]
-    planned = sum(row.kind == "increment" for row in formats.read_plan(job.folder.plan))
-    found = interim_stop_reason(study_data, fits, data, planned, job.study.verdict.alpha)
+    folder, study, record = assigned.folder, assigned.study, recorded[-1]
+    study_data = open_study_data(folder, study.model, study.data.outcome, study.seed)
+    pairs = zip(tasks[: len(recorded)], recorded, strict=True)
+    fits = [read_fit(folder, *pair) for pair in pairs if pair[1].status == "done"]
+    found = interim_stop_reason(study_data, fits, study.data, len(tasks), study.verdict.alpha)
     if not found:
         return ""
-    job.log(f"{record.fit}: stop after this increment: {found}")
+    assigned.log(f"{record.fit}: stop after this increment: {found}")
     return f"{record.fit} ({record.rows} rows) was found to break: {found}"
