@@ -19,6 +19,7 @@ from scalecheck.model.coupling import Coupling
 from scalecheck.pipeline import check, check_study, prepare, verdict
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.pipeline import plan as plan_program
+from scalecheck.pipeline.assignment import Assignment
 from scalecheck.results import study_fits
 from scalecheck.study import plan, read_study
 from scalecheck.study.settings import Study, parse_sections
@@ -149,9 +150,9 @@ def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
     return Small(study, folder)
 
 
-def assigned(job) -> fit_program.Assignment:
+def assigned(job) -> Assignment:
     """Give what a program of fits has before it opens this job."""
-    return fit_program.Assignment(job.folder, job.study, job.raw, "cpu", job.log, lambda: job)
+    return Assignment(job.folder, job.study, job.raw, "cpu", job.log, lambda: job)
 
 
 def take_any_model(monkeypatch):

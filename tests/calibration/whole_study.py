@@ -10,6 +10,7 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job
 from scalecheck.pipeline import check, check_study, plan, prepare, verdict
 from scalecheck.pipeline import fit as fit_program
+from scalecheck.pipeline.assignment import Assignment
 from scalecheck.runtime.program import Log
 from scalecheck.study import settings as settings_module
 from scalecheck.study.settings import Study
@@ -32,7 +33,7 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     job = fit_job.Job(
         folder, settings_module.parse_sections(text), json.loads(text), device, (0.0, 0.0), log
     )
-    assigned = fit_program.Assignment(folder, job.study, job.raw, "cpu", log, lambda: job)
+    assigned = Assignment(folder, job.study, job.raw, "cpu", log, lambda: job)
     fit_program.write_fits(assigned, [fit.fit for fit in fits if fit.kind != "increment"])
     fit_program.write_increments(assigned)
     check.write_checks(folder, settings_module.parse_sections(settings.sections(*CHECKS)), log)

@@ -56,7 +56,7 @@ def read_record(folder: StudyFolder, fit: str) -> FitRecord:
     path = folder.record(fit)
     if not path.exists():
         return record.read(path)  # which says that it is missing
-    found = _read(path)
+    found = _read(path, path.name)
     if isinstance(found, str):
         raise _removed(folder, fit, path, found)
     return found
@@ -65,15 +65,26 @@ def read_record(folder: StudyFolder, fit: str) -> FitRecord:
 def peek_record(folder: StudyFolder, fit: str) -> FitRecord | str | None:
     """Read the record of a fit that is made again where it is damaged: why it is, or None where there is none."""
     path = folder.record(fit)
-    return _read(path) if path.exists() else None
+    return _read(path, path.name) if path.exists() else None
 
 
-def _read(path: Path) -> FitRecord | str:
-    """Read a record, or say why it is damaged."""
+def set_aside(folder: StudyFolder, fit: str) -> None:
+    """Put the record of an increment aside that is skipped now, and may not be under other settings."""
+    folder.record(fit).replace(folder.set_aside(fit))
+
+
+def peek_set_aside(folder: StudyFolder, fit: str) -> FitRecord | str | None:
+    """Read the record that was put aside of an increment that is skipped, as `peek_record` reads its own."""
+    path = folder.set_aside(fit)
+    return _read(path, folder.record(fit).name) if path.exists() else None
+
+
+def _read(path: Path, name: str) -> FitRecord | str:
+    """Read a record that was written under a name, or say why it is damaged."""
     try:
         content = json.loads(path.read_bytes())
         files = dict(content[KEY])
-        if files.pop(path.name) != _of_content({**content, KEY: files}):
+        if files.pop(name) != _of_content({**content, KEY: files}):
             return "its checksum is another"
         return record.of_json(content)
     except (KeyError, TypeError, ValueError):

@@ -42,12 +42,12 @@ def find_standing(
 def standing_of(folder: StudyFolder, task: PlannedFit, known: Identity) -> Standing:
     """Look whether a fit stands. Its record is given the row that the plan has now."""
     found = checksums.peek_record(folder, task.fit)
+    if isinstance(found, FitRecord) and found.status == "skipped":
+        found = checksums.peek_set_aside(folder, task.fit)
     if found is None:
         return Standing(None)
     if isinstance(found, str):
         return Standing(None, f"its record is damaged: {found}")
-    if found.status == "skipped":
-        return Standing(None)
     if changed := difference(known, found.identity or {}):
         return Standing(None, f"another than before: {changed}")
     path = folder.posterior(task.fit)

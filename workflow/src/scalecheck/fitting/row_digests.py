@@ -94,7 +94,9 @@ def _digest_prefixes(
     taken: TakenColumns,
 ) -> Iterator[tuple[Slice, str]]:
     """Digest of the rows from a start to each of some ends, in growing order."""
-    columns = {name: _Values(dtype) for name, dtype in taken.dtypes.items()}
+    columns: dict[str, _Values | _UnitCodes] = {
+        name: _Values(dtype) for name, dtype in taken.dtypes.items()
+    }
     if taken.unit is not None:
         columns[taken.unit] = _UnitCodes(taken.unit_labels)
     at = start

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scalecheck.files.layout import StudyFolder
-from scalecheck.pipeline.fit import Assignment
+from scalecheck.pipeline.assignment import Assignment
 from scalecheck.runtime import device, program
 from scalecheck.study import settings
 
