@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from scalecheck.data import store
+from scalecheck.data import planned_fits, store
 from scalecheck.evaluation.study_data import open_study_data
 from scalecheck.files import formats, record
 from scalecheck.files.layout import StudyFolder
@@ -19,6 +19,7 @@ from scalecheck.model.coupling import Coupling
 from scalecheck.pipeline import check, check_study, prepare, verdict
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.pipeline import plan as plan_program
+from scalecheck.pipeline.assignment import Assignment
 from scalecheck.results import study_fits
 from scalecheck.study import plan, read_study
 from scalecheck.study.settings import Study, parse_sections
@@ -82,21 +83,27 @@ class Small(NamedTuple):
             self.folder, parse_sections(raw), json.loads(raw), DEVICE, (0.3, 0.2), log
         )
 
+    def assigned(self, log=lambda line: None):
+        return assigned(self.job(log))
+
     def evidence(self):
         study = self.study
         return open_study_data(self.folder, study.model, study.data.outcome, study.seed)
 
     def tasks(self, *names):
-        return fit_job.find_tasks(self.job(), list(names))
+        return planned_fits.read_planned(self.folder, self.study.increments.order, names)
 
     def fit(self, *names):
         """Fit these together; give their results by name."""
-        fit_program.write_batch(self.job(), list(names), None)
+        fit_program.write_fits(self.assigned(), names)
         return [self.read(name) for name in names]
 
     def read(self, name):
         (task,) = self.tasks(name)
-        return study_fits.read_fit(self.folder, task, record.read(self.folder.record(name)))
+        return study_fits.read_fit(self.folder, task, self.read_record(name))
+
+    def read_record(self, name):
+        return record.read(self.folder.record(name))
 
     def whole(self):
         """All rows as a batch of one fit."""
@@ -143,6 +150,11 @@ def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
     return Small(study, folder)
 
 
+def assigned(job) -> Assignment:
+    """Give what a program of fits has before it opens this job."""
+    return Assignment(job.folder, job.study, job.raw, "cpu", job.log, lambda: job)
+
+
 def take_any_model(monkeypatch):
     """Let models take statistics of their rows, as no study may."""
     monkeypatch.setattr(check_study, "find_coupling", lambda *arguments: Coupling())
@@ -164,13 +176,10 @@ def conjugate(path) -> Small:
     )
     names = [row.fit for row in formats.read_plan(study.folder.plan)]
     together = [name for name in names if name.startswith(("subset", "level"))]
-    fit_program.write_batch(study.job(), together, study.folder.path / "fits" / "subsets.json")
-    fit_program.write_batch(study.job(), ["axis-group"], None)
-    before = None
-    for name in names:
-        if name.startswith("increment"):
-            fit_program.write_increment(study.job(), name, before)
-            before = name
+    manifest = study.folder.path / "fits" / "subsets.json"
+    fit_program.write_fits(study.assigned(), together, manifest)
+    fit_program.write_fits(study.assigned(), ["axis-group"])
+    fit_program.write_increments(study.assigned())
     return study
 
 

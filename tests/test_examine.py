@@ -177,10 +177,7 @@ def broken(tmp_path_factory):
     )
     for name in ("subset-01", "subset-02", "subset-03"):
         small.fit(name)
-    before = None
-    for name in ("increment-01", "increment-02", "increment-03", "increment-04"):
-        fit_program.write_increment(small.job(), name, before)
-        before = name
+    fit_program.write_increments(small.assigned())
     return small
 
 

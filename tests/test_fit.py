@@ -213,28 +213,28 @@ def test_after_a_stop_the_rest_is_skipped_with_the_reason(conjugate, tmp_path):
     told = dataclasses.replace(first, stop="it was found to break")
     checksums.write_record(small.folder, told)
     log = []
-    for before, name in (("increment-01", "increment-02"), ("increment-02", "increment-03")):
-        small.folder.posterior(name).unlink()
-        fit_program.write_increment(small.job(log.append), name, before)
+    for name in ("increment-02", "increment-03"):
+        fit_program.write_increment(small.assigned(log.append), name)
         record = formats.read_json(small.folder.record(name))
         assert record["status"] == "skipped"
         assert record["reason"] == "it was found to break"
         assert (record["kind"], record["fit"]) == ("increment", name)
-        assert not small.folder.posterior(name).exists()
     assert log == [f"increment-0{n}: skipped: it was found to break" for n in (2, 3)]
 
 
-def with_budget(small, path, seconds):
-    """Give a copy of a fitted study with another budget."""
-    shutil.copytree(small.folder.path, path / "small")
+def with_budget(small, path, seconds, *missing):
+    """Give a copy of a fitted study with another budget, and without some increments."""
+    left_out = shutil.ignore_patterns(*missing)
+    shutil.copytree(small.folder.path, path / "small", ignore=left_out)
     study = dataclasses.replace(small.study, budget=BudgetSettings(seconds, None))
     return small._replace(study=study, folder=StudyFolder(path / "small"))
 
 
 def test_a_budget_that_is_spent_stops_the_chain_before_the_next_increment(conjugate, tmp_path):
-    small, log = with_budget(conjugate, tmp_path, 0.001), []
-    for before, name in (("increment-01", "increment-02"), ("increment-02", "increment-03")):
-        fit_program.write_increment(small.job(log.append), name, before)
+    missing = "increment-02", "increment-03"
+    small, log = with_budget(conjugate, tmp_path, 0.001, *missing), []
+    for name in missing:
+        fit_program.write_increment(small.assigned(log.append), name)
         record = formats.read_json(small.folder.record(name))
         assert record["status"] == "skipped"
         assert record["reason"].startswith("budget.seconds is 0.001: the increments so far took ")
@@ -248,25 +248,35 @@ def test_a_budget_that_is_spent_stops_the_chain_before_the_next_increment(conjug
 def test_an_increment_whose_forecast_exceeds_what_is_left_is_not_fitted(conjugate, tmp_path):
     done = [formats.read_json(conjugate.folder.record(f"increment-0{n}")) for n in (1, 2)]
     spent = sum(sum(one["seconds"].values()) for one in done)
-    small = with_budget(conjugate, tmp_path, 1.001 * spent)
-    fit_program.write_increment(small.job(), "increment-03", "increment-02")
+    small = with_budget(conjugate, tmp_path, 1.001 * spent, "increment-03")
+    fit_program.write_increment(small.assigned(), "increment-03")
     record = formats.read_json(small.folder.record("increment-03"))
     assert record["status"] == "skipped"
     assert "and one of 214 rows is forecast to take " in record["reason"]
 
 
 def test_the_log_forecasts_the_full_fit_from_the_second_increment_on(conjugate, tmp_path):
-    small, log = with_budget(conjugate, tmp_path, 1e6), []
-    fit_program.write_increment(small.job(log.append), "increment-02", "increment-01")
+    small, log = with_budget(conjugate, tmp_path, 1e6, "increment-02"), []
+    fit_program.write_increment(small.assigned(log.append), "increment-02")
     assert formats.read_json(small.folder.record("increment-02"))["status"] == "done"
     (line,) = [line for line in log if "full fit" in line]
     assert line.startswith("increment-02: full fit of 214 rows: about ")
 
 
-def test_the_manifest_of_a_batch_names_its_fits(conjugate):
+def test_what_stands_costs_no_budget(conjugate, tmp_path):
+    small, lines = with_budget(conjugate, tmp_path, 0.001), []
+    before = [small.read_record(f"increment-0{n}") for n in (1, 2, 3)]
+    fit_program.write_increments(small.assigned(lines.append))
+    assert [small.read_record(f"increment-0{n}") for n in (1, 2, 3)] == before
+    assert lines == []
+
+
+def test_a_manifest_names_its_fits_and_what_they_are(conjugate):
     manifest = formats.read_json(conjugate.folder.path / "fits" / "subsets.json")
     names = ["subset-01", "subset-02", "subset-03"] + [f"level-group-0{n}" for n in (1, 2, 3)]
-    assert manifest == {"fits": names}
+    assert manifest["fits"] == names
+    digests = {name: conjugate.read_record(name).sha256 for name in names}
+    assert manifest["sha256"] == digests
 
 
 # ---- processes

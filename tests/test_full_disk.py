@@ -90,7 +90,7 @@ def test_a_fit_goes_on_when_there_is_room_again_and_ends_with_the_same_draws(
 
     monkeypatch.setattr(Checkpointer, "keep", keep_then_fill)
     with pytest.raises(OSError) as caught:
-        fit.write_batch(job, fits, None)
+        fit.write_fits(small_studies.assigned(job), fits)
     assert (caught.value.errno, caught.value.filename) == (
         errno.ENOSPC,
         str(folder.posterior("subset-01")),
@@ -99,7 +99,7 @@ def test_a_fit_goes_on_when_there_is_room_again_and_ends_with_the_same_draws(
     assert not folder.posterior("subset-01").exists()
     assert not folder.record("subset-01").exists()
     os.unlink(disk / "filler")
-    fit.write_batch(job, fits, None)
+    fit.write_fits(small_studies.assigned(job), fits)
     whole, again = (
         posterior_file.read_posterior(one.posterior("subset-01"))
         for one in (conjugate.folder, folder)

@@ -162,7 +162,7 @@ def test_a_fit_that_is_ended_without_draws_has_no_moments(tmp_path, engine, most
     """Capped before its first warmup window, and after it."""
     small = of_rows(tmp_path, engine=engine, max_gradients=most)
     lines = []
-    fit_program.write_increment(small.job(lines.append), "increment-01", None)
+    fit_program.write_increment(small.assigned(lines.append), "increment-01")
     record = formats.read_json(small.folder.record("increment-01"))
     assert record["status"] == "stopped"
     assert record["moments"] is None

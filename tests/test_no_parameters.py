@@ -31,11 +31,8 @@ def finished(path, mean=0.0):
         increments={"start": 100, "end": "all", "order": "random", "stop": "never"},
     )
     names = [row.fit for row in formats.read_plan(small.folder.plan)]
-    fit.write_batch(small.job(), [name for name in names if name[0] in "sl"], None)
-    fit.write_batch(small.job(), ["axis-group"], None)
-    increments = [name for name in names if name.startswith("increment")]
-    for before, name in zip([None, *increments], increments, strict=False):
-        fit.write_increment(small.job(), name, before)
+    fit.write_fits(small.assigned(), [name for name in names if name[0] in "sla"])
+    fit.write_increments(small.assigned())
     return small
 
 

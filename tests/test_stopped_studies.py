@@ -14,7 +14,7 @@ from scalecheck.checks import adaptation
 from scalecheck.files import formats
 from scalecheck.files.arrays import read_arrays
 from scalecheck.files.layout import StudyFolder
-from scalecheck.fitting import fit_job, sample_batch
+from scalecheck.fitting import fit_job, run_fits, sample_batch
 from scalecheck.fitting.starts import warm_start
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.report.inputs import read_inputs
@@ -50,10 +50,14 @@ def job_with(small, lines=None, **sampler):
 def fit_all(small, **of_second):
     """Fit everything; the second increment with other settings."""
     lines = []
-    fit_program.write_batch(job_with(small, lines), ["subset-01", "subset-02"], None)
-    fit_program.write_increment(job_with(small, lines), "increment-01", None)
-    fit_program.write_increment(job_with(small, lines, **of_second), "increment-02", "increment-01")
-    fit_program.write_increment(job_with(small, lines), "increment-03", "increment-02")
+    fit_program.write_fits(
+        small_studies.assigned(job_with(small, lines)), ["subset-01", "subset-02"]
+    )
+    fit_program.write_increment(small_studies.assigned(job_with(small, lines)), "increment-01")
+    fit_program.write_increment(
+        small_studies.assigned(job_with(small, lines, **of_second)), "increment-02"
+    )
+    fit_program.write_increment(small_studies.assigned(job_with(small, lines)), "increment-03")
     return lines
 
 
@@ -180,7 +184,7 @@ def test_draws_that_all_chains_have_are_kept_and_judged_as_any(one_stopped, tmp_
         job = job_with(small, max_gradients=most)._replace(
             folder=copy_of(small, tmp_path / str(most))
         )
-        fit_program.write_increment(job, "increment-01", None)
+        fit_program.write_increment(small_studies.assigned(job), "increment-01")
         found = small._replace(folder=job.folder).read("increment-01")
         assert found.record.status == "done"
         assert 10 <= found.record.draws < 600
@@ -211,7 +215,7 @@ def test_a_fit_that_is_stopped_by_a_stall_says_where_and_by_how_much(
     job = job_with(small, lines, on_stall="stop", chains=2)._replace(
         folder=copy_of(small, tmp_path)
     )
-    fit_program.write_batch(job, ["subset-01", "subset-02"], None)
+    fit_program.write_fits(small_studies.assigned(job), ["subset-01", "subset-02"])
     record = formats.read_json(job.folder.record("subset-02"))
     assert (record["status"], record["stalled"]["chains"]) == ("stopped", [0, 1])
     stop = record["stalled"]["iterations"][0]
@@ -242,7 +246,7 @@ def test_an_increment_starts_at_draws_of_the_one_before_and_warms_up_whole(
 
     monkeypatch.setitem(sample_batch._ENGINES, "lanes", sample)
     job = job_with(small)
-    (batch,) = fit_job.read_batch(job, fit_job.find_tasks(job, ["increment-02"]))
+    (batch,) = fit_job.read_batch(job, small.tasks("increment-02"))
     with pytest.raises(InterruptedError):
         sample_batch.sample_batch(
             batch,
@@ -269,14 +273,15 @@ def test_an_increment_that_was_stopped_leaves_what_it_was_left(one_stopped):
 
 def test_after_a_first_increment_that_left_nothing_the_next_starts_as_that(all_stopped):
     lines = []
-    assert fit_program._left(all_stopped.small.job(lines.append), "increment-01") is None
+    first = all_stopped.small.read_record("increment-01")
+    assert run_fits._left(all_stopped.small.job(lines.append), first) is None
     assert lines == ["increment-01 left nothing: the next increment starts as the first"]
 
 
 def test_subsets_and_the_first_increment_start_from_the_prior(one_stopped, tmp_path):
     small = one_stopped.small
     job = job_with(small, start="prior")._replace(folder=copy_of(small, tmp_path))
-    fit_program.write_increment(job, "increment-01", None)
+    fit_program.write_increment(small_studies.assigned(job), "increment-01")
     again = small._replace(folder=job.folder).read("increment-01")
     np.testing.assert_array_equal(again.z, small.read("increment-01").z)
     assert not job.folder.left("increment-01").exists()
@@ -288,8 +293,8 @@ def test_with_numpyro_an_increment_that_starts_from_the_previous_one_ends_where_
     small = all_stopped.small
     job = job_with(small, start="previous", max_gradients=None)
     job = job._replace(folder=copy_of(small, tmp_path))
-    fit_program.write_increment(job, "increment-01", None)
-    fit_program.write_increment(job, "increment-02", "increment-01")
+    fit_program.write_increment(small_studies.assigned(job), "increment-01")
+    fit_program.write_increment(small_studies.assigned(job), "increment-02")
     mu = small._replace(folder=job.folder).read("increment-02").z[..., 0]
     y = small.values("increment-02", "y")["y"]
     mcse = float(array_stats.mcse(mu, method="mean", chain_axis=0, draw_axis=1))

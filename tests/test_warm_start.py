@@ -46,8 +46,8 @@ def study(tmp_path_factory):
         increments={"start": 200, "end": 800, "stop": "never", "warm": True, "cold_audit": 1},
         sampler={"engine": "lanes", "chains": 4, "warmup": 300, "draws": 300},
     )
-    fit.write_increment(small.job(), "increment-01", None)
-    fit.write_increment(small.job(), "increment-02", "increment-01")
+    fit.write_increment(small.assigned(), "increment-01")
+    fit.write_increment(small.assigned(), "increment-02")
     return small
 
 
@@ -171,12 +171,12 @@ def test_a_chain_whose_warm_start_is_not_finite_starts_cold(study):
 )
 def test_every_so_many_increments_one_is_sampled_cold_as_well(study, warm, audited):
     settings = dataclasses.replace(study.study.increments, warm=warm, cold_audit=2)
-    assert [warm_start_module.is_audited(settings, number) for number in (1, 2, 3, 4)] == audited
+    assert [settings.is_audited(number) for number in (1, 2, 3, 4)] == audited
 
 
 @pytest.mark.long
 def test_an_increment_after_a_warm_one_is_exact_and_what_audits_took_is_counted(copy):
-    fit.write_increment(copy.job(), "increment-03", "increment-02")
+    fit.write_increment(copy.assigned(), "increment-03")
     assert_exact(copy, "increment-03")
     done = [copy.read(f"increment-0{i}").record for i in (1, 2, 3)]
     assert done[0].audit is None
@@ -187,17 +187,31 @@ def test_an_increment_after_a_warm_one_is_exact_and_what_audits_took_is_counted(
     assert findings
 
 
-def test_a_damaged_file_of_what_was_left_is_said_and_the_increment_starts_as_the_first(
-    study, tmp_path
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(b"PK"), lambda path: path.unlink()]
+)
+def test_an_increment_whose_successor_needs_what_it_left_is_made_again_with_the_same_bits(
+    copy, damage
 ):
-    path = study.folder.left("increment-01")
-    whole, lines = path.read_bytes(), []
-    try:
-        path.write_bytes(whole[:100])
-        assert fit._left(study.job(lines.append), "increment-01") is None
-    finally:
-        path.write_bytes(whole)
-    assert lines[0].endswith("the next increment starts as the first")
+    """The first is whole but for left.npz; the second, which starts from it, is to be made."""
+    left, lines = copy.folder.left("increment-01"), []
+    whole = {name: read_arrays(copy.folder.left(name)) for name in ("increment-01", "increment-02")}
+    copy.folder.record("increment-02").unlink()
+    damage(left)
+    fit.write_increment(copy.assigned(lines.append), "increment-02")
+    assert "increment-01: fitted again: left.npz is missing or damaged" in lines
+    for name, arrays in whole.items():
+        found = read_arrays(copy.folder.left(name))
+        for key, values in arrays.items():
+            np.testing.assert_array_equal(found[key], values)
+
+
+def test_what_nobody_starts_from_any_more_may_be_damaged(copy):
+    """Both increments stand: the second needs nothing of the first."""
+    copy.folder.left("increment-01").unlink()
+    lines = []
+    fit.write_increment(copy.assigned(lines.append), "increment-02")
+    assert lines == []
 
 
 # ---- the audit
@@ -220,8 +234,8 @@ def test_an_audit_that_was_killed_goes_on_and_finds_the_same(copy, monkeypatch):
     lines = []
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(checkpoint.Checkpointer, "_write", write)
-        fit.write_increment(copy.job(), "increment-02", "increment-01")
-    fit.write_increment(copy.job(lines.append), "increment-02", "increment-01")
+        fit.write_increment(copy.assigned(), "increment-02")
+    fit.write_increment(copy.assigned(lines.append), "increment-02")
     assert sum("goes on from its checkpoint" in line for line in lines) == 2
     again = formats.read_json(copy.folder.record("increment-02"))["audit"]
     for name in ("p", "parameter", "statistic", "gap", "gradients", "draws"):

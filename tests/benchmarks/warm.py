@@ -95,11 +95,10 @@ def run(name: str, seed: int, *, warm: bool) -> list[dict[str, Any]]:
             },
             sampler={"engine": "lanes", "chains": 4, "warmup": 500, "draws": 500},
         )
-        lines, before = [], None
+        lines = []
         for row in formats.read_plan(small.folder.plan):
-            fit_program.write_increment(small.job(), row.fit, before)
+            fit_program.write_increment(small.assigned(), row.fit)
             lines.append(_line(small.read(row.fit)) | {"rows": row.rows})
-            before = row.fit
     return lines
 
 

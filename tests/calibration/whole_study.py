@@ -10,6 +10,7 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job
 from scalecheck.pipeline import check, check_study, plan, prepare, verdict
 from scalecheck.pipeline import fit as fit_program
+from scalecheck.pipeline.assignment import Assignment
 from scalecheck.runtime.program import Log
 from scalecheck.study import settings as settings_module
 from scalecheck.study.settings import Study
@@ -32,14 +33,8 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     job = fit_job.Job(
         folder, settings_module.parse_sections(text), json.loads(text), device, (0.0, 0.0), log
     )
-    subsets = [fit.fit for fit in fits if fit.kind in ("subset", "level")]
-    if subsets:
-        fit_program.write_batch(job, subsets, None)
-    for fit in fits:
-        if fit.kind == "axis":
-            fit_program.write_batch(job, [fit.fit], None)
-    increments = [fit.fit for fit in fits if fit.kind == "increment"]
-    for before, name in zip([None, *increments[:-1]], increments, strict=True):
-        fit_program.write_increment(job, name, before)
+    assigned = Assignment(folder, job.study, job.raw, "cpu", log, lambda: job)
+    fit_program.write_fits(assigned, [fit.fit for fit in fits if fit.kind != "increment"])
+    fit_program.write_increments(assigned)
     check.write_checks(folder, settings_module.parse_sections(settings.sections(*CHECKS)), log)
     return verdict.conclude(folder, dataclasses.replace(settings, approximation="never"), log)

@@ -1,10 +1,11 @@
 """The store of a study's data: every order in which fits read, so that each reads only its slice."""
 
 import contextlib
+import functools
 import json
 import urllib.parse
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -249,11 +250,17 @@ def _read_ends(group: netCDF4.Group) -> np.ndarray | None:
 
 def read_rows(path: Path, slices: Sequence[Slice], columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Read only these slices of these columns, one after the other. Values `(rows,)` by column."""
-    with _opened(path) as file:
+    with reading(path) as read:
         return {
-            column: np.concatenate([_read_slice(file, part, column) for part in slices])
-            for column in columns
+            column: np.concatenate([read(part, column) for part in slices]) for column in columns
         }
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[Callable[[Slice, str], np.ndarray]]:
+    """Open a store for many slices: a function of a slice and a column gives its values `(rows,)`."""
+    with _opened(path) as file:
+        yield functools.partial(_read_slice, file)
 
 
 def _read_slice(file: netCDF4.Dataset, part: Slice, column: str) -> np.ndarray:

@@ -29,10 +29,20 @@ def write_record(folder: StudyFolder, fit: FitRecord) -> None:
     formats.write_json(path, {**content, KEY: {**files, path.name: _of_content(content)}})
 
 
-def with_posterior(folder: StudyFolder, fit: FitRecord) -> FitRecord:
-    """Give the record of a fit the digest of its posterior, which is written."""
-    path = folder.posterior(fit.fit)
-    return dataclasses.replace(fit, sha256={path.name: _of_file(path)})
+def with_files(folder: StudyFolder, fit: FitRecord) -> FitRecord:
+    """Give the record of a fit the digests of what it has written: its posterior, and what it leaves to the next."""
+    written = [path for path in _files_of(folder, fit.fit) if path.exists()]
+    return dataclasses.replace(fit, sha256={path.name: _of_file(path) for path in written})
+
+
+def is_whole(folder: StudyFolder, fit: FitRecord, path: Path) -> bool:
+    """Whether a file that belongs to a fit is as it was written; so is one that it never wrote."""
+    known = (fit.sha256 or {}).get(path.name)
+    return known is None or (path.exists() and _of_file(path) == known)
+
+
+def _files_of(folder: StudyFolder, fit: str) -> tuple[Path, Path]:
+    return folder.posterior(fit), folder.left(fit)
 
 
 def read_record(folder: StudyFolder, fit: str) -> FitRecord:
@@ -46,15 +56,39 @@ def read_record(folder: StudyFolder, fit: str) -> FitRecord:
     path = folder.record(fit)
     if not path.exists():
         return record.read(path)  # which says that it is missing
+    found = _read(path, path.name)
+    if isinstance(found, str):
+        raise _removed(folder, fit, path, found)
+    return found
+
+
+def peek_record(folder: StudyFolder, fit: str) -> FitRecord | str | None:
+    """Read the record of a fit that is made again where it is damaged: why it is, or None where there is none."""
+    path = folder.record(fit)
+    return _read(path, path.name) if path.exists() else None
+
+
+def set_aside(folder: StudyFolder, fit: str) -> None:
+    """Put the record of an increment aside that is skipped now, and may not be under other settings."""
+    folder.record(fit).replace(folder.set_aside(fit))
+
+
+def peek_set_aside(folder: StudyFolder, fit: str) -> FitRecord | str | None:
+    """Read the record that was put aside of an increment that is skipped, as `peek_record` reads its own."""
+    path = folder.set_aside(fit)
+    return _read(path, folder.record(fit).name) if path.exists() else None
+
+
+def _read(path: Path, name: str) -> FitRecord | str:
+    """Read a record that was written under a name, or say why it is damaged."""
     try:
         content = json.loads(path.read_bytes())
         files = dict(content[KEY])
-        if files.pop(path.name) != _of_content({**content, KEY: files}):
-            raise ValueError("its checksum is another")
+        if files.pop(name) != _of_content({**content, KEY: files}):
+            return "its checksum is another"
         return record.of_json(content)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = str(error) if type(error) is ValueError else "it is no record"
-        raise _removed(folder, fit, path, reason) from None
+    except (KeyError, TypeError, ValueError):
+        return "it is no record"
 
 
 def read_posterior(folder: StudyFolder, fit: FitRecord) -> "xr.DataTree":

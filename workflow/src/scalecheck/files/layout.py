@@ -72,6 +72,10 @@ class StudyFolder:
         """Settings, versions, timings and gradients of a fit; written last: it exists only when the fit does."""
         return self.path / "fits" / fit / "record.json"
 
+    def set_aside(self, fit: str) -> Path:
+        """Record of an increment that was fitted and is skipped now."""
+        return self.path / "fits" / fit / "set-aside.json"
+
     def posterior(self, fit: str) -> Path:
         """Draws and sampler statistics of a fit."""
         return self.path / "fits" / fit / "posterior.nc"

@@ -71,6 +71,8 @@ class FitRecord(PlannedRow):
         The chains that ended it early.
     settings
         The sections that it depends on, as its program was given them.
+    identity
+        What its draws depend on, as digests: `fitting.fit_identity.Identity`.
     engine_version, versions
         Of what computed it.
     platform, device, gpu, override, note
@@ -107,8 +109,8 @@ class FitRecord(PlannedRow):
         Digests of its files.
     audit
         Of a warm increment that was fitted cold as well.
-    stop
-        Of an increment that was looked at: why to stop after it, or empty.
+    stop, looked
+        Of an increment that was looked at: why to stop after it, or empty; and a digest of what that depends on.
     """
 
     status: Literal["done", "stopped", "skipped"]
@@ -116,6 +118,7 @@ class FitRecord(PlannedRow):
     capped: EarlyEnd | None = None
     stalled: EarlyEnd | None = None
     settings: Mapping[str, Any]
+    identity: Mapping[str, Any] | None = None
     engine_version: int
     versions: Mapping[str, str]
     platform: str = ""
@@ -144,12 +147,13 @@ class FitRecord(PlannedRow):
     sha256: Mapping[str, str] | None = None
     audit: RecordedAudit | None = None
     stop: str | None = None
+    looked: str | None = None
 
 
 # All that there is of an increment that was not fitted.
 _OF_SKIPPED = ("status", "reason", "settings", "engine_version", "versions", "sha256")
 # Left out where they are None; elsewhere None is written as null.
-_OPTIONAL = ("sha256", "audit", "stop", "parameter", "statistic", "gap")
+_OPTIONAL = ("identity", "sha256", "audit", "stop", "looked", "parameter", "statistic", "gap")
 
 
 def audit_of(cold: FitRecord, p: float | None = None, **compared: Any) -> RecordedAudit:

@@ -7,17 +7,17 @@ the bits of one that was never killed.
 """
 
 import contextlib
-import hashlib
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scalecheck.files.arrays import DAMAGE, read_arrays, write_arrays
+from scalecheck.fitting.fit_identity import digest_of
 from scalecheck.runtime import environment
 from scalecheck.runtime.program import Log
 from scalecheck.sampler import SavedRun, Snapshot
@@ -29,23 +29,15 @@ VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
 FORMAT = 2
 
 
-def identify(arrays: Mapping[str, np.ndarray], *parts: str) -> str:
-    """Give a hash of everything that determines a fit's draws.
+def identify(*parts: Any) -> str:
+    """Give a hash of everything that determines what is saved: identities of fits, versions, the device.
 
     Parameters
     ----------
-    arrays
-        The data, `(fit, rows, ...)`.
     parts
-        Settings, versions, the model's source.
+        What JSON can hold.
     """
-    found = hashlib.sha256(f"format {FORMAT}".encode())
-    for part in parts:
-        found.update(f"{len(part)} {part}".encode())
-    for name, values in sorted(arrays.items()):
-        found.update(f"{name} {values.dtype} {values.shape}".encode())
-        found.update(np.ascontiguousarray(values).data)
-    return found.hexdigest()
+    return digest_of([FORMAT, *parts])
 
 
 def seconds_between() -> float:

@@ -1,18 +1,15 @@
 """What the fits of one job share: settings, rows in batches, checkpoints."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalecheck import ENGINE_VERSION
-from scalecheck.data.planned_fits import read_planned
 from scalecheck.files.layout import StudyFolder
-from scalecheck.fitting import checkpoint, fit_record
-from scalecheck.fitting.starts.warm_start import WarmStart
-from scalecheck.model import batches, binding
+from scalecheck.fitting import checkpoint
+from scalecheck.fitting.fit_identity import identify
+from scalecheck.model import batches
 from scalecheck.runtime.program import Log
-from scalecheck.sampler.snapshot import to_arrays
+from scalecheck.runtime.versions import versions
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import Study
 
@@ -44,12 +41,6 @@ class Job(NamedTuple):
     log: Log
 
 
-def find_tasks(job: Job, fits: list[str]) -> list[PlannedFit]:
-    """Find fits in the plan."""
-    increments = getattr(job.study, "increments", None)
-    return read_planned(job.folder, increments.order if increments else "", fits)
-
-
 def read_batch(job: Job, planned: Sequence[PlannedFit]) -> list[batches.Batch]:
     """Read the rows of fits, as batches of one shape."""
     study = job.study
@@ -59,14 +50,21 @@ def read_batch(job: Job, planned: Sequence[PlannedFit]) -> list[batches.Batch]:
 
 
 def checkpointer_of(
-    job: Job, batch: batches.Batch, folder: Path, *more: str, left: WarmStart | None = None
+    job: Job, batch: batches.Batch, folder: Path, *parts: str
 ) -> checkpoint.Checkpointer:
-    """Keep a batch in a folder, under a hash of everything that its draws depend on, `more` beside the job's own."""
-    own = {name: job.raw[name] for name in ("seed", "model", "sampler")}
-    source = binding.read_source(job.study.model.file)
-    names = ",".join(task.fit for task in batch.tasks)
-    parts = (own, fit_record.versions(), ENGINE_VERSION, job.device["device"])
-    before = to_arrays({"left": left}) if left else {}
-    arrays = batch.arrays | before
-    identity = checkpoint.identify(arrays, names, source, *map(json.dumps, parts), *more)
+    """Keep a batch in a folder, as what it is.
+
+    Parameters
+    ----------
+    parts
+        Digests of all that its draws depend on, as `fit_identity` gives them; but for the names of its fits, and the
+        versions and the device, of which what goes on must be the same.
+    """
+    names = [task.fit for task in batch.tasks]
+    identity = checkpoint.identify(names, parts, versions(), job.device["device"])
     return checkpoint.Checkpointer(folder, identity, checkpoint.seconds_between(), job.log)
+
+
+def cold_digest(job: Job, task: PlannedFit) -> str:
+    """Digest of all that a fit of some rows depends on that starts from no other."""
+    return identify(job.folder, job.study, job.device["platform"], [task])[task.fit].digest

@@ -1,8 +1,5 @@
 """A sampled batch as what is stored of each fit: an ArviZ DataTree and a record."""
 
-import functools
-import importlib.metadata
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +14,8 @@ from scalecheck.fitting.sample_batch import Fitted
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Reparameterisation
 from scalecheck.model.sites import ROWS, Site
+from scalecheck.runtime.versions import versions
 from scalecheck.sampler.early_stop import beyond, how_it_ended
-from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import SamplerSettings
 
 # A metric of more dimensions is recorded by its quantiles: two million numbers per window are no record.
@@ -210,24 +207,3 @@ def _metric(diagonal: np.ndarray) -> list[list[float]]:
     if diagonal.shape[1] > _LONGEST_METRIC:
         diagonal = np.quantile(diagonal, [0, 0.25, 0.5, 0.75, 1], axis=1).T
     return diagonal.tolist()
-
-
-def skipped_record(task: PlannedFit, sections: Mapping[str, Any], reason: str) -> FitRecord:
-    """Give the record of an increment that was not fitted."""
-    return FitRecord(
-        **task.columns,
-        status="skipped",
-        reason=reason,
-        settings=sections,
-        engine_version=ENGINE_VERSION,
-        versions=versions(),
-    )
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    packages = ("scalecheck", "jax", "jaxlib", "numpyro", "numpy", "xarray")
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in packages
-    }

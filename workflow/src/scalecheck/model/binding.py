@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalecheck.errors import StudyError, did_you_mean
+from scalecheck.model import source
 from scalecheck.model.needs_values import last_frame, needs_values
 from scalecheck.runtime import time_limit
 from scalecheck.study.settings import ModelSettings
@@ -89,11 +90,6 @@ def load_model(settings: ModelSettings) -> Callable[..., Any]:
         When the file cannot be imported or lacks the function.
     """
     return load_function(settings.file, settings.function, "model.function")
-
-
-def read_source(file: str) -> str:
-    """Give the text of a model's file, whatever its encoding: texts are equal where the files are."""
-    return Path(file).read_text(encoding="utf-8", errors="backslashreplace")
 
 
 def load_function(file: str, name: str, key: str) -> Callable[..., Any]:
@@ -225,12 +221,7 @@ def parameters_of(settings: ModelSettings) -> dict[str, bool]:
     StudyError
         When the file is no Python or lacks the function.
     """
-    try:
-        tree = ast.parse(Path(settings.file).read_bytes())  # Python itself knows their encoding
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        where, reason = f", line {line}" if line else "", getattr(error, "msg", str(error))
-        raise StudyError(f"{settings.file}{where}: not valid Python: {reason}") from None
+    tree = source.parse(settings.file)
     for node in tree.body:
         if (
             isinstance(node, ast.FunctionDef)

@@ -11,9 +11,10 @@ import numpy as np
 from scalecheck.data import planned_fits, store
 from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.record import FitRecord
-from scalecheck.fitting import fit_record, sample_batch
+from scalecheck.fitting import sample_batch
 from scalecheck.fitting.fit_job import Job, read_batch
 from scalecheck.results import budget, study_fits
+from scalecheck.runtime.versions import versions
 from scalecheck.study.plan import PlannedFit, Slice
 from scalecheck.variational import against_nuts, approximation, assessment, shrinkage, vsbc_fits
 from scalecheck.variational.vsbc import Symmetry
@@ -157,7 +158,7 @@ def _content(
         "symmetry": symmetric and _lists(symmetric),
         "rounds": [one._asdict() for one in every.found.rounds],
         "settings": job.raw,
-        "versions": fit_record.versions(),
+        "versions": versions(),
         **job.device,
     }
 

@@ -154,6 +154,7 @@ def check_study(
         "sites": [site._asdict() for site in found],
         "compared": [site.name for site in compared],
         "prior": {"mean": mean.tolist(), "covariance": covariance.tolist()},
+        "columns": list(bound.columns),
         "covariates": list(bound.covariates),
         "by_row": by_row,
         "rows": coupling.kind,

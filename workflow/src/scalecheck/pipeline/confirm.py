@@ -63,7 +63,9 @@ def refit(job: "Job", task: PlannedFit) -> dict[str, Any]:
     job.log(f"{task.fit} takes many leapfrogs: fitting it again with another seed")
     again = dataclasses.replace(task, fit=f"{task.fit} again")
     (batch,) = fit_job.read_batch(job, [again])
-    checkpointer = fit_job.checkpointer_of(job, batch, job.folder.confirmation_checkpoint)
+    checkpointer = fit_job.checkpointer_of(
+        job, batch, job.folder.confirmation_checkpoint, fit_job.cold_digest(job, again)
+    )
     fitted = sample_batch.fit_batch(
         batch, sampler, job.study.seed, job.log, checkpointer=checkpointer
     )

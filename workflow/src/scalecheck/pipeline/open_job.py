@@ -3,14 +3,48 @@
 import json
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline.assignment import Assignment
 from scalecheck.runtime import device, program
 from scalecheck.study import settings
 
 if TYPE_CHECKING:
     from scalecheck.fitting.fit_job import Job
+
+
+def assign(options: Namespace, log: program.Log) -> Assignment:
+    """Read what a program of fits is to do, before it needs a device.
+
+    Parameters
+    ----------
+    options
+        With `settings`, `folder`, `gpu` and `gres`.
+    """
+    study = settings.parse_sections(options.settings)
+    gpus = device.count_gpus(options.gpu, options.gres)
+    return Assignment(
+        StudyFolder(options.folder),
+        study,
+        json.loads(options.settings),
+        device.platform_of(gpus),
+        log,
+        _OpenedOnce(lambda: open_job(options, log)),
+    )
+
+
+class _OpenedOnce:
+    """Opens a job at the first call; later ones give it again, without what importing took, which is told once."""
+
+    def __init__(self, open_job: Callable[[], "Job"]) -> None:
+        self._open, self._job = open_job, None
+
+    def __call__(self) -> "Job":
+        job = self._job or self._open()
+        self._job = job._replace(importing=(0.0, 0.0))
+        return job
 
 
 def open_job(options: Namespace, log: program.Log) -> "Job":

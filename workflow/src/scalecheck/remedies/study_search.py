@@ -1,19 +1,19 @@
 """Search a fit of a study, and write what was found."""
 
 import dataclasses
-import json
 import shutil
 
-from scalecheck import ENGINE_VERSION
 from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
-from scalecheck.fitting import checkpoint, fit_record
-from scalecheck.model import batches, binding
+from scalecheck.fitting import checkpoint
+from scalecheck.fitting.fit_identity import identify
+from scalecheck.model import batches
 from scalecheck.remedies import problem, search
 from scalecheck.remedies.choose_fit import Choice
 from scalecheck.remedies.search_checkpoint import SearchCheckpoint
 from scalecheck.runtime.program import Log
+from scalecheck.runtime.versions import versions
 from scalecheck.study.settings import Study
 
 
@@ -36,16 +36,16 @@ def search_fit(
     log(f"{choice.fit} ({task.rows} rows): {choice.reason}")
     one = problem.problem_of_batch(batch, study.sampler, study.seed, gradients)
     return search.search_remedies(
-        one, log, SearchCheckpoint(folder.searching, _identity(one, study, device))
+        one, log, SearchCheckpoint(folder.searching, _identity(folder, one, study, device))
     )
 
 
-def _identity(one: problem.Problem, study: Study, device: str) -> str:
+def _identity(folder: StudyFolder, one: problem.Problem, study: Study, device: str) -> str:
     """Hash all that determines the draws of a candidate, but the candidate."""
-    own = (one.batch.tasks[0].fit, one.seed, one.gradients, dataclasses.asdict(one.settings))
-    others = (dataclasses.asdict(study.model), fit_record.versions(), ENGINE_VERSION, device)
-    source = binding.read_source(study.model.file)
-    return checkpoint.identify(one.batch.arrays, source, json.dumps([*own, *others]))
+    (task,) = one.batch.tasks
+    fit = identify(folder, study, device, [task])[task.fit].digest
+    own = (task.fit, one.seed, one.gradients, dataclasses.asdict(one.settings))
+    return checkpoint.identify(fit, own, versions())
 
 
 def write_search(

@@ -17,6 +17,9 @@ from scalecheck.runtime.program import Log
 PLATFORM = "SCALECHECK_PLATFORM"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
+# Names that JAX takes for a platform whose devices it then calls `gpu`.
+_KINDS_OF_GPU = ("cuda", "rocm")
+
 # Not TMPDIR's, which users and jobs have of their own.
 LEASES = Path("/tmp")
 # Held until the process ends, however it ends: the lock goes with the open file.
@@ -33,6 +36,18 @@ def count_gpus(gpu: int, gres: str) -> int:
     """
     found = [re.fullmatch(r"gpu(?::[^:]*[^:\d][^:]*)?(?::(\d+))?", one) for one in gres.split(",")]
     return gpu + sum(int(one[1] or 1) for one in found if one)
+
+
+def platform_of(gpus: int) -> str:
+    """Give the kind of device that a job computes on, as JAX will call it: `cpu` or `gpu`, or what overrides it.
+
+    Parameters
+    ----------
+    gpus
+        GPUs that the scheduler gave this job.
+    """
+    platform = os.environ.get(PLATFORM) or ("gpu" if gpus else "cpu")
+    return "gpu" if platform in _KINDS_OF_GPU else platform
 
 
 def choose_device(gpus: int, precision: str, cache: Path, log: Log) -> None:

@@ -17,7 +17,7 @@ from scalecheck.files.record import FitRecord, audit_of
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.kept_sites import kept_sites
 from scalecheck.fitting.sample_batch import Fitted
-from scalecheck.fitting.starts.warm_start import WarmStart, is_audited, warm_start_of, warmup_of
+from scalecheck.fitting.starts.warm_start import WarmStart, warm_start_of, warmup_of
 from scalecheck.model import batches
 from scalecheck.results.study_fits import FitResult, StudyFits, health_of
 from scalecheck.runtime.program import Log
@@ -142,7 +142,7 @@ def _fit_in_turn(fitting: Fitting, settings: IncrementSettings) -> list[FittedMe
         later = [one._replace(left=left[one.owner]) for one in members if one.owner in left]
         sampler = dataclasses.replace(fitting.sampler, warmup=short)
         done = _by_size(fitting._replace(sampler=sampler), later)
-        if is_audited(settings, step):
+        if settings.is_audited(step):
             done = _audited(fitting, later, done)
         done += _by_size(fitting, firsts)
         left |= {one.owner: one.warm_start() for one in done if one.warm_start is not None}

@@ -73,6 +73,10 @@ class IncrementSettings(_Given):
     warm: bool
     cold_audit: int
 
+    def is_audited(self, number: int) -> bool:
+        """Whether an increment, the first being number 0, is fitted cold as well where it starts warm."""
+        return self.warm and number % self.cold_audit == 0
+
 
 @dataclasses.dataclass(frozen=True)
 class SamplerSettings(_Given):

@@ -10,7 +10,7 @@ import numpy as np
 from scalecheck.evaluation import study_data
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.fitting import checkpoint, sample_batch
-from scalecheck.fitting.fit_job import Job, checkpointer_of, read_batch
+from scalecheck.fitting.fit_job import Job, checkpointer_of, cold_digest, read_batch
 from scalecheck.model import batches
 from scalecheck.results.study_fits import FitResult
 from scalecheck.study.plan import PlannedFit
@@ -47,7 +47,8 @@ def checkpointer_of_approximation(
     job: Job, batch: batches.Batch, name: str
 ) -> checkpoint.Checkpointer:
     """Give what saves an approximation, or many, of the rows of a batch of one under a name."""
-    parts = depends_on(job.study.variational, name)
+    (task,) = batch.tasks
+    parts = cold_digest(job, task), *depends_on(job.study.variational, name)
     return checkpointer_of(job, batch, job.folder.approximating(name), *parts)
 
 

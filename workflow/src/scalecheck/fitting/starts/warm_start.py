@@ -22,7 +22,6 @@ from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Reparameterisation
 from scalecheck.model.sites import ROWS
 from scalecheck.sampler.snapshot import from_arrays
-from scalecheck.study.settings import IncrementSettings
 
 # Warmup of a warm start, as a share of `sampler.warmup`; fewer iterations settle no step size.
 SHARE, FEWEST = 0.1, 10
@@ -87,11 +86,6 @@ def warm_start_of(rows: int, draws: sampler.Draws, number: int = 0) -> WarmStart
 def warmup_of(cold: int) -> int:
     """Iterations of warmup of a warm start, where a cold one has so many."""
     return max(FEWEST, round(SHARE * cold))
-
-
-def is_audited(settings: IncrementSettings, number: int) -> bool:
-    """Whether an increment, the first being number 0, is fitted cold as well where it starts warm."""
-    return settings.warm and number % settings.cold_audit == 0
 
 
 def warm_start(

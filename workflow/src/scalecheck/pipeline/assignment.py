@@ -1,0 +1,77 @@
+"""What a program of fits was asked for, and how it keeps, forgets and writes records.
+
+Nothing here imports JAX.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scalecheck.files import checksums, formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord
+from scalecheck.fitting.kept_fits import Standing
+from scalecheck.runtime.program import Log
+from scalecheck.study.settings import Study
+
+if TYPE_CHECKING:
+    from scalecheck.fitting.fit_job import Job
+
+
+class Assignment(NamedTuple):
+    """What a program of fits has before it needs a device.
+
+    Attributes
+    ----------
+    folder
+        `results/<study>`.
+    study
+        The sections that the fits depend on.
+    raw
+        The same as given, for the record.
+    platform
+        From `device.platform_of`.
+    log
+        Takes one line of progress.
+    open_job
+        Takes the device at the first call, and gives the job of the process at each.
+    """
+
+    folder: StudyFolder
+    study: Study
+    raw: Mapping[str, Any]
+    platform: str
+    log: Log
+    open_job: Callable[[], "Job"]
+
+
+def forget_record(assigned: Assignment, fit: str, found: Standing) -> None:
+    """Remove the record of a fit that is made again: what has a record is done, whatever the dates of files say."""
+    if found.reason:
+        assigned.log(f"{fit}: fitted again: {found.reason}")
+    assigned.folder.record(fit).unlink(missing_ok=True)
+
+
+def write_record(assigned: Assignment, record: FitRecord) -> None:
+    """Write a record where it is another than what is there, and then remove what was kept of its fit."""
+    folder, fit = assigned.folder, record.fit
+    if checksums.peek_record(folder, fit) != record:
+        checksums.write_record(folder, record)
+    for kept in (folder.checkpoint(fit), folder.audit_checkpoint(fit)):
+        shutil.rmtree(kept, ignore_errors=True)
+    if record.status != "skipped":
+        folder.set_aside(fit).unlink(missing_ok=True)
+
+
+def say_stopped(assigned: Assignment, record: FitRecord) -> None:
+    """Say of a fit that was ended without draws why it was."""
+    if record.status == "stopped":
+        assigned.log(f"{record.fit}: stopped: {record.reason}")
+
+
+def write_manifest(assigned: Assignment, fits: Sequence[str], manifest: Path | None) -> None:
+    """Say which fits there are, and what: Snakemake takes what is the same as before for no news."""
+    if manifest is not None:
+        digests = {fit: checksums.read_record(assigned.folder, fit).sha256 for fit in fits}
+        formats.write_json(manifest, {"fits": list(fits), "sha256": digests})
