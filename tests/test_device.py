@@ -12,8 +12,6 @@ from scalecheck.runtime import device
 READ_BY_JAX = (
     "JAX_PLATFORMS",
     "JAX_ENABLE_X64",
-    "JAX_COMPILATION_CACHE_DIR",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
     "CUDA_VISIBLE_DEVICES",
     "SCALECHECK_PLATFORM",
     "SLURM_JOB_ID",
@@ -44,8 +42,8 @@ def untold(line):
     pytest.fail(f"nothing was to be said: {line}")
 
 
-def choose(gpus, cache, log=untold):
-    device.choose_device(gpus, "float32", cache, log)
+def choose(gpus, log=untold):
+    device.set_environment(gpus, "float32", log)
 
 
 @pytest.mark.parametrize(
@@ -53,22 +51,19 @@ def choose(gpus, cache, log=untold):
     [(0, None, "cpu"), (1, None, None), (1, "cpu", "cpu"), (0, "cuda", "cuda"), (0, "", "cpu")],
 )
 def test_no_gpu_means_the_processor_and_the_variable_overrides(
-    environment, monkeypatch, tmp_path, gpus, override, expected
+    environment, monkeypatch, gpus, override, expected
 ):
     monkeypatch.setattr(device, "_listed_gpus", list)
     if override is not None:
         monkeypatch.setenv("SCALECHECK_PLATFORM", override)
-    choose(gpus, tmp_path / "cache")
+    choose(gpus)
     assert environment.get("JAX_PLATFORMS") == expected
     assert environment["JAX_ENABLE_X64"] == "0"
-    assert environment["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "cache")
 
 
-def test_a_cache_that_is_set_stays_and_float64_is_passed_on(environment, monkeypatch, tmp_path):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
-    device.choose_device(0, "float64", tmp_path, untold)
+def test_float64_is_passed_on(environment):
+    device.set_environment(0, "float64", untold)
     assert environment["JAX_ENABLE_X64"] == "1"
-    assert environment["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -90,15 +85,15 @@ def test_gpus_are_counted_by_number_and_by_gres(gpu, gres, expected):
     assert device.count_gpus(gpu, gres) == expected
 
 
-def test_jobs_of_one_machine_take_different_gpus(environment, monkeypatch, tmp_path, four_gpus):
+def test_jobs_of_one_machine_take_different_gpus(environment, monkeypatch, four_gpus):
     taken = []
     for _ in range(4):
-        choose(1, tmp_path)
+        choose(1)
         taken.append(environment["CUDA_VISIBLE_DEVICES"])
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert taken == ["0", "1", "2", "3"]
     four_gpus.pop(2).close()  # the third job ends
-    choose(1, tmp_path)
+    choose(1)
     assert environment["CUDA_VISIBLE_DEVICES"] == "2"
 
 
@@ -108,23 +103,23 @@ def test_a_lease_ends_with_its_process_however_that_ends(environment, tmp_path, 
         "from pathlib import Path\n"
         "from scalecheck.runtime import device\n"
         "device._listed_gpus, device.LEASES = lambda: ['0'], Path(sys.argv[1])\n"
-        "device.choose_device(1, 'float32', Path('cache'), print)\n"
+        "device.set_environment(1, 'float32', print)\n"
         "print('taken', flush=True)\n"
         "time.sleep(600)\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "taken\n"
-        choose(1, tmp_path)
+        choose(1)
         assert environment.pop("CUDA_VISIBLE_DEVICES") == "1"
         process.kill()
-    choose(1, tmp_path)
+    choose(1)
     assert environment["CUDA_VISIBLE_DEVICES"] == "0"
 
 
-def test_who_waits_for_a_gpu_says_so_once(environment, monkeypatch, tmp_path, four_gpus):
+def test_who_waits_for_a_gpu_says_so_once(environment, monkeypatch, four_gpus):
     for _ in range(4):
-        choose(1, tmp_path)
+        choose(1)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     lines, naps = [], []
 
@@ -134,29 +129,27 @@ def test_who_waits_for_a_gpu_says_so_once(environment, monkeypatch, tmp_path, fo
             four_gpus.pop(1).close()
 
     monkeypatch.setattr(device.time, "sleep", nap)
-    choose(1, tmp_path, lines.append)
+    choose(1, lines.append)
     assert environment["CUDA_VISIBLE_DEVICES"] == "1"
     assert lines == ["waits for a GPU: other jobs have taken 0, 1, 2, 3"]
     assert len(naps) == 3
 
 
 @pytest.mark.parametrize("shown", ["", "-1"])
-def test_where_no_gpu_is_shown_none_is_leased(environment, monkeypatch, tmp_path, shown):
+def test_where_no_gpu_is_shown_none_is_leased(environment, monkeypatch, shown):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     monkeypatch.setattr(device, "_lease", lambda *_: pytest.fail("leased"))
-    choose(1, tmp_path)
+    choose(1)
     assert environment["CUDA_VISIBLE_DEVICES"] == shown
 
 
 @pytest.mark.parametrize("shown", ["3", "GPU-5c89fd2b", "MIG-GPU-5c89fd2b/1/0"])
-def test_the_only_gpu_that_is_shown_is_leased_as_well(
-    environment, monkeypatch, tmp_path, four_gpus, shown
-):
+def test_the_only_gpu_that_is_shown_is_leased_as_well(environment, monkeypatch, four_gpus, shown):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
-    choose(1, tmp_path)
+    choose(1)
     assert environment["CUDA_VISIBLE_DEVICES"] == shown
     with pytest.raises(pytest.fail.Exception, match=f"waits for a GPU: .* {shown}"):
-        choose(1, tmp_path)
+        choose(1)
 
 
 def test_a_lease_of_another_user_counts(environment, monkeypatch, tmp_path, four_gpus):
@@ -164,7 +157,7 @@ def test_a_lease_of_another_user_counts(environment, monkeypatch, tmp_path, four
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     before = os.umask(0o077)
     try:
-        choose(1, tmp_path)
+        choose(1)
     finally:
         os.umask(before)
     (path,) = tmp_path.glob("scalecheck-gpu-*")
@@ -173,31 +166,29 @@ def test_a_lease_of_another_user_counts(environment, monkeypatch, tmp_path, four
         monkeypatch.setenv(name, f"{tmp_path}/another")
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(pytest.fail.Exception, match="waits for a GPU"):
-        choose(1, tmp_path)
+        choose(1)
 
 
-def test_of_several_gpus_that_are_shown_one_is_leased(
-    environment, monkeypatch, tmp_path, four_gpus
-):
+def test_of_several_gpus_that_are_shown_one_is_leased(environment, monkeypatch, four_gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    choose(1, tmp_path)
+    choose(1)
     assert environment["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 def test_jobs_of_a_queue_that_numbers_gpus_from_zero_do_not_wait_for_each_other(
-    environment, monkeypatch, tmp_path, four_gpus
+    environment, monkeypatch, four_gpus
 ):
     for job in ("11", "12"):
         monkeypatch.setenv("SLURM_JOB_ID", job)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-        choose(1, tmp_path)
+        choose(1)
         assert environment["CUDA_VISIBLE_DEVICES"] == "0"
 
 
-def test_the_processor_needs_no_lease(environment, monkeypatch, tmp_path, four_gpus):
-    choose(0, tmp_path)
+def test_the_processor_needs_no_lease(environment, monkeypatch, four_gpus):
+    choose(0)
     monkeypatch.setenv("SCALECHECK_PLATFORM", "cpu")
-    choose(1, tmp_path)
+    choose(1)
     assert four_gpus == []
     assert "CUDA_VISIBLE_DEVICES" not in environment
 

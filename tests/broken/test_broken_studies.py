@@ -36,6 +36,7 @@ def folder(tmp_path, monkeypatch):
     ):
         monkeypatch.setenv(name, os.environ.get(name, ""))
         monkeypatch.delenv(name)
+    monkeypatch.setenv("SCALECHECK_CACHE", str(tmp_path / "compiled"))
     precise = jax.config.read("jax_enable_x64")
     yield tmp_path
     jax.config.update("jax_enable_x64", precise)
@@ -95,8 +96,9 @@ def test_a_study_that_only_looks_broken_is_not_refused(name, folder, monkeypatch
         "results",
         "logs",
         "__pycache__",
+        "compiled",
     }
-    assert {path.name for path in (folder / "results").iterdir()} <= {"small", ".locks", ".jax"}
+    assert {path.name for path in (folder / "results").iterdir()} <= {"small", ".locks"}
 
 
 # ---- the whole workflow, as it is run

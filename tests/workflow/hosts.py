@@ -79,12 +79,9 @@ def write_host(folder: Path, snakefile: str = SNAKEFILE) -> None:
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the host's workflow as its user does, from its folder: compiled programs are kept with the results."""
+    """Run the host's workflow as its user does, from its folder: compiled programs are kept for all of them."""
     own = clinics.environment(folder)
     own.pop("JAX_COMPILATION_CACHE_DIR", None)
-    own["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = (
-        "0"  # all of them, however fast this machine is
-    )
     return subprocess.run(
         [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *arguments],
         env=own,

@@ -37,7 +37,7 @@ rule both:
 
 def compiled(folder: Path) -> set[str]:
     """Programs of the sampler that were compiled."""
-    names = {path.name for path in (folder / "checks/results/.jax").iterdir()}
+    names = {path.name for path in (folder / ".cache/scalecheck").rglob("*-cache")}
     return {name for name in names if name.startswith(("jit_advance", "jit_init", "jit_check"))}
 
 

@@ -30,7 +30,7 @@ class StudyFolder:
     figures
         The figures of the page, as files of their own.
     cache
-        Compiled programs, shared by all studies of a results folder.
+        Compiled programs of all studies of a results folder, for users without a cache of their own.
     lock
         Whose bytes are claimed by those who write.
     confirmation

@@ -12,6 +12,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from scalecheck.errors import StudyError
+from scalecheck.runtime import compiled_programs
 from scalecheck.runtime.program import Log
 
 PLATFORM = "SCALECHECK_PLATFORM"
@@ -51,7 +52,7 @@ def platform_of(gpus: int) -> str:
 
 
 def choose_device(gpus: int, precision: str, cache: Path, log: Log) -> None:
-    """Set the environment that JAX reads at its import.
+    """Choose the device and the folder of compiled programs, and import JAX, which goes by them.
 
     Parameters
     ----------
@@ -61,18 +62,28 @@ def choose_device(gpus: int, precision: str, cache: Path, log: Log) -> None:
     precision
         `float32` or `float64`.
     cache
-        Folder of compiled programs, shared by all jobs; `JAX_COMPILATION_CACHE_DIR` overrides.
+        Folder of compiled programs, where the user's own cannot be written to.
     log
         Takes a line when all GPUs are taken and the job has to wait.
+
+    Raises
+    ------
+    StudyError
+        When an environment variable of ours has a value that cannot be.
     """
+    bound = compiled_programs.choose_folder(cache, log)
+    set_environment(gpus, precision, log)
+    compiled_programs.share(bound)
+
+
+def set_environment(gpus: int, precision: str, log: Log) -> None:
+    """Set the environment that JAX reads at its import; parameters as of `choose_device`."""
     platform = os.environ.get(PLATFORM) or ("cpu" if gpus == 0 else "")
     if platform:
         os.environ["JAX_PLATFORMS"] = platform
     if platform != "cpu":
         _take_gpu(log)
     os.environ["JAX_ENABLE_X64"] = "1" if precision == "float64" else "0"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.absolute()))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
 def _take_gpu(log: Log) -> None:
