@@ -4,6 +4,7 @@ Nothing here imports JAX before a refit: most studies have nothing to confirm.
 """
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from scalecheck.data.planned_fits import read_planned
 from scalecheck.examine import confirmation
 from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
+from scalecheck.pipeline.identity import hash_of, source_of
 from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.runtime.program import Log
 from scalecheck.study.plan import PlannedFit
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 def write_confirmation(
     folder: StudyFolder, study: Study, log: Log, open_job: Callable[[], "Job"]
 ) -> None:
-    """Fit the subset again that stands out, if one does, and write confirmation.json.
+    """Fit the subset again that stands out, if one does and it was not fitted again yet; write confirmation.json.
 
     Parameters
     ----------
@@ -37,11 +39,21 @@ def write_confirmation(
     task, reason = confirmation.subset_to_confirm(read_subsets(folder), study.verdict.alpha)
     if task is None:
         log(reason)
-        written = {"fit": None, "reason": reason}
+        formats.write_json(folder.confirmation, {"fit": None, "reason": reason})
     else:
-        written = refit(open_job(), task)
-    formats.write_json(folder.confirmation, written)
+        own = identify(folder, study, task)
+        if (formats.peek_json(folder.confirmation) or {}).get("identity") == own:
+            log(f"{task.fit} was fitted again before, and is kept")
+            return
+        formats.write_json(folder.confirmation, {**refit(open_job(), task), "identity": own})
     shutil.rmtree(folder.confirmation_checkpoint.parent, ignore_errors=True)
+
+
+def identify(folder: StudyFolder, study: Study, task: PlannedFit) -> str:
+    """Give a hash of all that a second fit of a subset depends on: its first fit among it."""
+    first = checksums.read_record(folder, task.fit).sha256
+    settings = study.sections("seed", "data", "model", "sampler")
+    return hash_of(task.fit, json.dumps(first, sort_keys=True), settings, source_of(study))
 
 
 def read_subsets(folder: StudyFolder) -> list[FitResult]:
