@@ -19,4 +19,6 @@ def run(options: Namespace, log: program.Log) -> None:
 
 
 if __name__ == "__main__":
-    program.main("scalecheck-judge", __doc__, run, add_options)
+    # A search that a person starts writes what this one writes.
+    names = ("scalecheck-judge", "scalecheck-remedies")
+    program.main("scalecheck-judge", __doc__, run, add_options, lambda options: names)

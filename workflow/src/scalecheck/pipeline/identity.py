@@ -7,8 +7,6 @@ from pathlib import Path
 
 import scalecheck
 from scalecheck import ENGINE_VERSION
-from scalecheck.model import binding
-from scalecheck.study.settings import Study
 
 
 def hash_of(*parts: str) -> str:
@@ -17,14 +15,6 @@ def hash_of(*parts: str) -> str:
     for part in (importlib.metadata.version("scalecheck"), str(ENGINE_VERSION), *parts):
         found.update(f"{len(part)} {part}".encode(errors="surrogateescape"))
     return found.hexdigest()
-
-
-def source_of(study: Study) -> str:
-    """Give the text of the model of a study; empty where it cannot be read, which whoever needs it says."""
-    try:
-        return binding.read_source(study.model.file)
-    except OSError:
-        return ""
 
 
 def digest_of_file(path: str | Path | None) -> str:

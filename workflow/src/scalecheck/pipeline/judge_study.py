@@ -4,10 +4,8 @@ What costs something is done once for the same fits, model and settings. JAX is 
 computed: another `verdict.alpha`, budget or label is not.
 """
 
-import functools
 import json
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,15 +13,13 @@ from scalecheck.checks import simulated_ranks
 from scalecheck.checks.finding_table import findings_of
 from scalecheck.files import checksums, formats, kept
 from scalecheck.files.layout import TABLES, StudyFolder
-from scalecheck.pipeline import confirm, remedies, report, verdict
-from scalecheck.pipeline.identity import digest_of_file, digest_of_library, hash_of, source_of
-from scalecheck.pipeline.open_job import open_job
+from scalecheck.model import source
+from scalecheck.pipeline import confirm, open_job, remedies, report, verdict
+from scalecheck.pipeline.assignment import Assignment
+from scalecheck.pipeline.identity import digest_of_file, digest_of_library, hash_of
 from scalecheck.runtime import device
 from scalecheck.runtime.program import Log
-from scalecheck.study.settings import Study, read_settings
-
-if TYPE_CHECKING:
-    from scalecheck.fitting.fit_job import Job
+from scalecheck.study.settings import Study
 
 
 def judge_study(options: Namespace, log: Log) -> None:
@@ -34,16 +30,12 @@ def judge_study(options: Namespace, log: Log) -> None:
     options
         With `settings`, `folder`, `gpu` and `gres`.
     """
-    study, folder = read_settings(options.settings), StudyFolder(options.folder)
-
-    @functools.cache  # a process has one device
-    def job() -> "Job":
-        return open_job(options, log)
-
-    confirm.write_confirmation(folder, study, log, job)
-    _check(folder, study, log, job)
+    assigned = open_job.assign(options, log)
+    folder, study = assigned.folder, assigned.study
+    refitted = confirm.write_confirmation(folder, study, log, assigned.open_job)
+    _check(assigned, is_open=refitted)
     if study.remedies == "auto":
-        remedies.search_study(folder, study, lambda: job().device["device"], log)
+        remedies.search_study(folder, study, log, assigned.open_job)
     if study.verdict.simulate:
         _rank(folder, study)
     content = verdict.conclude(folder, study, log)
@@ -53,18 +45,17 @@ def judge_study(options: Namespace, log: Log) -> None:
     report.write_report(folder, study, log)
 
 
-def _check(
-    folder: StudyFolder, study: Study, log: Log, job: "functools._lru_cache_wrapper[Job]"
-) -> None:
+def _check(assigned: Assignment, *, is_open: bool) -> None:
     """Check the fits, unless the same ones were checked."""
+    folder, study, log = assigned.folder, assigned.study, assigned.log
     own = identify_checks(folder, study)
     tables = [folder.table(name) for name in TABLES]
     if kept.give_back(folder.known("checks"), own, tables):
         log("the fits are the same, and are not checked again")
         return
     if study.remedies == "auto":
-        job()  # which may take a GPU, before JAX is there
-    elif not job.cache_info().currsize:
+        assigned.open_job()  # which may take a GPU, before JAX is there
+    elif not is_open:
         device.choose_device(0, "float32", folder.cache, log)
     from scalecheck.pipeline import check
 
@@ -81,7 +72,7 @@ def identify_checks(folder: StudyFolder, study: Study) -> str:
     return hash_of(
         digest_of_library(),
         study.sections("seed", "data", "model", "increments"),
-        source_of(study),
+        source.digest(study.model.file),
         *(digest_of_file(path) for path in (folder.plan, folder.model, folder.known("data"))),
         json.dumps(records, sort_keys=True),
         digest_of_file(folder.confirmation) if again else "",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats, kept
 from scalecheck.files.layout import StudyFolder
-from scalecheck.pipeline.identity import digest_of_library, hash_of, source_of
+from scalecheck.model import source
+from scalecheck.pipeline.identity import digest_of_library, hash_of
 from scalecheck.runtime import device, program
 from scalecheck.study import read_study
 from scalecheck.study.settings import Study
 
 if TYPE_CHECKING:
+    from scalecheck.fitting.fit_job import Job
     from scalecheck.remedies.choose_fit import Choice
 
 
@@ -45,7 +47,7 @@ def run(options: Namespace) -> str:
 
 
 def search_study(
-    folder: StudyFolder, study: Study, device_of: Callable[[], str], log: program.Log
+    folder: StudyFolder, study: Study, log: program.Log, open_job: Callable[[], "Job"]
 ) -> None:
     """Search the fit of a study that shows trouble, if one does and the same search was not done yet.
 
@@ -53,8 +55,8 @@ def search_study(
     ----------
     folder
         Of a study whose fits are checked.
-    device_of
-        Takes the device and names it; not called where there is nothing to search.
+    open_job
+        Takes the device, which is not wanted where there is nothing to search.
     """
     from scalecheck.remedies import choose_fit
 
@@ -66,7 +68,7 @@ def search_study(
     elif kept.give_back(folder.known("remedies"), own, [folder.remedies, folder.remedies_table]):
         log(f"{chosen.fit} was searched before")
     else:
-        _search(folder, study, chosen, None, device_of(), log)
+        _search(folder, study, chosen, None, open_job().device["device"], log)
         kept.keep(folder.known("remedies"), own, [folder.remedies, folder.remedies_table])
 
 
@@ -74,7 +76,7 @@ def _identify(folder: StudyFolder, study: Study, fit: str) -> str:
     """Give a hash of all that a search of a fit depends on."""
     searched = checksums.read_record(folder, fit).sha256
     settings = study.sections("seed", "data", "model", "sampler")
-    parts = (fit, json.dumps(searched, sort_keys=True), settings, source_of(study))
+    parts = (fit, json.dumps(searched, sort_keys=True), settings, source.digest(study.model.file))
     return hash_of(digest_of_library(), *parts)
 
 
