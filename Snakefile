@@ -19,8 +19,6 @@ include: "workflow/rules/resources.smk"
 
 wildcard_constraints:
     study="|".join(map(re.escape, STUDIES)),
-    axis=r"[A-Za-z0-9_.\-]+",
-    increment=r"increment-\d+",
     part=r"\d+-of-\d+",
     table="|".join(map(re.escape, MADE)) or "(?!)",
 
@@ -28,6 +26,10 @@ wildcard_constraints:
 # A run, and no job of it: jobs on a cluster read this file again. Whoever uses this as a module calls it themselves.
 onstart:
     claim_studies()
+
+
+onerror:
+    tell_failures(log)
 
 
 rule all:
@@ -39,5 +41,4 @@ rule all:
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/fit.smk"
-include: "workflow/rules/check.smk"
-include: "workflow/rules/report.smk"
+include: "workflow/rules/judge.smk"

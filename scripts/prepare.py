@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Read the data of a study, check them, and store them in the orders in which fits read them."""
+"""Read, check and store the data of a study, check its model against them, and plan its fits."""
 
 from argparse import Namespace
 
@@ -9,13 +9,11 @@ from scalecheck.study import settings
 
 
 def run(options: Namespace, log: program.Log) -> None:
-    """Prepare the data."""
-    study = settings.parse_sections(options.settings)
-    folder = StudyFolder(options.folder)
-    from scalecheck.pipeline import prepare
+    """Prepare the study."""
+    study = settings.read_settings(options.settings)
+    from scalecheck.pipeline import prepare_study
 
-    meta = prepare.prepare(folder, study.data, study.model, study.subsets.levels, study.seed, log)
-    log(f"{meta.n_rows} rows of {meta.file}; left out: {meta.dropped or 'none'}")
+    prepare_study.prepare_study(StudyFolder(options.folder), study, log)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("study", nargs="?", help="file of a study that has run")
     what.add_argument("--target", help="FILE:FUNCTION, a NumPyro model without arguments")
-    what.add_argument("--settings", help="the study as JSON: how the workflow calls it")
-    parser.add_argument("--folder", type=Path, help="with --settings: results/<study>")
     parser.add_argument(
         "--gradients", type=int, help="of each chain of a candidate; default 100000"
     )

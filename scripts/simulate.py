@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run the whole plan on data sets simulated from the posterior, and rank the study among them."""
+"""Run the whole plan on data sets simulated from the posterior, and check each."""
 
 from argparse import ArgumentParser, Namespace
 
@@ -13,11 +13,11 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace, log: program.Log) -> None:
-    """Simulate, fit, check and rank."""
+    """Simulate, fit and check."""
     job = open_job.open_job(options, log)
     from scalecheck.pipeline import simulate
 
-    simulate.write_ranks(job)
+    simulate.write_simulated(job)
 
 
 if __name__ == "__main__":

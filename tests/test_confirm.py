@@ -1,10 +1,9 @@
 """The second fit of a subset whose leapfrogs stand out."""
 
-import importlib.util
+import functools
 import json
 import shutil
 from argparse import Namespace
-from pathlib import Path
 
 import netCDF4
 import numpy as np
@@ -14,20 +13,9 @@ from scalecheck.examine import confirmation, run_costs
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import checkpoint
-from scalecheck.pipeline import confirm
+from scalecheck.pipeline import confirm, open_job
 from scalecheck.results import study_fits
-
-SECTIONS = ("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha")
-
-
-@pytest.fixture(scope="module")
-def program():
-    """The program `scalecheck-confirm`, as a module."""
-    path = Path(__file__).parents[1] / "scripts/confirm.py"
-    spec = importlib.util.spec_from_file_location("confirm_program", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from scalecheck.study import settings
 
 
 @pytest.fixture
@@ -48,27 +36,27 @@ def slow(study):
     return study
 
 
-def run(program, study, log=lambda line: None):
-    options = Namespace(
-        settings=study.study.sections(*SECTIONS), folder=study.folder.path, gpu=0, gres=""
-    )
-    program.run(options, log)
+def run(study, log=lambda line: None):
+    settings.write_settings(study.folder.settings, study.study)
+    options = Namespace(settings=study.folder.settings, folder=study.folder.path, gpu=0, gres="")
+    opened = functools.partial(open_job.open_job, options, log)
+    confirm.write_confirmation(study.folder, study.study, log, opened)
     return formats.read_json(study.folder.confirmation)
 
 
-def test_where_no_subset_stands_out_there_is_nothing_to_confirm(program, study):
+def test_where_no_subset_stands_out_there_is_nothing_to_confirm(study):
     left = study.folder.confirmation_checkpoint.parent
     left.mkdir(parents=True)
-    content = run(program, study)
+    content = run(study)
     assert content["fit"] is None
     assert content["reason"].startswith("nothing to confirm: no subset takes anomalously many")
     assert confirm.read(study.folder) is None
     assert not left.exists()
 
 
-def test_what_one_seed_took_by_luck_is_fitted_again_and_refuted(program, slow):
+def test_what_one_seed_took_by_luck_is_fitted_again_and_refuted(slow):
     lines = []
-    content = run(program, slow, lines.append)
+    content = run(slow, lines.append)
     first = slow.read("subset-02")
     assert content["fit"] == "subset-02"
     assert content["rows"] == first.record.rows
@@ -122,10 +110,8 @@ def test_only_subsets_are_read(study):
     assert names == ["subset-01", "subset-02", "subset-03"]
 
 
-def test_a_second_fit_that_was_told_to_end_goes_on_with_the_same_bits(
-    program, slow, monkeypatch, tmp_path
-):
-    whole = run(program, slow)
+def test_a_second_fit_that_was_told_to_end_goes_on_with_the_same_bits(slow, monkeypatch, tmp_path):
+    whole = run(slow)
     slow.folder.confirmation.unlink()
     keep, times = checkpoint.Checkpointer.keep, []
 
@@ -136,10 +122,10 @@ def test_a_second_fit_that_was_told_to_end_goes_on_with_the_same_bits(
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(checkpoint.Checkpointer, "keep", told_to_end)
-        run(program, slow)
+        run(slow)
     assert slow.folder.confirmation_checkpoint.exists()
     lines = []
-    again = run(program, slow, lines.append)
+    again = run(slow, lines.append)
     assert "confirmation: goes on from its checkpoint" in lines
     assert again["leapfrogs"] == whole["leapfrogs"]
     assert not slow.folder.confirmation_checkpoint.parent.exists()

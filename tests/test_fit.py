@@ -23,7 +23,8 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.model import batches, density
 from scalecheck.pipeline import fit as fit_program
-from scalecheck.study.settings import BudgetSettings
+from scalecheck.pipeline.increments import write_increment
+from scalecheck.study.settings import BudgetSettings, write_settings
 
 FITS = ("subset-01", "level-group-01", "axis-group", "increment-01", "increment-02", "increment-03")
 
@@ -214,7 +215,7 @@ def test_after_a_stop_the_rest_is_skipped_with_the_reason(conjugate, tmp_path):
     checksums.write_record(small.folder, told)
     log = []
     for name in ("increment-02", "increment-03"):
-        fit_program.write_increment(small.assigned(log.append), name)
+        write_increment(small.assigned(log.append), name)
         record = formats.read_json(small.folder.record(name))
         assert record["status"] == "skipped"
         assert record["reason"] == "it was found to break"
@@ -234,7 +235,7 @@ def test_a_budget_that_is_spent_stops_the_chain_before_the_next_increment(conjug
     missing = "increment-02", "increment-03"
     small, log = with_budget(conjugate, tmp_path, 0.001, *missing), []
     for name in missing:
-        fit_program.write_increment(small.assigned(log.append), name)
+        write_increment(small.assigned(log.append), name)
         record = formats.read_json(small.folder.record(name))
         assert record["status"] == "skipped"
         assert record["reason"].startswith("budget.seconds is 0.001: the increments so far took ")
@@ -249,7 +250,7 @@ def test_an_increment_whose_forecast_exceeds_what_is_left_is_not_fitted(conjugat
     done = [formats.read_json(conjugate.folder.record(f"increment-0{n}")) for n in (1, 2)]
     spent = sum(sum(one["seconds"].values()) for one in done)
     small = with_budget(conjugate, tmp_path, 1.001 * spent, "increment-03")
-    fit_program.write_increment(small.assigned(), "increment-03")
+    write_increment(small.assigned(), "increment-03")
     record = formats.read_json(small.folder.record("increment-03"))
     assert record["status"] == "skipped"
     assert "and one of 214 rows is forecast to take " in record["reason"]
@@ -257,7 +258,7 @@ def test_an_increment_whose_forecast_exceeds_what_is_left_is_not_fitted(conjugat
 
 def test_the_log_forecasts_the_full_fit_from_the_second_increment_on(conjugate, tmp_path):
     small, log = with_budget(conjugate, tmp_path, 1e6, "increment-02"), []
-    fit_program.write_increment(small.assigned(log.append), "increment-02")
+    write_increment(small.assigned(log.append), "increment-02")
     assert formats.read_json(small.folder.record("increment-02"))["status"] == "done"
     (line,) = [line for line in log if "full fit" in line]
     assert line.startswith("increment-02: full fit of 214 rows: about ")
@@ -272,7 +273,7 @@ def test_what_stands_costs_no_budget(conjugate, tmp_path):
 
 
 def test_a_manifest_names_its_fits_and_what_they_are(conjugate):
-    manifest = formats.read_json(conjugate.folder.path / "fits" / "subsets.json")
+    manifest = formats.read_json(conjugate.folder.path / "fits" / "batch-1-of-1.json")
     names = ["subset-01", "subset-02", "subset-03"] + [f"level-group-0{n}" for n in (1, 2, 3)]
     assert manifest["fits"] == names
     digests = {name: conjugate.read_record(name).sha256 for name in names}
@@ -284,34 +285,33 @@ def test_a_manifest_names_its_fits_and_what_they_are(conjugate):
 
 @pytest.fixture(scope="module")
 def processes(conjugate, tmp_path_factory):
-    """Fit two data sets in fresh processes, one after the other: folder, cached programs and log of each."""
+    """Fit the increments with two seeds in fresh processes, one after the other: folder, cached programs and log."""
     cache = tmp_path_factory.mktemp("cache")
-    found = {}
-    for name in ("increment-01", "increment-02"):
-        folder = tmp_path_factory.mktemp(name) / "small"
-        folder.mkdir()
+    found = []
+    for seed in (conjugate.study.seed, conjugate.study.seed + 1):
+        folder = StudyFolder(tmp_path_factory.mktemp("process") / "small")
+        folder.path.mkdir()
         for path in (conjugate.folder.data, conjugate.folder.plan, conjugate.folder.model):
-            shutil.copy(path, folder)
-        found[name] = (StudyFolder(folder), *run_fit(conjugate, folder, name, cache))
+            shutil.copy(path, folder.path)
+        write_settings(folder.settings, dataclasses.replace(conjugate.study, seed=seed))
+        found.append((folder, *run_fit(folder, cache)))
     return found
 
 
-def run_fit(small, folder, name, cache):
+def run_fit(folder, cache):
     program = Path(__file__).parents[1] / "scripts" / "fit.py"
-    options = ["--settings", small.study.sections(*small_studies.FIT_SECTIONS)]
-    options += [
-        "--folder",
-        str(folder),
-        "--fits",
-        name,
-        "--increment",
+    options = [
+        "--settings",
+        str(folder.settings),
+        "--increments",
         "--log",
-        str(folder / "log"),
+        str(folder.path / "log"),
     ]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
-    subprocess.run([sys.executable, str(program), *options], env=environment, check=True)
+    command = [sys.executable, str(program), *options, "--manifest", str(folder.increments)]
+    subprocess.run(command, env=environment, check=True)
     cached = {path.name for path in cache.glob("jit_advance-*-cache")}
-    return cached, (folder / "log").read_text(encoding="utf-8")
+    return cached, (folder.path / "log").read_text(encoding="utf-8")
 
 
 def draws_of(folder, name):
@@ -322,22 +322,22 @@ def draws_of(folder, name):
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["increment-01", "increment-02"])
 def test_a_rerun_in_another_process_has_the_same_bits(conjugate, processes, name):
-    one, other = draws_of(conjugate.folder, name), draws_of(processes[name][0], name)
+    one, other = draws_of(conjugate.folder, name), draws_of(processes[0][0], name)
     assert set(one) == set(other)
     for group in one:
         assert one[group].equals(other[group]), group
 
 
 @pytest.mark.long
-def test_another_process_with_other_data_of_the_shape_compiles_nothing(processes):
-    (_, first, _), (_, second, _) = processes.values()
-    assert len(first) == 1  # the blocks; JAX keeps no program that compiles in under a second
+def test_another_process_with_the_same_shapes_compiles_nothing(processes):
+    (_, first, _), (_, second, _) = processes
+    assert first  # the blocks; JAX keeps no program that compiles in under a second
     assert first == second
 
 
 @pytest.mark.long
 def test_a_process_records_its_device_and_says_where_it_is(processes):
-    folder, _, log = processes["increment-01"]
+    folder, _, log = processes[0]
     record = json.loads(folder.record("increment-01").read_text(encoding="utf-8"))
     assert (record["platform"], record["device"]) == ("cpu", "cpu")
     assert record["settings"]["sampler"]["warmup"] == 200

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from recorded import recorded as record_of
 
-from scalecheck.files import formats
 from scalecheck.files import record as records
 from scalecheck.results import budget, forecast, increment_costs
 from scalecheck.results.increment_costs import IncrementCosts, Timings
-from scalecheck.study import rerun
 from scalecheck.study.settings import BudgetSettings
 
 ROWS = np.array([500.0, 1000.0, 2000.0, 4000.0])
@@ -326,41 +324,3 @@ def test_audits_are_paid_from_the_budget():
     assert budget.refusal(WARM, 8000, limits) == ""
     reason = budget.refusal(WARM, 8000, limits, audited=True)
     assert reason.endswith(f", and {again:.1f} s again, cold, to be compared")
-
-
-# ---- what a new budget reruns
-
-
-def made(path, status, limits, **others):
-    """Write a record with settings; give its path and what the settings would be now."""
-    path = path / "record.json"
-    settings = {"seed": 1, "budget": dataclasses.asdict(limits), **others}
-    formats.write_json(path, records.as_json(record_of(status=status, settings=settings)))
-    return path
-
-
-def now(limits, **others):
-    return json.dumps({"seed": 1, "budget": dataclasses.asdict(limits), **others}, sort_keys=True)
-
-
-@pytest.mark.parametrize(
-    ("status", "limits", "again"),
-    [
-        ("done", BudgetSettings(60.0, None), False),
-        ("done", BudgetSettings(30.0, 2.5), False),
-        ("skipped", BudgetSettings(60.0, 2.5), False),  # a price skips nothing
-        ("skipped", BudgetSettings(90.0, None), True),
-        ("skipped", FREE, True),
-    ],
-)
-def test_a_new_budget_reruns_what_was_skipped_and_nothing_else(tmp_path, status, limits, again):
-    before = BudgetSettings(60.0, None)
-    record = made(tmp_path, status, before)
-    assert rerun.settings_of(record, now(limits)) == (now(limits) if again else now(before))
-
-
-def test_settings_of_what_is_made_again_or_for_the_first_time_are_those_of_now(tmp_path):
-    limits = BudgetSettings(90.0, None)
-    assert rerun.settings_of(tmp_path / "none.json", now(limits)) == now(limits)
-    record = made(tmp_path, "done", BudgetSettings(60.0, None))
-    assert rerun.settings_of(record, now(limits, model="other")) == now(limits, model="other")

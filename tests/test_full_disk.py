@@ -56,8 +56,9 @@ def test_a_program_says_so_in_one_line_and_leaves_what_was_there(disk, monkeypat
     WRITERS[name](path)
     before, log = path.read_bytes(), disk / "prepare.log"
     log.write_text("")
+    (folder.path / "settings.json").write_text("{}")
     fill(disk)
-    options = ["--settings", "{}", "--folder", str(folder.path), "--log", str(log)]
+    options = ["--settings", str(folder.path / "settings.json"), "--log", str(log)]
     monkeypatch.setattr(sys, "argv", ["scalecheck-prepare", *options])
     with pytest.raises(SystemExit) as ended:
         program.main("scalecheck-prepare", None, lambda options, log: WRITERS[name](path))
@@ -67,7 +68,7 @@ def test_a_program_says_so_in_one_line_and_leaves_what_was_there(disk, monkeypat
         " there\n"
     )
     assert path.read_bytes() == before
-    assert list(folder.path.iterdir()) == [path]
+    assert sorted(folder.path.iterdir()) == sorted([path, folder.path / "settings.json"])
 
 
 def test_a_fit_goes_on_when_there_is_room_again_and_ends_with_the_same_draws(

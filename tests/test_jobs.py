@@ -1,4 +1,4 @@
-"""Facts about the jobs among which fits of one shape are divided."""
+"""Facts about the jobs among which fits that wait for no other are divided."""
 
 import pytest
 
@@ -17,29 +17,29 @@ PLAN = [
     planned("axis-a", "axis"),
     planned("increment-01", "increment"),
 ]
-ONE_SHAPE = [row.fit for row in PLAN[:7]]
+ALONE = [row.fit for row in PLAN[:8]]
 
 
-@pytest.mark.parametrize("batches", [1, 2, 3, 7, 100])
-def test_every_subset_and_level_is_in_one_job_and_no_job_is_empty(batches: int) -> None:
+@pytest.mark.parametrize("batches", [1, 2, 3, 8, 100])
+def test_every_fit_but_increments_is_in_one_job_and_no_job_is_empty(batches: int) -> None:
     jobs = [fits_of(PLAN, part) for part in parts(PLAN, batches)]
-    assert len(jobs) == min(batches, 7)
+    assert len(jobs) == min(batches, 8)
     assert all(jobs)
-    assert sorted(fit for job in jobs for fit in job) == sorted(ONE_SHAPE)
+    assert sorted(fit for job in jobs for fit in job) == sorted(ALONE)
     assert max(map(len, jobs)) - min(map(len, jobs)) <= 1
 
 
-def test_a_plan_without_subsets_and_levels_has_no_job() -> None:
-    assert parts(PLAN[7:], 3) == []
+def test_a_plan_of_increments_alone_has_no_job() -> None:
+    assert parts(PLAN[8:], 3) == []
 
 
-@pytest.mark.parametrize("part", ["8-of-8", "0-of-2", "3-of-2", "2", "a-of-b", "1-of-", "-1-of-2"])
+@pytest.mark.parametrize("part", ["9-of-9", "0-of-2", "3-of-2", "2", "a-of-b", "1-of-", "-1-of-2"])
 def test_a_part_that_is_none_is_refused(part: str) -> None:
     with pytest.raises(StudyError, match=f"--part must .*, got {part}$"):
         fits_of(PLAN, part)
 
 
 def test_other_fits_or_another_order_have_another_digest() -> None:
-    lists = [ONE_SHAPE, ONE_SHAPE[:-1], ONE_SHAPE[::-1], [], ["a", "b"], ["ab"]]
+    lists = [ALONE, ALONE[:-1], ALONE[::-1], [], ["a", "b"], ["ab"]]
     assert len({digest(names) for names in lists}) == len(lists)
     assert all(len(digest(names)) == 16 for names in lists)

@@ -14,7 +14,7 @@ from scalecheck.files import formats, posterior_file
 from scalecheck.fitting import fit_record, kept_sites, sample_batch, site_moments
 from scalecheck.fitting.starts.warm_start import warm_start_of
 from scalecheck.model.reparam import coordinates_of
-from scalecheck.pipeline import fit as fit_program
+from scalecheck.pipeline.increments import write_increment
 from scalecheck.sampler.snapshot import to_arrays
 
 COMPARED = ("beta", "effect", "mu", "rate", "share")
@@ -162,7 +162,7 @@ def test_a_fit_that_is_ended_without_draws_has_no_moments(tmp_path, engine, most
     """Capped before its first warmup window, and after it."""
     small = of_rows(tmp_path, engine=engine, max_gradients=most)
     lines = []
-    fit_program.write_increment(small.assigned(lines.append), "increment-01")
+    write_increment(small.assigned(lines.append), "increment-01")
     record = formats.read_json(small.folder.record("increment-01"))
     assert record["status"] == "stopped"
     assert record["moments"] is None

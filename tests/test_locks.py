@@ -81,11 +81,18 @@ def test_a_second_run_is_refused_from_any_working_directory(tmp_path, hold, monk
         pass
 
 
+def settings_in(folder):
+    """Write settings of nothing, and give their file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text("{}")
+    return folder / "settings.json"
+
+
 def test_a_program_that_is_refused_leaves_the_log_of_the_other(tmp_path, hold, monkeypatch, capsys):
     log = tmp_path / "prepare.log"
     log.write_text("lines of the other\n")
     other = hold(tmp_path / "small", "scalecheck-prepare")
-    options = ["--settings", "{}", "--folder", str(tmp_path / "small"), "--log", str(log)]
+    options = ["--settings", str(settings_in(tmp_path / "small")), "--log", str(log)]
     monkeypatch.setattr(sys, "argv", ["scalecheck-prepare", *options])
     with pytest.raises(SystemExit) as ended:
         program.main("scalecheck-prepare", None, lambda options, log: pytest.fail("it ran"))
@@ -95,17 +102,13 @@ def test_a_program_that_is_refused_leaves_the_log_of_the_other(tmp_path, hold, m
     assert log.read_text() == "lines of the other\n"
 
 
-def test_a_search_is_refused_while_another_process_searches(tmp_path, conjugate, hold):
+def test_a_search_is_refused_while_another_process_searches(tmp_path, conjugate, hold, monkeypatch):
     log = tmp_path / "search.log"
     log.write_text("lines of the other\n")
     other = hold(tmp_path / "small", "scalecheck-remedies")
-    options = Namespace(
-        gradients=None,
-        target=None,
-        settings=conjugate.study.sections(),
-        folder=tmp_path / "small",
-        log=log,
-    )
+    monkeypatch.setattr(remedies.read_study, "read_study", lambda path: conjugate.study)
+    monkeypatch.setattr(remedies, "StudyFolder", lambda path: StudyFolder(tmp_path / "small"))
+    options = Namespace(gradients=None, target=None, study="study.yaml", log=log)
     with pytest.raises(StudyError) as caught:
         remedies.run(options)
     assert str(caught.value) == (
@@ -163,7 +166,7 @@ def test_a_file_that_cannot_be_written_ends_a_program_in_one_line(as_nobody, mon
     folder.record("subset-01").parent.mkdir(parents=True)
     for path in (Path("results"), folder.path):
         path.chmod(0o777)
-    options = ["--settings", "{}", "--folder", "results/small"]
+    options = ["--settings", str(settings_in(folder.path))]
     monkeypatch.setattr(sys, "argv", ["scalecheck-fit", *options])
     as_nobody()
     with pytest.raises(SystemExit) as ended:

@@ -8,7 +8,7 @@ from minimal_studies import PARTS
 from scalecheck.errors import StudyError
 from scalecheck.study import schema
 from scalecheck.study.read_study import build, read_yaml, select
-from scalecheck.study.settings import parse_sections
+from scalecheck.study.settings import parse_sections, read_settings, write_settings
 
 # ---- defaults
 
@@ -223,6 +223,39 @@ def test_what_a_rule_does_not_pass_is_said(folder):
         _ = part.data.unit
 
 
-def test_settings_that_are_no_json_are_refused():
-    with pytest.raises(StudyError, match="--settings must be JSON"):
-        parse_sections("{")
+def test_settings_travel_in_a_file_that_is_written_where_they_change(folder, tmp_path):
+    path, study = tmp_path / "settings.json", build({"study": "a", **PARTS}, "a.yaml")
+    write_settings(path, study)
+    before = path.stat().st_mtime_ns
+    write_settings(path, study)
+    assert path.stat().st_mtime_ns == before
+    assert read_settings(path) == study
+    other = build({"study": "a", **PARTS, "seed": 3}, "a.yaml")
+    write_settings(path, other)
+    assert read_settings(path, other.digest("seed", "data")) == other
+
+
+def test_settings_of_another_run_are_refused_where_they_differ(folder, tmp_path):
+    path, study = tmp_path / "settings.json", build({"study": "a", **PARTS}, "a.yaml")
+    write_settings(path, build({"study": "a", **PARTS, "seed": 3}, "a.yaml"))
+    assert read_settings(path, study.digest("data", "subsets.size")).seed == 3
+    for names in (("seed",), ("data", "seed"), ()):
+        with pytest.raises(StudyError, match="settings.json: holds the settings of another run"):
+            read_settings(path, study.digest(*names))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "cannot be read: No such file or directory: claim_studies"),
+        ("{", "damaged: run again"),
+        ("[]", "damaged: run again"),
+        ('{"seed": 1}', "damaged: run again"),
+    ],
+)
+def test_settings_that_are_missing_or_none_are_refused(tmp_path, content, expected):
+    path = tmp_path / "settings.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(StudyError, match=f"settings.json: {expected}"):
+        read_settings(path, "data:0")

@@ -24,7 +24,7 @@ from scalecheck.fitting import kept_sites
 from scalecheck.model import density
 from scalecheck.model import reparam as reparam_module
 from scalecheck.model.reparam import coordinates_of
-from scalecheck.pipeline import fit
+from scalecheck.pipeline.increments import write_increment
 
 ARRAYS = {"y": jnp.array([0.3, -0.4, 1.2])}
 
@@ -175,7 +175,7 @@ def make(path, **sampler):
 def less_centred(tmp_path_factory):
     """The first increment, not centred."""
     small = make(tmp_path_factory.mktemp("reparam"), reparam={"shift": 0})
-    fit.write_increment(small.assigned(), "increment-01")
+    write_increment(small.assigned(), "increment-01")
     return small
 
 
@@ -211,14 +211,14 @@ def assert_same(one, other):
 )
 def test_the_posterior_is_the_same_however_it_was_sampled(less_centred, tmp_path, sampler):
     other = make(tmp_path, **sampler)
-    fit.write_increment(other.assigned(), "increment-01")
+    write_increment(other.assigned(), "increment-01")
     assert_same(*(posterior_of(small, "increment-01") for small in (less_centred, other)))
 
 
 @pytest.mark.long
 def test_a_warm_increment_ends_where_a_cold_one_does(less_centred):
     """The second increment starts warm, and is sampled cold as well."""
-    fit.write_increment(less_centred.assigned(), "increment-02")
+    write_increment(less_centred.assigned(), "increment-02")
     record = less_centred.read("increment-02").record
     assert (record.warmup, record.usable) == (30, True)
     assert record.audit.p > 1e-3

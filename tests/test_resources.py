@@ -19,37 +19,41 @@ def record(folder, status="done", **seconds):
 
 
 def test_where_nothing_is_known_each_try_asks_for_as_much_again(tmp_path):
-    absent = tmp_path / "record.json"
-    assert [resources.minutes(None, 1.0, attempt) for attempt in (1, 2)] == [240, 480]
-    assert resources.minutes(absent, 2.0, 3) == 720
+    absent = [(tmp_path / "record.json", 100)]
+    assert [resources.minutes(absent, attempt) for attempt in (1, 2, 3)] == [240, 480, 720]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "growth", "attempt", "expected"),
+    ("seconds", "rows", "attempt", "expected"),
     [
-        (600, 2.0, 1, 160),  # ten minutes, twice the rows, and the margin of eight
-        (600, 2.0, 3, 480),
-        (601, 2.0, 1, 161),
-        (3, 2.0, 1, 30),
-        (3, 2.0, 2, 60),
-        (90_000, 8.0, 1, 1440),
+        (600, [200], 1, 160),  # ten minutes, twice the rows, and the margin of eight
+        (600, [200], 3, 480),
+        (600, [200, 400], 1, 480),  # both are still to come
+        (601, [200], 1, 161),
+        (3, [200], 1, 30),
+        (3, [200], 2, 60),
+        (90_000, [800], 1, 1440),
+        (600, [], 1, 30),
     ],
 )
-def test_an_increment_asks_for_a_multiple_of_what_the_one_before_took(
-    tmp_path, seconds, growth, attempt, expected
+def test_increments_ask_for_a_multiple_of_what_the_last_one_that_is_done_took(
+    tmp_path, seconds, rows, attempt, expected
 ):
-    before = record(tmp_path, compile=seconds / 3, sampling=seconds - seconds / 3)
-    assert resources.minutes(before, growth, attempt) == expected
+    first = tmp_path / "first"
+    first.mkdir()
+    done = record(first, compile=seconds / 3, sampling=seconds - seconds / 3)
+    to_come = [(tmp_path / f"{n}.json", n) for n in rows]
+    assert resources.minutes([(done, 100), *to_come], attempt) == expected
 
 
 def test_a_skipped_increment_took_nothing(tmp_path):
-    assert resources.minutes(record(tmp_path, "skipped"), 2.0, 1) == 30
+    assert resources.minutes([(record(tmp_path, "skipped"), 100)], 1) == 240
 
 
 def test_a_damaged_record_says_nothing(tmp_path):
     path = tmp_path / "record.json"
     path.write_text('{"seconds": {"samp')
-    assert resources.minutes(path, 2.0, 1) == 240
+    assert resources.minutes([(path, 100)], 1) == 240
 
 
 DEMAND = {

@@ -17,6 +17,7 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job, run_fits, sample_batch
 from scalecheck.fitting.starts import warm_start
 from scalecheck.pipeline import fit as fit_program
+from scalecheck.pipeline.increments import write_increment
 from scalecheck.report.inputs import read_inputs
 from scalecheck.report.page import render
 from scalecheck.results.chains import chains_of
@@ -53,11 +54,9 @@ def fit_all(small, **of_second):
     fit_program.write_fits(
         small_studies.assigned(job_with(small, lines)), ["subset-01", "subset-02"]
     )
-    fit_program.write_increment(small_studies.assigned(job_with(small, lines)), "increment-01")
-    fit_program.write_increment(
-        small_studies.assigned(job_with(small, lines, **of_second)), "increment-02"
-    )
-    fit_program.write_increment(small_studies.assigned(job_with(small, lines)), "increment-03")
+    write_increment(small_studies.assigned(job_with(small, lines)), "increment-01")
+    write_increment(small_studies.assigned(job_with(small, lines, **of_second)), "increment-02")
+    write_increment(small_studies.assigned(job_with(small, lines)), "increment-03")
     return lines
 
 
@@ -184,7 +183,7 @@ def test_draws_that_all_chains_have_are_kept_and_judged_as_any(one_stopped, tmp_
         job = job_with(small, max_gradients=most)._replace(
             folder=copy_of(small, tmp_path / str(most))
         )
-        fit_program.write_increment(small_studies.assigned(job), "increment-01")
+        write_increment(small_studies.assigned(job), "increment-01")
         found = small._replace(folder=job.folder).read("increment-01")
         assert found.record.status == "done"
         assert 10 <= found.record.draws < 600
@@ -281,7 +280,7 @@ def test_after_a_first_increment_that_left_nothing_the_next_starts_as_that(all_s
 def test_subsets_and_the_first_increment_start_from_the_prior(one_stopped, tmp_path):
     small = one_stopped.small
     job = job_with(small, start="prior")._replace(folder=copy_of(small, tmp_path))
-    fit_program.write_increment(small_studies.assigned(job), "increment-01")
+    write_increment(small_studies.assigned(job), "increment-01")
     again = small._replace(folder=job.folder).read("increment-01")
     np.testing.assert_array_equal(again.z, small.read("increment-01").z)
     assert not job.folder.left("increment-01").exists()
@@ -293,8 +292,8 @@ def test_with_numpyro_an_increment_that_starts_from_the_previous_one_ends_where_
     small = all_stopped.small
     job = job_with(small, start="previous", max_gradients=None)
     job = job._replace(folder=copy_of(small, tmp_path))
-    fit_program.write_increment(small_studies.assigned(job), "increment-01")
-    fit_program.write_increment(small_studies.assigned(job), "increment-02")
+    write_increment(small_studies.assigned(job), "increment-01")
+    write_increment(small_studies.assigned(job), "increment-02")
     mu = small._replace(folder=job.folder).read("increment-02").z[..., 0]
     y = small.values("increment-02", "y")["y"]
     mcse = float(array_stats.mcse(mu, method="mean", chain_axis=0, draw_axis=1))

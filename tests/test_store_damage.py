@@ -8,6 +8,7 @@ from tables import table_of
 
 from scalecheck.data import store
 from scalecheck.errors import StudyError
+from scalecheck.files import kept
 from scalecheck.study.plan import Slice
 
 N_ROWS = 3 * store._CHUNK
@@ -79,3 +80,14 @@ def test_a_truncated_store_is_said(written):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(StudyError, match=r"^\S+data.nc: damaged \(.*\): delete it and run again$"):
         store.read_meta(path)
+
+
+def test_a_damaged_store_is_kept_no_longer_so_that_it_is_made_again(written):
+    path, y = written
+    known = path.with_name("data.identity.json")
+    kept.keep(known, "identity", [path])
+    flip(path, y[5:10].tobytes())
+    with pytest.raises(StudyError, match="delete it and run again"):
+        store.read_rows(path, [Slice("arrival", 100, 150)], ["y"])
+    path.unlink()
+    assert not kept.give_back(known, "identity", [path])

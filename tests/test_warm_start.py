@@ -18,7 +18,7 @@ from scalecheck.fitting import checkpoint
 from scalecheck.fitting.starts import warm_start as warm_start_module
 from scalecheck.model import batches
 from scalecheck.model.reparam import coordinates_of
-from scalecheck.pipeline import fit
+from scalecheck.pipeline.increments import write_increment
 
 UNITS = """
 def model(x, clinic, n_clinic, y=None):
@@ -46,8 +46,8 @@ def study(tmp_path_factory):
         increments={"start": 200, "end": 800, "stop": "never", "warm": True, "cold_audit": 1},
         sampler={"engine": "lanes", "chains": 4, "warmup": 300, "draws": 300},
     )
-    fit.write_increment(small.assigned(), "increment-01")
-    fit.write_increment(small.assigned(), "increment-02")
+    write_increment(small.assigned(), "increment-01")
+    write_increment(small.assigned(), "increment-02")
     return small
 
 
@@ -176,7 +176,7 @@ def test_every_so_many_increments_one_is_sampled_cold_as_well(study, warm, audit
 
 @pytest.mark.long
 def test_an_increment_after_a_warm_one_is_exact_and_what_audits_took_is_counted(copy):
-    fit.write_increment(copy.assigned(), "increment-03")
+    write_increment(copy.assigned(), "increment-03")
     assert_exact(copy, "increment-03")
     done = [copy.read(f"increment-0{i}").record for i in (1, 2, 3)]
     assert done[0].audit is None
@@ -198,7 +198,7 @@ def test_an_increment_whose_successor_needs_what_it_left_is_made_again_with_the_
     whole = {name: read_arrays(copy.folder.left(name)) for name in ("increment-01", "increment-02")}
     copy.folder.record("increment-02").unlink()
     damage(left)
-    fit.write_increment(copy.assigned(lines.append), "increment-02")
+    write_increment(copy.assigned(lines.append), "increment-02")
     assert "increment-01: fitted again: left.npz is missing or damaged" in lines
     for name, arrays in whole.items():
         found = read_arrays(copy.folder.left(name))
@@ -210,7 +210,7 @@ def test_what_nobody_starts_from_any_more_may_be_damaged(copy):
     """Both increments stand: the second needs nothing of the first."""
     copy.folder.left("increment-01").unlink()
     lines = []
-    fit.write_increment(copy.assigned(lines.append), "increment-02")
+    write_increment(copy.assigned(lines.append), "increment-02")
     assert lines == []
 
 
@@ -234,8 +234,8 @@ def test_an_audit_that_was_killed_goes_on_and_finds_the_same(copy, monkeypatch):
     lines = []
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(checkpoint.Checkpointer, "_write", write)
-        fit.write_increment(copy.assigned(), "increment-02")
-    fit.write_increment(copy.assigned(lines.append), "increment-02")
+        write_increment(copy.assigned(), "increment-02")
+    write_increment(copy.assigned(lines.append), "increment-02")
     assert sum("goes on from its checkpoint" in line for line in lines) == 2
     again = formats.read_json(copy.folder.record("increment-02"))["audit"]
     for name in ("p", "parameter", "statistic", "gap", "gradients", "draws"):

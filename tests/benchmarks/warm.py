@@ -30,7 +30,7 @@ import small_studies  # noqa: E402
 
 from scalecheck.diagnostics import array_stats  # noqa: E402
 from scalecheck.files import formats  # noqa: E402
-from scalecheck.pipeline import fit as fit_program  # noqa: E402
+from scalecheck.pipeline.increments import write_increment  # noqa: E402
 
 ROWS, FIRST, GROUPS = 8000, 500, 50
 
@@ -97,7 +97,7 @@ def run(name: str, seed: int, *, warm: bool) -> list[dict[str, Any]]:
         )
         lines = []
         for row in formats.read_plan(small.folder.plan):
-            fit_program.write_increment(small.assigned(), row.fit)
+            write_increment(small.assigned(), row.fit)
             lines.append(_line(small.read(row.fit)) | {"rows": row.rows})
     return lines
 

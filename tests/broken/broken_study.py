@@ -13,6 +13,7 @@ import yaml
 from scalecheck.errors import StudyError
 from scalecheck.runtime import program
 from scalecheck.study import read_study
+from scalecheck.study.settings import write_settings
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -96,37 +97,22 @@ def write(folder: Path, broken: Broken, **settings: Any) -> None:
     (folder / "study.yaml").write_text(broken.text(yaml.safe_dump(given, sort_keys=False)))
 
 
-# ---- the programs in the order of the workflow, in this process
+# ---- the program that runs before any fit, in this process
+
+# What it does one after the other, and what that writes.
+STEPS = {"prepare": "data.nc", "check_study": "model.json", "plan": "plan.csv"}
 
 
-class Step(NamedTuple):
-    """A program, the sections that its rule gives it, and what it writes."""
-
-    script: str
-    sections: tuple[str, ...]
-    output: str
-
-
-STEPS = (
-    Step("prepare", ("seed", "data", "model", "subsets.levels"), "data.nc"),
-    Step(
-        "check_study", ("seed", "data", "model", "sampler", "subsets", "increments"), "model.json"
-    ),
-    Step("plan", ("subsets", "increments"), "plan.csv"),
-)
-
-
-def run_step(step, study, monkeypatch):
-    """Run a program as its rule does."""
-    spec = importlib.util.spec_from_file_location(
-        step.script, CHECKOUT / f"scripts/{step.script}.py"
-    )
+def run_program(study, monkeypatch):
+    """Run the program as its rule does."""
+    spec = importlib.util.spec_from_file_location("prepare", CHECKOUT / "scripts/prepare.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    settings, folder = study.sections(*step.sections), f"results/{study.study}"
-    options = ["--settings", settings, "--folder", folder, "--log", f"logs/{step.script}.log"]
-    monkeypatch.setattr(sys, "argv", [step.script, *options])
-    program.main(step.script, script.__doc__, script.run)
+    path = Path(f"results/{study.study}/settings.json")
+    write_settings(path, study)
+    options = ["--settings", str(path), "--digest", study.digest(), "--log", "logs/prepare.log"]
+    monkeypatch.setattr(sys, "argv", ["prepare", *options])
+    program.main("prepare", script.__doc__, script.run)
 
 
 def refusal(folder: Path, monkeypatch, capsys) -> tuple[str, str]:
@@ -136,24 +122,24 @@ def refusal(folder: Path, monkeypatch, capsys) -> tuple[str, str]:
     except StudyError as error:
         assert not (folder / "results").exists()
         return "configuration", str(error)
-    for step in STEPS:
-        try:
-            run_step(step, study, monkeypatch)
-        except SystemExit as stop:
-            assert stop.code == 1
-            return step.script, _refused_line(folder, step, capsys)
-        assert (folder / "results/small" / step.output).exists()
+    try:
+        run_program(study, monkeypatch)
+    except SystemExit as stop:
+        assert stop.code == 1
+        return _refused_line(folder, capsys)
+    assert all((folder / "results/small" / name).exists() for name in STEPS.values())
     raise AssertionError("nothing was refused")
 
 
-def _refused_line(folder: Path, step: Step, capsys) -> str:
-    """Check what a refusal leaves behind, and give its line."""
+def _refused_line(folder: Path, capsys) -> tuple[str, str]:
+    """Check what a refusal leaves behind, and give its step and its line."""
     shown = capsys.readouterr()
     assert shown.out == ""
     (line,) = shown.err.splitlines()
     # The log has the same line, with the time before it.
-    assert (folder / f"logs/{step.script}.log").read_text().splitlines()[-1].endswith(line)
-    done = {earlier.output for earlier in STEPS[: STEPS.index(step)]}
-    left = {path.name for path in (folder / "results/small").glob("*")}
-    assert left == done
-    return line
+    assert (folder / "logs/prepare.log").read_text().splitlines()[-1].endswith(f" failed: {line}")
+    left = {path.name for path in (folder / "results/small").glob("[!.]*")} - {"settings.json"}
+    names = list(STEPS)
+    step = names[len(left)]
+    assert left == {STEPS[name] for name in names[: len(left)]}
+    return step, line

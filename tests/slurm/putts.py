@@ -25,7 +25,7 @@ STUDY = {
     "sampler": {"chains": 2, "warmup": 100, "draws": 100},
     "batches": 8,
 }
-BATCHES = [f"results/putts/fits/subsets-{number}-of-8.json" for number in range(1, 9)]
+BATCHES = [f"results/putts/fits/batch-{number}-of-8.json" for number in range(1, 9)]
 
 
 def write_study(folder: Path, changes: Mapping[str, Any] | None = None, ballast: str = "") -> None:
@@ -125,7 +125,7 @@ first_device = device._first_device
 
 def pretended():
     first_device()
-    if "--manifest" in sys.argv:
+    if "--part" in sys.argv:
         (Path({meeting!r}) / os.environ["CUDA_VISIBLE_DEVICES"]).touch()
         for _ in range(3000):
             if len(os.listdir({meeting!r})) == 8:

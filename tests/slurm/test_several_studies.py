@@ -18,11 +18,11 @@ def test_jobs_of_five_studies_are_one_submission(
     cluster: Cluster, cache: Path, tmp_path: Path
 ) -> None:
     files = pretending.write_studies(tmp_path, N_STUDIES, n_subsets=20, batches=1)
-    pretending.run(tmp_path, files, "--cores", "2", "--until", "plan_fits")
+    pretending.run(tmp_path, files, "--cores", "2", "--until", "prepare_study")
     own = putts.environment(cache, cluster)
     own |= {"PATH": f"{tmp_path / 'bin'}:{own['PATH']}", "PRETENDED_SECONDS": "0"}
     before = set(cluster.jobs("all"))
-    targets = [f"results/{Path(name).stem}/fits/subsets-1-of-1.json" for name in files]
+    targets = [f"results/{Path(name).stem}/fits/batch-1-of-1.json" for name in files]
     command = [
         *(sys.executable, str(Path(putts.__file__).parent / "polling.py")),
         *pretending.command(
@@ -33,7 +33,7 @@ def test_jobs_of_five_studies_are_one_submission(
             "--resources",
             "gpu=0",
             "--groups",
-            "fit_subsets=fits",
+            "fit_batch=fits",
             "--group-components",
             f"fits={N_STUDIES}",
         )[1:],

@@ -59,7 +59,12 @@ class Resumed(NamedTuple):
 
 
 FIRST = "results/putts/fits/increment-01"
-LONG_WARMUP = {"batches": 1, "sampler": {"chains": 2, "warmup": 20_000, "draws": 100}}
+INCREMENTS = "results/putts/fits/increments.json"
+LONG_WARMUP = {
+    "batches": 1,
+    "increments": {"start": 60, "end": 60},
+    "sampler": {"chains": 2, "warmup": 20_000, "draws": 100},
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +78,19 @@ def two_at_once(
     planned = putts.on_this_machine(folder, "--cores", "2", "--", "results/putts/plan.csv")
     putts.run(planned, folder, own)
     # As on a cluster whose GPUs are gres alone.
-    gres = ["--resources", "gpu=0", "--set-resources", "fit_increment:gres=gpu:1"]
+    gres = ["--resources", "gpu=0", "--set-resources", "fit_increments:gres=gpu:1"]
     other = putts.start(putts.through_slurm(eight), eight, own)
-    one = putts.start(putts.through_slurm(folder, *gres, "--", f"{FIRST}/record.json"), folder, own)
+    one = putts.start(putts.through_slurm(folder, *gres, "--", INCREMENTS), folder, own)
     try:
         wait_until((folder / FIRST / "checkpoint/state.npz").exists, one)
         jobs = cluster.jobs("RUNNING")
         (number,) = [
             n
             for n, comment in jobs.items()
-            if "rule_fit_increment" in comment and own_job(cluster, n, folder)
+            if "rule_fit_increments" in comment and own_job(cluster, n, folder)
         ]
         cluster.ask("scancel", "--signal=TERM", number)
-        log = folder / "logs/putts/fits/increment-01.log"
+        log = folder / "logs/putts/fits/increments.log"
         wait_until(lambda: "told to end" in log.read_text(), one)
         told = log.read_text()
         last = json.loads((folder / FIRST / "progress.jsonl").read_text().splitlines()[-1])
@@ -126,7 +131,7 @@ def test_a_fit_that_was_told_to_end_in_its_warmup_ends_with_the_same_bits(
     alone = tmp_path / "putts"
     shutil.copytree(two_at_once.folder, alone)
     shutil.rmtree(alone / FIRST)
-    command = putts.on_this_machine(alone, "--cores", "1", "--", f"{FIRST}/record.json")
+    command = putts.on_this_machine(alone, "--cores", "1", "--", INCREMENTS)
     putts.run(command, alone, putts.environment(cache))
     assert "goes on" not in log_of(alone)
     with (
@@ -140,25 +145,22 @@ def test_a_fit_that_was_told_to_end_in_its_warmup_ends_with_the_same_bits(
 
 
 def log_of(folder: Path) -> str:
-    return (folder / "logs/putts/fits/increment-01.log").read_text()
+    return (folder / "logs/putts/fits/increments.log").read_text()
 
 
 class BadDay(NamedTuple):
-    """Jobs of a study whose node went down and whose model took more memory than was asked for, in order.
+    """A study whose node went down and whose model took more memory than was asked for.
 
     Attributes
     ----------
     prepared
-        What Slurm knows of the job of `prepare_data`.
-    checked
-        The same of every job of `check_study`.
+        What Slurm knows of every job of `prepare_study`, in order.
     logs
         What those wrote that failed.
     """
 
     folder: Path
-    prepared: str
-    checked: list[str]
+    prepared: list[str]
     logs: str
 
 
@@ -171,30 +173,25 @@ def bad_day(cluster: Cluster, cache: Path, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("bad_day") / "putts"
     putts.write_study(folder, ballast=BALLAST)
     own = putts.environment(cache, cluster)
-    process = putts.start(
-        putts.through_slurm(folder, "--", "results/putts/model.json"), folder, own
-    )
+    process = putts.start(putts.through_slurm(folder, "--", "results/putts/plan.csv"), folder, own)
     before = set(cluster.jobs("all"))
     try:
         wait_until(lambda: set(cluster.jobs("RUNNING")) - before, process)
-        (prepared,) = set(cluster.jobs("RUNNING")) - before
+        (first,) = set(cluster.jobs("RUNNING")) - before
         cluster.set_node("down")
-        wait_until(lambda: prepared not in cluster.jobs("RUNNING"), process)
+        wait_until(lambda: first not in cluster.jobs("RUNNING"), process)
         cluster.set_node("resume")
         putts.finish(process, folder)
     finally:
         process.kill()
-    later = [number for number in cluster.jobs("all") if number not in before | {prepared}]
-    logs = "".join(
-        path.read_text() for path in folder.glob(".snakemake/slurm_logs/rule_check_study/**/*.log")
-    )
-    show = lambda number: cluster.ask("scontrol", "show", "job", number)  # noqa: E731
-    return BadDay(folder, show(prepared), [show(number) for number in sorted(later, key=int)], logs)
+    numbers = sorted(set(cluster.jobs("all")) - before, key=int)
+    paths = folder.glob(".snakemake/slurm_logs/*rule_prepare_study/**/*.log")
+    logs = "".join(path.read_text() for path in paths)
+    return BadDay(folder, [cluster.ask("scontrol", "show", "job", one) for one in numbers], logs)
 
 
 def test_a_job_whose_node_goes_down_runs_again_when_it_is_up(bad_day: BadDay) -> None:
-    assert "Restarts=1" in bad_day.prepared
-    assert "JobState=COMPLETED" in bad_day.prepared
+    assert "Restarts=1" in bad_day.prepared[0]
     assert (bad_day.folder / "results/putts/data.nc").exists()
 
 
@@ -202,7 +199,7 @@ def test_a_job_that_is_killed_for_its_memory_is_tried_again_with_twice_as_much(
     bad_day: BadDay,
 ) -> None:
     assert "exceeded memory limit" in bad_day.logs
-    first, second = [int(re.search(r"MinMemoryNode=(\d+)M", job)[1]) for job in bad_day.checked]
+    first, second = [int(re.search(r"MinMemoryNode=(\d+)M", job)[1]) for job in bad_day.prepared]
     assert abs(second - 2 * first) <= 1  # rounded
-    assert ["JobState=COMPLETED" in job for job in bad_day.checked] == [False, True]
-    assert (bad_day.folder / "results/putts/model.json").exists()
+    assert ["JobState=COMPLETED" in job for job in bad_day.prepared] == [False, True]
+    assert (bad_day.folder / "results/putts/plan.csv").exists()

@@ -21,18 +21,17 @@ import xarray as xr
 from cluster import Cluster
 
 FIT = "results/putts/fits/increment-01"
-LOG = "logs/putts/fits/increment-01.log"
+LOG = "logs/putts/fits/increments.log"
 
 
 def fit(folder: Path, cache: Path, warmup: int, cluster: Cluster | None = None) -> None:
     """Fit the first increment, through Slurm where there is a cluster."""
-    putts.write_study(
-        folder, {"batches": 1, "sampler": {"chains": 2, "warmup": warmup, "draws": 100}}
-    )
+    sampler = {"chains": 2, "warmup": warmup, "draws": 100}
+    putts.write_study(folder, {"increments": {"start": 60, "end": 60}, "sampler": sampler})
     plan = putts.on_this_machine(folder, "--cores", "1", "--", "results/putts/plan.csv")
     putts.run(plan, folder, putts.environment(cache))
-    target = ["--", f"{FIT}/record.json"]
-    limits = ["--resources", "gpu=0", "--set-resources", "fit_increment:runtime=attempt * 2"]
+    target = ["--", "results/putts/fits/increments.json"]
+    limits = ["--resources", "gpu=0", "--set-resources", "fit_increments:runtime=attempt * 2"]
     command = (
         putts.through_slurm(folder, *limits, *target)
         if cluster

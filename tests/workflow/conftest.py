@@ -12,7 +12,7 @@ def killed_and_finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a study that was killed in the middle of its fits, unlocked and run to its end."""
     folder = tmp_path_factory.mktemp("clinics")
     write_study(folder)
-    kill_when(folder, ["logs/clinics/fits/increment-01.log", "logs/clinics/fits/axis-clinic.log"])
+    kill_when(folder, ["logs/clinics/fits/increments.log", "logs/clinics/fits/batch-1-of-1.log"])
     assert not list(folder.glob("results/clinics/fits/*/record.json"))
     assert snakemake(folder, "--unlock").returncode == 0
     run = snakemake(folder)

@@ -63,6 +63,10 @@ rule summarise:
 
 onstart:
     scalecheck.claim_studies()
+
+
+onerror:
+    scalecheck.tell_failures(log)
 """
 
 

@@ -81,7 +81,7 @@ def main() -> None:
         "cores": options.cores,
         "sleep": options.sleep,
     }
-    whats = {"plan": ["--until", "plan_fits"], "dry run": ["--dry-run"], "run": []}
+    whats = {"plan": ["--until", "prepare_study"], "dry run": ["--dry-run"], "run": []}
     if options.dry_run:
         whats.pop("run")
     with tempfile.TemporaryDirectory(prefix="many-studies-") as scratch:

@@ -11,15 +11,7 @@ import psutil
 from endings import RESULTS
 
 # What writes which file: a program can be awaited as long as its file is not there.
-PROGRAMS = {
-    "scalecheck-prepare": "data.nc",
-    "scalecheck-check-study": "model.json",
-    "scalecheck-plan": "plan.csv",
-    "scalecheck-confirm": "fits/confirmation.json",
-    "scalecheck-check": "checks/findings.csv",
-    "scalecheck-verdict": "verdict.json",
-    "scalecheck-report": "report.html",
-}
+PROGRAMS = {"scalecheck-prepare": "plan.csv", "scalecheck-judge": "report.html"}
 SAVED = "a fit is saved"
 
 # Seconds: all of a program that is not a fit, and of a fit long enough to be saved many times.
@@ -51,8 +43,8 @@ def draw(rng: random.Random, folder: Path, most: float) -> Moment:
     missing = [name for name, file in PROGRAMS.items() if not (files / file).exists()]
     any_moment = Moment(rng.uniform(0, most) * (1 + len(missing)) / (1 + len(PROGRAMS)))
     of_fit = Moment(rng.uniform(0, OF_FIT), SAVED)
-    of_program = Moment(rng.uniform(0, OF_PROGRAM), rng.choice((missing or list(PROGRAMS))[:3]))
-    fits_are_done = "scalecheck-check" not in missing
+    of_program = Moment(rng.uniform(0, OF_PROGRAM), rng.choice(missing or list(PROGRAMS)))
+    fits_are_done = (files / "fits/increments.json").exists()
     return rng.choice([any_moment, of_program, any_moment if fits_are_done else of_fit])
 
 

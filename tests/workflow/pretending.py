@@ -15,12 +15,11 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 parser = ArgumentParser()
-for name in ("settings", "folder", "part", "after", "manifest", "gpu", "gres", "log"):
+for name in ("settings", "digest", "part", "manifest", "gpu", "gres", "log"):
     parser.add_argument(f"--{name}")
-parser.add_argument("--fits", nargs="+")
-parser.add_argument("--increment", action="store_true")
+parser.add_argument("--increments", action="store_true")
 options = parser.parse_args()
-folder, settings = Path(options.folder), json.loads(options.settings)
+folder, settings = Path(options.settings).parent, json.loads(Path(options.settings).read_text())
 TABLES = ("fits estimates agreement heterogeneity drift surprise effort scaling adaptation history units findings")
 
 
@@ -38,39 +37,39 @@ def plan():
     write("plan.csv", "".join(",".join(map(str, row)) + "\\n" for row in rows))
 
 
+def prepare():
+    write("data.nc")
+    write("model.json")
+    plan()
+
+
 def fit():
     time.sleep(float(os.environ["PRETENDED_SECONDS"]))
-    fits = options.fits
-    if options.part:
+    with (folder / "plan.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    if options.increments:
+        fits = [row["fit"] for row in rows if row["kind"] == "increment"]
+    else:
         number, n_parts = map(int, options.part.split("-of-"))
-        with (folder / "plan.csv").open() as file:
-            subsets = [row["fit"] for row in csv.DictReader(file) if row["kind"] == "subset"]
-        fits = subsets[number - 1 :: n_parts]
+        fits = [row["fit"] for row in rows if row["kind"] == "subset"][number - 1 :: n_parts]
     for name in fits:
         for file in ("posterior.nc", "progress.jsonl", "record.json"):
             write(f"fits/{name}/{file}")
-    if options.manifest:
-        Path(options.manifest).write_text(json.dumps({"fits": fits}))
+    Path(options.manifest).write_text(json.dumps({"fits": fits}))
 
 
-def report():
+def judge():
+    for name in TABLES.split():
+        write(f"checks/{name}.csv")
+    write("verdict.json")
     write("figures/forest.svg")
     write("report.html")
 
 
-{
-    "prepare": lambda: write("data.nc"),
-    "check-study": lambda: write("model.json"),
-    "plan": plan,
-    "fit": fit,
-    "confirm": lambda: write("fits/confirmation.json"),
-    "check": lambda: [write(f"checks/{name}.csv") for name in TABLES.split()],
-    "verdict": lambda: write("verdict.json"),
-    "report": report,
-}[Path(sys.argv[0]).name.removeprefix("scalecheck-")]()
+{"prepare": prepare, "fit": fit, "judge": judge}[Path(sys.argv[0]).name.removeprefix("scalecheck-")]()
 """
 
-NAMES = ("prepare", "check-study", "plan", "fit", "confirm", "check", "verdict", "report")
+NAMES = ("prepare", "fit", "judge")
 
 
 def write_programs(folder: Path) -> None:

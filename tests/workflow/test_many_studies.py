@@ -18,7 +18,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], 
     """Three studies that are planned; what Snakemake said."""
     folder = tmp_path_factory.mktemp("many")
     files = pretending.write_studies(folder, N_STUDIES, N_SUBSETS, BATCHES)
-    return folder, files, pretending.run(folder, files, "--cores", "2", "--until", "plan_fits")
+    return folder, files, pretending.run(folder, files, "--cores", "2", "--until", "prepare_study")
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def test_jobs_are_as_many_as_batches_and_not_as_fits(
 ) -> None:
     folder, files, _ = studies
     planned = pretending.jobs(pretending.run(folder, files, "--cores", "2", "--dry-run"))
-    assert planned["fit_subsets"] == N_STUDIES * BATCHES
-    assert planned["fit_increment"] == N_STUDIES * N_INCREMENTS
-    assert planned["total"] == N_STUDIES * (BATCHES + N_INCREMENTS + 4) + 1
+    assert planned["fit_batch"] == N_STUDIES * BATCHES
+    assert planned["fit_increments"] == N_STUDIES
+    assert planned["total"] == N_STUDIES * (BATCHES + 2) + 1
 
 
 def test_every_fit_is_made_once(finished: tuple[Path, list[str], str]) -> None:
@@ -57,18 +57,18 @@ def test_a_command_line_stays_short_however_many_fits_a_job_makes(
         line for line in said.splitlines() if "scalecheck-fit" in line and "--part" in line
     ]
     assert len(of_subsets) == N_STUDIES * BATCHES
-    assert max(map(len, of_subsets)) < 2000
+    assert max(map(len, of_subsets)) < 200
     assert "subset-01" not in said
 
 
-def test_a_subset_more_runs_the_job_alone_that_makes_it(
+def test_a_subset_more_starts_the_jobs_of_one_study_and_of_no_other(
     finished: tuple[Path, list[str], str], tmp_path: Path
 ) -> None:
     before, files, _ = finished
     folder = Path(shutil.copytree(before, tmp_path / "more"))
     study = folder / files[0]
     study.write_text(study.read_text().replace("count: 200", "count: 201"))
-    pretending.run(folder, files, "--cores", "2", "--until", "plan_fits")
+    pretending.run(folder, files, "--cores", "2", "--until", "prepare_study")
     jobs = pretending.jobs(pretending.run(folder, files, "--cores", "2", "--dry-run"))
-    assert jobs["fit_subsets"] == 1
-    assert "fit_increment" not in jobs
+    assert jobs["fit_batch"] == BATCHES
+    assert jobs["fit_increments"] == 1

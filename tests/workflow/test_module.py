@@ -65,7 +65,7 @@ def test_a_module_writes_below_its_prefix_and_nowhere_else(finished: tuple[Path,
     folder, _ = finished
     assert json.loads((folder / "summary.txt").read_text())["study"] == "again"
     assert (folder / "checks/results/clinics/report.html").exists()
-    assert (folder / "checks/logs/clinics/fits/increment-02.log").exists()
+    assert (folder / "checks/logs/clinics/fits/increments.log").exists()
     assert not (folder / "results").exists()
     assert not (folder / "logs").exists()
 
@@ -113,9 +113,7 @@ def test_a_module_runs_again_what_depends_on_what_changed_in_one_study(
     ran = rules_run(hosts.snakemake(folder, "--dry-run", "scalecheck_all"))
     study.write_text(before)
     # Up to the checkpoint, after which Snakemake knows the fits.
-    assert ran.count("scalecheck_check_study") == 1
-    assert ran.count("scalecheck_plan_fits") == 1
-    assert "scalecheck_prepare_data" not in ran
+    assert ran.count("scalecheck_prepare_study") == 1
 
 
 def test_two_runs_on_one_folder_of_results_are_refused_to_a_module_as_well(
@@ -142,10 +140,10 @@ def test_two_modules_keep_their_own_studies(tmp_path: Path, *, second_first: boo
     run = hosts.snakemake(tmp_path, "--dry-run", "--printshellcmds", "both")
     assert run.returncode == 0, run.stderr
     ran = rules_run(run)
-    assert ran.count("scalecheck_prepare_data") == 2
-    assert ran.count("other_prepare_data") == 1
+    assert ran.count("scalecheck_prepare_study") == 2
+    assert ran.count("other_prepare_study") == 1
     name = "clinics" if second_first else "lone"
-    folders = set(re.findall(r"scalecheck-prepare .*--folder (\S+)", run.stdout))
+    folders = set(re.findall(r"scalecheck-prepare --settings (\S+)/settings.json", run.stdout))
     assert folders == {"checks/results/clinics", "checks/results/again", f"other/{name}"}
 
 
@@ -166,7 +164,7 @@ def test_pathvars_of_a_module_move_its_results(tmp_path: Path) -> None:
     hosts.write_host(tmp_path, moved.replace("checks/results", "found"))
     run = hosts.snakemake(tmp_path, "--dry-run", "--printshellcmds")
     assert run.returncode == 0, run.stderr
-    folders = set(re.findall(r"scalecheck-prepare .*--folder (\S+)", run.stdout))
+    folders = set(re.findall(r"scalecheck-prepare --settings (\S+)/settings.json", run.stdout))
     assert folders == {"found/clinics", "found/again"}
 
 

@@ -7,12 +7,13 @@ import re
 import time
 from pathlib import Path
 
+import forks
 import pandas as pd
 import pytest
 import xarray as xr
-from clinics import MODEL, rules_run, snakemake, write_study
+from clinics import MODEL, command, environment, rules_run, snakemake, write_study
 
-FITS = {"fit_subsets", "fit_axis", "fit_increment"}
+FITS = {"fit_batch", "fit_increments"}
 
 
 def later(path: Path) -> None:
@@ -47,7 +48,7 @@ def test_a_site_indexed_by_a_category_has_its_labels(killed_and_finished: Path) 
 
 
 def test_a_fit_says_where_it_is(killed_and_finished: Path) -> None:
-    log = (killed_and_finished / "logs/clinics/fits/increment-02.log").read_text().splitlines()
+    log = (killed_and_finished / "logs/clinics/fits/increments.log").read_text().splitlines()
     line = re.compile(
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d increment-02: (warmup|sampling) \d+/\d+, step size [\d.]+, "
         r"[\d.]+ leapfrogs per iteration, \d+ divergences, \d+ (s|min) left"
@@ -75,64 +76,34 @@ def test_a_table_is_made_by_the_program_of_the_study_and_its_error_is_one_line(
     study.write_text(study.read_text().replace("visits.csv", "new/visits.csv\n  made_by: make.py"))
     program = tmp_path / "make.py"
     program.write_text("import sys\nsys.exit('make.py: needs a package')\n")
-    run = snakemake(tmp_path, "--until", "prepare_data")
+    run = snakemake(tmp_path, "--until", "prepare_study")
     assert run.returncode == 1
     assert run.stderr.count("\nmake.py: needs a package\n") == 1
     assert "Traceback" not in run.stderr
     program.write_text(f"import shutil, sys\nshutil.copy({str(table)!r}, sys.argv[1])\n")
-    run = snakemake(tmp_path, "--until", "prepare_data")
+    run = snakemake(tmp_path, "--until", "prepare_study")
     assert run.returncode == 0, run.stderr
-    assert rules_run(run) == ["make_table", "prepare_data"]
-    assert rules_run(snakemake(tmp_path, "--until", "prepare_data")) == []
+    assert rules_run(run) == ["make_table", "prepare_study"]
+    assert rules_run(snakemake(tmp_path, "--until", "prepare_study")) == []
 
 
 def test_a_changed_model_refits(copy_of_finished: Path) -> None:
     (copy_of_finished / "model.py").write_text(MODEL.replace("1.5", "1.4"))
     # Up to the checkpoint, after which Snakemake knows the fits.
-    run = snakemake(copy_of_finished, "--until", "plan_fits")
+    run = snakemake(copy_of_finished, "--until", "prepare_study")
     assert run.returncode == 0, run.stderr
     assert set(rules_run(snakemake(copy_of_finished, "--dry-run"))) >= FITS
-
-
-@pytest.mark.long
-def test_a_changed_number_of_subsets_refits_no_increment(copy_of_finished: Path) -> None:
-    records = {
-        path: path.read_bytes()
-        for path in copy_of_finished.glob("results/clinics/fits/[ai]*/record.json")
-    }
-    run = snakemake(copy_of_finished, "--config", "subsets={count: 4, size: 60, levels: 2}")
-    assert run.returncode == 0, run.stderr
-    ran = rules_run(run)
-    assert "fit_subsets" in ran
-    assert not {"fit_increment", "fit_axis", "prepare_data"} & set(ran)
-    assert all(path.read_bytes() == content for path, content in records.items())
-    assert (copy_of_finished / "results/clinics/fits/subset-04/record.json").exists()
-
-
-@pytest.mark.parametrize("budget", ["{price_per_hour: 2.5}", "{seconds: 0.001}", "{seconds: 9000}"])
-def test_another_budget_refits_nothing_that_is_done(copy_of_finished: Path, budget: str) -> None:
-    run = snakemake(copy_of_finished, "--dry-run", "--config", f"budget={budget}")
-    # Only a budget of seconds can ask for an approximation.
-    approximates = {"approximate"} if "seconds" in budget else set()
-    assert set(rules_run(run)) == {"decide_verdict", "write_report", "all"} | approximates
-
-
-def test_another_budget_asks_again_what_was_skipped(copy_of_finished: Path) -> None:
-    record = copy_of_finished / "results/clinics/fits/increment-02/record.json"
-    record.write_text(record.read_text().replace('"done"', '"skipped"'))
-    run = snakemake(copy_of_finished, "--dry-run", "--config", "budget={seconds: 9000}")
-    assert rules_run(run).count("fit_increment") == 1
 
 
 def test_what_only_the_verdict_uses_refits_nothing(copy_of_finished: Path) -> None:
     page = Path(copy_of_finished / "results/clinics/report.html")
     page.unlink()
     ran = rules_run(snakemake(copy_of_finished, "--dry-run"))
-    assert set(ran) == {"write_report", "all"}
+    assert set(ran) == {"judge_study", "all"}
 
 
 def test_results_move_by_config(copy_of_finished: Path) -> None:
-    ran = snakemake(copy_of_finished, "--config", "results=elsewhere", "--until", "plan_fits")
+    ran = snakemake(copy_of_finished, "--config", "results=elsewhere", "--until", "prepare_study")
     assert ran.returncode == 0, ran.stderr
     assert (copy_of_finished / "elsewhere/clinics/plan.csv").exists()
 
@@ -153,8 +124,10 @@ def test_a_broken_setting_is_one_line_and_no_fit(
     (copy_of_finished / "study.yaml").write_text(study)
     run = snakemake(copy_of_finished)
     assert run.returncode == 1
-    ours = [line for line in run.stderr.splitlines() if expected in line and line[0] != " "]
-    assert len(ours) == 1
+    lines = run.stderr.splitlines()
+    # As it happens, and as the last that a user sees.
+    assert len([line for line in lines if expected in line]) == 2
+    assert expected in lines[-1]
     assert "Traceback" not in run.stderr
     assert not FITS & set(rules_run(run))
 
@@ -166,7 +139,7 @@ def test_a_broken_setting_is_one_line_and_no_fit(
         (["--resources", "gpu=2"], {"--gpu 1 --gres="}),
         # A cluster that knows GPUs as gres alone.
         (
-            ["--resources", "gpu=0", "--set-resources", "fit_axis:gres=gpu:1"],
+            ["--resources", "gpu=0", "--set-resources", "fit_batch:gres=gpu:1"],
             {"--gpu 0 --gres=", "--gpu 0 --gres=gpu:1"},
         ),
     ],
@@ -174,24 +147,45 @@ def test_a_broken_setting_is_one_line_and_no_fit(
 def test_a_fit_asks_for_a_gpu_where_snakemake_was_told_of_one(
     copy_of_finished: Path, options: list[str], given: set[str]
 ) -> None:
-    rules = sorted(FITS | {"confirm_effort"})
+    rules = sorted(FITS | {"judge_study"})
     run = snakemake(copy_of_finished, "-n", "-p", *options, "--forcerun", *rules)
     assert set(re.findall(r"--gpu \d --gres=\S*", run.stdout)) == given
 
 
 def test_jobs_ask_for_the_memory_and_the_time_of_their_own_fits(copy_of_finished: Path) -> None:
-    rules = sorted(FITS | {"confirm_effort", "check_fits"})
-    run = snakemake(copy_of_finished, "-n", "--forcerun", *rules)
+    run = snakemake(copy_of_finished, "-n", "--forcerun", *sorted(FITS | {"judge_study"}))
     model = json.loads((copy_of_finished / "results/clinics/model.json").read_text())
     # Of any number of rows: there are few, and all of a job run at once.
     one_fit = model["demand"]["held"]["fixed"] + model["demand"]["running"]["fixed"]
-    # Five subsets and levels, a pooled fit, two increments, the fit that confirms and the check of all eight.
-    expected = [2000 + math.ceil(2 * n * one_fit / 1e6) for n in (5, 1, 1, 1, 1, 8)]
+    # Six subsets, levels and a pooled fit; one increment at a time; and the check of all eight.
+    expected = [2000 + math.ceil(2 * n * one_fit / 1e6) for n in (6, 1, 8)]
     assert sorted(map(int, re.findall(r"mem_mb=(\d+)", run.stdout))) == sorted(expected)
-    # The first increment knows nothing, the second what the first one took; batches guess by their shapes.
-    assert sorted(re.findall(r"runtime=(\d+)", run.stdout)) == ["240", "30", "30", "30"]
+    assert sorted(re.findall(r"runtime=(\d+)", run.stdout)) == ["30", "30"]
 
 
 def test_few_small_fits_are_one_job_of_those_that_choose_themselves(copy_of_finished: Path) -> None:
     run = snakemake(copy_of_finished, "-n", "--config", "batches=auto")
     assert not FITS & set(rules_run(run))
+
+
+def test_programs_are_found_without_an_activated_environment(
+    copy_of_finished: Path, tmp_path: Path
+) -> None:
+    bare = environment(copy_of_finished) | {"PATH": "/usr/bin:/bin"}
+    again = ("--forcerun", "judge_study")
+    run = forks.snakemake(command(copy_of_finished, *again), bare, copy_of_finished)
+    assert run.returncode == 0, run.stderr
+    assert rules_run(run) == ["judge_study", "all"]
+
+
+def test_settings_are_written_where_they_change_and_by_no_dry_run(copy_of_finished: Path) -> None:
+    path = copy_of_finished / "results/clinics/settings.json"
+    before = path.stat()
+    snakemake(copy_of_finished, "-n", "--config", "seed=8")
+    assert path.stat() == before
+    path.unlink()
+    run = snakemake(copy_of_finished, "-n", "-p", "--config", "seed=8")
+    assert not path.exists()
+    commands = [line for line in run.stdout.splitlines() if line.lstrip().startswith("scalecheck-")]
+    assert commands
+    assert max(map(len, commands)) < 200

@@ -1,19 +1,24 @@
 """Studies to run, and what rules ask of them."""
 
 import functools
+import importlib.metadata
 import os
 import re
+import sys
 from pathlib import Path
 
 from scalecheck import ENGINE_VERSION
 from scalecheck.errors import StudyError
 from scalecheck.files import formats
-from scalecheck.files.layout import StudyFolder
+from scalecheck.files.layout import TABLES, StudyFolder
+from scalecheck.runtime import failures
 from scalecheck.runtime.locks import claim_run
-from scalecheck.study import jobs, rerun
+from scalecheck.study import jobs
 from scalecheck.study import resources as requests
 from scalecheck.study.read_study import select
-from scalecheck.study.settings import may_approximate
+from scalecheck.study.settings import may_approximate, write_settings
+
+VERSION = importlib.metadata.version("scalecheck")
 
 # As a module: the files of the workflow that uses this one are none of studies, and its rules may make their data.
 IS_MODULE = not workflow.modifier.is_main_snakefile()
@@ -43,16 +48,26 @@ CLAIMS = []  # until the process of the run ends
 
 
 def claim_studies():
-    """Refuse a second run on the same results, whatever its working directory."""
+    """Refuse a second run on the same results, whatever its working directory; and write what programs are to read."""
     try:
         CLAIMS.extend(map(claim_run, FOLDERS.values()))
     except StudyError as error:
         raise WorkflowError(str(error)) from None
+    for study, folder in FOLDERS.items():
+        write_settings(folder.settings, STUDIES[study])
 
 
-def settings(*names):
-    """Sections of a study as JSON: what a rule depends on, and nothing else."""
-    return lambda wildcards: STUDIES[wildcards.study].sections(*names)
+def tell_failures(log):
+    """Say at the very end what the programs of failed jobs ended with, where Snakemake has much to say after them."""
+    failures.tell_at_exit(Path(log))
+
+
+def digest_of(*names):
+    """A few characters that change with these sections of a study, or with any: what a rule depends on.
+
+    The program compares them with the settings that it reads, which `claim_studies` has written.
+    """
+    return lambda wildcards: STUDIES[wildcards.study].digest(*names)
 
 
 # Tables that a program of the study makes; two studies may share one.
@@ -63,6 +78,13 @@ def file_of(section):
     """The data or the model file of a study: the user's, which lie where the study says, under no prefix."""
     return lambda wildcards: local(getattr(STUDIES[wildcards.study], section).file)
 
+
+# Jobs find the programs of the environment that runs Snakemake, whether it was activated or not; those of `--sdm conda`
+# come before them. The rules of a workflow that uses this one go on to find first what they found before.
+PROGRAMS = str(Path(sys.executable).parent)
+FOUND = os.environ.get("PATH", os.defpath)
+if PROGRAMS not in FOUND.split(os.pathsep):
+    os.environ["PATH"] = os.pathsep.join([FOUND, PROGRAMS] if IS_MODULE else [PROGRAMS, FOUND])
 
 # The Snakemake that runs inside a job of a queue is told nothing of `--resources`.
 if workflow.is_main_process:
@@ -95,70 +117,31 @@ def read_plan(path, changed):
 
 def planned(study):
     """Rows of plan.csv, once it is there."""
-    path = checkpoints.plan_fits.get(study=study).output.plan
+    path = checkpoints.prepare_study.get(study=study).output.plan
     return read_plan(path, os.stat(path).st_mtime_ns)
 
 
-def fits(study, *kinds):
-    """Names of the planned fits of some kinds, in plan order."""
-    return [row.fit for row in planned(study) if row.kind in kinds]
-
-
 def batches(wildcards):
-    """What the jobs of subsets and levels write last."""
+    """What the jobs of subsets, levels and axes write last."""
     plan = planned(wildcards.study)
     names = jobs.parts(plan, n_jobs(wildcards.study, plan))
-    return [f"<results>/{wildcards.study}/fits/subsets-{part}.json" for part in names]
+    return [f"<results>/{wildcards.study}/fits/batch-{part}.json" for part in names]
 
 
-def fits_of_part(wildcards):
-    """Subsets and levels of one job, told apart by a few characters: the job finds their names in the plan."""
+def digest_of_part(wildcards):
+    """Fits of one job, told apart by a few characters: the job finds their names in the plan."""
     return jobs.digest(jobs.fits_of(planned(wildcards.study), wildcards.part))
-
-
-def before(wildcards):
-    """The increment before this one, or nothing."""
-    increments = fits(wildcards.study, "increment")
-    index = increments.index(wildcards.increment)
-    return increments[index - 1 : index] if index else []
-
-
-def record_before(wildcards):
-    """Record of the increment before this one."""
-    return [f"<results>/{wildcards.study}/fits/{fit}/record.json" for fit in before(wildcards)]
-
-
-def settings_of_increment(wildcards):
-    """Settings of an increment: another budget alone refits none."""
-    sections = ("seed", "data", "model", "sampler", "increments", "verdict.alpha", "budget")
-    given = STUDIES[wildcards.study].sections(*sections)
-    return rerun.settings_of(FOLDERS[wildcards.study].record(wildcards.increment), given)
 
 
 def every_fit(wildcards):
     """What the jobs of all fits write last."""
-    singles = fits(wildcards.study, "axis", "increment")
-    return batches(wildcards) + expand(
-        "<results>/{study}/fits/{fit}/record.json", study=wildcards.study, fit=singles
-    )
+    return [*batches(wildcards), f"<results>/{wildcards.study}/fits/increments.json"]
 
 
 def simulated(wildcards):
-    """Ranks among simulated studies, where the study asks for them."""
+    """Findings in simulated studies, where the study asks for them."""
     asked = STUDIES[wildcards.study].verdict.simulate
-    return [f"<results>/{wildcards.study}/checks/simulated.csv"] if asked else []
-
-
-def remedies(wildcards):
-    """What the search for remedies found, where the study asks for it."""
-    asked = STUDIES[wildcards.study].remedies == "auto"
-    return [f"<results>/{wildcards.study}/remedies.json"] if asked else []
-
-
-def increments(wildcards):
-    """Records of all increments."""
-    named = fits(wildcards.study, "increment")
-    return [f"<results>/{wildcards.study}/fits/{fit}/record.json" for fit in named]
+    return [f"<results>/{wildcards.study}/checks/simulated_findings.csv"] if asked else []
 
 
 def approximated(wildcards):

@@ -1,19 +1,21 @@
-"""Fits: all of one shape in one job (a GPU wants them together), increments one after the other."""
+"""Fits: subsets, levels and axes in few jobs (a GPU wants many at once), increments one after the other in one.
 
-# plan.csv is `ancient` here: a fit depends on its own rows, which the settings fix, and not on what
-# else is planned.
+A job is started where anything changed that one of its fits may depend on. It keeps every fit that is there with
+the right identity, and fits the others: Snakemake is told of its manifest alone, because it deletes the outputs
+of a job that it starts.
+"""
 
 
-rule fit_subsets:
-    """Fit random subsets and levels of axes."""
+rule fit_batch:
+    """Fit subsets, levels and axes: all of them, or one of several parts."""
     input:
-        data=rules.prepare_data.output.data,
+        data=rules.prepare_study.output.data,
         model=file_of("model"),
-        plan=ancient("<results>/{study}/plan.csv"),
+        plan=rules.prepare_study.output.plan,
     output:
-        manifest="<results>/{study}/fits/subsets-{part}.json",
+        manifest="<results>/{study}/fits/batch-{part}.json",
     log:
-        "<logs>/{study}/fits/subsets-{part}.log",
+        "<logs>/{study}/fits/batch-{part}.log",
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -23,90 +25,104 @@ rule fit_subsets:
         runtime=minutes_of(rows_of_part),
     params:
         engine=ENGINE_VERSION,
-        settings=settings("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
-        fits=fits_of_part,
+        settings=digest_of("seed", "data", "model", "sampler"),
+        fits=digest_of_part,
         folder=subpath(output.manifest, ancestor=2),
     shell:
-        "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --part {wildcards.part}"
-        " --manifest {output.manifest:q} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
-
-
-rule confirm_effort:
-    """Fit the subset that took anomalously many leapfrogs again, or say that none did."""
-    input:
-        data=rules.prepare_data.output.data,
-        model=file_of("model"),
-        plan=ancient("<results>/{study}/plan.csv"),
-        batches=batches,
-    output:
-        confirmation="<results>/{study}/fits/confirmation.json",
-    log:
-        "<logs>/{study}/fits/confirmation.log",
-    conda:
-        "../../envs/cpu.yaml"
-    resources:
-        gpu=gpus,
-        gres="",
-        mem_mb=memory_of(largest_rows),
-    params:
-        engine=ENGINE_VERSION,
-        settings=settings("seed", "data", "model", "sampler", "subsets.size", "verdict.alpha"),
-        folder=subpath(output.confirmation, ancestor=2),
-    shell:
-        "scalecheck-confirm --settings {params.settings:q} --folder {params.folder:q}"
+        "scalecheck-fit --settings {params.folder:q}/settings.json --digest {params.settings} --part {wildcards.part} --manifest {output.manifest:q}"
         " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
-rule fit_axis:
-    """Fit all levels of an axis together."""
+rule fit_increments:
+    """Fit the increments and look at each as it ends, until there is a reason to stop."""
     input:
-        data=rules.prepare_data.output.data,
+        data=rules.prepare_study.output.data,
         model=file_of("model"),
-        plan=ancient("<results>/{study}/plan.csv"),
+        plan=rules.prepare_study.output.plan,
     output:
-        record="<results>/{study}/fits/axis-{axis}/record.json",
+        manifest="<results>/{study}/fits/increments.json",
     log:
-        "<logs>/{study}/fits/axis-{axis}.log",
+        "<logs>/{study}/fits/increments.log",
+    priority: 1  # the longest job: the rest fits beside it
     conda:
         "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",
-        mem_mb=memory_of(rows_of_axis),
-        runtime=minutes_of(rows_of_axis),
+        mem_mb=memory_of(rows_of_largest_increment),
+        runtime=minutes_of_increments,
     params:
         engine=ENGINE_VERSION,
-        settings=settings("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
-        folder=subpath(output.record, ancestor=3),
+        settings=digest_of(
+            "seed", "data", "model", "sampler", "increments", "verdict.alpha", "budget"
+        ),
+        folder=subpath(output.manifest, ancestor=2),
     shell:
-        "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits axis-{wildcards.axis:q}"
+        "scalecheck-fit --settings {params.folder:q}/settings.json --digest {params.settings} --increments --manifest {output.manifest:q}"
         " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
 
 
-rule fit_increment:
-    """Fit an increment and look at it, unless the one before said stop."""
+rule simulate_studies:
+    """Run the whole plan on data sets simulated from the posterior."""
     input:
-        data=rules.prepare_data.output.data,
+        data=rules.prepare_study.output.data,
         model=file_of("model"),
-        plan=ancient("<results>/{study}/plan.csv"),
-        before=record_before,
+        plan=rules.prepare_study.output.plan,
+        fits=every_fit,
     output:
-        record="<results>/{study}/fits/{increment}/record.json",
+        simulated="<results>/{study}/checks/simulated_findings.csv",
     log:
-        "<logs>/{study}/fits/{increment}.log",
-    priority: 1  # the only chain of jobs that wait for each other: the rest fits beside it
+        "<logs>/{study}/simulate_studies.log",
     conda:
         "../../envs/cpu.yaml"
     resources:
         gpu=gpus,
         gres="",
-        mem_mb=memory_of(rows_of_increment),
-        runtime=minutes_of_increment,
+        mem_mb=memory_of(simulated_rows),
+        runtime=minutes_of(simulated_rows, keeps=False),
     params:
         engine=ENGINE_VERSION,
-        settings=settings_of_increment,
-        after=lambda wildcards: [f"--after {fit}" for fit in before(wildcards)],
-        folder=subpath(output.record, ancestor=3),
+        version=VERSION,
+        settings=digest_of(
+            "seed", "data", "model", "sampler", "subsets", "increments", "verdict", "budget"
+        ),
+        folder=subpath(output.simulated, ancestor=2),
     shell:
-        "scalecheck-fit --settings {params.settings:q} --folder {params.folder:q} --fits {wildcards.increment:q}"
-        " --increment {params.after} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
+        "scalecheck-simulate --settings {params.folder:q}/settings.json --digest {params.settings}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
+
+
+rule approximate:
+    """Approximate the posterior of all rows, if the budget asks for it, and say whether to believe it."""
+    input:
+        data=rules.prepare_study.output.data,
+        model=file_of("model"),
+        plan=rules.prepare_study.output.plan,
+        increments=rules.fit_increments.output.manifest,
+    output:
+        approximation="<results>/{study}/approximation.json",
+    log:
+        "<logs>/{study}/approximate.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=gpus,
+        gres="",
+        mem_mb=memory_of(all_rows),
+    params:
+        engine=ENGINE_VERSION,
+        settings=digest_of(
+            "seed",
+            "data",
+            "model",
+            "sampler",
+            "subsets",
+            "increments",
+            "budget",
+            "approximation",
+            "variational",
+        ),
+        folder=subpath(output.approximation, parent=True),
+    shell:
+        "scalecheck-approximate --settings {params.folder:q}/settings.json --digest {params.settings}"
+        " --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"

@@ -15,19 +15,15 @@ def rows_of_part(wildcards):
     return [rows[fit] for fit in jobs.fits_of(planned(wildcards.study), wildcards.part)]
 
 
-def rows_of_axis(wildcards):
-    """Rows of all levels of an axis."""
-    return [planned_rows(wildcards.study).get(f"axis-{wildcards.axis}", 0)]
+def rows_of_increments(wildcards):
+    """Rows of each increment, in their order."""
+    rows = planned_rows(wildcards.study)
+    return {fit: n for fit, n in rows.items() if fit.startswith("increment-")}
 
 
-def rows_of_increment(wildcards):
-    """Rows of an increment."""
-    return [planned_rows(wildcards.study).get(wildcards.increment, 0)]
-
-
-def largest_rows(wildcards):
-    """Rows of the largest fit."""
-    return [max(planned_rows(wildcards.study).values(), default=0)]
+def rows_of_largest_increment(wildcards):
+    """Rows of the largest increment: they run one after the other."""
+    return [max(rows_of_increments(wildcards).values(), default=0)]
 
 
 def every_rows(wildcards):
@@ -59,8 +55,8 @@ def iterations(study):
 
 
 def n_jobs(study, plan):
-    """Jobs among which subsets and levels are divided."""
-    rows = [row.rows for row in plan if row.kind in ("subset", "level")]
+    """Jobs among which subsets, levels and axes are divided."""
+    rows = [row.rows for row in plan if row.kind in jobs.KINDS]
     asked, model = STUDIES[study].batches, FOLDERS[study].model
     try:
         return requests.n_jobs(asked, model, rows, iterations(study))
@@ -79,10 +75,8 @@ def minutes_of(rows, keeps=True):
     )
 
 
-def minutes_of_increment(wildcards, attempt):
-    """Minutes of an increment, once the one before it is done."""
-    rows = planned_rows(wildcards.study)
-    last = next(iter(before(wildcards)), None)
-    record = FOLDERS[wildcards.study].record(last) if last else None
-    growth = rows[wildcards.increment] / rows[last] if last else 1.0
-    return requests.minutes(record, growth, attempt)
+def minutes_of_increments(wildcards, attempt):
+    """Minutes of all increments that are not done yet."""
+    folder = FOLDERS[wildcards.study]
+    rows = rows_of_increments(wildcards)
+    return requests.minutes([(folder.record(fit), n) for fit, n in rows.items()], attempt)

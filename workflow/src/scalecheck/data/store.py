@@ -17,6 +17,7 @@ from scalecheck.data.levels import Axis
 from scalecheck.data.orders import OrderedTable, order_table, plan_orders
 from scalecheck.data.table import Table
 from scalecheck.errors import StudyError
+from scalecheck.files import kept
 from scalecheck.files.formats import atomic
 from scalecheck.files.layout import slug
 from scalecheck.study.plan import Levels, Order, Slice
@@ -223,6 +224,7 @@ def _opened(path: Path) -> Iterator[netCDF4.Dataset]:
         if isinstance(error, OSError) and (error.errno or 0) > 0:
             raise
         reason = getattr(error, "strerror", None) or error
+        kept.forget(path)
         raise StudyError(f"{path}: damaged ({reason}): delete it and run again") from None
 
 

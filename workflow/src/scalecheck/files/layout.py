@@ -4,6 +4,19 @@ import re
 import zlib
 from pathlib import Path
 
+# Of every study that was checked, in `checks/`.
+TABLES = (
+    "fits",
+    "estimates",
+    "agreement",
+    "heterogeneity",
+    "drift",
+    "surprise",
+    "effort",
+    "scaling",
+)
+TABLES += ("adaptation", "history", "units", "findings")
+
 
 class StudyFolder:
     """The results of one study.
@@ -15,6 +28,8 @@ class StudyFolder:
 
     Attributes
     ----------
+    settings
+        The study, with its defaults filled in, as its programs read it.
     data
         The store: checked data in plan order.
     spool
@@ -33,6 +48,8 @@ class StudyFolder:
         Compiled programs of all studies of a results folder, for users without a cache of their own.
     lock
         Whose bytes are claimed by those who write.
+    increments
+        What the job of all increments wrote last.
     confirmation
         The second fit of the subset that took most leapfrogs, or why there is none.
     confirmation_checkpoint
@@ -51,6 +68,7 @@ class StudyFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.settings = self.path / "settings.json"
         self.data = self.path / "data.nc"
         self.spool = self.path / ".spool"
         self.model = self.path / "model.json"
@@ -60,6 +78,7 @@ class StudyFolder:
         self.figures = self.path / "figures"
         self.cache = self.path.parent / ".jax"
         self.lock = self.path.parent / ".locks" / self.path.name
+        self.increments = self.path / "fits" / "increments.json"
         self.confirmation = self.path / "fits" / "confirmation.json"
         self.confirmation_checkpoint = self.path / "fits" / "confirmation" / "checkpoint"
         self.remedies = self.path / "remedies.json"
@@ -67,6 +86,10 @@ class StudyFolder:
         self.searching = self.path / "searching"
         self.approximation = self.path / "approximation.json"
         self.approximate_posterior = self.path / "approximation.nc"
+
+    def known(self, what: str) -> Path:
+        """From what kept files were made."""
+        return self.path / ".kept" / f"{what}.identity.json"
 
     def record(self, fit: str) -> Path:
         """Settings, versions, timings and gradients of a fit; written last: it exists only when the fit does."""
@@ -89,8 +112,9 @@ class StudyFolder:
         return self.path / "fits" / fit / "checkpoint-cold"
 
     def manifests(self) -> list[Path]:
-        """What the batches of subsets and levels wrote last: the names of their fits."""
-        return sorted((self.path / "fits").glob("subsets*.json"))
+        """What the jobs of fits wrote last: the names of their fits."""
+        found = [*(self.path / "fits").glob("batch-*.json"), self.increments]
+        return sorted(path for path in found if path.exists())
 
     def left(self, fit: str) -> Path:
         """What an increment leaves to the next, where those start warm."""

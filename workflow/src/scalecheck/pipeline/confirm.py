@@ -4,6 +4,7 @@ Nothing here imports JAX before a refit: most studies have nothing to confirm.
 """
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from scalecheck.data.planned_fits import read_planned
 from scalecheck.examine import confirmation
 from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
+from scalecheck.model import source
+from scalecheck.pipeline.identity import hash_of
 from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.runtime.program import Log
 from scalecheck.study.plan import PlannedFit
@@ -26,22 +29,39 @@ if TYPE_CHECKING:
 
 def write_confirmation(
     folder: StudyFolder, study: Study, log: Log, open_job: Callable[[], "Job"]
-) -> None:
-    """Fit the subset again that stands out, if one does, and write confirmation.json.
+) -> bool:
+    """Fit the subset again that stands out, if one does and it was not fitted again yet; write confirmation.json.
 
     Parameters
     ----------
     open_job
         Takes the device, which is not wanted where there is nothing to confirm.
+
+    Returns
+    -------
+    bool
+        Whether a subset was fitted again now.
     """
     task, reason = confirmation.subset_to_confirm(read_subsets(folder), study.verdict.alpha)
+    own = identify(folder, study, task) if task else None
+    if task and (formats.peek_json(folder.confirmation) or {}).get("identity") == own:
+        log(f"{task.fit} was fitted again before, and is kept")
+        return False
     if task is None:
         log(reason)
-        written = {"fit": None, "reason": reason}
+        found = {"fit": None, "reason": reason}
     else:
-        written = refit(open_job(), task)
-    formats.write_json(folder.confirmation, written)
+        found = {**refit(open_job(), task), "identity": own}
+    formats.write_json(folder.confirmation, found)
     shutil.rmtree(folder.confirmation_checkpoint.parent, ignore_errors=True)
+    return task is not None
+
+
+def identify(folder: StudyFolder, study: Study, task: PlannedFit) -> str:
+    """Give a hash of all that a second fit of a subset depends on: its first fit among it."""
+    first = checksums.read_record(folder, task.fit).sha256
+    settings = study.sections("seed", "data", "model", "sampler")
+    return hash_of(task.fit, json.dumps(first, sort_keys=True), settings, source.digest(study.model.file))
 
 
 def read_subsets(folder: StudyFolder) -> list[FitResult]:

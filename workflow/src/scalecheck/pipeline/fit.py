@@ -17,7 +17,7 @@ from scalecheck.pipeline.assignment import (
     write_manifest,
     write_record,
 )
-from scalecheck.pipeline.increments import write_increment, write_increments
+from scalecheck.pipeline.increments import write_increments
 from scalecheck.study.plan import PlannedFit
 
 
@@ -25,8 +25,6 @@ def write(assigned: Assignment, options: Namespace) -> None:
     """Do what the options of scalecheck-fit ask for."""
     if options.increments:
         write_increments(assigned, options.manifest)
-    elif options.increment:
-        write_increment(assigned, options.fits[0])
     else:
         write_fits(assigned, options.fits, options.manifest)
 

@@ -23,12 +23,12 @@ def assign(options: Namespace, log: program.Log) -> Assignment:
     options
         With `settings`, `folder`, `gpu` and `gres`.
     """
-    study = settings.parse_sections(options.settings)
+    study = settings.read_settings(options.settings)
     gpus = device.count_gpus(options.gpu, options.gres)
     return Assignment(
         StudyFolder(options.folder),
         study,
-        json.loads(options.settings),
+        json.loads(study.sections()),
         device.platform_of(gpus),
         log,
         _OpenedOnce(lambda: open_job(options, log)),
@@ -55,7 +55,7 @@ def open_job(options: Namespace, log: program.Log) -> "Job":
     options
         With `settings`, `folder`, `gpu` and `gres`.
     """
-    study = settings.parse_sections(options.settings)
+    study = settings.read_settings(options.settings)
     folder = StudyFolder(options.folder)
     gpus = device.count_gpus(options.gpu, options.gres)
     device.choose_device(gpus, study.sampler.precision, folder.cache, log)
@@ -65,4 +65,4 @@ def open_job(options: Namespace, log: program.Log) -> "Job":
     if found["note"]:
         log(found["note"])
     importing = (time.perf_counter() - program.BEGAN, time.process_time())
-    return fit_job.Job(folder, study, json.loads(options.settings), found, importing, log)
+    return fit_job.Job(folder, study, json.loads(study.sections()), found, importing, log)

@@ -10,9 +10,15 @@ from scalecheck.errors import StudyError
 from scalecheck.files.layout import StudyFolder, slug
 from scalecheck.model.binding import parameters_of, refuse_unknown
 from scalecheck.runtime.program import Log
-from scalecheck.study.settings import DataSettings, ModelSettings
+from scalecheck.study.settings import DataSettings, ModelSettings, Study
 
 _OUTCOME = "data.outcome names"
+
+
+def write_data(folder: StudyFolder, study: Study, log: Log) -> None:
+    """Prepare the data of a study, and say how many rows there are."""
+    meta = prepare(folder, study.data, study.model, study.subsets.levels, study.seed, log)
+    log(f"{meta.n_rows} rows of {meta.file}; left out: {meta.dropped or 'none'}")
 
 
 def prepare(

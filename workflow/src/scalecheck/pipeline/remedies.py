@@ -1,14 +1,23 @@
-"""What `scalecheck-remedies` does: before it looks at a fit, the device is chosen."""
+"""Search the fit of a study for remedies, or a model without data: before JAX is imported, the device is chosen."""
 
+import json
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalecheck.errors import StudyError
-from scalecheck.files import formats
+from scalecheck.files import checksums, formats, kept
 from scalecheck.files.layout import StudyFolder
+from scalecheck.model import source
+from scalecheck.pipeline.identity import digest_of_library, hash_of
 from scalecheck.runtime import device, program
 from scalecheck.study import read_study
-from scalecheck.study.settings import Study, parse_sections
+from scalecheck.study.settings import Study
+
+if TYPE_CHECKING:
+    from scalecheck.fitting.fit_job import Job
+    from scalecheck.remedies.choose_fit import Choice
 
 
 def run(options: Namespace) -> str:
@@ -19,7 +28,7 @@ def run(options: Namespace) -> str:
     Parameters
     ----------
     options
-        `study`, `target` or `settings`, and the others of the program.
+        `study` or `target`, and the others of the program.
 
     Raises
     ------
@@ -31,15 +40,44 @@ def run(options: Namespace) -> str:
     if options.target is not None:
         with program.logged(options.log) as log:
             return _of_target(options, log)
-    if options.settings is not None:
-        if options.folder is None:
-            raise StudyError("--settings needs --folder, the results of the study")
-        study, folder = parse_sections(options.settings), StudyFolder(options.folder)
-    else:
-        study = read_study.read_study(options.study)
-        folder = StudyFolder(Path(study.results) / study.study)
+    study = read_study.read_study(options.study)
+    folder = StudyFolder(Path(study.results) / study.study)
     with program.claimed(folder, ("scalecheck-remedies",), options.log) as log:
         return _of_study(options, study, folder, log)
+
+
+def search_study(
+    folder: StudyFolder, study: Study, log: program.Log, open_job: Callable[[], "Job"]
+) -> None:
+    """Search the fit of a study that shows trouble, if one does and the same search was not done yet.
+
+    Parameters
+    ----------
+    folder
+        Of a study whose fits are checked.
+    open_job
+        Takes the device, which is not wanted where there is nothing to search.
+    """
+    from scalecheck.remedies import choose_fit
+
+    chosen = choose_fit.choose_fit_of_study(folder, study.verdict.alpha, always=False)
+    own = _identify(folder, study, chosen.fit) if chosen.fit else ""
+    if not chosen.fit:
+        choose_fit.write_no_search(folder, chosen)
+        log(f"nothing to search: {chosen.reason}")
+    elif kept.give_back(folder.known("remedies"), own, [folder.remedies, folder.remedies_table]):
+        log(f"{chosen.fit} was searched before")
+    else:
+        _search(folder, study, chosen, None, open_job().device["device"], log)
+        kept.keep(folder.known("remedies"), own, [folder.remedies, folder.remedies_table])
+
+
+def _identify(folder: StudyFolder, study: Study, fit: str) -> str:
+    """Give a hash of all that a search of a fit depends on."""
+    searched = checksums.read_record(folder, fit).sha256
+    settings = study.sections("seed", "data", "model", "sampler")
+    parts = (fit, json.dumps(searched, sort_keys=True), settings, source.digest(study.model.file))
+    return hash_of(digest_of_library(), *parts)
 
 
 def _of_target(options: Namespace, log: program.Log) -> str:
@@ -61,20 +99,29 @@ def _of_target(options: Namespace, log: program.Log) -> str:
 def _of_study(options: Namespace, study: Study, folder: StudyFolder, log: program.Log) -> str:
     from scalecheck.remedies import choose_fit
 
-    # The workflow asks of every study, a person of one that is to be searched.
-    chosen = choose_fit.choose_fit_of_study(
-        folder, study.verdict.alpha, always=options.settings is None
-    )
+    chosen = choose_fit.choose_fit_of_study(folder, study.verdict.alpha, always=True)
     if not chosen.fit:
         choose_fit.write_no_search(folder, chosen)
         log(f"nothing to search: {chosen.reason}")
         return f"nothing to search: {chosen.reason}"
     gpus = device.count_gpus(options.gpu, options.gres)
     device.choose_device(gpus, study.sampler.precision, folder.cache, log)
+    found_on = device.check_device(gpus)["device"]
+    return _search(folder, study, chosen, options.gradients, found_on, log)
+
+
+def _search(
+    folder: StudyFolder,
+    study: Study,
+    chosen: "Choice",
+    asked: int | None,
+    found_on: str,
+    log: program.Log,
+) -> str:
+    """Search a fit, write what was found, and give it as text."""
     from scalecheck.remedies import problem, search, study_search
 
-    found_on = device.check_device(gpus)["device"]
-    gradients = options.gradients or problem.GRADIENTS
+    gradients = asked or problem.GRADIENTS
     found = study_search.search_fit(folder, study, chosen, gradients, found_on, log)
     study_search.write_search(folder, chosen, found, gradients)
     title = _title(f"{study.study}, {chosen.fit}: {chosen.reason}", gradients)

@@ -1,11 +1,11 @@
-"""Run the whole plan on simulated data sets, and write where the study ranks among them."""
+"""Run the whole plan on simulated data sets, and write what the checks find in each."""
 
 from scalecheck.files import formats
 from scalecheck.fitting.fit_job import Job
-from scalecheck.simulation import ranks
+from scalecheck.simulation import simulated_findings
 
 
-def write_ranks(job: Job) -> None:
-    """Simulate, fit, check and rank; write checks/simulated.csv."""
-    table = ranks.rank_among_simulated(job.folder, job.study, job.log)
-    formats.write_table(job.folder.table("simulated"), table)
+def write_simulated(job: Job) -> None:
+    """Simulate, fit and check; write checks/simulated_findings.csv."""
+    table = simulated_findings.simulate_findings(job.folder, job.study, job.log)
+    formats.write_table(job.folder.table("simulated_findings"), table)

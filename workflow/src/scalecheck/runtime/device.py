@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -140,6 +141,21 @@ def _listed_gpus() -> list[str]:
         check=False,
     )
     return listed.stdout.split() if listed.returncode == 0 else []
+
+
+@contextlib.contextmanager
+def on_processor() -> Iterator[None]:
+    """Compute on the processor in float32, where nothing else is said, whatever the fits of this process had.
+
+    Where an override leaves JAX no processor, on what there is.
+    """
+    import jax
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))
+        with contextlib.suppress(RuntimeError):
+            stack.enter_context(jax.default_device(jax.devices("cpu")[0]))
+        yield
 
 
 def check_device(gpus: int) -> dict[str, Any]:

@@ -14,11 +14,14 @@ from typing import NoReturn
 from scalecheck.errors import StudyError
 from scalecheck.files.layout import StudyFolder
 from scalecheck.runtime.locks import claim
+from scalecheck.study import settings
 
 # As good as the start of the process: nothing that takes time has been imported yet.
 BEGAN = time.perf_counter()
 
 Log = Callable[[str], None]
+
+FAILED = "failed: "  # before the last line of a log, where its program failed
 
 _LOGGER = logging.getLogger("scalecheck")
 _LOGGER.setLevel(logging.INFO)
@@ -43,18 +46,22 @@ def main(
     run
         Takes the options and a function that adds a timestamped line to the log.
     add_options
-        Adds options to `--settings`, `--folder` and `--log`, which every program has.
+        Adds options to `--settings`, `--digest` and `--log`, which every program has. `folder` is that of the settings.
     fits
         Names the fits that the options ask for, of a program that fits: others may be made beside them.
     """
     parser = argparse.ArgumentParser(prog=name, description=description)
-    parser.add_argument("--settings", required=True, help="sections of the study as JSON")
-    parser.add_argument("--folder", type=Path, required=True, help="the folder results/<study>")
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="results/<study>/settings.json"
+    )
+    parser.add_argument("--digest", default="", help="of the settings that they are to be")
     parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
     add_options(parser)
     options = parser.parse_args()
+    options.folder = options.settings.parent
     # The log, too, belongs to whoever writes already.
     with errors_in_one_line():
+        settings.read_settings(options.settings, options.digest)
         folder, names = StudyFolder(options.folder), fits(options) or (name,)
         with claimed(folder, names, options.log) as log:
             run(options, log)
@@ -84,13 +91,22 @@ def logged(path: Path | None) -> Iterator[Log]:
     handler = logging.StreamHandler() if path is None else _LogFile(path)
     if path is None:  # the line that a program ends with stands there anyway
         handler.addFilter(lambda record: record.levelno < logging.ERROR)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     _LOGGER.addHandler(handler)
     try:
         with errors_in_one_line():
             yield _LOGGER.info
     finally:
         _LOGGER.removeHandler(handler)
+
+
+class _Formatter(logging.Formatter):
+    """Mark the line that a program ends with where it fails."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the name is that of logging)
+        if record.levelno >= logging.ERROR:
+            record.message = FAILED + record.message
+        return super().formatMessage(record)
 
 
 class _LogFile(logging.Handler):

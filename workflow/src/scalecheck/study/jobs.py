@@ -1,4 +1,4 @@
-"""The jobs among which the fits of one shape are divided: `2-of-5` is the second of five."""
+"""The jobs among which fits that wait for no other are divided: `2-of-5` is the second of five."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from scalecheck.errors import StudyError
 from scalecheck.files.formats import PlannedRow
 
+# All but increments, each of which goes on from the one before.
+KINDS = ("subset", "level", "axis")
+
 
 def parts(plan: Sequence[PlannedRow], batches: int) -> list[str]:
-    """Name the jobs of subsets and levels.
+    """Name the jobs of subsets, levels and axes.
 
     Parameters
     ----------
@@ -17,7 +20,7 @@ def parts(plan: Sequence[PlannedRow], batches: int) -> list[str]:
     batches
         Jobs at most; no job is without a fit.
     """
-    n_parts = min(batches, len(_of_one_shape(plan)))
+    n_parts = min(batches, len(_without_increments(plan)))
     return [f"{number}-of-{n_parts}" for number in range(1, n_parts + 1)]
 
 
@@ -30,11 +33,13 @@ def fits_of(plan: Sequence[PlannedRow], part: str) -> list[str]:
         When there is no such job, or it has no fit.
     """
     number, _, n_parts = part.partition("-of-")
-    fits = _of_one_shape(plan)
+    fits = _without_increments(plan)
     if not (number.isdecimal() and n_parts.isdecimal() and 0 < int(number) <= int(n_parts)):
         raise StudyError(f"--part must be like 2-of-5, got {part}")
     if int(number) > len(fits):
-        raise StudyError(f"--part must name one of the {len(fits)} subsets and levels, got {part}")
+        raise StudyError(
+            f"--part must name one of the {len(fits)} subsets, levels and axes, got {part}"
+        )
     return fits[int(number) - 1 :: int(n_parts)]
 
 
@@ -43,5 +48,5 @@ def digest(names: Sequence[str]) -> str:
     return hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
 
 
-def _of_one_shape(plan: Sequence[PlannedRow]) -> list[str]:
-    return [row.fit for row in plan if row.kind in ("subset", "level")]
+def _without_increments(plan: Sequence[PlannedRow]) -> list[str]:
+    return [row.fit for row in plan if row.kind in KINDS]

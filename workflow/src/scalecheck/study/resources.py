@@ -20,23 +20,26 @@ MOST = 1440
 MARGIN = 8
 
 
-def minutes(before: Path | None, growth: float, attempt: int) -> int:
-    """Minutes to ask for an increment.
+def minutes(increments: Sequence[tuple[Path, int]], attempt: int) -> int:
+    """Minutes to ask for a job of all increments that are still to come.
 
     Parameters
     ----------
-    before
-        The record of the increment before it; None where there is none. It may not be there yet, or be damaged.
-    growth
-        Rows of the increment, as a multiple of those of the one before: a gradient takes so many times as long.
+    increments
+        The record and the rows of each, in their order. A record may not be there yet, or be damaged.
     attempt
         From 1: each further one asks for as much again.
     """
-    taken = peek(before) if before is not None else None
-    if taken is None:
+    seconds, per_row, left = 0.0, 0.0, 0
+    for path, rows in increments:
+        taken = sum(found.seconds.values()) if (found := peek(path)) else 0.0
+        if taken:  # none of one that was skipped
+            per_row, seconds, left = taken / rows, 0.0, 0
+        else:
+            seconds, left = seconds + per_row * rows, left + 1
+    if left and not per_row:
         return min(MOST, attempt * UNKNOWN)
-    seconds = sum(taken.seconds.values())  # none of an increment that was skipped
-    return min(MOST, attempt * max(LEAST, math.ceil(MARGIN * growth * seconds / 60)))
+    return min(MOST, attempt * max(LEAST, math.ceil(MARGIN * seconds / 60)))
 
 
 # Megabytes that the allocation holds besides a fit's own: Snakemake twice, the libraries, and what is compiled.

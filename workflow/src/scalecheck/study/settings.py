@@ -1,11 +1,14 @@
 """The settings of a study, frozen, spelled as in the study file."""
 
 import dataclasses
+import hashlib
 import json
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from scalecheck.errors import StudyError
+from scalecheck.files import formats
 
 
 class _Given:
@@ -166,19 +169,54 @@ class Study(_Given):
                 chosen[section] = whole[section]
         return json.dumps(chosen, sort_keys=True)
 
+    def digest(self, *names: str) -> str:
+        """Give the names of sections, none for all, and a few characters that change with what they say."""
+        found = hashlib.blake2b(self.sections(*names).encode(), digest_size=8).hexdigest()
+        return f"{','.join(names)}:{found}"
+
 
 def parse_sections(text: str) -> Study:
-    """Read back what `Study.sections` wrote: a study, or the part of one that was asked for.
+    """Read back what `Study.sections` wrote: a study, or the part of one that was asked for."""
+    return freeze(Study, json.loads(text))
+
+
+def write_settings(path: Path, study: Study) -> None:
+    """Write the settings of a study for its programs, if they are others than those that are there."""
+    text = json.dumps(json.loads(study.sections()), indent=1) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        formats.write_text(path, text)
+
+
+def read_settings(path: Path, digest: str = "") -> Study:
+    """Read the settings of a study as `write_settings` wrote them.
+
+    Parameters
+    ----------
+    digest
+        From `Study.digest`, of the settings that they are to be; empty where whoever asks takes any.
 
     Raises
     ------
     StudyError
-        When the text is no JSON object.
+        When the file is missing, no JSON object, or of other settings.
     """
     try:
-        return freeze(Study, json.loads(text))
-    except json.JSONDecodeError as error:
-        raise StudyError(f"--settings must be JSON as Study.sections writes it: {error}") from None
+        study = parse_sections(path.read_text(encoding="utf-8"))
+        names = [name for name in digest.partition(":")[0].split(",") if name]
+        is_other = bool(digest) and study.digest(*names) != digest
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot be read: {error.strerror}: claim_studies() writes it as the workflow starts; a"
+            " workflow that uses this one must call it in its onstart"
+        ) from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise StudyError(f"{path}: damaged: run again, which writes it anew") from None
+    if is_other:
+        raise StudyError(
+            f"{path}: holds the settings of another run: run again; a workflow that uses this one must call"
+            " claim_studies() in its onstart"
+        )
+    return study
 
 
 def freeze(kind: Any, value: Any) -> Any:

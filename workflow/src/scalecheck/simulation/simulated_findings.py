@@ -1,8 +1,4 @@
-"""Exact calibration: the whole plan on data sets simulated from the posterior, and where the study ranks.
-
-Under the model the study is one of the simulated ones, so that the rank of any of its statistics
-among theirs is a p-value, leapfrogs included (on average over the posterior that simulates).
-"""
+"""The whole plan on data sets simulated from the posterior: what the checks find where the model is right."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -13,13 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from scalecheck.checks import verdict
-from scalecheck.checks.finding import Finding
-from scalecheck.checks.finding_table import WHOLE_STUDY, findings_of, identity
+from scalecheck.checks.finding_table import findings_table
+from scalecheck.checks.simulated_ranks import DATA_SET
 from scalecheck.data import store
 from scalecheck.errors import StudyError
 from scalecheck.evaluation.study_data import Read, StudyData, open_study_data
-from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import density
 from scalecheck.results.study_fits import FitResult, StudyFits, read_study_fits
@@ -29,19 +23,17 @@ from scalecheck.simulation.data_sets import DataSet
 from scalecheck.study.plan import Slice
 from scalecheck.study.settings import Study
 
-COLUMNS = ["family", "axis", "fit", "p", "p_simulated", "n_simulated"]
-
 # Fits that are made again. Levels are the picture of an axis, and no statistic rests on them alone.
 KINDS = ("subset", "axis", "increment")
 
 
-def rank_among_simulated(folder: StudyFolder, settings: Study, log: Log) -> pd.DataFrame:
-    """Simulate `verdict.simulate` data sets, run the plan on each, and rank the study among them.
+def simulate_findings(folder: StudyFolder, settings: Study, log: Log) -> pd.DataFrame:
+    """Simulate `verdict.simulate` data sets, run the plan on each, and check its fits.
 
     Parameters
     ----------
     folder
-        Of a study that was checked.
+        Of a study whose fits are done.
     settings
         The study.
     log
@@ -50,9 +42,8 @@ def rank_among_simulated(folder: StudyFolder, settings: Study, log: Log) -> pd.D
     Returns
     -------
     DataFrame
-        One row per finding (family; axis and fit where they are what was asked), and one without any
-        for the smallest adjusted p of the study: p, p_simulated, n_simulated. Empty where there is no
-        posterior to simulate from.
+        The findings of each data set as findings.csv has them, and its number, `data_set`. Empty where there is
+        no posterior to simulate from.
 
     Raises
     ------
@@ -66,7 +57,7 @@ def rank_among_simulated(folder: StudyFolder, settings: Study, log: Log) -> pd.D
     source = last_good(fits)
     if source is None:
         log("nothing is simulated: no increment has a usable posterior to simulate from")
-        return pd.DataFrame(columns=COLUMNS)
+        return pd.DataFrame(columns=[DATA_SET])
     log(f"{settings.verdict.simulate} data sets are simulated from {source.task.fit}")
     read = _reader(study_data, fits, source, settings)
     data_sets = [
@@ -76,9 +67,8 @@ def rank_among_simulated(folder: StudyFolder, settings: Study, log: Log) -> pd.D
     outcomes = simulated_checks.run_studies(
         settings, study_data.likelihood, study_data.prior, data_sets, log
     )
-    observed = findings_of(formats.read_table(folder.table("findings")))
-    simulated = [outcome.found.findings for outcome in outcomes]
-    return rank_findings(observed, simulated, settings.verdict.alpha)
+    found = [findings_table(list(outcome.found.findings)) for outcome in outcomes]
+    return pd.concat(found, keys=range(len(found)), names=[DATA_SET]).reset_index(level=DATA_SET)
 
 
 def last_good(fits: StudyFits) -> FitResult | None:
@@ -143,46 +133,3 @@ def _predict(
         arrays = {name: jnp.asarray(part) for name, part in rows.arrays.items()}
         pairs = zip(jnp.asarray(flat[chosen]), keys, strict=True)
         return np.stack([np.asarray(draw(z, key, arrays)) for z, key in pairs])
-
-
-def rank_findings(
-    observed: Sequence[Finding], simulated: Sequence[Sequence[Finding]], alpha: float
-) -> pd.DataFrame:
-    """Rank each finding, and the smallest adjusted p, among those of simulated studies.
-
-    Parameters
-    ----------
-    observed
-        Findings of the study.
-    simulated
-        Findings of each simulated study.
-    alpha
-        Family-wise rate of false alarms.
-
-    Returns
-    -------
-    DataFrame
-        family, axis, fit, p, p_simulated, n_simulated.
-    """
-    # What was not run in a simulated study has not spoken there.
-    nulls = [{identity(one): one.p for one in each if one.p is not None} for each in simulated]
-    rows: list[tuple[Any, ...]] = []
-    for one in observed:
-        if one.p is not None:
-            others = np.array([null.get(identity(one), 1.0) for null in nulls])
-            rows.append((*identity(one), one.p, _rank(one.p, others), len(nulls)))
-    smallest = np.array([_smallest(findings, alpha) for findings in simulated])
-    own = _smallest(observed, alpha)
-    rows.append((*WHOLE_STUDY, own, _rank(own, smallest), len(nulls)))
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _rank(p: float, others: np.ndarray) -> float:
-    """Share of studies, this one included, with a p-value as small."""
-    return float(1 + (others <= p).sum()) / (1 + len(others))
-
-
-def _smallest(findings: Sequence[Finding], alpha: float) -> float:
-    judged = verdict.judge(findings, alpha)
-    adjusted = [one.p_adjusted for one in judged if one.p_adjusted is not None]
-    return min(adjusted, default=1.0)

@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 import small_studies
 
+from scalecheck.checks import simulated_ranks
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.data import store
 from scalecheck.errors import StudyError
+from scalecheck.files import formats
 from scalecheck.results import study_fits
-from scalecheck.simulation import ranks
+from scalecheck.simulation import simulated_findings
 from scalecheck.study.settings import VariationalSettings
 from scalecheck.variational.vsbc_fits import simulate_approximations
 
@@ -37,7 +39,7 @@ def test_each_finding_is_ranked_among_its_own_kind():
         [finding("agreement", p), finding("drift", q, "increment-02")]
         for p, q in [(0.02, 0.9), (0.5, 0.1), (0.9, 0.4), (0.7, None)]
     ]
-    table = ranks.rank_findings(observed, simulated, 0.05).set_index("family")
+    table = simulated_ranks.rank_findings(observed, simulated, 0.05).set_index("family")
     assert table.loc["agreement", "p_simulated"] == pytest.approx(2 / 5)
     assert table.loc["drift", "p_simulated"] == pytest.approx(3 / 5)
     # Adjusted for two families: .06 against .04, 1 and then .2, .8, 1, .7 (alone).
@@ -61,20 +63,22 @@ def test_each_finding_is_ranked_among_its_own_kind():
 )
 def test_a_finding_is_ranked_whatever_the_answer_was_in_simulated_studies(family, observed, others):
     simulated = [[finding(family, p, **others)] for p in (0.01, 0.02, 0.9, 0.9)]
-    table = ranks.rank_findings([finding(family, 0.1, **observed)], simulated, 0.05)
+    table = simulated_ranks.rank_findings([finding(family, 0.1, **observed)], simulated, 0.05)
     assert table["p_simulated"].iloc[0] == pytest.approx(3 / 5)
 
 
 def test_the_same_name_pooled_and_over_time_are_two_questions():
     one = finding("heterogeneity", 0.1, fit="axis-t", axis="t")
     simulated = [[finding("heterogeneity", 0.01, fit="increment-03", axis="t")]]
-    assert ranks.rank_findings([one], simulated, 0.05)["p_simulated"].iloc[0] == pytest.approx(
-        1 / 2
-    )
+    assert simulated_ranks.rank_findings([one], simulated, 0.05)["p_simulated"].iloc[
+        0
+    ] == pytest.approx(1 / 2)
 
 
 def test_what_was_not_run_is_not_ranked():
-    table = ranks.rank_findings([finding("effort", None), finding("drift", 0.2)], [], 0.05)
+    table = simulated_ranks.rank_findings(
+        [finding("effort", None), finding("drift", 0.2)], [], 0.05
+    )
     assert table["family"].tolist() == ["drift", ""]
 
 
@@ -87,7 +91,11 @@ def simulated(conjugate, tmp_path_factory):
     sections = parse_sections(study.sections("seed", "data", "model", "increments"))
     found = check.write_checks(conjugate.folder, sections, lambda line: None)
     settings = dataclasses.replace(study, verdict=dataclasses.replace(study.verdict, simulate=4))
-    return found, ranks.rank_among_simulated(conjugate.folder, settings, lambda line: None)
+    table = simulated_findings.simulate_findings(conjugate.folder, settings, lambda line: None)
+    path = tmp_path_factory.mktemp("simulated") / "findings.csv"
+    formats.write_table(path, table)
+    others = simulated_ranks.findings_by_data_set(formats.read_table(path))
+    return found, simulated_ranks.rank_findings(found.findings, others, 0.05)
 
 
 @pytest.mark.long
@@ -104,7 +112,7 @@ def test_simulated_outcomes_agree_wherever_two_fits_share_a_row_and_differ_betwe
     fits = study_fits.read_study_fits(conjugate.folder, study.increments.order)
     settings = dataclasses.replace(study, verdict=dataclasses.replace(study.verdict, simulate=2))
     evidence = conjugate.evidence()
-    read = ranks._reader(evidence, fits, ranks.last_good(fits), settings)
+    read = simulated_findings._reader(evidence, fits, simulated_findings.last_good(fits), settings)
     seen: list[dict[int, float]] = []
     for number in range(2):
         by_row: dict[int, float] = {}
@@ -125,17 +133,17 @@ def test_an_increment_where_the_model_broke_is_not_simulated_from(conjugate):
         )
         for name, fit in fits.done.items()
     }
-    assert ranks.last_good(fits._replace(done=broken)).task.fit == "increment-02"
-    assert ranks.last_good(fits._replace(done={})) is None
+    assert simulated_findings.last_good(fits._replace(done=broken)).task.fit == "increment-02"
+    assert simulated_findings.last_good(fits._replace(done={})) is None
 
 
 def test_without_a_good_increment_nothing_is_simulated_and_the_study_still_ends(
     conjugate, monkeypatch
 ):
-    monkeypatch.setattr(ranks, "last_good", lambda fits: None)
+    monkeypatch.setattr(simulated_findings, "last_good", lambda fits: None)
     log: list[str] = []
-    table = ranks.rank_among_simulated(conjugate.folder, conjugate.study, log.append)
-    assert (len(table), list(table.columns)) == (0, ranks.COLUMNS)
+    table = simulated_findings.simulate_findings(conjugate.folder, conjugate.study, log.append)
+    assert simulated_ranks.findings_by_data_set(table) == []
     assert log == ["nothing is simulated: no increment has a usable posterior to simulate from"]
 
 
@@ -153,7 +161,7 @@ def test_a_censored_outcome_is_refused_simulated_data_sets(tmp_path):
     small = small_studies.make(tmp_path, table, CENSORED)
     reason = "must be 0: the outcome of the site y is censored, and the data say which rows are"
     with pytest.raises(StudyError, match=f"^verdict.simulate {reason}"):
-        ranks.rank_among_simulated(small.folder, small.study, lambda line: None)
+        simulated_findings.simulate_findings(small.folder, small.study, lambda line: None)
     settings = VariationalSettings("mean_field", None, 100, 5)
     with pytest.raises(StudyError, match=f"model.py: variational.simulate {reason}"):
         simulate_approximations(small.whole(), settings, jax.random.PRNGKey(1), lambda line: None)
