@@ -39,7 +39,8 @@ def write_fits(assigned: Assignment, fits: Sequence[str], manifest: Path | None 
     manifest
         Where it is said which fits there are now.
     """
-    tasks = read_planned(assigned.folder, fits=fits)
+    increments = getattr(assigned.study, "increments", None)
+    tasks = read_planned(assigned.folder, increments.order if increments else "", fits)
     known = identify(assigned.folder, assigned.study, assigned.platform, tasks)
     standing = find_standing(assigned.folder, tasks, known)
     for found in standing.values():
