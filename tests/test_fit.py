@@ -21,7 +21,7 @@ from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_record, sample_batch
-from scalecheck.model import batches, density
+from scalecheck.model import batches, density, rows, sites
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.pipeline.increments import write_increment
 from scalecheck.study.settings import BudgetSettings, write_settings
@@ -46,7 +46,7 @@ def test_a_conjugate_posterior_is_exact_to_mcse(conjugate, name):
 def test_small_fits_share_one_shape_and_masked_rows_leave_the_density_alone(conjugate):
     (task,) = conjugate.tasks("increment-01")
     (batch,) = read(conjugate, task)
-    assert batch.arrays["y"].shape == (1, batches.SMALL)
+    assert batch.arrays["y"].shape == (1, rows.SHARED_SIZES[0])
     own = {name: values[0][:8] for name, values in batch.arrays.items() if name != "row_mask"}
     for mu in (-1.0, 0.4):
         energies = [
@@ -125,7 +125,11 @@ def model(x, y=None):
 """
 
 
-@pytest.mark.parametrize("source", [small_studies.COUNTED, ROW_LATENTS, PROCESS, MEAN, FACTOR])
+# The prior is as wide as there are rows.
+WIDER = small_studies.COUNTED.replace("1.0))\n    with", "1.0 * n_rows))\n    with")
+
+
+@pytest.mark.parametrize("source", [WIDER, ROW_LATENTS, PROCESS, MEAN, FACTOR])
 def test_a_model_that_padding_would_change_is_fitted_shape_by_shape(tmp_path, source, monkeypatch):
     small_studies.take_any_model(monkeypatch)
     small = small_studies.make(
@@ -149,6 +153,19 @@ def test_a_model_that_padding_would_change_is_fitted_shape_by_shape(tmp_path, so
         assert all(
             len(own["y"]) == task.rows for own, task in zip(batch.own, batch.tasks, strict=True)
         )
+
+
+def test_a_model_that_counts_rows_is_padded_where_the_count_only_shapes_its_plate(tmp_path):
+    small = small_studies.make(tmp_path, table(100), small_studies.COUNTED)
+    (batch,) = read(small, *small.tasks("subset-01", "increment-01"))
+    assert batch.counts == {"n_rows": rows.SHARED_SIZES[0]}
+    for mu in (-1.0, 0.4):
+        own, padded = (
+            density.potential(sites.function_of_arrays(batch.bound, {"n_rows": n}))(**arrays)
+            for n, arrays in ((50, batch.own[0]), (batch.counts["n_rows"], batch.arrays_of()))
+        )
+        z = {"mu": np.float32(mu)}
+        assert float(own(z)) == pytest.approx(float(padded(z)), rel=3e-7)
 
 
 @pytest.mark.long

@@ -142,10 +142,12 @@ def test_warmup_learns_what_that_of_numpyro_learns(dense, warmup):
     init, update = warmup_adapter(warmup, dense_mass=dense)
     theirs = init(IntegratorState(z[0]), jax.random.PRNGKey(1), mass_matrix_size=3)
     layout = metric.lay_out({"z": z[0]}, (("z",),) if dense else ())
-    plan = warmup_adaptation.plan_warmup(Settings(warmup, 0.8, 10, ()))
+    plan = warmup_adaptation.plan_warmup(Settings(warmup, 0.8, 10, ()), "float32")
     own_metric = metric.identity(layout, z.dtype)
-    own = warmup_adaptation.start(layout, plan, jnp.float32(1), 3)
-    ours = jax.jit(lambda seen, m, s: warmup_adaptation.update(layout, plan, seen, m, s))
+    own = warmup_adaptation.start(layout, len(plan.stops), jnp.float32(1), 3)
+    ours = jax.jit(
+        lambda seen, m, s: warmup_adaptation.update(layout, plan, seen, m, s, fisher=False)
+    )
     update = jax.jit(update)
     for i in range(warmup):
         theirs = update(i, rates[i], IntegratorState(z[i]), theirs)

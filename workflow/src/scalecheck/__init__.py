@@ -2,4 +2,4 @@
 
 # What a fit computes; raised when the same settings give other draws, so that old fits are redone. Here, because the
 # rules have it among their parameters, and Snakemake is not to import JAX.
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4

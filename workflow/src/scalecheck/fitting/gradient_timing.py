@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from scalecheck import sampler
 from scalecheck.model.batches import Batch
@@ -16,22 +16,24 @@ from scalecheck.model.reparam import Reparameterisation
 def time_gradient(
     batch: Batch, moved: Reparameterisation, number: int, draws: sampler.Draws
 ) -> float:
-    """Seconds of one gradient of one chain of a fit, the chains together as in sampling; NaN without draws."""
+    """Seconds of one gradient of one chain of a fit, the chains together and the rows padded as in sampling.
+
+    NaN without draws.
+    """
     held = draws.z[number]
     if held and not next(iter(held.values())).shape[1]:
         return float("nan")  # ended without a draw to take it at
     last = draws.last(number)
     if not last:
         return 0.0  # no parameters, no gradient
-    arrays = {name: jnp.asarray(values) for name, values in batch.own[number].items()}
-    z = {name: jnp.asarray(values) for name, values in last.items()}
-    return time_gradients(moved, z, arrays) / len(next(iter(z.values())))
+    arrays = jax.device_put(batch.arrays_of(number))
+    return time_gradients(moved, last, arrays) / len(next(iter(last.values())))
 
 
 def time_gradients(
     moved: Reparameterisation,
-    z: Mapping[str, jax.Array],
-    arrays: Mapping[str, jax.Array],
+    z: Mapping[str, Any],
+    arrays: Mapping[str, Any],
     least: float = 0.02,
     n_runs: int = 3,
 ) -> float:
@@ -54,7 +56,7 @@ def time_gradients(
 
     def seconds_of(n_times: int) -> float:
         began = time.perf_counter()
-        jax.block_until_ready(repeat(dict(z), dict(arrays), n_times))
+        jax.block_until_ready(repeat(dict(z), dict(arrays), np.int32(n_times)))
         return time.perf_counter() - began
 
     n_times = 1

@@ -1,7 +1,7 @@
 """What is kept of the draws of a fit: which sites as draws, which as moments."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -50,7 +50,13 @@ def streams_of(
     if not reduced:
         return None
     held = _needed(batch, moved, tuple(site.name for site in kept_sites(batch, keep)))
-    return Streams(held, functools.partial(_values, moved, reduced))
+    return Streams(held, _reduction(moved, reduced))
+
+
+@functools.lru_cache(maxsize=64)
+def _reduction(moved: Reparameterisation, names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
+    """Give the same function for the same sites: programs are kept by it."""
+    return functools.partial(_values, moved, names)
 
 
 def _values(moved: Reparameterisation, names: tuple[str, ...], w: Any, arrays: Any) -> Any:

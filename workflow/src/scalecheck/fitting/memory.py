@@ -131,9 +131,7 @@ def batch_memory(
     """
     n_fits, n_chains = next(iter(starts.values())).shape[:2]
     running = min(n_fits, at_once) * n_chains
-    of_lane = sampler.footprint(potential, arrays, starts, settings, streams)
-    # All fits have their first state from the start, until nobody waits for a place.
-    waiting = n_fits * n_chains if n_fits > in_block else 0
+    of_lane = sampler.footprint(potential, arrays, starts, settings, streams, min(n_fits, in_block))
     notes = min(n_fits, in_block) * n_chains * of_lane.iteration * (room or of_lane.room)
     gradient, shapes = one_gradient(potential, arrays, starts)
     data = sum(values.nbytes for values in arrays.values())
@@ -145,8 +143,7 @@ def batch_memory(
         ),
         Sizes(
             data=data,
-            chains=(_COPIES_OF_STATE * running + waiting) * of_lane.state
-            + _COPIES_OF_NOTES * notes,
+            chains=_COPIES_OF_STATE * running * of_lane.state + _COPIES_OF_NOTES * notes,
             gradients=running * jaxpr.peak_bytes(jax.make_jaxpr(gradient)(*shapes)),
         ),
     )

@@ -15,8 +15,8 @@ from scalecheck.model.reparam import coordinates_of
 from scalecheck.study.plan import PlannedFit, Slice
 from scalecheck.study.settings import SamplerSettings
 
-# A second fit is laid out with so many rows: enough for a slope.
-_MANY = 16 * batches.SMALL
+# Two fits are laid out, with so many rows: enough for a slope, and none of them padded.
+_FEW, _MANY = 1024, 2**15
 
 
 class LinearInRows(NamedTuple):
@@ -69,7 +69,7 @@ def demand_of_study(
     meta = store.read_meta(folder.data)
     wanted = batches.stored_columns(bound, meta.unit)
     measured: dict[int, FitResources] = {}
-    for n_rows in sorted({min(batches.SMALL, meta.n_rows), min(_MANY, meta.n_rows)}):
+    for n_rows in sorted({min(_FEW, meta.n_rows), min(_MANY, meta.n_rows)}):
         part = Slice("random", 0, n_rows)
         task = PlannedFit(f"{n_rows} rows", "subset", "", "", n_rows, n_rows, (part,))
         values = [store.read_rows(folder.data, [part], wanted)]

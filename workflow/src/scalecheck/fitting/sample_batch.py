@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, UInt32
 
 from scalecheck import diagnostics, sampler
 from scalecheck.fitting import memory, model_scale
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.fitting.gradient_timing import time_gradient
 from scalecheck.fitting.kept_sites import streams_of
-from scalecheck.fitting.starts.find_starts import find_starts, shapes_of_starts
+from scalecheck.fitting.starts.find_starts import (
+    find_starts,
+    find_starts_of,
+    shapes_of_starts,
+)
 from scalecheck.fitting.starts.warm_start import WarmStart, warm_start
 from scalecheck.model import density, sites
 from scalecheck.model.batches import Batch
@@ -25,16 +29,28 @@ from scalecheck.runtime.durations import duration
 from scalecheck.sampler.draws import Clock
 from scalecheck.study.settings import SamplerSettings
 
-# Fits whose lanes step together. More fill no processor any better; a GPU has room for thousands of lanes.
+# Fits whose lanes step together: on a GPU, which has room for thousands of lanes, and on a processor where at least so
+# many fits of a shape are to be sampled. Fewer take one place after the other there: eight fits of 1,024 rows together
+# take a sixth less than alone, which compiling their program takes longer than, and every fit has then the same draws
+# whichever others there are.
 CPU_SLOTS, GPU_SLOTS = 32, 1024
 
 # Iterations of NumPyro's transition between two looks of the host.
 NUMPYRO_BLOCK = 50
 
 
-def fit_key(seed: int, fit: str) -> jax.Array:
+def fit_key(seed: int, fit: str) -> UInt32[np.ndarray, "2"]:
     """Key `(2,)` of a fit: from the seed and its name alone, so that no other fit changes its draws."""
-    return jax.random.fold_in(jax.random.PRNGKey(seed), zlib.crc32(fit.encode()) % 2**31)
+    return np.asarray(_fold(np.int64(seed), np.int32(zlib.crc32(fit.encode()) % 2**31)))
+
+
+@jax.jit
+def _fold(seed: jax.Array, number: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.PRNGKey(seed), number)
+
+
+_split = jax.jit(jax.random.split)
+_fold_in = jax.jit(jax.random.fold_in)
 
 
 OnBlock = Callable[[list[sampler.Progress]], None]
@@ -77,7 +93,7 @@ def fit_batch(
         By the increment before each fit, which starts warm from it or, where `sampler.start` is `previous`,
         cold at its draws. None for other starts.
     """
-    keys = jnp.stack([fit_key(seed, task.fit) for task in batch.tasks])
+    keys = np.stack([fit_key(seed, task.fit) for task in batch.tasks])
     draws = sample_batch(batch, settings, keys, log, on_block, checkpointer, left)
     moved = coordinates_of(batch.function, settings.reparam)
     seconds = [time_gradient(batch, moved, i, draws) for i in range(len(batch.tasks))]
@@ -87,7 +103,7 @@ def fit_batch(
 def sample_batch(
     batch: Batch,
     settings: SamplerSettings,
-    keys: jax.Array,
+    keys: UInt32[Array | np.ndarray, "fit 2"],
     log: Callable[[str], None],
     on_block: OnBlock = lambda told: None,
     checkpointer: Checkpointer | None = None,
@@ -117,7 +133,7 @@ def sample_batch(
             settings.warmup,
             settings.draws,
         )
-    pairs = jax.vmap(jax.random.split)(keys)
+    pairs = np.stack([_split(key) for key in keys])
 
     def tell(told: list[sampler.Progress]) -> None:
         log(progress_line(batch, told))
@@ -167,15 +183,16 @@ def forecast_memory(batch: Batch, settings: SamplerSettings) -> memory.BatchMemo
     """Forecast what a batch will take in memory, from its shapes."""
     moved = coordinates_of(batch.function, settings.reparam)
     starts = shapes_of_starts(batch, settings.chains)
-    has_lanes = settings.engine == "lanes"
+    has_lanes, n_fits = settings.engine == "lanes", len(batch.tasks)
+    slots = _slots(n_fits)
     return memory.batch_memory(
         moved.potential,
         batch.arrays,
         starts,
         nuts_settings(settings, starts),
         streams_of(batch, moved, settings.keep),
-        at_once=at_once(settings) or len(batch.tasks),
-        in_block=_slots() if has_lanes else len(batch.tasks),
+        at_once=slots if has_lanes else _fits_at_once() or n_fits,
+        in_block=slots if has_lanes else n_fits,
         room=None if has_lanes else NUMPYRO_BLOCK,
         draws=settings.draws,
     )
@@ -183,19 +200,25 @@ def forecast_memory(batch: Batch, settings: SamplerSettings) -> memory.BatchMemo
 
 def at_once(settings: SamplerSettings) -> int | None:
     """Fits of a batch that run at once, at most; None where all do."""
-    return _slots() if settings.engine == "lanes" else _fits_at_once()
+    return _slots(CPU_SLOTS) if settings.engine == "lanes" else _fits_at_once()
 
 
-def _slots() -> int:
-    return CPU_SLOTS if jax.default_backend() == "cpu" else GPU_SLOTS
+def _slots(n_fits: int) -> int:
+    """Lanes of how many fits step together, of a batch of so many."""
+    if jax.default_backend() != "cpu":
+        return GPU_SLOTS
+    return CPU_SLOTS if n_fits >= CPU_SLOTS else 1
 
 
-def _restarts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> sampler.Restart:
+def _restarts(
+    batch: Batch, settings: SamplerSettings, keys: UInt32[Array | np.ndarray, "fit 2"]
+) -> sampler.Restart:
     """Give other starts to chains that stall: as `sampler.start` says, under other keys `(fit, 2)`."""
 
     def restart(fit: int, chain: int, times: int) -> dict[str, Any]:
-        again = jax.vmap(lambda key: jax.random.fold_in(key, times))(keys)
-        return {name: z[fit, chain] for name, z in find_starts(batch, settings, again).items()}
+        again = np.asarray(_fold_in(keys[fit], np.int32(times)))
+        found = find_starts_of(batch, fit, settings, again)
+        return {name: z[chain] for name, z in found.items()}
 
     return restart
 
@@ -215,7 +238,7 @@ def _fits_at_once() -> int | None:
 
 def _lanes(*arguments: Any, **options: Any) -> sampler.Draws:
     """Sample with the lanes of as many fits as the device steps well together."""
-    return sampler.sample_lanes(*arguments, **options, slots=_slots())
+    return sampler.sample_lanes(*arguments, **options, slots=_slots(len(options["key"])))
 
 
 _ENGINES = {"numpyro": _numpyro, "lanes": _lanes}

@@ -12,12 +12,18 @@ from numpyro import handlers
 from scalecheck.data import store
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import binding, density, roles, sites
-from scalecheck.model.rows import ByRow, RowArrays, Rows, local_codes, make_rows, pad_rows
+from scalecheck.model.rows import (
+    SHARED_SIZES,
+    ByRow,
+    RowArrays,
+    Rows,
+    local_codes,
+    make_rows,
+    pad_rows,
+    shared_size,
+)
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import ModelSettings
-
-# Below so many rows a fit is padded to this: compiling for another shape takes longer than sampling does.
-SMALL = 2048
 
 # Rows on which is tried whether padding leaves a trace in the density.
 _FEW = 16
@@ -117,49 +123,44 @@ def make_batches(
     precision
         float32 or float64.
     """
-    arrange = functools.partial(_make_rows, bound, labels=labels, precision=precision, unit=unit)
-    rows = arrange(values)
-    counts = rows[0].counts
+    arrange = functools.partial(make_rows, bound, labels=labels, precision=precision, unit=unit)
+    rows = [arrange(part) for part in values]
     found = sites.describe_sites(bound, rows[0])
     by_unit = [_by_unit(part, unit) for part in values]
     is_sorted = all(new is old for new, old in zip(by_unit, values, strict=True))
     if not is_sorted and _can_sort(bound, rows[0], found):
-        values, rows = by_unit, arrange(by_unit)
-    compared = roles.compared_sites(bound, found, unit, compare)
-    can_pad = _can_pad(bound, rows, found)
-    sizes = [0 if can_pad else task.rows for task in tasks]
+        values, rows = by_unit, [arrange(part) for part in by_unit]
+    can_pad = _can_pad(bound, rows[0], found)
+    sizes = [shared_size(part.n_rows) if can_pad else part.n_rows for part in rows]
     batches: list[Batch] = []
     for size in dict.fromkeys(sizes):
         members = [i for i, other in enumerate(sizes) if other == size]
         own = [rows[i] for i in members]
-        whole = _bring_to_one_shape(own, can_pad)
-        shared = counts | _row_count(bound, size)
-        function = sites.function_of_arrays(bound, shared)
+        counts = {name: max(part.counts[name] for part in own) for name in own[0].counts}
+        counts |= _row_count(bound, size)
+        is_known = rows[0].counts | _row_count(bound, size) == counts
+        like = own[0]._replace(counts=counts)
+        own_sites = found if is_known else sites.describe_sites(bound, like)
+        compared = roles.compared_sites(bound, own_sites, unit, compare)
+        function = sites.function_of_arrays(bound, counts)
+        arrays = _stack(own, size, is_padded=can_pad and size in SHARED_SIZES)
+        first = {name: part[0] for name, part in arrays.items()}
         batches.append(
             Batch(
                 tuple(tasks[i] for i in members),
                 function,
-                {name: np.stack([part[name] for part in whole]) for name in whole[0]},
+                arrays,
                 [part.arrays for part in own],
                 [values[i] for i in members],
-                found,
-                density.vector_of(function, compared, whole[0], labels),
+                own_sites,
+                density.vector_of(function, compared, first, labels),
                 labels,
                 unit if unit in bound.columns else None,
                 bound,
-                shared,
+                counts,
             )
         )
     return batches
-
-
-def _make_rows(
-    bound: binding.Model, values: Sequence[Mapping[str, Shaped[np.ndarray, " _"]]], **options: Any
-) -> list[Rows]:
-    """Arrange the columns of each fit, with the counts of the largest."""
-    rows = [make_rows(bound, part, **options) for part in values]
-    counts = {name: max(part.counts[name] for part in rows) for name in rows[0].counts}
-    return [part._replace(counts=counts) for part in rows]
 
 
 def _by_unit(values: dict[str, ByRow], unit: str | None) -> dict[str, ByRow]:
@@ -179,50 +180,54 @@ def _can_sort(bound: binding.Model, rows: Rows, found: Sequence[sites.Site]) -> 
     counts = rows.counts | _row_count(bound, min(_FEW, rows.n_rows))
     function = sites.function_of_arrays(bound, counts)
     latent = [site.name for site in found if site.kind == "latent"]
-    return _same_density(function, latent, few, {name: v[::-1] for name, v in few.items()})
+    turned = {name: v[::-1] for name, v in few.items()}
+    return _same_density([function, function], latent, few, turned)
 
 
 def _row_count(bound: binding.Model, n_rows: int) -> dict[str, int]:
     return {"n_rows": n_rows} if bound.n_rows else {}
 
 
-def _bring_to_one_shape(rows: Sequence[Rows], can_pad: bool) -> list[RowArrays]:
-    """Arrays of each fit as they are sampled."""
-    sizes = {part.n_rows for part in rows}
-    target = max(*sizes, SMALL) if len(rows) == 1 and can_pad else max(sizes)
-    if sizes == {target}:
-        return [part.arrays for part in rows]
-    return [pad_rows(part, target) for part in rows]
+def _stack(
+    rows: Sequence[Rows], size: int, *, is_padded: bool
+) -> dict[str, Shaped[np.ndarray, "fit row ..."]]:
+    """Arrays of all fits as they are sampled."""
+    each = [pad_rows(part, size) if is_padded else part.arrays for part in rows]
+    return {name: np.stack([part[name] for part in each]) for name in each[0]}
 
 
-def _can_pad(bound: binding.Model, fits: Sequence[Rows], found: Sequence[sites.Site]) -> bool:
+def _can_pad(bound: binding.Model, rows: Rows, found: Sequence[sites.Site]) -> bool:
     """Whether rows that are masked leave no trace in the model's density."""
-    rows, observed = fits[0], sites.observed_site(bound, found).name
-    if bound.n_rows or any(site.kind == "factor" for site in found):
+    observed = sites.observed_site(bound, found).name
+    if any(site.kind == "factor" for site in found):
         return False  # a factor may be a sum over rows, and is not masked
     if any(site.kind == "latent" and sites.ROWS in site.indexed_by for site in found):
         return False
     function = sites.function_of_arrays(bound, rows.counts)
     if not density.has_row_likelihood(function, observed, rows.arrays):
         return False
-    if len({part.n_rows for part in fits}) == 1 and (len(fits) > 1 or rows.n_rows >= SMALL):
-        return True  # nothing is to be padded
     few = Rows({name: values[:_FEW] for name, values in rows.arrays.items()}, rows.counts)
+    n_padded = 2 * _FEW
+    functions = [
+        sites.function_of_arrays(bound, rows.counts | _row_count(bound, n))
+        for n in (few.n_rows, n_padded)
+    ]
     latent = [site.name for site in found if site.kind == "latent"]
-    return _same_density(function, latent, few.arrays, pad_rows(few, 2 * _FEW))
+    return _same_density(functions, latent, few.arrays, pad_rows(few, n_padded))
 
 
 def _same_density(
-    function: Callable[..., Any],
+    functions: Sequence[Callable[..., Any]],
     latent: Sequence[str],
     own: RowArrays,
     padded: dict[str, Shaped[np.ndarray, "padded ..."]],
 ) -> bool:
     """Whether a model gives the same density to rows and to the same rows padded: not where it takes their mean.
 
-    The difference is held against the log likelihood of the rows, in float64: the prior of thousands of
+    Of `functions` the first is the model of its own rows, the second that of the padded ones. The difference is held against the log likelihood of the rows, in float64: the prior of thousands of
     units would hide it.
     """
+    function, of_padded = functions
     prior = handlers.block(function, hide_fn=lambda site: site.get("is_observed", False))
     keys = jax.random.split(jax.random.PRNGKey(0), 4)
 
@@ -231,7 +236,7 @@ def _same_density(
         drawn = density.prior_draws(function, latent, own, keys)
         each = functools.partial(jax.vmap, axis_size=len(keys))  # of no latent sites, too
         z = each(lambda values: density.unconstrain(function, values, own))(drawn)
-        looked_at = (function, own), (function, padded), (prior, own)
+        looked_at = (function, own), (of_padded, padded), (prior, own)
         return tuple(each(density.potential(one)(**arrays))(z) for one, arrays in looked_at)
 
     with jax.enable_x64(True):

@@ -5,6 +5,7 @@ No JAX here: what only prepares data starts fast.
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import sys
@@ -89,7 +90,15 @@ def load_model(settings: ModelSettings) -> Callable[..., Any]:
     StudyError
         When the file cannot be imported or lacks the function.
     """
-    return load_function(settings.file, settings.function, "model.function")
+    path = Path(settings.file)
+    source = path.read_bytes() if path.is_file() else b""  # of a missing one loading says so
+    return _load_model(settings.file, settings.function, source)
+
+
+@functools.lru_cache(maxsize=16)
+def _load_model(file: str, function: str, source: bytes) -> Callable[..., Any]:
+    """Load a model once while its file stays the same: what was compiled of it serves all fits of a process."""
+    return load_function(file, function, "model.function")
 
 
 def load_function(file: str, name: str, key: str) -> Callable[..., Any]:

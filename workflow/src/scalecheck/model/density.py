@@ -188,11 +188,10 @@ class Vector(NamedTuple):
     shapes: dict[str, tuple[int, ...]]
 
     def pack(self, z: Mapping[str, Any], n_leading: int = 0) -> Any:
-        """Join sites `(..., *shape)` into `(..., d)`."""
-        parts = [
-            jnp.reshape(z[name], (*jnp.shape(z[name])[:n_leading], -1)) for name in self.shapes
-        ]
-        return jnp.concatenate(parts, axis=-1)
+        """Join sites `(..., *shape)` into `(..., d)`, on the host where they are there."""
+        parts = [z[name].reshape((*z[name].shape[:n_leading], -1)) for name in self.shapes]
+        on_host = all(isinstance(part, np.ndarray) for part in parts)
+        return (np if on_host else jnp).concatenate(parts, axis=-1)
 
     def elements_of(self, sites: Collection[str]) -> Bool[np.ndarray, " d"]:
         """Tell which elements belong to some of the sites, `(d,)`."""

@@ -4,6 +4,7 @@ Only the sampler sees them. A site keeps its name and shape in both, so that blo
 held and starts are named alike.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -173,10 +174,18 @@ class Reparameterisation(NamedTuple):
 
 
 def coordinates_of(function: Function, reparam: Mapping[str, float]) -> Reparameterisation:
-    """Give the coordinates of `sampler.reparam`; a site of centredness 1 stays as it is."""
-    return Reparameterisation(
-        function, tuple(sorted((name, c) for name, c in reparam.items() if c != 1))
-    )
+    """Give the coordinates of `sampler.reparam`; a site of centredness 1 stays as it is.
+
+    The same object for the same arguments: its potential is what programs are kept by.
+    """
+    return _coordinates(function, tuple(sorted((name, c) for name, c in reparam.items() if c != 1)))
+
+
+@functools.lru_cache(maxsize=64)
+def _coordinates(
+    function: Function, centredness: tuple[tuple[str, float], ...]
+) -> Reparameterisation:
+    return Reparameterisation(function, centredness)
 
 
 def check_reparam(

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -147,12 +148,21 @@ def of_whole_trials(fn: dist.Distribution) -> dist.Distribution:
 
 
 def function_of_arrays(model: Model, counts: Mapping[str, int]) -> Callable[..., Any]:
-    """Give the model as a function of its arrays alone, plus `row_mask` where rows only pad."""
+    """Give the model as a function of its arrays alone, plus `row_mask` where rows only pad.
 
+    The same function for the same model and counts: what was compiled of it serves all fits of a process.
+    """
+    return _function_of_arrays(model.function, tuple(sorted(counts.items())))
+
+
+@functools.lru_cache(maxsize=64)
+def _function_of_arrays(
+    function: Function, counts: tuple[tuple[str, int], ...]
+) -> Callable[..., Any]:
     def bound(row_mask: Any = None, **arrays: Any) -> Any:
         mask = contextlib.nullcontext() if row_mask is None else mask_rows(row_mask)
         with mask, give_integers():
-            return model.function(**arrays, **counts)
+            return function(**arrays, **dict(counts))
 
     return bound
 

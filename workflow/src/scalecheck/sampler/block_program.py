@@ -14,7 +14,7 @@ from scalecheck.sampler import lane_state, nuts_step, warmup_adaptation
 from scalecheck.sampler.lane_state import Ended, Lane, ValueAndGrad, rest
 from scalecheck.sampler.metric import Layout, identity, of_variances
 from scalecheck.sampler.streamed_draws import Flow, Streamed
-from scalecheck.sampler.types import Count, Flag, Number, Potential, Settings, Vector
+from scalecheck.sampler.types import Count, Flag, Number, Potential, Vector
 from scalecheck.sampler.warmup_adaptation import Adaptation, EndedIteration, Warmup, where
 
 
@@ -27,18 +27,22 @@ class State(NamedTuple):
 
 
 class InitialAdaptation(NamedTuple):
-    """What lanes begin warmup with, instead of step size 1 and no metric.
+    """What lanes begin warmup with.
 
     Attributes
     ----------
     step_size
         `(fit, chain)`.
+    around
+        `(fit, chain)` a tenth of the step size that dual averaging is drawn to.
     variances
-        `(fit, chain, d)` diagonal of the inverse mass, in the order of `ravel_pytree`.
+        `(fit, chain, d)` diagonal of the inverse mass, in the order of `ravel_pytree`; not looked at where a
+        part of the metric is dense.
     """
 
-    step_size: Float[Array | np.ndarray, "fit chain"]
-    variances: Float[Array | np.ndarray, "fit chain d"]
+    step_size: Any
+    around: Any
+    variances: Any
 
 
 class Carry(NamedTuple):
@@ -73,21 +77,19 @@ class Plan(NamedTuple):
         `arrays -> (z -> potential energy)`.
     flow
         How flat vectors are split into sites, and what becomes of draws.
-    settings
-        Of NUTS.
+    max_tree_depth, fisher
+        As of `Settings`.
     layout
         Of the metric.
-    warmup
-        How its iterations learn.
     room, steps
         Iterations of a lane, and steps of the loop, that a block has room for.
     """
 
     potential: Potential
     flow: Flow
-    settings: Settings
+    max_tree_depth: int
+    fisher: bool
     layout: Layout
-    warmup: Warmup
     room: int
     steps: int
 
@@ -98,7 +100,12 @@ class Plan(NamedTuple):
 
 
 def init(
-    plan: Plan, keys: UInt32[Array, "fit chain 2"], starts: Any, arrays: Mapping[str, Any]
+    plan: Plan,
+    warmup: Warmup,
+    keys: UInt32[Array, "fit chain 2"],
+    begin: InitialAdaptation,
+    starts: Any,
+    arrays: Mapping[str, Any],
 ) -> State:
     """Place every lane at its start.
 
@@ -112,31 +119,36 @@ def init(
         Data `(fit, ...)`.
     """
 
-    def one(key: UInt32[Array, "2"], z: Any, arrays: Mapping[str, Any]) -> State:
+    def one(key: UInt32[Array, "2"], begin: InitialAdaptation, z: Any, arrays: Any) -> State:
         flat, _ = ravel_pytree(z)
-        metric = identity(plan.layout, flat.dtype)
-        lane = rest(key, flat, plan.at(arrays), metric, plan.settings.max_tree_depth)
-        begun = warmup_adaptation.start(plan.layout, plan.warmup, lane.step_size, len(flat))
+        is_dense = any(part.dense for part in plan.layout)
+        identical = identity(plan.layout, flat.dtype)
+        metric = identical if is_dense else of_variances(plan.layout, begin.variances)
+        lane = rest(key, flat, plan.at(arrays), metric, plan.max_tree_depth)
+        lane = lane._replace(step_size=begin.step_size)
+        begun = warmup_adaptation.start(plan.layout, len(warmup.stops), begin.around, len(flat))
         return State(lane, begun, plan.flow.begin(z, arrays))
 
-    return _over_lanes(one, 2)(keys, starts, dict(arrays))
+    return _over_lanes(one, 3)(keys, begin, starts, dict(arrays))
 
 
-def begin_with(plan: Plan, state: State, begin: InitialAdaptation) -> State:
-    """Give lanes that are about to begin a step size and a metric."""
-
-    def one(state: State, size: Number, variances: Vector) -> State:
-        metric = of_variances(plan.layout, variances)
-        # Dual averaging is drawn to ten times what it begins with: here that is known to be right.
-        begun = warmup_adaptation.start(plan.layout, plan.warmup, size / 10, len(variances))
-        lane = state.lane._replace(step_size=size, metric=metric)
-        return state._replace(lane=lane, adaptation=begun)
-
-    return jax.vmap(jax.vmap(one))(state, *map(jnp.asarray, begin))
+def place(
+    plan: Plan,
+    warmup: Warmup,
+    keys: UInt32[Array, "fit 2"],
+    begin: InitialAdaptation,
+    starts: Any,
+    arrays: Mapping[str, Any],
+) -> State:
+    """Place the lanes of fits at their starts; arguments as of `init`, but for a key `(fit, 2)` of each fit."""
+    n_chains = begin.step_size.shape[1]
+    each = jax.vmap(lambda key: jax.random.split(key, n_chains))(keys)
+    return init(plan, warmup, each, begin, starts, arrays)
 
 
 def advance(
     plan: Plan,
+    warmup: Warmup,
     state: State,
     totals: Int[Array, " fit"],
     limits: Int[Array, "fit chain"],
@@ -191,7 +203,7 @@ def advance(
             nuts_step.Randomness(normals[room], coins[room], uniforms[0], uniforms[1]),
             plan.at(arrays),
             plan.layout,
-            symmetric=plan.settings.fisher,
+            symmetric=plan.fisher,
         )
         # A lane at rest keeps where its next iteration begins; all else is renewed when that does.
         kept = moved._replace(
@@ -207,7 +219,7 @@ def advance(
         lane, ended = _over_lanes(one, 6)(
             carry.state.lane, live, first, normals, coins, uniforms[carry.n_steps], dict(arrays)
         )
-        state = _learn(plan, carry.state._replace(lane=lane), ended)
+        state = _learn(plan, warmup, carry.state._replace(lane=lane), ended)
         room = jnp.where(ended.iteration, lane.iteration - 1 - first, plan.room)
         ends = jax.vmap(jax.vmap(lane_state.see))(state.lane, ended)
         seen = jax.vmap(jax.vmap(lane_state.write))(carry.seen, ends, room)
@@ -216,16 +228,20 @@ def advance(
     zero, z = jnp.zeros((), jnp.int32), state.lane.front.z
     empty = jnp.zeros((*z.shape[:2], plan.room, lane_state.NUMBERS + z.shape[2]), z.dtype)
     done = lax.while_loop(goes_on, body, Carry(state, empty, zero, zero))
-    return _stream(plan, done, first, arrays)
+    return _stream(plan, warmup, done, first, arrays)
 
 
 def _stream(
-    plan: Plan, done: Carry, first: Int[Array, "fit chain"], arrays: Mapping[str, Any]
+    plan: Plan,
+    warmup: Warmup,
+    done: Carry,
+    first: Int[Array, "fit chain"],
+    arrays: Mapping[str, Any],
 ) -> Carry:
     """Fold the draws of a block, which began with the iterations `(fit, chain)`, into the moments."""
     if done.state.streamed is None:
         return done
-    begins = jnp.maximum(plan.settings.warmup - first, 0)
+    begins = jnp.maximum(jnp.asarray(warmup.stops)[-1] - first, 0)
     stop = done.state.lane.iteration - first
     seen, flow = done.seen, plan.flow
     streamed = flow.fold(done.state.streamed, seen[..., lane_state.NUMBERS :], begins, stop, arrays)
@@ -252,12 +268,9 @@ def _uniforms(plan: Plan, lane: Lane) -> Float[Array, "step fit chain 2"]:
     return jnp.moveaxis(draw(lane.key, leapfrogs), 2, 0)
 
 
-def _learn(plan: Plan, state: State, ended: Ended) -> State:
+def _learn(plan: Plan, warmup: Warmup, state: State, ended: Ended) -> State:
     """Adapt the lanes that ended an iteration of warmup; most steps, none did."""
-    warmup = plan.settings.warmup
-    if not warmup:
-        return state
-    learns = ended.iteration & (state.lane.iteration <= warmup)
+    learns = ended.iteration & (state.lane.iteration <= jnp.asarray(warmup.stops)[-1])
 
     def one(state: State, learns: Flag) -> State:
         lane = state.lane
@@ -265,7 +278,7 @@ def _learn(plan: Plan, state: State, ended: Ended) -> State:
         rate = lane.accept / jnp.maximum(lane.n_steps, 1)
         seen = EndedIteration(lane.iteration - 1, rate, here.z, here.gradient)
         size, metric, learned = warmup_adaptation.update(
-            plan.layout, plan.warmup, seen, lane.metric, state.adaptation
+            plan.layout, warmup, seen, lane.metric, state.adaptation, fisher=plan.fisher
         )
         adapted = lane._replace(
             step_size=jnp.where(learns, size, lane.step_size),

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from scalecheck.sampler import block_program
-from scalecheck.sampler.block_program import Plan
+from scalecheck.sampler.block_program import InitialAdaptation, Plan
 from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.streamed_draws import Flow, Streams
 from scalecheck.sampler.types import Potential, Settings
@@ -23,16 +23,20 @@ def plan_of(
     starts: Mapping[str, Any],
     settings: Settings,
     steps: int,
+    n_lanes: int,
     streams: Streams | None,
 ) -> Plan:
-    """Lay out a batch of fits with data `(fit, ...)` and starts `(fit, chain, ...)`; arguments as of `sample_lanes`."""
-    first = {name: values[0, 0] for name, values in starts.items()}
-    lanes = int(np.prod(next(iter(starts.values())).shape[:2]))
-    d = sum(int(np.size(values)) for values in first.values())
-    room = int(np.clip(NUMBERS // (lanes * d), LEAST_ROOM, MOST_ROOM))
-    flow = Flow(streams, first, {name: values[0] for name, values in arrays.items()})
-    layout = lay_out(first, settings.dense)
-    return Plan(potential, flow, settings, layout, plan_warmup(settings), room, steps)
+    """Lay out a batch by the data `(...)` of one fit and a start `(...)` of one chain, as shapes.
+
+    Parameters
+    ----------
+    n_lanes
+        That run at once.
+    """
+    d = sum(int(np.prod(one.shape)) for one in starts.values())
+    room = int(np.clip(NUMBERS // (n_lanes * d), LEAST_ROOM, MOST_ROOM))
+    flow, layout = Flow(streams, starts, arrays), lay_out(starts, settings.dense)
+    return Plan(potential, flow, settings.max_tree_depth, settings.fisher, layout, room, steps)
 
 
 class Footprint(NamedTuple):
@@ -62,16 +66,27 @@ def footprint(
     starts: Mapping[str, Any],
     settings: Settings,
     streams: Streams | None,
+    at_once: int,
 ) -> Footprint:
-    """Say what the lanes of a batch take, by their shapes: data `(fit, ...)`, starts `(fit, chain, ...)`."""
-    plan = plan_of(potential, arrays, starts, settings, 1, streams)
-    keys = jax.ShapeDtypeStruct((1, 1, 2), "uint32")
-    one = lambda x, n: jax.ShapeDtypeStruct((*[1] * n, *x.shape[n:]), x.dtype)  # noqa: E731
+    """Say what the lanes of a batch take, by their shapes: data `(fit, ...)`, starts `(fit, chain, ...)`.
+
+    Parameters
+    ----------
+    at_once
+        Fits that run at once.
+    """
+    own, first = _without(arrays, 1), _without(starts, 2)
+    n_lanes = at_once * next(iter(starts.values())).shape[1]
+    plan = plan_of(potential, own, first, settings, 1, n_lanes, streams)
+    dtype = jax.dtypes.canonicalize_dtype(next(iter(first.values())).dtype)
+    number = jax.ShapeDtypeStruct((1, 1), dtype)
+    d = sum(int(np.prod(one.shape)) for one in first.values())
     state = jax.eval_shape(
-        lambda *parts: block_program.init(plan, *parts),
-        keys,
-        {name: one(values, 2) for name, values in starts.items()},
-        {name: one(values, 1) for name, values in arrays.items()},
+        lambda *parts: block_program.init(plan, plan_warmup(settings, dtype), *parts),
+        jax.ShapeDtypeStruct((1, 1, 2), "uint32"),
+        InitialAdaptation(number, number, jax.ShapeDtypeStruct((1, 1, d), dtype)),
+        {name: jax.ShapeDtypeStruct((1, 1, *x.shape), x.dtype) for name, x in first.items()},
+        {name: jax.ShapeDtypeStruct((1, *x.shape), x.dtype) for name, x in own.items()},
     )
     z = state.lane.front.z
     return Footprint(
@@ -80,3 +95,11 @@ def footprint(
         len(plan.flow.places) * z.dtype.itemsize,
         plan.room,
     )
+
+
+def _without(arrays: Mapping[str, Any], n_leading: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes without some leading dimensions."""
+    return {
+        name: jax.ShapeDtypeStruct(values.shape[n_leading:], values.dtype)
+        for name, values in arrays.items()
+    }

@@ -12,20 +12,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped, UInt32
 
-from scalecheck.sampler import block_program, lane_state
+from scalecheck.sampler import lane_state
 from scalecheck.sampler.block_program import InitialAdaptation, State
 from scalecheck.sampler.draws import Clock, Draws, Elapsed, Window
 from scalecheck.sampler.early_stop import Discarded, FitProgress, first_progress, stopped_by_stall
-from scalecheck.sampler.footprint import plan_of
 from scalecheck.sampler.iteration_log import NO_NEWS, IterationLog
 from scalecheck.sampler.progress import Progress, Tally, first_tally
+from scalecheck.sampler.schedule import window_stops
+from scalecheck.sampler.shared_programs import programs_for
 from scalecheck.sampler.snapshot import SavedRun, Snapshot, from_arrays, to_arrays
-from scalecheck.sampler.streamed_draws import Reduced, Streams
+from scalecheck.sampler.streamed_draws import Flow, Reduced, Streams
 from scalecheck.sampler.types import ByDraw, ByFit, ByLane, Iterations, Potential, Settings
+from scalecheck.sampler.warmup_adaptation import plan_warmup
 
 # Steps of the loop between two looks of the host, at most and at first; and what they should take: a
 # signal to end is answered between two blocks.
@@ -100,23 +101,38 @@ class ActiveFits(NamedTuple):
     state: State
     arrays: dict[str, Shaped[Array, "fit ..."]]
 
-    def with_fit(self, place: int, others: "ActiveFits", number: int) -> "ActiveFits":
-        """Put one of other fits in a place."""
+    def with_fit(self, place: int, other: "ActiveFits") -> "ActiveFits":
+        """Put the one fit of others in a place."""
+        if len(self.fits) == 1:
+            return other
         fits = self.fits.copy()
-        fits[place] = others.fits[number]
-        return ActiveFits(fits, *_put(self[1:], place, others[1:], number))
+        fits[place] = other.fits[0]
+        return ActiveFits(fits, *_put(self[1:], np.int32(place), other[1:]))
 
     def only(self, chosen: Int[np.ndarray, " chosen"]) -> "ActiveFits":
-        """Take the fits at `(fit,)` places; of all of them nothing is copied."""
-        if np.array_equal(chosen, np.arange(len(self.fits))):
-            return self
-        return jax.tree.map(lambda x: x[chosen], self)
+        """Take the fits at `(fit,)` places."""
+        return ActiveFits(self.fits[chosen], *_take(self[1:], chosen.astype("int32")))
+
+
+# One program each: a call for each of the many parts of a lane would take longer than a block of a small fit.
+@jax.jit
+def _put(parts: Any, place: Any, others: Any) -> Any:
+    return jax.tree.map(lambda x, new: x.at[place].set(new[0]), parts, others)
 
 
 @jax.jit
-def _put(parts: Any, place: Any, others: Any, number: Any) -> Any:
-    """One program: a call for each of the many parts of a lane would take longer than a block of a small fit."""
-    return jax.tree.map(lambda x, new: x.at[place].set(new[number]), parts, others)
+def _put_chain(parts: Any, place: Any, chain: Any, others: Any) -> Any:
+    return jax.tree.map(lambda x, new: x.at[place, chain].set(new[0, 0]), parts, others)
+
+
+@jax.jit
+def _take(parts: Any, chosen: Any) -> Any:
+    return jax.tree.map(lambda x: x[chosen], parts)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _key_of_restart(key: Any, n_chains: int, chain: Any, times: Any) -> Any:
+    return jax.random.fold_in(jax.random.split(key, n_chains)[chain], times)
 
 
 class EndedFit(NamedTuple):
@@ -174,12 +190,21 @@ class LaneEngine:
         arrays: Mapping[str, Any],
         starts: Mapping[str, Any],
         settings: Settings,
-        key: UInt32[Array, "fit 2"],
+        key: UInt32[Array | np.ndarray, "fit 2"],
         options: LaneOptions,
     ) -> None:
         n_fits, n_chains = next(iter(starts.values())).shape[:2]
+        n_slots = min(n_fits, options.slots or n_fits)
         self.options = options
-        self.plan = plan_of(potential, arrays, starts, settings, options.steps, options.streams)
+        self.arrays, self.starts, self.keys = arrays, starts, key
+        self.programs = programs_for(
+            potential, arrays, starts, settings, options.steps, n_slots, options.streams
+        )
+        self.plan = self.programs.plan
+        self.n_warmup, self.stops = settings.warmup, window_stops(settings.warmup)
+        dtype = jax.dtypes.canonicalize_dtype(next(iter(starts.values())).dtype)
+        self.warmup = plan_warmup(settings, dtype)
+        self.begin = options.begin or _no_adaptation(n_fits, n_chains, self.plan.flow, dtype)
         self.progress = first_progress(
             (n_fits, n_chains),
             settings.warmup,
@@ -191,32 +216,33 @@ class LaneEngine:
         self.log = IterationLog(n_fits, n_chains, settings.warmup)
         self.tally = first_tally(settings, n_fits, n_chains)
         self.ended: dict[int, EndedFit] = {}
-        self.programs: dict[int, Any] = {}
         self.useful = self.stepped = 0
         self.clock = Clock()
-        self.keys = jax.vmap(lambda one: jax.random.split(one, n_chains))(key)
-        data = {name: jnp.asarray(values) for name, values in arrays.items()}
-        self.place = jax.jit(functools.partial(block_program.init, self.plan))
-        state = self.place(self.keys, dict(starts), data)
-        if options.begin is not None:
-            state = block_program.begin_with(self.plan, state, options.begin)
-        # All fits at their starts, from which those that wait are placed.
-        self.begun = ActiveFits(np.arange(n_fits), state, data)
-        n_slots = min(n_fits, options.slots or n_fits)
-        self.batch, self.waiting = self.begun.only(np.arange(n_slots)), np.arange(n_slots, n_fits)
+        self.batch, self.waiting = self._begun(slice(0, n_slots)), np.arange(n_slots, n_fits)
         self.clock.lap(compile=1.0)
+
+    def _begun(self, fits: slice) -> ActiveFits:
+        """Give some fits at their starts."""
+        numbers = np.arange(len(self.progress.live))[fits]
+        own = jax.tree.map(lambda x: x[fits], (self.begin, dict(self.starts)))
+        arrays = self._arrays_of(numbers)
+        state = self.programs.place(self.warmup, np.asarray(self.keys)[fits], *own, arrays)
+        return ActiveFits(numbers, state, arrays)
+
+    def _arrays_of(self, fits: ByFit) -> dict[str, Shaped[Array, "fit ..."]]:
+        """Data of the fits that have a place: the others' need not be on the device."""
+        chosen = slice(fits[0], fits[0] + 1) if len(fits) == 1 else fits
+        return {name: jax.device_put(values[chosen]) for name, values in self.arrays.items()}
 
     # ---- a block
 
     def block(self) -> list[Progress]:
         """Run one block, note what it did, and end the fits that are done; say how those run that ran in it."""
-        if not len(self.waiting):
-            self.begun = self.begun._replace(state=None)  # nobody begins there any more
         program, began, batch = self._program(), time.perf_counter(), self.batch
         before = self.log.done[batch.fits]
         totals = np.where(self.progress.live, self.progress.totals, 0)[batch.fits].astype("int32")
         limits, most_steps = self.progress.limits[batch.fits], np.int32(self.most_steps)
-        carry = program(batch.state, totals, limits, most_steps, batch.arrays)
+        carry = program(self.warmup, batch.state, totals, limits, most_steps, batch.arrays)
         self.batch = batch._replace(state=carry.state)
         seen = lane_state.unpack(np.asarray(carry.seen))
         after = np.asarray(carry.state.lane.iteration)
@@ -238,14 +264,11 @@ class LaneEngine:
     def _program(self) -> Any:
         """Compile for as many fits as still run: once per number, also across processes by JAX's cache."""
         batch, n_fits = self.batch, len(self.batch.fits)
-        if n_fits not in self.programs:
-            totals = np.zeros(n_fits, "int32")
-            advance = jax.jit(functools.partial(block_program.advance, self.plan))
-            limits = self.progress.limits[batch.fits]
-            lowered = advance.lower(batch.state, totals, limits, np.int32(1), batch.arrays)
-            self.programs[n_fits] = lowered.compile()
-            self.clock.lap(compile=1.0)
-        return self.programs[n_fits]
+        totals, limits = np.zeros(n_fits, "int32"), self.progress.limits[batch.fits]
+        arguments = (self.warmup, batch.state, totals, limits, np.int32(1), batch.arrays)
+        program = self.programs.advance(n_fits, *arguments)
+        self.clock.lap(compile=1.0)
+        return program
 
     def _append(self, seen: Iterations, before: ByLane, after: ByLane) -> None:
         for i, fit in enumerate(self.batch.fits.tolist()):
@@ -271,8 +294,8 @@ class LaneEngine:
         number = before[..., None] + np.arange(seen.n_steps.shape[2])
         leapfrogs = np.where(number < after[..., None], seen.n_steps, 0)
         total = leapfrogs.sum()
-        warm = leapfrogs[number < self.plan.settings.warmup].sum()
-        share = float(warm / total) if total else float((after < self.plan.settings.warmup).any())
+        warm = leapfrogs[number < self.n_warmup].sum()
+        share = float(warm / total) if total else float((after < self.n_warmup).any())
         self.clock.lap(warmup=share, sampling=1 - share)
 
     # ---- chains that stall
@@ -286,7 +309,7 @@ class LaneEngine:
         for fit in self.progress.with_new_window(fits, self.tally.n_windows_ended()).tolist():
             by_window = self.tally.leapfrogs_by_window(fit)
             if self.options.stops_stalled:
-                if one := stopped_by_stall(fit, by_window, self.plan.warmup.stops):
+                if one := stopped_by_stall(fit, by_window, self.stops):
                     self.progress.stop(one)
             elif found := self.progress.to_restart(fit, by_window):
                 for chain in found[1]:
@@ -295,20 +318,22 @@ class LaneEngine:
     def _restart(
         self, fit: int, chain: int, window: int, by_window: Float[np.ndarray, " window"]
     ) -> None:
-        stops = np.array(self.plan.warmup.stops[: window + 1])
+        stops = np.array(self.stops[: window + 1])
         leapfrogs = by_window[: window + 1] @ np.diff(stops, prepend=0)
         times = self.progress.discard(
             Discarded(fit, chain, int(stops[-1]), round(float(leapfrogs)))
         )
-        place = self._place(fit)
-        own = self.batch.only(np.array([place]))
-        key = jax.random.fold_in(self.keys[fit, chain], times)
+        n_chains = len(self.progress.limits[fit])
+        key = _key_of_restart(self.keys[fit], n_chains, np.int32(chain), np.int32(times))
         assert self.options.restart is not None
         found = self.options.restart(fit, chain, times)
-        start = jax.tree.map(lambda x: jnp.asarray(x)[None, None], found)
-        begun = self.place(key[None, None], start, own.arrays)
-        put = lambda x, new: x.at[place, chain].set(new[0, 0])  # noqa: E731
-        self.batch = self.batch._replace(state=jax.tree.map(put, self.batch.state, begun))
+        start = {name: np.asarray(values)[None, None] for name, values in found.items()}
+        begin = jax.tree.map(lambda x: x[fit : fit + 1, chain : chain + 1], self.begin)
+        arrays = self._arrays_of(np.array([fit]))
+        begun = self.programs.init(self.warmup, key[None, None], begin, start, arrays)
+        place = np.int32(self._place(fit))
+        state = _put_chain(self.batch.state, place, np.int32(chain), begun)
+        self.batch = self.batch._replace(state=state)
         self.log.discard(fit, chain)
         self.tally.forget(fit, chain)
 
@@ -327,11 +352,12 @@ class LaneEngine:
                 self.progress.judge(fit, self.log.done[fit], leapfrogs[place], suffices)
             if self.progress.live[fit]:
                 continue
-            metrics = np.asarray(self.batch.state.adaptation.metrics[place])
+            metrics = np.asarray(self.batch.state.adaptation.metrics)[place, :, : len(self.stops)]
             self.ended[fit] = EndedFit(metrics, self._reduced(place))
             if len(self.waiting):
-                self.batch = self.batch.with_fit(place, self.begun, int(self.waiting[0]))
-                self.waiting = self.waiting[1:]
+                following = int(self.waiting[0])
+                begun = self._begun(slice(following, following + 1))
+                self.batch, self.waiting = self.batch.with_fit(place, begun), self.waiting[1:]
 
     def _suffices(self, fit: int) -> bool:
         return self.options.enough(fit, self.plan.flow.sites(self.log.joined(fit).z))
@@ -340,8 +366,8 @@ class LaneEngine:
         state = self.batch.state
         if state.streamed is None:
             return None
-        streamed = jax.tree.map(lambda x: np.asarray(x[place]), state.streamed)
-        return self.plan.flow.finish(streamed, np.asarray(state.lane.tree.candidate.z[place]))
+        streamed = jax.tree.map(lambda x: np.asarray(x)[place], state.streamed)
+        return self.plan.flow.finish(streamed, np.asarray(state.lane.tree.candidate.z)[place])
 
     def shrink(self) -> None:
         """Go on with the power of two that holds the fits that still run, if that is worth it."""
@@ -387,8 +413,8 @@ class LaneEngine:
         has_ended = np.flatnonzero(~saved.state["progress:live"]).tolist()
         like = self._state()._replace(ended=dict.fromkeys(has_ended, one))
         state = from_arrays(saved.state, like)
-        lanes = jax.tree.map(jnp.asarray, state.lanes)
-        self.batch = self.begun.only(state.fits)._replace(state=lanes)
+        lanes = jax.device_put(state.lanes)
+        self.batch = ActiveFits(state.fits, lanes, self._arrays_of(state.fits))
         self.waiting, self.progress, self.tally = state.waiting, state.progress, state.tally
         self.ended, self.useful, self.stepped = state.ended, state.useful, state.stepped
         self.clock.add(state.seconds, state.cpu_seconds)
@@ -420,7 +446,7 @@ class LaneEngine:
 
     def _windows(self, joined: list[Iterations]) -> list[Window]:
         metrics = np.stack([self.ended[fit].metrics for fit in range(len(joined))])
-        stops = self.plan.warmup.stops
+        stops = self.stops
         return [
             Window(
                 stop,
@@ -438,6 +464,13 @@ class LaneEngine:
         ]
 
 
+def _no_adaptation(n_fits: int, n_chains: int, flow: Flow, dtype: Any) -> InitialAdaptation:
+    """Begin warmup with step size 1 and no metric; one number each, which is broadcast."""
+    shape = (n_fits, n_chains)
+    one, d = np.ones((), dtype), sum(int(np.prod(shape)) for shape in flow.shapes.values())
+    return InitialAdaptation(*(np.broadcast_to(one, s) for s in (shape, shape, (*shape, d))))
+
+
 def _within(
     values: Float[np.ndarray, "chain iteration"], start: int, stop: int
 ) -> Float[np.ndarray, "chain _"]:
@@ -453,7 +486,7 @@ def sample_lanes(
     starts: Mapping[str, Any],
     settings: Settings,
     *,
-    key: UInt32[Array, "fit 2"],
+    key: UInt32[Array | np.ndarray, "fit 2"],
     on_block: Callable[[list[Progress]], None] = lambda reports: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda take: None,
     saved: SavedRun | None = None,

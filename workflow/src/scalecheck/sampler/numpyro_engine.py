@@ -25,7 +25,7 @@ def sample_numpyro(
     starts: Mapping[str, Any],
     settings: Settings,
     *,
-    key: UInt32[Array, "fit 2"],
+    key: UInt32[Array | np.ndarray, "fit 2"],
     draws: int,
     most_draws: int = 0,
     enough: Callable[[int, ByDraw], bool] = lambda fit, z: True,

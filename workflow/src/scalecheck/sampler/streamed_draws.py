@@ -92,7 +92,6 @@ class Flow:
     ) -> None:
         self.streams = streams
         self.shapes = _shapes(z)
-        self.unravel = ravel_pytree(dict(z))[1]
         self.held = {
             name: shape
             for name, shape in self.shapes.items()
@@ -107,6 +106,14 @@ class Flow:
         self.reduced: Shapes = {}
         if streams is not None:
             self.reduced = _shapes(jax.eval_shape(streams.reduced, dict(z), dict(arrays)))
+
+    def unravel(self, vector: Vector) -> dict[str, Float[Array, "..."]]:
+        """Split a vector `(d,)` into unconstrained sites, in the order of `ravel_pytree`."""
+        parts = jnp.split(vector, _starts(self.shapes)[1:])
+        return {
+            name: part.reshape(shape)
+            for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+        }
 
     def reduced_like(self) -> Reduced | None:
         """Give what a fit is reduced to, without its numbers."""

@@ -6,40 +6,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, welford_covariance
+from numpyro.infer.hmc_util import dual_averaging, welford_covariance
 
 from scalecheck.sampler.metric import Layout, Metric, diagonal
+from scalecheck.sampler.schedule import window_stops
 from scalecheck.sampler.types import Count, Flag, Number, Settings, Vector
 
 _step_start, _step_update = dual_averaging()
 _WELFORD = {dense: welford_covariance(diagonal=not dense) for dense in (False, True)}
 
 
+# Programs have room for a multiple of so many windows: a cold start and a warm one share them.
+_WINDOWS = 8
+
+
 class Warmup(NamedTuple):
-    """Which iterations of warmup do what, `(warmup,)` each, and how they learn.
+    """When warmup learns what: an argument of programs, which serve warmups of any length.
 
     Attributes
     ----------
-    collects
-        The metric learns from it.
-    ends
-        A window ends with it, and the metric is renewed.
-    number
-        Of the window.
     stops
-        Iterations done at the end of each window, all of them.
+        `(window,)` iterations done at the end of each window; what fills the shape repeats the last one.
+    n_windows
+        How many there are.
+    renews_metric
+        Whether the metric is learned in all windows but the first and the last.
     target_accept
         Acceptance rate at which the step size is adapted.
-    fisher
-        Whether diagonal parts learn from gradients, too.
     """
 
-    collects: Bool[np.ndarray, " warmup"]
-    ends: Bool[np.ndarray, " warmup"]
-    number: Int[np.ndarray, " warmup"]
-    stops: tuple[int, ...]
-    target_accept: float
-    fisher: bool
+    stops: Int[np.ndarray, " window"]
+    n_windows: Int[np.ndarray, ""]
+    renews_metric: Bool[np.ndarray, ""]
+    target_accept: Float[np.ndarray, ""]
 
 
 class Adaptation(NamedTuple):
@@ -61,25 +60,23 @@ class Adaptation(NamedTuple):
     metrics: Float[Array, "window d"]
 
 
-def plan_warmup(settings: Settings) -> Warmup:
-    """Lay out Stan's windows: no metric is learned in the first and in the last."""
-    warmup = settings.warmup
-    schedule = build_adaptation_schedule(warmup) if warmup else []
-    collects, ends = np.zeros(max(warmup, 1), bool), np.zeros(max(warmup, 1), bool)
-    number = np.zeros(max(warmup, 1), "int32")
-    for i, window in enumerate(schedule):
-        number[window.start : window.end + 1] = i
-        if settings.renews_metric and 0 < i < len(schedule) - 1:
-            collects[window.start : window.end + 1] = True
-            ends[window.end] = True
-    stops = tuple(window.end + 1 for window in schedule)
-    return Warmup(collects, ends, number, stops, settings.target_accept, settings.fisher)
+def plan_warmup(settings: Settings, dtype: Any) -> Warmup:
+    """Lay out Stan's windows for chains of numbers of this type."""
+    stops = window_stops(settings.warmup)
+    room = _WINDOWS * max(1, -(-len(stops) // _WINDOWS))
+    last = stops[-1] if stops else 0
+    return Warmup(
+        np.array([*stops, *[last] * (room - len(stops))], "int32"),
+        np.array(len(stops), "int32"),
+        np.array(settings.renews_metric),
+        np.array(settings.target_accept, dtype),
+    )
 
 
-def start(layout: Layout, plan: Warmup, step_size: Number, d: int) -> Adaptation:
-    """InitialAdaptation warmup at a step size, a scalar."""
+def start(layout: Layout, n_windows: int, step_size: Number, d: int) -> Adaptation:
+    """Begin warmup at a step size, a scalar, with room for so many windows."""
     moments = tuple(_WELFORD[part.dense][0](len(part.places)) for part in layout)
-    metrics = jnp.zeros((len(plan.stops), d), step_size.dtype)
+    metrics = jnp.zeros((n_windows, d), step_size.dtype)
     return Adaptation(_step_start(jnp.log(10 * step_size)), moments, moments, metrics)
 
 
@@ -93,25 +90,40 @@ class EndedIteration(NamedTuple):
 
 
 def update(
-    layout: Layout, plan: Warmup, seen: EndedIteration, metric: Metric, state: Adaptation
+    layout: Layout,
+    plan: Warmup,
+    seen: EndedIteration,
+    metric: Metric,
+    state: Adaptation,
+    *,
+    fisher: bool,
 ) -> tuple[Number, Metric, Adaptation]:
-    """Learn from an iteration; give the step size, a scalar, and the metric of the next one."""
-    warmup = plan.stops[-1]
+    """Learn from an iteration; give the step size, a scalar, and the metric of the next one.
+
+    Parameters
+    ----------
+    fisher
+        Whether diagonal parts learn from gradients, too.
+    """
+    stops = jnp.asarray(plan.stops)
+    warmup = stops[-1]
     now = jnp.clip(seen.iteration, 0, warmup - 1)
     step = _step_update(plan.target_accept - seen.acceptance_rate, state.step)
     # The average of all steps is used from the end of warmup on.
     size = jnp.exp(jnp.where(now == warmup - 1, step[1], step[0]))
     limits = jnp.finfo(size.dtype)
     size = jnp.clip(size, limits.tiny, limits.max)
-    collects, ends = jnp.asarray(plan.collects)[now], jnp.asarray(plan.ends)[now]
+    number = (stops <= now).sum()
+    collects = plan.renews_metric & (number > 0) & (number < plan.n_windows - 1)
+    ends = collects & (stops[number] == now + 1)
     draws = _collect(layout, seen.z, state.draws, collects)
     gradients = state.gradients
-    if plan.fisher:
+    if fisher:
         gradients = _collect(layout, seen.gradient, gradients, collects)
-    metric = where(ends, _estimate(layout, plan, draws, gradients), metric)
-    begun = start(layout, plan, size, len(seen.z))
+    metric = where(ends, _estimate(layout, draws, gradients, fisher=fisher), metric)
+    begun = start(layout, len(stops), size, len(seen.z))
     known = diagonal(layout, metric)
-    here = jnp.arange(len(plan.stops)) == jnp.asarray(plan.number)[now]
+    here = jnp.arange(len(stops)) == number
     learned = Adaptation(
         where(ends, begun.step, step),
         where(ends, begun.draws, draws),
@@ -129,12 +141,12 @@ def _collect(layout: Layout, values: Vector, moments: Any, collects: Flag) -> An
     return where(collects, updated, moments)
 
 
-def _estimate(layout: Layout, plan: Warmup, draws: Any, gradients: Any) -> Metric:
+def _estimate(layout: Layout, draws: Any, gradients: Any, *, fisher: bool) -> Metric:
     """Covariance of each part, shrunk a little as Stan does."""
     parts = zip(layout, draws, gradients, strict=True)
     found = [
         _fisher(own, other)
-        if plan.fisher and not part.dense
+        if fisher and not part.dense
         else _WELFORD[part.dense][2](own, regularize=True)[:2]
         for part, own, other in parts
     ]

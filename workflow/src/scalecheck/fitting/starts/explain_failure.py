@@ -1,6 +1,7 @@
 """What is to blame where a fit has no start: the site, and the row of the observed one."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from scalecheck.model.batches import Batch
 
 # Outside of a program NumPyro raises where a parameter is NaN, which is what is looked for.
 @numpyro.validation_enabled(False)
-def no_start_error(batch: Batch, number: int, z: Mapping[str, jax.Array], start: str) -> StudyError:
+def no_start_error(batch: Batch, number: int, z: Mapping[str, Any], start: str) -> StudyError:
     """Say which site, and which row of the observed one, makes a fit's density or gradient not finite.
 
     Parameters
@@ -28,10 +29,10 @@ def no_start_error(batch: Batch, number: int, z: Mapping[str, jax.Array], start:
     start
         `sampler.start`, which gave it.
     """
-    arrays = {name: jnp.asarray(values) for name, values in batch.arrays_of(number).items()}
+    arrays, z = jax.tree.map(jnp.asarray, (batch.arrays_of(number), dict(z)))
     by = "" if start == "prior" else f" by sampler.start {start}"
     none = f"{batch.tasks[number].fit}: no start{by} has a finite"
-    constrained = density.constrain(batch.function, dict(z), arrays)
+    constrained = density.constrain(batch.function, z, arrays)
     trace = sites.traced(
         handlers.substitute(batch.function, data=constrained), arrays, jax.random.key(0)
     )
@@ -58,7 +59,7 @@ def no_start_error(batch: Batch, number: int, z: Mapping[str, jax.Array], start:
 
 
 def _slopes_by_row(
-    batch: Batch, observed: str, z: Mapping[str, jax.Array], arrays: dict[str, jax.Array]
+    batch: Batch, observed: str, z: Mapping[str, Any], arrays: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
     """Slope `(rows,)` of each row's log likelihood along each site; nothing where rows have none.
 

@@ -1,21 +1,24 @@
 """Where chains start: candidates as `sampler.start` says; those with a finite density and gradient are taken."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float, UInt32
 
 from scalecheck.fitting.starts.explain_failure import no_start_error
-from scalecheck.fitting.starts.proposals import proposal
+from scalecheck.fitting.starts.proposals import Propose, proposal
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Reparameterisation, coordinates_of
 from scalecheck.study.settings import SamplerSettings
 
 _TRIES = 10  # batches of candidate starts
+
+Starts = dict[str, Float[np.ndarray, "..."]]
 
 
 def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, np.ndarray]:
@@ -27,7 +30,9 @@ def shapes_of_starts(batch: Batch, n_chains: int) -> dict[str, np.ndarray]:
     }
 
 
-def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dict[str, jax.Array]:
+def find_starts(
+    batch: Batch, settings: SamplerSettings, keys: UInt32[Array | np.ndarray, "fit 2"]
+) -> Starts:
     """Find a start with finite density and gradient for every chain of every fit: `(fit, chain, ...)`.
 
     In the coordinates of the sampler.
@@ -37,22 +42,41 @@ def find_starts(batch: Batch, settings: SamplerSettings, keys: jax.Array) -> dic
     StudyError
         When a fit has none: names the site and the row that are to blame.
     """
-    found = proposal(batch, settings.start, settings.chains)
-    moved = coordinates_of(batch.function, settings.reparam)
+    starts = [find_starts_of(batch, i, settings, key) for i, key in enumerate(keys)]
+    return {name: np.stack([start[name] for start in starts]) for name in starts[0]}
 
-    # One program for all fits of the batch: their data are its arguments.
-    @jax.jit
-    def check(key: jax.Array, arrays: Any, given: Any) -> tuple[Any, Any, jax.Array]:
-        z = found.propose(key, arrays, given)
+
+def find_starts_of(
+    batch: Batch, number: int, settings: SamplerSettings, key: UInt32[Array | np.ndarray, "2"]
+) -> Starts:
+    """Find a start for every chain of one fit, `(chain, ...)`, as `find_starts` does."""
+    found = proposal(batch, settings.start, settings.chains)
+    check = _checker(found.propose, coordinates_of(batch.function, settings.reparam))
+    arrays = batch.arrays_of(number)
+    good: list[Starts] = []
+    worst: Starts = {}
+    for attempt in range(_TRIES):
+        given = found.given(number, key, attempt)
+        z, w, valid = jax.device_get(check(key, np.int32(attempt), arrays, given))
+        worst = _take(z, int(np.argmin(valid)))
+        good.append(_take(w, np.flatnonzero(valid)))
+        if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
+            return {
+                name: np.concatenate([part[name] for part in good])[: settings.chains] for name in w
+            }
+    raise no_start_error(batch, number, worst, settings.start)
+
+
+@functools.lru_cache(maxsize=16)
+def _checker(propose: Propose, moved: Reparameterisation) -> Callable[..., Any]:
+    """Compile what proposes candidates and tries them: one program for all fits of a shape."""
+
+    def check(key: jax.Array, attempt: jax.Array, arrays: Any, given: Any) -> Any:
+        z = propose(jax.random.fold_in(key, attempt), arrays, given)
         w = jax.vmap(lambda one: moved.from_model(one, arrays))(z)
         return z, w, is_finite(moved, w, arrays)
 
-    def candidates(number: int, key: jax.Array) -> tuple[Any, Any, jax.Array]:
-        arrays = batch.arrays_of(number)
-        return check(key, arrays, found.given(number, key))
-
-    starts = [_starts_of_fit(batch, i, candidates, key, settings) for i, key in enumerate(keys)]
-    return {name: jnp.stack([start[name] for start in starts]) for name in starts[0]}
+    return jax.jit(check)
 
 
 def is_finite(
@@ -64,23 +88,5 @@ def is_finite(
     return jnp.isfinite(value) & jnp.stack(parts).all(0)
 
 
-def _starts_of_fit(
-    batch: Batch,
-    number: int,
-    candidates: Callable[..., Any],
-    key: jax.Array,
-    settings: SamplerSettings,
-) -> dict[str, jax.Array]:
-    good: list[Any] = []
-    worst: dict[str, jax.Array] = {}
-    for attempt in range(_TRIES):
-        z, w, valid = candidates(number, jax.random.fold_in(key, attempt))
-        worst = _take(z, int(np.argmin(valid)))
-        good.append(_take(w, np.flatnonzero(valid)))
-        if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
-            return jax.tree.map(lambda *parts: jnp.concatenate(parts)[: settings.chains], *good)
-    raise no_start_error(batch, number, worst, settings.start)
-
-
-def _take(z: dict[str, jax.Array], which: np.ndarray | int) -> dict[str, jax.Array]:
-    return {name: values[which] for name, values in z.items()}
+def _take(z: Starts, which: np.ndarray | int) -> Starts:
+    return {name: np.asarray(values[which]) for name, values in z.items()}

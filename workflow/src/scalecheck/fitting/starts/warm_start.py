@@ -7,13 +7,11 @@ smaller one come first.
 """
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, UInt32
 
 from scalecheck import sampler
@@ -92,9 +90,9 @@ def warm_start(
     batch: Batch,
     moved: Reparameterisation,
     warm: Sequence[WarmStart],
-    cold: Mapping[str, jax.Array],
-    keys: UInt32[Array, "fit 2"],
-) -> tuple[dict[str, jax.Array], sampler.InitialAdaptation]:
+    cold: Mapping[str, Any],
+    keys: UInt32[Array | np.ndarray, "fit 2"],
+) -> tuple[dict[str, np.ndarray], sampler.InitialAdaptation]:
     """Give starts and what the sampler begins with, for the fits of a batch.
 
     Parameters
@@ -115,29 +113,30 @@ def warm_start(
         for one, task, key in zip(warm, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
-    check = jax.jit(jax.vmap(functools.partial(is_finite, moved)))
-    good = np.asarray(check(_on_device(starts), _on_device(batch.arrays)))
+    check = _is_finite(moved)
+    good = np.stack([check(z, batch.arrays_of(i)) for i, (z, _) in enumerate(begun)])
     chosen = {
-        name: jnp.asarray(
-            np.where(good.reshape(*good.shape, *[1] * (values.ndim - 2)), values, cold[name])
-        )
+        name: np.where(good.reshape(*good.shape, *[1] * (values.ndim - 2)), values, cold[name])
         for name, values in starts.items()
     }
-    each = [ravel_pytree(_on_device(variance))[0] for _, variance in begun]
+    # In the order of `ravel_pytree`.
+    each = [np.concatenate([v[name].ravel() for name in sorted(v)]) for _, v in begun]
     sizes = np.stack([one.step_size for one in warm])
     begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
-    return chosen, sampler.InitialAdaptation(sizes, begin)
+    # Dual averaging is drawn to ten times what it begins with: here that is known to be right.
+    return chosen, sampler.InitialAdaptation(sizes, sizes / 10, begin)
 
 
-def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    return {name: jnp.asarray(values) for name, values in arrays.items()}
+@functools.lru_cache(maxsize=16)
+def _is_finite(moved: Reparameterisation) -> Callable[..., Any]:
+    return jax.jit(functools.partial(is_finite, moved))
 
 
 def _start(
     warm: WarmStart,
     n_rows: int,
     grow: Collection[str],
-    cold: Mapping[str, jax.Array],
+    cold: Mapping[str, Any],
     rng: np.random.Generator,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Give starts `(chain, ...)` and variances `(...)` of one fit, by site.
