@@ -34,7 +34,7 @@ def test_each_line_is_given_once(tmp_path, ends, expected):
             path.write_text(f"2026-11-29 03:14:40 a line before\n{end}\n")
     log = tmp_path / "snakemake.log"
     log.write_text(TOLD.format(one=one, other=other))
-    assert failures.lines_of(log) == expected
+    assert failures.lines_of([log]) == expected
 
 
 def test_what_a_program_fails_of_is_found_in_its_log(tmp_path):
@@ -42,8 +42,8 @@ def test_what_a_program_fails_of_is_found_in_its_log(tmp_path):
     with pytest.raises(SystemExit), program.logged(path):
         raise program.StudyError("study.yaml: the key data.file is missing")
     log.write_text(TOLD.format(one=path, other=path))
-    assert failures.lines_of(log) == ["study.yaml: the key data.file is missing"]
+    assert failures.lines_of([log]) == ["study.yaml: the key data.file is missing"]
 
 
 def test_without_a_log_of_snakemake_there_is_nothing_to_say(tmp_path):
-    assert failures.lines_of(tmp_path / "none.log") == []
+    assert failures.lines_of([tmp_path / "none.log"]) == []

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SERVER = """
-import json, os, sys
+import atexit, json, os, sys
 import snakemake.cli
 
 for line in sys.stdin:
@@ -32,6 +32,7 @@ for line in sys.stdin:
     except SystemExit as ended:
         code = ended.code
     finally:
+        atexit._run_exitfuncs()  # of which the end of a fork would do none
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

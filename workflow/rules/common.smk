@@ -59,7 +59,7 @@ def claim_studies():
 
 def tell_failures(log):
     """Say at the very end what the programs of failed jobs ended with, where Snakemake has much to say after them."""
-    failures.tell_at_exit(Path(log))
+    failures.tell_at_exit([Path(path) for path in log])
 
 
 def digest_of(*names):

@@ -3,6 +3,7 @@
 import atexit
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from scalecheck.runtime.program import FAILED
@@ -11,30 +12,29 @@ from scalecheck.runtime.program import FAILED
 _LOGS = re.compile(r"^ +log: (.+) \(check log file\(s\) for error details\)$", re.MULTILINE)
 
 
-def tell_at_exit(log: Path) -> None:
-    """Print the last lines of the logs of failed jobs when this process ends.
+def tell_at_exit(logs: Sequence[Path]) -> None:
+    """Print what the programs of failed jobs ended with when this process ends.
 
     Parameters
     ----------
-    log
+    logs
         Of Snakemake.
     """
-    for line in lines_of(log):
-        atexit.register(print, line, file=sys.stderr)
+    if lines := lines_of(logs):
+        atexit.register(print, *lines, sep="\n", file=sys.stderr)
 
 
-def lines_of(log: Path) -> list[str]:
-    """Give the line that each program of a failed job ended with, in one line each, and each once.
+def lines_of(logs: Sequence[Path]) -> list[str]:
+    """Give the line that each program of a failed job ended with, each line once.
 
     Parameters
     ----------
-    log
+    logs
         Of Snakemake.
     """
-    try:
-        told = log.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
+    told = "".join(
+        log.read_text(encoding="utf-8", errors="replace") for log in logs if log.exists()
+    )
     paths = [Path(path) for found in _LOGS.findall(told) for path in found.split(", ")]
     ends = [_end_of(path) for path in dict.fromkeys(paths)]
     return list(dict.fromkeys(line for line in ends if line))
