@@ -11,6 +11,7 @@ from scalecheck import diagnostics
 from scalecheck.checks import convergence
 from scalecheck.checks.chain_table import Sampling
 from scalecheck.checks.convergence import CAUSES, FailedFit
+from scalecheck.sampler import InitialAdaptation
 
 N_DRAWS = 400
 MU, AB = ("mu[0]", "mu[1]"), ("a", "b")
@@ -323,10 +324,18 @@ def test_the_cure_that_is_named_makes_the_fit_usable(name, tmp_path):
     assert fit_of(tmp_path, CURED[name]).health.usable
 
 
-@pytest.mark.parametrize("engine", ["lanes", "numpyro"])
-def test_a_hopeless_fit_is_not_extended_and_no_other_loses_a_draw(engine):
+# As an increment begins that starts warm, where the sampler adapts its step size alone.
+WARM = InitialAdaptation(np.full((2, 4), 0.5), np.ones((2, 4, 2), "float32"))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [{"engine": "lanes"}, {"engine": "lanes", "begin": WARM}, {"engine": "numpyro"}],
+    ids=["lanes", "lanes, warm", "numpyro"],
+)
+def test_a_hopeless_fit_is_not_extended_and_no_other_loses_a_draw(start):
     """Chain 2 of the second fit sits in another mode; the first fit needs more draws than 100."""
-    options = {"engine": engine, "most_draws": 400}
+    options = {"most_draws": 400, **start}
     before = two_modes.run(**options, enough=lambda fit, z: diagnostics.usable(z["x"]))
     found = two_modes.run(**options, enough=lambda fit, z: not diagnostics.gains_by_draws(z["x"]))
     assert [z["x"].shape[1] for z in before.z] == [found.z[0]["x"].shape[1], 400]

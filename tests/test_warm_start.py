@@ -11,13 +11,14 @@ import small_studies
 from arviz_stats.base import array_stats
 
 from scalecheck.checks import warm_start_audit
-from scalecheck.files import formats
+from scalecheck.files import formats, posterior_file
 from scalecheck.files.arrays import read_arrays
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import checkpoint
 from scalecheck.fitting.starts import warm_start as warm_start_module
 from scalecheck.model import batches
 from scalecheck.model.reparam import coordinates_of
+from scalecheck.pipeline import increments
 from scalecheck.pipeline.increments import write_increment
 
 UNITS = """
@@ -212,6 +213,45 @@ def test_what_nobody_starts_from_any_more_may_be_damaged(copy):
     lines = []
     write_increment(copy.assigned(lines.append), "increment-02")
     assert lines == []
+
+
+def test_a_chain_that_is_killed_between_increments_and_inside_one_ends_with_the_same_bits(
+    copy, monkeypatch
+):
+    names = ["increment-01", "increment-02"]
+    rows = [row for row in formats.read_plan(copy.folder.plan) if row.fit in names]
+    formats.write_plan(copy.folder.plan, rows)
+    whole = {name: posterior_file.read_posterior(copy.folder.posterior(name)) for name in names}
+    shutil.rmtree(copy.folder.path / "fits")
+    monkeypatch.setenv(checkpoint.VARIABLE, "1e-9")
+    written, saved = increments.write_record, checkpoint.Checkpointer._write
+
+    def end_after_record(assigned, record):
+        written(assigned, record)
+        raise KeyboardInterrupt
+
+    def end_after_saving(checkpointer, snapshot):
+        saved(checkpointer, snapshot)
+        raise KeyboardInterrupt
+
+    manifest = copy.folder.path / "increments.json"
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(increments, "write_record", end_after_record)
+        increments.write_increments(copy.assigned(), manifest)
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(checkpoint.Checkpointer, "_write", end_after_saving)
+        increments.write_increments(copy.assigned(), manifest)
+    assert [copy.folder.record(name).exists() for name in names] == [True, False]
+    assert not manifest.exists()
+    lines = []
+    increments.write_increments(copy.assigned(lines.append), manifest)
+    assert "increment-02: goes on from its checkpoint" in lines
+    assert not any(line.startswith("increment-01") for line in lines)
+    assert formats.read_json(manifest)["fits"] == names
+    for name, before in whole.items():
+        found = posterior_file.read_posterior(copy.folder.posterior(name))
+        for group in before.groups:
+            assert found[group].to_dataset().identical(before[group].to_dataset()), (name, group)
 
 
 # ---- the audit

@@ -2,7 +2,7 @@
 
 import dataclasses
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from scalecheck.study.settings import SamplerSettings
 Known = Mapping[str, Identity]
 
 
-def run_batch(job: Job, tasks: Sequence[PlannedFit], known: Known) -> list[FitRecord]:
-    """Sample fits of one shape, or of few, and write their posteriors.
+def run_batch(job: Job, tasks: Sequence[PlannedFit], known: Known) -> Iterator[FitRecord]:
+    """Sample fits shape by shape, and write their posteriors: gives the records of a shape when all of it is written.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def run_batch(job: Job, tasks: Sequence[PlannedFit], known: Known) -> list[FitRe
         Their identities.
     """
     gc.collect()  # before more rows are read, what the fits before held
-    made = [_run_shape(job, batch, known, len(tasks)) for batch in read_batch(job, tasks)]
-    return [record for batch in made for record in batch]
+    for batch in read_batch(job, tasks):
+        yield from _run_shape(job, batch, known, len(tasks))
 
 
 def _run_shape(job: Job, batch: batches.Batch, known: Known, n_fits: int) -> list[FitRecord]:
