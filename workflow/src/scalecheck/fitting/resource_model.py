@@ -12,11 +12,9 @@ from scalecheck.fitting.starts.find_starts import shapes_of_starts
 from scalecheck.model import batches, binding
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import coordinates_of
+from scalecheck.model.rows import SHARED_SIZES
 from scalecheck.study.plan import PlannedFit, Slice
 from scalecheck.study.settings import SamplerSettings
-
-# Two fits are laid out, with so many rows: enough for a slope, and none of them padded.
-_FEW, _MANY = 1024, 2**15
 
 
 class LinearInRows(NamedTuple):
@@ -69,7 +67,9 @@ def demand_of_study(
     meta = store.read_meta(folder.data)
     wanted = batches.stored_columns(bound, meta.unit)
     measured: dict[int, FitResources] = {}
-    for n_rows in sorted({min(_FEW, meta.n_rows), min(_MANY, meta.n_rows)}):
+    # Two are enough for a slope, and of these sizes none is padded.
+    sizes = [size for size in SHARED_SIZES if size <= meta.n_rows] or [meta.n_rows]
+    for n_rows in sorted({sizes[0], sizes[-1]}):
         part = Slice("random", 0, n_rows)
         task = PlannedFit(f"{n_rows} rows", "subset", "", "", n_rows, n_rows, (part,))
         values = [store.read_rows(folder.data, [part], wanted)]
