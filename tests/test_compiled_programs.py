@@ -183,12 +183,13 @@ def test_what_was_not_used_for_longest_is_deleted_once_an_hour(tmp_path):
 
 
 def test_what_is_read_counts_as_used_and_what_is_written_is_bounded(tmp_path):
-    shared = SharedFolder(tmp_path, 250)
-    write_used(tmp_path, {"old-cache": 1, "older-cache": 0})
+    folder = tmp_path / "not yet there"
+    shared = SharedFolder(folder, 250)
     shared.put("read", zlib.compress(os.urandom(60)))
-    assert names(tmp_path) == {"old-cache", "older-cache", "read-cache"}
-    os.utime(tmp_path / "read-cache", (0, 0))
-    os.utime(tmp_path / "last-pruned", (0, 0))
+    assert names(folder) == {"read-cache"}
+    write_used(folder, {"old-cache": 1, "older-cache": 0})
+    os.utime(folder / "read-cache", (0, 0))
+    os.utime(folder / "last-pruned", (0, 0))
     assert shared.get("read") is not None
     shared.put("new", bytes(100))
-    assert names(tmp_path) == {"old-cache", "read-cache", "new-cache"}
+    assert names(folder) == {"old-cache", "read-cache", "new-cache"}
