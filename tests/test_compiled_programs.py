@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import platform
 import subprocess
 import sys
 import zlib
@@ -155,6 +156,19 @@ def test_a_folder_that_cannot_be_written_to_gives_and_takes_nothing(tmp_path):
     shared = SharedFolder(tmp_path / "file", 10**9)
     shared.put("key", b"value")
     assert shared.get("key") is None
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of features are those of x86")
+def test_programs_are_named_by_the_features_of_the_processor():
+    """Else a home that several machines share would have programs that some of them cannot run."""
+    import jax
+    from jax._src.lib import xla_client
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next(line for line in lines if line.startswith("flags")).split()
+    hashed = xla_client.get_topology_for_devices(jax.devices()).serialize()  # as JAX does for the key
+    for feature in ("sse2", "avx", "avx2", "fma", "avx512f"):
+        assert (f"+{feature}".encode() in hashed) == (feature in flags)
 
 
 def write_used(folder, used):

@@ -1,11 +1,12 @@
 """What waits for a GPU, a function each: they say Markdown, a line as soon as it is known."""
 
-import contextlib
 import functools
+import itertools
 import json
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.model import density
 from scalecheck.model.reparam import coordinates_of
 from scalecheck.pipeline.bandwidth import measure_bandwidth
+from scalecheck.sampler import Snapshot
 
 ROOT = Path(__file__).parents[3]
 Say = Callable[[str], None]
@@ -50,8 +52,6 @@ class Size(NamedTuple):
         Of targets.py, on which engines are compared.
     n_fits, iterations
         Of each of them; as many draws as iterations of warmup.
-    long_draws
-        Of a fit that is killed.
     depth
         Of the trees of the fit whose memory is measured.
     golf
@@ -66,13 +66,12 @@ class Size(NamedTuple):
     problems: tuple[str, ...]
     n_fits: int
     iterations: int
-    long_draws: int
     depth: int
     golf: tuple[str, ...]
 
 
 FULL = Size(
-    1_000_000, 100_000, 100_000, 8, 512 * 2**20, tuple(targets.PROBLEMS), 16, 500, 20_000, 10, ()
+    1_000_000, 100_000, 100_000, 8, 512 * 2**20, tuple(targets.PROBLEMS), 16, 500, 10, ()
 )
 SMALL = Size(
     600,
@@ -83,7 +82,6 @@ SMALL = Size(
     ("logistic",),
     2,
     20,
-    2_000,
     3,
     (
         "subsets={count: 2, size: 300, levels: 2}",
@@ -141,58 +139,61 @@ def _model(n_groups: int) -> Callable[..., None]:
 
 
 def resume(size: Size, say: Say) -> None:
-    """A fit that is killed and goes on, beside one that was left alone."""
+    """A batch of fits that is killed and goes on, beside one that was left alone."""
     with tempfile.TemporaryDirectory(prefix="scalecheck-") as scratch:
         folder = Path(scratch)
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
-        _fit_elsewhere(folder / "alone", size, 1e9).join()
-        fit = _fit_elsewhere(folder / "killed", size, 0.01)
-        while fit.is_alive() and not (folder / "killed/checkpoint/state.npz").exists():
-            time.sleep(0.005)
-        fit.kill()
-        fit.join()
-        if fit.exitcode != -9:
-            raise RuntimeError("the fit ended before it could be killed")
-        _fit_elsewhere(folder / "killed", size, 1e9).join()
+        statuses = [
+            _fit_elsewhere(folder / name, size, dies)
+            for name, dies in (("alone", False), ("killed", True), ("killed", False))
+        ]
+        if statuses != [0, -signal.SIGKILL, 0]:
+            raise RuntimeError(f"the three processes ended with {statuses}")
         alone, killed = (_draws(folder / name) for name in ("alone", "killed"))
         line = (folder / "killed/log").read_text()
     if "goes on from its checkpoint" not in line:
         raise RuntimeError("the second fit began anew")
     same = all(np.array_equal(alone[name], killed[name]) for name in alone)
-    say(f"- {sum(x.size for x in alone.values()):,} numbers, killed by SIGKILL once it was saved and resumed:")
+    say(f"- {sum(x.size for x in alone.values()):,} numbers, killed by SIGKILL when it was saved twice, and resumed:")
     say(f"- **{'the same bits' if same else 'OTHER BITS'}** as the fit that was left alone")
     if not same:
         gap = max(float(np.abs(alone[name] - killed[name]).max()) for name in alone)
         raise RuntimeError(f"bits differ, by up to {gap:.3g}")
 
 
-def _fit_elsewhere(folder: Path, size: Size, every: float) -> Any:
-    """Start a process that samples and saves its draws; it goes on from a checkpoint."""
-    process = multiprocessing.get_context("fork").Process(target=_fit, args=(folder, size, every))
+def _fit_elsewhere(folder: Path, size: Size, dies: bool) -> int | None:
+    """Sample in another process, which goes on from a checkpoint; give its exit status."""
+    process = multiprocessing.get_context("fork").Process(target=_fit, args=(folder, size, dies))
     process.start()
-    return process
+    process.join()
+    return process.exitcode
 
 
-def _fit(folder: Path, size: Size, every: float) -> None:
+def _fit(folder: Path, size: Size, dies: bool) -> None:
     folder.mkdir(exist_ok=True)
     problem = targets.logistic(size.n_fits)
     told: list[str] = []
-    checkpointer = Checkpointer(folder / "checkpoint", "one", every, told.append)
-    keys = jax.random.split(jax.random.PRNGKey(3), size.n_fits)
+    # At every block; the one that is left alone never.
+    checkpointer = Checkpointer(folder / "checkpoint", "one", 0.0 if dies else 1e9, told.append)
+    n_saved = itertools.count(1)
+
+    def keep(take: Callable[[], Snapshot]) -> None:
+        checkpointer.keep(take)
+        if dies and next(n_saved) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     found = sampler.sample_lanes(
         density.potential(problem.model),
         problem.arrays,
         engines.starts(problem, 3),
         sampler.Settings(size.iterations, 0.8, 10, ()),
-        key=keys,
-        draws=size.long_draws,
-        keep=checkpointer.keep,
+        key=jax.random.split(jax.random.PRNGKey(3), size.n_fits),
+        draws=size.iterations,
+        keep=keep,
         saved=checkpointer.saved(),
     )
     (folder / "log").write_text("\n".join(told))
     held = {f"{k}-{name}": values for k, z in enumerate(found.z) for name, values in z.items()}
-    with contextlib.suppress(FileNotFoundError):
-        (folder / "draws.npz").unlink()
     np.savez(folder / "draws.npz", **held)
 
 
