@@ -278,6 +278,7 @@ def golf(size: Size, say: Say) -> None:
         command += ["--config", "results=results", *size.golf]
         own = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         own["SCALECHECK_CACHE"] = str(folder / "compiled")
+        own.pop("JAX_COMPILATION_CACHE_DIR", None)
         began = time.perf_counter()
         subprocess.run(command, cwd=folder, env=own, check=True)
         took = time.perf_counter() - began
