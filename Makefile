@@ -3,14 +3,14 @@
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
 # make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md), and
-# make test-long, test-slurm, test-references, test-kills, conda, bench, geometry, calibrate: what takes longer
+# make test-long, test-slurm, test-references, test-kills, conda, bench, gpu, geometry, calibrate: what takes longer
 
 STUDY =
 CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test test-long test-slurm test-references test-kills conda bench geometry calibrate lint format lock clean
+.PHONY: report test test-long test-slurm test-references test-kills conda bench gpu geometry calibrate lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -77,10 +77,15 @@ conda:
 test-kills: .venv/.installed
 	$(IN_VENV) python tests/workflow/kills.py $(ARGS)
 
-# Each adds its lines to tests/benchmarks/results and prints its table.
+# Each adds its lines to tests/benchmarks/results and prints its table. How long whole studies take is measured apart, for it takes
+# longer: tests/benchmarks/time_to_verdict.py (docs/time_to_verdict.md).
 bench: .venv/.installed
 	$(IN_VENV) python tests/benchmarks/engines.py $(ARGS)
 	$(IN_VENV) python tests/benchmarks/overhead.py
+
+# Everything that waits for an NVIDIA GPU, in less than ten minutes, into one Markdown file (docs/gpu.md): needs the extra cuda13 in .venv.
+gpu: .venv/.installed
+	$(IN_VENV) python tests/benchmarks/gpu/gpu.py $(ARGS)
 
 # NumPyro's tutorial on bad geometry, ours beside theirs, and what the search finds; ARGS=--full for all of its columns.
 geometry: .venv/.installed

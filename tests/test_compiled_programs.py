@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import platform
 import subprocess
 import sys
 import zlib
@@ -157,6 +158,19 @@ def test_a_folder_that_cannot_be_written_to_gives_and_takes_nothing(tmp_path):
     assert shared.get("key") is None
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of features are those of x86")
+def test_programs_are_named_by_the_features_of_the_processor():
+    """Else a home that several machines share would have programs that some of them cannot run."""
+    import jax
+    from jax._src.lib import xla_client
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next(line for line in lines if line.startswith("flags")).split()
+    hashed = xla_client.get_topology_for_devices(jax.devices()).serialize()  # as JAX does for the key
+    for feature in ("sse2", "avx", "avx2", "fma", "avx512f"):
+        assert (f"+{feature}".encode() in hashed) == (feature in flags)
+
+
 def write_used(folder, used):
     """Write programs of 100 bytes, by the hour in which each was used last."""
     for name, hour in used.items():
@@ -183,12 +197,13 @@ def test_what_was_not_used_for_longest_is_deleted_once_an_hour(tmp_path):
 
 
 def test_what_is_read_counts_as_used_and_what_is_written_is_bounded(tmp_path):
-    shared = SharedFolder(tmp_path, 250)
-    write_used(tmp_path, {"old-cache": 1, "older-cache": 0})
+    folder = tmp_path / "not yet there"
+    shared = SharedFolder(folder, 250)
     shared.put("read", zlib.compress(os.urandom(60)))
-    assert names(tmp_path) == {"old-cache", "older-cache", "read-cache"}
-    os.utime(tmp_path / "read-cache", (0, 0))
-    os.utime(tmp_path / "last-pruned", (0, 0))
+    assert names(folder) == {"read-cache"}
+    write_used(folder, {"old-cache": 1, "older-cache": 0})
+    os.utime(folder / "read-cache", (0, 0))
+    os.utime(folder / "last-pruned", (0, 0))
     assert shared.get("read") is not None
     shared.put("new", bytes(100))
-    assert names(tmp_path) == {"old-cache", "read-cache", "new-cache"}
+    assert names(folder) == {"old-cache", "read-cache", "new-cache"}

@@ -130,6 +130,7 @@ class SharedFolder:
     def put(self, key: str, value: bytes) -> None:
         """Write a program, whole or, where there is no room or no permission, not at all."""
         with contextlib.suppress(OSError):
+            self._path.mkdir(parents=True, exist_ok=True)
             if self._bound is not None:
                 prune(self._path, self._bound)
             with formats.atomic(self._file(key)) as path:
