@@ -325,7 +325,8 @@ def test_the_cure_that_is_named_makes_the_fit_usable(name, tmp_path):
 
 
 # As an increment begins that starts warm, where the sampler adapts its step size alone.
-WARM = InitialAdaptation(np.full((2, 4), 0.5), np.ones((2, 4, 2), "float32"))
+SIZES = np.full((2, 4), 0.5, "float32")
+WARM = InitialAdaptation(SIZES, SIZES / 10, np.ones((2, 4, 2), "float32"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ Nothing here imports JAX before a refit: most studies have nothing to confirm.
 """
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,7 @@ from scalecheck.data.planned_fits import read_planned
 from scalecheck.examine import confirmation
 from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
-from scalecheck.model import source
-from scalecheck.pipeline.identity import hash_of
+from scalecheck.fitting.fit_identity import digest_of
 from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.runtime.program import Log
 from scalecheck.study.plan import PlannedFit
@@ -43,7 +41,7 @@ def write_confirmation(
         Whether a subset was fitted again now.
     """
     task, reason = confirmation.subset_to_confirm(read_subsets(folder), study.verdict.alpha)
-    own = identify(folder, study, task) if task else None
+    own = identify(folder, task) if task else None
     if task and (formats.peek_json(folder.confirmation) or {}).get("identity") == own:
         log(f"{task.fit} was fitted again before, and is kept")
         return False
@@ -57,11 +55,9 @@ def write_confirmation(
     return task is not None
 
 
-def identify(folder: StudyFolder, study: Study, task: PlannedFit) -> str:
-    """Give a hash of all that a second fit of a subset depends on: its first fit among it."""
-    first = checksums.read_record(folder, task.fit).sha256
-    settings = study.sections("seed", "data", "model", "sampler")
-    return hash_of(task.fit, json.dumps(first, sort_keys=True), settings, source.digest(study.model.file))
+def identify(folder: StudyFolder, task: PlannedFit) -> str:
+    """Give a hash of all that a second fit of a subset depends on, which is what its first fit depends on."""
+    return digest_of([task.fit, checksums.read_record(folder, task.fit).identity])
 
 
 def read_subsets(folder: StudyFolder) -> list[FitResult]:

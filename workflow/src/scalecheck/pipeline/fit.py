@@ -39,31 +39,24 @@ def write_fits(assigned: Assignment, fits: Sequence[str], manifest: Path | None 
     manifest
         Where it is said which fits there are now.
     """
-    increments = getattr(assigned.study, "increments", None)
-    tasks = read_planned(assigned.folder, increments.order if increments else "", fits)
+    tasks = read_planned(assigned.folder, assigned.study.increments.order, fits)
     known = identify(assigned.folder, assigned.study, assigned.platform, tasks)
     standing = find_standing(assigned.folder, tasks, known)
     for found in standing.values():
         if found.record:
             write_record(assigned, found.record)
-    for together in _of_one_shape([task for task in tasks if not standing[task.fit].record]):
-        _write_together(assigned, together, known, standing)
+    if left := [task for task in tasks if not standing[task.fit].record]:
+        _make(assigned, left, known, standing)
     write_manifest(assigned, fits, manifest)
 
 
-def _of_one_shape(tasks: Sequence[PlannedFit]) -> list[list[PlannedFit]]:
-    """Subsets and levels are made together; each axis, which has more rows, is made alone."""
-    small = [task for task in tasks if task.kind != "axis"]
-    return [*([small] if small else []), *([task] for task in tasks if task.kind == "axis")]
-
-
-def _write_together(
+def _make(
     assigned: Assignment,
     tasks: Sequence[PlannedFit],
     known: Mapping[str, Identity],
     standing: Mapping[str, Standing],
 ) -> None:
-    """Make some fits together, and write their records."""
+    """Make some fits, and write the records of those of a shape when all of them have ended."""
     for task in tasks:
         forget_record(assigned, task.fit, standing[task.fit])
     job = assigned.open_job()
