@@ -166,7 +166,9 @@ def test_programs_are_named_by_the_features_of_the_processor():
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     flags = next(line for line in lines if line.startswith("flags")).split()
-    hashed = xla_client.get_topology_for_devices(jax.devices()).serialize()  # as JAX does for the key
+    hashed = xla_client.get_topology_for_devices(
+        jax.devices()
+    ).serialize()  # as JAX does for the key
     for feature in ("sse2", "avx", "avx2", "fma", "avx512f"):
         assert (f"+{feature}".encode() in hashed) == (feature in flags)
 

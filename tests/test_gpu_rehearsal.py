@@ -15,9 +15,7 @@ IN_LIBRARY = ("device", "gradient", "resume", "memory", "engines")
 def rehearse(out, *parts):
     # A process that has looked for a device must not be forked: JAX would warn of it.
     command = [sys.executable, "-W", "error::RuntimeWarning", GPU, "--rehearse", "--out", out]
-    done = subprocess.run(
-        [*command, "--only", *parts], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*command, "--only", *parts], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return out.read_text()
 

@@ -25,7 +25,7 @@ jax.jit(lambda x: x @ x.T)(jnp.ones((3, 4)))
 
 
 def test_programs_and_what_they_compile_or_read_are_counted(tmp_path):
-    counts = tmp_path / "counts"
+    counts = tmp_path / "cold.counts"
     environment = os.environ | {
         "PYTHONPATH": str(BENCHMARKS / "counting"),
         "SCALECHECK_COUNTS": str(counts),
@@ -46,12 +46,14 @@ def test_programs_and_what_they_compile_or_read_are_counted(tmp_path):
 
 
 def test_snakemake_is_no_program_of_a_run(tmp_path):
-    (tmp_path / "counts").write_text(
+    (tmp_path / "cold.counts").write_text(
         "start\tpython /x/bin/snakemake --cores\nstart\tpython /x/bin/scalecheck-fit --part\n"
-        "compiled\t0.25\tadvance\ncompiled\t0.5\tcheck\nread\t0.1\tinit\n"
+        "compiled\t0.25\tadvance\ncompiled\t0.5\tadvance\nread\t0.1\tinit\n"
     )
-    found = whole_runs.count(tmp_path / "counts", 1.0, 1.0)
+    found = whole_runs.count(tmp_path / "cold.counts", 1.0, 1.0)
     assert found == whole_runs.RunCost(1.0, 1.0, 1, 2, 1, 0.75)
+    names = whole_runs.compiled_names(tmp_path, "cold")
+    assert names.to_dict("index") == {"advance": {"times": 2, "seconds": 0.75}}
 
 
 def test_a_run_that_fails_says_how_it_ended(tmp_path):
@@ -102,11 +104,15 @@ def test_medians_stand_beside_those_of_the_other_commit_in_the_page(results, mon
 
 
 def test_the_page_has_the_marks():
-    assert all(time_to_verdict.DOCUMENT.read_text().count(mark) == 1 for mark in time_to_verdict.MARKS)
+    assert all(
+        time_to_verdict.DOCUMENT.read_text().count(mark) == 1 for mark in time_to_verdict.MARKS
+    )
 
 
 def test_the_simulated_counts_have_the_dispersion_that_is_told():
     boys = simulated_tables.binomial(200_000)["boys"]
     mean = boys.mean()
-    assert boys.var() / (mean * (1 - mean / 12)) == pytest.approx(1.165, abs=0.02)  # 4 standard errors
+    assert boys.var() / (mean * (1 - mean / 12)) == pytest.approx(
+        1.165, abs=0.02
+    )  # 4 standard errors
     assert len(simulated_tables.binomial()) == 6115

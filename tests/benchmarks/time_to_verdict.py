@@ -8,8 +8,8 @@ Runs golf, weldon, flights and two simulated studies (6,115 overdispersed binomi
 its own that has the packages of this one. A study runs twice: cold, and with another seed into another
 folder of results (warm). Seconds are of all processes, Snakemake's among them; `compiled` counts what XLA
 compiled. Adds lines to tests/benchmarks/results/time_to_verdict.csv and skips those that are there:
-what was killed goes on. Prints medians; `--document` writes them into docs/time_to_verdict.md. Programs
-that a warm run compiled are named.
+what was killed goes on. Prints medians; `--document` writes them into docs/time_to_verdict.md. What took
+longest to compile is named.
 """
 
 import argparse
@@ -59,9 +59,17 @@ def measure(tree: Tree, study: str, repeat: int, limit: float) -> list[dict[str,
             tail = {"verdict": verdict["verdict"], "load_before": head.pop("load_before")}
             lines.append(head | cost._asdict() | tail)
             print(_told(lines[-1]), flush=True)
-        if names := whole_runs.compiled_names(work, "warm"):
-            print("  compiled although the cache was full:", ", ".join(names), flush=True)
+            if compiled := _compiled(work, cache):
+                print(f"  compiled: {compiled}", flush=True)
     return lines
+
+
+def _compiled(work: Path, results: str) -> str:
+    """Name what took longest to compile."""
+    longest = whole_runs.compiled_names(work, results).head(12)
+    return ", ".join(
+        f"{row.times:.0f} x {name} {row.seconds:.1f} s" for name, row in longest.iterrows()
+    )
 
 
 def _head(tree: Tree, study: str, repeat: int) -> dict[str, object]:

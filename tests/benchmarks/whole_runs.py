@@ -13,6 +13,7 @@ import venv
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from simulated_tables import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -235,7 +236,13 @@ def count(counts: Path, wall: float, cpu: float) -> RunCost:
     )
 
 
-def compiled_names(work: Path, results: str) -> list[str]:
-    """Name the programs that a run compiled."""
-    lines = (work / f"{results}.counts").read_text().splitlines()
-    return sorted(line.split("\t")[2] for line in lines if line.startswith("compiled\t"))
+def compiled_names(work: Path, results: str) -> pd.DataFrame:
+    """Say how often a run compiled each program, and wall seconds of all of them, the longest first."""
+    rows = [
+        line.split("\t")[1:]
+        for line in (work / f"{results}.counts").read_text().splitlines()
+        if line.startswith("compiled\t")
+    ]
+    found = pd.DataFrame(rows, columns=["seconds", "name"]).astype({"seconds": float})
+    by = found.groupby("name")["seconds"].agg(times="count", seconds="sum")
+    return by.sort_values("seconds", ascending=False)

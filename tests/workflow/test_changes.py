@@ -103,7 +103,10 @@ def other_first_row(frame: pd.DataFrame) -> pd.DataFrame:
 
 CHANGES: dict[str, tuple[Change, set[str]]] = {
     "a newer date of data and model": (touch("visits.csv", "model.py"), set()),
-    "a comment in the model": (edit("import numpyro\n", "import numpyro  # a comment\n", "model.py"), set()),
+    "a comment in the model": (
+        edit("import numpyro\n", "import numpyro  # a comment\n", "model.py"),
+        set(),
+    ),
     "a column that nothing reads": (table(lambda frame: frame.assign(note=2)), set()),
     "another format of the study file": (edit("seed: 7", "seed:   7  # the seed"), set()),
     "fewer subsets": (edit("count: 3", "count: 2"), set()),

@@ -1,7 +1,7 @@
 """Counts what starts and what is compiled: Python imports this at its start in the environments of whole_runs.py.
 
-A line of a file is `start` and the program, or `compiled` or `read` (from the cache), seconds and a name. It is written at
-once, because not every process ends by itself.
+A line of a file is `start` and the program, or `compiled` or `read` (from the cache), seconds and a name. It is
+written at once, because not every process ends by itself.
 """
 
 import importlib.abc

@@ -87,6 +87,8 @@ def main() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu" if options.rehearse else "cuda"
     if options.rehearse:
         os.environ["SCALECHECK_PLATFORM"] = "cpu"
+    # The benchmarks that parts are made of, and the tests, which load files of studies.
+    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     import parts
 
     size = parts.SMALL if options.rehearse else parts.FULL

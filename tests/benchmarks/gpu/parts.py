@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-
 import engines
 import jax
 import jax.numpy as jnp
@@ -70,9 +68,7 @@ class Size(NamedTuple):
     golf: tuple[str, ...]
 
 
-FULL = Size(
-    1_000_000, 100_000, 100_000, 8, 512 * 2**20, tuple(targets.PROBLEMS), 16, 500, 10, ()
-)
+FULL = Size(1_000_000, 100_000, 100_000, 8, 512 * 2**20, tuple(targets.PROBLEMS), 16, 500, 10, ())
 SMALL = Size(
     600,
     60,
@@ -95,7 +91,9 @@ SMALL = Size(
 def device(size: Size, say: Say) -> None:
     """What the device is, and how fast it copies."""
     found = jax.devices()[0]
-    say(f"- {found.device_kind} (`{found.platform}`), jax {jax.__version__}, Python {sys.version.split()[0]}")
+    say(
+        f"- {found.device_kind} (`{found.platform}`), jax {jax.__version__}, Python {sys.version.split()[0]}"
+    )
     if program := shutil.which("nvidia-smi"):
         asked = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
         named = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
@@ -154,7 +152,9 @@ def resume(size: Size, say: Say) -> None:
     if "goes on from its checkpoint" not in line:
         raise RuntimeError("the second fit began anew")
     same = all(np.array_equal(alone[name], killed[name]) for name in alone)
-    say(f"- {sum(x.size for x in alone.values()):,} numbers, killed by SIGKILL when it was saved twice, and resumed:")
+    say(
+        f"- {sum(x.size for x in alone.values()):,} numbers, killed by SIGKILL when it was saved twice, and resumed:"
+    )
     say(f"- **{'the same bits' if same else 'OTHER BITS'}** as the fit that was left alone")
     if not same:
         gap = max(float(np.abs(alone[name] - killed[name]).max()) for name in alone)
@@ -273,7 +273,13 @@ def golf(size: Size, say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix="scalecheck-") as scratch:
         folder = Path(scratch)
         shutil.copytree(ROOT / "config", folder / "config")
-        command = [str(Path(sys.executable).with_name("snakemake")), "--quiet", "all", "--cores", "all"]
+        command = [
+            str(Path(sys.executable).with_name("snakemake")),
+            "--quiet",
+            "all",
+            "--cores",
+            "all",
+        ]
         command += ["--snakefile", str(ROOT / "Snakefile"), "--resources", "gpu=1"]
         command += ["--config", "results=results", *size.golf]
         own = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -57,4 +57,6 @@ def identify_model(study: Study, of_data: str) -> str:
         From `identify_data`.
     """
     settings = study.sections("seed", "data", "model", "sampler", "subsets", "increments")
-    return hash_of(of_data, settings, digest_of_file(study.data.truth), source.digest(study.model.file))
+    return hash_of(
+        of_data, settings, digest_of_file(study.data.truth), source.digest(study.model.file)
+    )
