@@ -224,16 +224,11 @@ def _say_forecast(job: Job, name: str, recorded: list[FitRecord]) -> None:
 def _look(job: Job, so_far: list[PlannedFit], recorded: list[FitRecord]) -> str:
     """Why to stop after the last of these increments; empty to go on."""
     # Only here: a job that does not look saves two seconds of importing what looks.
-    from scalecheck.evaluation.study_data import open_study_data
-    from scalecheck.examine.run_families import interim_stop_reason
-    from scalecheck.results.study_fits import read_fit
+    from scalecheck.examine.looks import reason_to_stop
+    from scalecheck.pipeline.look import look
 
-    data, record = job.study.data, recorded[-1]
-    study_data = open_study_data(job.folder, job.study.model, data.outcome, job.study.seed)
-    pairs = zip(so_far, recorded, strict=True)
-    fits = [read_fit(job.folder, *pair) for pair in pairs if pair[1].status == "done"]
-    planned = sum(row.kind == "increment" for row in formats.read_plan(job.folder.plan))
-    found = interim_stop_reason(study_data, fits, data, planned, job.study.verdict.alpha)
+    record, pairs = recorded[-1], list(zip(so_far, recorded, strict=True))
+    found = reason_to_stop(look(job.folder, job.study, pairs), job.study.verdict.alpha)
     if not found:
         return ""
     job.log(f"{record.fit}: stop after this increment: {found}")
