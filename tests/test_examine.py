@@ -4,7 +4,6 @@ import dataclasses
 import importlib.metadata
 import shutil
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -143,14 +142,13 @@ def test_a_look_at_an_increment_finds_what_the_check_of_the_study_finds(conjugat
     found, _ = examined
     fits = [conjugate.read(f"increment-0{number}") for number in (1, 2, 3)]
     for n_so_far in (2, 3):
-        with jax.enable_x64(True):
-            looked = run_families.step_findings(
-                conjugate.evidence(), fits[:n_so_far], conjugate.study.data, planned=3
-            )
+        look = run_families.look_at(
+            conjugate.evidence(), fits[:n_so_far], conjugate.study.data, planned=3
+        )
         name = fits[n_so_far - 1].task.fit
         families = ("drift", "surprise", "scaling", "adaptation")
         checked = [f for f in found.findings if f.fit == name and f.family in families]
-        assert [(f.family, f.p, f.weight, f.large) for f in looked] == [
+        assert [(f.family, f.p, f.weight, f.large) for f in look.findings] == [
             (f.family, f.p, f.weight, f.large) for f in checked
         ]
 
@@ -253,7 +251,7 @@ def test_families_whose_fits_cannot_be_used_are_not_run_and_say_so(conjugate):
         run_agreement_and_drift.run_agreement(evidence, study),
         run_heterogeneity.run_heterogeneity(evidence, study, settings.data, settings.increments),
         run_agreement_and_drift.run_drift(evidence, study, 1.0),
-        run_surprise.run_surprise(evidence, study, settings.data),
+        run_surprise.run_surprise(evidence, study, settings.data, {}),
     ]
     findings = [finding for part in parts for finding in part.findings]
     for finding in findings:

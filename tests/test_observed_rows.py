@@ -11,6 +11,7 @@ from scipy import stats
 from scalecheck.checks.moments import Prior
 from scalecheck.evaluation import observed_rows
 from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.row_scores import row_scores
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine.run_deviant_units import describe_units
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
@@ -285,7 +286,7 @@ def test_where_hardly_a_row_is_left_nothing_is_compared(with_mask):
 
 def test_masked_rows_have_no_score(with_mask):
     values = {"seen": np.array([1.0, 0, 1, 0]), "y": np.array([1.0, -999, 2, np.nan])}
-    found = with_mask.scores(values, np.array([0, 0, 1, 1]), np.array([0.5]))
+    found = row_scores(with_mask, values, np.array([0, 0, 1, 1]), np.array([0.5]))
     assert found.score[:, 0].tolist() == [0.5, 0, 1.5, 0]
     assert found.information[:, 0, 0].tolist() == [1, 1]
 

@@ -11,13 +11,14 @@ import xarray as xr
 from recorded import recorded
 from scipy import stats
 
-from scalecheck.checks import surprise
+from scalecheck.checks import replicate_statistics, surprise
 from scalecheck.checks.moments import Prior
 from scalecheck.checks.statistic_design import Design
 from scalecheck.diagnostics import Health
 from scalecheck.evaluation import predictive
 from scalecheck.evaluation.likelihood import Likelihood
-from scalecheck.evaluation.predictive import ParameterDraws
+from scalecheck.evaluation.replicates import ParameterDraws, draw_replicates, random_keys
+from scalecheck.evaluation.row_blocks import ROWS_AT_ONCE, blocks_of
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine import run_surprise
 from scalecheck.model.binding import Argument, Model
@@ -89,10 +90,8 @@ def posterior_of_mean(y, rng, n_draws=2000):
 
 
 def simulated(likelihood, rows, draws, n, seed=1):
-    keys = jax.random.split(jax.random.PRNGKey(seed), n)
-    programs = predictive.replicate_programs(likelihood, rows.counts)
-    found, is_discrete = programs.simulate(draws, keys, rows.arrays)
-    return np.asarray(found), bool(is_discrete)
+    keys = random_keys(np.random.default_rng(seed), n)
+    return draw_replicates(likelihood, blocks_of(likelihood, rows), draws, keys)
 
 
 def test_replicates_have_the_predictive_distribution(normal):
@@ -100,8 +99,7 @@ def test_replicates_have_the_predictive_distribution(normal):
     rng = np.random.default_rng(1)
     y = rng.standard_normal(20)
     rows = normal.rows({"x": np.ones(40), "y": np.zeros(40)})
-    found, is_discrete = simulated(normal, rows, posterior_of_mean(y, rng, 1000), 1000)
-    assert not is_discrete
+    found = simulated(normal, rows, posterior_of_mean(y, rng, 1000), 1000)
     mean, variance = y.sum() / 21, 1 / 21
     predictive_cdf = stats.norm(mean, np.sqrt(1 + variance)).cdf
     assert min(stats.kstest(found[:, i], predictive_cdf).pvalue for i in range(40)) > 1e-4
@@ -139,7 +137,7 @@ def test_gradients_are_measured_by_the_information_of_rows_and_by_what_is_left_o
     p = 1 / (1 + np.exp(-design @ draws.z.mean(axis=0)))
     score = (y - p)[:, None] * design
     information = (design * (p * (1 - p))[:, None]).T @ design
-    root = prediction.known.gradients.root
+    root = prediction.scoring.root
     # The information is estimated from a few replicates.
     np.testing.assert_allclose(root.T @ information @ root / N, np.eye(2), atol=0.2)
     dispersion = np.einsum("ni,ij,nj->", score, root @ root.T, score) / N
@@ -239,7 +237,7 @@ def test_new_units_are_drawn_from_their_conditional_prior():
     rng = np.random.default_rng(8)
     clinic, _, y = by_clinic(rng, 15, 4)
     rows = likelihood.rows({"x": np.ones(N), "clinic": clinic, "y": y})
-    found, _ = simulated(likelihood, rows, ParameterDraws(np.zeros((1000, 1)), {}), 1000)
+    found = simulated(likelihood, rows, ParameterDraws(np.zeros((1000, 1)), {}), 1000)
     of_units = found.reshape(1000, 15, 4)
     assert of_units.mean(axis=2).var() == pytest.approx(4 + 1 / 4, rel=0.05)
     assert of_units.var(axis=2, ddof=1).mean() == pytest.approx(1, rel=0.05)
@@ -285,15 +283,37 @@ def test_blocks_of_units_are_padded_and_what_pads_changes_nothing():
     fit = fit_of("increment-01", 10, np.zeros((100, 1)))
     block = run_surprise.NewBlock(values, np.ones(len(y), bool), (), True, "")
     prediction = run_surprise._predict(likelihood, NOTHING, block, fit, rng)
-    assert prediction.known.outcome.shape == (64,)
-    assert prediction.program is predictive.replicate_programs(likelihood, {"n_clinic": 10}).members
-    z = jax.jit(predictive.replicate_statistics.z_scores)(
-        prediction.known.reference, prediction.known.outcome[:, None]
+    assert prediction.outcome.shape == (64,)
+    assert prediction.blocks.counts == {"n_clinic": 10}
+    z = jax.jit(replicate_statistics.z_scores)(
+        prediction.references[0], prediction.outcome[:, None]
     )
     mean = [statistic.what for statistic in prediction.statistics].index("mean")
     assert prediction.observed(rng)[0, mean] == pytest.approx(float(z[:63].mean()), rel=1e-9)
     sizes = [run_surprise._round_up(n) for n in (1, 7, 8, 9, 65, 80, 81, 1000)]
     assert sizes == [1, 7, 8, 10, 80, 80, 96, 1024]
+
+
+def test_a_replicate_depends_on_its_parameters_and_its_key_alone(normal):
+    """Whatever is drawn beside it, and however many rows are asked about at a time."""
+    rng = np.random.default_rng(14)
+    for likelihood in (normal, likelihood_of(logistic)):
+        n = 2 * ROWS_AT_ONCE + 3
+        rows = likelihood.rows({"x": rng.standard_normal(n), "y": np.zeros(n)})
+        blocks = blocks_of(likelihood, rows)
+        assert [block.is_row.sum() for block in blocks.blocks] == [ROWS_AT_ONCE, ROWS_AT_ONCE, 3]
+        draws = ParameterDraws(rng.standard_normal((200, len(likelihood.vector.names))), {})
+        keys = random_keys(rng, 200)
+        found = draw_replicates(likelihood, blocks, draws, keys)
+        chosen = np.array([170, 3, 99])
+        again = draw_replicates(likelihood, blocks, draws.take(chosen), keys[chosen])
+        np.testing.assert_array_equal(again, found[chosen])
+        first = blocks_of(
+            likelihood, rows._replace(arrays={k: v[:50] for k, v in rows.arrays.items()})
+        )
+        some = draw_replicates(likelihood, first, draws.take(chosen), keys[chosen])
+        np.testing.assert_array_equal(some, found[chosen, :50])
+        assert not np.array_equal(found[:, :3], found[:, -3:])
 
 
 def test_large_blocks_are_thinned_in_runs_of_neighbours(monkeypatch):

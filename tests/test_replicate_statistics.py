@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import norm, rankdata
 
 from scalecheck.checks import replicate_statistics, statistic_design
-from scalecheck.checks.replicate_statistics import N_REFERENCE, ReplicateStatistics
+from scalecheck.checks.replicate_statistics import N_REFERENCE, Members
 from scalecheck.checks.statistic_design import BlockColumn, Design
 
 N, MEMBERS = 60, 7
@@ -36,12 +36,14 @@ def measured(rng, a_block, outcome, reference, fitted, values=()):
     statistics, weights = statistic_design.lay_out(a_block, fitted, values, scored=True)
     log_score = norm.logpdf(outcome)
     forms = rng.random((2, outcome.shape[1]))
-    found = measure(weights, np.sort(reference, 1), ReplicateStatistics(outcome, log_score, *forms))
+    found = measure(weights, np.sort(reference, 1), outcome, log_score, *forms)
     return dict(zip([s.name for s in statistics], found.T, strict=True)), forms
 
 
-def measure(weights, reference, member):
-    return np.asarray(jax.jit(replicate_statistics.measure_replicates)(weights, reference, member))
+def measure(weights, reference, outcome, log_score, dispersion=None, score=None):
+    z = np.asarray(jax.jit(replicate_statistics.z_scores)(reference, outcome))
+    members = Members(outcome.T, z.T, log_score.T, dispersion, score)
+    return replicate_statistics.measure_replicates(weights, members)
 
 
 def between(values, codes, squares=None):
@@ -202,7 +204,7 @@ def test_an_impossible_outcome_has_a_finite_score():
     log_score = norm.logpdf(outcome)
     log_score[0] = -np.inf, np.nan
     reference = np.sort(rng.standard_normal((N, N_REFERENCE)), axis=1)
-    found = measure(weights, reference, ReplicateStatistics(outcome, log_score, None, None))
+    found = measure(weights, reference, outcome, log_score)
     assert found.shape == (2, len(statistics))
     assert np.isfinite(found).all()
     assert (found[:, 1] < -1e5).all()

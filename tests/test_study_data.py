@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import small_studies
 
+from scalecheck.evaluation.row_scores import row_scores
 from scalecheck.model import density
 from scalecheck.study.plan import Slice
 
@@ -47,7 +48,7 @@ def test_scores_and_information_of_a_logistic_regression(logistic):
     evidence = logistic.evidence()
     values = evidence.columns([Slice("arrival", 0, N_ROWS)])
     theta = np.array([0.3, -0.8, 0.4])
-    scores = evidence.likelihood.scores(values, LEVEL, theta)
+    scores = row_scores(evidence.likelihood, values, LEVEL, theta)
     x, y, s = values["x"].astype(float), values["y"], np.exp(theta[2])
     p = 1 / (1 + np.exp(-theta[0] - theta[1] * x * s))
     first = np.stack([np.ones(N_ROWS), x * s, theta[1] * x * s], axis=1)
@@ -76,7 +77,7 @@ def test_scores_sum_to_the_gradient_of_the_log_density_less_that_of_the_prior(lo
 
     gradient_of = jax.jit(jax.grad(log_density))
     gradient = [gradient_of(theta, weight) for weight in (True, False)]
-    found = evidence.likelihood.scores(values, LEVEL, theta).score.sum(axis=0)
+    found = row_scores(evidence.likelihood, values, LEVEL, theta).score.sum(axis=0)
     np.testing.assert_allclose(found, gradient[0] - gradient[1], rtol=1e-9)
 
 
@@ -84,7 +85,7 @@ def test_scores_of_a_normal_mean(conjugate):
     evidence = conjugate.evidence()
     values = conjugate.values("axis-group", "x", "y")
     level = np.zeros(len(values["y"]), int)
-    scores = evidence.likelihood.scores(values, level, np.array([0.7]))
+    scores = row_scores(evidence.likelihood, values, level, np.array([0.7]))
     np.testing.assert_allclose(scores.score[:, 0], values["y"] - 0.7, rtol=1e-12)
     np.testing.assert_allclose(scores.information, [[[len(level)]]], rtol=1e-12)
 

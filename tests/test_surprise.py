@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binom, kstest, norm, poisson
 
 from scalecheck.checks import replicate_statistics, statistic_design, statistic_messages, surprise
-from scalecheck.checks.replicate_statistics import N_REFERENCE, ReplicateStatistics
+from scalecheck.checks.replicate_statistics import N_REFERENCE, Members
 from scalecheck.checks.statistic_design import BlockColumn, Design, Statistic
 from scalecheck.checks.statistic_messages import Setting
 from scalecheck.checks.surprise import NewRows
@@ -37,7 +37,7 @@ def double():
 @pytest.fixture(scope="module")
 def measure():
     """Measure outcomes `(member, n)` of known distribution, all programs compiled once."""
-    program = jax.jit(replicate_statistics.measure_replicates)
+    program = jax.jit(replicate_statistics.z_scores)
 
     def of(distribution, outcome, values=()):
         rng = np.random.default_rng(2)
@@ -46,8 +46,9 @@ def measure():
         statistics, weights = statistic_design.lay_out(
             BLOCK, reference.mean(axis=0), values, scored=False
         )
-        member = ReplicateStatistics(outcome.T, log_density(outcome).T, None, None)
-        return statistics, np.asarray(program(weights, np.sort(reference.T, axis=1), member))
+        z = np.asarray(program(np.sort(reference.T, axis=1), outcome.T)).T
+        members = Members(outcome, z, log_density(outcome), None, None)
+        return statistics, replicate_statistics.measure_replicates(weights, members)
 
     return of
 

@@ -16,7 +16,8 @@ from scipy.special import ndtri
 from scalecheck.checks.statistic_design import GroupArrays, Weights
 
 Outcomes = Float[Array, "n member"]
-ByMember = Float[Array, " member"]
+ByRow = Float[np.ndarray, "member n"]
+ByMember = Float[np.ndarray, " member"]
 
 TAIL = 0.02
 
@@ -58,37 +59,40 @@ def _count(
     return jax.lax.fori_loop(0, n_steps, halve, jnp.zeros(outcome.shape, "int32"))
 
 
-class ReplicateStatistics(NamedTuple):
+class Members(NamedTuple):
     """Some members of a block.
 
     Attributes
     ----------
     outcome
-        `(n, member)`.
+        `(member, n)`.
+    z
+        `(member, n)` normal scores of ranks, from `z_scores`.
     log_score
-        `(n, member)` log predictive density.
+        `(member, n)` log predictive density.
     dispersion, score
         `(member,)` quadratic forms: of the gradients of the rows, summed; and of their sum. None where no gradient is
         taken.
     """
 
-    outcome: Outcomes
-    log_score: Outcomes
+    outcome: ByRow
+    z: ByRow
+    log_score: ByRow
     dispersion: ByMember | None
     score: ByMember | None
 
+    def part(self, start: int, stop: int) -> "Members":
+        """Take members by number."""
+        return Members(*(one if one is None else one[start:stop] for one in self))
 
-def measure_replicates(
-    weights: Weights, reference: Float[Array, "n reference"], member: ReplicateStatistics
-) -> Float[Array, "member q"]:
+
+def measure_replicates(weights: Weights, member: Members) -> Float[np.ndarray, "member q"]:
     """Give every statistic of some members.
 
     Parameters
     ----------
     weights
         As `lay_out` gives them.
-    reference
-        `(n, N_REFERENCE)` replicates, sorted in each row.
     member
         The members.
 
@@ -97,50 +101,50 @@ def measure_replicates(
     statistics
         `(member, q)`, finite.
     """
-    row = jnp.asarray(weights.row)[:, None]
-    n_rows = row.sum()
-    z = row * z_scores(reference, member.outcome)
-    mean = z.sum(axis=0) / n_rows
+    row, n_rows = weights.row, weights.row.sum()
+    z = row * member.z
+    squares = z * z
+    mean = z.sum(axis=1, keepdims=True) / n_rows
     deviation = row * (z - mean)
     parts = [
         *_log_scores(row, member.log_score),
-        *_shape(z, n_rows),
+        *_shape(z, squares, n_rows),
         *(form for form in (member.dispersion, member.score) if form is not None),
-        *((row * (member.outcome == value)).sum(axis=0) / n_rows for value in weights.values),
-        *(weights.on_z.T @ z / n_rows),
-        *(weights.on_square.T @ z**2 / n_rows),
+        *((member.outcome == value) @ row / n_rows for value in weights.values),
+        *(z @ weights.on_z / n_rows).T,
+        *(squares @ weights.on_square / n_rows).T,
     ]
     if weights.pairs is not None:
-        parts += [weights.pairs @ (deviation[1:] * deviation[:-1]) / n_rows]
-    spread = row * (z**2 - (z**2).sum(axis=0) / n_rows)
+        parts += [(deviation[:, 1:] * deviation[:, :-1]) @ weights.pairs / n_rows]
+    spread = row * (squares - squares.sum(axis=1, keepdims=True) / n_rows)
     parts += [part for levels in weights.levels for part in _by_level(levels, deviation, spread)]
-    return jnp.nan_to_num(jnp.stack(parts, axis=1), posinf=1e6, neginf=-1e6)
+    return np.nan_to_num(np.stack(parts, axis=1), posinf=1e6, neginf=-1e6)
 
 
-def _log_scores(row: Float[Array, "n 1"], log_score: Outcomes) -> tuple[ByMember, ByMember]:
+def _log_scores(row: Float[np.ndarray, " n"], log_score: ByRow) -> tuple[ByMember, ByMember]:
     """Give the mean and the mean of the lowest 2 % of log scores, `(member,)` each."""
-    n_rows = row.sum()
     # An impossible outcome must stay finite, or no sd could be taken.
-    finite = jnp.maximum(jnp.where(jnp.isnan(log_score), -jnp.inf, log_score), -1e6)
-    most = max(1, int(np.ceil(TAIL * len(row))))
-    padded = jnp.where(row > 0, finite, jnp.inf).astype("float32")
-    # In single precision, of which XLA partially sorts what it would sort wholly in double.
-    lowest = -jax.lax.top_k(-padded.T, most)[0]
-    chosen = jnp.arange(most) < jnp.maximum(1, jnp.ceil(TAIL * n_rows))
-    tail = jnp.where(chosen, lowest, 0.0).sum(axis=1) / chosen.sum()
-    return (row * finite).sum(axis=0) / n_rows, tail.astype(finite.dtype)
+    finite = np.maximum(np.nan_to_num(log_score, nan=-1e6, posinf=np.inf, neginf=-1e6), -1e6)
+    finite = finite if row.all() else finite[:, row > 0]
+    most = max(1, int(np.ceil(TAIL * finite.shape[1])))
+    lowest = np.partition(finite, most - 1, axis=1)[:, :most]
+    return finite.mean(axis=1), lowest.mean(axis=1)
 
 
-def _shape(z: Outcomes, n_rows: Float[Array, ""]) -> tuple[ByMember, ByMember, ByMember, ByMember]:
+def _shape(
+    z: ByRow, squares: ByRow, n_rows: float
+) -> tuple[ByMember, ByMember, ByMember, ByMember]:
     """Give mean, variance, skewness and kurtosis, `(member,)` each, from raw moments."""
-    first, second, third, fourth = ((z**power).sum(axis=0) / n_rows for power in range(1, 5))
-    variance = jnp.maximum(second - first**2, 1e-12)
+    first, second = z.sum(axis=1) / n_rows, squares.sum(axis=1) / n_rows
+    third = np.einsum("mn,mn->m", squares, z) / n_rows
+    fourth = np.einsum("mn,mn->m", squares, squares) / n_rows
+    variance = np.maximum(second - first**2, 1e-12)
     skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
     kurtosis = (fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4) / variance**2
     return first, variance, skewness, kurtosis
 
 
-def _by_level(levels: GroupArrays, deviation: Outcomes, spread: Outcomes) -> list[ByMember]:
+def _by_level(levels: GroupArrays, deviation: ByRow, spread: ByRow) -> list[ByMember]:
     """Give mean squares between levels, `(member,)` each: of z, of its square, of its slopes.
 
     Parameters
@@ -148,18 +152,19 @@ def _by_level(levels: GroupArrays, deviation: Outcomes, spread: Outcomes) -> lis
     levels
         The group.
     deviation, spread
-        `(n, member)` centred z-scores, and centred squares of them.
+        `(member, n)` centred z-scores, and centred squares of them.
     """
-    products = deviation[:, None] * levels.slopes[:, :, None]
-    values = jnp.concatenate([jnp.stack([deviation, spread], axis=1), products], axis=1)
-    empty = jnp.zeros((len(levels.n_rows), *values.shape[1:]), values.dtype)
-    sums = empty.at[levels.codes].add(values)  # one pass over the rows, which is what costs
-    # Left in, the slope of all rows would make every drift look like a difference between levels.
-    squares = jnp.asarray(levels.squares)[:, :, None]
-    slopes = sums[:, 2:] - squares * (sums[:, 2:].sum(axis=0) / squares.sum(axis=0))
-    n_rows = jnp.broadcast_to(levels.n_rows[:, None, None], (len(levels.n_rows), 2, 1))
-    size = jnp.concatenate([n_rows, squares], axis=1)
-    differences = jnp.concatenate([sums[:, :2], slopes], axis=1)
+    found = [_between(values @ levels.by_row, levels.n_rows) for values in (deviation, spread)]
+    for slope, squares in zip(levels.slopes.T, levels.squares, strict=True):
+        sums = (deviation * slope) @ levels.by_row
+        # Left in, the slope of all rows would make every drift look like a difference between levels.
+        share = sums.sum(axis=1, keepdims=True) / squares.sum()
+        found.append(_between(sums - squares * share, squares))
+    return found
+
+
+def _between(
+    differences: Float[np.ndarray, "member level"], size: Float[np.ndarray, " level"]
+) -> ByMember:
     kept = size > 1e-9
-    between = jnp.where(kept, differences**2 / jnp.where(kept, size, 1.0), 0.0)
-    return list(between.sum(axis=0) / kept.sum(axis=0))
+    return (differences[:, kept] ** 2 / size[kept]).sum(axis=1) / kept.sum()

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Bool, Float, Real
+from scipy import sparse
 
 MOST_COVARIATES = 20
 MOST_SLOPES = 3
@@ -108,24 +109,24 @@ class GroupArrays(NamedTuple):
 
     Attributes
     ----------
-    codes
-        `(n,)`.
+    by_row
+        `(n, level)` 1 where a row is of a level.
     n_rows
-        `(level,)` rows that take part; levels that only pad have none.
+        `(level,)` rows that take part.
     slopes
         `(n, slope)` centred covariates.
     squares
-        `(level, slope)` sums of their squares.
+        `(slope, level)` sums of their squares.
     """
 
-    codes: Int[np.ndarray, " n"]
+    by_row: sparse.csr_array
     n_rows: Float[np.ndarray, " level"]
     slopes: Float[np.ndarray, "n slope"]
-    squares: Float[np.ndarray, "level slope"]
+    squares: Float[np.ndarray, "slope level"]
 
 
 class Weights(NamedTuple):
-    """A design as arrays, to be handed to a compiled program.
+    """A design as arrays.
 
     Attributes
     ----------
@@ -260,10 +261,7 @@ def _centred_columns(
 
 
 def _levels(group: BlockColumn, slopes: list[BlockColumn], row: np.ndarray) -> GroupArrays:
-    codes = np.unique(group.values, return_inverse=True)[1].astype("int32")
-    # Blocks with about as many levels share a program.
-    n_levels = 2 ** int(np.ceil(np.log2(codes.max() + 1)))
+    codes = np.unique(group.values, return_inverse=True)[1]
+    by_row = sparse.csr_array((np.ones(len(codes)), codes, np.arange(len(codes) + 1)))
     x = _centred_columns([c.values for c in slopes], row)
-    squares = [np.bincount(codes, column**2, n_levels) for column in x.T]
-    n_rows = np.bincount(codes, row, n_levels)
-    return GroupArrays(codes, n_rows, x, np.reshape(squares, (-1, n_levels)).T)
+    return GroupArrays(by_row, row @ by_row, x, (x**2).T @ by_row)

@@ -5,12 +5,6 @@ import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
-
-from scalecheck.checks.score_test import Scores
 from scalecheck.model import density
 from scalecheck.model.binding import Model
 from scalecheck.model.coupling import Coupling
@@ -137,6 +131,14 @@ class Likelihood:
         return tuple(site for site in self.between if not own & set(site.indexed_by))
 
     @functools.cached_property
+    def has_separate_rows(self) -> bool:
+        """Whether any rows can be asked without the others: nothing is latent in them, and none takes another."""
+        own = {ROWS, self.unit}
+        return self.coupling.kind == "independent" and not any(
+            own & set(site.indexed_by) for site in self.between
+        )
+
+    @functools.cached_property
     def vector(self) -> density.Vector:
         """Layout of the compared parameters."""
         rows = self.rows(self.few)
@@ -211,49 +213,3 @@ class Likelihood:
         if factors:
             return f"the model adds to its density by numpyro.factor ({', '.join(factors)})"
         return None
-
-    def scores(
-        self,
-        values: Mapping[str, ByRow],
-        level: Int[np.ndarray, " row"],
-        theta: Float[np.ndarray, " d"],
-    ) -> Scores:
-        """Score of each row and information of each level at `theta` `(d,)`, unconstrained.
-
-        Parameters
-        ----------
-        values
-            Columns `(rows,)`.
-        level
-            `(rows,)` codes.
-        """
-        rows = self.rows(values)
-        n_levels = int(level.max()) + 1
-        program = self.program(
-            ("scores", *sorted(rows.counts.items()), n_levels),
-            lambda: _scores(self.function(rows.counts), self.observed, self.vector, n_levels),
-        )
-        score, hessian = program(jnp.asarray(theta), rows.arrays, jnp.asarray(level))
-        units = values[self.unit] if self.unit else None
-        return Scores(np.asarray(score), -np.asarray(hessian), level, units)
-
-
-def _scores(function: Function, site: str, vector: density.Vector, n_levels: int) -> Function:
-    """Compile scores `(rows, d)` and Hessians `(level, d, d)` of the log likelihood."""
-
-    def by_row(theta: Float[Array, " d"], arrays: dict[str, jax.Array]) -> Float[Array, " row"]:
-        return density.row_log_likelihood(function, site, vector.unpack(theta), arrays)
-
-    def by_level(
-        theta: Float[Array, " d"], arrays: dict[str, jax.Array], level: Int[Array, " row"]
-    ) -> Float[Array, " level"]:
-        return jax.ops.segment_sum(by_row(theta, arrays), level, n_levels)
-
-    @jax.jit
-    def program(
-        theta: Float[Array, " d"], arrays: dict[str, jax.Array], level: Int[Array, " row"]
-    ) -> tuple[Float[Array, "row d"], Float[Array, "level d d"]]:
-        score = jax.jacfwd(by_row)(theta, arrays)
-        return score, jax.jacfwd(jax.jacrev(by_level))(theta, arrays, level)
-
-    return program

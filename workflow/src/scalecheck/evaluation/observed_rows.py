@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.row_blocks import blocks_of
 from scalecheck.model import outcome
 from scalecheck.model.density import traced_at
 from scalecheck.model.rows import ByRow, Rows
@@ -51,8 +52,10 @@ def observed_rows(likelihood: Likelihood, values: Mapping[str, ByRow]) -> Observ
     if not (site.masked or site.censored):
         return ObservedRows(np.ones(rows.n_rows, bool), np.zeros(rows.n_rows, bool))
 
+    blocks = blocks_of(likelihood, rows)
+
     def build() -> Any:
-        function = likelihood.function(rows.counts)
+        function = likelihood.function(blocks.counts)
 
         @jax.jit
         def program(arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -63,8 +66,10 @@ def observed_rows(likelihood: Likelihood, values: Mapping[str, ByRow]) -> Observ
 
         return program
 
-    program = likelihood.program(("observed rows", *sorted(rows.counts.items())), build)
-    takes_part, censored = map(np.asarray, program(rows.arrays))
+    program = likelihood.program(("observed rows", *sorted(blocks.counts.items())), build)
+    takes_part, censored = np.concatenate(
+        [np.stack(program(block.arrays))[:, block.is_row] for block in blocks.blocks], axis=1
+    )
     return ObservedRows(takes_part, takes_part & censored)
 
 

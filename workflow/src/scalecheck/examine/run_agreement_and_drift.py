@@ -10,6 +10,7 @@ from scalecheck.checks import agreement, drift
 from scalecheck.checks.finding import NOTABLE, Finding
 from scalecheck.checks.moments import Moments
 from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.evaluation.row_scores import row_scores
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine.check_results import CheckResults, family_not_run
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
@@ -84,7 +85,7 @@ def _name_influential_rows(
     deviant = int(np.argmax(np.abs(shift) / np.sqrt(pooled.covariance[:, j, j])))
     values = study_data.columns(subsets[deviant].task.slices)
     level = np.zeros(subsets[deviant].task.rows, int)
-    scores = likelihood.scores(values, level, pooled.mean.mean(axis=0))
+    scores = row_scores(likelihood, values, level, pooled.mean.mean(axis=0))
     pull = (scores.score @ pooled.covariance[deviant])[:, j] * np.sign(shift[deviant])
     few = _heaviest(pull)
     if few is None:

@@ -6,7 +6,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from scalecheck.checks import deviant_units
-from scalecheck.evaluation import observed_rows, predictive
+from scalecheck.evaluation import observed_rows, predictive, replicates
+from scalecheck.evaluation.row_blocks import blocks_of
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.model.rows import Rows, local_codes
 from scalecheck.results.study_fits import FitResult, StudyFits
@@ -55,14 +56,14 @@ def _replicates(
 ) -> np.ndarray:
     """Mean outcome of each unit in each replicate, `(replicate, unit)`, latent sites of units drawn anew."""
     likelihood, rng = study_data.likelihood, study_data.rng("deviant units")
-    programs = predictive.replicate_programs(likelihood, rows.counts)
+    blocks = blocks_of(likelihood, rows)
     draws = predictive.posterior_draws(likelihood, fit)
     n_replicates = int(np.clip(OUTCOMES // len(takes_part), FEWEST, MOST))
     parts: list[np.ndarray] = []
     for _ in range(n_replicates // AT_ONCE):
-        keys = predictive.random_keys(rng, AT_ONCE)
-        outcomes, _ = programs.simulate(draws.choose(AT_ONCE, rng), keys, rows.arrays)
-        parts.append(means(np.asarray(outcomes, float)[:, takes_part], unit))
+        chosen, keys = draws.choose(AT_ONCE, rng), replicates.random_keys(rng, AT_ONCE)
+        outcomes = replicates.draw_replicates(likelihood, blocks, chosen, keys)
+        parts.append(means(outcomes[:, takes_part], unit))
     return np.concatenate(parts)
 
 

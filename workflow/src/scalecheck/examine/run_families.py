@@ -1,16 +1,19 @@
 """Run every family over a study whose fits are done, or the families of increments over one step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import jax
+import pandas as pd
 
 from scalecheck.checks import drift
 from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.finding import Finding
-from scalecheck.checks.verdict import FAMILIES, is_strong_alone
+from scalecheck.checks.verdict import FAMILIES
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine import run_costs
 from scalecheck.examine.check_results import CheckResults, family_not_run
+from scalecheck.examine.looks import Look
 from scalecheck.examine.run_agreement_and_drift import run_agreement, run_drift
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
 from scalecheck.examine.run_surprise import run_surprise, surprise_step
@@ -26,6 +29,7 @@ def examine(
     increments: IncrementSettings,
     log: Log,
     confirmation: Confirmation | None = None,
+    seen: Mapping[str, Look] = MappingProxyType({}),
 ) -> CheckResults:
     """Run every family of checks on a study whose fits are done.
 
@@ -41,9 +45,11 @@ def examine(
         Takes a line for each finding.
     confirmation
         The second fit of the subset that took most leapfrogs, if there was one.
+    seen
+        Looks at increments as they ended, by fit: what they say is not computed again.
     """
     with jax.enable_x64(True):
-        parts = _parts(study_data, study, data, increments, confirmation)
+        parts = _parts(study_data, study, data, increments, confirmation, seen)
     findings = [finding for part in parts for finding in part.findings]
     for finding in findings:
         log(f"{finding.family}: p = {finding.p}: {finding.message}")
@@ -57,8 +63,9 @@ def _parts(
     data: DataSettings,
     increments: IncrementSettings,
     confirmation: Confirmation | None,
+    seen: Mapping[str, Look],
 ) -> list[CheckResults]:
-    surprised = run_surprise(study_data, study, data)
+    surprised = run_surprise(study_data, study, data, seen)
     if not study_data.names:
         others = [name for name in FAMILIES if name != "surprise"]
         reason = "the model has no parameters"
@@ -78,13 +85,10 @@ def _parts(
     ]
 
 
-def interim_stop_reason(
-    study_data: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int, alpha: float
-) -> str:
-    """Look at an increment as it ends: the reason to stop, or nothing.
-
-    Only findings that the whole study is bound to call strong end the increments: adjusted as if every
-    family were tested on its own (Bonferroni), which bounds Holm's adjustment from above.
+def look_at(
+    study_data: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int
+) -> Look:
+    """Look at an increment as it ends, with every family that looks at each.
 
     Parameters
     ----------
@@ -96,38 +100,23 @@ def interim_stop_reason(
         The section `data`.
     planned
         Planned number of increments.
-    alpha
-        Family-wise rate of false alarms.
-    """
-    with jax.enable_x64(True):
-        findings = step_findings(study_data, fits, data, planned)
-    strong = [finding for finding in findings if is_strong_alone(finding, len(FAMILIES), alpha)]
-    return strong[0].message if strong else ""
-
-
-def step_findings(
-    study_data: StudyData, fits: Sequence[FitResult], data: DataSettings, planned: int
-) -> list[Finding]:
-    """Judge the last of the increments so far by every family that looks at each.
-
-    Parameters
-    ----------
-    study_data, fits, data, planned
-        As in `look`.
     """
     found: list[Finding] = []
+    table = pd.DataFrame()
     usable = [fit for fit in fits if fit.health.usable]
     looks = max(1, planned - 1)
     if fits[-1].health.usable and len(usable) > 1:
         before, after = usable[-2:]
         if study_data.names:
             found.append(_drift_step(study_data, before, after, looks))
-        if not study_data.likelihood.no_new_rows():
-            found.append(surprise_step(study_data, data, before, after, 1 / looks)[0])
+        with jax.enable_x64(True):
+            if not study_data.likelihood.no_new_rows():
+                surprised, table = surprise_step(study_data, data, before, after, 1 / looks)
+                found.append(surprised)
     if study_data.names:
         found += run_costs.scaling_step(fits, run_costs.scaling_looks(planned))
         found.append(run_costs.adaptation_step(fits[-1], 1 / planned))
-    return found
+    return Look(found, table)
 
 
 def _drift_step(study_data: StudyData, before: FitResult, after: FitResult, looks: int) -> Finding:

@@ -11,6 +11,7 @@ from scalecheck.checks.finding import Finding, not_run
 from scalecheck.checks.moments import Moments
 from scalecheck.checks.score_test import Scores, crosses, scores_of_units
 from scalecheck.evaluation.observed_rows import observed_rows, tells
+from scalecheck.evaluation.row_scores import row_scores
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import no_unit_scores, unit_codes, unit_scores
 from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
@@ -89,7 +90,7 @@ def _scores(
     """Give the scores of rows, or of whole units that have latent sites of their own; or say why not."""
     likelihood, theta = study_data.likelihood, moments([pooled])
     if not likelihood.between:
-        return likelihood.no_row_checks() or likelihood.scores(values, level, theta.mean[0])
+        return likelihood.no_row_checks() or row_scores(likelihood, values, level, theta.mean[0])
     if reason := no_unit_scores(likelihood):
         return reason
     crossed = crosses(level, unit_codes(likelihood, values))

@@ -16,6 +16,7 @@ from scalecheck.evaluation import observed_rows, predictive
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
+from scalecheck.examine.looks import Look
 from scalecheck.model.rows import Rows, repeat_last
 from scalecheck.results.study_fits import FitResult, StudyFits
 from scalecheck.study.plan import Slice
@@ -28,7 +29,9 @@ RUN = 100
 BINS = 8
 
 
-def run_surprise(study_data: StudyData, study: StudyFits, data: DataSettings) -> CheckResults:
+def run_surprise(
+    study_data: StudyData, study: StudyFits, data: DataSettings, seen: Mapping[str, Look]
+) -> CheckResults:
     """Is each new block of rows surprising under the posterior before it?
 
     Parameters
@@ -39,6 +42,8 @@ def run_surprise(study_data: StudyData, study: StudyFits, data: DataSettings) ->
         The fits.
     data
         The section `data`.
+    seen
+        Looks at increments as they ended, by fit.
     """
     fits = study.usable("increment")
     looks = max(1, sum(task.kind == "increment" for task in study.tasks) - 1)
@@ -50,8 +55,16 @@ def run_surprise(study_data: StudyData, study: StudyFits, data: DataSettings) ->
     )
     if reason:
         return family_not_run("surprise", reason)
-    results = [surprise_step(study_data, data, *step, 1 / looks) for step in steps]
+    results = [
+        _surprised(seen, after) or surprise_step(study_data, data, before, after, 1 / looks)
+        for before, after in steps
+    ]
     return join_results("surprise", results)
+
+
+def _surprised(seen: Mapping[str, Look], after: FitResult) -> tuple[Finding, pd.DataFrame] | None:
+    look = seen.get(after.task.fit)
+    return look.surprised if look else None
 
 
 def surprise_step(
@@ -170,7 +183,7 @@ def _predict(
     rng: np.random.Generator,
 ) -> predictive.Prediction:
     chosen, follows = _thinned(len(block.takes_part), rng)
-    n_rows, n_padded = len(chosen), _round_up(len(chosen)) if likelihood.unit else len(chosen)
+    n_rows, n_padded = len(chosen), _n_padded(likelihood, len(chosen))
     values = {name: repeat_last(one[chosen], n_padded) for name, one in block.values.items()}
     covariates, groups = _columns(likelihood, data, values, block.left_out)
     takes_part = repeat_last(block.takes_part[chosen], n_padded) & (np.arange(n_padded) < n_rows)
@@ -186,6 +199,12 @@ def _thinned(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     runs = np.sort(rng.choice(n // RUN, surprise.MOST_PREDICTED // RUN, replace=False))
     chosen = (runs[:, None] * RUN + np.arange(RUN)).ravel()
     return chosen, np.diff(chosen, prepend=-1) == 1
+
+
+def _n_padded(likelihood: Likelihood, n_rows: int) -> int:
+    """Say how many rows are predicted: more where the model has to see all of them, and does not mind."""
+    can_pad = likelihood.coupling.kind == "independent" and not likelihood.has_separate_rows
+    return _round_up(n_rows) if can_pad else n_rows
 
 
 def _round_up(n: int) -> int:

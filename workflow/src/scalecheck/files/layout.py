@@ -120,6 +120,10 @@ class StudyFolder:
         """What an increment leaves to the next, where those start warm."""
         return self.path / "fits" / fit / "left.npz"
 
+    def look(self, fit: str) -> Path:
+        """What was seen of an increment as it ended."""
+        return self.path / "fits" / fit / "look.json"
+
     def progress(self, fit: str) -> Path:
         """How a fit ran, a line of JSON per block: there before the fit is done, and added to as it runs."""
         return self.path / "fits" / fit / "progress.jsonl"

@@ -6,7 +6,7 @@ from scalecheck.examine import run_deviant_units, run_families
 from scalecheck.examine.check_results import CheckResults
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
-from scalecheck.pipeline import confirm
+from scalecheck.pipeline import confirm, look
 from scalecheck.results import history, study_fits
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
@@ -29,7 +29,15 @@ def write_checks(folder: StudyFolder, settings: Study, log: Log) -> CheckResults
     study = study_fits.read_study_fits(folder, increments.order)
     for fit, one in study.unusable.items():
         log(f"{fit} cannot be used: {one.reason}")
-    found = run_families.examine(study_data, study, data, increments, log, confirm.read(folder))
+    found = run_families.examine(
+        study_data,
+        study,
+        data,
+        increments,
+        log,
+        confirm.read(folder),
+        look.read_looks(folder, settings, study),
+    )
     sites = list(study_data.likelihood.vector.shapes)
     tables = {
         "fits": study_fits.fits_table(study),

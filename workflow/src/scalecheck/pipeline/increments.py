@@ -169,18 +169,14 @@ def _looked_at(chain: Chain, recorded: Records) -> FitRecord:
 
 def _look(chain: Chain, recorded: Records) -> str:
     """Why to stop after the last of some increments; empty to go on."""
-    assigned, record = chain.assigned, recorded[-1]
-    assigned.open_job()  # the device, before what imports JAX
-    from scalecheck.evaluation.study_data import open_study_data
-    from scalecheck.examine.run_families import interim_stop_reason
-    from scalecheck.results.study_fits import read_fit
+    # Only here: a job that does not look saves what importing it takes.
+    from scalecheck.examine.looks import reason_to_stop
+    from scalecheck.pipeline.look import look
 
-    folder, study = assigned.folder, assigned.study
-    study_data = open_study_data(folder, study.model, study.data.outcome, study.seed)
-    pairs = zip(chain.tasks, recorded, strict=False)
-    fits = [read_fit(folder, *pair) for pair in pairs if pair[1].status == "done"]
-    planned, alpha = len(chain.tasks), study.verdict.alpha
-    if not (found := interim_stop_reason(study_data, fits, study.data, planned, alpha)):
+    assigned, record = chain.assigned, recorded[-1]
+    pairs = list(zip(chain.tasks, recorded, strict=False))
+    found = look(assigned.folder, assigned.study, pairs, assigned.open_job)
+    if not (reason := reason_to_stop(found, assigned.study.verdict.alpha)):
         return ""
-    assigned.log(f"{record.fit}: stop after this increment: {found}")
-    return f"{record.fit} ({record.rows} rows) was found to break: {found}"
+    assigned.log(f"{record.fit}: stop after this increment: {reason}")
+    return f"{record.fit} ({record.rows} rows) was found to break: {reason}"

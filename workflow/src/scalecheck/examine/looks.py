@@ -1,0 +1,140 @@
+"""What was seen of an increment as it ended, left beside it: what comes later reads it and computes nothing again.
+
+A look holds findings before any error rate is asked of them, so that another `verdict.alpha` judges the same look.
+Its identity says what went into it. No JAX here: to judge what was seen takes none.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from scalecheck import ENGINE_VERSION
+from scalecheck.checks.finding import Effect, Finding
+from scalecheck.checks.verdict import FAMILIES, is_strong_alone
+from scalecheck.data import store
+from scalecheck.files import formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord
+from scalecheck.model import source
+from scalecheck.study.plan import PlannedFit
+from scalecheck.study.settings import Study
+
+# Raised when the same fits and rows give other findings.
+_VERSION = 1
+
+
+class Look(NamedTuple):
+    """What was seen of an increment.
+
+    Attributes
+    ----------
+    findings
+        Of all families that look at increments as they end.
+    surprise
+        The table of surprise, a row per statistic.
+    """
+
+    findings: list[Finding]
+    surprise: pd.DataFrame
+
+    @property
+    def surprised(self) -> tuple[Finding, pd.DataFrame] | None:
+        """What surprise found, and its table; None where it was not asked."""
+        found = [finding for finding in self.findings if finding.family == "surprise"]
+        return (found[0], self.surprise) if found else None
+
+
+def reason_to_stop(look: Look, alpha: float) -> str:
+    """Judge a look: the reason to stop after this increment, or nothing.
+
+    Only findings that the whole study is bound to call strong end the increments: adjusted as if every
+    family were tested on its own (Bonferroni), which bounds Holm's adjustment from above.
+
+    Parameters
+    ----------
+    look
+        At the increment that ended last.
+    alpha
+        Family-wise rate of false alarms.
+    """
+    strong = [one for one in look.findings if is_strong_alone(one, len(FAMILIES), alpha)]
+    return strong[0].message if strong else ""
+
+
+def identify_look(
+    folder: StudyFolder, study: Study, so_far: Sequence[tuple[PlannedFit, FitRecord]], planned: int
+) -> str:
+    """Digest of all that the look at the last of some increments depends on.
+
+    Parameters
+    ----------
+    folder
+        Of the study's results.
+    study
+        `seed`, `data` and `model`.
+    so_far
+        Increments and their records, the one that is looked at last.
+    planned
+        Planned number of increments, among which the error rate is shared.
+    """
+    (task, _) = so_far[-1]
+    told = {
+        "version": [_VERSION, ENGINE_VERSION],
+        "seed": study.seed,
+        "data": dataclasses.asdict(study.data),
+        "model": dataclasses.asdict(study.model),
+        "source": source.digest(study.model.file),
+        "increments": [_told(*one) for one in so_far],
+        "planned": planned,
+        "columns": _digest_of_columns(folder, study, task),
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=list).encode()).hexdigest()
+
+
+def _told(task: PlannedFit, record: FitRecord) -> list[Any]:
+    # The draws hang on the rows as the model takes them.
+    return [task.fit, task.rows, record.status, (record.sha256 or {}).get("posterior.nc")]
+
+
+def _digest_of_columns(folder: StudyFolder, study: Study, task: PlannedFit) -> str:
+    """Digest of what the rows have beside what the model takes: axes, which surprise groups rows by."""
+    columns = store.read_rows(folder.data, task.slices, study.data.axes)
+    found = hashlib.sha256()
+    for name, values in sorted(columns.items()):
+        found.update(name.encode() + values.tobytes())
+    return found.hexdigest()
+
+
+def read_look(folder: StudyFolder, fit: str, identity: str) -> Look | None:
+    """Read the look at an increment; None where there is none with this identity, or it is damaged."""
+    content = formats.peek_json(folder.look(fit)) or {}
+    if content.get("identity") != identity:
+        return None
+    try:
+        findings = [_finding(one) for one in content["findings"]]
+        return Look(findings, pd.DataFrame(content["surprise"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def write_look(folder: StudyFolder, fit: str, identity: str, look: Look) -> None:
+    """Leave the look at an increment beside it."""
+    content = {
+        "identity": identity,
+        "findings": [dataclasses.asdict(one) | _effect(one) for one in look.findings],
+        "surprise": look.surprise.to_dict("list"),
+    }
+    formats.write_json(folder.look(fit), content)
+
+
+def _effect(finding: Finding) -> dict[str, Any]:
+    return {"effect": finding.effect and finding.effect._asdict()}
+
+
+def _finding(content: Mapping[str, Any]) -> Finding:
+    effect = Effect(**content["effect"]) if content["effect"] else None
+    return Finding(**{**content, "effect": effect, "fits": tuple(content["fits"])})
