@@ -56,12 +56,12 @@ def posterior_draws(likelihood: Likelihood, before: FitResult) -> ParameterDraws
     """
     if not likelihood.vector.names and not likelihood.between:
         return ParameterDraws(np.zeros((1, 0)), {})  # each is the same
-    z = before.z
+    z = before.tree["unconstrained_posterior"]["z"].to_numpy()
     shared = {
         site.name: before.tree["posterior"][site.name].to_numpy() for site in likelihood.shared
     }
-    hidden = {n: x.reshape(-1, *x.shape[2:]).astype("float64") for n, x in shared.items()}
-    return ParameterDraws(z.reshape(z.shape[0] * z.shape[1], z.shape[2]), hidden)
+    hidden = {n: x.reshape(-1, *x.shape[2:]) for n, x in shared.items()}
+    return ParameterDraws(z.reshape(-1, z.shape[-1]), hidden)
 
 
 def no_draws(likelihood: Likelihood, before: FitResult) -> str | None:
@@ -223,8 +223,8 @@ def _scored_at(
     likelihood: Likelihood, draws: ParameterDraws, rng: np.random.Generator
 ) -> ParameterDraws:
     if likelihood.between:
-        return draws.choose(MIXTURE, rng)
-    return ParameterDraws(draws.z.mean(axis=0, keepdims=True), {})
+        return draws.choose(MIXTURE, rng).in_double()
+    return ParameterDraws(draws.in_double().z.mean(axis=0, keepdims=True), {})
 
 
 def _gradients(
