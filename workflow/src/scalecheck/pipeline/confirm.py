@@ -61,7 +61,9 @@ def identify(folder: StudyFolder, study: Study, task: PlannedFit) -> str:
     """Give a hash of all that a second fit of a subset depends on: its first fit among it."""
     first = checksums.read_record(folder, task.fit).sha256
     settings = study.sections("seed", "data", "model", "sampler")
-    return hash_of(task.fit, json.dumps(first, sort_keys=True), settings, source.digest(study.model.file))
+    return hash_of(
+        task.fit, json.dumps(first, sort_keys=True), settings, source.digest(study.model.file)
+    )
 
 
 def read_subsets(folder: StudyFolder) -> list[FitResult]:

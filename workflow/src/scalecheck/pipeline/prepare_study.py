@@ -7,8 +7,8 @@ import json
 
 from scalecheck.files import kept
 from scalecheck.files.layout import StudyFolder
-from scalecheck.pipeline import plan, prepare
 from scalecheck.model import source
+from scalecheck.pipeline import plan, prepare
 from scalecheck.pipeline.identity import digest_of_file, hash_of
 from scalecheck.runtime import device
 from scalecheck.runtime.program import Log
@@ -57,4 +57,6 @@ def identify_model(study: Study, of_data: str) -> str:
         From `identify_data`.
     """
     settings = study.sections("seed", "data", "model", "sampler", "subsets", "increments")
-    return hash_of(of_data, settings, digest_of_file(study.data.truth), source.digest(study.model.file))
+    return hash_of(
+        of_data, settings, digest_of_file(study.data.truth), source.digest(study.model.file)
+    )
