@@ -29,8 +29,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from scalecheck.study import read_study
-from scalecheck.study.settings import Study
+from scalecheck.files import formats
+from scalecheck.study import jobs, read_study
+from scalecheck.study.settings import Study, write_settings
 
 CHECKOUT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "table_size.csv"
@@ -51,13 +52,7 @@ def model(x, dose, site, y=None, n_site=1):
         numpyro.sample("y", dist.Bernoulli(logits=alpha[site] + beta * x + gamma * dose), obs=y)
 """
 
-# The sections that the rules give their programs.
-PROGRAMS = {
-    "prepare": ("seed", "data", "model", "subsets.levels"),
-    "check_study": ("seed", "data.outcome", "data.truth", "model", "sampler"),
-    "plan": ("subsets", "increments"),
-    "fit": ("seed", "data", "model", "sampler", "subsets.size", "subsets.levels"),
-}
+PROGRAMS = ("prepare", "fit")
 
 
 def pieces(n_rows: int) -> Iterator[pd.DataFrame]:
@@ -161,10 +156,11 @@ runpy.run_path(sys.argv.pop(1), run_name="__main__")
 def run(program: str, study: Study, folder: Path) -> dict[str, float]:
     """Run a program of the workflow; give what it took."""
     results, took = folder / "results/large", folder / "took.json"
-    options = ["--settings", study.sections(*PROGRAMS[program]), "--folder", results]
-    options += ["--log", folder / f"{program}.log"]
+    write_settings(results / "settings.json", study)
+    options = ["--settings", results / "settings.json", "--log", folder / f"{program}.log"]
     if program == "fit":
-        options += ["--fits", "subset-01", "--manifest", results / "fits/one.json"]
+        first, *_ = jobs.parts(formats.read_plan(results / "plan.csv"), 10_000)  # one subset alone
+        options += ["--part", first, "--manifest", results / "fits/one.json"]
     environment = os.environ | {"SCALECHECK_PLATFORM": "cpu"}
     command = [sys.executable, "-c", RUN, took, CHECKOUT / f"scripts/{program}.py", *options]
     subprocess.run([*map(str, command)], env=environment, check=True)

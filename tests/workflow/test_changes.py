@@ -40,9 +40,11 @@ def made(folder: Path, before: dict[str, int]) -> set[str]:
     environment = clinics.environment(folder) | {
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent.parent / "jax")
     }
-    until = ("--until", "fit_batch", "fit_increments")
-    run = clinics.forks.snakemake(clinics.command(folder, *until), environment, folder)
-    assert run.returncode == 0, run.stderr
+    # In two runs: which jobs of fits there are Snakemake knows when it is planned.
+    for until in (["prepare_study"], ["fit_batch", "fit_increments"]):
+        command = clinics.command(folder, "--until", *until)
+        run = clinics.forks.snakemake(command, environment, folder)
+        assert run.returncode == 0, run.stderr
     now = written(folder)
     return {name for name, when in now.items() if before.get(name) != when}
 

@@ -6,6 +6,7 @@ computed: another `verdict.alpha`, budget or label is not.
 
 import dataclasses
 import json
+import sys
 from argparse import Namespace
 from typing import Any
 
@@ -14,8 +15,8 @@ import pandas as pd
 from scalecheck.checks import simulated_ranks
 from scalecheck.checks.finding_table import findings_of
 from scalecheck.files import checksums, formats, kept
-from scalecheck.files.record import FitRecord, as_json
 from scalecheck.files.layout import TABLES, StudyFolder
+from scalecheck.files.record import FitRecord, as_json
 from scalecheck.model import source
 from scalecheck.pipeline import confirm, open_job, remedies, report, verdict
 from scalecheck.pipeline.assignment import Assignment
@@ -47,6 +48,9 @@ def judge_study(options: Namespace, log: Log) -> None:
     line = f"verdict: {content['verdict']} ({folder.verdict})"
     log(line)
     print(line)
+    if "jax._src" not in sys.modules:
+        # ArviZ leaves a name that imports JAX when it is asked for an attribute, as matplotlib does.
+        sys.modules.pop("jax", None)
     report.write_report(folder, study, log)
 
 
@@ -85,7 +89,7 @@ def identify_checks(folder: StudyFolder, study: Study) -> str:
 
 
 def _seen_by_checks(record: FitRecord) -> dict[str, Any]:
-    """Give what checks read of a fit: not the settings of now, which another budget changes, nor when it was looked at."""
+    """Give what checks read of a fit: not the settings of now, which another budget changes, nor its last look."""
     digests = {name: one for name, one in (record.sha256 or {}).items() if name != RECORD}
     seen = dataclasses.replace(record, settings={}, looked=None, sha256=digests)
     return as_json(seen)

@@ -7,8 +7,8 @@ import json
 
 from scalecheck.files import kept
 from scalecheck.files.layout import StudyFolder
-from scalecheck.pipeline import plan, prepare
 from scalecheck.model import source
+from scalecheck.pipeline import plan, prepare
 from scalecheck.pipeline.identity import digest_of_file, hash_of
 from scalecheck.runtime import device
 from scalecheck.runtime.program import Log
