@@ -370,6 +370,18 @@ def test_an_increment_that_is_kept_is_looked_at_again_where_the_look_may_say_oth
     assert looks == ["increment-02", "increment-03"]
 
 
+def test_an_increment_is_looked_at_again_where_an_axis_has_other_values(case):
+    put("data", "axes", ["group", "kind", "w"])(case)
+    case.run()
+    looks = []
+    case.monkeypatch.setattr(
+        increments, "_look", lambda chain, done: looks.append(done[-1].fit) or ""
+    )
+    case.change_table(lambda read: read.assign(w=read.w.where(read.index != 50, 9.0)))
+    case.run()
+    assert looks == ["increment-03"]
+
+
 def test_where_the_look_now_says_stop_the_rest_is_skipped(case):
     case.monkeypatch.setattr(increments, "_look", lambda chain, done: f"{done[-1].fit} breaks")
     put("verdict", "alpha", 0.2)(case)

@@ -15,10 +15,10 @@ import pandas as pd
 from scalecheck import ENGINE_VERSION
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.checks.verdict import FAMILIES, is_strong_alone
-from scalecheck.data import store
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
+from scalecheck.fitting.fit_identity import digest_columns
 from scalecheck.model import source
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import Study
@@ -90,7 +90,8 @@ def identify_look(
         "source": source.digest(study.model.file),
         "increments": [_told(*one) for one in so_far],
         "planned": planned,
-        "columns": _digest_of_columns(folder, study, task),
+        # Surprise groups rows by the axes, which the model need not take.
+        "axes": digest_columns(folder, [task], study.data.axes)[task.fit],
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=list).encode()).hexdigest()
 
@@ -98,15 +99,6 @@ def identify_look(
 def _told(task: PlannedFit, record: FitRecord) -> list[Any]:
     # The draws hang on the rows as the model takes them.
     return [task.fit, task.rows, record.status, (record.sha256 or {}).get("posterior.nc")]
-
-
-def _digest_of_columns(folder: StudyFolder, study: Study, task: PlannedFit) -> str:
-    """Digest of what the rows have beside what the model takes: axes, which surprise groups rows by."""
-    columns = store.read_rows(folder.data, task.slices, study.data.axes)
-    found = hashlib.sha256()
-    for name, values in sorted(columns.items()):
-        found.update(name.encode() + values.tobytes())
-    return found.hexdigest()
 
 
 def read_look(folder: StudyFolder, fit: str, identity: str) -> Look | None:

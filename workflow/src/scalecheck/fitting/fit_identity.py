@@ -134,6 +134,17 @@ def identify_increments(
     return found
 
 
+def digest_columns(
+    folder: StudyFolder, tasks: Sequence[PlannedFit], columns: Sequence[str]
+) -> dict[str, str]:
+    """Digest of some columns in the rows of fits, by their names: of what the checks read beside a model's own."""
+    labels = store.read_meta(folder.data).labels
+    dtypes = {name: "<f8" if labels[name] is None else "<i4" for name in columns}
+    every = [part for task in tasks for part in task.slices]
+    found = digest_slices(folder.data, every, TakenColumns(dtypes, None, ()))
+    return {task.fit: digest_of([found[part] for part in task.slices]) for task in tasks}
+
+
 def starts_from_before(folder: StudyFolder, study: Study) -> bool:
     """Whether increments start from what the one before left: warm, or at its draws."""
     asked = study.increments.warm or study.sampler.start == "previous"

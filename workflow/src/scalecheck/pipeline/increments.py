@@ -13,7 +13,12 @@ from scalecheck.data import store
 from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import checksums
 from scalecheck.files.record import FitRecord
-from scalecheck.fitting.fit_identity import Identity, digest_of, identify_increments
+from scalecheck.fitting.fit_identity import (
+    Identity,
+    digest_columns,
+    digest_of,
+    identify_increments,
+)
 from scalecheck.fitting.kept_fits import standing_of
 from scalecheck.pipeline.assignment import (
     Assignment,
@@ -29,11 +34,24 @@ Records = Sequence[FitRecord]
 
 
 class Chain(NamedTuple):
-    """The increments of a study, in growing order, and the identity of each."""
+    """The increments of a study, in growing order.
+
+    Attributes
+    ----------
+    assigned
+        What the program was asked for.
+    tasks
+        As planned.
+    known
+        Identity of each.
+    axes
+        Digest of the axes in the rows of each, by which a look groups them.
+    """
 
     assigned: Assignment
     tasks: Sequence[PlannedFit]
     known: Mapping[str, Identity]
+    axes: Mapping[str, str]
 
 
 def write_increments(assigned: Assignment, manifest: Path | None = None) -> None:
@@ -65,7 +83,8 @@ def _open_chain(assigned: Assignment) -> Chain:
     planned = read_planned(assigned.folder, assigned.study.increments.order)
     tasks = [task for task in planned if task.kind == "increment"]
     known = identify_increments(assigned.folder, assigned.study, assigned.platform, tasks)
-    return Chain(assigned, tasks, known)
+    axes = digest_columns(assigned.folder, tasks, assigned.study.data.axes)
+    return Chain(assigned, tasks, known, axes)
 
 
 def _write_next(chain: Chain, recorded: Records) -> list[FitRecord]:
@@ -160,8 +179,8 @@ def _looked_at(chain: Chain, recorded: Records) -> FitRecord:
     if len(recorded) < 2 or study.increments.stop != "misfit" or record.status != "done":
         return dataclasses.replace(record, stop=None, looked=None)
     so_far = [chain.known[one.fit].digest for one in recorded]
-    data = dataclasses.asdict(study.data)
-    looked = digest_of([so_far, len(chain.tasks), study.verdict.alpha, data])
+    seen = [chain.axes[record.fit], dataclasses.asdict(study.data)]
+    looked = digest_of([so_far, seen, len(chain.tasks), study.verdict.alpha])
     if record.looked == looked:
         return record
     return dataclasses.replace(record, stop=_look(chain, recorded), looked=looked)
