@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Real, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Real, Shaped
 from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
@@ -139,14 +139,14 @@ def prior_moments(
     """
     if not vector.names:
         return np.zeros(0), np.zeros((0, 0))
-    keys = jax.random.split(jax.random.PRNGKey(seed), PRIOR_DRAWS)
 
     @jax.jit
-    def draw(keys: UInt32[Array, "draw 2"], arrays: dict[str, jax.Array]) -> Float[Array, "draw d"]:
+    def draw(seed: Any, arrays: dict[str, jax.Array]) -> Float[Array, "draw d"]:
+        keys = jax.random.split(jax.random.PRNGKey(seed), PRIOR_DRAWS)
         values = prior_draws(function, latent, arrays, keys)
         return vector.pack(jax.vmap(lambda one: unconstrain(function, one, arrays))(values), 1)
 
-    draws = np.asarray(draw(keys, dict(arrays)), "float64")
+    draws = np.asarray(draw(np.uint32(seed), dict(arrays)), "float64")
     # A prior such as Gamma(0.001, 0.001) draws numbers that underflow, and their logarithm is no number.
     draws = draws[np.isfinite(draws).all(axis=1)]
     if len(draws) < 2:
@@ -218,7 +218,7 @@ def unconstrained(function: Function, arrays: Arrays) -> dict[str, jax.ShapeDtyp
     def draw(key: PRNGKeyArray) -> Sites:
         return unconstrain(function, latent_values(traced(function, arrays, key)), arrays)
 
-    return jax.eval_shape(draw, jax.random.key(0))
+    return jax.eval_shape(draw, jax.ShapeDtypeStruct((2,), "uint32"))
 
 
 def vector_of(

@@ -249,9 +249,9 @@ class _Probe:
     def ask(self, sample: _Sample, rng: np.random.Generator) -> _Answer:
         """Ask of all rows of a sample, at draws from the prior."""
         rows = self.arrange(sample.rows)
-        keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), _DRAWS)
         draw = self._program("draw", rows, self._draw)
-        latent, zero = jax.tree.map(np.asarray, draw(keys, rows.arrays))
+        seed = int(rng.integers(2**31))
+        latent, zero = jax.tree.map(np.asarray, draw(seed, rows.arrays))
         by_row, total = self.evaluate(rows, latent)
         return _Answer(sample, rows, latent, zero, by_row, self.evaluate(rows, zero)[0], total)
 
@@ -292,7 +292,11 @@ class _Probe:
             zero = density.constrain(function, z, arrays)
             return values, {name: zero[name] for name in self.latent}
 
-        return jax.jit(jax.vmap(one, in_axes=(0, None)))
+        def draw(seed: Any, arrays: dict[str, jax.Array]) -> tuple[Any, Any]:
+            keys = jax.random.split(jax.random.PRNGKey(seed), _DRAWS)
+            return jax.vmap(one, in_axes=(0, None))(keys, arrays)
+
+        return jax.jit(draw)
 
     def _density(self, function: density.Function) -> Any:
         def one(latent: Any, arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Real
 from numpyro.ops.provenance import eval_provenance
@@ -82,7 +83,7 @@ def describe_outcome(
         return taking_part(fn, value.shape[0]), _telling(fn, value)
 
     masked, *censored = jax.tree.leaves(
-        eval_provenance(tell, **arrays, **{_PARAMETERS: jax.random.key(0)}),
+        eval_provenance(tell, **arrays, **{_PARAMETERS: np.zeros(2, "uint32")}),
         is_leaf=lambda one: isinstance(one, frozenset),
     )
     needed = frozenset().union(*censored)

@@ -279,7 +279,9 @@ def row_dim(model: Model) -> str:
 
 def _shapes(model: Model, rows: Rows, n_rows: int, counts: Mapping[str, int]) -> dict[str, _Probe]:
     abstract = {
-        name: jax.ShapeDtypeStruct((n_rows, *values.shape[1:]), jnp.asarray(values[:1]).dtype)
+        name: jax.ShapeDtypeStruct(
+            (n_rows, *values.shape[1:]), jax.dtypes.canonicalize_dtype(values.dtype)
+        )
         for name, values in rows.arrays.items()
     }
     counts = dict(counts) | ({"n_rows": n_rows} if model.n_rows else {})

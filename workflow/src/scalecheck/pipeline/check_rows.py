@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 from jaxtyping import Bool
 from numpyro import handlers
 from numpyro.distributions import constraints
@@ -191,12 +190,15 @@ def check_rows(
     """
     bound, meta = stored.bound, stored.meta
     latent = [site.name for site in found if site.kind == "latent"]
-    keys = jax.random.split(jax.random.PRNGKey(seed), _STARTS)
     at_rows = jax.jit(lambda values, arrays: _rows_at(function, observed.name, values, arrays))
-    arrays = {name: jnp.asarray(array) for name, array in stored.first().arrays.items()}
-    # Outside of a program NumPyro raises where a parameter is bad, and names no row.
-    with time_limit.limited(Path(bound.file)), numpyro.validation_enabled(False):
-        drawn = density.prior_draws(function, latent, arrays, keys)
+
+    @jax.jit
+    def draw(seed: Any, arrays: dict[str, jax.Array]) -> density.Sites:
+        keys = jax.random.split(jax.random.PRNGKey(seed), _STARTS)
+        return density.prior_draws(function, latent, arrays, keys)
+
+    with time_limit.limited(Path(bound.file)):
+        drawn = draw(np.uint32(seed), stored.first().arrays)
     exact = density.in_double({name: np.asarray(values) for name, values in drawn.items()})
     any_counts = False
     for start, values in stored.chunks():
