@@ -61,6 +61,8 @@ def test_what_one_seed_took_by_luck_is_fitted_again_and_refuted(slow):
     assert content["fit"] == "subset-02"
     assert content["rows"] == first.record.rows
     assert lines[0].startswith("subset-02 takes many leapfrogs: fitting it again")
+    assert run(slow, lines.append) == content
+    assert lines[-1] == "subset-02 was fitted again before, and is kept"
     again = confirm.read(slow.folder)
     n_chains, n_draws = first.z.shape[:2]
     assert again.leapfrogs.shape == (n_chains,)

@@ -15,7 +15,6 @@ from scalecheck.data.planned_fits import read_planned
 from scalecheck.examine import confirmation
 from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
-from scalecheck.fitting.fit_identity import digest_of
 from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.runtime.program import Log
 from scalecheck.study.plan import PlannedFit
@@ -41,8 +40,10 @@ def write_confirmation(
         Whether a subset was fitted again now.
     """
     task, reason = confirmation.subset_to_confirm(read_subsets(folder), study.verdict.alpha)
-    own = identify(folder, task) if task else None
-    if task and (formats.peek_json(folder.confirmation) or {}).get("identity") == own:
+    # A second fit depends on what the first one depends on, and on its name.
+    own = checksums.read_record(folder, task.fit).identity if task else None
+    known = formats.peek_json(folder.confirmation) or {}
+    if task and (known.get("fit"), known.get("identity")) == (task.fit, own):
         log(f"{task.fit} was fitted again before, and is kept")
         return False
     if task is None:
@@ -53,11 +54,6 @@ def write_confirmation(
     formats.write_json(folder.confirmation, found)
     shutil.rmtree(folder.confirmation_checkpoint.parent, ignore_errors=True)
     return task is not None
-
-
-def identify(folder: StudyFolder, task: PlannedFit) -> str:
-    """Give a hash of all that a second fit of a subset depends on, which is what its first fit depends on."""
-    return digest_of([task.fit, checksums.read_record(folder, task.fit).identity])
 
 
 def read_subsets(folder: StudyFolder) -> list[FitResult]:
