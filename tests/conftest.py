@@ -32,6 +32,14 @@ _ALIKE = {
 _GROUPS = {name: group for group, names in _ALIKE.items() for name in names}
 
 
+def pytest_collection():
+    """Let the processes of a run share compiled programs: JAX alone reads what another has half written, and warns."""
+    # Not above: what a conftest imports is not type-checked.
+    from scalecheck.runtime import compiled_programs
+
+    compiled_programs.share(None)
+
+
 def pytest_collection_modifyitems(items):
     """Run whole studies first: the longest last would leave one of two processes without work."""
     items.sort(key=lambda item: "workflow" not in item.path.parts)
