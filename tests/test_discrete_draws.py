@@ -46,6 +46,7 @@ KNOWN = {
 
 def drawn(fn, block=0, key=(7, 1)):
     family = discrete_draws.family_of(fn)
+    assert family is not None
     parameters = jax.tree.map(np.asarray, discrete_draws.parameters_of(family, fn))
     return discrete_draws.draw_outcome(family, parameters, np.array(key, "uint32"), block, SHAPE)
 
@@ -112,6 +113,7 @@ def test_an_outcome_is_no_number_where_a_parameter_is_none(name):
     with numpyro.validation_enabled(False):
         fn = UNKNOWN[name](jnp.nan)
         family = discrete_draws.family_of(fn)
+        assert family is not None
         parameters = jax.tree.map(np.asarray, discrete_draws.parameters_of(family, fn))
     key = np.array([0, 1], "uint32")
     found = discrete_draws.draw_outcome(family, parameters, key, 0, (2,))

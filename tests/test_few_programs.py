@@ -15,7 +15,7 @@ def compiled():
     """Names of events, one for each program that is compiled or taken from the cache."""
     found = []
 
-    def listen(event, duration, **_):
+    def listen(event, duration_secs, **_):
         if event == "/jax/core/compile/backend_compile_duration":
             found.append(event)
 

@@ -5,7 +5,7 @@ groups, the order of arrival, and a reference set of further replicates, which g
 its rank. So members are exchangeable under the model, and their number is free.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,8 @@ class Members(NamedTuple):
 
     def part(self, start: int, stop: int) -> "Members":
         """Take members by number."""
-        return Members(*(one if one is None else one[start:stop] for one in self))
+        parts: list[Any] = [one if one is None else one[start:stop] for one in self]
+        return Members(*parts)
 
 
 def measure_replicates(weights: Weights, member: Members) -> Float[np.ndarray, "member q"]:

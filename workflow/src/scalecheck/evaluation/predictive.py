@@ -168,7 +168,7 @@ class Prediction(NamedTuple):
                 block.is_row * fill(self.weights.row[own]),
                 self.references[block.number],
             )
-            yield block, Scored(*(one if one is None else np.asarray(one) for one in found))
+            yield block, jax.tree.map(np.asarray, found)
 
 
 def predict_block(

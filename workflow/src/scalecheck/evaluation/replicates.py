@@ -116,10 +116,10 @@ class Scored(NamedTuple):
         `(member, d)` gradients of rows, summed; None where none are taken.
     """
 
-    z: Outcomes
-    log_score: Outcomes
-    dispersion: Float[Array, " member"] | None
-    gradient: Float[Array, "member d"] | None
+    z: Any
+    log_score: Any
+    dispersion: Any
+    gradient: Any
 
 
 def draw_replicates(
