@@ -57,7 +57,8 @@ def test_the_memory_of_all_rows_is_told_from_fits_of_fewer(tmp_path, table, sour
         "running": whole.chains + whole.gradients,
     }.items():
         assert found[name]["fixed"] + N_ROWS * found[name]["per_row"] == pytest.approx(
-            size, rel=0.1  # without the mask of rows that pad
+            size,
+            rel=0.1,  # without the mask of rows that pad
         )
     # Each row is at least its own numbers.
     assert found["held"]["per_row"] > 4 * len(small.whole().arrays)

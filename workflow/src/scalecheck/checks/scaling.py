@@ -175,7 +175,11 @@ def _message(growth: Growth, seen: PredictedLeapfrogs, alarm: bool) -> str:
 
 
 def check_scaling(
-    growth: Growth, seconds_per_gradient: Float[np.ndarray, " increment"], looks: int
+    growth: Growth,
+    seconds_per_gradient: Float[np.ndarray, " increment"],
+    looks: int,
+    *,
+    timed_rows: Real[np.ndarray, " increment"] | None = None,
 ) -> tuple[list[Finding], pd.DataFrame]:
     """Judge each increment from the third on, and describe the cost of a gradient.
 
@@ -187,6 +191,8 @@ def check_scaling(
         `(increment,)`, NaN where unknown.
     looks
         Planned number of increments from the third on.
+    timed_rows
+        `(increment,)` rows on which gradients were timed, with those that pad; None for those of the increments.
 
     Returns
     -------
@@ -203,8 +209,11 @@ def check_scaling(
         _judge(Growth._make(part[:n] for part in growth), looks)
         for n in range(FEWEST_BEFORE + 1, n_fits + 1)
     ]
-    cost = cost_per_gradient(growth.rows, seconds_per_gradient)
-    table = _table(growth, seconds_per_gradient, cost, [seen for _, seen in judged])
+    timed_rows = growth.rows if timed_rows is None else timed_rows
+    cost = cost_per_gradient(timed_rows, seconds_per_gradient)
+    fitted = cost.predict(timed_rows)
+    table = _table(growth, seconds_per_gradient, fitted, [seen for _, seen in judged])
+    table["exponent"] = cost.exponent
     if not judged:
         reason = f"scaling needs at least {FEWEST_BEFORE + 1} increments, got {n_fits}"
         return [not_run("scaling", reason, weight=1.0, fits=tuple(growth.fits))], table
@@ -223,7 +232,7 @@ def _gradient_remark(cost: GradientCost) -> str:
 def _table(
     growth: Growth,
     seconds: Float[np.ndarray, " increment"],
-    cost: GradientCost,
+    fitted: Float[np.ndarray, " increment"],
     predictions: Sequence[PredictedLeapfrogs],
 ) -> pd.DataFrame:
     n_fits = len(growth.fits)
@@ -243,7 +252,6 @@ def _table(
             "ratio_high": [effect.high for effect in effects],
             "p": [one.p for one in seen],
             "seconds_per_gradient": seconds,
-            "seconds_fitted": cost.predict(growth.rows),
-            "exponent": cost.exponent,
+            "seconds_fitted": fitted,
         }
     )

@@ -7,7 +7,13 @@ from scalecheck.checks.effort import Confirmation
 from scalecheck.checks.finding import Finding
 from scalecheck.checks.scaling import FEWEST_BEFORE
 from scalecheck.examine.check_results import CheckResults
-from scalecheck.results.chains import chains_of, effort_of, growth_of, seconds_per_gradient
+from scalecheck.results.chains import (
+    chains_of,
+    effort_of,
+    growth_of,
+    seconds_per_gradient,
+    timed_rows,
+)
 from scalecheck.results.study_fits import FitResult, StudyFits
 
 
@@ -37,7 +43,10 @@ def run_scaling(study: StudyFits) -> CheckResults:
     fits = _fitted(study, "increment")
     seconds = seconds_per_gradient(fits)
     planned = sum(task.kind == "increment" for task in study.tasks)
-    findings, table = scaling.check_scaling(growth_of(fits), seconds, scaling_looks(planned))
+    looks = scaling_looks(planned)
+    findings, table = scaling.check_scaling(
+        growth_of(fits), seconds, looks, timed_rows=timed_rows(fits)
+    )
     return CheckResults(findings, {"scaling": table})
 
 

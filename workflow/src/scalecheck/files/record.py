@@ -87,6 +87,8 @@ class FitRecord(PlannedRow):
         Rows with what pads small fits.
     seconds, cpu_seconds
         By phase.
+    compiled
+        Programs, and seconds of tracing, lowering and compiling: its share of those of its batch.
     usable
         Whether its draws can be used.
     seconds_per_gradient
@@ -132,6 +134,7 @@ class FitRecord(PlannedRow):
     padded_rows: int = 0
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     cpu_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    compiled: Mapping[str, float] = dataclasses.field(default_factory=dict)
     draws: int = 0
     usable: bool = False
     seconds_per_gradient: float | None = None

@@ -156,6 +156,7 @@ def record(
         padded_rows=len(next(iter(batch.arrays.values()))[number]),
         seconds=_seconds(draws.seconds, share, importing[0]),
         cpu_seconds=_seconds(draws.cpu_seconds, share, importing[1]),
+        compiled=fitted.compiled.share(len(batch.tasks)),
         draws=max(0, own.n_steps.shape[1] - warmup),
         usable=has_draws and (not names or diagnostics.usable(_packed(fitted, number))),
         seconds_per_gradient=float(fitted.seconds_per_gradient[number]),

@@ -1,6 +1,5 @@
 """What one gradient of a fit costs."""
 
-import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -52,11 +51,11 @@ def time_gradients(
     n_runs
         Runs that are timed: more of them find a moment without other work on the machine.
     """
-    repeat = _repeat_gradient(moved)
+    evaluate = sampler.evaluator(moved.potential)
 
     def seconds_of(n_times: int) -> float:
         began = time.perf_counter()
-        jax.block_until_ready(repeat(dict(z), dict(arrays), np.int32(n_times)))
+        jax.block_until_ready(evaluate(dict(z), dict(arrays), np.int32(n_times)))
         return time.perf_counter() - began
 
     n_times = 1
@@ -69,15 +68,3 @@ def time_gradients(
 def gradient(moved: Reparameterisation) -> Callable[..., Any]:
     """Give `(z, arrays) -> gradient` of the potential, for all chains `(chain, ...)` of `z`."""
     return lambda z, arrays: jax.vmap(jax.grad(moved.potential(**arrays)))(z)
-
-
-@functools.cache
-def _repeat_gradient(moved: Reparameterisation) -> Callable[..., Any]:
-    def repeat(z: Any, arrays: dict[str, jax.Array], n_times: jax.Array) -> Any:
-        # Each gradient needs the one before, or the loop would be hoisted; the step is too small to move.
-        step = lambda _, z: jax.tree.map(  # noqa: E731
-            lambda x, g: x - 1e-30 * g, z, gradient(moved)(z, arrays)
-        )
-        return jax.lax.fori_loop(0, n_times, step, z)
-
-    return jax.jit(repeat)

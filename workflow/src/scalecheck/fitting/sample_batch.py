@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from scalecheck import diagnostics, sampler
-from scalecheck.fitting import memory, model_scale
+from scalecheck.fitting import compilations, memory, model_scale
 from scalecheck.fitting.checkpoint import Checkpointer
+from scalecheck.fitting.compilations import Compilations
 from scalecheck.fitting.gradient_timing import time_gradient
 from scalecheck.fitting.kept_sites import streams_of
 from scalecheck.fitting.starts.find_starts import (
@@ -66,12 +67,15 @@ class Fitted(NamedTuple):
     draws
         Of all its fits.
     seconds_per_gradient
-        `(fit,)` one gradient of one chain on the fit's own data.
+        `(fit,)` one gradient of one chain on the fit's data as they are padded.
+    compiled
+        What was compiled from the first start to the last timing.
     """
 
     batch: Batch
     draws: sampler.Draws
     seconds_per_gradient: np.ndarray
+    compiled: Compilations = Compilations()
 
 
 def fit_batch(
@@ -93,11 +97,12 @@ def fit_batch(
         By the increment before each fit, which starts warm from it or, where `sampler.start` is `previous`,
         cold at its draws. None for other starts.
     """
+    before = compilations.so_far()
     keys = np.stack([fit_key(seed, task.fit) for task in batch.tasks])
     draws = sample_batch(batch, settings, keys, log, on_block, checkpointer, left)
     moved = coordinates_of(batch.function, settings.reparam)
     seconds = [time_gradient(batch, moved, i, draws) for i in range(len(batch.tasks))]
-    return Fitted(batch, draws, np.array(seconds))
+    return Fitted(batch, draws, np.array(seconds), compilations.so_far().since(before))
 
 
 def sample_batch(

@@ -224,21 +224,10 @@ def _same_density(
 ) -> bool:
     """Whether a model gives the same density to rows and to the same rows padded: not where it takes their mean.
 
-    Of `functions` the first is the model of its own rows, the second that of the padded ones. The difference is held against the log likelihood of the rows, in float64: the prior of thousands of
-    units would hide it.
+    Of `functions` the first is the model of its own rows, the second that of the padded ones. The difference is held
+    against the log likelihood of the rows, in float64: the prior of thousands of units would hide it.
     """
-    function, of_padded = functions
-    prior = handlers.block(function, hide_fn=lambda site: site.get("is_observed", False))
-    keys = jax.random.split(jax.random.PRNGKey(0), 4)
-
-    @jax.jit
-    def energies(own: dict[str, jax.Array], padded: dict[str, jax.Array]) -> tuple[Any, ...]:
-        drawn = density.prior_draws(function, latent, own, keys)
-        each = functools.partial(jax.vmap, axis_size=len(keys))  # of no latent sites, too
-        z = each(lambda values: density.unconstrain(function, values, own))(drawn)
-        looked_at = (function, own), (of_padded, padded), (prior, own)
-        return tuple(each(density.potential(one)(**arrays))(z) for one, arrays in looked_at)
-
+    energies = _energies(*functions, tuple(latent))
     with jax.enable_x64(True):
         one, other, without_rows = map(
             np.asarray, energies(density.in_double(own), density.in_double(padded))
@@ -247,3 +236,22 @@ def _same_density(
     return bool(
         (np.isclose(one, other, rtol=1e-9, equal_nan=True) | (abs(one - other) <= allowed)).all()
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _energies(
+    function: Callable[..., Any], of_padded: Callable[..., Any], latent: tuple[str, ...]
+) -> Callable[..., Any]:
+    """Compile the energies of rows, of the same rows padded, and of the prior, at a few draws from the prior."""
+    prior = handlers.block(function, hide_fn=lambda site: site.get("is_observed", False))
+
+    @jax.jit
+    def energies(own: dict[str, jax.Array], padded: dict[str, jax.Array]) -> tuple[Any, ...]:
+        keys = jax.random.split(jax.random.PRNGKey(0), 4)
+        drawn = density.prior_draws(function, latent, own, keys)
+        each = functools.partial(jax.vmap, axis_size=len(keys))  # of no latent sites, too
+        z = each(lambda values: density.unconstrain(function, values, own))(drawn)
+        looked_at = (function, own), (of_padded, padded), (prior, own)
+        return tuple(each(density.potential(one)(**arrays))(z) for one, arrays in looked_at)
+
+    return energies

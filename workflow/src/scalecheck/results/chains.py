@@ -18,7 +18,7 @@ def effort_of(fits: Sequence[FitResult]) -> Effort:
     return Effort(
         [fit.task.fit for fit in fits],
         [fit.task.level for fit in fits],
-        np.array([fit.task.rows for fit in fits]),
+        timed_rows(fits),
         _leapfrogs(fits),
         np.array([np.mean(fit.record.step_size) for fit in fits]),
         seconds_per_gradient(fits),
@@ -91,5 +91,10 @@ def _statistic(fit: FitResult, name: str, group: str = "sample_stats") -> np.nda
 
 
 def seconds_per_gradient(fits: Sequence[FitResult]) -> np.ndarray:
-    """Of one chain on each fit's own data, `(fit,)`; NaN where it was not timed."""
+    """Of one chain on the rows of each fit as they are padded, `(fit,)`; NaN where it was not timed."""
     return np.array([fit.record.seconds_per_gradient for fit in fits], dtype="float64")
+
+
+def timed_rows(fits: Sequence[FitResult]) -> np.ndarray:
+    """Rows `(fit,)` on which gradients were timed: with those that pad."""
+    return np.array([fit.record.padded_rows for fit in fits])

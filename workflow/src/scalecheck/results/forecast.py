@@ -158,7 +158,7 @@ def seconds_of_gradient(
         Rows of the fit to forecast.
     """
     within = timings.running / timings.gradients
-    alone = cost_per_gradient(effort.rows, timings.alone)
+    alone = cost_per_gradient(timings.padded_rows, timings.alone)
     seen = np.stack([np.ones(len(within)), alone.predict(timings.padded_rows)], axis=1)
     design = np.vstack([seen / within[:, None] / _TIMING_SD, [0.0, 1 / _WITHIN_SD]])
     target = np.append(np.full(len(within), 1 / _TIMING_SD), _WITHIN / _WITHIN_SD)

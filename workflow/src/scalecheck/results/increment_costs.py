@@ -53,7 +53,7 @@ class Timings(NamedTuple):
     padded_rows
         Rows with what pads small fits.
     alone
-        Seconds of one gradient, timed apart on the fit's own rows.
+        Seconds of one gradient, timed apart on these.
     starting, running
         Seconds of import and compilation, and of all iterations.
     gradients

@@ -141,7 +141,10 @@ class StudyFits(NamedTuple):
         """Fits that ran and cannot be used, and why."""
         bad = {name: fit.health for name, fit in self.done.items() if not fit.health.usable}
         return {
-            **{name: UnusableFit(*(getattr(one, key) for key in UnusableFit._fields)) for name, one in bad.items()},
+            **{
+                name: UnusableFit(*(getattr(one, key) for key in UnusableFit._fields))
+                for name, one in bad.items()
+            },
             **{name: UnusableFit(reason) for name, reason in self.stopped.items()},
         }
 

@@ -7,42 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from scalecheck.sampler import lane_state, nuts_step, warmup_adaptation
-from scalecheck.sampler.lane_state import Ended, Lane, ValueAndGrad, rest
-from scalecheck.sampler.metric import Layout, identity, of_variances
-from scalecheck.sampler.streamed_draws import Flow, Streamed
-from scalecheck.sampler.types import Count, Flag, Number, Potential, Vector
-from scalecheck.sampler.warmup_adaptation import Adaptation, EndedIteration, Warmup, where
-
-
-class State(NamedTuple):
-    """All lanes between two blocks; leading dims `(fit, chain)`. Without reduced sites nothing is streamed."""
-
-    lane: Lane
-    adaptation: Adaptation
-    streamed: Streamed | None
-
-
-class InitialAdaptation(NamedTuple):
-    """What lanes begin warmup with.
-
-    Attributes
-    ----------
-    step_size
-        `(fit, chain)`.
-    around
-        `(fit, chain)` a tenth of the step size that dual averaging is drawn to.
-    variances
-        `(fit, chain, d)` diagonal of the inverse mass, in the order of `ravel_pytree`; not looked at where a
-        part of the metric is dense.
-    """
-
-    step_size: Any
-    around: Any
-    variances: Any
+from scalecheck.sampler.lane_state import Ended, Lane, ValueAndGrad
+from scalecheck.sampler.metric import Layout
+from scalecheck.sampler.place_lanes import State
+from scalecheck.sampler.streamed_draws import Flow
+from scalecheck.sampler.types import Count, Flag, Potential
+from scalecheck.sampler.warmup_adaptation import EndedIteration, Warmup, where
 
 
 class Carry(NamedTuple):
@@ -97,53 +70,6 @@ class Plan(NamedTuple):
         """Give potential and gradient of a flat vector."""
         potential = self.potential(**arrays)
         return jax.value_and_grad(lambda flat: potential(self.flow.unravel(flat)))
-
-
-def init(
-    plan: Plan,
-    warmup: Warmup,
-    keys: UInt32[Array, "fit chain 2"],
-    begin: InitialAdaptation,
-    starts: Any,
-    arrays: Mapping[str, Any],
-) -> State:
-    """Place every lane at its start.
-
-    Parameters
-    ----------
-    keys
-        `(fit, chain, 2)`.
-    starts
-        Sites `(fit, chain, ...)`.
-    arrays
-        Data `(fit, ...)`.
-    """
-
-    def one(key: UInt32[Array, "2"], begin: InitialAdaptation, z: Any, arrays: Any) -> State:
-        flat, _ = ravel_pytree(z)
-        is_dense = any(part.dense for part in plan.layout)
-        identical = identity(plan.layout, flat.dtype)
-        metric = identical if is_dense else of_variances(plan.layout, begin.variances)
-        lane = rest(key, flat, plan.at(arrays), metric, plan.max_tree_depth)
-        lane = lane._replace(step_size=begin.step_size)
-        begun = warmup_adaptation.start(plan.layout, len(warmup.stops), begin.around, len(flat))
-        return State(lane, begun, plan.flow.begin(z, arrays))
-
-    return _over_lanes(one, 3)(keys, begin, starts, dict(arrays))
-
-
-def place(
-    plan: Plan,
-    warmup: Warmup,
-    keys: UInt32[Array, "fit 2"],
-    begin: InitialAdaptation,
-    starts: Any,
-    arrays: Mapping[str, Any],
-) -> State:
-    """Place the lanes of fits at their starts; arguments as of `init`, but for a key `(fit, 2)` of each fit."""
-    n_chains = begin.step_size.shape[1]
-    each = jax.vmap(lambda key: jax.random.split(key, n_chains))(keys)
-    return init(plan, warmup, each, begin, starts, arrays)
 
 
 def advance(

@@ -1,14 +1,15 @@
 """What the program of a batch of lanes is compiled for, and how many bytes its lanes take."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from scalecheck.sampler import block_program
-from scalecheck.sampler.block_program import InitialAdaptation, Plan
+from scalecheck.sampler.block_program import Plan
 from scalecheck.sampler.metric import lay_out
+from scalecheck.sampler.place_lanes import InitialAdaptation, Placement, place
 from scalecheck.sampler.streamed_draws import Flow, Streams
 from scalecheck.sampler.types import Potential, Settings
 from scalecheck.sampler.warmup_adaptation import plan_warmup
@@ -79,14 +80,18 @@ def footprint(
     n_lanes = at_once * next(iter(starts.values())).shape[1]
     plan = plan_of(potential, own, first, settings, 1, n_lanes, streams)
     dtype = jax.dtypes.canonicalize_dtype(next(iter(first.values())).dtype)
+    stops = plan_warmup(settings, dtype).stops
+    kind = Placement(plan.layout, settings.max_tree_depth, len(stops), plan.flow.moments)
     number = jax.ShapeDtypeStruct((1, 1), dtype)
     d = sum(int(np.prod(one.shape)) for one in first.values())
+    z = {name: jax.ShapeDtypeStruct((1, 1, *x.shape), x.dtype) for name, x in first.items()}
     state = jax.eval_shape(
-        lambda *parts: block_program.init(plan, plan_warmup(settings, dtype), *parts),
+        functools.partial(place, kind),
         jax.ShapeDtypeStruct((1, 1, 2), "uint32"),
         InitialAdaptation(number, number, jax.ShapeDtypeStruct((1, 1, d), dtype)),
-        {name: jax.ShapeDtypeStruct((1, 1, *x.shape), x.dtype) for name, x in first.items()},
-        {name: jax.ShapeDtypeStruct((1, *x.shape), x.dtype) for name, x in own.items()},
+        z,
+        number,
+        z,
     )
     z = state.lane.front.z
     return Footprint(

@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped, UInt32
 
 from scalecheck.sampler import lane_state
-from scalecheck.sampler.block_program import InitialAdaptation, State
 from scalecheck.sampler.draws import Clock, Draws, Elapsed, Window
 from scalecheck.sampler.early_stop import Discarded, FitProgress, first_progress, stopped_by_stall
 from scalecheck.sampler.iteration_log import NO_NEWS, IterationLog
+from scalecheck.sampler.place_lanes import InitialAdaptation, State
 from scalecheck.sampler.progress import Progress, Tally, first_tally
 from scalecheck.sampler.schedule import window_stops
-from scalecheck.sampler.shared_programs import programs_for
+from scalecheck.sampler.shared_programs import placing_for, programs_for
 from scalecheck.sampler.snapshot import SavedRun, Snapshot, from_arrays, to_arrays
 from scalecheck.sampler.streamed_draws import Flow, Reduced, Streams
 from scalecheck.sampler.types import ByDraw, ByFit, ByLane, Iterations, Potential, Settings
@@ -204,6 +204,7 @@ class LaneEngine:
         self.n_warmup, self.stops = settings.warmup, window_stops(settings.warmup)
         dtype = jax.dtypes.canonicalize_dtype(next(iter(starts.values())).dtype)
         self.warmup = plan_warmup(settings, dtype)
+        self.placing = placing_for(starts, settings, len(self.warmup.stops), self.plan.flow.moments)
         self.begin = options.begin or _no_adaptation(n_fits, n_chains, self.plan.flow, dtype)
         self.progress = first_progress(
             (n_fits, n_chains),
@@ -218,21 +219,29 @@ class LaneEngine:
         self.ended: dict[int, EndedFit] = {}
         self.useful = self.stepped = 0
         self.clock = Clock()
-        self.batch, self.waiting = self._begun(slice(0, n_slots)), np.arange(n_slots, n_fits)
+        self.batch, self.waiting = self._begun(np.arange(n_slots)), np.arange(n_slots, n_fits)
         self.clock.lap(compile=1.0)
 
-    def _begun(self, fits: slice) -> ActiveFits:
+    def _begun(self, fits: ByFit) -> ActiveFits:
         """Give some fits at their starts."""
-        numbers = np.arange(len(self.progress.live))[fits]
-        own = jax.tree.map(lambda x: x[fits], (self.begin, dict(self.starts)))
-        arrays = self._arrays_of(numbers)
-        state = self.programs.place(self.warmup, np.asarray(self.keys)[fits], *own, arrays)
-        return ActiveFits(numbers, state, arrays)
+        starts, begin = jax.tree.map(lambda x: x[_rows(fits)], (dict(self.starts), self.begin))
+        arrays = self._arrays_of(fits)
+        each = [
+            self._evaluate(fit, {n: z[i] for n, z in starts.items()})
+            for i, fit in enumerate(fits.tolist())
+        ]
+        found = jax.tree.map(lambda *parts: np.stack(parts), *each)
+        state = self.placing.fits(np.asarray(self.keys)[_rows(fits)], begin, starts, *found)
+        return ActiveFits(fits, state, arrays)
+
+    def _evaluate(self, fit: int, z: Any) -> Any:
+        """Give potentials and gradients of the chains `(chain, ...)` of a fit."""
+        own = {name: values[fit] for name, values in self.arrays.items()}
+        return jax.device_get(self.programs.evaluate(z, own, np.int32(1)))
 
     def _arrays_of(self, fits: ByFit) -> dict[str, Shaped[Array, "fit ..."]]:
         """Data of the fits that have a place: the others' need not be on the device."""
-        chosen = slice(fits[0], fits[0] + 1) if len(fits) == 1 else fits
-        return {name: jax.device_put(values[chosen]) for name, values in self.arrays.items()}
+        return {name: jax.device_put(values[_rows(fits)]) for name, values in self.arrays.items()}
 
     # ---- a block
 
@@ -327,10 +336,12 @@ class LaneEngine:
         key = _key_of_restart(self.keys[fit], n_chains, np.int32(chain), np.int32(times))
         assert self.options.restart is not None
         found = self.options.restart(fit, chain, times)
-        start = {name: np.asarray(values)[None, None] for name, values in found.items()}
+        # The other chains only fill the shape that is compiled for.
+        z = {name: np.stack([values] * n_chains) for name, values in found.items()}
+        values, slopes = self._evaluate(fit, z)
+        one = lambda x: x[None, :1]  # noqa: E731
         begin = jax.tree.map(lambda x: x[fit : fit + 1, chain : chain + 1], self.begin)
-        arrays = self._arrays_of(np.array([fit]))
-        begun = self.programs.init(self.warmup, key[None, None], begin, start, arrays)
+        begun = self.placing.chains(key[None, None], begin, *jax.tree.map(one, (z, values, slopes)))
         place = np.int32(self._place(fit))
         state = _put_chain(self.batch.state, place, np.int32(chain), begun)
         self.batch = self.batch._replace(state=state)
@@ -355,9 +366,8 @@ class LaneEngine:
             metrics = np.asarray(self.batch.state.adaptation.metrics)[place, :, : len(self.stops)]
             self.ended[fit] = EndedFit(metrics, self._reduced(place))
             if len(self.waiting):
-                following = int(self.waiting[0])
-                begun = self._begun(slice(following, following + 1))
-                self.batch, self.waiting = self.batch.with_fit(place, begun), self.waiting[1:]
+                self.batch = self.batch.with_fit(place, self._begun(self.waiting[:1]))
+                self.waiting = self.waiting[1:]
 
     def _suffices(self, fit: int) -> bool:
         return self.options.enough(fit, self.plan.flow.sites(self.log.joined(fit).z))
@@ -462,6 +472,11 @@ class LaneEngine:
             )
             for number, (start, stop) in enumerate(zip((0, *stops), stops, strict=False))
         ]
+
+
+def _rows(fits: ByFit) -> Any:
+    """Rows of some fits; of one fit as a slice, which copies nothing."""
+    return slice(fits[0], fits[0] + 1) if len(fits) == 1 else fits
 
 
 def _no_adaptation(n_fits: int, n_chains: int, flow: Flow, dtype: Any) -> InitialAdaptation:

@@ -114,9 +114,15 @@ class Ended(NamedTuple):
     diverging: Flag
 
 
-def rest(key: UInt32[Array, "2"], z: Vector, at: ValueAndGrad, metric: Metric, depth: int) -> Lane:
-    """Place a lane at a start `(d,)`, about to begin its first iteration."""
-    potential, gradient = at(z)
+def rest(
+    key: UInt32[Array, "2"],
+    z: Vector,
+    potential: Number,
+    gradient: Vector,
+    metric: Metric,
+    depth: int,
+) -> Lane:
+    """Place a lane at a start `(d,)` with its potential, a scalar, and gradient, about to begin its first iteration."""
     zero, none = jnp.zeros((), z.dtype), jnp.zeros_like(z)
     count = jnp.zeros((), jnp.int32)
     tree = Tree(TreeProposal(z, gradient, potential, potential), zero, none)

@@ -1,16 +1,19 @@
 """The compiled programs of lanes: batches of one shape share them, whatever their numbers, keys and warmup."""
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from scalecheck.sampler import block_program
+from scalecheck.sampler import block_program, place_lanes
 from scalecheck.sampler.block_program import Plan
+from scalecheck.sampler.evaluate import evaluator
 from scalecheck.sampler.footprint import plan_of
-from scalecheck.sampler.streamed_draws import Streams
+from scalecheck.sampler.metric import lay_out
+from scalecheck.sampler.place_lanes import Placement, State
+from scalecheck.sampler.streamed_draws import MomentSizes, Streams
 from scalecheck.sampler.types import Potential, Settings
 
 Shapes = tuple[tuple[str, tuple[int, ...], Any], ...]
@@ -30,8 +33,7 @@ class Programs:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.place = jax.jit(functools.partial(block_program.place, plan))
-        self.init = jax.jit(functools.partial(block_program.init, plan))
+        self.evaluate = evaluator(plan.potential)
         self._advance = jax.jit(functools.partial(block_program.advance, plan))
         self._compiled: dict[int, Any] = {}
 
@@ -40,6 +42,40 @@ class Programs:
         if n_fits not in self._compiled:
             self._compiled[n_fits] = self._advance.lower(*arguments).compile()
         return self._compiled[n_fits]
+
+
+class Placing(NamedTuple):
+    """The programs that place lanes.
+
+    Attributes
+    ----------
+    fits, chains
+        Under a key of each fit, and under one of each chain.
+    """
+
+    fits: Callable[..., State]
+    chains: Callable[..., State]
+
+
+def placing_for(
+    starts: Mapping[str, Any], settings: Settings, n_windows: int, moments: MomentSizes | None
+) -> Placing:
+    """Give what places lanes at starts `(fit, chain, ...)`: the same for fits of any rows."""
+    return _placing(_shapes(starts, 2), settings.dense, settings.max_tree_depth, n_windows, moments)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _placing(
+    of_starts: Shapes,
+    dense: tuple[tuple[str, ...], ...],
+    max_tree_depth: int,
+    n_windows: int,
+    moments: MomentSizes | None,
+) -> Placing:
+    layout = lay_out(_structs(of_starts), dense)
+    kind = Placement(layout, max_tree_depth, n_windows, moments)
+    programs = (place_lanes.place_fits, place_lanes.place)
+    return Placing(*(jax.jit(functools.partial(program, kind)) for program in programs))
 
 
 def programs_for(
@@ -67,6 +103,10 @@ def _shapes(arrays: Mapping[str, Any], n_leading: int) -> Shapes:
     )
 
 
+def _structs(shapes: Shapes) -> dict[str, jax.ShapeDtypeStruct]:
+    return {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape, dtype in shapes}
+
+
 @functools.lru_cache(maxsize=_KEPT)
 def _programs(
     potential: Potential,
@@ -77,8 +117,5 @@ def _programs(
     n_lanes: int,
     streams: Streams | None,
 ) -> Programs:
-    arrays, starts = (
-        {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape, dtype in shapes}
-        for shapes in (of_arrays, of_starts)
-    )
+    arrays, starts = _structs(of_arrays), _structs(of_starts)
     return Programs(plan_of(potential, arrays, starts, settings, steps, n_lanes, streams))

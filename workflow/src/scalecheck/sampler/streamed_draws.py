@@ -52,6 +52,26 @@ class Streamed(NamedTuple):
     sites: StreamingMoments
 
 
+class MomentSizes(NamedTuple):
+    """What is streamed of a lane: its vector, and so many numbers of this type.
+
+    Attributes
+    ----------
+    size, dtype
+        Of the sites that are reduced, together.
+    """
+
+    size: int
+    dtype: Any
+
+    def none_yet(self, z: Vector) -> Streamed:
+        """Give the moments of a lane that has no draws, by a start `(d,)`."""
+        return Streamed(
+            streaming_moments.no_spread(len(z), z.dtype),
+            streaming_moments.no_moments(self.size, self.dtype),
+        )
+
+
 class Reduced(NamedTuple):
     """What is left of a fit beside the draws that are held.
 
@@ -104,8 +124,11 @@ class Flow:
             or [np.zeros(0, int)]
         )
         self.reduced: Shapes = {}
+        self.moments: MomentSizes | None = None
         if streams is not None:
             self.reduced = _shapes(jax.eval_shape(streams.reduced, dict(z), dict(arrays)))
+            values = jax.eval_shape(self._values, dict(z), dict(arrays))
+            self.moments = MomentSizes(values.size, values.dtype)
 
     def unravel(self, vector: Vector) -> dict[str, Float[Array, "..."]]:
         """Split a vector `(d,)` into unconstrained sites, in the order of `ravel_pytree`."""
@@ -126,17 +149,6 @@ class Flow:
     def sites(self, held: Float[np.ndarray, "*dims k"]) -> dict[str, Float[np.ndarray, "..."]]:
         """Split vectors of what is held `(..., k)` into sites."""
         return split(held, self.held)
-
-    def begin(self, z: Mapping[str, Any], arrays: Mapping[str, Any]) -> Streamed | None:
-        """Give the moments of a lane that has no draws, by a start and data that show their types."""
-        if self.streams is None:
-            return None
-        values = jax.eval_shape(self._values, dict(z), dict(arrays))
-        flat = jax.eval_shape(lambda z: ravel_pytree(z)[0], dict(z))
-        return Streamed(
-            streaming_moments.no_spread(flat.size, flat.dtype),
-            streaming_moments.no_moments(values.size, values.dtype),
-        )
 
     def _values(self, z: Any, arrays: Any) -> Float[Array, " m"]:
         assert self.streams is not None
@@ -216,7 +228,9 @@ class BlockStream:
         self.flow = Flow(streams, first, own)
         n_fits, n_chains = next(iter(starts.values())).shape[:2]
         spread = lambda x: jnp.broadcast_to(x, (n_fits, n_chains, *x.shape))  # noqa: E731
-        self.streamed: Streamed | None = jax.tree.map(spread, self.flow.begin(first, own))
+        moments = self.flow.moments
+        none_yet = moments and moments.none_yet(ravel_pytree(first)[0])
+        self.streamed: Streamed | None = jax.tree.map(spread, none_yet)
         self._fold = jax.jit(self._fold_block)
 
     def _fold_block(self, streamed: Any, z: Any, n: Int[Array, " fit"], arrays: Any) -> Any:

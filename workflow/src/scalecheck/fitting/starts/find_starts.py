@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt32
 
+from scalecheck import sampler
 from scalecheck.fitting.starts.explain_failure import no_start_error
 from scalecheck.fitting.starts.proposals import Propose, proposal
 from scalecheck.model import density
@@ -51,42 +51,46 @@ def find_starts_of(
 ) -> Starts:
     """Find a start for every chain of one fit, `(chain, ...)`, as `find_starts` does."""
     found = proposal(batch, settings.start, settings.chains)
-    check = _checker(found.propose, coordinates_of(batch.function, settings.reparam))
-    arrays = batch.arrays_of(number)
+    moved = coordinates_of(batch.function, settings.reparam)
+    propose, arrays = _proposer(found.propose, moved), batch.arrays_of(number)
     good: list[Starts] = []
     worst: Starts = {}
     for attempt in range(_TRIES):
         given = found.given(number, key, attempt)
-        z, w, valid = jax.device_get(check(key, np.int32(attempt), arrays, given))
-        worst = _take(z, int(np.argmin(valid)))
-        good.append(_take(w, np.flatnonzero(valid)))
-        if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
-            return {
-                name: np.concatenate([part[name] for part in good])[: settings.chains] for name in w
-            }
+        z, w = jax.device_get(propose(key, np.int32(attempt), arrays, given))
+        # As many at a time as there are chains, in the shape that is compiled for anyway.
+        for first in range(0, len(next(iter(w.values()))), settings.chains):
+            some = slice(first, first + settings.chains)
+            valid = is_finite(moved, _take(w, some), arrays)
+            worst = _take(_take(z, some), int(np.argmin(valid)))
+            good.append(_take(_take(w, some), np.flatnonzero(valid)))
+            if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
+                return {
+                    name: np.concatenate([part[name] for part in good])[: settings.chains]
+                    for name in w
+                }
     raise no_start_error(batch, number, worst, settings.start)
 
 
 @functools.lru_cache(maxsize=16)
-def _checker(propose: Propose, moved: Reparameterisation) -> Callable[..., Any]:
-    """Compile what proposes candidates and tries them: one program for all fits of a shape."""
+def _proposer(propose: Propose, moved: Reparameterisation) -> Callable[..., Any]:
+    """Compile what proposes candidates: one program for all fits of a shape, whose data are its arguments."""
 
-    def check(key: jax.Array, attempt: jax.Array, arrays: Any, given: Any) -> Any:
+    def candidates(key: jax.Array, attempt: jax.Array, arrays: Any, given: Any) -> Any:
         z = propose(jax.random.fold_in(key, attempt), arrays, given)
-        w = jax.vmap(lambda one: moved.from_model(one, arrays))(z)
-        return z, w, is_finite(moved, w, arrays)
+        return z, jax.vmap(lambda one: moved.from_model(one, arrays))(z)
 
-    return jax.jit(check)
+    return jax.jit(candidates)
 
 
 def is_finite(
-    moved: Reparameterisation, w: Mapping[str, jax.Array], arrays: Mapping[str, jax.Array]
-) -> Bool[Array, " start"]:
+    moved: Reparameterisation, w: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> Bool[np.ndarray, " start"]:
     """Whether energy and gradient are finite at starts `(start, ...)` in the coordinates of the sampler."""
-    value, gradient = jax.vmap(jax.value_and_grad(moved.potential(**arrays)))(w)
-    parts = [jnp.isfinite(x).reshape(len(value), -1).all(1) for x in jax.tree.leaves(gradient)]
-    return jnp.isfinite(value) & jnp.stack(parts).all(0)
+    found = sampler.evaluator(moved.potential)(dict(w), dict(arrays), np.int32(1))
+    parts = [np.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(found)]
+    return np.stack(parts).all(0)
 
 
-def _take(z: Starts, which: np.ndarray | int) -> Starts:
+def _take(z: Starts, which: np.ndarray | slice | int) -> Starts:
     return {name: np.asarray(values[which]) for name, values in z.items()}

@@ -6,11 +6,9 @@ step size alone. Nested increments name their units and rows in the same order, 
 smaller one come first.
 """
 
-import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt32
 
@@ -113,8 +111,7 @@ def warm_start(
         for one, task, key in zip(warm, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
-    check = _is_finite(moved)
-    good = np.stack([check(z, batch.arrays_of(i)) for i, (z, _) in enumerate(begun)])
+    good = np.stack([is_finite(moved, z, batch.arrays_of(i)) for i, (z, _) in enumerate(begun)])
     chosen = {
         name: np.where(good.reshape(*good.shape, *[1] * (values.ndim - 2)), values, cold[name])
         for name, values in starts.items()
@@ -125,11 +122,6 @@ def warm_start(
     begin = np.repeat(np.stack(each)[:, None], sizes.shape[1], axis=1)
     # Dual averaging is drawn to ten times what it begins with: here that is known to be right.
     return chosen, sampler.InitialAdaptation(sizes, sizes / 10, begin)
-
-
-@functools.lru_cache(maxsize=16)
-def _is_finite(moved: Reparameterisation) -> Callable[..., Any]:
-    return jax.jit(functools.partial(is_finite, moved))
 
 
 def _start(
