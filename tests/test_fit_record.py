@@ -178,7 +178,7 @@ def test_gradients_are_the_leapfrogs_of_each_chain(conjugate):
 
 
 def test_seconds_of_a_batch_are_shared_by_leapfrogs_and_add_up(conjugate):
-    fits = formats.read_json(conjugate.folder.path / "fits" / "subsets.json")["fits"]
+    fits = formats.read_json(conjugate.folder.path / "fits" / "batch-1-of-1.json")["fits"]
     found = [conjugate.read(name).record for name in fits]
     assert sum(one.seconds["import"] for one in found) == pytest.approx(0.3)
     assert sum(one.cpu_seconds["import"] for one in found) == pytest.approx(0.2)
