@@ -74,7 +74,7 @@ def test_a_second_study_of_the_same_model_and_shapes_compiles_no_sampler_again(
     finished: tuple[Path, set[str]],
 ) -> None:
     folder, before = finished
-    assert len(before) >= 3
+    assert before
     assert compiled(folder) == before
 
 
