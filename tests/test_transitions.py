@@ -69,7 +69,7 @@ def test_the_u_turn_criterion_is_that_of_numpyro(layout):
 def one_lane():
     layout, at = LAYOUTS["diagonal"], jax.value_and_grad(lambda z: 0.5 * jnp.sum(z**2))
     z = jnp.asarray([0.5, -1.0, 0.2, 2.0])
-    resting = lane_state.rest(jax.random.PRNGKey(1), z, at, metric.identity(layout, z.dtype), 5)
+    resting = lane_state.rest(jax.random.PRNGKey(1), z, *at(z), metric.identity(layout, z.dtype), 5)
     normal = jnp.asarray([0.3, -0.1, 1.2, 0.4])
     begun = nuts_step.begin(
         resting._replace(step_size=jnp.float32(0.1)), normal, jnp.uint32(0b10), layout

@@ -1,6 +1,5 @@
 """What this process has compiled: how many programs, and the seconds that it took, as JAX tells it."""
 
-from collections import Counter
 from typing import NamedTuple
 
 import jax
@@ -41,16 +40,16 @@ class Compilations(NamedTuple):
         return {name: value / n_fits for name, value in self._asdict().items()}
 
 
-_seen: Counter[str] = Counter()
+_seen = dict.fromkeys(Compilations._fields, 0.0)
 
 
-def _add_seconds(event: str, seconds: float, **of: object) -> None:
+def _add_seconds(event: str, duration_secs: float, **kwargs: object) -> None:
     if event in _EVENTS:
-        _seen[_EVENTS[event]] += seconds
+        _seen[_EVENTS[event]] += duration_secs
         _seen["programs"] += _EVENTS[event] == "compiling"
 
 
-def _add_event(event: str, **of: object) -> None:
+def _add_event(event: str, **kwargs: object) -> None:
     _seen["cached"] += event == _FOUND
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Int, Real, Shaped
 from scalecheck.model.binding import Model
 
 # Sizes to which the rows of fits are padded; above the last one they stay as they are. The programs of one more size
-# take 5 s of the processor, as long as sampling 9,000 rows of a model of one parameter: so small sizes are far apart,
-# and large fits, which take longer than their compilation, are not padded.
+# compile for 4 s of the processor, as long as 40,000 rows of a model of one parameter are sampled, or 4,000 of one
+# with ten times the leapfrogs: so small sizes are far apart, and large fits are not padded.
 SHARED_SIZES = (256, 1024, 4096, 8192, 16384)
 
 ByRow = Shaped[np.ndarray, " row"]

@@ -114,7 +114,7 @@ def update(
     limits = jnp.finfo(size.dtype)
     size = jnp.clip(size, limits.tiny, limits.max)
     number = (stops <= now).sum()
-    collects = plan.renews_metric & (number > 0) & (number < plan.n_windows - 1)
+    collects = jnp.asarray(plan.renews_metric) & (number > 0) & (number < plan.n_windows - 1)
     ends = collects & (stops[number] == now + 1)
     draws = _collect(layout, seen.z, state.draws, collects)
     gradients = state.gradients

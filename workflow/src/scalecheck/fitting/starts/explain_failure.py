@@ -29,10 +29,10 @@ def no_start_error(batch: Batch, number: int, z: Mapping[str, Any], start: str) 
     start
         `sampler.start`, which gave it.
     """
-    arrays, z = jax.tree.map(jnp.asarray, (batch.arrays_of(number), dict(z)))
+    arrays, at = jax.tree.map(jnp.asarray, (batch.arrays_of(number), dict(z)))
     by = "" if start == "prior" else f" by sampler.start {start}"
     none = f"{batch.tasks[number].fit}: no start{by} has a finite"
-    constrained = density.constrain(batch.function, z, arrays)
+    constrained = density.constrain(batch.function, at, arrays)
     trace = sites.traced(
         handlers.substitute(batch.function, data=constrained), arrays, jax.random.key(0)
     )
@@ -46,7 +46,7 @@ def no_start_error(batch: Batch, number: int, z: Mapping[str, Any], start: str) 
             where = _bad_row(batch, number, ~jnp.isfinite(log_prob)) if name in observed else ""
             return StudyError(f"{none} log density: the site {name} is to blame{where}")
     for site in observed:
-        for name, slope in _slopes_by_row(batch, site, z, arrays).items():
+        for name, slope in _slopes_by_row(batch, site, at, arrays).items():
             if not bool(jnp.isfinite(slope).all()):
                 where = _bad_row(batch, number, ~jnp.isfinite(slope))
                 return StudyError(
