@@ -30,7 +30,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pd.read_csv(folder / "visits.csv")
     table["shift"] = ["day", "night"] * (len(table) // 2)
     table["note"] = 1
-    table["day"] = range(len(table))  # rows of one day would be shuffled, otherwise when more arrive
+    table["day"] = range(
+        len(table)
+    )  # rows of one day would be shuffled, otherwise when more arrive
     table.to_csv(folder / "visits.csv", index=False)
     assert made(folder, {}) == EVERY
     return folder
