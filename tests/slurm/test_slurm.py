@@ -131,6 +131,7 @@ def test_a_fit_that_was_told_to_end_in_its_warmup_ends_with_the_same_bits(
     alone = tmp_path / "putts"
     shutil.copytree(two_at_once.folder, alone)
     shutil.rmtree(alone / FIRST)
+    (alone / INCREMENTS).unlink()
     command = putts.on_this_machine(alone, "--cores", "1", "--", INCREMENTS)
     putts.run(command, alone, putts.environment(cache))
     assert "goes on" not in log_of(alone)
