@@ -7,6 +7,7 @@ are four times as long, which still end where a fit does; once in blocks as they
 with a checkpoint written every second. Draws are the same bits, which is checked. Compilation is left out
 of the seconds of the processor. Adds its lines to tests/benchmarks/results/overhead.csv and prints medians
 of the ratios to long blocks, and `share`: what all blocks cost by the difference, and checkpoints by theirs.
+Last comes what all of this compiled, and the seconds of tracing, lowering and compiling.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import pandas as pd  # noqa: E402
 from targets import PROBLEMS, Problem  # noqa: E402
 
 from scalecheck import sampler  # noqa: E402
+from scalecheck.fitting import compilations  # noqa: E402
 from scalecheck.fitting.checkpoint import Checkpointer  # noqa: E402
 from scalecheck.model import density  # noqa: E402
 from scalecheck.sampler import footprint, lane_engine  # noqa: E402
@@ -97,6 +99,7 @@ def main() -> None:
     by = table.groupby(["problem", "variant"], sort=False)
     medians = by[["blocks", "cpu_seconds", "ratio"]].median()
     print(medians.groupby("problem", sort=False, group_keys=False).apply(with_shares).round(3))
+    print(compilations.so_far())
 
 
 def with_shares(medians: pd.DataFrame) -> pd.DataFrame:
