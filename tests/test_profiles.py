@@ -28,7 +28,7 @@ def test_the_rules_that_take_a_gpu_are_those_that_the_slurm_profile_gives_a_gres
     taking = {
         name for name, body in zip(rules[::2], rules[1::2], strict=True) if "gpu=gpus" in body
     }
-    assert len(taking) == 7
+    assert len(taking) == 5
     assert {name for name, resources in given.items() if resources.get("gres") == "gpu:1"} == taking
 
 

@@ -56,10 +56,9 @@ def test_the_memory_of_all_rows_is_told_from_fits_of_fewer(tmp_path, table, sour
         "held": whole.data + whole.draws,
         "running": whole.chains + whole.gradients,
     }.items():
-        assert found[name]["fixed"] + N_ROWS * found[name]["per_row"] == pytest.approx(
-            size,
-            rel=0.1,  # without the mask of rows that pad
-        )
+        told = found[name]["fixed"] + N_ROWS * found[name]["per_row"]
+        # Enough, and hardly more: fits of fewer rows have a mask of those that pad, which all rows have not.
+        assert 0.99 * size <= told <= 1.25 * size
     # Each row is at least its own numbers.
     assert found["held"]["per_row"] > 4 * len(small.whole().arrays)
     assert found["at_once"] == sample_batch.CPU_SLOTS

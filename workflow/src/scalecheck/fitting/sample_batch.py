@@ -40,9 +40,9 @@ CPU_SLOTS, GPU_SLOTS = 32, 1024
 NUMPYRO_BLOCK = 50
 
 
-def fit_key(seed: int, fit: str) -> UInt32[np.ndarray, "2"]:
+def fit_key(seed: int, fit: str) -> UInt32[Array, "2"]:
     """Key `(2,)` of a fit: from the seed and its name alone, so that no other fit changes its draws."""
-    return np.asarray(_fold(np.int64(seed), np.int32(zlib.crc32(fit.encode()) % 2**31)))
+    return _fold(np.int64(seed), np.int32(zlib.crc32(fit.encode()) % 2**31))
 
 
 @jax.jit
