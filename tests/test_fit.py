@@ -360,7 +360,7 @@ def test_a_process_records_its_device_and_says_where_it_is(processes):
     assert record["settings"]["sampler"]["warmup"] == 200
     lines = log.splitlines()
     assert all(line[:4].isdigit() and line[19] == " " for line in lines)
-    assert any("increment-01: compiling for 1 x 2048 rows" in line for line in lines)
+    assert any("increment-01: compiling for 1 x 256 rows" in line for line in lines)
     assert any(re.search(r"increment-01: warmup \d+/500", line) for line in lines)
     # As many draws as it took.
     assert any(re.search(r"increment-01: sampling (\d+)/\1, .*, 0 s left", line) for line in lines)

@@ -154,7 +154,7 @@ def _draw_by_numpy(
     given = jax.tree.map(np.asarray, given)
     shape = block.is_row.shape
     for number, outcome in enumerate(into):
-        own = jax.tree.map(lambda one, number=number: one[number], given)
+        own = jax.tree.map(lambda one, number=number: np.atleast_1d(one[number]), given)
         drawn = discrete_draws.draw_outcome(family, own, keys[number], block.number, shape)
         outcome[:] = drawn[: len(outcome)]
 
