@@ -146,6 +146,10 @@ def test_statistics_that_a_repeated_row_does_not_change_are_padded(statistic):
     assert sizes(statistic, ARRIVAL / N_ROWS) == [1024]
 
 
+def test_a_row_without_a_density_does_not_keep_a_fit_from_being_padded():
+    assert sizes(lambda x: jnp.where(x > 0, jnp.inf, 0), ARRIVAL == 217) == [1024]
+
+
 def test_rows_tried_are_as_many_in_all_fits_and_spread_over_each():
     for n_rows in (1, 5, 16, N_ROWS):
         chosen = batches._few_rows(Rows({"x": np.arange(n_rows)}, {}))
