@@ -18,6 +18,7 @@ from recorded import recorded
 
 from scalecheck.files import checksums
 from scalecheck.files.layout import StudyFolder
+from scalecheck.model.rows import shared_size
 from scalecheck.report import ReportInputs
 
 DISTANCES = (
@@ -190,7 +191,7 @@ def _fits(
 
 def _health(fit: dict, good: bool, rng: np.random.Generator) -> dict:
     leapfrogs = 3.2 * np.exp(0.05 * rng.normal()) * (1.0 if good else 9.0)
-    per_gradient = (1.1e-5 + 9e-9 * fit["rows"]) * np.exp(0.04 * rng.normal())
+    per_gradient = (1.1e-5 + 9e-9 * shared_size(fit["rows"])) * np.exp(0.04 * rng.normal())
     warmup, sampling = int(2000 * leapfrogs * 1.7), int(2000 * leapfrogs)
     return {
         "status": "done",
@@ -200,6 +201,7 @@ def _health(fit: dict, good: bool, rng: np.random.Generator) -> dict:
         "leapfrogs_per_iteration": leapfrogs,
         "gradients_warmup": warmup,
         "gradients_sampling": sampling,
+        "padded_rows": shared_size(fit["rows"]),
         "seconds_per_gradient": per_gradient,
         "seconds_compile": 4.1,
         "seconds_warmup": warmup * per_gradient,

@@ -42,7 +42,7 @@ def subsets(log2, names=None):
     )
 
 
-def level_subsets(leapfrogs, seconds):
+def level_subsets(leapfrogs, seconds, timed_rows=300):
     n_fits = len(leapfrogs)
     each = np.repeat(np.array(leapfrogs, dtype=float)[:, None], 4, axis=1)
     names = [f"level-source-{i + 1:02d}" for i in range(n_fits)]
@@ -50,7 +50,7 @@ def level_subsets(leapfrogs, seconds):
     return Effort(
         names,
         labels,
-        np.full(n_fits, 300),
+        np.broadcast_to(timed_rows, n_fits),
         each,
         np.full(n_fits, 0.5),
         np.array(seconds, dtype=float),
@@ -203,6 +203,13 @@ def test_levels_are_described_and_not_tested():
 def test_levels_that_are_alike_are_not_spoken_of():
     levels = {"source": level_subsets([8, 9, 10], [1e-5, 1e-5, 1.3e-5])}
     finding, _ = effort.check_effort(subsets(np.full((3, 4), 3.0)), levels)
+    assert "along" not in finding.message
+
+
+def test_seconds_of_levels_are_compared_by_the_rows_that_were_timed():
+    levels = {"source": level_subsets([8, 8], [1e-5, 4e-5], timed_rows=[1024, 4096])}
+    finding, table = effort.check_effort(subsets(np.full((3, 4), 3.0)), levels)
+    assert table["seconds_ratio"].tolist()[-2:] == pytest.approx([1, 1])
     assert "along" not in finding.message
 
 

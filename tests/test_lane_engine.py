@@ -279,5 +279,12 @@ def test_without_warmup_nothing_is_adapted(unadapted):
     assert unadapted.windows == []
 
 
+def test_warmups_of_few_and_of_many_windows_run_in_one_process():
+    # A warm increment has a tenth of the warmup. Room for windows is made by eights.
+    for warmup, n_windows in ((3300, 9), (330, 5), (3300, 9)):
+        found = run(n_fits=1, n_chains=1, draws=5, settings=Settings(warmup, 0.8, 3, ()))
+        assert len(found.windows) == n_windows
+
+
 def test_trees_are_cut_at_the_largest_depth(unadapted):
     assert unadapted.iterations[0].n_steps.max() == 3

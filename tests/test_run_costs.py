@@ -9,6 +9,7 @@ from scalecheck.examine import run_costs
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.results import study_fits
+from scalecheck.results.chains import effort_of
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,13 @@ def test_leapfrogs_are_those_of_the_records(study):
         n_draws = study.done[name].z.shape[1]
         assert row["leapfrogs"] == pytest.approx(sum(gradients) / len(gradients) / n_draws)
         assert row["seconds_per_gradient"] == study.recorded[name].seconds_per_gradient
+
+
+def test_seconds_of_levels_are_by_row_of_those_that_were_timed(study):
+    levels = [fit for fit in study.done.values() if fit.task.kind == "level"]
+    padded = [study.recorded[fit.task.fit].padded_rows for fit in levels]
+    assert effort_of(levels).timed_rows.tolist() == padded == [256, 256, 256]
+    assert max(fit.task.rows for fit in levels) < 256
 
 
 def test_the_table_of_adaptation_has_the_windows_of_every_fit(study):

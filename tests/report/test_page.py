@@ -202,6 +202,14 @@ def test_the_forecast_says_where_increments_start_otherwise_than_the_full_fit(ar
     assert ("starts cold" in captions.outlook(known, are_warm=are_warm)) is are_warm
 
 
+def test_the_time_of_a_gradient_is_said_of_the_rows_on_which_it_was_timed() -> None:
+    columns = {"leapfrogs_per_iteration": 3.0, "rows": [257, 5000], "padded_rows": [1024, 8192]}
+    fits = pd.DataFrame({**columns, "seconds_per_gradient": [1e-5, 8e-5]})
+    said = captions.cost(fits, after_warmup=False, expected=False)
+    assert "at 1,024 rows, those that pad included, and" in said
+    assert "at 8,192;" in said
+
+
 def searched(panel: ReportInputs, **found: object) -> ReportInputs:
     """The panel with what a search for remedies wrote."""
     numbers_of = {name: 2.0 for name in ("low", "high", "gain", "gain_low", "gain_high", "rhat")}

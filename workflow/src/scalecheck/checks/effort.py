@@ -34,8 +34,8 @@ class Effort(NamedTuple):
     ----------
     fits, levels
         `(fit,)` names; the level of each, "" for random subsets.
-    rows
-        `(fit,)` of each.
+    timed_rows
+        `(fit,)` rows on which gradients were timed: with those that pad.
     leapfrogs
         `(fit, chain)` mean per iteration.
     step_size, seconds_per_gradient
@@ -46,7 +46,7 @@ class Effort(NamedTuple):
 
     fits: Sequence[str]
     levels: Sequence[str]
-    rows: Real[np.ndarray, " fit"]
+    timed_rows: Real[np.ndarray, " fit"]
     leapfrogs: Float[np.ndarray, "fit chain"]
     step_size: Float[np.ndarray, " fit"]
     seconds_per_gradient: Float[np.ndarray, " fit"]
@@ -311,8 +311,8 @@ def _subsets_table(subsets: Effort, compared: Comparison | None) -> pd.DataFrame
 
 
 def _levels_table(axis: str, levels: Effort) -> pd.DataFrame:
-    # Levels differ in rows, and more rows take longer whatever they are.
-    each, seconds = 2 ** levels.log2.mean(axis=1), levels.seconds_per_gradient / levels.rows
+    # Levels differ in rows, and more rows take longer whatever they are, also those that only pad.
+    each, seconds = 2 ** levels.log2.mean(axis=1), levels.seconds_per_gradient / levels.timed_rows
     return _table(levels, "level", axis).assign(
         ratio=each / np.median(each), seconds_ratio=seconds / np.median(seconds), p=np.nan
     )

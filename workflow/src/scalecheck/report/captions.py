@@ -70,8 +70,8 @@ def cost(fits: pd.DataFrame, after_warmup: bool, expected: bool) -> str:
     return (
         f"A fit takes {span(leapfrogs.min(), leapfrogs.max())} leapfrogs per iteration{after}; "
         "a gradient "
-        f"takes {duration(few['seconds_per_gradient'])} at {count(few['rows'])} rows and "
-        f"{duration(many['seconds_per_gradient'])} at {count(many['rows'])}; "
+        f"takes {duration(few['seconds_per_gradient'])} at {count(few['padded_rows'])} rows, those that pad "
+        f"included, and {duration(many['seconds_per_gradient'])} at {count(many['padded_rows'])}; "
         f"points of the same number of rows are spread sideways{bars}."
     )
 

@@ -129,10 +129,12 @@ def _leapfrogs_panel(ax: Axes, *, fits: pd.DataFrame, expected: np.ndarray) -> N
 
 
 def _seconds_panel(ax: Axes, *, fits: pd.DataFrame) -> None:
+    fits = fits.assign(rows=fits["padded_rows"])  # on which gradients were timed
     good = fits[(fits["seconds_per_gradient"] > 0) & (fits["rows"] > 0)]
     n, y = (good[name].to_numpy(float) for name in ("rows", "seconds_per_gradient"))
     log_axes(ax, n, y, duration)
     _draw_fits(ax, good, "seconds_per_gradient")
+    ax.set_xlabel("rows, with those that pad", labelpad=4)
     name_panel(ax, "Time per gradient")
 
 

@@ -22,7 +22,7 @@ from scalecheck.study.settings import Study, freeze
 
 FIT_COLUMNS = ("status", "usable", "reason", "cause", "worst", "advice")
 FIT_COLUMNS += ("iterations", "leapfrogs_per_iteration")
-FIT_COLUMNS += ("gradients_warmup", "gradients_sampling", "seconds_per_gradient")
+FIT_COLUMNS += ("gradients_warmup", "gradients_sampling", "padded_rows", "seconds_per_gradient")
 FIT_COLUMNS += ("seconds_compile", "seconds_warmup", "seconds_sampling", "capped", "restarts")
 FIT_COLUMNS += ("step_size", "divergences", "depth_saturated", "rhat_max", "ess_min", "e_bfmi_min")
 
@@ -208,6 +208,7 @@ def _cost(record: FitRecord) -> dict[str, Any]:
     return {
         "gradients_warmup": sum(record.gradients.warmup),
         "gradients_sampling": sum(record.gradients.sampling),
+        "padded_rows": record.padded_rows,
         "seconds_per_gradient": record.seconds_per_gradient,
         **{f"seconds_{name}": record.seconds[name] for name in ("compile", "warmup", "sampling")},
     }

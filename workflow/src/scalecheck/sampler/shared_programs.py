@@ -15,6 +15,7 @@ from scalecheck.sampler.metric import lay_out
 from scalecheck.sampler.place_lanes import Placement, State
 from scalecheck.sampler.streamed_draws import MomentSizes, Streams
 from scalecheck.sampler.types import Potential, Settings
+from scalecheck.sampler.warmup_adaptation import Warmup
 
 Shapes = tuple[tuple[str, tuple[int, ...], Any], ...]
 
@@ -35,13 +36,14 @@ class Programs:
         self.plan = plan
         self.evaluate = evaluator(plan.potential)
         self._advance = jax.jit(functools.partial(block_program.advance, plan))
-        self._compiled: dict[int, Any] = {}
+        self._compiled: dict[tuple[int, int], Any] = {}
 
-    def advance(self, n_fits: int, *arguments: Any) -> Any:
+    def advance(self, n_fits: int, warmup: Warmup, *arguments: Any) -> Any:
         """Give the program that advances a block of so many fits, compiled for the shapes of its arguments."""
-        if n_fits not in self._compiled:
-            self._compiled[n_fits] = self._advance.lower(*arguments).compile()
-        return self._compiled[n_fits]
+        sizes = n_fits, len(warmup.stops)
+        if sizes not in self._compiled:
+            self._compiled[sizes] = self._advance.lower(warmup, *arguments).compile()
+        return self._compiled[sizes]
 
 
 class Placing(NamedTuple):
