@@ -16,6 +16,7 @@ import small_studies
 import yaml
 
 from scalecheck.data import planned_fits, store
+from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
@@ -102,14 +103,17 @@ class Case:
         study, self.made = self.study, []
         prepare.prepare(self.folder, study.data, study.model, study.subsets.levels, study.seed)
         plan.write_plan(self.folder, study, lambda line: None)
-        raw = json.loads(study.sections())
-        job = Assignment(
-            self.folder, freeze(Study, raw), raw, self.platform, lambda line: None, lambda: None
-        )
+        job = self.assigned()
         rows = formats.read_plan(self.folder.plan)
         fit.write_fits(job, [row.fit for row in rows if row.kind != "increment"])
         fit.write_increments(job)
         return sorted(self.made)
+
+    def assigned(self):
+        raw = json.loads(self.study.sections())
+        return Assignment(
+            self.folder, freeze(Study, raw), raw, self.platform, lambda line: None, lambda: None
+        )
 
     def names(self, *kinds):
         rows = formats.read_plan(self.folder.plan)
@@ -349,6 +353,43 @@ def test_a_change_makes_those_fits_again_that_it_changes(case, name):
     made = case.run()
     assert made == sorted(expected(case))
     assert case.run() == []
+
+
+@pytest.mark.parametrize("program", ["run_batch", "run_increment"])
+def test_a_model_that_is_edited_while_fits_run_is_refused(case, program):
+    """What ran is that of before or of after: without a record it is fitted again."""
+    whole, edited = getattr(run_fits, program), []
+    first = {"run_batch": "subset-01", "run_increment": "increment-01"}[program]
+
+    def edit_and_run(*given):
+        case.folder.checkpoint(first).mkdir(parents=True)
+        case.edit("model.py", "dist.Normal(0.0, 1.0)", "dist.Normal(0.0, 3.0)")
+        edited.append(whole(*given))
+        return edited[-1]
+
+    put("seed", 2)(case)
+    with case.monkeypatch.context() as during:
+        during.setattr(run_fits, program, edit_and_run)
+        with pytest.raises(StudyError, match=r"model\.py: changed while fits ran: run again"):
+            case.run()
+    assert not case.folder.record(first).exists()
+    assert not case.folder.checkpoint(first).exists()
+    assert case.run() == sorted(case.names())
+    assert case.run() == []
+
+
+def test_a_model_that_is_edited_while_nothing_is_fitted_leaves_no_manifest(case):
+    whole = fit.find_standing
+
+    def edit_and_find(*given):
+        case.edit("model.py", "dist.Normal(0.0, 1.0)", "dist.Normal(0.0, 3.0)")
+        return whole(*given)
+
+    case.monkeypatch.setattr(fit, "find_standing", edit_and_find)
+    manifest = case.folder.path / "fits" / "batch.json"
+    with pytest.raises(StudyError, match="changed while fits ran"):
+        fit.write_fits(case.assigned(), ["subset-01"], manifest)
+    assert not manifest.exists()
 
 
 def test_a_record_that_is_kept_says_what_the_plan_says_now(case):

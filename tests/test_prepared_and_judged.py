@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import TABLES, StudyFolder
 from scalecheck.pipeline import check, check_study, judge_study, prepare, prepare_study
@@ -113,6 +114,17 @@ def test_the_same_fits_are_checked_once_whatever_is_made_of_what_was_found(study
     )
     assert {name: small_bytes(study, name) for name in TABLES} == before
     assert formats.read_json(study.folder.verdict)["alpha"] == 0.2
+
+
+def test_what_was_checked_while_the_model_was_edited_is_not_kept(study, monkeypatch):
+    def edit(*given):
+        path = Path(study.study.model.file)
+        path.write_text(path.read_text() + "\nWIDTH = 2\n")
+
+    monkeypatch.setattr(check, "write_checks", edit)
+    with pytest.raises(StudyError, match=r"model\.py: changed while fits ran: run again"):
+        judged(study)
+    assert not study.folder.known("checks").exists()
 
 
 def small_bytes(small, name):

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
 from scalecheck.fitting.kept_fits import Standing
+from scalecheck.model import source
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
 
@@ -58,10 +60,34 @@ def write_record(assigned: Assignment, record: FitRecord) -> None:
     folder, fit = assigned.folder, record.fit
     if checksums.peek_record(folder, fit) != record:
         checksums.write_record(folder, record)
-    for kept in (folder.checkpoint(fit), folder.audit_checkpoint(fit)):
-        shutil.rmtree(kept, ignore_errors=True)
+    _remove_checkpoints(folder, fit)
     if record.status != "skipped":
         folder.set_aside(fit).unlink(missing_ok=True)
+
+
+def _remove_checkpoints(folder: StudyFolder, fit: str) -> None:
+    for kept in (folder.checkpoint(fit), folder.audit_checkpoint(fit)):
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def refuse_other_model(assigned: Assignment, before: str, fit: str) -> None:
+    """Refuse a fit during which the model was edited, and what was kept of it: its identity is that of before.
+
+    Parameters
+    ----------
+    before
+        Digest of the model's source, taken before identities.
+
+    Raises
+    ------
+    StudyError
+        When it is another now.
+    """
+    try:
+        source.refuse_change(assigned.study.model.file, before)
+    except StudyError:
+        _remove_checkpoints(assigned.folder, fit)
+        raise
 
 
 def say_stopped(assigned: Assignment, record: FitRecord) -> None:

@@ -57,6 +57,7 @@ def judge_study(options: Namespace, log: Log) -> None:
 def _check(assigned: Assignment, *, is_open: bool) -> None:
     """Check the fits, unless the same ones were checked."""
     folder, study, log = assigned.folder, assigned.study, assigned.log
+    before = source.digest(study.model.file)
     own = identify_checks(folder, study)
     tables = [folder.table(name) for name in TABLES]
     if kept.give_back(folder.known("checks"), own, tables):
@@ -70,6 +71,7 @@ def _check(assigned: Assignment, *, is_open: bool) -> None:
 
     with device.on_processor():
         check.write_checks(folder, study, log)
+    source.refuse_change(study.model.file, before)
     kept.keep(folder.known("checks"), own, tables)
 
 

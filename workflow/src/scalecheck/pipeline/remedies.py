@@ -60,6 +60,7 @@ def search_study(
     """
     from scalecheck.remedies import choose_fit
 
+    before = source.digest(study.model.file)
     chosen = choose_fit.choose_fit_of_study(folder, study.verdict.alpha, always=False)
     own = _identify(folder, study, chosen.fit) if chosen.fit else ""
     if not chosen.fit:
@@ -69,6 +70,7 @@ def search_study(
         log(f"{chosen.fit} was searched before")
     else:
         _search(folder, study, chosen, None, open_job().device["device"], log)
+        source.refuse_change(study.model.file, before)
         kept.keep(folder.known("remedies"), own, [folder.remedies, folder.remedies_table])
 
 
