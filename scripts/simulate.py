@@ -14,7 +14,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, log: program.Log) -> None:
     """Simulate, fit and check."""
-    job = open_job.open_job(options, log)
+    job = open_job.assign(options, log).open_job()
     from scalecheck.pipeline import simulate
 
     simulate.write_simulated(job)

@@ -96,7 +96,8 @@ def judged(small, **changes):
     write_settings(small.folder.settings, dataclasses.replace(small.study, **changes))
     for name in TABLES:
         small.folder.table(name).unlink(missing_ok=True)
-    options = Namespace(settings=small.folder.settings, folder=small.folder.path, gpu=0, gres="")
+    path = small.folder.settings
+    options = Namespace(settings=path, digest="", folder=small.folder.path, gpu=0, gres="")
     judge_study.judge_study(options, lines.append)
     assert all(small.folder.table(name).exists() for name in TABLES)
     assert small.folder.report.exists()
@@ -147,7 +148,8 @@ def test_where_the_fits_were_checked_a_verdict_needs_no_jax(study):
         "import sys; from argparse import Namespace; from pathlib import Path\n"
         "from scalecheck.pipeline.judge_study import judge_study\n"
         "folder = Path(sys.argv[1])\n"
-        "options = Namespace(settings=folder / 'settings.json', folder=folder, gpu=0, gres='')\n"
+        "path = folder / 'settings.json'\n"
+        "options = Namespace(settings=path, digest='', folder=folder, gpu=0, gres='')\n"
         "judge_study(options, lambda line: None)\n"
         "print('jax._src' in sys.modules)\n"
     )
