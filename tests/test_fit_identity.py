@@ -17,6 +17,7 @@ import yaml
 
 from scalecheck.data import planned_fits, store
 from scalecheck.errors import StudyError
+from scalecheck.examine import looks
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
@@ -115,13 +116,16 @@ class Case:
             self.folder, freeze(Study, raw), raw, self.platform, lambda line: None, lambda: None
         )
 
+    def tasks(self, *names):
+        return planned_fits.read_planned(self.folder, self.study.increments.order, names or None)
+
     def names(self, *kinds):
         rows = formats.read_plan(self.folder.plan)
         return [row.fit for row in rows if not kinds or row.kind in kinds]
 
     def containing(self, number):
         """Fits with a row of the table."""
-        tasks = planned_fits.read_planned(self.folder, self.study.increments.order)
+        tasks = self.tasks()
         column, arrived = store.FILE_ROW, Slice("arrival", number, number + 1)
         (row,) = store.read_rows(self.folder.data, [arrived], [column])[column]
         rows = {
@@ -400,27 +404,52 @@ def test_a_record_that_is_kept_says_what_the_plan_says_now(case):
 
 
 def test_an_increment_that_is_kept_is_looked_at_again_where_the_look_may_say_otherwise(case):
-    looks = []
+    seen = []
     case.monkeypatch.setattr(
-        increments, "_look", lambda chain, done: looks.append(done[-1].fit) or ""
+        increments, "_look", lambda chain, done: seen.append(done[-1].fit) or ""
     )
     case.run()
-    assert looks == []
+    assert seen == []
     put("verdict", "alpha", 0.2)(case)
     assert case.run() == []
-    assert looks == ["increment-02", "increment-03"]
+    assert seen == ["increment-02", "increment-03"]
 
 
 def test_an_increment_is_looked_at_again_where_an_axis_has_other_values(case):
     put("data", "axes", ["group", "kind", "w"])(case)
     case.run()
-    looks = []
+    seen = []
     case.monkeypatch.setattr(
-        increments, "_look", lambda chain, done: looks.append(done[-1].fit) or ""
+        increments, "_look", lambda chain, done: seen.append(done[-1].fit) or ""
     )
     case.change_table(lambda read: read.assign(w=read.w.where(read.index != 50, 9.0)))
     case.run()
-    assert looks == ["increment-03"]
+    assert seen == ["increment-03"]
+
+
+def test_an_increment_is_looked_at_again_where_the_library_is_another(case):
+    seen = []
+    case.monkeypatch.setattr(
+        increments, "_look", lambda chain, done: seen.append(done[-1].fit) or ""
+    )
+    case.monkeypatch.setattr(increments, "digest_of_library", lambda: "edited")
+    assert case.run() == []
+    assert seen == ["increment-02", "increment-03"]
+
+
+def test_a_look_is_another_where_rows_or_the_library_are_and_the_draws_are_not(case):
+    (task,) = case.tasks("increment-01")
+    record = checksums.read_record(case.folder, task.fit)
+    others = dataclasses.replace(record, identity=record.identity | {"rows": "others"})
+
+    def identify(recorded):
+        return looks.identify_look(case.folder, case.study, [(task, recorded)], 3)
+
+    known = identify(record)
+    assert identify(dataclasses.replace(record, looked="another digest", stop="")) == known
+    assert identify(others) != known
+    case.monkeypatch.setattr(looks, "digest_of_library", lambda: "edited")
+    assert identify(record) != known
 
 
 def test_where_the_look_now_says_stop_the_rest_is_skipped(case):

@@ -1,11 +1,9 @@
 """From what a file was made: a hash of all that it depends on, so that it is made once."""
 
-import functools
 import hashlib
 import importlib.metadata
 from pathlib import Path
 
-import scalecheck
 from scalecheck import ENGINE_VERSION
 
 
@@ -24,13 +22,3 @@ def digest_of_file(path: str | Path | None) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
-
-
-@functools.cache
-def digest_of_library() -> str:
-    """Give a hash of this library: who edits a check wants to see what it finds now."""
-    root, found = Path(scalecheck.__file__).parent, hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        found.update(f"{path.relative_to(root)} {path.stat().st_size} ".encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()

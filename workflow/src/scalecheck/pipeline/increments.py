@@ -29,7 +29,7 @@ from scalecheck.pipeline.assignment import (
     write_manifest,
     write_record,
 )
-from scalecheck.runtime.versions import versions
+from scalecheck.runtime.versions import digest_of_library, versions
 from scalecheck.study.plan import PlannedFit
 
 Records = Sequence[FitRecord]
@@ -188,7 +188,7 @@ def _looked_at(chain: Chain, recorded: Records) -> FitRecord:
         return dataclasses.replace(record, stop=None, looked=None)
     so_far = [chain.known[one.fit].digest for one in recorded]
     seen = [chain.axes[record.fit], dataclasses.asdict(study.data)]
-    looked = digest_of([so_far, seen, len(chain.tasks), study.verdict.alpha])
+    looked = digest_of([digest_of_library(), so_far, seen, len(chain.tasks), study.verdict.alpha])
     if record.looked == looked:
         return record
     return dataclasses.replace(record, stop=_look(chain, recorded), looked=looked)

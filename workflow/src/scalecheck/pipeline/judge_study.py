@@ -20,9 +20,10 @@ from scalecheck.files.record import FitRecord, as_json
 from scalecheck.model import source
 from scalecheck.pipeline import confirm, open_job, remedies, report, verdict
 from scalecheck.pipeline.assignment import Assignment
-from scalecheck.pipeline.identity import digest_of_file, digest_of_library, hash_of
+from scalecheck.pipeline.identity import digest_of_file, hash_of
 from scalecheck.runtime import device
 from scalecheck.runtime.program import Log
+from scalecheck.runtime.versions import digest_of_library
 from scalecheck.study.settings import Study
 
 RECORD = "record.json"

@@ -10,8 +10,9 @@ from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats, kept
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import source
-from scalecheck.pipeline.identity import digest_of_library, hash_of
+from scalecheck.pipeline.identity import hash_of
 from scalecheck.runtime import device, program
+from scalecheck.runtime.versions import digest_of_library
 from scalecheck.study import read_study
 from scalecheck.study.settings import Study
 
