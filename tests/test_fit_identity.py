@@ -474,6 +474,23 @@ def test_what_was_fitted_and_is_skipped_now_is_kept_for_other_settings(case):
     assert not case.folder.set_aside("increment-03").exists()
 
 
+def test_what_was_put_aside_stands_where_the_job_was_killed_before_it_said_so(case):
+    def end(*given):
+        raise KeyboardInterrupt
+
+    with case.monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(increments, "_look", lambda chain, done: f"{done[-1].fit} breaks")
+        killed.setattr(increments, "_skipped", end)
+        put("verdict", "alpha", 0.2)(case)
+        case.run()
+    assert case.folder.set_aside("increment-03").exists()
+    assert not case.folder.record("increment-03").exists()
+    put("verdict", "alpha", 0.05)(case)
+    assert case.run() == []
+    assert checksums.read_record(case.folder, "increment-03").status == "done"
+    assert not case.folder.set_aside("increment-03").exists()
+
+
 # Every key of the study file: another value, and whether it is part of what a fit is beside its rows.
 KEYS = {
     "study": ("other", False),
