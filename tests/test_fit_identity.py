@@ -20,7 +20,7 @@ from scalecheck.errors import StudyError
 from scalecheck.examine import looks
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
-from scalecheck.files.record import FitRecord
+from scalecheck.files.record import FitRecord, as_json
 from scalecheck.fitting import fit_identity, row_digests, run_fits
 from scalecheck.pipeline import fit, increments, plan, prepare
 from scalecheck.pipeline.assignment import Assignment
@@ -148,7 +148,7 @@ class Case:
         formats.write_json(self.folder.model, formats.read_json(self.folder.model) | known)
 
     def _run_batch(self, job, tasks, known):
-        return [self._pretend(task, known) for task in tasks]
+        return [[self._pretend(task, known) for task in tasks]]
 
     def _run_increment(self, job, task, known, number, before):
         self.folder.left(task.fit).parent.mkdir(parents=True, exist_ok=True)
@@ -489,6 +489,38 @@ def test_what_was_put_aside_stands_where_the_job_was_killed_before_it_said_so(ca
     assert case.run() == []
     assert checksums.read_record(case.folder, "increment-03").status == "done"
     assert not case.folder.set_aside("increment-03").exists()
+
+
+@pytest.mark.parametrize("n_written", [0, 1, 2])
+def test_no_fit_is_lost_where_a_job_is_killed_between_records_of_a_batch(case, n_written):
+    names, written = ["subset-01", "subset-02", "axis-kind"], []
+    whole = checksums.write_record
+
+    def write_or_end(folder, record):
+        if len(written) == n_written:
+            raise KeyboardInterrupt
+        written.append(record.fit)
+        whole(folder, record)
+
+    for name in names:
+        case.folder.record(name).unlink()
+    case.folder.checkpoint("subset-01").mkdir()
+    with case.monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(checksums, "write_record", write_or_end)
+        fit.write_fits(case.assigned(), names)
+    assert case.folder.checkpoint("subset-01").exists()
+    assert case.run() == []
+    assert not case.folder.checkpoint("subset-01").exists()
+    assert not case.folder.ended("subset-01").exists()
+
+
+def test_records_that_were_not_written_and_are_of_another_model_do_not_stand(case):
+    record = checksums.read_record(case.folder, "subset-02")
+    case.folder.record("subset-02").unlink()
+    content = as_json(dataclasses.replace(record, identity=record.identity | {"model": "other"}))
+    ended = {"subset-02": content, "axis-kind": {"fit": "axis-kind"}}
+    formats.write_json(case.folder.ended("subset-01"), ended)
+    assert case.run() == ["subset-02"]
 
 
 # Every key of the study file: another value, and whether it is part of what a fit is beside its rows.

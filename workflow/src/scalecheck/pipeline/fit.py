@@ -14,10 +14,12 @@ from scalecheck.model import source
 from scalecheck.pipeline.assignment import (
     Assignment,
     forget_record,
+    recover_records,
     refuse_other_model,
     say_stopped,
     write_manifest,
     write_record,
+    write_records,
 )
 from scalecheck.pipeline.increments import write_increments
 from scalecheck.study.plan import PlannedFit
@@ -44,6 +46,7 @@ def write_fits(assigned: Assignment, fits: Sequence[str], manifest: Path | None 
     tasks = read_planned(assigned.folder, assigned.study.increments.order, fits)
     before = source.digest(assigned.study.model.file)
     known = identify(assigned.folder, assigned.study, assigned.platform, tasks)
+    recover_records(assigned, fits)
     standing = find_standing(assigned.folder, tasks, known)
     for found in standing.values():
         if found.record:
@@ -67,7 +70,8 @@ def _make(
     job = assigned.open_job()
     from scalecheck.fitting import run_fits
 
-    for record in run_fits.run_batch(job, tasks, known):
-        refuse_other_model(assigned, before, record.fit)
-        say_stopped(assigned, record)
-        write_record(assigned, record)
+    for records in run_fits.run_batch(job, tasks, known):
+        refuse_other_model(assigned, before, records[0].fit)
+        for record in records:
+            say_stopped(assigned, record)
+        write_records(assigned, records)
