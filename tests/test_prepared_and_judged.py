@@ -1,6 +1,7 @@
 """What comes before and after the fits is done once for the same data, model, settings and fits."""
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,18 @@ import pytest
 from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import TABLES, StudyFolder
-from scalecheck.pipeline import check, check_study, judge_study, prepare, prepare_study
+from scalecheck.pipeline import (
+    approximate,
+    approximate_once,
+    check,
+    check_study,
+    judge_study,
+    prepare,
+    prepare_study,
+    simulate,
+)
+from scalecheck.pipeline.assignment import Assignment
+from scalecheck.simulation import simulated_findings
 from scalecheck.study.settings import write_settings
 
 OUTPUTS = ("data.nc", "model.json", "plan.csv")
@@ -140,6 +152,53 @@ def test_what_a_record_says_of_settings_and_looks_is_no_news_to_the_checks(study
     assert judge_study.identify_checks(study.folder, study.study) == before
     checksums.write_record(study.folder, dataclasses.replace(changed, stop="broke"))
     assert judge_study.identify_checks(study.folder, study.study) != before
+
+
+def begun(small, open_job, **changes):
+    own = dataclasses.replace(small.study, **changes)
+    raw = json.loads(own.sections())
+    return Assignment(small.folder, own, raw, "cpu", lambda line: None, open_job)
+
+
+def pretend_simulated(small, monkeypatch):
+    table = pd.DataFrame({"data_set": [0], "p": [0.5]})
+    monkeypatch.setattr(simulated_findings, "simulate_findings", lambda *given: table)
+    return simulate.write_simulated, [small.folder.table("simulated_findings")]
+
+
+def pretend_approximated(small, monkeypatch):
+    files = [small.folder.approximation, small.folder.approximate_posterior]
+
+    def write(job):
+        for path in files:
+            path.write_text("made")
+
+    monkeypatch.setattr(approximate, "write_approximation", write)
+    return approximate_once.approximate_once, files
+
+
+@pytest.mark.parametrize("pretend", [pretend_simulated, pretend_approximated])
+def test_what_comes_of_the_same_fits_is_made_once(study, monkeypatch, pretend):
+    run, files = pretend(study, monkeypatch)
+    opened = []
+
+    def open_job():
+        opened.append(True)
+        return study.job()
+
+    run(begun(study, open_job))
+    before = [path.read_bytes() for path in files]
+    files[0].unlink()  # as Snakemake does
+    model = Path(study.study.model.file)
+    model.write_text(model.read_text() + "# a comment\n")
+    record = checksums.read_record(study.folder, "increment-02")
+    changed = dataclasses.replace(record, looked="another digest", settings={"seed": 1})
+    checksums.write_record(study.folder, changed)
+    run(begun(study, open_job, batches=3, remedies="auto"))
+    assert [path.read_bytes() for path in files] == before
+    assert len(opened) == 1
+    run(begun(study, open_job, seed=2))
+    assert len(opened) == 2
 
 
 def test_where_the_fits_were_checked_a_verdict_needs_no_jax(study):
