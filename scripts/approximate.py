@@ -3,7 +3,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from scalecheck.pipeline import open_job
+from scalecheck.pipeline import approximate_once, open_job
 from scalecheck.runtime import program
 
 
@@ -13,11 +13,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace, log: program.Log) -> None:
-    """Choose the device, then approximate."""
-    job = open_job.open_job(options, log)
-    from scalecheck.pipeline import approximate
-
-    approximate.write_approximation(job)
+    """Approximate, unless the same was."""
+    approximate_once.approximate_once(open_job.assign(options, log))
 
 
 if __name__ == "__main__":

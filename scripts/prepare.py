@@ -10,7 +10,7 @@ from scalecheck.study import settings
 
 def run(options: Namespace, log: program.Log) -> None:
     """Prepare the study."""
-    study = settings.read_settings(options.settings)
+    study = settings.read_settings(options.settings, options.digest)
     from scalecheck.pipeline import prepare_study
 
     prepare_study.prepare_study(StudyFolder(options.folder), study, log)

@@ -3,7 +3,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from scalecheck.pipeline import open_job
+from scalecheck.pipeline import open_job, simulate
 from scalecheck.runtime import program
 
 
@@ -14,10 +14,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, log: program.Log) -> None:
     """Simulate, fit and check."""
-    job = open_job.open_job(options, log)
-    from scalecheck.pipeline import simulate
-
-    simulate.write_simulated(job)
+    simulate.write_simulated(open_job.assign(options, log))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The second fit of a subset whose leapfrogs stand out."""
 
-import functools
 import json
 import shutil
 from argparse import Namespace
@@ -38,8 +37,9 @@ def slow(study):
 
 def run(study, log=lambda line: None):
     settings.write_settings(study.folder.settings, study.study)
-    options = Namespace(settings=study.folder.settings, folder=study.folder.path, gpu=0, gres="")
-    opened = functools.partial(open_job.open_job, options, log)
+    path = study.folder.settings
+    options = Namespace(settings=path, digest="", folder=study.folder.path, gpu=0, gres="")
+    opened = open_job.assign(options, log).open_job
     confirm.write_confirmation(study.folder, study.study, log, opened)
     return formats.read_json(study.folder.confirmation)
 

@@ -16,9 +16,11 @@ import small_studies
 import yaml
 
 from scalecheck.data import planned_fits, store
+from scalecheck.errors import StudyError
+from scalecheck.examine import looks
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
-from scalecheck.files.record import FitRecord
+from scalecheck.files.record import FitRecord, as_json
 from scalecheck.fitting import fit_identity, row_digests, run_fits
 from scalecheck.pipeline import fit, increments, plan, prepare
 from scalecheck.pipeline.assignment import Assignment
@@ -102,14 +104,20 @@ class Case:
         study, self.made = self.study, []
         prepare.prepare(self.folder, study.data, study.model, study.subsets.levels, study.seed)
         plan.write_plan(self.folder, study, lambda line: None)
-        raw = json.loads(study.sections())
-        job = Assignment(
-            self.folder, freeze(Study, raw), raw, self.platform, lambda line: None, lambda: None
-        )
+        job = self.assigned()
         rows = formats.read_plan(self.folder.plan)
         fit.write_fits(job, [row.fit for row in rows if row.kind != "increment"])
         fit.write_increments(job)
         return sorted(self.made)
+
+    def assigned(self):
+        raw = json.loads(self.study.sections())
+        return Assignment(
+            self.folder, freeze(Study, raw), raw, self.platform, lambda line: None, lambda: None
+        )
+
+    def tasks(self, *names):
+        return planned_fits.read_planned(self.folder, self.study.increments.order, names or None)
 
     def names(self, *kinds):
         rows = formats.read_plan(self.folder.plan)
@@ -117,7 +125,7 @@ class Case:
 
     def containing(self, number):
         """Fits with a row of the table."""
-        tasks = planned_fits.read_planned(self.folder, self.study.increments.order)
+        tasks = self.tasks()
         column, arrived = store.FILE_ROW, Slice("arrival", number, number + 1)
         (row,) = store.read_rows(self.folder.data, [arrived], [column])[column]
         rows = {
@@ -140,7 +148,7 @@ class Case:
         formats.write_json(self.folder.model, formats.read_json(self.folder.model) | known)
 
     def _run_batch(self, job, tasks, known):
-        return [self._pretend(task, known) for task in tasks]
+        return [[self._pretend(task, known) for task in tasks]]
 
     def _run_increment(self, job, task, known, number, before):
         self.folder.left(task.fit).parent.mkdir(parents=True, exist_ok=True)
@@ -351,6 +359,43 @@ def test_a_change_makes_those_fits_again_that_it_changes(case, name):
     assert case.run() == []
 
 
+@pytest.mark.parametrize("program", ["run_batch", "run_increment"])
+def test_a_model_that_is_edited_while_fits_run_is_refused(case, program):
+    """What ran is that of before or of after: without a record it is fitted again."""
+    whole, edited = getattr(run_fits, program), []
+    first = {"run_batch": "subset-01", "run_increment": "increment-01"}[program]
+
+    def edit_and_run(*given):
+        case.folder.checkpoint(first).mkdir(parents=True)
+        case.edit("model.py", "dist.Normal(0.0, 1.0)", "dist.Normal(0.0, 3.0)")
+        edited.append(whole(*given))
+        return edited[-1]
+
+    put("seed", 2)(case)
+    with case.monkeypatch.context() as during:
+        during.setattr(run_fits, program, edit_and_run)
+        with pytest.raises(StudyError, match=r"model\.py: changed while fits ran: run again"):
+            case.run()
+    assert not case.folder.record(first).exists()
+    assert not case.folder.checkpoint(first).exists()
+    assert case.run() == sorted(case.names())
+    assert case.run() == []
+
+
+def test_a_model_that_is_edited_while_nothing_is_fitted_leaves_no_manifest(case):
+    whole = fit.find_standing
+
+    def edit_and_find(*given):
+        case.edit("model.py", "dist.Normal(0.0, 1.0)", "dist.Normal(0.0, 3.0)")
+        return whole(*given)
+
+    case.monkeypatch.setattr(fit, "find_standing", edit_and_find)
+    manifest = case.folder.path / "fits" / "batch.json"
+    with pytest.raises(StudyError, match="changed while fits ran"):
+        fit.write_fits(case.assigned(), ["subset-01"], manifest)
+    assert not manifest.exists()
+
+
 def test_a_record_that_is_kept_says_what_the_plan_says_now(case):
     rename_kind(case)
     case.run()
@@ -359,27 +404,52 @@ def test_a_record_that_is_kept_says_what_the_plan_says_now(case):
 
 
 def test_an_increment_that_is_kept_is_looked_at_again_where_the_look_may_say_otherwise(case):
-    looks = []
+    seen = []
     case.monkeypatch.setattr(
-        increments, "_look", lambda chain, done: looks.append(done[-1].fit) or ""
+        increments, "_look", lambda chain, done: seen.append(done[-1].fit) or ""
     )
     case.run()
-    assert looks == []
+    assert seen == []
     put("verdict", "alpha", 0.2)(case)
     assert case.run() == []
-    assert looks == ["increment-02", "increment-03"]
+    assert seen == ["increment-02", "increment-03"]
 
 
 def test_an_increment_is_looked_at_again_where_an_axis_has_other_values(case):
     put("data", "axes", ["group", "kind", "w"])(case)
     case.run()
-    looks = []
+    seen = []
     case.monkeypatch.setattr(
-        increments, "_look", lambda chain, done: looks.append(done[-1].fit) or ""
+        increments, "_look", lambda chain, done: seen.append(done[-1].fit) or ""
     )
     case.change_table(lambda read: read.assign(w=read.w.where(read.index != 50, 9.0)))
     case.run()
-    assert looks == ["increment-03"]
+    assert seen == ["increment-03"]
+
+
+def test_an_increment_is_looked_at_again_where_the_library_is_another(case):
+    seen = []
+    case.monkeypatch.setattr(
+        increments, "_look", lambda chain, done: seen.append(done[-1].fit) or ""
+    )
+    case.monkeypatch.setattr(increments, "digest_of_library", lambda: "edited")
+    assert case.run() == []
+    assert seen == ["increment-02", "increment-03"]
+
+
+def test_a_look_is_another_where_rows_or_the_library_are_and_the_draws_are_not(case):
+    (task,) = case.tasks("increment-01")
+    record = checksums.read_record(case.folder, task.fit)
+    others = dataclasses.replace(record, identity=record.identity | {"rows": "others"})
+
+    def identify(recorded):
+        return looks.identify_look(case.folder, case.study, [(task, recorded)], 3)
+
+    known = identify(record)
+    assert identify(dataclasses.replace(record, looked="another digest", stop="")) == known
+    assert identify(others) != known
+    case.monkeypatch.setattr(looks, "digest_of_library", lambda: "edited")
+    assert identify(record) != known
 
 
 def test_where_the_look_now_says_stop_the_rest_is_skipped(case):
@@ -402,6 +472,55 @@ def test_what_was_fitted_and_is_skipped_now_is_kept_for_other_settings(case):
     assert case.run() == []
     assert [checksums.read_record(case.folder, f"increment-0{n}") for n in (2, 3)] == before
     assert not case.folder.set_aside("increment-03").exists()
+
+
+def test_what_was_put_aside_stands_where_the_job_was_killed_before_it_said_so(case):
+    def end(*given):
+        raise KeyboardInterrupt
+
+    with case.monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(increments, "_look", lambda chain, done: f"{done[-1].fit} breaks")
+        killed.setattr(increments, "_skipped", end)
+        put("verdict", "alpha", 0.2)(case)
+        case.run()
+    assert case.folder.set_aside("increment-03").exists()
+    assert not case.folder.record("increment-03").exists()
+    put("verdict", "alpha", 0.05)(case)
+    assert case.run() == []
+    assert checksums.read_record(case.folder, "increment-03").status == "done"
+    assert not case.folder.set_aside("increment-03").exists()
+
+
+@pytest.mark.parametrize("n_written", [0, 1, 2])
+def test_no_fit_is_lost_where_a_job_is_killed_between_records_of_a_batch(case, n_written):
+    names, written = ["subset-01", "subset-02", "axis-kind"], []
+    whole = checksums.write_record
+
+    def write_or_end(folder, record):
+        if len(written) == n_written:
+            raise KeyboardInterrupt
+        written.append(record.fit)
+        whole(folder, record)
+
+    for name in names:
+        case.folder.record(name).unlink()
+    case.folder.checkpoint("subset-01").mkdir()
+    with case.monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(checksums, "write_record", write_or_end)
+        fit.write_fits(case.assigned(), names)
+    assert case.folder.checkpoint("subset-01").exists()
+    assert case.run() == []
+    assert not case.folder.checkpoint("subset-01").exists()
+    assert not case.folder.ended("subset-01").exists()
+
+
+def test_records_that_were_not_written_and_are_of_another_model_do_not_stand(case):
+    record = checksums.read_record(case.folder, "subset-02")
+    case.folder.record("subset-02").unlink()
+    content = as_json(dataclasses.replace(record, identity=record.identity | {"model": "other"}))
+    ended = {"subset-02": content, "axis-kind": {"fit": "axis-kind"}}
+    formats.write_json(case.folder.ended("subset-01"), ended)
+    assert case.run() == ["subset-02"]
 
 
 # Every key of the study file: another value, and whether it is part of what a fit is beside its rows.

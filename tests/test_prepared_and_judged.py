@@ -1,6 +1,7 @@
 """What comes before and after the fits is done once for the same data, model, settings and fits."""
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +12,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import TABLES, StudyFolder
-from scalecheck.pipeline import check, check_study, judge_study, prepare, prepare_study
+from scalecheck.pipeline import (
+    approximate,
+    approximate_once,
+    check,
+    check_study,
+    judge_study,
+    prepare,
+    prepare_study,
+    simulate,
+)
+from scalecheck.pipeline.assignment import Assignment
+from scalecheck.simulation import simulated_findings
 from scalecheck.study.settings import write_settings
 
 OUTPUTS = ("data.nc", "model.json", "plan.csv")
@@ -95,7 +108,8 @@ def judged(small, **changes):
     write_settings(small.folder.settings, dataclasses.replace(small.study, **changes))
     for name in TABLES:
         small.folder.table(name).unlink(missing_ok=True)
-    options = Namespace(settings=small.folder.settings, folder=small.folder.path, gpu=0, gres="")
+    path = small.folder.settings
+    options = Namespace(settings=path, digest="", folder=small.folder.path, gpu=0, gres="")
     judge_study.judge_study(options, lines.append)
     assert all(small.folder.table(name).exists() for name in TABLES)
     assert small.folder.report.exists()
@@ -115,6 +129,17 @@ def test_the_same_fits_are_checked_once_whatever_is_made_of_what_was_found(study
     assert formats.read_json(study.folder.verdict)["alpha"] == 0.2
 
 
+def test_what_was_checked_while_the_model_was_edited_is_not_kept(study, monkeypatch):
+    def edit(*given):
+        path = Path(study.study.model.file)
+        path.write_text(path.read_text() + "\nWIDTH = 2\n")
+
+    monkeypatch.setattr(check, "write_checks", edit)
+    with pytest.raises(StudyError, match=r"model\.py: changed while fits ran: run again"):
+        judged(study)
+    assert not study.folder.known("checks").exists()
+
+
 def small_bytes(small, name):
     return small.folder.table(name).read_bytes()
 
@@ -129,13 +154,61 @@ def test_what_a_record_says_of_settings_and_looks_is_no_news_to_the_checks(study
     assert judge_study.identify_checks(study.folder, study.study) != before
 
 
+def begun(small, open_job, **changes):
+    own = dataclasses.replace(small.study, **changes)
+    raw = json.loads(own.sections())
+    return Assignment(small.folder, own, raw, "cpu", lambda line: None, open_job)
+
+
+def pretend_simulated(small, monkeypatch):
+    table = pd.DataFrame({"data_set": [0], "p": [0.5]})
+    monkeypatch.setattr(simulated_findings, "simulate_findings", lambda *given: table)
+    return simulate.write_simulated, [small.folder.table("simulated_findings")]
+
+
+def pretend_approximated(small, monkeypatch):
+    files = [small.folder.approximation, small.folder.approximate_posterior]
+
+    def write(job):
+        for path in files:
+            path.write_text("made")
+
+    monkeypatch.setattr(approximate, "write_approximation", write)
+    return approximate_once.approximate_once, files
+
+
+@pytest.mark.parametrize("pretend", [pretend_simulated, pretend_approximated])
+def test_what_comes_of_the_same_fits_is_made_once(study, monkeypatch, pretend):
+    run, files = pretend(study, monkeypatch)
+    opened = []
+
+    def open_job():
+        opened.append(True)
+        return study.job()
+
+    run(begun(study, open_job))
+    before = [path.read_bytes() for path in files]
+    files[0].unlink()  # as Snakemake does
+    model = Path(study.study.model.file)
+    model.write_text(model.read_text() + "# a comment\n")
+    record = checksums.read_record(study.folder, "increment-02")
+    changed = dataclasses.replace(record, looked="another digest", settings={"seed": 1})
+    checksums.write_record(study.folder, changed)
+    run(begun(study, open_job, batches=3, remedies="auto"))
+    assert [path.read_bytes() for path in files] == before
+    assert len(opened) == 1
+    run(begun(study, open_job, seed=2))
+    assert len(opened) == 2
+
+
 def test_where_the_fits_were_checked_a_verdict_needs_no_jax(study):
     judged(study)
     code = (
         "import sys; from argparse import Namespace; from pathlib import Path\n"
         "from scalecheck.pipeline.judge_study import judge_study\n"
         "folder = Path(sys.argv[1])\n"
-        "options = Namespace(settings=folder / 'settings.json', folder=folder, gpu=0, gres='')\n"
+        "path = folder / 'settings.json'\n"
+        "options = Namespace(settings=path, digest='', folder=folder, gpu=0, gres='')\n"
         "judge_study(options, lambda line: None)\n"
         "print('jax._src' in sys.modules)\n"
     )

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from scalecheck import ENGINE_VERSION
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.checks.verdict import FAMILIES, is_strong_alone
 from scalecheck.files import formats
@@ -20,11 +19,9 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
 from scalecheck.fitting.fit_identity import digest_columns
 from scalecheck.model import source
+from scalecheck.runtime.versions import digest_of_library
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import Study
-
-# Raised when the same fits and rows give other findings.
-_VERSION = 1
 
 
 class Look(NamedTuple):
@@ -83,7 +80,7 @@ def identify_look(
     """
     (task, _) = so_far[-1]
     told = {
-        "version": [_VERSION, ENGINE_VERSION],
+        "library": digest_of_library(),
         "seed": study.seed,
         "data": dataclasses.asdict(study.data),
         "model": dataclasses.asdict(study.model),
@@ -97,8 +94,9 @@ def identify_look(
 
 
 def _told(task: PlannedFit, record: FitRecord) -> list[Any]:
-    # The draws hang on the rows as the model takes them.
-    return [task.fit, task.rows, record.status, (record.sha256 or {}).get("posterior.nc")]
+    # Surprise reads the rows, and the draws need not tell them: a model may have no latent site.
+    digest = (record.sha256 or {}).get("posterior.nc")
+    return [task.fit, task.rows, record.status, record.identity, digest]
 
 
 def read_look(folder: StudyFolder, fit: str, identity: str) -> Look | None:

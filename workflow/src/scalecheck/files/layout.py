@@ -99,6 +99,10 @@ class StudyFolder:
         """Record of an increment that was fitted and is skipped now."""
         return self.path / "fits" / fit / "set-aside.json"
 
+    def ended(self, fit: str) -> Path:
+        """Records of a batch that has ended until each is written, under the name of its first fit."""
+        return self.path / "fits" / fit / "ended.json"
+
     def posterior(self, fit: str) -> Path:
         """Draws and sampler statistics of a fit."""
         return self.path / "fits" / fit / "posterior.nc"

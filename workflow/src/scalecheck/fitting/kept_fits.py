@@ -42,7 +42,8 @@ def find_standing(
 def standing_of(folder: StudyFolder, task: PlannedFit, known: Identity) -> Standing:
     """Look whether a fit stands. Its record is given the row that the plan has now."""
     found = checksums.peek_record(folder, task.fit)
-    if isinstance(found, FitRecord) and found.status == "skipped":
+    # A job that was killed as it skipped an increment may have put its record aside, and left none.
+    if found is None or (isinstance(found, FitRecord) and found.status == "skipped"):
         found = checksums.peek_set_aside(folder, task.fit)
     if found is None:
         return Standing(None)

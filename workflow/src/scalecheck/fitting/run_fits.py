@@ -22,7 +22,7 @@ from scalecheck.study.settings import SamplerSettings
 Known = Mapping[str, Identity]
 
 
-def run_batch(job: Job, tasks: Sequence[PlannedFit], known: Known) -> Iterator[FitRecord]:
+def run_batch(job: Job, tasks: Sequence[PlannedFit], known: Known) -> Iterator[list[FitRecord]]:
     """Sample fits shape by shape, and write their posteriors: gives the records of a shape when all of it is written.
 
     Parameters
@@ -32,7 +32,7 @@ def run_batch(job: Job, tasks: Sequence[PlannedFit], known: Known) -> Iterator[F
     """
     gc.collect()  # before more rows are read, what the fits before held
     for batch in read_batch(job, tasks):
-        yield from _run_shape(job, batch, known, len(tasks))
+        yield _run_shape(job, batch, known, len(tasks))
 
 
 def _run_shape(job: Job, batch: batches.Batch, known: Known, n_fits: int) -> list[FitRecord]:

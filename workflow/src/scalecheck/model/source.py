@@ -40,6 +40,27 @@ def digest(file: str | Path) -> str:
     return found.hexdigest()
 
 
+def refuse_change(file: str | Path, before: str) -> None:
+    """Refuse what was computed while a model was edited: nobody knows from which of both.
+
+    Parameters
+    ----------
+    before
+        Digest of what it was as the computation began.
+
+    Raises
+    ------
+    StudyError
+        When it is another now, or none.
+    """
+    try:
+        now = digest(file)
+    except (OSError, StudyError):
+        now = ""
+    if now != before:
+        raise StudyError(f"{file}: changed while fits ran: run again")
+
+
 def _modules(file: Path) -> dict[str, ast.Module]:
     """Syntax of the model's file, under no name, and of each module beside it under its path."""
     folder, waiting, found = file.parent, [file], dict[str, ast.Module]()

@@ -3,15 +3,18 @@
 Nothing here imports JAX.
 """
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
-from scalecheck.files.record import FitRecord
+from scalecheck.files.record import FitRecord, as_json, of_json
 from scalecheck.fitting.kept_fits import Standing
+from scalecheck.model import source
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
 
@@ -55,13 +58,73 @@ def forget_record(assigned: Assignment, fit: str, found: Standing) -> None:
 
 def write_record(assigned: Assignment, record: FitRecord) -> None:
     """Write a record where it is another than what is there, and then remove what was kept of its fit."""
-    folder, fit = assigned.folder, record.fit
+    _write_record(assigned.folder, record)
+    _remove_checkpoints(assigned.folder, record.fit)
+
+
+def write_records(assigned: Assignment, records: Sequence[FitRecord]) -> None:
+    """Write the records of fits that ended together, and only then remove what was kept of them.
+
+    What is kept of them goes on with all of them or none. They are written in one file first: a job that is killed
+    between two records loses no fit.
+    """
+    folder, first = assigned.folder, records[0].fit
+    formats.write_json(folder.ended(first), {one.fit: as_json(one) for one in records})
+    for record in records:
+        _write_record(folder, record)
+    for record in records:
+        _remove_checkpoints(folder, record.fit)
+    folder.ended(first).unlink()
+
+
+def recover_records(assigned: Assignment, fits: Sequence[str]) -> None:
+    """Write the records that a job was killed before it could write; whether their fits stand is asked as of any.
+
+    Parameters
+    ----------
+    fits
+        Those of this job: others may be made beside it.
+    """
+    for first in fits:
+        path = assigned.folder.ended(first)
+        for fit, content in (formats.peek_json(path) or {}).items():
+            if fit in fits and not assigned.folder.record(fit).exists():
+                with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+                    checksums.write_record(assigned.folder, of_json(content))  # if it is one
+        path.unlink(missing_ok=True)
+
+
+def _write_record(folder: StudyFolder, record: FitRecord) -> None:
+    fit = record.fit
     if checksums.peek_record(folder, fit) != record:
         checksums.write_record(folder, record)
-    for kept in (folder.checkpoint(fit), folder.audit_checkpoint(fit)):
-        shutil.rmtree(kept, ignore_errors=True)
     if record.status != "skipped":
         folder.set_aside(fit).unlink(missing_ok=True)
+
+
+def _remove_checkpoints(folder: StudyFolder, fit: str) -> None:
+    for kept in (folder.checkpoint(fit), folder.audit_checkpoint(fit)):
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def refuse_other_model(assigned: Assignment, before: str, fit: str) -> None:
+    """Refuse a fit during which the model was edited, and what was kept of it: its identity is that of before.
+
+    Parameters
+    ----------
+    before
+        Digest of the model's source, taken before identities.
+
+    Raises
+    ------
+    StudyError
+        When it is another now.
+    """
+    try:
+        source.refuse_change(assigned.study.model.file, before)
+    except StudyError:
+        _remove_checkpoints(assigned.folder, fit)
+        raise
 
 
 def say_stopped(assigned: Assignment, record: FitRecord) -> None:

@@ -1,12 +1,21 @@
 """From what a file was made: a hash of all that it depends on, so that it is made once."""
 
-import functools
+import dataclasses
 import hashlib
 import importlib.metadata
+import json
 from pathlib import Path
+from typing import Any
 
-import scalecheck
 from scalecheck import ENGINE_VERSION
+from scalecheck.files import checksums, formats
+from scalecheck.files.layout import StudyFolder
+from scalecheck.files.record import FitRecord, as_json
+from scalecheck.model import source
+from scalecheck.runtime.versions import digest_of_library
+from scalecheck.study.settings import Study
+
+RECORD = "record.json"
 
 
 def hash_of(*parts: str) -> str:
@@ -26,11 +35,19 @@ def digest_of_file(path: str | Path | None) -> str:
         return ""
 
 
-@functools.cache
-def digest_of_library() -> str:
-    """Give a hash of this library: who edits a check wants to see what it finds now."""
-    root, found = Path(scalecheck.__file__).parent, hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        found.update(f"{path.relative_to(root)} {path.stat().st_size} ".encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()
+def identify_fits(folder: StudyFolder, study: Study) -> str:
+    """Give a hash of all that is computed from: the fits of a study, its data and model, and this library."""
+    fits = [row.fit for row in formats.read_plan(folder.plan)]
+    records = [_seen(checksums.read_record(folder, name)) for name in fits]
+    return hash_of(
+        digest_of_library(),
+        source.digest(study.model.file),
+        *(digest_of_file(path) for path in (folder.plan, folder.model, folder.known("data"))),
+        json.dumps(formats.finite(records), sort_keys=True),
+    )
+
+
+def _seen(record: FitRecord) -> dict[str, Any]:
+    """Give what is read of a fit: not the settings of now, which another budget changes, nor its last look."""
+    digests = {name: one for name, one in (record.sha256 or {}).items() if name != RECORD}
+    return as_json(dataclasses.replace(record, settings={}, looked=None, sha256=digests))

@@ -20,14 +20,16 @@ from scalecheck.fitting.fit_identity import (
     identify_increments,
 )
 from scalecheck.fitting.kept_fits import standing_of
+from scalecheck.model import source
 from scalecheck.pipeline.assignment import (
     Assignment,
     forget_record,
+    refuse_other_model,
     say_stopped,
     write_manifest,
     write_record,
 )
-from scalecheck.runtime.versions import versions
+from scalecheck.runtime.versions import digest_of_library, versions
 from scalecheck.study.plan import PlannedFit
 
 Records = Sequence[FitRecord]
@@ -46,12 +48,15 @@ class Chain(NamedTuple):
         Identity of each.
     axes
         Digest of the axes in the rows of each, by which a look groups them.
+    source
+        Digest of the model's source, from which all are identified.
     """
 
     assigned: Assignment
     tasks: Sequence[PlannedFit]
     known: Mapping[str, Identity]
     axes: Mapping[str, str]
+    source: str
 
 
 def write_increments(assigned: Assignment, manifest: Path | None = None) -> None:
@@ -82,9 +87,10 @@ def write_increment(assigned: Assignment, name: str) -> None:
 def _open_chain(assigned: Assignment) -> Chain:
     planned = read_planned(assigned.folder, assigned.study.increments.order)
     tasks = [task for task in planned if task.kind == "increment"]
+    before = source.digest(assigned.study.model.file)
     known = identify_increments(assigned.folder, assigned.study, assigned.platform, tasks)
     axes = digest_columns(assigned.folder, tasks, assigned.study.data.axes)
-    return Chain(assigned, tasks, known, axes)
+    return Chain(assigned, tasks, known, axes, before)
 
 
 def _write_next(chain: Chain, recorded: Records) -> list[FitRecord]:
@@ -106,6 +112,7 @@ def _write_next(chain: Chain, recorded: Records) -> list[FitRecord]:
         say_stopped(assigned, record)
         record = _looked_at(chain, [*recorded, record])
         _say_forecast(assigned, [*recorded, record])
+    refuse_other_model(assigned, chain.source, task.fit)
     write_record(assigned, record)
     return [*recorded, record]
 
@@ -131,6 +138,7 @@ def _with_what_is_left(chain: Chain, recorded: Records) -> list[FitRecord]:
     assigned.folder.record(last.fit).unlink()
     earlier = _with_what_is_left(chain, earlier)
     again = dataclasses.replace(_make(chain, earlier), stop=last.stop, looked=last.looked)
+    refuse_other_model(assigned, chain.source, last.fit)
     write_record(assigned, again)
     return [*earlier, again]
 
@@ -180,7 +188,7 @@ def _looked_at(chain: Chain, recorded: Records) -> FitRecord:
         return dataclasses.replace(record, stop=None, looked=None)
     so_far = [chain.known[one.fit].digest for one in recorded]
     seen = [chain.axes[record.fit], dataclasses.asdict(study.data)]
-    looked = digest_of([so_far, seen, len(chain.tasks), study.verdict.alpha])
+    looked = digest_of([digest_of_library(), so_far, seen, len(chain.tasks), study.verdict.alpha])
     if record.looked == looked:
         return record
     return dataclasses.replace(record, stop=_look(chain, recorded), looked=looked)

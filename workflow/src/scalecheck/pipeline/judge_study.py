@@ -4,28 +4,22 @@ What costs something is done once for the same fits, model and settings. JAX is 
 computed: another `verdict.alpha`, budget or label is not.
 """
 
-import dataclasses
-import json
 import sys
 from argparse import Namespace
-from typing import Any
 
 import pandas as pd
 
 from scalecheck.checks import simulated_ranks
 from scalecheck.checks.finding_table import findings_of
-from scalecheck.files import checksums, formats, kept
+from scalecheck.files import formats, kept
 from scalecheck.files.layout import TABLES, StudyFolder
-from scalecheck.files.record import FitRecord, as_json
 from scalecheck.model import source
 from scalecheck.pipeline import confirm, open_job, remedies, report, verdict
 from scalecheck.pipeline.assignment import Assignment
-from scalecheck.pipeline.identity import digest_of_file, digest_of_library, hash_of
+from scalecheck.pipeline.identity import digest_of_file, hash_of, identify_fits
 from scalecheck.runtime import device
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
-
-RECORD = "record.json"
 
 
 def judge_study(options: Namespace, log: Log) -> None:
@@ -57,6 +51,7 @@ def judge_study(options: Namespace, log: Log) -> None:
 def _check(assigned: Assignment, *, is_open: bool) -> None:
     """Check the fits, unless the same ones were checked."""
     folder, study, log = assigned.folder, assigned.study, assigned.log
+    before = source.digest(study.model.file)
     own = identify_checks(folder, study)
     tables = [folder.table(name) for name in TABLES]
     if kept.give_back(folder.known("checks"), own, tables):
@@ -70,29 +65,18 @@ def _check(assigned: Assignment, *, is_open: bool) -> None:
 
     with device.on_processor():
         check.write_checks(folder, study, log)
+    source.refuse_change(study.model.file, before)
     kept.keep(folder.known("checks"), own, tables)
 
 
 def identify_checks(folder: StudyFolder, study: Study) -> str:
     """Give a hash of all that the tables of the checks are computed from."""
-    fits = [row.fit for row in formats.read_plan(folder.plan)]
-    records = [_seen_by_checks(checksums.read_record(folder, name)) for name in fits]
     again = confirm.read_record(folder)
     return hash_of(
-        digest_of_library(),
+        identify_fits(folder, study),
         study.sections("seed", "data", "model", "increments"),
-        source.digest(study.model.file),
-        *(digest_of_file(path) for path in (folder.plan, folder.model, folder.known("data"))),
-        json.dumps(formats.finite(records), sort_keys=True),
         digest_of_file(folder.confirmation) if again else "",
     )
-
-
-def _seen_by_checks(record: FitRecord) -> dict[str, Any]:
-    """Give what checks read of a fit: not the settings of now, which another budget changes, nor its last look."""
-    digests = {name: one for name, one in (record.sha256 or {}).items() if name != RECORD}
-    seen = dataclasses.replace(record, settings={}, looked=None, sha256=digests)
-    return as_json(seen)
 
 
 def _rank(folder: StudyFolder, study: Study) -> None:

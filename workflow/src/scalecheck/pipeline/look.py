@@ -10,6 +10,7 @@ from scalecheck.examine.looks import Look, identify_look, read_look, write_look
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
+from scalecheck.model import source
 from scalecheck.results.study_fits import StudyFits, read_fit
 from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import Study
@@ -37,6 +38,7 @@ def look(
         Called before JAX is imported.
     """
     planned, name = _n_planned(folder), so_far[-1][0].fit
+    before = source.digest(study.model.file)
     identity = identify_look(folder, study, so_far, planned)
     if (known := read_look(folder, name, identity)) is not None:
         return known
@@ -47,6 +49,7 @@ def look(
     study_data = open_study_data(folder, study.model, study.data.outcome, study.seed)
     fits = [read_fit(folder, *one) for one in so_far if one[1].status == "done"]
     found = look_at(study_data, fits, study.data, planned)
+    source.refuse_change(study.model.file, before)
     write_look(folder, name, identity, found)
     return found
 

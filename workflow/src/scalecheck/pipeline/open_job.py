@@ -3,13 +3,14 @@
 import json
 import time
 from argparse import Namespace
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from scalecheck.files.layout import StudyFolder
 from scalecheck.pipeline.assignment import Assignment
 from scalecheck.runtime import device, program
 from scalecheck.study import settings
+from scalecheck.study.settings import Study
 
 if TYPE_CHECKING:
     from scalecheck.fitting.fit_job import Job
@@ -21,18 +22,14 @@ def assign(options: Namespace, log: program.Log) -> Assignment:
     Parameters
     ----------
     options
-        With `settings`, `folder`, `gpu` and `gres`.
+        With `settings`, `digest`, `folder`, `gpu` and `gres`.
     """
-    study = settings.read_settings(options.settings)
+    # Once: a later run may write others while this one waits for its device.
+    study = settings.read_settings(options.settings, options.digest)
+    raw, folder = json.loads(study.sections()), StudyFolder(options.folder)
     gpus = device.count_gpus(options.gpu, options.gres)
-    return Assignment(
-        StudyFolder(options.folder),
-        study,
-        json.loads(study.sections()),
-        device.platform_of(gpus),
-        log,
-        _OpenedOnce(lambda: open_job(options, log)),
-    )
+    opened = _OpenedOnce(lambda: open_job(folder, study, raw, gpus, log))
+    return Assignment(folder, study, raw, device.platform_of(gpus), log, opened)
 
 
 class _OpenedOnce:
@@ -47,17 +44,18 @@ class _OpenedOnce:
         return job
 
 
-def open_job(options: Namespace, log: program.Log) -> "Job":
+def open_job(
+    folder: StudyFolder, study: Study, raw: Mapping[str, Any], gpus: int, log: program.Log
+) -> "Job":
     """Choose the device of a program of fits, and make its job.
 
     Parameters
     ----------
-    options
-        With `settings`, `folder`, `gpu` and `gres`.
+    folder, study, raw, log
+        As of `Assignment`.
+    gpus
+        From `device.count_gpus`.
     """
-    study = settings.read_settings(options.settings)
-    folder = StudyFolder(options.folder)
-    gpus = device.count_gpus(options.gpu, options.gres)
     device.choose_device(gpus, study.sampler.precision, folder.cache, log)
     from scalecheck.fitting import fit_job
 
@@ -65,4 +63,4 @@ def open_job(options: Namespace, log: program.Log) -> "Job":
     if found["note"]:
         log(found["note"])
     importing = (time.perf_counter() - program.BEGAN, time.process_time())
-    return fit_job.Job(folder, study, json.loads(study.sections()), found, importing, log)
+    return fit_job.Job(folder, study, raw, found, importing, log)

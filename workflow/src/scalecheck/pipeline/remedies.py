@@ -10,8 +10,9 @@ from scalecheck.errors import StudyError
 from scalecheck.files import checksums, formats, kept
 from scalecheck.files.layout import StudyFolder
 from scalecheck.model import source
-from scalecheck.pipeline.identity import digest_of_library, hash_of
+from scalecheck.pipeline.identity import hash_of
 from scalecheck.runtime import device, program
+from scalecheck.runtime.versions import digest_of_library
 from scalecheck.study import read_study
 from scalecheck.study.settings import Study
 
@@ -60,6 +61,7 @@ def search_study(
     """
     from scalecheck.remedies import choose_fit
 
+    before = source.digest(study.model.file)
     chosen = choose_fit.choose_fit_of_study(folder, study.verdict.alpha, always=False)
     own = _identify(folder, study, chosen.fit) if chosen.fit else ""
     if not chosen.fit:
@@ -69,6 +71,7 @@ def search_study(
         log(f"{chosen.fit} was searched before")
     else:
         _search(folder, study, chosen, None, open_job().device["device"], log)
+        source.refuse_change(study.model.file, before)
         kept.keep(folder.known("remedies"), own, [folder.remedies, folder.remedies_table])
 
 
