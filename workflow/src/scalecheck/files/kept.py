@@ -54,7 +54,7 @@ def keep(known: Path, identity: str, files: Sequence[Path]) -> None:
 
 
 def forget(path: Path) -> None:
-    """Keep a file no longer, because it was found damaged."""
+    """Keep a file no longer: it was found damaged, or another is made, and both need not take room at a time."""
     with contextlib.suppress(OSError):
         _second(path).unlink()
 
