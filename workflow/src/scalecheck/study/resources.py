@@ -106,7 +106,7 @@ def seconds(model: Path, rows: Sequence[int], iterations: int) -> float:
 def n_jobs(asked: int | str, model: Path, rows: Sequence[int], iterations: int) -> int:
     """Jobs among which fits of one shape are divided: as asked, or so that each takes some minutes.
 
-    Of nothing but the study: another number fits all of them again, so that a machine with fewer GPUs could not go on.
+    Of nothing but the study: a machine with fewer GPUs has the same jobs to do.
 
     Parameters
     ----------
