@@ -44,6 +44,10 @@ def folder_of(study):
 
 # Now: when functions of rules are called, the module is no longer known.
 FOLDERS = {study: folder_of(study) for study in STUDIES}
+LOGS = [
+    Path(workflow.modifier.modify_path(workflow.pathvars.apply(f"<logs>/{study}")))
+    for study in STUDIES
+]
 
 CLAIMS = []  # until the process of the run ends
 
@@ -54,6 +58,8 @@ def claim_studies():
         CLAIMS.extend(map(claim_run, FOLDERS.values()))
     except StudyError as error:
         raise WorkflowError(str(error)) from None
+    for folder in LOGS:
+        failures.note_logs(folder)
     for study, folder in FOLDERS.items():
         write_settings(folder.settings, STUDIES[study])
 
