@@ -11,12 +11,12 @@ import pandas as pd
 
 from scalecheck.data import planned_fits, store
 from scalecheck.evaluation.study_data import open_study_data
-from scalecheck.files import formats, record
+from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job, sample_batch
 from scalecheck.model import batches
 from scalecheck.model.coupling import Coupling
-from scalecheck.pipeline import check, check_study, prepare, verdict
+from scalecheck.pipeline import check, check_study, increments, prepare, verdict
 from scalecheck.pipeline import fit as fit_program
 from scalecheck.pipeline import plan as plan_program
 from scalecheck.pipeline.assignment import Assignment
@@ -153,6 +153,16 @@ def make(path, table, source=CONJUGATE, *, outcome="y", **settings) -> Small:
 def assigned(job) -> Assignment:
     """Give what a program of fits has before it opens this job."""
     return Assignment(job.folder, job.study, job.raw, "cpu", job.log, lambda: job)
+
+
+def write_increment(assigned: Assignment, name: str) -> None:
+    """Make one increment where it does not stand, after those before it, which are there."""
+    chain = increments.open_chain(assigned)
+    number = [task.fit for task in chain.tasks].index(name)
+    before = chain.tasks[:number]
+    increments.write_next(
+        chain, [checksums.read_record(assigned.folder, one.fit) for one in before]
+    )
 
 
 def take_any_model(monkeypatch):

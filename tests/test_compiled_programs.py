@@ -40,6 +40,7 @@ def home(tmp_path, monkeypatch):
         ({"XDG_CACHE_HOME": "relative"}, ".cache/scalecheck"),
         ({"XDG_CACHE_HOME": "{home}/caches"}, "caches/scalecheck"),
         ({"SCALECHECK_CACHE": ""}, ".cache/scalecheck"),
+        ({"SCALECHECK_CACHE": "~/mine"}, "mine"),
         ({"SCALECHECK_CACHE": "{home}/mine", "XDG_CACHE_HOME": "{home}/caches"}, "mine"),
     ],
 )

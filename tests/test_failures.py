@@ -45,5 +45,21 @@ def test_what_a_program_fails_of_is_found_in_its_log(tmp_path):
     assert failures.lines_of([log]) == ["study.yaml: the key data.file is missing"]
 
 
+def test_what_a_run_before_failed_of_is_not_told_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(failures, "_BEFORE", {})
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "logs" / "golf"
+    (folder / "fits").mkdir(parents=True)
+    old, new = folder / "prepare_study.log", folder / "fits" / "increments.log"
+    for path in (old, new):
+        path.write_text("2026-11-29 03:14:40 failed: then\n")
+    failures.note_logs(tmp_path / "logs" / "golf")
+    failures.note_logs(tmp_path / "logs" / "none")
+    new.write_text("2026-11-29 03:14:41 failed: and now\n")
+    log = tmp_path / "snakemake.log"
+    log.write_text(TOLD.format(one="logs/golf/prepare_study.log", other=new))
+    assert failures.lines_of([log]) == ["and now"]
+
+
 def test_without_a_log_of_snakemake_there_is_nothing_to_say(tmp_path):
     assert failures.lines_of([tmp_path / "none.log"]) == []

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import small_studies
 from arviz_stats.base import array_stats
+from small_studies import write_increment
 from told import told
 
 from scalecheck import sampler
@@ -23,7 +24,6 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.model import batches, density, rows, sites
 from scalecheck.pipeline import fit as fit_program
-from scalecheck.pipeline.increments import write_increment
 from scalecheck.study.settings import BudgetSettings, write_settings
 
 FITS = ("subset-01", "level-group-01", "axis-group", "increment-01", "increment-02", "increment-03")

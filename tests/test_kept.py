@@ -1,5 +1,9 @@
 """What is kept from Snakemake, which deletes the outputs of a job before it runs the job again."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from scalecheck.files import kept
@@ -61,6 +65,33 @@ def test_without_hard_links_nothing_is_kept(files, monkeypatch):
     kept.keep(known, "two", paths)
     assert not kept.give_back(known, "two", paths)
     assert not kept.give_back(known, "one", paths)
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSPC, errno.EMLINK])
+def test_where_hard_links_are_refused_now_the_files_are_made_again(files, monkeypatch, reason):
+    known, paths = files
+    for path in paths:
+        path.unlink()
+
+    def refused(*arguments):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(kept.os, "link", refused)
+    assert not kept.give_back(known, "one", paths)
+    assert not any(path.exists() for path in paths)
+
+
+def test_a_link_that_gets_no_name_is_not_left_behind(files, monkeypatch):
+    known, paths = files
+    before = sorted(known.parent.parent.rglob("*"))
+
+    def refused(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "replace", refused)
+    paths[0].unlink()
+    assert not kept.give_back(known, "one", paths)
+    assert sorted(known.parent.parent.rglob("*")) == [one for one in before if one != paths[0]]
 
 
 def test_keeping_again_takes_the_files_of_now(files):

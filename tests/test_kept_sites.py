@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 import xarray as xr
-from small_studies import make
+from small_studies import make, write_increment
 from test_fit import ROW_LATENTS, table
 
 from scalecheck.diagnostics import array_stats
@@ -14,7 +14,6 @@ from scalecheck.files import formats, posterior_file
 from scalecheck.fitting import fit_record, kept_sites, sample_batch, site_moments
 from scalecheck.fitting.starts.warm_start import warm_start_of
 from scalecheck.model.reparam import coordinates_of
-from scalecheck.pipeline.increments import write_increment
 from scalecheck.sampler.snapshot import to_arrays
 
 COMPARED = ("beta", "effect", "mu", "rate", "share")

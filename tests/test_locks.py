@@ -11,7 +11,7 @@ import pytest
 from scalecheck.errors import StudyError
 from scalecheck.files.layout import StudyFolder
 from scalecheck.pipeline import remedies
-from scalecheck.runtime import program
+from scalecheck.runtime import failures, program
 from scalecheck.runtime.locks import claim, claim_run
 
 HOLDER = """
@@ -99,6 +99,34 @@ def test_a_program_that_is_refused_leaves_the_log_of_the_other(tmp_path, hold, m
     assert ended.value.code == 1
     line = f"{tmp_path}/small: scalecheck-prepare is being written by another job (process {other.pid}): "
     assert capsys.readouterr().err.startswith(line)
+    assert log.read_text() == "lines of the other\n"
+
+
+@pytest.mark.parametrize("refused", ["settings", "part", "claim"])
+def test_what_fails_before_its_log_is_opened_is_told_there_unless_a_log_is_there(
+    tmp_path, hold, monkeypatch, capsys, refused
+):
+    log, told = tmp_path / "logs" / "fit.log", tmp_path / "snakemake.log"
+    told.write_text(f"    log: {log} (check log file(s) for error details)\n")
+    options = ["--settings", str(settings_in(tmp_path / "small")), "--log", str(log)]
+    if refused == "settings":
+        options += ["--digest", "seed:0"]
+    elif refused == "claim":
+        hold(tmp_path / "small", "scalecheck-fit")
+
+    def fits(options):
+        if refused == "part":
+            raise StudyError("--part must be like 2-of-5, got 3")
+        return ()
+
+    monkeypatch.setattr(sys, "argv", ["scalecheck-fit", *options])
+    for content in (None, "lines of the other\n"):
+        if content:
+            log.write_text(content)
+        with pytest.raises(SystemExit):
+            program.main("scalecheck-fit", None, lambda *_: pytest.fail("it ran"), fits=fits)
+        line = capsys.readouterr().err.strip()
+        assert failures.lines_of([told]) == ([] if content else [line])
     assert log.read_text() == "lines of the other\n"
 
 

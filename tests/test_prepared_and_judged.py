@@ -102,6 +102,32 @@ def test_other_data_or_settings_are_read_again(study, monkeypatch, change):
     assert any(line.startswith("214 rows of ") for line in lines)
 
 
+def test_what_was_kept_takes_no_room_while_another_is_made(study, monkeypatch):
+    prepared(study)
+    judged(study)
+    seen = []
+
+    def spy(module, name):
+        write = getattr(module, name)
+
+        def called(folder, *more):
+            second = [path.name for path in folder.path.rglob(".kept/*")]
+            seen.append([one for one in second if not one.endswith(".identity.json")])
+            return write(folder, *more)
+
+        monkeypatch.setattr(module, name, called)
+
+    spy(prepare, "write_data")
+    spy(check_study, "write_model")
+    spy(check, "write_checks")
+    prepared(study, seed=study.study.seed + 1)
+    judged(study, seed=study.study.seed + 1)
+    of_data, of_model, of_checks = map(set, seen)
+    assert "data.nc" not in of_data
+    assert {"data.nc", "model.json"} & of_model == {"data.nc"}
+    assert not of_checks & {study.folder.table(name).name for name in TABLES}
+
+
 def judged(small, **changes):
     """Judge as the program does, after Snakemake has deleted the outputs; give what the log says."""
     lines = []

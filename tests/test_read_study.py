@@ -240,8 +240,27 @@ def test_settings_of_another_run_are_refused_where_they_differ(folder, tmp_path)
     write_settings(path, build({"study": "a", **PARTS, "seed": 3}, "a.yaml"))
     assert read_settings(path, study.digest("data", "subsets.size")).seed == 3
     for names in (("seed",), ("data", "seed"), ()):
+        naps = []
         with pytest.raises(StudyError, match="settings.json: holds the settings of another run"):
-            read_settings(path, study.digest(*names))
+            read_settings(path, study.digest(*names), sleep=naps.append)
+        assert 60 < sum(naps) < 90
+
+
+def test_settings_that_a_node_sees_late_are_read_again_and_no_others(folder, tmp_path):
+    path, study = tmp_path / "settings.json", build({"study": "a", **PARTS}, "a.yaml")
+    other = build({"study": "a", **PARTS, "seed": 3}, "a.yaml")
+    write_settings(path, other)
+    naps = []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 2:
+            write_settings(path, study)
+
+    assert read_settings(path, other.digest(), sleep=nap) == other
+    assert not naps
+    assert read_settings(path, study.digest("seed"), sleep=nap) == study
+    assert len(naps) == 2
 
 
 @pytest.mark.parametrize(
@@ -258,4 +277,4 @@ def test_settings_that_are_missing_or_none_are_refused(tmp_path, content, expect
     if content is not None:
         path.write_text(content)
     with pytest.raises(StudyError, match=f"settings.json: {expected}"):
-        read_settings(path, "data:0")
+        read_settings(path, "data:0", sleep=lambda seconds: pytest.fail("waited"))

@@ -18,13 +18,13 @@ from numpyro import handlers
 from numpyro.distributions.transforms import AffineTransform
 from numpyro.infer.reparam import LocScaleReparam, TransformReparam
 from numpyro.infer.util import potential_energy
+from small_studies import write_increment
 
 from scalecheck.errors import StudyError
 from scalecheck.fitting import kept_sites
 from scalecheck.model import density
 from scalecheck.model import reparam as reparam_module
 from scalecheck.model.reparam import coordinates_of
-from scalecheck.pipeline.increments import write_increment
 
 ARRAYS = {"y": jnp.array([0.3, -0.4, 1.2])}
 

@@ -26,17 +26,17 @@ def test_where_nothing_is_known_each_try_asks_for_as_much_again(tmp_path):
 @pytest.mark.parametrize(
     ("seconds", "rows", "attempt", "expected"),
     [
-        (600, [200], 1, 160),  # ten minutes, twice the rows, and the margin of eight
-        (600, [200], 3, 480),
-        (600, [200, 400], 1, 480),  # both are still to come
-        (601, [200], 1, 161),
+        (600, [200], 1, 240),  # ten minutes, twice the rows as well, and the margin of eight
+        (600, [200], 3, 720),
+        (600, [200, 400], 1, 560),  # both are still to come
+        (601, [200], 1, 241),
         (3, [200], 1, 30),
         (3, [200], 2, 60),
         (90_000, [800], 1, 1440),
-        (600, [], 1, 30),
+        (600, [], 1, 80),  # which is made again where the model changed
     ],
 )
-def test_increments_ask_for_a_multiple_of_what_the_last_one_that_is_done_took(
+def test_increments_ask_for_a_multiple_of_what_all_take_by_the_last_one_that_is_done(
     tmp_path, seconds, rows, attempt, expected
 ):
     first = tmp_path / "first"
@@ -44,6 +44,23 @@ def test_increments_ask_for_a_multiple_of_what_the_last_one_that_is_done_took(
     done = record(first, compile=seconds / 3, sampling=seconds - seconds / 3)
     to_come = [(tmp_path / f"{n}.json", n) for n in rows]
     assert resources.minutes([(done, 100), *to_come], attempt) == expected
+
+
+def test_each_increment_is_asked_for_by_its_own_record_and_by_the_last_where_it_has_none(tmp_path):
+    increments = []
+    for name, seconds, rows in (
+        ("a", 0.0, 50),
+        ("b", 60.0, 100),
+        ("c", 300.0, 200),
+        ("d", 0.0, 400),
+    ):
+        (tmp_path / name).mkdir()
+        path = record(tmp_path / name, sampling=seconds) if seconds else tmp_path / name / "none"
+        increments.append((path, rows))
+    # 60 and 300 s, and 1.5 s a row for 50 and 400 rows.
+    assert resources.minutes(increments, 1) == 138
+    # All are there: a changed model makes them again.
+    assert resources.minutes(increments[1:3], 1) == 48
 
 
 def test_a_skipped_increment_took_nothing(tmp_path):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import small_studies
 from arviz_stats.base import array_stats
+from small_studies import write_increment
 
 from scalecheck.checks import adaptation
 from scalecheck.files import formats
@@ -17,7 +18,6 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting import fit_job, run_fits, sample_batch
 from scalecheck.fitting.starts import warm_start
 from scalecheck.pipeline import fit as fit_program
-from scalecheck.pipeline.increments import write_increment
 from scalecheck.report.inputs import read_inputs
 from scalecheck.report.page import render
 from scalecheck.results.chains import chains_of

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import small_studies
 from arviz_stats.base import array_stats
+from small_studies import write_increment
 
 from scalecheck.checks import warm_start_audit
 from scalecheck.files import formats, posterior_file
@@ -19,7 +20,6 @@ from scalecheck.fitting.starts import warm_start as warm_start_module
 from scalecheck.model import batches
 from scalecheck.model.reparam import coordinates_of
 from scalecheck.pipeline import increments
-from scalecheck.pipeline.increments import write_increment
 
 UNITS = """
 def model(x, clinic, n_clinic, y=None):

@@ -27,10 +27,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import small_studies  # noqa: E402
+from small_studies import write_increment  # noqa: E402
 
 from scalecheck.diagnostics import array_stats  # noqa: E402
 from scalecheck.files import formats  # noqa: E402
-from scalecheck.pipeline.increments import write_increment  # noqa: E402
 
 ROWS, FIRST, GROUPS = 8000, 500, 50
 

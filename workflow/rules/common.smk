@@ -12,6 +12,7 @@ from scalecheck.errors import StudyError
 from scalecheck.files import formats
 from scalecheck.files.layout import TABLES, StudyFolder
 from scalecheck.runtime import failures
+from scalecheck.runtime.environment import path_with
 from scalecheck.runtime.locks import claim_run
 from scalecheck.study import jobs
 from scalecheck.study import resources as requests
@@ -43,6 +44,10 @@ def folder_of(study):
 
 # Now: when functions of rules are called, the module is no longer known.
 FOLDERS = {study: folder_of(study) for study in STUDIES}
+LOGS = [
+    Path(workflow.modifier.modify_path(workflow.pathvars.apply(f"<logs>/{study}")))
+    for study in STUDIES
+]
 
 CLAIMS = []  # until the process of the run ends
 
@@ -53,6 +58,8 @@ def claim_studies():
         CLAIMS.extend(map(claim_run, FOLDERS.values()))
     except StudyError as error:
         raise WorkflowError(str(error)) from None
+    for folder in LOGS:
+        failures.note_logs(folder)
     for study, folder in FOLDERS.items():
         write_settings(folder.settings, STUDIES[study])
 
@@ -79,12 +86,10 @@ def file_of(section):
     return lambda wildcards: local(getattr(STUDIES[wildcards.study], section).file)
 
 
-# Jobs find the programs of the environment that runs Snakemake, whether it was activated or not; those of `--sdm conda`
-# come before them. The rules of a workflow that uses this one go on to find first what they found before.
-PROGRAMS = str(Path(sys.executable).parent)
+# Jobs find the programs of the environment that runs Snakemake, whether it was activated, or another, or none; those of
+# `--sdm conda` come before them. The rules of a workflow that uses this one go on to find first what they found before.
 FOUND = os.environ.get("PATH", os.defpath)
-if PROGRAMS not in FOUND.split(os.pathsep):
-    os.environ["PATH"] = os.pathsep.join([FOUND, PROGRAMS] if IS_MODULE else [PROGRAMS, FOUND])
+os.environ["PATH"] = path_with(Path(sys.executable).parent, FOUND, first=not IS_MODULE)
 
 # The Snakemake that runs inside a job of a queue is told nothing of `--resources`.
 if workflow.is_main_process:

@@ -76,7 +76,7 @@ def minutes_of(rows, keeps=True):
 
 
 def minutes_of_increments(wildcards, attempt):
-    """Minutes of all increments that are not done yet."""
+    """Minutes of all increments, done or not: a changed model makes them again."""
     folder = FOLDERS[wildcards.study]
     rows = rows_of_increments(wildcards)
     return requests.minutes([(folder.record(fit), n) for fit, n in rows.items()], attempt)

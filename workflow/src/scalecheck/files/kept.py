@@ -31,9 +31,12 @@ def give_back(known: Path, identity: str, files: Sequence[Path]) -> bool:
     prints = {path.name: _fingerprint(_second(path)) for path in files}
     if found != {"identity": identity, "files": prints} or None in prints.values():
         return False
-    for path in files:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _link(_second(path), path)
+    try:
+        for path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _link(_second(path), path)
+    except OSError:  # links are refused where files were moved to; what else is wrong ends whoever makes the files
+        return False
     return True
 
 
@@ -51,7 +54,7 @@ def keep(known: Path, identity: str, files: Sequence[Path]) -> None:
 
 
 def forget(path: Path) -> None:
-    """Keep a file no longer, because it was found damaged."""
+    """Keep a file no longer: it was found damaged, or another is made, and both need not take room at a time."""
     with contextlib.suppress(OSError):
         _second(path).unlink()
 
@@ -77,5 +80,8 @@ def _link(source: Path, target: Path) -> None:
         return
     temporary = target.parent / f".{target.name}.{os.getpid()}.part"
     temporary.unlink(missing_ok=True)
-    os.link(source, temporary)
-    temporary.replace(target)
+    try:
+        os.link(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -69,22 +69,15 @@ def write_increments(assigned: Assignment, manifest: Path | None = None) -> None
     manifest
         Where it is said which increments there are now.
     """
-    chain = _open_chain(assigned)
+    chain = open_chain(assigned)
     recorded: list[FitRecord] = []
     for _ in chain.tasks:
-        recorded = _write_next(chain, recorded)
+        recorded = write_next(chain, recorded)
     write_manifest(assigned, [task.fit for task in chain.tasks], manifest)
 
 
-def write_increment(assigned: Assignment, name: str) -> None:
-    """Make one increment where it does not stand, after those before it, which are there."""
-    chain = _open_chain(assigned)
-    number = [task.fit for task in chain.tasks].index(name)
-    before = chain.tasks[:number]
-    _write_next(chain, [checksums.read_record(assigned.folder, task.fit) for task in before])
-
-
-def _open_chain(assigned: Assignment) -> Chain:
+def open_chain(assigned: Assignment) -> Chain:
+    """Read which increments are planned, and what each depends on."""
     planned = read_planned(assigned.folder, assigned.study.increments.order)
     tasks = [task for task in planned if task.kind == "increment"]
     before = source.digest(assigned.study.model.file)
@@ -93,7 +86,7 @@ def _open_chain(assigned: Assignment) -> Chain:
     return Chain(assigned, tasks, known, axes, before)
 
 
-def _write_next(chain: Chain, recorded: Records) -> list[FitRecord]:
+def write_next(chain: Chain, recorded: Records) -> list[FitRecord]:
     """Keep, make or skip the increment after some others; give the records of all so far."""
     assigned, task = chain.assigned, chain.tasks[len(recorded)]
     found = standing_of(assigned.folder, task, chain.known[task.fit])

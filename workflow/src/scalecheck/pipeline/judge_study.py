@@ -57,6 +57,8 @@ def _check(assigned: Assignment, *, is_open: bool) -> None:
     if kept.give_back(folder.known("checks"), own, tables):
         log("the fits are the same, and are not checked again")
         return
+    for path in tables:
+        kept.forget(path)
     if study.remedies == "auto":
         assigned.open_job()  # which may take a GPU, before JAX is there
     elif not is_open:

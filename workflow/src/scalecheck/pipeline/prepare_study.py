@@ -28,6 +28,7 @@ def prepare_study(folder: StudyFolder, study: Study, log: Log) -> None:
     if kept.give_back(folder.known("data"), of_data, [folder.data]):
         log("the data are the same, and are not read again")
     else:
+        kept.forget(folder.data)
         prepare.write_data(folder, study, log)
         kept.keep(folder.known("data"), of_data, [folder.data])
     of_model = identify_model(study, of_data)
@@ -36,6 +37,7 @@ def prepare_study(folder: StudyFolder, study: Study, log: Log) -> None:
     else:
         from scalecheck.pipeline import check_study
 
+        kept.forget(folder.model)
         check_study.write_model(folder, study, log)
         kept.keep(folder.known("model"), of_model, [folder.model])
     plan.write_plan(folder, study, log)

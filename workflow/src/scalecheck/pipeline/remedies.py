@@ -64,15 +64,18 @@ def search_study(
     before = source.digest(study.model.file)
     chosen = choose_fit.choose_fit_of_study(folder, study.verdict.alpha, always=False)
     own = _identify(folder, study, chosen.fit) if chosen.fit else ""
+    written = [folder.remedies, folder.remedies_table]
     if not chosen.fit:
         choose_fit.write_no_search(folder, chosen)
         log(f"nothing to search: {chosen.reason}")
-    elif kept.give_back(folder.known("remedies"), own, [folder.remedies, folder.remedies_table]):
+    elif kept.give_back(folder.known("remedies"), own, written):
         log(f"{chosen.fit} was searched before")
     else:
+        for path in written:
+            kept.forget(path)
         _search(folder, study, chosen, None, open_job().device["device"], log)
         source.refuse_change(study.model.file, before)
-        kept.keep(folder.known("remedies"), own, [folder.remedies, folder.remedies_table])
+        kept.keep(folder.known("remedies"), own, written)
 
 
 def _identify(folder: StudyFolder, study: Study, fit: str) -> str:

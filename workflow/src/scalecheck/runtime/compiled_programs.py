@@ -64,7 +64,7 @@ def folder_of_user() -> Path:
         When the user has no home.
     """
     if own := os.environ.get(FOLDER):
-        return Path(own)
+        return Path(own).expanduser()  # in quotes, or in a file of settings, no shell has done it
     cache = os.environ.get("XDG_CACHE_HOME", "")
     # A relative one is to be ignored (freedesktop.org, XDG Base Directory Specification).
     return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "scalecheck"

@@ -1,6 +1,7 @@
 """What the programs of failed jobs ended with, said after all that Snakemake has to say."""
 
 import atexit
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,18 @@ from scalecheck.runtime.program import FAILED
 
 # How Snakemake's own log names the logs of a failed job.
 _LOGS = re.compile(r"^ +log: (.+) \(check log file\(s\) for error details\)$", re.MULTILINE)
+
+# Logs that were there as the run began, and what tells each from one that was written since, by no clock.
+_BEFORE: dict[Path, tuple[int, ...]] = {}
+
+
+def note_logs(folder: Path) -> None:
+    """Note which logs are there as the run begins: of a job that dies before its program starts, they are old."""
+    _BEFORE.update({path.resolve(): _state(path.stat()) for path in folder.rglob("*.log")})
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def tell_at_exit(logs: Sequence[Path]) -> None:
@@ -41,9 +54,12 @@ def lines_of(logs: Sequence[Path]) -> list[str]:
 
 
 def _end_of(path: Path) -> str:
-    """Give what a program says that it failed of; empty where it does not say so."""
+    """Give what a program says that it failed of; empty where it does not say so, or did before this run."""
     try:
-        *_, last = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if _state(os.fstat(file.fileno())) == _BEFORE.get(path.resolve()):
+                return ""
+            *_, last = file.read().splitlines()
     except (OSError, ValueError):
         return ""
     return last.partition(FAILED)[2]

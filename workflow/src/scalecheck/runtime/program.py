@@ -22,6 +22,7 @@ BEGAN = time.perf_counter()
 Log = Callable[[str], None]
 
 FAILED = "failed: "  # before the last line of a log, where its program failed
+_TIME = "%Y-%m-%d %H:%M:%S"
 
 _LOGGER = logging.getLogger("scalecheck")
 _LOGGER.setLevel(logging.INFO)
@@ -60,7 +61,7 @@ def main(
     options = parser.parse_args()
     options.folder = options.settings.parent
     # The log, too, belongs to whoever writes already.
-    with errors_in_one_line():
+    with errors_in_one_line(options.log):
         settings.read_settings(options.settings, options.digest)
         folder, names = StudyFolder(options.folder), fits(options) or (name,)
         with claimed(folder, names, options.log) as log:
@@ -91,7 +92,7 @@ def logged(path: Path | None) -> Iterator[Log]:
     handler = logging.StreamHandler() if path is None else _LogFile(path)
     if path is None:  # the line that a program ends with stands there anyway
         handler.addFilter(lambda record: record.levelno < logging.ERROR)
-    handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", _TIME))
     _LOGGER.addHandler(handler)
     try:
         with errors_in_one_line():
@@ -138,8 +139,15 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """End the program with status 1 at what a user can mend, as one line on stderr and in the log, if any."""
+def errors_in_one_line(not_open: Path | None = None) -> Iterator[None]:
+    """End the program with status 1 at what a user can mend, as one line on stderr and in the log, if any.
+
+    Parameters
+    ----------
+    not_open
+        A log that takes the line where it is not there: Snakemake deletes it before the job. One that is there may
+        belong to another process.
+    """
     try:
         yield
     except Exception as error:
@@ -147,8 +155,18 @@ def errors_in_one_line() -> Iterator[None]:
         if line is None:
             raise
         _LOGGER.error(line)
+        if not_open is not None:
+            _begin_with(line, not_open)
         print(line, file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _begin_with(line: str, path: Path) -> None:
+    """Make a log of the line that a program ends with, where there is none yet."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(f"{time.strftime(_TIME)} {FAILED}{line}\n")
 
 
 # Of the disk and of permissions: other errors of the system are ours.

@@ -21,7 +21,9 @@ MARGIN = 8
 
 
 def minutes(increments: Sequence[tuple[Path, int]], attempt: int) -> int:
-    """Minutes to ask for a job of all increments that are still to come.
+    """Minutes to ask for a job of all increments: a changed model makes those anew that are there, too.
+
+    A job that keeps some of them just ends sooner.
 
     Parameters
     ----------
@@ -30,15 +32,17 @@ def minutes(increments: Sequence[tuple[Path, int]], attempt: int) -> int:
     attempt
         From 1: each further one asks for as much again.
     """
-    seconds, per_row, left = 0.0, 0.0, 0
+    seconds, per_row, unknown = 0.0, 0.0, 0
     for path, rows in increments:
         taken = sum(found.seconds.values()) if (found := peek(path)) else 0.0
         if taken:  # none of one that was skipped
-            per_row, seconds, left = taken / rows, 0.0, 0
+            per_row = taken / rows
+            seconds += taken
         else:
-            seconds, left = seconds + per_row * rows, left + 1
-    if left and not per_row:
+            unknown += rows
+    if unknown and not per_row:
         return min(MOST, attempt * UNKNOWN)
+    seconds += per_row * unknown
     return min(MOST, attempt * max(LEAST, math.ceil(MARGIN * seconds / 60)))
 
 
@@ -102,7 +106,7 @@ def seconds(model: Path, rows: Sequence[int], iterations: int) -> float:
 def n_jobs(asked: int | str, model: Path, rows: Sequence[int], iterations: int) -> int:
     """Jobs among which fits of one shape are divided: as asked, or so that each takes some minutes.
 
-    Of nothing but the study: another number fits all of them again, so that a machine with fewer GPUs could not go on.
+    Of nothing but the study: a machine with fewer GPUs has the same jobs to do.
 
     Parameters
     ----------

@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -187,23 +189,44 @@ def write_settings(path: Path, study: Study) -> None:
         formats.write_text(path, text)
 
 
-def read_settings(path: Path, digest: str = "") -> Study:
+# Seconds between looks, and looks: a node may see for a minute what a shared folder held before (NFS).
+PAUSE, LOOKS = 5.0, 14
+
+
+def read_settings(
+    path: Path, digest: str = "", *, sleep: Callable[[float], None] = time.sleep
+) -> Study:
     """Read the settings of a study as `write_settings` wrote them.
 
     Parameters
     ----------
     digest
         From `Study.digest`, of the settings that they are to be; empty where whoever asks takes any.
+    sleep
+        Waits for some seconds, where the settings are others, before they are read again.
 
     Raises
     ------
     StudyError
-        When the file is missing, no JSON object, or of other settings.
+        When the file is missing, no JSON object, or of other settings for more than a minute.
     """
+    for look in range(LOOKS):
+        if look:
+            sleep(PAUSE)
+        if study := _settings_in(path, digest):
+            return study
+    raise StudyError(
+        f"{path}: holds the settings of another run: run again; a workflow that uses this one must call"
+        " claim_studies() in its onstart"
+    )
+
+
+def _settings_in(path: Path, digest: str) -> Study | None:
+    """Read settings; None where they are others than those that are asked for."""
     try:
         study = parse_sections(path.read_text(encoding="utf-8"))
         names = [name for name in digest.partition(":")[0].split(",") if name]
-        is_other = bool(digest) and study.digest(*names) != digest
+        return study if not digest or study.digest(*names) == digest else None
     except OSError as error:
         raise StudyError(
             f"{path}: cannot be read: {error.strerror}: claim_studies() writes it as the workflow starts; a"
@@ -211,12 +234,6 @@ def read_settings(path: Path, digest: str = "") -> Study:
         ) from None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise StudyError(f"{path}: damaged: run again, which writes it anew") from None
-    if is_other:
-        raise StudyError(
-            f"{path}: holds the settings of another run: run again; a workflow that uses this one must call"
-            " claim_studies() in its onstart"
-        )
-    return study
 
 
 def freeze(kind: Any, value: Any) -> Any:
