@@ -12,7 +12,7 @@ from scalecheck.errors import StudyError
 from scalecheck.files import formats
 from scalecheck.files.layout import TABLES, StudyFolder
 from scalecheck.runtime import failures
-from scalecheck.runtime.environment import path_with
+from scalecheck.runtime.environment import find_programs
 from scalecheck.runtime.locks import claim_run
 from scalecheck.study import jobs
 from scalecheck.study import resources as requests
@@ -88,8 +88,7 @@ def file_of(section):
 
 # Jobs find the programs of the environment that runs Snakemake, whether it was activated, or another, or none; those of
 # `--sdm conda` come before them. The rules of a workflow that uses this one go on to find first what they found before.
-FOUND = os.environ.get("PATH", os.defpath)
-os.environ["PATH"] = path_with(Path(sys.executable).parent, FOUND, first=not IS_MODULE)
+find_programs(Path(sys.executable).parent, first=not IS_MODULE)
 
 # The Snakemake that runs inside a job of a queue is told nothing of `--resources`.
 if workflow.is_main_process:

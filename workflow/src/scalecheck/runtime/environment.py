@@ -32,6 +32,11 @@ def positive_number(variable: str, unit: str) -> float | None:
     return found
 
 
+def find_programs(programs: Path, *, first: bool) -> None:
+    """Have this process and its jobs find the programs of a folder; parameters as of `path_with`."""
+    os.environ["PATH"] = path_with(programs, os.environ.get("PATH", os.defpath), first=first)
+
+
 def path_with(programs: Path, found: str, *, first: bool) -> str:
     """Give a `PATH` on which programs are found.
 
