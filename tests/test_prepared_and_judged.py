@@ -227,6 +227,13 @@ def test_what_comes_of_the_same_fits_is_made_once(study, monkeypatch, pretend):
     assert len(opened) == 2
 
 
+def test_all_rows_are_approximated_while_subsets_are_still_fitted(study, monkeypatch):
+    run, files = pretend_approximated(study, monkeypatch)
+    study.folder.record("subset-01").unlink()
+    run(begun(study, study.job))
+    assert all(path.exists() for path in files)
+
+
 def test_where_the_fits_were_checked_a_verdict_needs_no_jax(study):
     judged(study)
     code = (

@@ -25,7 +25,9 @@ def approximate_once(assigned: Assignment) -> None:
     """Write approximation.json and .nc, unless they were made from the same."""
     folder, study = assigned.folder, assigned.study
     before = source.digest(study.model.file)
-    own = hash_of(identify_fits(folder, study), study.sections(*SECTIONS), assigned.platform)
+    # The other fits may still run beside it.
+    increments = identify_fits(folder, study, "increment")
+    own = hash_of(increments, study.sections(*SECTIONS), assigned.platform)
     files = [folder.approximation, folder.approximate_posterior]
     if kept.give_back(folder.known("approximation"), own, files):
         assigned.log("the same was approximated before")

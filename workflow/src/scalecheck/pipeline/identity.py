@@ -35,14 +35,21 @@ def digest_of_file(path: str | Path | None) -> str:
         return ""
 
 
-def identify_fits(folder: StudyFolder, study: Study) -> str:
-    """Give a hash of all that is computed from: the fits of a study, its data and model, and this library."""
-    fits = [row.fit for row in formats.read_plan(folder.plan)]
-    records = [_seen(checksums.read_record(folder, name)) for name in fits]
+def identify_fits(folder: StudyFolder, study: Study, *kinds: str) -> str:
+    """Give a hash of all that is computed from: the fits of a study, its data and model, and this library.
+
+    Parameters
+    ----------
+    kinds
+        Of fits that are there; without any, all of them.
+    """
+    planned = [row for row in formats.read_plan(folder.plan) if not kinds or row.kind in kinds]
+    records = [_seen(checksums.read_record(folder, row.fit)) for row in planned]
     return hash_of(
         digest_of_library(),
         source.digest(study.model.file),
-        *(digest_of_file(path) for path in (folder.plan, folder.model, folder.known("data"))),
+        *(digest_of_file(path) for path in (folder.model, folder.known("data"))),
+        json.dumps([dataclasses.astuple(row) for row in planned]),
         json.dumps(formats.finite(records), sort_keys=True),
     )
 
