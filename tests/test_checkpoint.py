@@ -237,18 +237,18 @@ def test_how_often_must_be_a_positive_number(monkeypatch, given):
 
 
 def test_what_another_form_of_states_was_saved_in_is_of_something_else(monkeypatch):
-    before = checkpoint.identify(["subset-01"], "digest")
+    before = checkpoint.identify_run(["subset-01"], "digest")
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    assert checkpoint.identify(["subset-01"], "digest") != before
+    assert checkpoint.identify_run(["subset-01"], "digest") != before
 
 
 def test_the_identity_depends_on_every_part():
     known = {
-        checkpoint.identify(["a"], {"jax": "1"}, "cpu"),
-        checkpoint.identify(["a", "b"], {"jax": "1"}, "cpu"),
-        checkpoint.identify(["a"], {"jax": "2"}, "cpu"),
-        checkpoint.identify(["a"], {"jax": "1"}, "NVIDIA H200"),
-        checkpoint.identify(["a"], {"jax": "1cpu"}, ""),
+        checkpoint.identify_run(["a"], {"jax": "1"}, "cpu"),
+        checkpoint.identify_run(["a", "b"], {"jax": "1"}, "cpu"),
+        checkpoint.identify_run(["a"], {"jax": "2"}, "cpu"),
+        checkpoint.identify_run(["a"], {"jax": "1"}, "NVIDIA H200"),
+        checkpoint.identify_run(["a"], {"jax": "1cpu"}, ""),
     }
     assert len(known) == 5
 

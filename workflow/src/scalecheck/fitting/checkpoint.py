@@ -29,7 +29,7 @@ VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
 FORMAT = 2
 
 
-def identify(*parts: Any) -> str:
+def identify_run(*parts: Any) -> str:
     """Give a hash of everything that determines what is saved: identities of fits, versions, the device.
 
     Parameters

@@ -61,7 +61,7 @@ def checkpointer_of(
         versions and the device, of which what goes on must be the same.
     """
     names = [task.fit for task in batch.tasks]
-    identity = checkpoint.identify(names, parts, versions(), job.device["device"])
+    identity = checkpoint.identify_run(names, parts, versions(), job.device["device"])
     return checkpoint.Checkpointer(folder, identity, checkpoint.seconds_between(), job.log)
 
 

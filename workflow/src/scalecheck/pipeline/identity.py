@@ -11,6 +11,7 @@ from scalecheck import ENGINE_VERSION
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord, as_json
+from scalecheck.fitting.fit_identity import digest_of
 from scalecheck.model import source
 from scalecheck.runtime.versions import digest_of_library
 from scalecheck.study.settings import Study
@@ -20,10 +21,7 @@ RECORD = "record.json"
 
 def hash_of(*parts: str) -> str:
     """Give a hash of texts, and of the version of scalecheck and its engine."""
-    found = hashlib.sha256()
-    for part in (importlib.metadata.version("scalecheck"), str(ENGINE_VERSION), *parts):
-        found.update(f"{len(part)} {part}".encode(errors="surrogateescape"))
-    return found.hexdigest()
+    return digest_of([importlib.metadata.version("scalecheck"), ENGINE_VERSION, *parts])
 
 
 def digest_of_file(path: str | Path | None) -> str:

@@ -45,7 +45,7 @@ def _identity(folder: StudyFolder, one: problem.Problem, study: Study, device: s
     (task,) = one.batch.tasks
     fit = identify(folder, study, device, [task])[task.fit].digest
     own = (task.fit, one.seed, one.gradients, dataclasses.asdict(one.settings))
-    return checkpoint.identify(fit, own, versions())
+    return checkpoint.identify_run(fit, own, versions())
 
 
 def write_search(
