@@ -3,11 +3,13 @@
 import json
 import shutil
 from argparse import Namespace
+from pathlib import Path
 
 import netCDF4
 import numpy as np
 import pytest
 
+from scalecheck.errors import StudyError
 from scalecheck.examine import confirmation, run_costs
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
@@ -131,3 +133,18 @@ def test_a_second_fit_that_was_told_to_end_goes_on_with_the_same_bits(slow, monk
     assert "confirmation: goes on from its checkpoint" in lines
     assert again["leapfrogs"] == whole["leapfrogs"]
     assert not slow.folder.confirmation_checkpoint.parent.exists()
+
+
+def test_a_second_fit_of_a_model_that_was_edited_meanwhile_is_not_written(slow, monkeypatch):
+    def edit(job, task):
+        path = Path(slow.study.model.file)
+        path.write_text(path.read_text() + "\nWIDTH = 2\n")
+        return {}
+
+    before = Path(slow.study.model.file).read_text()
+    slow.folder.confirmation.unlink(missing_ok=True)
+    monkeypatch.setattr(confirm, "refit", edit)
+    with pytest.raises(StudyError, match="changed while the study ran"):
+        confirm.write_confirmation(slow.folder, slow.study, lambda line: None, slow.job)
+    Path(slow.study.model.file).write_text(before)
+    assert not slow.folder.confirmation.exists()

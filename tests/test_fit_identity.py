@@ -374,7 +374,7 @@ def test_a_model_that_is_edited_while_fits_run_is_refused(case, program):
     put("seed", 2)(case)
     with case.monkeypatch.context() as during:
         during.setattr(run_fits, program, edit_and_run)
-        with pytest.raises(StudyError, match=r"model\.py: changed while fits ran: run again"):
+        with pytest.raises(StudyError, match=r"model\.py: changed while the study ran: run again"):
             case.run()
     assert not case.folder.record(first).exists()
     assert not case.folder.checkpoint(first).exists()
@@ -391,7 +391,7 @@ def test_a_model_that_is_edited_while_nothing_is_fitted_leaves_no_manifest(case)
 
     case.monkeypatch.setattr(fit, "find_standing", edit_and_find)
     manifest = case.folder.path / "fits" / "batch.json"
-    with pytest.raises(StudyError, match="changed while fits ran"):
+    with pytest.raises(StudyError, match="changed while the study ran"):
         fit.write_fits(case.assigned(), ["subset-01"], manifest)
     assert not manifest.exists()
 

@@ -155,13 +155,26 @@ def test_the_same_fits_are_checked_once_whatever_is_made_of_what_was_found(study
     assert formats.read_json(study.folder.verdict)["alpha"] == 0.2
 
 
-def test_what_was_checked_while_the_model_was_edited_is_not_kept(study, monkeypatch):
+def editing(small):
+    """Give what edits the model of a study in place of a computation."""
+
     def edit(*given):
-        path = Path(study.study.model.file)
+        path = Path(small.study.model.file)
         path.write_text(path.read_text() + "\nWIDTH = 2\n")
 
-    monkeypatch.setattr(check, "write_checks", edit)
-    with pytest.raises(StudyError, match=r"model\.py: changed while fits ran: run again"):
+    return edit
+
+
+def test_a_model_that_is_edited_while_it_is_checked_is_not_known(study, monkeypatch):
+    monkeypatch.setattr(check_study, "write_model", editing(study))
+    with pytest.raises(StudyError, match=r"model\.py: changed while the study ran: run again"):
+        prepared(study)
+    assert not study.folder.known("model").exists()
+
+
+def test_what_was_checked_while_the_model_was_edited_is_not_kept(study, monkeypatch):
+    monkeypatch.setattr(check, "write_checks", editing(study))
+    with pytest.raises(StudyError, match=r"model\.py: changed while the study ran: run again"):
         judged(study)
     assert not study.folder.known("checks").exists()
 

@@ -58,7 +58,7 @@ def refuse_change(file: str | Path, before: str) -> None:
     except (OSError, StudyError):
         now = ""
     if now != before:
-        raise StudyError(f"{file}: changed while fits ran: run again")
+        raise StudyError(f"{file}: changed while the study ran: run again")
 
 
 def _modules(file: Path) -> dict[str, ast.Module]:

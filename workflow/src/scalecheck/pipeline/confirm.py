@@ -15,6 +15,7 @@ from scalecheck.data.planned_fits import read_planned
 from scalecheck.examine import confirmation
 from scalecheck.files import checksums, formats, record
 from scalecheck.files.layout import StudyFolder
+from scalecheck.model import source
 from scalecheck.results.study_fits import FitResult, read_fit
 from scalecheck.runtime.program import Log
 from scalecheck.study.plan import PlannedFit
@@ -50,7 +51,9 @@ def write_confirmation(
         log(reason)
         found = {"fit": None, "reason": reason}
     else:
+        before = source.digest(study.model.file)
         found = {**refit(open_job(), task), "identity": own}
+        source.refuse_change(study.model.file, before)
     formats.write_json(folder.confirmation, found)
     shutil.rmtree(folder.confirmation_checkpoint.parent, ignore_errors=True)
     return task is not None

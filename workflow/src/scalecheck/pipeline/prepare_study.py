@@ -31,7 +31,8 @@ def prepare_study(folder: StudyFolder, study: Study, log: Log) -> None:
         kept.forget(folder.data)
         prepare.write_data(folder, study, log)
         kept.keep(folder.known("data"), of_data, [folder.data])
-    of_model = identify_model(study, of_data)
+    before = source.digest(study.model.file)
+    of_model = identify_model(study, of_data, before)
     if kept.give_back(folder.known("model"), of_model, [folder.model]):
         log("the model is the same, and is not checked again")
     else:
@@ -39,6 +40,7 @@ def prepare_study(folder: StudyFolder, study: Study, log: Log) -> None:
 
         kept.forget(folder.model)
         check_study.write_model(folder, study, log)
+        source.refuse_change(study.model.file, before)
         kept.keep(folder.known("model"), of_model, [folder.model])
     plan.write_plan(folder, study, log)
 
@@ -50,15 +52,15 @@ def identify_data(study: Study) -> str:
     return hash_of(settings, json.dumps(columns), digest_of_file(study.data.file))
 
 
-def identify_model(study: Study, of_data: str) -> str:
+def identify_model(study: Study, of_data: str, of_source: str) -> str:
     """Give a hash of all that is checked before a fit.
 
     Parameters
     ----------
     of_data
         From `identify_data`.
+    of_source
+        From `source.digest`.
     """
     settings = study.sections("seed", "data", "model", "sampler", "subsets", "increments")
-    return hash_of(
-        of_data, settings, digest_of_file(study.data.truth), source.digest(study.model.file)
-    )
+    return hash_of(of_data, settings, digest_of_file(study.data.truth), of_source)
