@@ -174,18 +174,35 @@ def estimates(posterior: "xr.Dataset", sites: Sequence[str]) -> "pd.DataFrame":
     rows = [
         {"parameter": name, **_summary(values)}
         for site in sites
-        for name, values in _scalars(posterior[site])
+        for name, values in _scalars_of(posterior[site])
     ]
     return pd.DataFrame(rows, columns=ESTIMATES)
 
 
-def _scalars(variable: "xr.DataArray") -> Iterator[tuple[str, Real[np.ndarray, "chain draw"]]]:
+def _scalars_of(variable: "xr.DataArray") -> Iterator[tuple[str, Real[np.ndarray, "chain draw"]]]:
     values = variable.transpose("chain", "draw", ...).to_numpy()
+    labels = [variable[dim].to_numpy().tolist() for dim in variable.dims[2:]]
+    return scalars(str(variable.name), values, labels)
+
+
+def scalars(
+    site: str, values: Real[np.ndarray, "chain draw *shape"], labels: Sequence[Sequence[Any]]
+) -> Iterator[tuple[str, Real[np.ndarray, "chain draw"]]]:
+    """Give the scalars of a site by their names: `sigma`, `beta[0]`.
+
+    Parameters
+    ----------
+    site
+        Its name.
+    values
+        `(chain, draw, ...)`.
+    labels
+        Of each of its own dimensions.
+    """
     shape = values.shape[2:]
-    labels = [[str(label) for label in variable[dim].to_numpy()] for dim in variable.dims[2:]]
     for index in np.ndindex(*shape):
-        where = ",".join(names[i] for names, i in zip(labels, index, strict=True))
-        yield f"{variable.name}[{where}]" if shape else str(variable.name), values[(..., *index)]
+        where = ",".join(str(names[i]) for names, i in zip(labels, index, strict=True))
+        yield f"{site}[{where}]" if shape else site, values[(..., *index)]
 
 
 def _summary(values: Real[np.ndarray, "chain draw"]) -> Mapping[str, float]:

@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import norm
 
-from scalecheck.diagnostics import array_stats
+from scalecheck.checks.two_samples import compare_samples
 
 
 class Audit(NamedTuple):
@@ -40,18 +39,6 @@ def audit_warm_start(
     warm, cold
         Compared parameters `(chain, draw, d)`.
     """
-    found = []
-    for statistic in ("mean", "sd"):
-        for j in range(warm.shape[-1]):
-            one, other = warm[..., j].astype("float64"), cold[..., j].astype("float64")
-            value = np.mean if statistic == "mean" else np.std
-            error = np.hypot(_mcse(one, statistic), _mcse(other, statistic))
-            gap = float(value(one) - value(other))
-            p = float(2 * norm.sf(abs(gap) / error)) if error > 0 else float(gap == 0)
-            found.append(Audit(p, j, statistic, gap / float(np.std(other) or 1.0)))
+    found = compare_samples(warm, cold)
     worst = min(found, key=lambda one: one.p)
-    return worst._replace(p=min(1.0, len(found) * worst.p))
-
-
-def _mcse(draws: Float[np.ndarray, "chain draw"], statistic: str) -> float:
-    return float(array_stats.mcse(draws, method=statistic, chain_axis=0, draw_axis=1))
+    return Audit(min(1.0, len(found) * worst.p), worst.parameter, worst.statistic, worst.gap)
