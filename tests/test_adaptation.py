@@ -195,7 +195,6 @@ def test_chains_too_slow_for_a_test_have_not_agreed(reason):
     ("change", "metric", "words"),
     [
         ({"acceptance_rate": np.full((4, 400), 0.5)}, 1, "accepts 0.3 less than its target"),
-        ({"diverging": np.eye(4, 400, dtype=bool)}, 1, "4 divergences: raise sampler.target"),
         ({"n_steps": np.full((4, 400), 1023)}, 1, "100% of the trees are cut"),
         ({}, [[1.0], [1.0], [9.0], [1.0]], "metrics differ 9 times: raise sampler.warmup"),
     ],
@@ -206,6 +205,12 @@ def test_what_else_was_seen_is_said_of_chains_that_agree(change, metric, words):
     )
     assert finding.p > 0.05
     assert words in finding.message
+
+
+def test_what_is_known_of_divergences_is_said_of_chains_that_agree():
+    diverged = fit(sampling())._replace(diverged="4 divergences, too few for a second fit")
+    finding = adaptation.check_adaptation_step(diverged, weight=1.0)
+    assert finding.message.endswith("; 4 divergences, too few for a second fit")
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,32 @@ def test_before_there_is_a_forecast_only_what_was_spent_counts():
     assert reason == "budget.seconds is 7: the increments so far took 7.4 s"
 
 
+def test_second_fits_of_those_that_diverge_are_paid_from_the_budget():
+    last = CHAIN[-1]
+    took = {name: 2 * seconds for name, seconds in last.seconds.items()}
+    refit = records.RecordedRefit(
+        target_accept=0.95,
+        divergences=[0],
+        draws=500,
+        usable=True,
+        mean=None,
+        sd=None,
+        gradients=last.gradients,
+        seconds=took,
+        cpu_seconds={},
+    )
+    recorded = [*CHAIN[:-1], dataclasses.replace(last, refit=refit)]
+    spent = sum(sum(one.seconds.values()) for one in CHAIN) + sum(took.values())
+    found = budget.fit_of(CHAIN, 8000, FREE).seconds[1]
+    needed = spent + 3 * found
+    assert budget.refusal(recorded, 8000, BudgetSettings(1.01 * needed, None)) == ""
+    reason = budget.refusal(recorded, 8000, BudgetSettings(0.99 * needed, None))
+    assert f"took {spent:.1f} s" in reason
+    assert reason.endswith(
+        f"{2 * found:.1f} s again, with smaller steps, as the one before diverged"
+    )
+
+
 def test_audits_are_paid_from_the_budget():
     audit = audited([1800, 1800], warmup=50.0)
     recorded = [*WARM[:3], warm("increment-04", 4000, audit=audit)]

@@ -20,6 +20,13 @@ def test_audits_and_the_confirmation_are_counted_and_what_was_skipped_is_not():
     assert found == TotalCost(5 * 18, pytest.approx(3.3))
 
 
+def test_a_second_fit_with_smaller_steps_is_counted():
+    again = {"gradients": {"warmup": [7], "sampling": [11]}, "seconds": {"sampling": 2.0}}
+    told = {"target_accept": 0.95, "divergences": [0], "draws": 1, "usable": True}
+    refit = {**told, "mean": None, "sd": None, "cpu_seconds": {}, **again}
+    assert spent([record(refit=refit)], None) == TotalCost(2 * 18, pytest.approx(2.1))
+
+
 def test_without_a_confirmation_there_are_the_fits():
     assert spent([record()], None) == TotalCost(18, 0.1)
 

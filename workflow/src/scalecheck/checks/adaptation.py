@@ -282,8 +282,8 @@ def _agreement_message(fit: Chains, seen: PotentialGap) -> str:
         said.append(f"chains begun anew because they stalled in warmup: {fit.discarded}")
     if MOST_SATURATED < saturated <= HALF:
         said.append(cut)
-    if sampling.diverging.any():
-        said.append(f"{sampling.diverging.sum()} divergences: raise sampler.target_accept")
+    if fit.diverged:
+        said.append(fit.diverged)
     if low.max() > LOW_ACCEPTANCE:
         missed = rounded(float(low.max()))
         said.append(f"chain {np.argmax(low)} accepts {missed} less than its target")

@@ -82,6 +82,8 @@ class Chains(NamedTuple):
         Which chains took the most gradients that they may, so that draws are missing; empty where none did.
     reason, advice
         Why its posterior cannot be used, and the part that says what is the matter; empty where it can.
+    diverged
+        What is known of its divergences; empty without any.
     """
 
     fit: str
@@ -96,6 +98,7 @@ class Chains(NamedTuple):
     capped: str = ""
     reason: str = ""
     advice: str = ""
+    diverged: str = ""
 
     def saturated(
         self, n_steps: Real[np.ndarray, "chain iteration"]

@@ -25,7 +25,8 @@ from scalecheck.diagnostics import (
     rhat_and_ess,
 )
 
-# What can be the matter with a fit that has draws; `stalled` and `capped` fits ended before they had theirs.
+# What can be the matter with a fit that has draws; `stalled` and `capped` fits ended before they had theirs. Another is
+# `divergences.BIASED`, which a second fit tells and not the draws.
 CAUSES = ("slow", "few draws", "order", "sign", "divergent", "stuck", "modes", "unidentified")
 CAUSES += ("improper", "cut", "still", "wandering")
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from scalecheck.checks.divergences import BIASED
 from scalecheck.diagnostics import HIGHEST_RHAT, write_rhat
 
 
@@ -59,7 +60,8 @@ def _sentence(group: Mapping[str, UnusableFit], n_fits: int | None) -> str:
     if len(group) == 1:
         return f"{worst}: {group[worst].reason}"
     count = f"{len(group)} of {n_fits} fits" if n_fits else f"{len(group)} fits"
-    if not group[worst].advice:
+    if not group[worst].advice or group[worst].cause == BIASED:
+        # What was measured is neither R-hat nor ESS.
         return f"{count}, as {worst}: {group[worst].reason}"
     same = len({fit.advice for fit in group.values()}) == 1
     where = "" if same else f"in {worst}, the worst, "

@@ -7,6 +7,7 @@ from pathlib import Path
 # Of every study that was checked, in `checks/`.
 TABLES = (
     "fits",
+    "divergences",
     "estimates",
     "agreement",
     "heterogeneity",
@@ -114,6 +115,10 @@ class StudyFolder:
     def audit_checkpoint(self, fit: str) -> Path:
         """What is kept of the cold fit that an increment is compared with, while it runs."""
         return self.path / "fits" / fit / "checkpoint-cold"
+
+    def refit_checkpoint(self, fit: str) -> Path:
+        """What is kept of the second fits of a batch, with smaller steps, under the name of its first fit."""
+        return self.path / "fits" / fit / "checkpoint-smaller-steps"
 
     def manifests(self) -> list[Path]:
         """What the jobs of fits wrote last: the names of their fits."""

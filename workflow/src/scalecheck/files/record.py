@@ -60,6 +60,84 @@ class RecordedAudit:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DivergingRegion:
+    """Where iterations diverge: the scalar whose draws there differ most from the others, on the model's scale.
+
+    Attributes
+    ----------
+    parameter
+        Its name.
+    near
+        What the draws of diverging iterations are near: `small values`, `large values`, `both ends` or `the middle`.
+    low, high
+        Ends of the equal-tailed 89 % interval of these draws.
+    others_low, others_high
+        Of the other draws.
+    """
+
+    parameter: str
+    near: str
+    low: float
+    high: float
+    others_low: float
+    others_high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """How far an estimate moves from one fit to another of the same rows.
+
+    Attributes
+    ----------
+    parameter
+        Its name.
+    gap, error
+        The second fit less the first, in posterior sds of the second; its Monte Carlo standard error.
+    p
+        Of a gap so large in any mean or sd: Bonferroni.
+    """
+
+    parameter: str
+    gap: float
+    error: float
+    p: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedRefit:
+    """A second fit of the rows of one that diverged, with smaller steps.
+
+    Attributes
+    ----------
+    target_accept
+        Its own.
+    divergences, draws
+        Divergences after warmup by chain, draws per chain.
+    usable
+        Whether its draws can be used.
+    mean, sd
+        The estimates that move most; None where the two fits cannot be compared.
+    gradients, seconds, cpu_seconds
+        What it took.
+    """
+
+    target_accept: float
+    divergences: Sequence[int]
+    draws: int
+    usable: bool
+    mean: Move | None
+    sd: Move | None
+    gradients: RecordedGradients
+    seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, float]
+
+    @property
+    def divergent_share(self) -> float:
+        """Share of its draws that diverged."""
+        return _share(self.divergences, self.draws)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FitRecord(PlannedRow):
     """What is known of a fit beside its draws, in the order of `record.json`.
 
@@ -99,6 +177,10 @@ class FitRecord(PlannedRow):
         Chains that stalled and began anew.
     moments
         How well chains agree in the sites that are not kept.
+    diverging
+        Where iterations diverged; None where they did so in no particular place, or never.
+    refit
+        Of a fit that diverged so often that it was fitted again, with smaller steps.
     depth_saturated
         Share of the iterations after warmup whose tree was cut; None without any.
     windows
@@ -143,6 +225,8 @@ class FitRecord(PlannedRow):
     step_size: Sequence[float] = ()
     moments: Mapping[str, Any] | None = None
     divergences: Sequence[int] = ()
+    diverging: DivergingRegion | None = None
+    refit: RecordedRefit | None = None
     depth_saturated: float | None = None
     windows: Sequence[RecordedWindow] = ()
     parameters: Sequence[str] = ()
@@ -152,11 +236,22 @@ class FitRecord(PlannedRow):
     stop: str | None = None
     looked: str | None = None
 
+    @property
+    def divergent_share(self) -> float:
+        """Share of its draws that diverged."""
+        return _share(self.divergences, self.draws)
+
+
+def _share(divergences: Sequence[int], draws: int) -> float:
+    n_draws = draws * len(divergences)
+    return sum(divergences) / n_draws if n_draws else 0.0
+
 
 # All that there is of an increment that was not fitted.
 _OF_SKIPPED = ("status", "reason", "settings", "engine_version", "versions", "sha256")
 # Left out where they are None; elsewhere None is written as null.
-_OPTIONAL = ("identity", "sha256", "audit", "stop", "looked", "parameter", "statistic", "gap")
+_OPTIONAL = ("identity", "sha256", "diverging", "refit", "audit", "stop", "looked")
+_OPTIONAL += ("parameter", "statistic", "gap")
 
 
 def audit_of(cold: FitRecord, p: float | None = None, **compared: Any) -> RecordedAudit:
@@ -201,7 +296,7 @@ def of_json(content: Mapping[str, Any]) -> FitRecord:
     TypeError
         When it is no record.
     """
-    audit = content.get("audit")
+    audit, region = content.get("audit"), content.get("diverging")
     parts = {
         "capped": early_end(content.get("capped")),
         "stalled": early_end(content.get("stalled")),
@@ -210,12 +305,23 @@ def of_json(content: Mapping[str, Any]) -> FitRecord:
         "audit": _taken(RecordedAudit, {**audit, "gradients": _gradients(audit)})
         if audit
         else None,
+        "diverging": _taken(DivergingRegion, region) if region else None,
+        "refit": _refit(content.get("refit")),
     }
     return _taken(FitRecord, {**content, **parts})
 
 
 def _gradients(content: Mapping[str, Any]) -> RecordedGradients:
     return _taken(RecordedGradients, content.get("gradients", {}))
+
+
+def _refit(content: Mapping[str, Any] | None) -> RecordedRefit | None:
+    if not content:
+        return None
+    moves = {
+        name: _taken(Move, one) if (one := content.get(name)) else None for name in ("mean", "sd")
+    }
+    return _taken(RecordedRefit, {**content, **moves, "gradients": _gradients(content)})
 
 
 def read(path: Path) -> FitRecord:

@@ -39,7 +39,7 @@ def datasets(fitted: Fitted, number: int, keep: Sequence[str] | None) -> dict[st
     return {
         "posterior": _posterior(fitted, number, kept_sites(batch, keep)),
         "unconstrained_posterior": _dataset(
-            {"z": (("chain", "draw", "parameter"), _packed(fitted, number))},
+            {"z": (("chain", "draw", "parameter"), packed(fitted, number))},
             {"parameter": list(batch.vector.names)},
             _n_draws(draws, number),
         ),
@@ -55,7 +55,8 @@ def _n_draws(draws: sampler.Draws, number: int) -> tuple[int, int]:
     return n_chains, n_iterations - draws.windows[-1].stop
 
 
-def _packed(fitted: Fitted, number: int) -> np.ndarray:
+def packed(fitted: Fitted, number: int) -> np.ndarray:
+    """Give the compared parameters of one fit, unconstrained, `(chain, draw, d)`."""
     z = fitted.draws.z[number]
     if not z:
         return np.zeros((*_n_draws(fitted.draws, number), 0))
@@ -158,7 +159,7 @@ def record(
         cpu_seconds=_seconds(draws.cpu_seconds, share, importing[1]),
         compiled=fitted.compiled.share(len(batch.tasks)),
         draws=max(0, own.n_steps.shape[1] - warmup),
-        usable=has_draws and (not names or diagnostics.usable(_packed(fitted, number))),
+        usable=has_draws and (not names or diagnostics.usable(packed(fitted, number))),
         seconds_per_gradient=float(fitted.seconds_per_gradient[number]),
         gradients=RecordedGradients(
             warmup=own.n_steps[:, :warmup].sum(axis=1).tolist(),

@@ -13,6 +13,7 @@ from scalecheck.fitting import fit_record, sample_batch
 from scalecheck.fitting.fit_identity import Identity
 from scalecheck.fitting.fit_job import Job, checkpointer_of, read_batch
 from scalecheck.fitting.progress_log import ProgressLog
+from scalecheck.fitting.refit_diverging import refit_diverging, region_of
 from scalecheck.fitting.starts import warm_start
 from scalecheck.model import batches
 from scalecheck.sampler.snapshot import to_arrays
@@ -39,7 +40,8 @@ def _run_shape(job: Job, batch: batches.Batch, known: Known, n_fits: int) -> lis
     sampler = job.study.sampler
     fitted = _sample(job, batch, known, sampler)
     n = len(batch.tasks)
-    return [_write_posterior(job, fitted, i, known, sampler, n_fits) for i in range(n)]
+    records = [_write_posterior(job, fitted, i, known, sampler, n_fits) for i in range(n)]
+    return refit_diverging(job, fitted, records, known)
 
 
 def _sample(
@@ -78,7 +80,10 @@ def _write_posterior(
     if record.status == "stopped":
         path.unlink(missing_ok=True)
     else:
-        posterior_file.write_posterior(path, fit_record.datasets(fitted, number, sampler.keep))
+        groups = fit_record.datasets(fitted, number, sampler.keep)
+        posterior_file.write_posterior(path, groups)
+        region = region_of(groups, list(fitted.batch.vector.shapes), record)
+        record = dataclasses.replace(record, diverging=region)
     job.folder.left(name).unlink(missing_ok=True)
     record = dataclasses.replace(record, identity=known[name]._asdict())
     return checksums.with_files(job.folder, record)
@@ -89,8 +94,8 @@ def run_increment(
 ) -> FitRecord:
     """Sample one increment, and write its posterior and what it leaves to the next, if that starts from it.
 
-    Where increments start warm, every `cold_audit`-th is sampled cold as well, and compared. One that was
-    stopped leaves what it was left.
+    Where increments start warm, every `cold_audit`-th is sampled cold as well, and compared; so is one that diverges
+    often, with smaller steps. One that was stopped leaves what it was left.
 
     Parameters
     ----------
@@ -115,6 +120,7 @@ def run_increment(
     has_draws = record.status == "done"
     if left is not None and has_draws and settings.is_audited(number):
         record = dataclasses.replace(record, audit=_audit(job, fitted, batch, known))
+    (record,) = refit_diverging(job, fitted, [record], known)
     left = warm_start.warm_start_of(task.rows, fitted.draws) if has_draws else left
     if left is not None:
         arrays.write_arrays(job.folder.left(task.fit), to_arrays(left))

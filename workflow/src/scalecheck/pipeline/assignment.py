@@ -103,7 +103,8 @@ def _write_record(folder: StudyFolder, record: FitRecord) -> None:
 
 
 def _remove_checkpoints(folder: StudyFolder, fit: str) -> None:
-    for kept in (folder.checkpoint(fit), folder.audit_checkpoint(fit)):
+    ways = (folder.checkpoint, folder.audit_checkpoint, folder.refit_checkpoint)
+    for kept in (way(fit) for way in ways):
         shutil.rmtree(kept, ignore_errors=True)
 
 

@@ -7,7 +7,7 @@ from scalecheck.examine.check_results import CheckResults
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.pipeline import confirm, look
-from scalecheck.results import history, study_fits
+from scalecheck.results import diverged_fits, history, study_fits
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import Study
 
@@ -41,6 +41,7 @@ def write_checks(folder: StudyFolder, settings: Study, log: Log) -> CheckResults
     sites = list(study_data.likelihood.vector.shapes)
     tables = {
         "fits": study_fits.fits_table(study),
+        "divergences": diverged_fits.divergences_table(study),
         "estimates": study_fits.estimates_table(study, sites),
         "history": history.history_table(study),
         "units": run_deviant_units.describe_units(study_data, study),

@@ -28,8 +28,8 @@ class ReportInputs:
     estimates
         `checks/estimates.csv`: one row per fit and scalar parameter, on the constrained scale.
     tables
-        The tidy tables of the families, `history`: how the chains ran, and `units`: the most deviant
-        units of a hierarchical model.
+        The tidy tables of the families, `history`: how the chains ran, `units`: the most deviant
+        units of a hierarchical model, and `divergences`: where fits diverged.
         What was not made is absent.
     settings
         The resolved study.
@@ -79,6 +79,7 @@ _TABLES = (
     "adaptation",
     "history",
     "units",
+    "divergences",
 )
 
 

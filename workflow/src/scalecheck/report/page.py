@@ -11,6 +11,7 @@ from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.report import captions, curves, number_format, sentences, tables
 from scalecheck.report.approximation_section import section
+from scalecheck.report.divergences_section import divergences_of
 from scalecheck.report.effort_plot import chains_of, effort, per_fit, sampled
 from scalecheck.report.figures import write_figures
 from scalecheck.report.forecast_plot import outlook
@@ -104,6 +105,7 @@ def _page(inputs: ReportInputs) -> dict[str, Any]:
         "cost_by_kind": tables.cost_by_kind(done),
         "cost_per_fit": tables.cost_per_fit(listed)._replace(note=aside.strip()),
         "health_summary": captions.health(done),
+        "divergences": divergences_of(inputs),
         "unhealthy": tables.unhealthy(done),
         "health": tables.health(listed)._replace(note=aside.strip()),
         "left_out": tables.left_out(fits, inputs.dropped, verdict["rows"]),

@@ -39,7 +39,8 @@ def refusal(
     """Why the next increment is not fitted; empty where it fits into the budget.
 
     What the increments took so far and the median of what the next one is forecast to take are held
-    against `budget.seconds`. Before there are two to forecast from, what they took has to exceed it alone.
+    against `budget.seconds`; after one that diverged and was fitted again, a second fit of the next one, too. Before
+    there are two to forecast from, what they took has to exceed it alone.
 
     Parameters
     ----------
@@ -55,13 +56,16 @@ def refusal(
     spent = sum(_seconds(one) for one in recorded)
     found = fit_of(recorded, rows, budget, cold=False)
     again = fit_of(recorded, rows, budget) if audited else None
-    if spent + sum(one.seconds[1] for one in (found, again) if one) <= budget.seconds:
+    second = found.seconds[1] * _second_over_first(recorded[-1]) if found else 0.0
+    if spent + second + sum(one.seconds[1] for one in (found, again) if one) <= budget.seconds:
         return ""
     reason = f"budget.seconds is {budget.seconds:g}: the increments so far took {spent:.1f} s"
     if found is None:
         return reason
     low, median, high = found.seconds
     beside = f", and {again.seconds[1]:.1f} s again, cold, to be compared" if again else ""
+    if second:
+        beside += f", and {second:.1f} s again, with smaller steps, as the one before diverged"
     return (
         f"{reason}, and one of {rows} rows is forecast to take {median:.1f} s"
         f" (90 % interval {low:.1f} to {high:.1f}){beside}"
@@ -69,9 +73,16 @@ def refusal(
 
 
 def _seconds(record: FitRecord) -> float:
-    """Of a fit, and of its audit if it has one."""
-    audit = sum(record.audit.seconds.values()) if record.audit else 0
-    return sum(record.seconds.values()) + audit
+    """Of a fit, and of its audit and its second fit with smaller steps, if it has them."""
+    parts = [one for one in (record, record.audit, record.refit) if one]
+    return sum(seconds for one in parts for seconds in one.seconds.values())
+
+
+def _second_over_first(record: FitRecord) -> float:
+    """Seconds of a second fit with smaller steps over those of the first; 0 where there is none."""
+    if record.refit is None:
+        return 0.0
+    return sum(record.refit.seconds.values()) / sum(record.seconds.values())
 
 
 def in_words(found: Forecast | None, budget: BudgetSettings) -> str:

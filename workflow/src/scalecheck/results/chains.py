@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scalecheck.checks import divergences
 from scalecheck.checks.chain_table import Chains, ChainWindow
 from scalecheck.checks.effort import Effort
 from scalecheck.checks.scaling import Growth
@@ -58,6 +59,7 @@ def chains_of(fit: FitResult) -> Chains:
         capped_of(fit.record),
         fit.health.reason,
         fit.health.advice,
+        divergences.describe_divergences(fit.record),
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from scalecheck import diagnostics
-from scalecheck.checks import convergence
+from scalecheck.checks import convergence, divergences
 from scalecheck.checks.chain_table import Sampling
 from scalecheck.checks.convergence import FailedFit
 from scalecheck.checks.moments import Moments
@@ -70,20 +70,46 @@ def health_of(record: FitRecord, tree: xr.DataTree) -> diagnostics.Health:
     sampling = sampling_of(record, tree)
     health = diagnostics.assess(z, sampling.energy, record.parameters)
     if health.usable:
-        return health
+        return _unless_biased(health, record)
     settings = freeze(Study, record.settings).sampler
     failed = FailedFit(
         record.parameters, z, sampling, float(settings.max_tree_depth), settings.draws
     )
     health = convergence.explain(health, failed)
     if not capped_of(record):
-        return health
+        return _with_smaller_steps(health, record)
     # What was left out is the likeliest remedy of slow chains, and of no others.
     if health.cause == "slow":
         measured = health.reason.removesuffix(health.advice)
         health = health._replace(advice="raise sampler.max_gradients", cause="capped")
         health = health._replace(reason=measured + health.advice)
     return health._replace(reason=f"{capped_of(record)}; {health.reason}")
+
+
+def _unless_biased(health: diagnostics.Health, record: FitRecord) -> diagnostics.Health:
+    """Refuse a fit whose estimates are known to be wrong: smaller steps gave others."""
+    refit = record.refit
+    if refit is None or divergences.bias_of(record) != "yes":
+        return health
+    return health._replace(
+        reason=divergences.describe_divergences(record),
+        worst=divergences.worst_move(refit).parameter,
+        cause=divergences.BIASED,
+        advice=divergences.advice_on(refit),
+    )
+
+
+def _with_smaller_steps(health: diagnostics.Health, record: FitRecord) -> diagnostics.Health:
+    """Say of chains that are slow that smaller steps mend them, where they were tried and did."""
+    refit = record.refit
+    if health.cause != "slow" or refit is None or not divergences.mends(refit):
+        return health
+    measured = health.reason.removesuffix(health.advice)
+    advice = (
+        f"{sum(record.divergences)} divergences hold up the chains, which converge with smaller steps:"
+        f" {divergences.advice_on(refit)}"
+    )
+    return health._replace(reason=measured + advice, advice=advice, cause="divergent")
 
 
 def sampling_of(record: FitRecord, tree: xr.DataTree) -> Sampling:

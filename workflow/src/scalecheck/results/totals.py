@@ -15,7 +15,7 @@ class TotalCost(NamedTuple):
 
 
 def spent(recorded: Iterable[FitRecord], again: FitRecord | None) -> TotalCost:
-    """Add up what fits took, and the cold fits that some were compared with.
+    """Add up what fits took, and the cold fits and those of smaller steps that some were compared with.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ def spent(recorded: Iterable[FitRecord], again: FitRecord | None) -> TotalCost:
         Of the second fit of a subset; None where there is none.
     """
     ran = [*recorded, *([again] if again else [])]
-    parts = [*ran, *(one.audit for one in ran if one.audit)]
+    compared = [again for one in ran for again in (one.audit, one.refit) if again]
+    parts = [*ran, *compared]
     return TotalCost(
         sum(one.gradients.total for one in parts),
         math.fsum(seconds for one in parts for seconds in one.seconds.values()),

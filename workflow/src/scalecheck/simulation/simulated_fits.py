@@ -1,4 +1,7 @@
-"""Fit the plans of many data sets, in memory: fits of one size are one batch over all data sets."""
+"""Fit the plans of many data sets, in memory: fits of one size are one batch over all data sets.
+
+A fit that diverges is not fitted again with smaller steps, as one of a study is: it is judged by its draws alone.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
