@@ -3,14 +3,14 @@
 # make report STUDY=my/study.yaml   any study file
 # make report CORES=4 ARGS=-n       fewer cores; any further options of snakemake
 # make test, lint, format, lock     for those who change scalecheck (CONTRIBUTING.md), and
-# make test-long, test-slurm, test-references, test-kills, conda, bench, gpu, geometry, calibrate: what takes longer
+# make test-long, test-slurm, test-references, test-kills, conda, bench, gpu, geometry, calibrate, defects: what takes longer
 
 STUDY =
 CORES = all
 ARGS =
 
 .DELETE_ON_ERROR:
-.PHONY: report test test-long test-slurm test-references test-kills conda bench gpu geometry calibrate lint format lock clean
+.PHONY: report test test-long test-slurm test-references test-kills conda bench gpu geometry calibrate defects lint format lock clean
 
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -94,6 +94,11 @@ geometry: .venv/.installed
 # Over an hour on two cores; ARGS=--quick is the few minutes of it that continuous integration runs.
 calibrate: .venv/.installed
 	$(IN_VENV) python tests/calibration/calibrate.py $(ARGS)
+
+# The verdict beside other checks of models, on tables with a known defect (docs/defects.md): days on two cores, line by line;
+# ARGS='--models linear poisson --n 100 --seeds 5' is a part of it, and it goes on where it was stopped.
+defects: .venv/.installed
+	$(IN_VENV) python tests/defects/benchmark.py $(ARGS)
 
 # Without GLOBAL_NODE=off pyright would run on whatever node the machine has, instead of the locked one.
 lint: .venv/.installed

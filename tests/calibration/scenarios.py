@@ -137,7 +137,7 @@ def simulate(name: str, seed: int, n_rows: int) -> dict[str, NDArray]:
     """Simulate a table of a scenario, the same for the same seed: columns `(rows,)`."""
     scenario = SCENARIOS[name]
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    design = scenario.shared(_design(scenario, n_rows, rng))
+    design = scenario.shared(draw_design(scenario, n_rows, rng))
     columns = dict(zip(scenario.covariates, design.x.T, strict=True))
     codes = {"grp": design.grp, "src": design.src}
     unit = {scenario.unit: design.unit} if scenario.unit else {}
@@ -146,7 +146,8 @@ def simulate(name: str, seed: int, n_rows: int) -> dict[str, NDArray]:
     return {**drawn, **columns, **codes, **unit}
 
 
-def _design(scenario: Scenario, n_rows: int, rng: np.random.Generator) -> Design:
+def draw_design(scenario: Scenario, n_rows: int, rng: np.random.Generator) -> Design:
+    """Draw the rows of a scenario, without their outcome."""
     rho = scenario.correlation
     own = rng.standard_normal((n_rows, scenario.n_covariates))
     x = np.sqrt(rho) * rng.standard_normal((n_rows, 1)) + np.sqrt(1 - rho) * own

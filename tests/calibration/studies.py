@@ -106,7 +106,11 @@ class Prepared(NamedTuple):
 
 def settings_of(name: str, size: Size, seed: int) -> Study:
     """Give the settings of a simulated study."""
-    scenario = SCENARIOS[name]
+    return settings_for(name, SCENARIOS[name], MODELS, size, seed)
+
+
+def settings_for(name: str, scenario: Scenario, models: Path, size: Size, seed: int) -> Study:
+    """Give the settings of a study of any scenario, whose model is a function of this file."""
     n = size.rows or scenario.n_rows
     labels = [axis for axis in scenario.axes if axis not in scenario.covariates]
     return read_study.build(
@@ -115,14 +119,14 @@ def settings_of(name: str, size: Size, seed: int) -> Study:
             "seed": seed,
             # Tables are in memory: the file only has to exist.
             "data": {
-                "file": str(MODELS),
+                "file": str(models),
                 "outcome": "y",
                 "axes": list(scenario.axes),
                 "categories": labels,
             }
             | ({"unit": scenario.unit} if scenario.unit else {}),
             "model": {
-                "file": str(MODELS),
+                "file": str(models),
                 "function": scenario.model,
                 "arguments": {"x": scenario.covariates} if scenario.covariates else {},
             },
@@ -143,20 +147,24 @@ def settings_of(name: str, size: Size, seed: int) -> Study:
                 "draws": scenario.draws or size.draws,
             },
         },
-        str(MODELS),
+        str(models),
     )
 
 
 def columns_of(name: str, seed: int, n_rows: int) -> dict[str, Column]:
     """Simulate a table as the library encodes one: codes sorted as text."""
-    table = simulate(name, seed, n_rows)
+    return encode(simulate(name, seed, n_rows))
+
+
+def encode(table: Mapping[str, np.ndarray]) -> dict[str, Column]:
+    """Give columns `(rows,)` as the library has them; integers are codes of labels."""
     return {
-        column: _encode(values) if values.dtype.kind == "i" else Column(values, None)
+        column: _encode_labels(values) if values.dtype.kind == "i" else Column(values, None)
         for column, values in table.items()
     }
 
 
-def _encode(codes: np.ndarray) -> Column:
+def _encode_labels(codes: np.ndarray) -> Column:
     width = len(str(codes.max()))
     # Every code has a label, whether it occurs or not: studies of a batch share them.
     labels = tuple(f"{code:0{width}d}" for code in range(int(codes.max()) + 1))
@@ -169,7 +177,7 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
     settings = settings_of(name, size, seeds[0])
     n_rows = settings.subsets.count * settings.subsets.size
     tables = [columns_of(name, seed, n_rows) for seed in seeds]
-    prepared = _prepare(settings, tables[0])
+    prepared = prepare(settings, tables[0])
     # The second number keeps what the library draws apart from what the table was drawn with.
     simulated = [
         from_table(settings, table, 1_000_003 + seed, KINDS)
@@ -195,10 +203,11 @@ def run_batch(name: str, seeds: Sequence[int], size: Size) -> list[Line]:
 _prepared: dict[tuple[Any, ...], Prepared] = {}
 
 
-def _prepare(settings: Study, table: Mapping[str, Column]) -> Prepared:
+def prepare(settings: Study, table: Mapping[str, Column]) -> Prepared:
     """Bind a model, once in a process."""
     labels = {name: column.labels for name, column in table.items()}
-    key = (settings.model.function, *labels.items())
+    model = (settings.model.file, settings.model.function)
+    key = (*model, *labels.items(), _common(settings, table))
     if key not in _prepared:
         likelihood = bound(settings, table)
         _prepared[key] = Prepared(likelihood, prior_of(likelihood, 1))

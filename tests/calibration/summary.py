@@ -1,8 +1,8 @@
 """Rates, their standard errors, and what they are held to, from the lines of simulated studies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -81,15 +81,18 @@ def alarms(lines: pd.DataFrame, alpha: float) -> pd.Series:
 
 def kind_is_right(lines: pd.DataFrame) -> pd.Series:
     """Whether what is named, the family and the axis, is of the defect's kind."""
-    right = [_named_kind(line) == SCENARIOS[line["scenario"]].kind for _, line in lines.iterrows()]
+    scenarios = lines["scenario"].map(SCENARIOS)
+    right = [
+        named_kind(line, scenario.covariates) == scenario.kind
+        for (_, line), scenario in zip(lines.iterrows(), scenarios, strict=True)
+    ]
     return pd.Series(right, index=lines.index, dtype=bool)
 
 
-def _named_kind(line: pd.Series) -> str:
+def named_kind(line: Mapping[str, Any] | pd.Series, covariates: Sequence[str]) -> str:
     """Along an axis both kinds may be seen; that of the axis that is named is the first."""
     if line["family"] == "heterogeneity":
-        used = line["axis"] in SCENARIOS[line["scenario"]].covariates
-        return "misfit" if used else "heterogeneous"
+        return "misfit" if line["axis"] in covariates else "heterogeneous"
     return "misfit" if line["misfit"] else "heterogeneous" if line["heterogeneous"] else ""
 
 
