@@ -80,7 +80,11 @@ def run_missing(path: Path, options: argparse.Namespace) -> None:
     total = sum(len(part) for part in parts)
     context = multiprocessing.get_context("spawn")
     ran = 0
-    with ProcessPoolExecutor(options.jobs, context, initializer=_set_environment) as pool:
+    # Programs of a model stay in memory: a process ends after a few.
+    pool = ProcessPoolExecutor(
+        options.jobs, context, initializer=_set_environment, max_tasks_per_child=len(SIZES)
+    )
+    with pool:
         waiting = {pool.submit(run_part, path, part, end): part for part in parts}
         for done in as_completed(waiting):
             ran += done.result()

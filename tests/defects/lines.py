@@ -35,8 +35,8 @@ Line = dict[str, Any]
 
 _HERE = Path(__file__).parent
 # What every line depends on: how tables are simulated and what methods ask of a model.
-_SHARED = ("benchmark_models.py", "defect_kinds.py", "more_models.py", "cases.py")
-_HELPERS = ("discrepancies.py", "score_tests.py", "split_tables.py", "trees.py", "truths.py")
+_SHARED = ("benchmark_models.py", "defect_kinds.py", "truths.py", "more_models.py", "cases.py")
+_HELPERS = ("discrepancies.py", "score_tests.py", "split_tables.py", "trees.py")
 _CALIBRATION = ("scenarios.py", "models.py", "studies.py", "in_memory.py")
 
 

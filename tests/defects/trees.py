@@ -1,14 +1,19 @@
 """The shared posterior as the tree that ArviZ takes."""
 
+import functools
 from typing import Any
 
 import numpy as np
 from arviz_base import from_dict
-from cases import Case, Posterior
+from cases import Case
 
 
-def tree_of(case: Case, posterior: Posterior) -> Any:
-    """Give posterior, predictive draws, log likelihood, log prior and outcome: dims chain and draw first."""
+@functools.lru_cache(maxsize=1)
+def tree_of(case: Case) -> Any:
+    """Give posterior, predictive draws, log likelihood, log prior and outcome; None without a posterior."""
+    posterior = case.posterior
+    if posterior is None:
+        return None
     shape = next(iter(posterior.sites.values())).shape[:2]
     draws = {n: x.reshape(-1, *x.shape[2:]) for n, x in posterior.sites.items()}
 

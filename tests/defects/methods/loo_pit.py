@@ -13,11 +13,12 @@ from trees import tree_of
 
 def check(case: Case) -> Answer:
     """Test the probability integral transforms of all rows."""
-    if case.posterior is None:
+    tree = tree_of(case)
+    if tree is None:
         return Answer(None, note="no draws")
     with warnings.catch_warnings():
         # Of rows whose weights are too long-tailed ArviZ warns; the method is what its user has.
         warnings.simplefilter("ignore", UserWarning)
-        pit = loo_pit(tree_of(case, case.posterior))["y"]
+        pit = loo_pit(tree)["y"]
         p = pit.azstats.uniformity_test(dim=pit.dims, method="pot_c")[0]
     return Answer(min(1.0, max(0.0, float(p))), "misfit", **spent(case.posterior))

@@ -15,13 +15,14 @@ THRESHOLD = 0.05
 
 def check(case: Case) -> Answer:
     """Scale the prior and the likelihood of the shared posterior."""
-    if case.posterior is None:
+    tree = tree_of(case)
+    if tree is None:
         return Answer(None, note="no draws")
     log = logging.getLogger("arviz_stats")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        found = psense_summary(tree_of(case, case.posterior), threshold=THRESHOLD, round_to=6)
+        found = psense_summary(tree, threshold=THRESHOLD, round_to=6)
     finally:
         log.setLevel(level)
     worst = float(found["prior"].max())
