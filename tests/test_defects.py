@@ -105,7 +105,7 @@ def test_counts_are_overdispersed_and_zeros_are_added():
     assert gone.mean() == pytest.approx(0.08 * (null["y"] > 0).mean(), abs=0.01)
 
 
-@pytest.mark.parametrize("name", ["linear", "beta"])
+@pytest.mark.parametrize("name", ["linear", "gamma"])
 def test_few_outcomes_are_contaminated(name):
     table, null = both(name, "contamination", n_rows=MANY)
     assert (table["y"] != null["y"]).mean() == pytest.approx(0.02, abs=0.004)

@@ -80,7 +80,7 @@ def simulate(name: str, defect: str, strength: int, seed: int, n_rows: int) -> d
     strength
         0, 1 or 2; of no matter for a null.
     seed
-        Rows and outcome have the same random numbers, whatever the defect.
+        Rows and outcome begin with the same random numbers, whatever the defect.
     """
     model = MODELS[name]
     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), n_rows])

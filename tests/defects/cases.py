@@ -240,7 +240,8 @@ def _task(number: int, table: Table) -> PlannedFit:
 
 def _reader(table: Table) -> Any:
     """Read the columns of a table, of which one fit has all rows."""
-    columns = {**table, store.OBSERVATION: np.arange(len(table["y"]))}
+    numbers = np.arange(len(table["y"]))
+    columns = {**table, store.OBSERVATION: numbers, store.FILE_ROW: numbers + 1}
     return lambda slices, names: {name: columns[name] for name in names}
 
 

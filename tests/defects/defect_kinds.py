@@ -1,7 +1,8 @@
 """The ten kinds of defect: what each does to a table, and the answers that name it rightly.
 
-A defect and its null share the rows and all random numbers of the outcome, so that their tables
-differ by the defect alone. Sizes are in units of a model's `spread`, the standard deviation that a
+A defect and its null share the rows and the random numbers of the outcome, so that their tables
+differ by the defect alone. (Counts and shares are drawn by rejection: there the numbers are others
+after the first row that differs.) Sizes are in units of a model's `spread`, the standard deviation that a
 normal outcome as informative as its rows would have: a defect then is about as hard to find in
 one model as in another, for whoever knows it.
 """
