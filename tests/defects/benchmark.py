@@ -100,13 +100,14 @@ def missing(path: Path, options: argparse.Namespace) -> Iterator[list[tuple[Any,
 
     there = lines.done(path)
     asked = options.methods or methods.names()
+    most = {name: getattr(methods.load(name), "SEEDS", options.seeds) for name in asked}
     for name, n in itertools.product(options.models or MODELS, options.n):
         kinds = [kind for kind in MODELS[name].kinds if kind in (options.defects or [kind])]
         part = []
         for seed, kind in itertools.product(range(1, options.seeds + 1), kinds):
             for strength in [0] if kind == NULL else options.strengths:
                 key = (name, kind, strength, n, seed)
-                todo = [method for method in asked if (*key, method) not in there]
+                todo = [m for m in asked if (*key, m) not in there and seed <= most[m]]
                 if todo:
                     part.append(((name, kind, strength, seed, n), todo))
         if part:

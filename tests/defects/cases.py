@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import studies
 from benchmark_models import MODELS, Model, simulate
+from jax.scipy.special import logsumexp
 from numpyro import handlers
 from numpyro.infer import Predictive
 from numpyro.infer.util import log_likelihood
@@ -195,13 +197,14 @@ class Case:
         arrays, programs = self._asked(table)
         return np.asarray(programs.log_likelihood(dict(draws), arrays), dtype=float)
 
-    def log_likelihood_of(
-        self, draws: Mapping[str, NDArray], table: Table, replicates: Table
-    ) -> NDArray:
-        """Log likelihood of each replicate `(draw, rows)` at its own draw, summed over rows: `(draw,)`."""
+    def log_score(self, draws: Mapping[str, NDArray], table: Table, outcomes: Table) -> NDArray:
+        """Log predictive density of outcomes `(replicate, rows)`, summed over rows: `(replicate,)`.
+
+        The density averages over the draws. What is not among the draws is drawn once for all outcomes.
+        """
         arrays, programs = self._asked(table)
-        own = {n: x.astype(arrays[n].dtype) for n, x in replicates.items()}
-        return np.asarray(programs.log_likelihood_of(dict(draws), arrays, own), dtype=float)
+        own = {name: values.astype(arrays[name].dtype) for name, values in outcomes.items()}
+        return np.asarray(programs.log_score(dict(draws), arrays, own), dtype=float)
 
     def log_prior(self, draws: Mapping[str, NDArray]) -> NDArray:
         """Log prior density of the compared sites at each draw, `(draw,)`."""
@@ -250,7 +253,7 @@ class _Programs(NamedTuple):
 
     predict: Any
     log_likelihood: Any
-    log_likelihood_of: Any
+    log_score: Any
     log_prior: Any
 
 
@@ -269,12 +272,14 @@ def _programs(likelihood: Likelihood, counts: Mapping[str, int]) -> _Programs:
         return log_likelihood(function, draws, parallel=True, **arrays)[observed]
 
     @jax.jit
-    def of_replicates(draws: Any, arrays: Any, replicates: Any) -> Any:
-        def one(draw: Any, own: Any) -> Any:
-            alone = {name: value[None] for name, value in draw.items()}
-            return log_likelihood(function, alone, **{**arrays, **own})[observed].sum()
+    def log_score(draws: Any, arrays: Any, outcomes: Any) -> Any:
+        seeded = handlers.seed(function, jax.random.PRNGKey(0))
 
-        return jax.vmap(one)(draws, replicates)
+        def one(own: Any) -> Any:
+            by_draw = log_likelihood(seeded, draws, parallel=True, **{**arrays, **own})[observed]
+            return (logsumexp(by_draw, axis=0) - jnp.log(len(by_draw))).sum()
+
+        return jax.lax.map(one, outcomes, batch_size=16)
 
     @jax.jit
     def log_prior(draws: Any, arrays: Any) -> Any:
@@ -285,4 +290,4 @@ def _programs(likelihood: Likelihood, counts: Mapping[str, int]) -> _Programs:
 
         return jax.vmap(one)(draws)
 
-    return _Programs(predict, by_row, of_replicates, log_prior)
+    return _Programs(predict, by_row, log_score, log_prior)

@@ -34,4 +34,4 @@ def held_out_tails(case: Case, posterior: Posterior, held_out: Table, purpose: s
     """Give the upper tails of rows among replicates of them, which units not seen before have."""
     draws = posterior.choose(N_REPLICATES)
     known = {name: values for name, values in draws.items() if name not in case.of_units}
-    return tails(case, known, held_out, purpose)
+    return tails(case, known, held_out, purpose, held_out=True)

@@ -2,7 +2,8 @@
 
 A module has one function, `check(case: Case) -> Answer`, which must not look at the defect of the
 case (only the oracle does). Its docstring says where the method comes from. `USES_CHECKS = True`
-says that its lines depend on all of the library, not on its sampler alone. Where a package is
+says that its lines depend on all of the library, not on its sampler alone; `SEEDS = 5` that it is too
+costly for more seeds than these. Where a package is
 missing, `check` raises ImportError, and the line says "not installed".
 """
 

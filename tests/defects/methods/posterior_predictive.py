@@ -1,6 +1,6 @@
 """Posterior predictive p-values (Rubin 1984; Gelman, Meng & Stern 1996), as ArviZ draws them.
 
-The smallest of the two-sided p-values of six statistics, times six. They use the data twice, so
+The smallest of the two-sided p-values of five statistics, times five. They use the data twice, so
 that a p-value is too large where a statistic is one that the model fits.
 """
 
@@ -13,5 +13,6 @@ def check(case: Case) -> Answer:
     if case.posterior is None:
         return Answer(None, note="no draws")
     draws = case.posterior.choose(N_REPLICATES)
-    p, statistic = smallest(two_sided(tails(case, draws, case.table, "posterior predictive")))
+    upper = tails(case, draws, case.table, "posterior predictive", held_out=False)
+    p, statistic = smallest(two_sided(upper))
     return Answer(p, "misfit", note=statistic, **spent(case.posterior))

@@ -13,6 +13,7 @@ import xarray as xr
 from arviz_stats import accessors  # noqa: F401 - gives arrays their azstats
 from cases import Answer, Case, Posterior, spent
 
+SEEDS = 5
 # Refits, and draws of each that a rank is among.
 N_SIMULATIONS, N_RANKED = 20, 99
 
