@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ sys.path.insert(0, str(ROOT / "tests/calibration"))
 
 SIZES = (25, 50, 100, 200, 400)
 SEEDS = 20
+# Data sets after which a process says how far it is.
+TOLD = 20
 
 
 def main() -> None:
@@ -74,22 +76,24 @@ def _options() -> argparse.Namespace:
 
 
 def run_missing(path: Path, options: argparse.Namespace) -> None:
-    """Run the lines that are missing; a process takes one model and size after the other."""
-    parts = list(missing(path, options))
+    """Run the lines that are missing: a process for each model and size, which takes its programs with it."""
+    waiting = list(missing(path, options))
     end = time.monotonic() + 60 * options.minutes
-    total = sum(len(part) for part in parts)
     context = multiprocessing.get_context("spawn")
-    ran = 0
-    # Programs of a model stay in memory: a process ends after a few.
-    pool = ProcessPoolExecutor(
-        options.jobs, context, initializer=_set_environment, max_tasks_per_child=len(SIZES)
-    )
-    with pool:
-        waiting = {pool.submit(run_part, path, part, end): part for part in parts}
-        for done in as_completed(waiting):
-            ran += done.result()
-            name, *_, n = waiting[done][0][0]
-            print(f"{name}, n = {n}: {ran} of {total} data sets done", flush=True)
+    running: list[Any] = []
+    while waiting or running:
+        while waiting and len(running) < options.jobs:
+            process = context.Process(
+                target=run_part, args=(path, waiting.pop(0), end), daemon=True
+            )
+            process.start()
+            running.append(process)
+        connection.wait([process.sentinel for process in running])
+        ended = [process for process in running if process.exitcode is not None]
+        if any(process.exitcode for process in ended):
+            sys.exit("defects: a process died (killed for memory?)")
+        running = [process for process in running if process not in ended]
+        waiting = waiting if time.monotonic() < end else []
 
 
 def missing(path: Path, options: argparse.Namespace) -> Iterator[list[tuple[Any, list[str]]]]:
@@ -114,15 +118,18 @@ def missing(path: Path, options: argparse.Namespace) -> Iterator[list[tuple[Any,
             yield part
 
 
-def run_part(path: Path, part: list[tuple[Any, list[str]]], end: float) -> int:
-    """Run data sets until the time is over; give their number."""
+def run_part(path: Path, part: list[tuple[Any, list[str]]], end: float) -> None:
+    """Run data sets until the time is over."""
+    _set_environment()
     import lines
 
-    for number, (which, todo) in enumerate(part):
+    name, *_, n = part[0][0]
+    for number, (which, todo) in enumerate(part, 1):
         if time.monotonic() > end:
-            return number
+            return
         lines.append(path, run_case(which, todo))
-    return len(part)
+        if number % TOLD == 0 or number == len(part):
+            print(f"{name}, n = {n}: {number} of {len(part)} data sets", flush=True)
 
 
 def run_case(which: tuple[str, str, int, int, int], todo: list[str]) -> list[dict[str, Any]]:

@@ -69,9 +69,13 @@ def read(path: Path) -> pd.DataFrame:
 def done(path: Path) -> set[tuple[Any, ...]]:
     """Keys of the lines that are there, made by the code as it is."""
     table = read(path)
+    return set(table.loc[is_current(table), list(KEY)].itertuples(index=False, name=None))
+
+
+def is_current(table: pd.DataFrame) -> pd.Series:
+    """Tell which lines the code as it is made."""
     known = {method: code(method) for method in methods.names()}
-    current = table[table["method"].map(known) == table["code"]]
-    return set(current[list(KEY)].itertuples(index=False, name=None))
+    return table["method"].map(known) == table["code"]
 
 
 def append(path: Path, lines: Sequence[Line]) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from benchmark_models import MODELS, NULL
+from cases import N_SUBSETS
 from defect_kinds import KINDS
 from document import table
+from lines import is_current
 from power import ORACLE, OURS, ahead, average_power, bounds, false_alarms, ratios, summarise
 
 DOCUMENT = Path(__file__).parents[2] / "docs/defects.md"
@@ -48,10 +50,12 @@ def _head(lines: pd.DataFrame) -> str:
     absent = [name for name in MODELS if name not in models]
     sizes = ", ".join(str(n) for n in sorted(lines["n"].unique()))
     all_of_them = "" if not absent else f" Not run yet: {_words(absent)}."
+    other = int((~is_current(lines)).sum())
+    stale = f" {other:,} lines were made by other code than stands here now." if other else ""
     return (
         f"## What has run\n\n{len(lines):,} lines of {len(data_sets):,} data sets, n = {sizes}, seeds"
         f" {lines['seed'].min()} to {lines['seed'].max()}, {lines['cpu_seconds'].astype(float).sum() / 3600:.1f}"
-        f" hours of processor time. Models: {_words(models)}.{all_of_them}\n\n"
+        f" hours of processor time. Models: {_words(models)}.{all_of_them}{stale}\n\n"
         "![Power of each method over the rows of a table](../tests/defects/results/defects.svg)\n"
     )
 
@@ -176,7 +180,7 @@ def _spent(by: pd.DataFrame, method: str, n: int) -> str:
     if (method, n) not in by.index:
         return ""
     row = by.loc[(method, n)]
-    return f"{row['gradients'] / 1e3:.1f} ({row['row_gradients'] / (8 * n) / 1e3:.1f})"
+    return f"{row['gradients'] / 1e3:.1f} ({row['row_gradients'] / (N_SUBSETS * n) / 1e3:.1f})"
 
 
 def _unanswered(lines: pd.DataFrame) -> str:
