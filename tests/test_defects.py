@@ -283,6 +283,13 @@ def test_a_line_that_is_there_is_not_made_again(tmp_path):
     assert list(benchmark.missing(path, options(defects=[NULL], seeds=1))) == []
 
 
+def test_a_costly_method_has_fewer_seeds(tmp_path):
+    asked = options(methods=["oracle", "posterior_sbc"], defects=[NULL], seeds=7)
+    (part,) = benchmark.missing(tmp_path / "defects.csv", asked)
+    counts = [len(todo) for _, todo in part]
+    assert counts == [2, 2, 2, 2, 2, 1, 1]
+
+
 def test_what_a_killed_run_left_of_a_line_goes(tmp_path):
     path = tmp_path / "defects.csv"
     lines.append(path, [line()])
@@ -388,7 +395,12 @@ def test_page_and_plot_are_made_of_the_lines_and_the_rest_of_the_page_stays(tmp_
     assert written.startswith(page.partition(power_page.BEGIN)[0])
     assert written.endswith(page.partition(power_page.END)[2])
     assert "| verdict | 100 | 100 |" in written
-    assert "Not run yet" in written
+    words = " ".join(written.split())
+    assert "Not run yet: student" in words
+    assert "other code" not in words
+    table.loc[0, "code"] = "of another"
+    words = " ".join(power_page.write(table, page).split())
+    assert "Of these lines 1 were made by other code" in words
     for name in ("one.svg", "two.svg"):
         power_plot.draw(table, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()

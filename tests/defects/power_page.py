@@ -1,5 +1,6 @@
 """Write the measured part of docs/defects.md, between its marks; the rest of the page is written by hand."""
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,18 @@ from cases import N_SUBSETS
 from defect_kinds import KINDS
 from document import table
 from lines import is_current
-from power import ORACLE, OURS, ahead, average_power, bounds, false_alarms, ratios, summarise
+from power import (
+    ENOUGH,
+    ORACLE,
+    OURS,
+    ahead,
+    average_power,
+    bounds,
+    false_alarms,
+    ratios,
+    summarise,
+)
+from summary import Rate
 
 DOCUMENT = Path(__file__).parents[2] / "docs/defects.md"
 BEGIN = "<!-- What follows is written by tests/defects/power_page.py, down to the next mark. -->"
@@ -37,7 +49,15 @@ def measured(lines: pd.DataFrame) -> str:
         _cost(summary, methods),
         _unanswered(lines),
     ]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(_wrapped(part) for part in parts if part)
+
+
+def _wrapped(part: str) -> str:
+    """Break lines of text; those of tables, headings and pictures stay."""
+    return "\n".join(
+        line if line.startswith(("|", "#", "!")) else "\n".join(textwrap.wrap(line, 120))
+        for line in part.split("\n")
+    )
 
 
 def _in_order(methods: Iterable[str]) -> list[str]:
@@ -51,7 +71,9 @@ def _head(lines: pd.DataFrame) -> str:
     sizes = ", ".join(str(n) for n in sorted(lines["n"].unique()))
     all_of_them = "" if not absent else f" Not run yet: {_words(absent)}."
     other = int((~is_current(lines)).sum())
-    stale = f" {other:,} lines were made by other code than stands here now." if other else ""
+    stale = (
+        f" Of these lines {other:,} were made by other code than stands here now." if other else ""
+    )
     return (
         f"## What has run\n\n{len(lines):,} lines of {len(data_sets):,} data sets, n = {sizes}, seeds"
         f" {lines['seed'].min()} to {lines['seed'].max()}, {lines['cpu_seconds'].astype(float).sum() / 3600:.1f}"
@@ -81,8 +103,10 @@ def _nulls(lines: pd.DataFrame, methods: list[str]) -> str:
     )
 
 
-def _alarms(one: object, bound: float | None) -> str:
-    return "" if one is None else f"{one} ({bound:.2g})"
+def _alarms(one: Rate | None, bound: float | None) -> str:
+    if one is None:
+        return ""
+    return f"{one} ({bound:.2g})" if one.total >= ENOUGH else str(one)
 
 
 def _power(summary: pd.DataFrame) -> str:

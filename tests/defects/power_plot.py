@@ -31,6 +31,8 @@ def draw(lines: pd.DataFrame, path: Path) -> None:
         panels = figure.subplots(2, 5, sharey=True)
         for axes, defect in zip(panels.flat, KINDS, strict=True):
             _panel(axes, defect, defects[defects["defect"] == defect], style)
+        for axes in panels[:, 0]:
+            axes.set_ylabel("found at equal false alarms, %")
         handles, labels = panels.flat[0].get_legend_handles_labels()
         if handles:
             figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
@@ -39,7 +41,7 @@ def draw(lines: pd.DataFrame, path: Path) -> None:
 
 def _styles(methods: list[str]) -> dict[str, dict[str, Any]]:
     fixed = {
-        ORACLE: {"color": _BLACK, "marker": "", "linestyle": "--"},
+        ORACLE: {"color": _BLACK, "marker": ".", "linestyle": "--"},
         OURS: {"color": _BLUE, "marker": "o", "linewidth": 2.2},
     }
     others = [name for name in methods if name not in fixed]
@@ -56,7 +58,7 @@ def _panel(axes: Axes, defect: str, rows: pd.DataFrame, style: dict[str, dict[st
         label = method.replace("_", " ")
         axes.plot(N_SUBSETS * power.index.to_numpy(float), 100 * power, label=label, **own)
     axes.axhline(100 * POWER, color=_BLACK, linewidth=0.6, linestyle=":")
-    axes.set(title=defect.replace("_", " "), xscale="log", ylim=(-2, 102))
+    axes.set(title=defect.replace("_", " "), xscale="log", ylim=(-4, 104))
     ticks = N_SUBSETS * np.array(sorted(rows["n"].unique()), dtype=int)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
