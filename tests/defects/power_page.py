@@ -70,6 +70,8 @@ def _head(lines: pd.DataFrame) -> str:
     absent = [name for name in MODELS if name not in models]
     sizes = ", ".join(str(n) for n in sorted(lines["n"].unique()))
     all_of_them = "" if not absent else f" Not run yet: {_words(absent)}."
+    seeds = lines.groupby(["model", "defect", "strength", "n", "method"]).size().median()
+    few = f" With {seeds:.0f} seeds this is a look at the tool, no result." if seeds < 10 else ""
     other = int((~is_current(lines)).sum())
     stale = (
         f" Of these lines {other:,} were made by other code than stands here now." if other else ""
@@ -77,7 +79,7 @@ def _head(lines: pd.DataFrame) -> str:
     return (
         f"## What has run\n\n{len(lines):,} lines of {len(data_sets):,} data sets, n = {sizes}, seeds"
         f" {lines['seed'].min()} to {lines['seed'].max()}, {lines['cpu_seconds'].astype(float).sum() / 3600:.1f}"
-        f" hours of processor time. Models: {_words(models)}.{all_of_them}{stale}\n\n"
+        f" hours of processor time. Models: {_words(models)}.{all_of_them}{stale}{few}\n\n"
         "![Power of each method over the rows of a table](../tests/defects/results/defects.svg)\n"
     )
 
