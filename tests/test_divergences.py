@@ -348,7 +348,7 @@ def test_the_page_says_which_fits_where_and_that_nothing_is_biased(tmp_path):
         tmp_path, diverged(n=20), diverged(name="level-03", diverging=NEAR, **level), few
     )
     assert found.summary == (
-        "262 divergences in 3 of 25 fits, the most (240) in distance_ft: 0.28, near small values of tau. No bias is"
+        "262 divergences in 3 of 23 fits, the most (240) in distance_ft: 0.28, near small values of tau. No bias is"
         " seen in subset 1 and distance_ft: 0.28: fitted again with target_accept 0.95, no mean moves by more than"
         " 0.040 posterior sds, and no sd by more than a factor of 1.04. In 1 fit fewer than 0.25\N{NO-BREAK SPACE}% of"
         " the draws diverge, too few for a second fit."
@@ -362,7 +362,7 @@ def test_the_page_names_what_is_biased_first_and_what_to_do(tmp_path):
     lost = recorded("subset-03", divergences=[800, 0, 0, 0], draws=1000)
     found = said_on_page(tmp_path, diverged(), diverged(name="subset-02", mean=FAR), lost)
     first, second, *rest = found.summary.split(". ")
-    assert first.startswith("1,280 divergences in 3 of 25 fits, the most (800) in subset 3")
+    assert first.startswith("1,280 divergences in 3 of 23 fits, the most (800) in subset 3")
     assert second.startswith("subset 2: 240 divergences (6 % of the draws), which bias")
     assert "set sampler.target_accept to 0.95" in found.summary
     assert rest[-1] == "The chains of subset 3 are too far apart for a second fit to tell."
@@ -372,7 +372,7 @@ def test_the_page_names_what_is_biased_first_and_what_to_do(tmp_path):
 def test_of_a_single_fit_the_page_has_one_sentence(tmp_path):
     found = said_on_page(tmp_path, diverged(mean=FAR))
     message = divergences.describe_divergences(diverged(mean=FAR))
-    assert found.summary == f"1 of 25 fits diverged, subset 1: {message}."
+    assert found.summary == f"1 of 23 fits diverged, subset 1: {message}."
 
 
 def test_where_nothing_diverged_the_page_says_nothing_more():
