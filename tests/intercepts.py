@@ -157,7 +157,7 @@ def fit(rng, data, theta, *, standardised):
     }
     tree = xr.DataTree.from_dict({name: xr.Dataset(group) for name, group in groups.items()})
     task = PlannedFit(
-        "axis-region", "axis", "region", "", data.y.size, 0, (Slice("arrival", 0, data.y.size),)
+        "increment-01", "increment", "", "", data.y.size, 0, (Slice("arrival", 0, data.y.size),)
     )
     return FitResult(task, recorded(task.fit), tree, diagnostics.Health(1.0, 1000.0, 1.0, ""))
 

@@ -25,13 +25,17 @@ def finding(family="agreement", p=0.5, weight=1.0, large=True, kind="misfit", **
 def along(axis, p: float | None = 1e-4, *, used=False, status="suspect", size=1.7):
     """Judge heterogeneity along an axis; `used`: the model has it as a column."""
     kind = "misfit" if used else "heterogeneous"
-    fit = "increment-04" if axis == TIME else f"axis-{axis}"
-    return judged_as(status, "heterogeneity", p, kind=kind, size=size, axis=axis, fit=fit)
+    return judged_as(status, "heterogeneity", p, kind=kind, size=size, axis=axis)
 
 
 def quiet(*axes, p=0.5):
     """Axes along which nothing is significant."""
     return [along(axis, p, used=axis == "x", status="pass") for axis in axes]
+
+
+def lacks(columns, p=1e-4):
+    """Judge a missing term."""
+    return judged_as("suspect", "form", p, kind="misfit", size=5.0, axis=columns)
 
 
 def leads(kind, axis=None, p=1e-3, size=5.0):

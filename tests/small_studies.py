@@ -188,7 +188,6 @@ def conjugate(path) -> Small:
     together = [name for name in names if name.startswith(("subset", "level"))]
     manifest = study.folder.path / "fits" / "batch-1-of-1.json"
     fit_program.write_fits(study.assigned(), together, manifest)
-    fit_program.write_fits(study.assigned(), ["axis-group"])
     fit_program.write_increments(study.assigned())
     return study
 

@@ -65,11 +65,10 @@ def golf() -> ReportInputs:
 
     def mean(fit: dict, rng: np.random.Generator) -> np.ndarray:
         sd = 0.6 * 0.0266 / np.sqrt(fit["rows"])
-        pooled = {"source": 0.0231, "distance_ft": 0.0244}
         value = by_level.get(fit["level"]) or by_rows.get(
             fit["rows"] * (fit["kind"] == "increment")
         )
-        value = value or pooled.get(fit["axis"]) or 0.0205 + 1.3 * sd * rng.normal()
+        value = value or 0.0205 + 1.3 * sd * rng.normal()
         return np.array([value])
 
     truth = Truth(("sigma",), mean, np.array([0.6 * 0.0266]))
@@ -168,8 +167,6 @@ def _plan(
             (f"level-{axis}-{i:02}", "level", axis, level, size, size)
             for i, level in enumerate(levels, 1)
         ]
-    for axis, levels in axes.items():
-        rows.append((f"axis-{axis}", "axis", axis, None, size * len(levels), 0))
     before = (0, *increments[:-1])
     for i, (n, last) in enumerate(zip(increments, before, strict=True), 1):
         rows.append((f"increment-{i:02}", "increment", None, None, n, n - last))

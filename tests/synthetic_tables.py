@@ -13,6 +13,9 @@ def of_checks(fits: pd.DataFrame, parameter: str) -> dict[str, pd.DataFrame]:
     return {
         "agreement": pd.DataFrame({"parameter": [parameter], "df": [7], "p": [0.21]}),
         "heterogeneity": levels[["axis", "level"]].assign(parameter=parameter, shift=1.5, p=2e-4),
+        "form": pd.DataFrame(
+            {"term": ["income^2"], "parameter": parameter, "z": [1.9], "leading": True}
+        ),
         "drift": pd.DataFrame(drift).assign(shift=-0.4, shift_mcse=0.03, p=0.44),
         "surprise": _surprise(steps[1:]),
         "effort": _effort(done),

@@ -60,7 +60,7 @@ def golf() -> dict:
             axis="distance_ft",
             level="0.28",
             parameter="sigma",
-            fit="axis-distance_ft",
+            fit="increment-04",
         ),
         _finding(
             "heterogeneity",
@@ -72,7 +72,7 @@ def golf() -> dict:
             axis="source",
             level="berry1995",
             parameter="sigma",
-            fit="axis-source",
+            fit="increment-04",
         ),
         _passed("drift", 0.44, ("shift", 0.4, -0.3, 1.1), fit="increment-04"),
         _finding(
@@ -126,6 +126,7 @@ def panel() -> dict:
     findings = [
         _passed("agreement", 0.38, ("dispersion", 1.04, 0.8, 1.4)),
         _passed("heterogeneity", 0.08, None, axis="region", parameter="slope"),
+        _passed("form", 0.31, ("score of income^2 in sds", 1.9, -0.1, 3.9), axis="income"),
         *(_passed("drift", 0.6, ("shift", 0.4, -0.1, 0.9), fit=fit) for fit in later),
         *(_passed("surprise", 0.4, ("largest score", 2.0, 1.0, 3.4), fit=fit) for fit in later),
         *_cheap(5),

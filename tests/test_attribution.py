@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from judged_findings import TIME, along, leads, quiet, speaks
+from judged_findings import TIME, along, lacks, leads, quiet, speaks
 
 from scalecheck.checks import verdict
 from scalecheck.checks.attribution import Attribution
@@ -53,6 +53,15 @@ DEFECTS = {
         [along("x", used=True), *quiet(TIME, "source"), leads(M, "x")],
         misfit("heterogeneity", "x"),
     ),
+    "quadratic term, seen by form alone": ([*AXES, lacks("x")], misfit("form", "x")),
+    "quadratic term, seen by form first": (
+        [along("x", 2e-3, used=True), lacks("x"), leads(M, "x")],
+        misfit("form", "x"),
+    ),
+    "group effects, and a missing product": (
+        [along("group", 1e-4, size=9.0), lacks("x and z", p=3e-4)],
+        Attribution(True, True, "group", "heterogeneity"),
+    ),
     "quadratic term, seen by surprise alone": ([*AXES, leads(M, "x")], misfit("surprise", "x")),
     "contamination": ([*AXES, speaks("agreement"), leads(M)], misfit("surprise")),
     "heteroscedastic": (
@@ -92,14 +101,14 @@ def resemble(p=1e-3):
     ],
 )
 def test_blocks_of_time_differ_where_neighbours_resemble_each_other(judged, expected):
-    assert verdict.attribute(judged) == expected
+    assert verdict.attribute(judged, time=TIME) == expected
 
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_every_defect_is_attributed_as_the_table_says(name):
     judged, expected = DEFECTS[name]
-    assert verdict.attribute(judged) == expected
-    assert verdict.attribute(judged[::-1]) == expected
+    assert verdict.attribute(judged, time=TIME) == expected
+    assert verdict.attribute(judged[::-1], time=TIME) == expected
 
 
 @pytest.mark.parametrize(
@@ -142,7 +151,7 @@ def test_every_defect_is_attributed_as_the_table_says(name):
         ([*AXES, leads(H)], heterogeneous("surprise")),
         # 3. agreement before drift; drift says itself what it means
         ([*AXES, speaks("drift", H), speaks("agreement")], misfit("agreement")),
-        ([speaks("drift", H)], heterogeneous("drift")),
+        ([speaks("drift", H)], heterogeneous("drift", TIME)),
         # cost speaks only where no posterior did; a failed warmup says nothing of the model
         ([*AXES, speaks("effort", H)], heterogeneous("effort")),
         (
@@ -155,5 +164,5 @@ def test_every_defect_is_attributed_as_the_table_says(name):
     ],
 )
 def test_attribution_is_the_guarded_precedence(judged, expected):
-    assert verdict.attribute(judged) == expected
-    assert verdict.attribute(judged[::-1]) == expected
+    assert verdict.attribute(judged, time=TIME) == expected
+    assert verdict.attribute(judged[::-1], time=TIME) == expected

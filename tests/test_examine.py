@@ -13,6 +13,7 @@ from scalecheck.data import store
 from scalecheck.examine import (
     run_agreement_and_drift,
     run_families,
+    run_form,
     run_heterogeneity,
     run_surprise,
 )
@@ -69,7 +70,9 @@ def test_verdict_json_has_exactly_the_keys_of_the_contract(conjugate, examined):
         assert (finding["effect"] is None) == (finding["status"] == "not run")
         if finding["effect"]:
             assert set(finding["effect"]) == {"name", "value", "low", "high"}
-    assert all(f["status"] != "not run" for f in content["findings"])
+    # The only covariate is 1 in every row, and no term of it can be missing.
+    not_run = [f["family"] for f in content["findings"] if f["status"] == "not run"]
+    assert not_run == ["form"]
 
 
 def test_a_true_model_is_adequate_and_every_row_is_counted_once(conjugate, examined):
@@ -101,8 +104,9 @@ def test_every_family_ran_once_per_axis_and_step(examined):
     ]
     assert places == [
         ("agreement", None, None),
-        ("heterogeneity", "group", "axis-group"),
+        ("heterogeneity", "group", "increment-03"),
         ("heterogeneity", "arrival", "increment-03"),
+        ("form", None, "increment-03"),
         ("drift", None, "increment-02"),
         ("drift", None, "increment-03"),
         ("drift", None, None),
@@ -132,8 +136,8 @@ def test_tables_have_a_row_for_every_fit_and_parameter(conjugate, examined):
     gradients = record["gradients"]
     assert cost["subset-01"] == pytest.approx(sum(gradients["warmup"]) + sum(gradients["sampling"]))
     assert found.tables["estimates"]["fit"].tolist() == plan
-    estimate = found.tables["estimates"].set_index("fit").loc["axis-group"]
-    y = conjugate.values("axis-group", "y")["y"]
+    estimate = found.tables["estimates"].set_index("fit").loc["increment-03"]
+    y = conjugate.values("increment-03", "y")["y"]
     assert estimate["mean"] == pytest.approx(y.sum() / (len(y) + 1), abs=4 * estimate["mcse"])
 
 
@@ -249,7 +253,10 @@ def test_families_whose_fits_cannot_be_used_are_not_run_and_say_so(conjugate):
     evidence, settings = conjugate.evidence(), conjugate.study
     parts = [
         run_agreement_and_drift.run_agreement(evidence, study),
-        run_heterogeneity.run_heterogeneity(evidence, study, settings.data, settings.increments),
+        run_heterogeneity.run_heterogeneity(
+            evidence, study, None, None, settings.data, settings.increments
+        ),
+        run_form.run_form(evidence, None),
         run_agreement_and_drift.run_drift(evidence, study, 1.0),
         run_surprise.run_surprise(evidence, study, settings.data, {}),
     ]

@@ -252,7 +252,7 @@ def every_increment(case):
 
 
 def others(case):
-    return case.names("subset", "level", "axis")
+    return case.names("subset", "level")
 
 
 def only(*names):
@@ -287,7 +287,7 @@ CHANGES = {
     "larger subsets": (put("subsets", "size", 40), others),
     "one axis more": (
         put("data", "axes", ["group", "kind", "w"]),
-        lambda case: [*(f"level-w-{n:02d}" for n in range(1, 9)), "axis-w"],
+        lambda case: [f"level-w-{n:02d}" for n in range(1, 9)],
     ),
     "one axis less": (put("data", "axes", ["group"]), nothing),
     "one increment more": (put("increments", "end", 160), only("increment-04")),
@@ -339,7 +339,7 @@ CHANGES = {
     "a new engine": (change_engine, all_fits),
     "a GPU": (run_on_gpu, all_fits),
     "a damaged posterior": (damage("subset-01", "posterior"), only("subset-01")),
-    "a damaged record": (damage("axis-kind", "record"), only("axis-kind")),
+    "a damaged record": (damage("level-kind-01", "record"), only("level-kind-01")),
     "a record that is gone": (remove("level-kind-02", "record"), only("level-kind-02")),
     "a posterior that is gone": (remove("increment-02", "posterior"), only("increment-02")),
     "what an increment left is gone": (remove("increment-02", "left"), nothing),
@@ -493,7 +493,7 @@ def test_what_was_put_aside_stands_where_the_job_was_killed_before_it_said_so(ca
 
 @pytest.mark.parametrize("n_written", [0, 1, 2])
 def test_no_fit_is_lost_where_a_job_is_killed_between_records_of_a_batch(case, n_written):
-    names, written = ["subset-01", "subset-02", "axis-kind"], []
+    names, written = ["subset-01", "subset-02", "level-kind-01"], []
     whole = checksums.write_record
 
     def write_or_end(folder, record):
@@ -518,7 +518,7 @@ def test_records_that_were_not_written_and_are_of_another_model_do_not_stand(cas
     record = checksums.read_record(case.folder, "subset-02")
     case.folder.record("subset-02").unlink()
     content = as_json(dataclasses.replace(record, identity=record.identity | {"model": "other"}))
-    ended = {"subset-02": content, "axis-kind": {"fit": "axis-kind"}}
+    ended = {"subset-02": content, "level-kind-01": {"fit": "level-kind-01"}}
     formats.write_json(case.folder.ended("subset-01"), ended)
     assert case.run() == ["subset-02"]
 
@@ -705,7 +705,7 @@ def test_a_job_in_which_every_fit_stands_imports_no_jax(conjugate, tmp_path):
     )
     assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
     assert [path.stat().st_mtime_ns for path in records] == before
-    assert len(formats.read_json(folder / "batch.json")["fits"]) == 7
+    assert len(formats.read_json(folder / "batch.json")["fits"]) == 5
     assert formats.read_json(folder / "increments.json")["fits"] == [
         f"increment-0{n}" for n in (1, 2, 3)
     ]

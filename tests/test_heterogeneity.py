@@ -4,12 +4,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata
 
 from scalecheck.checks import heterogeneity
-from scalecheck.checks.heterogeneity import Scores
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import _statistics, p_value, standardise_scores
+from scalecheck.checks.score_statistics import AxisStatistic, AxisStatistics, Null
+from scalecheck.checks.score_test import run_score_test
+from scalecheck.checks.scores import LINEAR, LOG, SQUARE, Scores, ordered, unordered
+from scalecheck.checks.standardised_scores import MOST_UNITS, standardise_scores
 
 NAMES = ["alpha", "beta", "gamma"]
 N_REPLICATIONS = 400
@@ -17,8 +18,19 @@ N_REPLICATIONS = 400
 LOWEST, HIGHEST = 0.017, 0.09
 
 
-def fit(x, y, level, unit=None):
+def asked(level, values=None):
+    """Levels, and shapes along values."""
+    labels = tuple(f"s{k}" for k in range(level.max() + 1))
+    return unordered(labels, level) if values is None else ordered(labels, level, values)
+
+
+def p_value(scores, rng, shapes=()):
+    return run_score_test(standardise_scores(scores), shapes, 1.0, rng).p
+
+
+def fit(x, y, level, unit=None, values=None):
     """Scores, pooled and level posteriors of a regression that believes in unit variance."""
+    along = asked(level, values)
     n_levels, n_parameters = level.max() + 1, x.shape[1]
     parts = [(x[level == k], y[level == k]) for k in range(n_levels)]
     information = np.stack([rows.T @ rows for rows, _ in parts])
@@ -29,7 +41,9 @@ def fit(x, y, level, unit=None):
     moments = Moments(mean, covariance, np.full(n_levels + 1, 1e9))
     score = (y - x @ mean[0])[:, None] * x
     levels = Moments(*(part[1:] for part in moments))
-    return Scores(score, information, level, unit), moments.only(0), levels
+    contrasts = np.einsum("ns,nd,ne->sde", along.contrast, x, x)
+    scores = Scores(score, information, level, along.contrast, contrasts, unit)
+    return scores, moments.only(0), levels
 
 
 def regression(rng, *, sizes=(50,) * 8, noise=1.0, slope=(), drift=0.0):
@@ -42,11 +56,16 @@ def regression(rng, *, sizes=(50,) * 8, noise=1.0, slope=(), drift=0.0):
     return x, y, level
 
 
-def check(rng, scores, pooled, levels, **changes):
-    labels = [f"s{k}" for k in range(len(scores.information))]
-    settings = {"weight": 1.0, "kind": "heterogeneous", "ordered": False, "names": NAMES}
-    settings |= {"fits": ("axis-source",), "rng": rng, **changes}
-    return heterogeneity.check_heterogeneity("source", labels, scores, pooled, levels, **settings)
+def check(rng, scores, pooled, levels, *, values=None, **changes):
+    along = asked(scores.level, values)
+    settings = {"weight": 1.0, "kind": "heterogeneous", "over_time": False, "names": NAMES}
+    settings |= {"fits": ("increment-01",), "rng": rng, **changes}
+    return heterogeneity.check_heterogeneity("source", along, scores, pooled, levels, **settings)
+
+
+def not_fitted(levels):
+    """No level has a posterior."""
+    return Moments(*(part * np.nan for part in levels))
 
 
 def rejects(p):
@@ -67,7 +86,9 @@ def test_true_parameters_are_rejected_at_the_stated_level_whatever_the_dispersio
     p = []
     for _ in range(N_REPLICATIONS):
         x, y, level = regression(rng, **setting)
-        p.append(p_value(standardise_scores(fit(x, y, level)[0]), ordered, rng))
+        values = np.arange(1.0, len(y) + 1) if ordered else None
+        shapes = (LINEAR, SQUARE, LOG) if ordered else ()
+        p.append(p_value(fit(x, y, level, values=values)[0], rng, shapes))
     assert LOWEST < rejects(p) < HIGHEST
 
 
@@ -81,8 +102,8 @@ def test_units_are_flipped_whole_or_their_dependence_is_taken_for_heterogeneity(
         unit = np.arange(len(level)) // 10
         y = x[:, 1] + rng.standard_normal(len(level)) + rng.standard_normal(40)[unit]
         scores = fit(x, y, level, unit)[0]
-        whole.append(p_value(standardise_scores(scores), False, rng))
-        by_row.append(p_value(standardise_scores(scores._replace(unit=None)), False, rng))
+        whole.append(p_value(scores, rng))
+        by_row.append(p_value(scores._replace(unit=None), rng))
     assert rejects(whole) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
     assert rejects(by_row) > 0.3
 
@@ -93,7 +114,8 @@ def test_flipped_sums_are_those_of_flipping_every_row_by_hand():
     scores, _, _ = fit(rng.standard_normal((8, 2)), rng.standard_normal(8), level, unit)
     flow = standardise_scores(scores)
     signs = np.array(list(product([-1.0, 1.0], repeat=4)))
-    u, by_level = flow.by_level(flow.sums(signs))
+    u = flow.fluctuation(flow.sums(signs).by_level)
+    by_level = (u**2).sum(axis=-1) / flow.share
     pooled = np.linalg.inv(scores.information.sum(axis=0))
     outer = np.linalg.inv(scores.score.T @ scores.score)
     for flip, sign in enumerate(signs):
@@ -116,8 +138,8 @@ def test_levels_with_parameters_of_their_own_have_nothing_to_differ_in(shared, s
     if shared:
         x = np.column_stack([x, rng.standard_normal(len(level))])
     names = [f"parameter {i}" for i in range(x.shape[1])]
-    scores, pooled, _ = fit(x, rng.standard_normal(len(level)), level)
-    finding, _ = check(rng, scores, pooled, None, names=names)
+    scores, pooled, levels = fit(x, rng.standard_normal(len(level)), level)
+    finding, _ = check(rng, scores, pooled, not_fitted(levels), names=names)
     assert (finding.p is None) == (status == "not run")
     assert ("parameters of its own" in finding.message) == (status == "not run")
 
@@ -127,13 +149,13 @@ def test_random_flips_agree_with_all_flips():
     x, y, level = regression(rng, sizes=(30, 30, 30), slope=(0, 0, 0.4))
     unit = np.arange(90) % 10
     flow = standardise_scores(fit(x, y, level, unit)[0])
-    signs = np.array([[1.0] * 10, *product([-1.0, 1.0], repeat=10)])
-    by_level = flow.by_level(flow.sums(signs))[1].round(8)
-    statistics = np.stack([by_level.sum(axis=1), by_level.max(axis=1)], axis=1)
-    best = rankdata(-statistics[1:], method="max", axis=0).min(axis=1)
-    exact = (best <= best[-1]).mean()  # the last of all flips is the observed
-    p = p_value(flow, False, rng)
-    assert abs(p - exact) < 4 * np.sqrt(exact * (1 - exact) / 1000)
+    statistics = AxisStatistics.of(flow, ())
+    signs = np.array(list(product([-1.0, 1.0], repeat=10)))
+    sums = flow.sums(signs)
+    regained = sums._replace(by_level=sums.by_level * flow.regained[:, None])
+    null = Null(statistics.measure(regained), statistics.measure(flow.observed()))
+    p = run_score_test(flow, (), 1.0, rng).p
+    assert abs(p - null.p) < 4 * np.sqrt(null.p * (1 - null.p) / 1000) + 0.01
 
 
 def test_three_units_cannot_say_anything_surely():
@@ -141,7 +163,7 @@ def test_three_units_cannot_say_anything_surely():
     rng = np.random.default_rng(14)
     x, y, level = regression(rng, sizes=(30, 30, 30), slope=(-5, 0, 5))
     flow = standardise_scores(fit(x, y, level, level)[0])
-    assert p_value(flow, False, rng) > 0.2
+    assert run_score_test(flow, (), 1.0, rng).p > 0.2
 
 
 def test_the_fluctuation_of_each_parameter_is_its_formula():
@@ -176,8 +198,8 @@ def test_a_level_that_differs_is_named_with_its_parameter_and_both_extremes():
 def test_a_column_that_the_model_uses_has_the_wrong_form_instead():
     rng = np.random.default_rng(6)
     x, y, level = regression(rng, slope=(0, 0, 1.0))
-    scores, pooled, _ = fit(x, y, level)
-    finding, _ = check(rng, scores, pooled, None, kind="misfit")
+    scores, pooled, levels = fit(x, y, level)
+    finding, _ = check(rng, scores, pooled, not_fitted(levels), kind="misfit")
     assert finding.kind == "misfit"
     assert "most at s2" in finding.message
     assert finding.message.endswith("the model's dependence on source has the wrong form")
@@ -192,51 +214,200 @@ def test_one_step_from_the_scores_is_the_level_posterior():
     step = table["level_mean"] - table["pooled_mean"]
     assert np.allclose(table["one_step"], step, atol=1e-3)
     assert np.allclose(table["one_step_sd"], table["level_sd"], rtol=1e-3)
-    by_posterior, _ = check(rng, scores, pooled, levels)
-    by_score, _ = check(rng, scores, pooled, None)
-    largest = (step / table["level_sd"]).abs().max()
-    assert by_posterior.effect.value == pytest.approx(largest)
-    assert by_score.effect.value == pytest.approx(largest, abs=0.01)
-    assert by_score.effect.high - by_score.effect.low == pytest.approx(2 * 1.96)
+    in_sds = (step / table["level_sd"]).abs().groupby(table["parameter"]).max()
+    for known in (levels, not_fitted(levels)):
+        finding, _ = check(rng, scores, pooled, known)
+        assert finding.effect.value == pytest.approx(in_sds[finding.parameter], abs=0.01)
+        assert finding.effect.high - finding.effect.low == pytest.approx(2 * 1.96)
 
 
 def test_a_change_point_is_found_more_often_when_the_levels_are_ordered():
     rng = np.random.default_rng(8)
-    ordered, not_ordered = [], []
+    in_order, without = [], []
     for _ in range(100):
-        x, y, level = regression(rng, drift=0.3)
-        flow = standardise_scores(fit(x, y, level)[0])
-        ordered.append(p_value(flow, True, rng))
-        not_ordered.append(p_value(flow, False, rng))
-    assert rejects(ordered) > rejects(not_ordered) + 0.1
+        x, y, level = regression(rng, sizes=(12,) * 32, drift=0.3)
+        scores = fit(x, y, level, values=np.arange(len(y)) - 192.0)[0]
+        in_order.append(p_value(scores, rng, (LINEAR, SQUARE)))
+        without.append(p_value(fit(x, y, level)[0], rng))
+    assert rejects(in_order) > rejects(without) + 0.1
 
 
 @pytest.mark.long
 def test_a_slow_drift_is_found_more_often_when_the_levels_are_ordered():
-    """Found in two studies of three, though no level stands out."""
-    slope = tuple(0.45 * (np.arange(8) / 7 - 0.5))
+    """Though no level stands out."""
+    slope = tuple(0.45 * (np.arange(32) / 31 - 0.5))
     rng = np.random.default_rng(9)
-    ordered, not_ordered = [], []
+    in_order, without = [], []
     for _ in range(100):
-        x, y, level = regression(rng, slope=slope)
-        flow = standardise_scores(fit(x, y, level)[0])
-        ordered.append(p_value(flow, True, rng))
-        not_ordered.append(p_value(flow, False, rng))
-    assert rejects(ordered) > rejects(not_ordered) + 0.1
+        x, y, level = regression(rng, sizes=(12,) * 32, slope=slope)
+        scores = fit(x, y, level, values=np.arange(len(y)) - 192.0)[0]
+        in_order.append(p_value(scores, rng, (LINEAR, SQUARE)))
+        without.append(p_value(fit(x, y, level)[0], rng))
+    assert rejects(in_order) > rejects(without) + 0.1
 
 
-def test_the_trend_of_a_parameter_is_its_formula():
-    """Its one-step estimate as a sum over time, over its own sd under the outer product."""
-    scores, pooled, _ = fit(*regression(np.random.default_rng(10), slope=(0.5, 0, 0, 0, -0.5)))
+def test_a_contrast_of_a_parameter_is_the_test_of_that_term_added_to_the_model():
+    """The score test of `beta x time`, whose variance is that of the scores and not the model's."""
+    x, y, level = regression(np.random.default_rng(10), slope=(0.5, 0, 0, 0, -0.5), noise=1.5)
+    time = np.arange(len(y)) / len(y) - 0.5
+    scores, pooled, _ = fit(x, y, level, values=time)
     flow = standardise_scores(scores)
-    covariance = np.linalg.inv(scores.information.sum(axis=0))
-    total = np.stack([scores.score[scores.level == k].sum(axis=0) for k in range(8)])
-    step = covariance @ total.sum(axis=0)
-    u = total - scores.information @ step
-    trend = (np.arange(8) / 8 + 1 / 16 - 0.5) @ u @ covariance
-    spread = np.diag(covariance @ scores.score.T @ scores.score @ covariance)
-    observed = _statistics(flow, flow.observed(), True)[0]
-    assert observed[3] == pytest.approx((trend**2 / spread).max())
+    statistics = AxisStatistics.of(flow, (LINEAR, SQUARE))
+    number = statistics.each.index(AxisStatistic(LINEAR, 1))
+    added = time * x[:, 1]
+    added = added - x @ np.linalg.lstsq(x, added, rcond=None)[0]
+    residual = y - x @ pooled.mean[0]
+    z = (added @ residual) / np.sqrt((added * residual) @ (added * residual))
+    observed = statistics.measure(flow.observed())[0]
+    assert observed[number] == pytest.approx(np.cbrt(z**2), rel=1e-3)
+
+
+def bent(rng, n_rows, bend):
+    """Counts of a logistic regression on a positive covariate that acts through its logarithm."""
+    x = np.column_stack([np.ones(n_rows), np.clip(rng.lognormal(0.3, 0.6, n_rows), 0.5, 9.65)])
+    y = rng.random(n_rows) < 1 / (1 + np.exp(0.5 - bend * np.log(x[:, 1])))
+    beta = np.zeros(2)
+    for _ in range(25):
+        p = 1 / (1 + np.exp(-x @ beta))
+        beta += np.linalg.solve((x.T * p * (1 - p)) @ x, x.T @ (y - p))
+    level = np.searchsorted(np.quantile(x[:, 1], np.arange(1, 8) / 8), x[:, 1])
+    along = asked(level, x[:, 1])
+    weighted = x * (p * (1 - p))[:, None]
+    information = np.stack([weighted[level == k].T @ x[level == k] for k in range(8)])
+    contrasts = np.einsum("ns,nd,ne->sde", along.contrast, weighted, x)
+    scores = Scores((y - p)[:, None] * x, information, level, along.contrast, contrasts)
+    return scores, along
+
+
+def test_a_bend_is_found_by_its_shape_and_the_slope_that_the_model_has_is_not_tested():
+    rng = np.random.default_rng(20)
+    found, bends = [], []
+    for _ in range(40):
+        scores, along = bent(rng, 1_600, 1.3)
+        flow = standardise_scores(scores)
+        assert AxisStatistic(LINEAR, 0) not in AxisStatistics.of(flow, along.shapes).each
+        tested = run_score_test(flow, along.shapes, 1.0, rng)
+        found.append(tested.p)
+        bends.append(tested.leading.what in (SQUARE, LOG))
+    assert np.mean(np.array(bends)[np.array(found) < 0.01]) > 0.8
+    # Three sds below .86, the share of 200 other tables.
+    assert np.mean(np.array(found) < 0.01) > 0.69
+
+
+@pytest.mark.long
+def test_a_linear_effect_does_not_bend():
+    rng = np.random.default_rng(21)
+    p = []
+    for _ in range(N_REPLICATIONS):
+        scores, along = bent(rng, 400, 0.0)
+        p.append(p_value(scores, rng, along.shapes))
+    assert LOWEST < rejects(p) < HIGHEST
+
+
+@pytest.mark.parametrize("n_in_level", [2, pytest.param(5, marks=pytest.mark.long), 12])
+def test_many_small_levels_keep_the_level_of_the_test(n_in_level):
+    rng = np.random.default_rng(22)
+    p = []
+    for _ in range(N_REPLICATIONS // 2):
+        x, y, level = regression(rng, sizes=(n_in_level,) * (240 // n_in_level), noise=1.5)
+        p.append(p_value(fit(x, y, level)[0], rng))
+    assert rejects(p) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_small_levels_that_differ_are_found_together_and_the_worst_are_named():
+    """Two kinds of plates of 12 rows: each alone says little."""
+    rng = np.random.default_rng(23)
+    kind = rng.random(200) < 0.1
+    x, y, level = regression(rng, sizes=(12,) * 200, slope=2.0 * kind)
+    scores, pooled, levels = fit(x, y, level)
+    finding, table = check(rng, scores, pooled, not_fitted(levels))
+    assert finding.p < 1e-3
+    assert finding.parameter == "beta"
+    q = table.drop_duplicates("level")["q"].to_numpy()
+    stand_out = q <= heterogeneity.DEVIANT
+    assert (stand_out & kind).sum() > 10
+    assert (stand_out & ~kind).sum() <= 0.3 * stand_out.sum()
+    assert f"{stand_out.sum()} of 200 levels stand out" in finding.message
+
+
+def test_a_direction_without_information_is_left_out_and_named():
+    """Two parameters of which the rows know the sum: the other directions are still compared."""
+    rng = np.random.default_rng(24)
+    x, y, level = regression(rng, slope=(0, 0, 1.5))
+    scores, pooled, levels = fit(x, y, level)
+    double = np.column_stack([np.eye(3), [0, 0, 1.0]]) + 1e-5 * rng.standard_normal((3, 4))
+    noise = 1e-3 * rng.standard_normal(len(y))
+    score = scores.score @ double + noise[:, None] * [0, 0, 0, 1.0]
+    information = np.einsum("di,kde,ej->kij", double, scores.information, double)
+    wide = scores._replace(
+        score=score,
+        information=information,
+        contrast=np.zeros((len(y), 0)),
+        along=np.zeros((0, 4, 4)),
+    )
+    moments = Moments(np.zeros((1, 4)), np.eye(4)[None], pooled.ess)
+    empty = Moments(np.full((8, 4), np.nan), np.full((8, 4, 4), np.nan), np.full(8, np.nan))
+    finding, _ = check(rng, wide, moments, empty, names=[*NAMES, "delta"])
+    assert finding.p < 1e-3
+    assert "left out, because the rows have no information on it: " in finding.message
+
+
+@pytest.mark.parametrize("sizes", [(MOST_UNITS // 3,) * 8, (12,) * 1500 + (3000,) * 4])
+def test_of_very_many_rows_neighbours_in_large_levels_are_flipped_together(sizes):
+    rng = np.random.default_rng(25)
+    x, y, level = regression(rng, sizes=sizes)
+    scores, _, _ = fit(x, y, level)
+    flow = standardise_scores(scores)
+    assert flow.n_units < len(y)
+    # A level that is flipped whole looks the same under any signs.
+    parts = np.diff(flow.bounds)
+    assert (parts >= np.minimum(sizes, 12)).all()
+    observed = flow.observed().by_level[0]
+    by_hand = np.stack(
+        [scores.score[level == k].sum(axis=0) @ flow.root for k in range(len(sizes))]
+    )
+    np.testing.assert_allclose(observed, by_hand, atol=1e-10)
+    signs = rng.choice([-1.0, 1.0], size=(200, flow.n_units))
+    spread = np.sqrt((flow.sums(signs).by_level ** 2).mean(axis=(0, 2)))
+    square = ((scores.score @ flow.root) ** 2).mean(axis=1)
+    expected = np.sqrt(np.bincount(level, square))
+    assert np.median(spread / expected) == pytest.approx(1, abs=0.05)
+
+
+def test_small_levels_of_very_many_rows_are_found_as_those_of_few():
+    rng = np.random.default_rng(26)
+    n_levels = 3 * MOST_UNITS // 12
+    x, y, level = regression(rng, sizes=(12,) * n_levels, slope=0.5 * rng.standard_normal(n_levels))
+    assert p_value(fit(x, y, level)[0], rng) == pytest.approx(1 / 4000)
+
+
+def test_levels_that_are_one_unit_each_have_nothing_to_compare():
+    rng = np.random.default_rng(27)
+    x, y, level = regression(rng, sizes=(10,) * 24)
+    scores, pooled, levels = fit(x, y, level, level)
+    finding, _ = check(rng, scores, pooled, levels)
+    assert finding.p is None
+    assert finding.message.startswith("each level of source is one unit")
+
+
+@pytest.mark.parametrize(
+    ("values", "shapes"),
+    [
+        (1.7e18 + 1e5 * np.arange(1000), (LINEAR, SQUARE, LOG)),
+        (np.ones(1000), ()),
+        (np.arange(1000.0) % 2, (LINEAR,)),
+    ],
+)
+def test_shapes_of_an_axis_are_those_that_its_values_can_have(values, shapes):
+    along = asked(np.arange(1000) % 4, values)
+    assert along.shapes == shapes
+    assert along.contrast.shape == (1000, len(shapes))
+
+
+def test_what_deviates_most_is_named_also_where_nothing_does():
+    null = Null(np.random.default_rng(28).normal(10, 1, (999, 3)), np.array([[9.9, 9.0, 8.0]]))
+    assert null.leading.argmax() == 0
+    assert null.p > 0.5
 
 
 def test_parameters_that_no_row_moves_drop_out_and_units_of_the_rest_do_not_matter():
@@ -244,12 +415,15 @@ def test_parameters_that_no_row_moves_drop_out_and_units_of_the_rest_do_not_matt
     scores, pooled, levels = fit(x, y, level)
     before, _ = check(np.random.default_rng(1), scores, pooled, levels)
     scale = np.diag([1e3, 1e-3, 1.0, 0.0])[:3]
-    idle = Scores(scores.score @ scale, scale.T @ scores.information @ scale, level)
+    information = scale.T @ scores.information @ scale
+    nothing = np.zeros((0, 4, 4))
+    idle = Scores(scores.score @ scale, information, level, scores.contrast, nothing)
     wide = np.diag([1e-3, 1e3, 1.0, 0.0])[:3]
     covariance = wide.T @ pooled.covariance @ wide + np.diag([0, 0, 0, 1.0])
     moments = Moments(pooled.mean @ wide, covariance, pooled.ess)
     names = [*NAMES, "idle"]
-    after, _ = check(np.random.default_rng(1), idle, moments, None, names=names)
+    none = Moments(np.full((8, 4), np.nan), np.full((8, 4, 4), np.nan), np.full(8, np.nan))
+    after, _ = check(np.random.default_rng(1), idle, moments, none, names=names)
     assert after.p == before.p
     assert after.parameter == before.parameter
     assert "; the rows move 3 of 4 directions" in after.message
@@ -257,38 +431,25 @@ def test_parameters_that_no_row_moves_drop_out_and_units_of_the_rest_do_not_matt
 
 def test_small_p_values_are_resolved_by_more_flips():
     rng = np.random.default_rng(10)
-    x, y, level = regression(rng, slope=(0, 0, 2.0))
-    assert p_value(standardise_scores(fit(x, y, level)[0]), False, rng) == pytest.approx(1e-4)
+    x, y, level = regression(rng, sizes=(200,) * 8, slope=(0, 0, 2.0))
+    assert p_value(fit(x, y, level)[0], rng) == pytest.approx(1 / 4000)
+    flow = standardise_scores(fit(x, y, level)[0])
+    assert run_score_test(flow, (), 0.25, rng).p == pytest.approx(1 / 13_000)
 
 
 def test_a_pass_says_so_and_few_rows_are_only_indicative():
     rng = np.random.default_rng(11)
-    x, y, level = regression(rng, sizes=(50, 50, 4))
+    x, y, level = regression(rng, sizes=(40, 40, 4))
     finding, _ = check(rng, *fit(x, y, level))
     assert finding.message.startswith("no parameter differs along source")
-    assert finding.message.endswith("; indicative: a level has only 4 rows")
-
-
-def test_levels_without_rows_are_left_out():
-    rng = np.random.default_rng(12)
-    x, y, level = regression(rng, sizes=(50, 50))
-    scores, pooled, levels = fit(x, y, level)
-    spread = Moments(*(np.insert(part, 1, np.nan, axis=0) for part in levels))
-    information = np.insert(scores.information, 1, 0.0, axis=0)
-    apart = scores._replace(level=2 * level, information=information)
-    finding, table = check(np.random.default_rng(1), apart, pooled, spread)
-    assert list(table["level"].unique()) == ["s0", "s2"]
-    assert finding.p == check(np.random.default_rng(1), scores, pooled, levels)[0].p
+    assert finding.message.endswith("; indicative: fewer than 100 rows (84)")
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda s: s._replace(level=np.zeros_like(s.level)), "fewer than two levels with rows"),
-        (
-            lambda s: s._replace(information=0 * s.information),
-            "information of the fit along source",
-        ),
+        (lambda s: s._replace(information=0 * s.information), "no information on any parameter"),
         (lambda s: s._replace(score=s.score * np.nan), "is not a number"),
     ],
 )
@@ -297,7 +458,7 @@ def test_what_cannot_be_compared_is_not_run_and_says_why(change, reason):
     x, y, level = regression(rng)
     scores, pooled, levels = fit(x, y, level)
     finding, table = check(rng, change(scores), pooled, levels)
-    assert (finding.p, finding.axis, finding.fit) == (None, "source", "axis-source")
+    assert (finding.p, finding.axis, finding.fit) == (None, "source", "increment-01")
     assert reason in finding.message
     assert table.empty
 
@@ -312,7 +473,8 @@ def test_few_rows_for_each_parameter_make_no_true_model_change():
         scores, _, _ = fit(x, y, level)
         flow = standardise_scores(scores)
         plain = flow._replace(regained=np.ones(n_levels))
-        found.append([p_value(one, False, np.random.default_rng(7)) for one in (flow, plain)])
+        each = (run_score_test(one, (), 1.0, np.random.default_rng(7)) for one in (flow, plain))
+        found.append([tested.p for tested in each])
     corrected, plain = np.mean(found, axis=0)
     assert corrected == pytest.approx(0.5, abs=3 * np.sqrt(1 / 12 / 100))
     assert plain < corrected - 0.03

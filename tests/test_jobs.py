@@ -13,8 +13,7 @@ def planned(fit, kind):
 
 PLAN = [
     *(planned(f"subset-{n:02d}", "subset") for n in range(1, 6)),
-    *(planned(f"level-a-{n:02d}", "level") for n in range(1, 3)),
-    planned("axis-a", "axis"),
+    *(planned(f"level-a-{n:02d}", "level") for n in range(1, 4)),
     planned("increment-01", "increment"),
 ]
 ALONE = [row.fit for row in PLAN[:8]]

@@ -9,11 +9,14 @@ import survival
 from scipy import stats
 
 from scalecheck.checks.moments import Prior
+from scalecheck.checks.scores import unordered
 from scalecheck.evaluation import observed_rows
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.row_scores import row_scores
 from scalecheck.evaluation.study_data import StudyData
+from scalecheck.examine.fitted_rows import largest_increment
 from scalecheck.examine.run_deviant_units import describe_units
+from scalecheck.examine.run_form import run_form
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
 from scalecheck.examine.run_surprise import surprise_step
 from scalecheck.model.binding import Argument, Model
@@ -104,23 +107,47 @@ def test_levels_that_tell_which_rows_are_censored_are_not_compared(survivors):
     order = np.argsort(data.lost, kind="stable")
     data = survival.Censored(*(column[order] for column in data))
     study_data, _, after = survival.step_of(survivors, data, 125, rng)
-    n_lost = int(data.lost.sum())
 
-    def planned(name, kind, level, start, stop):
-        slices = (Slice("axis/lost", start, stop),)
-        return PlannedFit(name, kind, "lost", level, stop - start, 0, slices)
-
-    tasks = [
-        planned("level-lost-0", "level", "0", 0, 250 - n_lost),
-        planned("level-lost-1", "level", "1", 250 - n_lost, 250),
-        planned("axis-lost", "axis", "", 0, 250),
-    ]
-    study = StudyFits(tasks, {}, {"axis-lost": after._replace(task=tasks[-1])})
+    slices = (Slice("random", 0, 250),)
+    task = PlannedFit("increment-01", "increment", "", "", 250, 250, slices)
+    study = StudyFits([task], {}, {task.fit: after._replace(task=task)})
     settings = DataSettings("d.csv", "time", None, None, None, (), ("lost",), "error")
     increments = IncrementSettings(100, 2.0, None, "random", "never", False, 0)
-    (finding,) = run_heterogeneity(study_data, study, settings, increments).findings
+    seen = largest_increment(study_data, study, settings)
+    (finding,) = run_heterogeneity(study_data, study, seen, seen, settings, increments).findings
     assert finding.p is None
     assert finding.message.startswith("lost tells which outcomes are censored")
+
+
+def rows_of(study_data, fit):
+    return largest_increment(
+        study_data, StudyFits([fit.task], {}, {fit.task.fit: fit}), survival.SETTINGS
+    )
+
+
+def test_the_effect_of_a_covariate_on_censored_lives_keeps_its_form(survivors):
+    """The column of flags is no covariate: which rows are censored depends on their outcomes."""
+    p = []
+    for seed in range(40):
+        rng = np.random.default_rng([8, seed])
+        data = survival.censored_at_random(rng, 250)
+        study_data, _, after = survival.step_of(survivors, data, 125, rng, seed)
+        found = run_form(study_data, rows_of(study_data, after))
+        (finding,) = found.findings
+        assert finding.p is not None
+        assert found.tables["form"]["term"].str.contains("x").all()
+        p.append(finding.p)
+    assert (np.array(p) < 0.05).sum() <= 2 + 3 * np.sqrt(40 * 0.05 * 0.95)
+
+
+def test_a_bend_of_censored_lives_is_found(survivors):
+    rng = np.random.default_rng(9)
+    data = survival.censored_at_random(rng, 1_000)
+    bent = data._replace(time=data.time * np.exp(0.35 * (data.x**2 - 1)))
+    study_data, _, after = survival.step_of(survivors, bent, 500, rng)
+    (finding,) = run_form(study_data, rows_of(study_data, after)).findings
+    assert finding.p < 1e-3
+    assert (finding.axis, finding.kind, finding.fit) == ("x", "misfit", "increment-02")
 
 
 def test_a_column_tells_where_every_level_is_censored_or_none_is():
@@ -286,7 +313,8 @@ def test_where_hardly_a_row_is_left_nothing_is_compared(with_mask):
 
 def test_masked_rows_have_no_score(with_mask):
     values = {"seen": np.array([1.0, 0, 1, 0]), "y": np.array([1.0, -999, 2, np.nan])}
-    found = row_scores(with_mask, values, np.array([0, 0, 1, 1]), np.array([0.5]))
+    levels = unordered(("a", "b"), np.array([0, 0, 1, 1]))
+    (found,) = row_scores(with_mask, values, [levels], np.array([0.5]))
     assert found.score[:, 0].tolist() == [0.5, 0, 1.5, 0]
     assert found.information[:, 0, 0].tolist() == [1, 1]
 

@@ -179,33 +179,30 @@ def test_a_changed_count_changes_no_other_fit():
 # ---- levels
 
 
-def test_each_level_gives_a_subset_and_an_axis_is_their_union():
-    axes = {"site": Levels(["a", "b"], [rows(300), rows(60)])}
+def test_each_level_that_has_the_rows_of_a_subset_is_fitted():
+    axes = {"site": Levels(["a", "b", "c"], [rows(300), rows(99), rows(100)])}
     plan = plan_of(rows(1000), axes=axes)
-    first, second = planned("level", plan)
+    first, third = planned("level", plan)
     assert (first.fit, first.axis, first.level, first.rows) == ("level-site-01", "site", "a", 100)
-    assert (second.fit, second.level, second.rows) == ("level-site-02", "b", 60)  # all it has
+    assert (third.fit, third.level, third.rows) == ("level-site-03", "c", 100)
     assert first.slices == (Slice("axis/site", 0, 100),)
-    assert second.slices == (Slice("axis/site", 300, 360),)
-    (pooled,) = planned("axis", plan)
-    assert (pooled.fit, pooled.rows, pooled.new_rows) == ("axis-site", 160, 0)
-    assert pooled.slices == first.slices + second.slices
+    assert third.slices == (Slice("axis/site", 399, 499),)
 
 
 def test_fits_come_in_the_order_of_the_contract():
-    axes = {name: Levels(["a", "b"], [rows(300), rows(60)]) for name in ("site", "year")}
+    axes = {name: Levels(["a", "b"], [rows(300), rows(100)]) for name in ("site", "year")}
     kinds = [fit.kind for fit in plan_of(rows(1000), axes=axes)]
     assert kinds == [
         *["subset"] * 4,
-        *["level", "level", "axis"] * 2,
+        *["level"] * 4,
         *["increment"] * 4,
     ]
 
 
 def test_names_of_fits_are_names_of_files():
-    axes = {"a b/c": Levels(["x", "y"], [rows(300), rows(60)])}
+    axes = {"a b/c": Levels(["x", "y"], [rows(300), rows(160)])}
     names = [fit.fit for fit in plan_of(rows(1000), axes=axes) if fit.axis]
-    assert names == ["level-a_b_c-01", "level-a_b_c-02", "axis-a_b_c"]
+    assert names == ["level-a_b_c-01", "level-a_b_c-02"]
 
 
 # ---- whole units

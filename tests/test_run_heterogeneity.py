@@ -13,10 +13,11 @@ import small_studies
 from scalecheck.checks.moments import Prior
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import no_unit_scores
+from scalecheck.examine.fitted_rows import largest_increment
 from scalecheck.examine.run_deviant_units import describe_units
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
 from scalecheck.results import study_fits
-from scalecheck.study.plan import PlannedFit, Slice
+from scalecheck.study.plan import Slice
 from scalecheck.study.settings import DataSettings, IncrementSettings
 
 N_UNITS, N_ROWS, N_LEVELS = 80, 8, 4
@@ -37,7 +38,7 @@ def level_of(axis):
 
 
 def study(function, rng, *, by_region=0.0, by_period=0.0, late=0.0, deviant=0.0):
-    """A study of one fit to each axis and one increment, all of the same rows in other orders."""
+    """A study of one increment."""
     slope = 0.5 + by_region * (level_of("region")[::N_ROWS] == 1)
     slope = slope + late * (np.arange(N_UNITS) >= N_UNITS // 2)
     u = rng.standard_normal(N_UNITS)
@@ -47,53 +48,29 @@ def study(function, rng, *, by_region=0.0, by_period=0.0, late=0.0, deviant=0.0)
     data = data._replace(y=data.y + by_period * (period == 1))
     theta, _ = intercepts.around(rng, data, 400)
     draws = intercepts.fit(rng, data, theta, standardised=function is intercepts.not_centred)
-    orders = {"arrival": np.arange(data.y.size)}
-    orders |= {f"axis/{axis}": np.argsort(level_of(axis), kind="stable") for axis in AXES}
 
     def read(slices, columns):
-        rows = np.concatenate([orders[part.order][part.start : part.stop] for part in slices])
-        return {name: data.values()[name][rows] for name in columns}
+        known = data.values() | {axis: level_of(axis) for axis in AXES}
+        return {name: known[name] for name in columns}
 
-    tasks = [planned("increment-01", "increment", "", "", "arrival", 0, data.y.size)]
-    size = data.y.size // N_LEVELS
-    for axis in AXES:
-        name = f"axis/{axis}"
-        for k in range(N_LEVELS):
-            level = f"{axis} {k}"
-            tasks.append(planned(f"level-{axis}-{k}", "level", axis, level, name, k * size, size))
-        tasks.append(planned(f"axis-{axis}", "axis", axis, "", name, 0, data.y.size))
-    done = {}
-    for task in tasks:
-        if task.kind != "level":
-            done[task.fit] = draws._replace(task=task, tree=in_order(draws.tree, orders, task))
     evidence = StudyData(likelihood_of(function), read, Prior(theta[0], np.eye(4)), 1)
-    return evidence, study_fits.StudyFits(tasks, {}, done)
+    return evidence, study_fits.StudyFits([draws.task], {}, {draws.task.fit: draws})
 
 
 @functools.cache
 def likelihood_of(function):
     """A model, compiled once: its programs take any data of this shape."""
     data = intercepts.simulate(np.random.default_rng(0), N_UNITS, N_ROWS)
-    return intercepts.likelihood(function, data)
-
-
-def planned(fit, kind, axis, level, order, start, rows):
-    return PlannedFit(fit, kind, axis, level, rows, rows, (Slice(order, start, start + rows),))
-
-
-def in_order(tree, orders, task):
-    """Units are numbered by their first row in a fit."""
-    units = np.repeat(np.arange(N_UNITS), N_ROWS)[orders[task.slices[0].order]]
-    first = np.unique(units, return_index=True)[1]
-    tree = tree.copy()
-    tree["posterior"] = tree["posterior"].to_dataset().isel(clinic=np.argsort(first))
-    return tree
+    found = intercepts.likelihood(function, data)
+    levels = {axis: [f"{axis} {k}" for k in range(N_LEVELS)] for axis in AXES}
+    return dataclasses.replace(found, labels={**found.labels, **levels})
 
 
 def check(evidence, fits):
     data = DataSettings("", "y", {}, None, "clinic", (), tuple(AXES), "error")
     increments = IncrementSettings(100, 2.0, None, "arrival", "never", False, 0)
-    found = run_heterogeneity(evidence, fits, data, increments)
+    seen = largest_increment(evidence, fits, data)
+    found = run_heterogeneity(evidence, fits, seen, seen, data, increments)
     return {finding.axis: finding for finding in found.findings}, found.tables["heterogeneity"]
 
 
@@ -179,12 +156,9 @@ def model(x, patient, n_patient, y=None):
 """
 
 
-SAMPLED = ("level-site-01", "level-site-02", "level-site-03", "axis-site")
-
-
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory):
-    """A study on disk with one fit, to an axis between units, whose mean changes along it."""
+    """A study on disk with one increment, of units whose mean changes along an axis between them."""
     rng = np.random.default_rng(6)
     patient = np.repeat(rng.permutation(60), 5)
     site = patient % 3
@@ -204,10 +178,10 @@ def sampled(tmp_path_factory):
             MODEL,
             data={"unit": "patient", "axes": ["site"]},
             subsets={"count": 1, "size": 100},
-            increments={"start": 100, "end": 100, "order": "random"},
+            increments={"start": 300, "end": 300, "order": "random"},
             sampler={"chains": 4, "warmup": 250, "draws": 250},
         )
-        (fit,) = small.fit("axis-site")
+        (fit,) = small.fit("increment-01")
     return small, fit
 
 
@@ -215,13 +189,14 @@ def test_stored_draws_belong_to_the_units_that_they_are_labelled_with(sampled):
     """And the change of the mean is found, from the file to the finding."""
     small, fit = sampled
     evidence, settings = small.evidence(), small.study
-    fits = study_fits.StudyFits(small.tasks(*SAMPLED), {}, {fit.task.fit: fit})
-    found = run_heterogeneity(evidence, fits, settings.data, settings.increments)
+    fits = study_fits.StudyFits(small.tasks("increment-01"), {}, {fit.task.fit: fit})
+    seen = largest_increment(evidence, fits, settings.data)
+    found = run_heterogeneity(evidence, fits, seen, seen, settings.data, settings.increments)
     (finding,) = found.findings
     assert finding.p < 0.01
     assert finding.parameter == "mu"
     assert finding.level == "c"
-    values = small.values("axis-site", "y", "patient")
+    values = small.values("increment-01", "y", "patient")
     means = pd.Series(values["y"]).groupby(values["patient"]).mean()
     labels = np.array(evidence.likelihood.labels["patient"])
     own = fit.tree["posterior"]["u"].mean(("chain", "draw")).to_series()

@@ -42,8 +42,8 @@ def test_each_finding_is_ranked_among_its_own_kind():
     table = simulated_ranks.rank_findings(observed, simulated, 0.05).set_index("family")
     assert table.loc["agreement", "p_simulated"] == pytest.approx(2 / 5)
     assert table.loc["drift", "p_simulated"] == pytest.approx(3 / 5)
-    # Adjusted for two families: .06 against .04, 1 and then .2, .8, 1, .7 (alone).
-    assert table.loc["", "p"] == pytest.approx(0.06)
+    # Adjusted for two families, whose shares are .15 and .09: .048 against .032, .27, 1 and then .7 (alone).
+    assert table.loc["", "p"] == pytest.approx(0.03 * 0.24 / 0.15)
     assert table.loc["", "p_simulated"] == pytest.approx(2 / 5)
     assert (table["n_simulated"] == 4).all()
 
@@ -65,14 +65,6 @@ def test_a_finding_is_ranked_whatever_the_answer_was_in_simulated_studies(family
     simulated = [[finding(family, p, **others)] for p in (0.01, 0.02, 0.9, 0.9)]
     table = simulated_ranks.rank_findings([finding(family, 0.1, **observed)], simulated, 0.05)
     assert table["p_simulated"].iloc[0] == pytest.approx(3 / 5)
-
-
-def test_the_same_name_pooled_and_over_time_are_two_questions():
-    one = finding("heterogeneity", 0.1, fit="axis-t", axis="t")
-    simulated = [[finding("heterogeneity", 0.01, fit="increment-03", axis="t")]]
-    assert simulated_ranks.rank_findings([one], simulated, 0.05)["p_simulated"].iloc[
-        0
-    ] == pytest.approx(1 / 2)
 
 
 def test_what_was_not_run_is_not_ranked():

@@ -23,7 +23,7 @@ from scalecheck.results.study_fits import read_study_fits
 from scalecheck.simulation import simulated_checks, simulated_fits
 from scalecheck.simulation.data_sets import DataSet
 
-KINDS = ("subset", "axis", "increment")
+KINDS = ("subset", "increment")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_plan_in_memory_reads_the_rows_that_the_store_gives(grouped):
 
 def test_levels_are_planned_but_not_fitted(grouped):
     _, data_set = grouped
-    assert {task.kind for task in data_set.tasks} == {"subset", "level", "axis", "increment"}
+    assert {task.kind for task in data_set.tasks} == {"subset", "level", "increment"}
     assert {task.kind for task in data_set.fitted} == set(KINDS)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import small_studies
 
+from scalecheck.checks.scores import ordered, unordered
 from scalecheck.evaluation.row_scores import row_scores
 from scalecheck.model import density
 from scalecheck.study.plan import Slice
@@ -43,12 +44,18 @@ def logistic(tmp_path_factory):
 LEVEL = np.arange(N_ROWS) % 3
 
 
+def every(level):
+    """What is asked of levels without an order."""
+    return unordered(tuple(f"l{k}" for k in range(level.max() + 1)), level)
+
+
 def test_scores_and_information_of_a_logistic_regression(logistic):
     """With u = log s: eta = b0 + b1 x exp(u), score (y - p) d eta, Hessian -p (1 - p) d eta d eta' + (y - p) d2 eta."""
     evidence = logistic.evidence()
     values = evidence.columns([Slice("arrival", 0, N_ROWS)])
     theta = np.array([0.3, -0.8, 0.4])
-    scores = row_scores(evidence.likelihood, values, LEVEL, theta)
+    along = ordered(("a", "b", "c"), LEVEL, values["x"].astype(float))
+    scores, _ = row_scores(evidence.likelihood, values, [along, every(LEVEL)], theta)
     x, y, s = values["x"].astype(float), values["y"], np.exp(theta[2])
     p = 1 / (1 + np.exp(-theta[0] - theta[1] * x * s))
     first = np.stack([np.ones(N_ROWS), x * s, theta[1] * x * s], axis=1)
@@ -61,6 +68,8 @@ def test_scores_and_information_of_a_logistic_regression(logistic):
     np.testing.assert_allclose(scores.score, (y - p)[:, None] * first, rtol=1e-9, atol=1e-12)
     information = [-hessian[LEVEL == k].sum(axis=0) for k in range(3)]
     np.testing.assert_allclose(scores.information, information, rtol=1e-9, atol=1e-12)
+    by_contrast = -np.einsum("ns,nde->sde", along.contrast, hessian)
+    np.testing.assert_allclose(scores.along, by_contrast, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(scores.level, LEVEL)
     assert scores.unit is None
 
@@ -77,15 +86,16 @@ def test_scores_sum_to_the_gradient_of_the_log_density_less_that_of_the_prior(lo
 
     gradient_of = jax.jit(jax.grad(log_density))
     gradient = [gradient_of(theta, weight) for weight in (True, False)]
-    found = row_scores(evidence.likelihood, values, LEVEL, theta).score.sum(axis=0)
+    (found,) = row_scores(evidence.likelihood, values, [every(LEVEL)], theta)
+    found = found.score.sum(axis=0)
     np.testing.assert_allclose(found, gradient[0] - gradient[1], rtol=1e-9)
 
 
 def test_scores_of_a_normal_mean(conjugate):
     evidence = conjugate.evidence()
-    values = conjugate.values("axis-group", "x", "y")
+    values = conjugate.values("increment-03", "x", "y")
     level = np.zeros(len(values["y"]), int)
-    scores = row_scores(evidence.likelihood, values, level, np.array([0.7]))
+    (scores,) = row_scores(evidence.likelihood, values, [every(level)], np.array([0.7]))
     np.testing.assert_allclose(scores.score[:, 0], values["y"] - 0.7, rtol=1e-12)
     np.testing.assert_allclose(scores.information, [[[len(level)]]], rtol=1e-12)
 

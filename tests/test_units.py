@@ -4,9 +4,11 @@ import intercepts
 import numpy as np
 import pytest
 
-from scalecheck.checks import heterogeneity, score_test
+from scalecheck.checks import heterogeneity
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.score_test import p_value, standardise_scores
+from scalecheck.checks.score_test import run_score_test
+from scalecheck.checks.scores import LINEAR, SQUARE, ordered, scores_of_units, unordered
+from scalecheck.checks.standardised_scores import standardise_scores
 
 N_LEVELS, N_ROWS = 8, 8
 N_REPLICATIONS = 250
@@ -23,10 +25,21 @@ def contrast(level):
     return np.linspace(-1.5, 1.5, N_LEVELS)[level]
 
 
-def scores(data, level):
+def asked(level, *, in_order=False):
+    labels = tuple(f"r{k}" for k in range(N_LEVELS))
+    return ordered(labels, level, level - 3.5) if in_order else unordered(labels, level)
+
+
+def scores(data, level, *, in_order=False):
     theta, covariance = intercepts.estimate(data)
     by_row = intercepts.row_scores(data, theta).reshape(-1, 4)
-    return score_test.scores_of_units(by_row, level.ravel(), data.unit, covariance), theta
+    along = asked(level.ravel(), in_order=in_order)
+    return scores_of_units(by_row, along, data.unit, covariance), theta
+
+
+def p_value(scores, rng, *, in_order=False):
+    shapes = (LINEAR, SQUARE) if in_order else ()
+    return run_score_test(standardise_scores(scores), shapes, 1.0, rng).p
 
 
 def normal(rng, n_units):
@@ -38,7 +51,7 @@ def heavy(rng, n_units):
 
 
 @pytest.mark.parametrize(
-    ("n_units", "crossed", "intercept", "ordered"),
+    ("n_units", "crossed", "intercept", "in_order"),
     [
         pytest.param(40, False, normal, False, marks=pytest.mark.long),
         pytest.param(100, False, heavy, False, marks=pytest.mark.long),
@@ -46,14 +59,15 @@ def heavy(rng, n_units):
         pytest.param(40, False, heavy, True, marks=pytest.mark.long),
     ],
 )
-def test_true_parameters_are_rejected_at_the_stated_level(n_units, crossed, intercept, ordered):
+def test_true_parameters_are_rejected_at_the_stated_level(n_units, crossed, intercept, in_order):
     """Between 0.9 and 9.1 % at 5 %, at most 2.9 % at 1 %: three binomial sds."""
     rng = np.random.default_rng(1)
     p = []
     for _ in range(N_REPLICATIONS):
         data = intercepts.simulate(rng, n_units, N_ROWS, intercept=intercept(rng, n_units))
-        found, _ = scores(data, levels(rng, n_units, crossed=crossed))
-        p.append(p_value(standardise_scores(found), ordered, rng))
+        level = levels(rng, n_units, crossed=crossed)
+        found, _ = scores(data, level, in_order=in_order)
+        p.append(p_value(found, rng, in_order=in_order))
     assert 0.009 < np.mean(np.array(p) <= 0.05) < 0.091
     assert np.mean(np.array(p) <= 0.01) <= 0.029
 
@@ -61,10 +75,12 @@ def test_true_parameters_are_rejected_at_the_stated_level(n_units, crossed, inte
 def check(rng, data, level, **settings):
     found, theta = scores(data, level)
     pooled = Moments(theta[None], found.covariance[None], np.array([1000.0]))
-    labels = [f"r{k}" for k in range(N_LEVELS)]
-    given = {"weight": 1.0, "kind": "heterogeneous", "ordered": False, "names": intercepts.NAMES}
-    given |= {"fits": ("axis-region",), "rng": rng} | settings
-    return heterogeneity.check_heterogeneity("region", labels, found, pooled, None, **given)
+    nan = np.full((N_LEVELS, 4), np.nan)
+    none = Moments(nan, np.full((N_LEVELS, 4, 4), np.nan), nan[:, 0])
+    given = {"weight": 1.0, "kind": "heterogeneous", "over_time": False, "names": intercepts.NAMES}
+    given |= {"fits": ("increment-01",), "rng": rng} | settings
+    along = asked(level.ravel())
+    return heterogeneity.check_heterogeneity("region", along, found, pooled, none, **given)
 
 
 def test_a_slope_that_differs_between_units_of_different_levels_is_found_and_named():
@@ -90,7 +106,7 @@ def test_an_intercept_that_differs_within_units_is_found_and_named():
     data = intercepts.simulate(rng, 100, N_ROWS)
     data = data._replace(y=data.y + 0.4 * contrast(level))
     finding, table = check(rng, data, level)
-    assert finding.p == pytest.approx(1e-4)
+    assert finding.p == pytest.approx(1 / 4000)
     assert finding.parameter == "mu"
     assert (table["rows"] == 100).all()
 
@@ -111,8 +127,10 @@ def test_rows_of_one_unit_taken_one_by_one_reject_true_models():
             size=None,
             covariance=None,
             information=found.information[:, :2, :2],
+            contrast=np.zeros((len(by_row), 0)),
+            along=np.zeros((0, 2, 2)),
         )
-        p.append(p_value(standardise_scores(alone), False, rng))
+        p.append(p_value(alone, rng))
     assert np.mean(np.array(p) < 0.05) > 0.5
 
 
@@ -141,8 +159,8 @@ def test_the_movement_of_a_parameter_is_its_formula():
     for k, part in enumerate(share):
         u = found.score[found.level == k].sum(axis=0) - part * total
         expected += (covariance @ u) ** 2 / part / np.diag(covariance @ outer @ covariance)
-    u, _ = flow.by_level(flow.observed())
-    moved = ((u[0] @ flow.directions.T) ** 2 / flow.share[:, None]).sum(axis=0)
+    u = flow.fluctuation(flow.observed().by_level)[0]
+    moved = ((u @ flow.directions.T) ** 2 / flow.share[:, None]).sum(axis=0)
     np.testing.assert_allclose(moved, expected, rtol=1e-6)
 
 

@@ -17,8 +17,11 @@ ALPHA = 0.05
 FAMILIES = verdict.FAMILIES
 
 
-def adjusted(*findings):
-    return [judged.p_adjusted for judged in verdict.judge(findings, ALPHA)]
+EQUAL = dict.fromkeys("abcd", 1.0)
+
+
+def adjusted(*findings, shares=EQUAL):
+    return [judged.p_adjusted for judged in verdict.judge(findings, ALPHA, shares)]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,14 @@ def test_adjusted_p_values_are_those_computed_by_hand(findings, expected):
     np.testing.assert_allclose(np.array(adjusted(*made), float), expected, rtol=1e-12)
 
 
+def test_families_divide_the_error_rate_by_their_shares():
+    """Of .6, .3 and .1: .02 / .6; then .03 x .4 / .3; then .2."""
+    shares = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.5}
+    made = [finding("a", 0.02), finding("b", 0.03), finding("c", 0.2)]
+    np.testing.assert_allclose(adjusted(*made, shares=shares), [0.02 / 0.6, 0.04, 0.2])
+    assert sum(verdict.SHARES.values()) == pytest.approx(1)
+
+
 def test_a_finding_that_was_not_run_pays_nothing_and_costs_nothing():
     alone = adjusted(finding("a", 0.01), finding("b", 0.02))
     other = adjusted(finding("a", 0.01), not_run("c", "no", weight=1.0), finding("b", 0.02))
@@ -56,6 +67,7 @@ def test_a_finding_that_was_not_run_pays_nothing_and_costs_nothing():
 PLANNED = (
     ("agreement", [1.0]),
     ("heterogeneity", [1 / 3] * 3),
+    ("form", [1.0]),
     ("drift", [*[0.1] * 5, 0.5]),
     ("surprise", [0.2] * 5),
     ("effort", [0.5, 0.5]),
@@ -70,7 +82,7 @@ def study_of(p):
     return [finding(f, float(q), w) for (f, w), q in zip(SHARES, p, strict=True)]
 
 
-@pytest.mark.parametrize("broken", [[], [1], [1, 9, 10], [1, 2, 4, 9, 10, 11, 15, 17]])
+@pytest.mark.parametrize("broken", [[], [1], [1, 10, 11], [1, 2, 4, 5, 10, 11, 12, 16, 18]])
 def test_false_alarms_stay_at_the_level_whatever_else_is_wrong(broken):
     """Uniform p-values of true nulls, beside findings that are certain."""
     rng, n_studies = np.random.default_rng(1), 1000
@@ -112,17 +124,19 @@ def test_strong_alone_is_strong_among_any_others():
         for part in (study_of(p), study_of(p)[rng.integers(len(SHARES)) :]):
             judged = verdict.judge(part, ALPHA)
             for one, found in zip(part, judged, strict=True):
-                if verdict.is_strong_alone(one, len(FAMILIES), ALPHA):
+                if verdict.is_strong_alone(one, ALPHA):
                     n_strong += 1
                     assert found.status == "strong"
     assert n_strong > 200
 
 
 def test_strong_alone_needs_a_large_effect_and_a_run():
-    assert verdict.is_strong_alone(finding(p=1e-9), 4, ALPHA)
-    assert not verdict.is_strong_alone(finding(p=1e-9, large=False), 4, ALPHA)
-    assert not verdict.is_strong_alone(not_run("drift", "no", weight=1.0), 4, ALPHA)
-    assert not verdict.is_strong_alone(finding(p=0.2 * STRONG * ALPHA, weight=0.5), 4, ALPHA)
+    assert verdict.is_strong_alone(finding(p=1e-9), ALPHA)
+    assert not verdict.is_strong_alone(finding(p=1e-9, large=False), ALPHA)
+    assert not verdict.is_strong_alone(not_run("drift", "no", weight=1.0), ALPHA)
+    enough = verdict.SHARES["agreement"] * STRONG * ALPHA
+    assert verdict.is_strong_alone(finding(p=0.99 * enough), ALPHA)
+    assert not verdict.is_strong_alone(finding(p=0.99 * enough, weight=0.5), ALPHA)
 
 
 def ran(family="drift", status="pass", fits=()):
@@ -168,17 +182,13 @@ LEVEL = {"level-source-01": UnusableFit("ESS of mu is 90 (under 400): raise samp
     ("judged", "expected"),
     [
         ([PASSED], "adequate"),
-        # of an axis only the pooled fit is tested
-        (
-            [ran("heterogeneity", "strong", ("axis-source", "level-source-01"))],
-            "breaks",
-        ),
+        ([ran("heterogeneity", "strong", ("increment-04", "subset-01"))], "breaks"),
         # the leapfrogs of chains that never mixed are those of a transient
         ([PASSED, ran("effort", "strong", ("level-source-01", "level-source-02"))], "suspect"),
     ],
 )
 def test_a_level_that_cannot_be_used_is_not_needed(judged, expected):
-    assert verdict.decide(judged, LEVEL, needed=["axis-source"])[0] == expected
+    assert verdict.decide(judged, LEVEL, needed=["increment-04"])[0] == expected
 
 
 def apart(rhat, cause="modes", worst="mu", advice="the chains sit in different modes: look"):
@@ -246,9 +256,11 @@ def test_why_a_study_is_inconclusive_has_one_sentence_for_each_cause(unusable, w
 
 def test_nothing_is_attributed_to_a_finding_that_rests_on_what_cannot_be_used():
     accused = ran("scaling", "suspect", ("increment-02", "subset-02"))
-    assert verdict.attribute([accused]).misfit
-    assert not verdict.attribute([accused], UNUSABLE).misfit
-    assert verdict.attribute([accused, ran("drift", "suspect")], UNUSABLE).family == "drift"
+    assert verdict.attribute([accused], time=None).misfit
+    assert not verdict.attribute([accused], UNUSABLE, time=None).misfit
+    assert (
+        verdict.attribute([accused, ran("drift", "suspect")], UNUSABLE, time=None).family == "drift"
+    )
 
 
 UNIDENTIFIED = [
@@ -338,7 +350,7 @@ def test_first_seen_is_the_smallest_increment_at_which_its_own_check_spoke():
 
 def test_ranks_among_simulated_studies_are_found_by_family_axis_and_fit(tmp_path):
     folder = StudyFolder(tmp_path)
-    rows = [("drift", "", "increment-02", 0.02), ("heterogeneity", "NA", "axis-NA", np.nan)]
+    rows = [("drift", "", "increment-02", 0.02), ("heterogeneity", "NA", "", np.nan)]
     rows.append(("", "", "", 0.013))
     table = pd.DataFrame(rows, columns=["family", "axis", "fit", "p_simulated"])
     formats.write_table(folder.table("simulated"), table)

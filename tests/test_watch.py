@@ -28,8 +28,8 @@ SCRIPT = Path(__file__).parents[1] / "scripts/watch.py"
 FITS = (
     "subset-01",
     "subset-02",
-    "axis-source",
-    "axis-year",
+    "level-source-01",
+    "level-year-01",
     "increment-01",
     "increment-02",
     "increment-03",
@@ -51,7 +51,7 @@ def study(tmp_path):
     for fit, lines in {
         "subset-01": [told(), told(stalled=stalled, leapfrogs=np.array([7.0, 8, 412, 9]))],
         "subset-02": [told(iterations=np.full(4, 600), phase="sampling")],
-        "axis-source": [],
+        "level-source-01": [],
         "increment-01": [told(iterations=np.full(4, 600), phase="sampling")],
     }.items():
         path = folder.progress(fit)
@@ -62,7 +62,7 @@ def study(tmp_path):
     done = {"status": "done", "reason": "", "seconds": {"warmup": 8.0, "sampling": 9.0}}
     skipped = {"status": "skipped", "reason": "increment-01 (500 rows) was found to break"}
     stopped = {**done, "status": "stopped", "reason": "chain 2 stalled in warmup"}
-    ended = {"increment-01": done, "increment-03": skipped, "axis-year": stopped}
+    ended = {"increment-01": done, "increment-03": skipped, "level-year-01": stopped}
     for fit, known in ended.items():
         formats.write_json(folder.record(fit), record.as_json(recorded(fit, **known)))
         os.utime(folder.record(fit), (NOW - 4, NOW - 4))
@@ -77,11 +77,11 @@ def states_of(study, now=NOW):
 def test_every_state_is_told_from_the_files_and_what_runs_comes_first(study):
     assert {fit: one.state for fit, one in states_of(study).items()} == {
         "subset-01": "running",
-        "axis-source": "starting",
+        "level-source-01": "starting",
         "subset-02": "sampled",
         "increment-02": "waiting",
         "increment-01": "done",
-        "axis-year": "stopped",
+        "level-year-01": "stopped",
         "increment-03": "skipped",
     }
     assert [one.state for one in status.read_states(study, NOW)] == list(status.STATES)
@@ -95,7 +95,7 @@ def test_a_clock_that_went_back_hides_no_record(study):
 def test_a_running_fit_is_silent_after_a_minute_without_a_line(study):
     assert not any(one.is_silent for one in states_of(study).values())
     late = states_of(study, NOW + 300)
-    assert [fit for fit, one in late.items() if one.is_silent] == ["subset-01", "axis-source"]
+    assert [fit for fit, one in late.items() if one.is_silent] == ["subset-01", "level-source-01"]
 
 
 def test_half_a_line_leaves_the_last_whole_one(study):
@@ -186,7 +186,7 @@ def test_the_table_shows_each_chain_and_marks_the_one_that_stalls(study):
 def test_no_line_is_wider_than_the_terminal_and_every_fit_keeps_its_row(study, width):
     lines = shown(study, width).export_text().splitlines()
     assert all(len(text) <= width for text in lines)
-    assert sum(text.startswith(("su", "ax", "in")) for text in lines) == len(FITS)
+    assert sum(text.startswith(("su", "lev", "in")) for text in lines) == len(FITS)
     if width >= 120:
         assert "chain 2 stalls" in "\n".join(lines)
         assert "7..412" in "\n".join(lines)

@@ -71,7 +71,7 @@ def test_a_page_says_what_to_do_where_the_full_fit_is_over_the_budget(
 def test_an_inconclusive_page_names_what_to_repair(panel: ReportInputs) -> None:
     verdict = {**panel.verdict, "verdict": "inconclusive"}
     assert (
-        sentences.headline(verdict, panel.fits) == "No verdict yet: 1 of 18 fits cannot be trusted."
+        sentences.headline(verdict, panel.fits) == "No verdict yet: 1 of 17 fits cannot be trusted."
     )
     assert "Repair subset 5: R-hat is 1.083" in sentences.next_step(verdict, panel.fits)
 

@@ -20,8 +20,8 @@ for name in ("settings", "digest", "part", "manifest", "gpu", "gres", "log"):
 parser.add_argument("--increments", action="store_true")
 options = parser.parse_args()
 folder, settings = Path(options.settings).parent, json.loads(Path(options.settings).read_text())
-TABLES = "fits divergences estimates agreement heterogeneity drift surprise effort scaling".split()
-TABLES += ["adaptation", "history", "units", "findings"]
+TABLES = "fits divergences estimates agreement heterogeneity form drift surprise effort".split()
+TABLES += ["scaling", "adaptation", "history", "units", "findings"]
 
 
 def write(name, text=""):

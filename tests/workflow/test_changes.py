@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 
 RESULTS = Path("results/clinics")
 SUBSETS = {f"subset-{number:02d}" for number in (1, 2, 3)}
-BY_CLINIC = {"axis-clinic", "level-clinic-01", "level-clinic-02"}
+BY_CLINIC = {"level-clinic-01", "level-clinic-02"}
 INCREMENTS = {"increment-01", "increment-02"}
 EVERY = SUBSETS | BY_CLINIC | INCREMENTS
 
@@ -126,7 +126,7 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "more subsets": (edit("count: 3", "count: 4"), {"subset-04"}),
     "one more axis": (
         edit("axes: [clinic]", "axes: [clinic, shift]"),
-        {"axis-shift", "level-shift-01", "level-shift-02"},
+        {"level-shift-01", "level-shift-02"},
     ),
     "larger subsets": (edit("size: 60", "size: 61"), SUBSETS | BY_CLINIC),
     "a later end": (edit("end: 120", "end: 240"), {"increment-03"}),

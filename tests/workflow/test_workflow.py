@@ -32,7 +32,6 @@ def test_a_killed_run_resumes_and_ends_with_a_verdict_and_a_page(killed_and_fini
     assert plan.kind.value_counts().to_dict() == {
         "subset": 3,
         "level": 2,
-        "axis": 1,
         "increment": 2,
     }
     assert sorted(p.parent.name for p in results.glob("fits/*/record.json")) == sorted(plan.fit)
@@ -157,8 +156,8 @@ def test_jobs_ask_for_the_memory_and_the_time_of_their_own_fits(copy_of_finished
     model = json.loads((copy_of_finished / "results/clinics/model.json").read_text())
     # Of any number of rows: there are few, and all of a job run at once.
     one_fit = model["demand"]["held"]["fixed"] + model["demand"]["running"]["fixed"]
-    # Six subsets, levels and a pooled fit; one increment at a time; and the check of all eight.
-    expected = [2000 + math.ceil(2 * n * one_fit / 1e6) for n in (6, 1, 8)]
+    # Five subsets and levels; one increment at a time; and the check of all seven.
+    expected = [2000 + math.ceil(2 * n * one_fit / 1e6) for n in (5, 1, 7)]
     assert sorted(map(int, re.findall(r"mem_mb=(\d+)", run.stdout))) == sorted(expected)
     assert sorted(re.findall(r"runtime=(\d+)", run.stdout)) == ["30", "30"]
 

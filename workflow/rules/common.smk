@@ -126,7 +126,7 @@ def planned(study):
 
 
 def batches(wildcards):
-    """What the jobs of subsets, levels and axes write last."""
+    """What the jobs of subsets and levels write last."""
     plan = planned(wildcards.study)
     names = jobs.parts(plan, n_jobs(wildcards.study, plan))
     return [f"<results>/{wildcards.study}/fits/batch-{part}.json" for part in names]

@@ -1,4 +1,4 @@
-"""Fits: subsets, levels and axes in few jobs (a GPU wants many at once), increments one after the other in one.
+"""Fits: subsets and levels in few jobs (a GPU wants many at once), increments one after the other in one.
 
 A job is started where anything changed that one of its fits may depend on. It keeps every fit that is there with
 the right identity, and fits the others: Snakemake is told of its manifest alone, because it deletes the outputs
@@ -7,7 +7,7 @@ of a job that it starts.
 
 
 rule fit_batch:
-    """Fit subsets, levels and axes: all of them, or one of several parts."""
+    """Fit subsets and levels: all of them, or one of several parts."""
     input:
         data=rules.prepare_study.output.data,
         model=file_of("model"),

@@ -55,7 +55,7 @@ def iterations(study):
 
 
 def n_jobs(study, plan):
-    """Jobs among which subsets, levels and axes are divided."""
+    """Jobs among which subsets and levels are divided."""
     rows = [row.rows for row in plan if row.kind in jobs.KINDS]
     asked, model = STUDIES[study].batches, FOLDERS[study].model
     try:

@@ -1,7 +1,8 @@
 """The families of checks: one module each, pure functions from arrays to findings.
 
 `finding` is what all of them say, `moments` the linear algebra that several share. `agreement` compares random
-subsets, `heterogeneity` the levels of an axis by their scores (`score_test`), `drift` nested increments
+subsets, `heterogeneity` the levels of an axis by their scores (`scores`, `standardised_scores`, `score_statistics`,
+`score_test`), `form` whether covariates lack a term, `drift` nested increments
 (`nested_step`), `surprise` new rows with what was predicted for them (`statistic_design` lists the statistics,
 `replicate_statistics` measures them, `statistic_messages` says what they mean); `effort`, `scaling` and
 `adaptation` what the chains of fits took (`chain_table`, `gradient_cost`). NumPy, SciPy and pandas only, but

@@ -15,9 +15,8 @@ from scalecheck.checks.statistic_design import LAG
 
 MISFIT, HETEROGENEOUS = "misfit", "heterogeneous"
 
-# An axis whose p is larger than this does not outweigh a surprise that speaks of misfit, nor stand
-# beside a stronger axis. No p of an axis is smaller than 1 in 10,000; where two statistics are ranked
-# together, or four over time, so many in 10,000 can be the smallest.
+# An axis whose p is larger than this does not outweigh a surprise that speaks of misfit, nor stand beside a stronger
+# axis. The smallest p that flips give is 1 in 1,000 plus 3,000 over the share of the axis: 2.5e-4 where there is one.
 WEAK_AXIS = 4.5e-4
 
 # A surprise that leads with an axis is believed where that axis' own test is at most this.
@@ -54,17 +53,28 @@ class FindingsByFamily(NamedTuple):
         Significant findings by family, the smallest p first; of equal ones the largest effect.
     axes
         Every finding of heterogeneity, significant or not.
+    time
+        Name of the axis of time; None where rows have no order.
     """
 
     seen: Mapping[str, list[Finding]]
     axes: Sequence[Finding]
+    time: str | None
+
+    @property
+    def along_columns(self) -> list[Finding]:
+        """Significant findings along columns, the smallest p first."""
+        found = [*self.seen.get("heterogeneity", []), *self.seen.get("form", [])]
+        return sorted(found, key=by_significance)
 
     def most_significant(self, family: str) -> Finding | None:
         """Give the most significant finding of a family; None where it saw nothing."""
         return next(iter(self.seen.get(family, [])), None)
 
 
-def attribute_findings(seen: Sequence[Finding], every: Sequence[Finding]) -> Attribution:
+def attribute_findings(
+    seen: Sequence[Finding], every: Sequence[Finding], time: str | None
+) -> Attribution:
     """Attribute what was seen; the first rule that has an answer gives it.
 
     Parameters
@@ -73,30 +83,34 @@ def attribute_findings(seen: Sequence[Finding], every: Sequence[Finding]) -> Att
         Findings that are significant among all.
     every
         All findings: what an axis' own test says counts even where it is not significant.
+    time
+        Name of the axis of time; None where rows have no order.
     """
     by_family: dict[str, list[Finding]] = {}
-    for finding in sorted(seen, key=_by_significance):
+    for finding in sorted(seen, key=by_significance):
         by_family.setdefault(finding.family, []).append(finding)
-    found = FindingsByFamily(by_family, [one for one in every if one.family == "heterogeneity"])
+    axes = [one for one in every if one.family == "heterogeneity"]
+    found = FindingsByFamily(by_family, axes, time)
     answers = (rule(found) for rule in _PRECEDENCE)
     return next((answer for answer in answers if answer), Attribution(False, False))
 
 
-def _by_significance(finding: Finding) -> tuple[float, float]:
+def by_significance(finding: Finding) -> tuple[float, float]:
+    """Sort findings by p, of equal ones the largest effect first."""
     size = finding.effect.value if finding.effect else 0.0
     return 1.0 if finding.p is None else finding.p, -size
 
 
 def _by_axes(found: FindingsByFamily) -> Attribution | None:
-    """1. The axis with the smallest p; weaker ones beside it may be its shadows."""
-    first = found.most_significant("heterogeneity")
-    if first is None:
+    """1. The axis, or the covariate that lacks a term, with the smallest p; weaker ones may be its shadows."""
+    axes = found.along_columns
+    if not axes:
         return None
+    first = axes[0]
     if contradiction := _outweighing(first, found):
         return _one(contradiction, MISFIT, contradiction.axis)
-    others = [one for one in found.seen["heterogeneity"][1:] if not _is_weak(one)]
-    kinds = {first.kind, *(one.kind for one in others)}
-    return Attribution(MISFIT in kinds, HETEROGENEOUS in kinds, first.axis, "heterogeneity")
+    kinds = {first.kind, *(one.kind for one in axes[1:] if not _is_weak(one))}
+    return Attribution(MISFIT in kinds, HETEROGENEOUS in kinds, first.axis, first.family)
 
 
 def _outweighing(axis: Finding, found: FindingsByFamily) -> Finding | None:
@@ -110,9 +124,9 @@ def _outweighing(axis: Finding, found: FindingsByFamily) -> Finding | None:
         return None
     if _is_weak(axis):
         return surprise
-    alone = all(_is_weak(other) for other in found.seen["heterogeneity"][1:])
+    alone = all(_is_weak(other) for other in found.along_columns[1:])
     led_by = surprise.effect.name if surprise.effect else ""
-    is_shadow = alone and axis.axis == _time(found) and led_by.endswith(LAG)
+    is_shadow = alone and axis.axis == found.time and led_by.endswith(LAG)
     return surprise if is_shadow else None
 
 
@@ -130,16 +144,10 @@ def _by_surprise(found: FindingsByFamily) -> Attribution | None:
 
 def _is_supported(surprise: Finding, found: FindingsByFamily) -> bool:
     """Whether the axis of a surprise shows in its own test; time needs no other witness."""
-    if surprise.axis is None or surprise.axis == _time(found):
+    if surprise.axis is None or surprise.axis == found.time:
         return True
     own = [one.p for one in found.axes if one.axis == surprise.axis and one.p is not None]
     return min(own, default=1.0) <= SUPPORTED
-
-
-def _time(found: FindingsByFamily) -> str | None:
-    """Name of the axis of time: the only one whose test is not that of a fit pooled over levels."""
-    over_time = (one.axis for one in found.axes if not (one.fit or "").startswith("axis-"))
-    return next(over_time, None)
 
 
 def _by_others(found: FindingsByFamily) -> Attribution | None:
@@ -156,7 +164,7 @@ def _by_others(found: FindingsByFamily) -> Attribution | None:
     if first is None:
         return Attribution(False, False, None, said[0].family) if said else None
     kind = {"drift": first.kind, "effort": HETEROGENEOUS}.get(first.family, MISFIT)
-    axis = _time(found) if first.family == "drift" else first.axis
+    axis = found.time if first.family == "drift" else first.axis
     return _one(first, kind, axis if kind == HETEROGENEOUS else None)
 
 

@@ -34,7 +34,7 @@ class Finding:
     Attributes
     ----------
     family
-        agreement, heterogeneity, drift, surprise, effort, scaling or adaptation.
+        agreement, heterogeneity, form, drift, surprise, effort, scaling or adaptation.
     p
         Raw p-value of this comparison; None: it was not run, and the message says why.
     weight

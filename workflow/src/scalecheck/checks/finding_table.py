@@ -12,7 +12,7 @@ _EFFECT = ("name", "value", "low", "high")
 _TEXTS = ("axis", "level", "parameter", "fit")
 
 # What tells the questions of a family apart. The fit that effort accuses and the axis that surprise leads with
-# are answers; the axis of heterogeneity is asked, over time in whichever increment is the largest.
+# are answers; the axis of heterogeneity is asked, in whichever increment is the largest.
 _ASKED_OF_FITS = ("drift", "surprise", "scaling", "adaptation")
 # The smallest adjusted p of a study is that of no family.
 WHOLE_STUDY = ("", "", "")
@@ -59,7 +59,5 @@ def _finding(row: Mapping[str, Any]) -> Finding:
 
 def identity(finding: Finding) -> tuple[str, str, str]:
     """Give family, axis and fit where they are what was asked: the same in every study of one plan."""
-    fit = finding.fit or ""
-    if finding.family == "heterogeneity":
-        return finding.family, finding.axis or "", "axis-" if fit.startswith("axis-") else ""
-    return finding.family, "", fit if finding.family in _ASKED_OF_FITS else ""
+    axis = finding.axis or "" if finding.family == "heterogeneity" else ""
+    return finding.family, axis, (finding.fit or "") if finding.family in _ASKED_OF_FITS else ""

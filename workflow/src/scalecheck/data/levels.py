@@ -48,7 +48,10 @@ def cut_axis(table: Table, name: str, levels: int) -> Axis:
     ascending = in_memory(column.values)
     ascending += ascending.dtype.type(0)  # or a label might be -0
     ascending.sort()
-    return _cut_numbers(table, name, ascending, levels)
+    cut = cut_numbers(ascending, levels)
+    if cut is None:
+        raise _constant(table, name)
+    return cut
 
 
 def _cut_labels(
@@ -70,10 +73,11 @@ def _cut_labels(
     return Axis(tuple(labels[code] for code in chosen), level, False)
 
 
-def _cut_numbers(table: Table, name: str, ascending: np.ndarray, levels: int) -> Axis:
+def cut_numbers(ascending: np.ndarray, levels: int) -> Axis | None:
+    """Cut numbers in ascending order `(rows,)` into quantile bins, so many at most; None where all are the same."""
     last = ascending[-1]
     if ascending[0] == last:
-        raise _constant(table, name)
+        return None
     distinct = _first_distinct(ascending, levels + 1)
     if len(distinct) <= levels:
         return Axis(_labels(distinct, distinct), distinct[:-1], True)

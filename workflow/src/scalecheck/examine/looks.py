@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from scalecheck.checks.finding import Effect, Finding
-from scalecheck.checks.verdict import FAMILIES, is_strong_alone
+from scalecheck.checks.verdict import is_strong_alone
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.files.record import FitRecord
@@ -58,7 +58,7 @@ def reason_to_stop(look: Look, alpha: float) -> str:
     alpha
         Family-wise rate of false alarms.
     """
-    strong = [one for one in look.findings if is_strong_alone(one, len(FAMILIES), alpha)]
+    strong = [one for one in look.findings if is_strong_alone(one, alpha)]
     return strong[0].message if strong else ""
 
 

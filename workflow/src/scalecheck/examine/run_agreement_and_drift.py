@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Real
 from scalecheck.checks import agreement, drift
 from scalecheck.checks.finding import NOTABLE, Finding
 from scalecheck.checks.moments import Moments
+from scalecheck.checks.scores import unordered
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.row_scores import row_scores
 from scalecheck.evaluation.study_data import StudyData
@@ -84,8 +85,8 @@ def _name_influential_rows(
     shift = pooled.mean[:, j] - pooled.mean[:, j].mean()
     deviant = int(np.argmax(np.abs(shift) / np.sqrt(pooled.covariance[:, j, j])))
     values = study_data.columns(subsets[deviant].task.slices)
-    level = np.zeros(subsets[deviant].task.rows, int)
-    scores = row_scores(likelihood, values, level, pooled.mean.mean(axis=0))
+    together = unordered((subsets[deviant].task.fit,), np.zeros(subsets[deviant].task.rows, int))
+    (scores,) = row_scores(likelihood, values, [together], pooled.mean.mean(axis=0))
     pull = (scores.score @ pooled.covariance[deviant])[:, j] * np.sign(shift[deviant])
     few = _heaviest(pull)
     if few is None:

@@ -19,10 +19,9 @@ OUTCOMES = 32_000_000
 
 
 def describe_units(study_data: StudyData, study: StudyFits) -> pd.DataFrame:
-    """Tabulate the most deviant units of the largest fit that can be used; no finding comes of it."""
+    """Tabulate the most deviant units of the largest increment that can be used; no finding comes of it."""
     likelihood = study_data.likelihood
-    axes = [fit for fit in study.done.values() if fit.task.kind == "axis" and fit.health.usable]
-    fits = [*study.usable("increment")[-1:], *axes]
+    fits = study.usable("increment")[-1:]
     if likelihood.unit is None or not fits or not study_data.names or likelihood.no_new_rows():
         return pd.DataFrame()
     if predictive.no_draws(likelihood, fits[0]):

@@ -13,8 +13,10 @@ from scalecheck.checks.verdict import FAMILIES
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine import run_costs
 from scalecheck.examine.check_results import CheckResults, family_not_run
+from scalecheck.examine.fitted_rows import all_rows, largest_increment
 from scalecheck.examine.looks import Look
 from scalecheck.examine.run_agreement_and_drift import run_agreement, run_drift
+from scalecheck.examine.run_form import run_form
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
 from scalecheck.examine.run_surprise import run_surprise, surprise_step
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
@@ -74,9 +76,12 @@ def _parts(
     # What changes with time makes blocks differ, and must not explain that it does.
     effect = None if study_data.likelihood.coupling.ordered else agreed.findings[0].effect
     dispersion = effect.value if effect else 1.0
+    largest = largest_increment(study_data, study, data)
+    every = all_rows(study_data, study, data, largest)
     return [
         agreed,
-        run_heterogeneity(study_data, study, data, increments),
+        run_heterogeneity(study_data, study, largest, every, data, increments),
+        run_form(study_data, every),
         run_drift(study_data, study, dispersion),
         surprised,
         run_costs.run_effort(study, data.axes, confirmation),

@@ -11,6 +11,7 @@ TABLES = (
     "estimates",
     "agreement",
     "heterogeneity",
+    "form",
     "drift",
     "surprise",
     "effort",

@@ -34,7 +34,7 @@ def write(assigned: Assignment, options: Namespace) -> None:
 
 
 def write_fits(assigned: Assignment, fits: Sequence[str], manifest: Path | None = None) -> None:
-    """Make those of some subsets, levels and axes that do not stand; the manifest comes last of all.
+    """Make those of some subsets and levels that do not stand; the manifest comes last of all.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.pipeline import confirm
 from scalecheck.results import budget, totals
 from scalecheck.runtime.program import Log
-from scalecheck.study.settings import Study, may_approximate
+from scalecheck.study.settings import Study, may_approximate, time_axis
 
 _OF_INCREMENTS = ("drift", "surprise", "scaling", "adaptation")
 
@@ -43,10 +43,10 @@ def conclude(folder: StudyFolder, study: Study, log: Log) -> dict[str, Any]:
     ran, done = fits[fits.status != "skipped"], fits[fits.status == "done"]
     recorded = [checksums.read_record(folder, fit) for fit in ran.fit]
     took = totals.spent(recorded, confirm.read_record(folder))
-    # No level is needed: the pooled fit of its axis is what is tested, levels are the picture.
+    # No level is needed: the increment is what is tested, levels are the picture.
     needed = list(ran.fit[ran.kind != "level"])
     unusable = _unusable(ran)
-    attribution = verdict.attribute(judged, unusable)
+    attribution = verdict.attribute(judged, unusable, time=time_axis(study.data, study.increments))
     has_parameters = any(record.parameters for record in recorded)
     name, why = verdict.decide(judged, unusable, needed=needed, has_parameters=has_parameters)
     simulated = _simulated(folder) if settings.simulate else {}

@@ -17,7 +17,7 @@ from scalecheck.report.parameter_labels import KINDS, shorten
 from scalecheck.report.svg import COLOURS, DASHED, INK, MARKERS, MUTED, Picture
 from scalecheck.report.ticks import binary_ticks, log_range, log_ticks, set_log
 
-_SHORT_NAMES = {"subset": "subsets", "level": "levels", "axis": "axes", "increment": "increments"}
+_SHORT_NAMES = {"subset": "subsets", "level": "levels", "increment": "increments"}
 _LEFT, _TOP, _BOTTOM, _RIGHT = 66.0, 32.0, 50.0, 22.0  # margins of a panel in CSS pixels
 
 Panels = Sequence[Callable[[Axes], None]]
@@ -145,7 +145,7 @@ def _draw_fits(ax: Axes, fits: pd.DataFrame, column: str) -> None:
         n, y = of_kind["rows"].to_numpy(float), of_kind[column].to_numpy(float)
         if kind == "increment":
             ax.plot(n, y, color=COLOURS[kind], linewidth=1.6, alpha=0.7)
-        ax.plot(_spread(n), y, linestyle="", **svg.marker(kind, 6 if kind == "axis" else 7))
+        ax.plot(_spread(n), y, linestyle="", **svg.marker(kind, 7))
 
 
 def _expected(scaling: pd.DataFrame) -> np.ndarray:

@@ -115,7 +115,7 @@ def _strips(fits: pd.DataFrame, chains: pd.DataFrame) -> list[Strip]:
     known = fits[fits["fit"].isin(chains["fit"])]
     return [
         Strip(heading, kind, members, chains[chains["fit"].isin(members["fit"])])
-        for kind, heading, members in grouped(known[known["kind"] != "axis"])
+        for kind, heading, members in grouped(known)
     ]
 
 

@@ -185,7 +185,7 @@ def _reference(ax: Axes, subsets: Collection[str], values: pd.DataFrame) -> None
 
 def _interval(ax: Axes, line: ForestRow, row: pd.Series) -> None:
     bar: dict[str, Any] = {"color": COLOURS[line.kind], "linestyle": "-"}
-    mark = svg.marker(line.kind, {"axis": 5.5, "increment": 7}.get(line.kind, 6))
+    mark = svg.marker(line.kind, 7 if line.kind == "increment" else 6)
     mark["markeredgewidth"] = 0.5
     if not line.usable:
         bar = {"color": MUTED, "linestyle": (0, (2, 3))}

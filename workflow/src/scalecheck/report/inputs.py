@@ -72,6 +72,7 @@ class ReportInputs:
 _TABLES = (
     "agreement",
     "heterogeneity",
+    "form",
     "drift",
     "surprise",
     "effort",

@@ -14,6 +14,7 @@ _BLIND = {
     "wrong mean: every random subset shares them.",
     "heterogeneity": "Heterogeneity was looked for along {axes} only; it is blind to any axis that "
     "was not supplied, and to a wrong dispersion.",
+    "form": "Form knows squares, logarithms and products of the numbers that the model takes, and no other shapes.",
     "drift": "Drift is blind to anything that is exchangeable in time.",
     "surprise": "Surprise sees only what its {statistics} measure{after}.",
     "effort": "Effort is blind to misfit where it leaves the geometry alone, as in plain "

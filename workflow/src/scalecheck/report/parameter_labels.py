@@ -7,11 +7,10 @@ import pandas as pd
 
 from scalecheck.report.number_format import count, is_missing, text
 
-KINDS = ("subset", "level", "axis", "increment")
+KINDS = ("subset", "level", "increment")
 KIND_NAMES = {
     "subset": "Random subsets",
     "level": "Levels",
-    "axis": "All levels of an axis, pooled",
     "increment": "Increments, in order",
 }
 
@@ -29,11 +28,9 @@ def shorten(label: Any, most: int) -> str:
 
 
 def fit_label(fit: Mapping[str, Any]) -> str:
-    """Name a fit inside its group: `subset 1`, a level, an axis, `500 rows`."""
+    """Name a fit inside its group: `subset 1`, a level, `500 rows`."""
     if fit["kind"] == "level":
         return text(fit["level"])
-    if fit["kind"] == "axis":
-        return text(fit["axis"])
     if fit["kind"] == "increment":
         return f"{count(fit['rows'])} rows"
     return _spelled(fit["fit"])
@@ -43,8 +40,6 @@ def full_label(fit: Mapping[str, Any]) -> str:
     """Name a fit wherever it stands: `source: broadie2018`, `increment 4 (4,000 rows)`."""
     if fit["kind"] == "level":
         return f"{text(fit['axis'])}: {text(fit['level'])}"
-    if fit["kind"] == "axis":
-        return f"{text(fit['axis'])}: all levels"
     if fit["kind"] == "increment":
         return f"{_spelled(fit['fit'])} ({count(fit['rows'])} rows)"
     return _spelled(fit["fit"])
@@ -73,7 +68,7 @@ def place(where: Mapping[str, Any], fits: pd.DataFrame) -> str:
     if where["parameter"]:
         parts.append(f"parameter {where['parameter']}")
     known = fits[fits["fit"] == where["fit"]].to_dict("records")
-    # The fit of a level or an axis says no more than the axis does.
+    # The fit of a level says no more than the axis does.
     if known and (not parts or is_missing(known[0]["axis"])):
         parts.append(full_label(known[0]))
     elif not known and where["fit"]:

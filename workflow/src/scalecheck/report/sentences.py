@@ -12,6 +12,7 @@ from scalecheck.report.parameter_labels import full_label, listed, place
 FAMILIES = {
     "agreement": "whether subsets agree",
     "heterogeneity": "whether parameters are the same along an axis",
+    "form": "whether covariates act as the model says",
     "drift": "whether estimates settle as rows arrive",
     "surprise": "whether new rows look as predicted",
     "effort": "whether one fit needs far more work than others",
@@ -21,6 +22,7 @@ FAMILIES = {
 _BROKEN = {
     "agreement": "subsets disagree more than their posteriors allow",
     "heterogeneity": "its parameters are not the same everywhere",
+    "form": "a covariate acts in another form",
     "drift": "its estimates do not settle as rows arrive",
     "surprise": "new rows do not look as it predicts",
     "effort": "some fits need far more work than others",
@@ -32,6 +34,7 @@ _ADVICE = {
     "it calls nearly impossible.",
     "heterogeneity": "Let {parameter} vary along {axis}, or change whether and how {axis} enters "
     "the model.",
+    "form": "Plot residuals against {axis}; add the term that is named, or a curve.",
     "drift": "Plot the rows in their order of arrival; let {parameter} change over it, or find the "
     "rows that came late.",
     "surprise": "Simulate the new rows from the earlier posterior and look where they differ.",
@@ -42,10 +45,10 @@ _ADVICE = {
     "adaptation": "Plot the slow chains before trusting any draw; raise sampler.warmup, or "
     "reparametrise.",
 }
-OF_POSTERIORS = ("agreement", "heterogeneity", "drift", "surprise")
+OF_POSTERIORS = ("agreement", "heterogeneity", "form", "drift", "surprise")
 OF_COST = ("effort", "scaling", "adaptation")
 _LOUD = ("strong", "suspect")
-_PRECEDENCE = ("heterogeneity", "surprise", "agreement", "drift", *OF_COST)
+_PRECEDENCE = ("heterogeneity", "form", "surprise", "agreement", "drift", *OF_COST)
 
 
 class Card(NamedTuple):
@@ -253,7 +256,7 @@ def _forecast(forecast: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def _unusable(fits: pd.DataFrame) -> list[dict[str, Any]]:
-    """Fits that a verdict needs and cannot use: no level is needed, its axis is tested pooled."""
+    """Fits that a verdict needs and cannot use: no level is needed, its axis is tested on other rows."""
     needed = (fits["status"] != "skipped") & (fits["kind"] != "level")
     return fits[needed & ~fits["usable"]].to_dict("records")
 

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 WIDE, NARROW = 780.0, 350.0  # CSS pixels: the column of the page, and a phone's
 INK, MUTED, GRID, PAPER = "#1d1d1b", "#66655f", "#e3e1da", "#fffffe"
 # Okabe and Ito (2008); shapes are the second channel.
-COLOURS = {"subset": "#0072b2", "level": "#d55e00", "axis": "#b0568a", "increment": "#00805d"}
-MARKERS = {"subset": "o", "level": "s", "axis": "D", "increment": "^"}
+COLOURS = {"subset": "#0072b2", "level": "#d55e00", "increment": "#00805d"}
+MARKERS = {"subset": "o", "level": "s", "increment": "^"}
 
 DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 

@@ -24,7 +24,7 @@ from scalecheck.study.plan import Slice
 from scalecheck.study.settings import Study
 
 # Fits that are made again. Levels are the picture of an axis, and no statistic rests on them alone.
-KINDS = ("subset", "axis", "increment")
+KINDS = ("subset", "increment")
 
 
 def simulate_findings(folder: StudyFolder, settings: Study, log: Log) -> pd.DataFrame:

@@ -7,11 +7,11 @@ from scalecheck.errors import StudyError
 from scalecheck.files.formats import PlannedRow
 
 # All but increments, each of which goes on from the one before.
-KINDS = ("subset", "level", "axis")
+KINDS = ("subset", "level")
 
 
 def parts(plan: Sequence[PlannedRow], batches: int) -> list[str]:
-    """Name the jobs of subsets, levels and axes.
+    """Name the jobs of subsets and levels.
 
     Parameters
     ----------
@@ -37,9 +37,7 @@ def fits_of(plan: Sequence[PlannedRow], part: str) -> list[str]:
     if not (number.isdecimal() and n_parts.isdecimal() and 0 < int(number) <= int(n_parts)):
         raise StudyError(f"--part must be like 2-of-5, got {part}")
     if int(number) > len(fits):
-        raise StudyError(
-            f"--part must name one of the {len(fits)} subsets, levels and axes, got {part}"
-        )
+        raise StudyError(f"--part must name one of the {len(fits)} subsets and levels, got {part}")
     return fits[int(number) - 1 :: int(n_parts)]
 
 

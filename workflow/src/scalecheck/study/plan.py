@@ -89,7 +89,7 @@ def make_plan(
     Returns
     -------
     list of PlannedFit
-        Subsets, then levels and the pooled fit of each axis, then increments.
+        Subsets, then levels of each axis, then increments.
 
     Raises
     ------
@@ -152,13 +152,14 @@ def _spread(n: int) -> Iterator[int]:
 
 
 def _plan_axis(axis: str, levels: Levels, settings: SubsetSettings) -> list[PlannedRow]:
+    """Fit the levels that have the rows of a subset: of the others the scores of an increment say as much."""
     plan: list[PlannedRow] = []
     name = slug(axis)
     for number, (label, order) in enumerate(zip(levels.labels, levels.orders, strict=True), 1):
-        rows = _at_unit_end(order, min(settings.size, order.n_rows))
-        plan.append(PlannedRow(f"level-{name}-{number:02d}", "level", axis, label, rows, rows))
-    pooled = sum(fit.rows for fit in plan)
-    return [*plan, PlannedRow(f"axis-{name}", "axis", axis, "", pooled, 0)]
+        if order.n_rows >= settings.size:
+            rows = _at_unit_end(order, settings.size)
+            plan.append(PlannedRow(f"level-{name}-{number:02d}", "level", axis, label, rows, rows))
+    return plan
 
 
 def _plan_increments(order: Order, settings: IncrementSettings) -> list[PlannedRow]:
@@ -213,7 +214,6 @@ def _slices(
 ) -> dict[str, tuple[Slice, ...]]:
     """Where the rows of every fit lie: in one pass, for there may be ten thousand."""
     found: dict[str, tuple[Slice, ...]] = {}
-    of_axis: dict[str, list[Slice]] = {}
     starts = {axis: np.cumsum([0, *rows]).tolist() for axis, rows in level_rows.items()}
     stop = 0
     for row in plan:
@@ -227,12 +227,9 @@ def _slices(
                 found[row.fit] = (Slice("random", stop, stop + n_rows),)
                 stop += n_rows
             case "level" if axis in starts:
-                levels = of_axis.setdefault(axis, [])
-                start = starts[axis][len(levels)]
-                levels.append(Slice(f"axis/{axis}", start, start + n_rows))
-                found[row.fit] = (levels[-1],)
-            case "axis" if axis in starts:
-                found[row.fit] = tuple(of_axis[axis])
+                # Levels with few rows have no fit: the name has the number among all.
+                start = starts[axis][int(row.fit.rpartition("-")[2]) - 1]
+                found[row.fit] = (Slice(f"axis/{axis}", start, start + n_rows),)
     return found
 
 

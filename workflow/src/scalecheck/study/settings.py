@@ -128,6 +128,14 @@ class VariationalSettings(_Given):
     simulate: int
 
 
+def time_axis(data: DataSettings, increments: IncrementSettings) -> str | None:
+    """Name the axis of time; None where increments take rows at random."""
+    if increments.order != "arrival":
+        return None
+    # A column may be called so, too.
+    return data.order or ("arrival" if "arrival" not in data.axes else "order of arrival")
+
+
 def may_approximate(approximation: str, budget: BudgetSettings) -> bool:
     """Whether all rows may have to be approximated: always, or where there is a budget that can be exceeded."""
     return approximation == "always" or (approximation == "auto" and budget.seconds is not None)

@@ -1,0 +1,249 @@
+"""Whether covariates act in the form that the model gives them.
+
+A model that takes a covariate says how it acts. The scores of one fit tell whether a term is missing: the square
+of a covariate, its logarithm, the product of two. All terms are asked together, under the same random signs.
+
+Formulas and sources: docs/statistics.md, section 8.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Real
+
+from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.score_statistics import SATURATED, Null
+from scalecheck.checks.score_test import CHUNK, N_FLIPS, N_FLIPS_MORE
+from scalecheck.checks.scores import (
+    LINEAR,
+    LOG,
+    SQUARE,
+    Along,
+    Scores,
+    left_over,
+    standardised,
+    sums_by,
+)
+from scalecheck.checks.standardised_scores import StandardisedScores, standardise_scores
+
+PRODUCT = "product"
+LARGE = 4.0
+# Products of more covariates than this are not asked: their number grows with its square.
+MOST_CROSSED = 12
+
+
+class Term(NamedTuple):
+    """A term that a model might lack.
+
+    Attributes
+    ----------
+    what
+        `linear`, which only tells what the model has; `square`, `log` or `product`.
+    columns
+        The covariate, or both of a product.
+    """
+
+    what: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Write the term as a formula."""
+        one = self.columns[0]
+        written = {LOG: f"log({one})", SQUARE: f"{one}^2", LINEAR: one}
+        return written.get(self.what) or " x ".join(self.columns)
+
+
+class Terms(NamedTuple):
+    """All terms that are asked.
+
+    Attributes
+    ----------
+    each
+        The terms, linear ones first.
+    along
+        Their values, with one level that has all rows.
+    """
+
+    each: tuple[Term, ...]
+    along: Along
+
+
+def terms_of(columns: Mapping[str, Real[np.ndarray, " row"]]) -> Terms:
+    """List the terms of some covariates `(rows,)`, those that differ from one another on these rows.
+
+    Parameters
+    ----------
+    columns
+        Numbers by name.
+    """
+    linear = {name: standardised(values.astype(float)) for name, values in columns.items()}
+    linear = {name: values for name, values in linear.items() if values.any()}
+    found = {Term(LINEAR, (name,)): values for name, values in linear.items()}
+    for name, values in linear.items():
+        found[Term(SQUARE, (name,))] = left_over(values**2, values)
+        if columns[name].min() > 0:
+            found[Term(LOG, (name,))] = standardised(np.log(columns[name].astype(float)))
+    if len(linear) <= MOST_CROSSED:
+        for one, other in combinations(linear, 2):
+            found[Term(PRODUCT, (one, other))] = standardised(linear[one] * linear[other])
+    found = {term: values for term, values in found.items() if values.any()}
+    n_rows = len(next(iter(columns.values())))
+    contrast = np.stack([*found.values()], axis=1) if found else np.zeros((n_rows, 0))
+    level = np.zeros(n_rows, int)
+    return Terms(tuple(found), Along(("all rows",), level, tuple(map(str, found)), contrast))
+
+
+class _Asked(NamedTuple):
+    """Terms of parameters, `(pair,)` of each, with the scores of units `(unit, pair)`, of unit variance."""
+
+    term: tuple[Term, ...]
+    parameter: tuple[int, ...]
+    entries: Float[np.ndarray, "unit pair"]
+
+
+def check_form(
+    terms: Terms,
+    scores: Scores,
+    *,
+    names: Sequence[str],
+    fits: Sequence[str],
+    weight: float,
+    rng: np.random.Generator,
+) -> tuple[Finding, pd.DataFrame]:
+    """Test whether a term is missing.
+
+    Parameters
+    ----------
+    terms
+        From `terms_of`.
+    scores
+        Of all rows, along `terms.along`.
+    names
+        `(d,)` names of the parameters.
+    fits
+        Those whose rows they are, the largest increment first.
+    weight
+        Share of the family's error rate.
+    rng
+        Flips the signs.
+
+    Returns
+    -------
+    finding
+        Its effect is the score of the leading term in its sds, plus and minus 1.96.
+    table
+        One row per term and parameter that was asked: term, parameter, z (score in its sds), leading.
+    """
+    where = {"fit": fits[0], "fits": tuple(fits), "kind": "misfit"}
+    if not all(
+        np.isfinite(part).all() for part in (scores.score, scores.information, scores.along)
+    ):
+        return not_run("form", "a score is not a number", weight=weight, **where), pd.DataFrame()
+    flow = standardise_scores(
+        scores._replace(contrast=scores.contrast[:, :0], along=scores.along[:0])
+    )
+    if flow is None:
+        return not_run(
+            "form", "the rows have no information on any parameter", weight=weight, **where
+        ), pd.DataFrame()
+    asked = _asked(terms, scores, flow)
+    if not asked.term:
+        return not_run("form", _nothing(terms), weight=weight, **where), pd.DataFrame()
+    z = asked.entries.sum(axis=0)
+    p, leading = _p_value(asked, z, _regained(flow), weight, rng)
+    size, name = float(abs(z[leading])), names[asked.parameter[leading]]
+    finding = Finding(
+        family="form",
+        p=p,
+        weight=weight,
+        large=size > LARGE,
+        effect=Effect(f"score of {asked.term[leading]} in sds", size, size - 1.96, size + 1.96),
+        axis=" and ".join(asked.term[leading].columns),
+        parameter=name,
+        message=_message(asked.term[leading], name, size, terms, notable(p, weight)),
+        **where,
+    )
+    columns = {
+        "term": [str(term) for term in asked.term],
+        "parameter": [names[number] for number in asked.parameter],
+        "z": z,
+        "leading": np.arange(len(z)) == leading,
+    }
+    return finding, pd.DataFrame(columns)
+
+
+def _nothing(terms: Terms) -> str:
+    if not terms.each:
+        return "no covariate of the model is a number that varies"
+    return "every term that was asked is one that the model has"
+
+
+def _asked(terms: Terms, scores: Scores, flow: StandardisedScores) -> _Asked:
+    """Choose what is asked: a term of those parameters that its covariates are linear in, else of all."""
+    coordinates = scores.score @ flow.root
+    of_parameters = np.linalg.pinv(flow.root)
+    size = (of_parameters**2).sum(axis=0)
+    total = np.einsum("di,de,ej->ij", flow.root, scores.information.sum(axis=0), flow.root)
+    linear: dict[str, set[int]] = {}
+    found: list[tuple[Term, int, np.ndarray]] = []
+    for number, term in enumerate(terms.each):
+        leak = np.linalg.solve(total, flow.root.T @ scores.along[number] @ flow.root).T
+        contrast = scores.contrast[:, number, None]
+        entries = sums_by(flow.unit_of_entry, contrast * coordinates - coordinates @ leak.T)
+        own = ((entries @ of_parameters) ** 2).sum(axis=0)
+        varies = own > SATURATED * size
+        if term.what == LINEAR:
+            linear[term.columns[0]] = set(np.flatnonzero(~varies & (size > 0)).tolist())
+            continue
+        # With a slope on the covariate, what its term is added to is what the slope is added to.
+        together = set.intersection(*(linear[name] for name in term.columns))
+        for j in np.flatnonzero(varies):
+            if j in together or not together:
+                found.append((term, int(j), entries @ of_parameters[:, j] / np.sqrt(own[j])))
+    entries = np.stack([one for *_, one in found], axis=1) if found else np.zeros((1, 0))
+    return _Asked(tuple(one for one, *_ in found), tuple(j for _, j, _ in found), entries)
+
+
+def _regained(flow: StandardisedScores) -> float:
+    return float(np.sqrt((flow.share * flow.regained**2).sum()))
+
+
+def _p_value(
+    asked: _Asked,
+    z: Float[np.ndarray, " pair"],
+    regained: float,
+    weight: float,
+    rng: np.random.Generator,
+) -> tuple[float, int]:
+    """Return the p-value of the term that deviates most, and its number."""
+    entries = asked.entries.astype(np.float32)
+    width = max(1, CHUNK // len(entries))
+
+    def flipped(n: int) -> Iterator[Float[np.ndarray, "flip pair"]]:
+        for start in range(0, n, width):
+            shape = min(width, n - start), len(entries)
+            signs = 2 * rng.integers(2, size=shape, dtype=np.int8) - 1
+            sums = signs.astype(np.float32) @ entries
+            yield np.cbrt((sums.astype(float) * regained) ** 2)
+
+    null = Null(np.concatenate([*flipped(N_FLIPS)]), np.cbrt(z[None] ** 2))
+    if null.n_exceeding <= 1:
+        for more in flipped(math.ceil(N_FLIPS_MORE / weight)):
+            null.add(more)
+    return null.p, int(null.leading.argmax())
+
+
+def _message(term: Term, name: str, size: float, terms: Terms, seen: bool) -> str:
+    sds = f"{rounded(size)} sds"
+    if not seen:
+        return f"no square, logarithm or product of covariates is missing by more than chance (most: {term}, {sds})"
+    if term.what == PRODUCT:
+        one, other = term.columns
+        return f"the effects of {one} and {other} depend on each other ({name}, {sds}): add {term}"
+    (column,) = term.columns
+    log = f"log({column}) or " if Term(LOG, (column,)) in terms.each else ""
+    return f"the effect of {column} bends ({name}, {sds}): {log}a quadratic term fits what is seen"
