@@ -17,7 +17,6 @@ from scalecheck.model.rows import (
     ByRow,
     RowArrays,
     Rows,
-    local_codes,
     make_rows,
     pad_rows,
     shared_size,
@@ -112,8 +111,7 @@ def make_batches(
     Parameters
     ----------
     values
-        By fit, the columns of its rows, `(rows,)` each; rows of a unit are put together, where the model does
-        not mind.
+        By fit, the columns of its rows, `(rows,)` each; rows of a unit lie together.
     labels
         Labels of each categorical column, None for numbers.
     unit
@@ -126,10 +124,6 @@ def make_batches(
     arrange = functools.partial(make_rows, bound, labels=labels, precision=precision, unit=unit)
     rows = [arrange(part) for part in values]
     found = sites.describe_sites(bound, rows[0])
-    by_unit = [_by_unit(part, unit) for part in values]
-    is_sorted = all(new is old for new, old in zip(by_unit, values, strict=True))
-    if not is_sorted and _can_sort(bound, rows, found):
-        values, rows = by_unit, [arrange(part) for part in by_unit]
     can_pad = _can_pad(bound, rows, found)
     sizes = [shared_size(part.n_rows) if can_pad else part.n_rows for part in rows]
     batches: list[Batch] = []
@@ -160,26 +154,6 @@ def make_batches(
             )
         )
     return batches
-
-
-def _by_unit(values: dict[str, ByRow], unit: str | None) -> dict[str, ByRow]:
-    """Put rows of a unit together; the very columns where they lie so, as in all fits but pooled levels."""
-    codes = np.zeros(1) if unit is None else local_codes(values[unit])[0]
-    if (np.diff(codes) >= 0).all():
-        return values
-    order = np.argsort(codes, kind="stable")
-    return {name: column[order] for name, column in values.items()}
-
-
-def _can_sort(bound: binding.Model, rows: Sequence[Rows], found: Sequence[sites.Site]) -> bool:
-    """Whether the order of rows leaves no trace in the model's density: not where one continues the other."""
-    if any(sites.ROWS in site.indexed_by for site in found if site.kind in ("latent", "factor")):
-        return False
-    function = _function_of_rows(bound, rows, _FEW)
-    latent = [site.name for site in found if site.kind == "latent"]
-    return all(
-        _same_density([function, function], latent, few, turned) for few, turned in _tried(rows)
-    )
 
 
 def _function_of_rows(
