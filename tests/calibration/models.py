@@ -44,6 +44,17 @@ def strong_logit(x, y=None):
     observe(x, y, dist.Bernoulli(logits=predictor(x, width=0.4)))
 
 
+def dose_response(dose, y=None):
+    """A Hill curve on the common logarithm of the dose."""
+    bottom = numpyro.sample("bottom", dist.Normal(0.0, 2.0))
+    height = numpyro.sample("height", dist.LogNormal(0.0, 1.0))
+    half = numpyro.sample("half", dist.Normal(0.0, 3.0))
+    slope = numpyro.sample("slope", dist.LogNormal(0.0, 0.5))
+    scale = numpyro.sample("scale", dist.LogNormal(-1.0, 1.0))
+    mean = bottom + height * jax.nn.sigmoid(slope * jnp.log(10.0) * (dose - half))
+    observe(dose, y, dist.Normal(mean, scale))
+
+
 def poisson(x, y=None):
     observe(x, y, dist.Poisson(jnp.exp(predictor(x))))
 

@@ -13,7 +13,7 @@ from summary import FAMILIES, POOLED, summarise
 
 # Dark enough on white, and apart for those who see few colours.
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#c75b12", "#8a8a8a"
-_MARKS = "os^vDPX"
+_MARKS = "os^vDPX*"
 # The same bytes for the same lines.
 _REPRODUCIBLE: Any = {"svg.hashsalt": "calibration", "svg.fonttype": "none"}
 

@@ -38,6 +38,7 @@ UNLIKELY = 1e-3
 MEAN_P = {
     "agreement": (0.35, 0.85),
     "heterogeneity": (0.35, 0.95),
+    "form": (0.35, 0.75),
     "drift": (0.4, 0.95),
     "surprise": (0.4, 0.95),
 }

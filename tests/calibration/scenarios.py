@@ -21,6 +21,9 @@ NDArray = np.ndarray
 N_SUBSETS, N_GROUPS, N_SOURCES, UNIT_ROWS = 8, 40, 8, 5
 N_COUNTIES, N_ITEMS, N_TREATMENTS, N_REGIONS = 20, 12, 4, 3
 POWER_ROWS = 200
+# A test of the missing logarithm of a known form rejects at .5 % in nine tables of ten of 1,600 rows.
+LOG_SLOPE = 1.2
+PLATE_ROWS = 12
 TIME = "arrival"
 
 GAUSSIAN, BINARY, COUNTS = (0.3, 0.5, -0.3), (-0.4, 0.6, -0.3), (1.0, 0.3, -0.2)
@@ -251,6 +254,27 @@ def _write_centimetres(d: Design) -> Design:
     return d._replace(x=x)
 
 
+def _write_positive(d: Design) -> Design:
+    """The first covariate is a concentration: positive, with a long tail."""
+    x = d.x.copy()
+    x[:, 0] = np.clip(np.exp(0.3 + 0.6 * x[:, 0]), 0.5, 9.65)
+    return d._replace(x=x)
+
+
+def _bent(d: Design) -> NDArray:
+    """It acts through its logarithm."""
+    return d.binary(-0.5 + LOG_SLOPE * np.log(d.x[:, 0]) - 0.3 * d.x[:, 1])
+
+
+def _plates(d: Design) -> Drawn:
+    """Doses on plates of twelve rows; on half of the plates a thousandth of the dose has the same effect."""
+    plate = np.arange(len(d.x)) // PLATE_ROWS
+    log_dose = d.rng.uniform(-4.0, 4.0, len(d.x))
+    half = np.where(d.rng.random(int(plate[-1]) + 1) < 0.5, -1.5, 1.5)[plate]
+    y = 1.0 + 2.0 * expit(np.log(10) * (log_dose - half)) + 0.3 * d.noise()
+    return {"y": y, "dose": log_dose, "plate": plate}
+
+
 # ---- outcomes of data structures
 
 
@@ -347,7 +371,7 @@ _GROUPS = _answers(
     ("heterogeneity", "grp"), ("heterogeneity", "src"), ("surprise", "grp"), ("surprise", "src")
 )
 _TIME = _answers(("heterogeneity", TIME), ("drift", TIME), ("surprise", TIME))
-_SHAPE = _answers(("heterogeneity", "x1"), ("surprise", "x1"))
+_SHAPE = _answers(("form", "x1"), ("heterogeneity", "x1"), ("surprise", "x1"))
 _VARIANCE = _answers(("agreement", None), ("surprise", None))
 _OUTCOME = _answers(("surprise", None))
 
@@ -359,7 +383,7 @@ def _defect(
     outcome: Callable[[Design], NDArray],
     **other: Any,
 ) -> Scenario:
-    d = {"linear": 4, "index": 6, "constant_hazard": 2}.get(model, 3)
+    d = {"linear": 4, "index": 6, "constant_hazard": 2, "dose_response": 5}.get(model, 3)
     return Scenario(model, outcome, d, kind=kind, accepted=accepted, **other)
 
 
@@ -446,6 +470,15 @@ DEFECTS = {
     "groups_logit": _defect(_HETEROGENEOUS, _GROUPS, "logit", _bernoulli_and(_groups(0.8))),
     "drift_logit": _defect(_HETEROGENEOUS, _TIME, "logit", _bernoulli_and(_drift(1.2))),
     "quadratic_logit": _defect(_MISFIT, _SHAPE, "logit", _bernoulli_and(_square(0.5))),
+    "bent": _defect(_MISFIT, _SHAPE, "logit", _bent, shared=_write_positive),
+    # 230 plates, of which a subset of random rows has most.
+    "plates": _defect(
+        *(_HETEROGENEOUS, _answers(("heterogeneity", "plate"), ("surprise", "plate"))),
+        *("dose_response", _plates),
+        n_covariates=0,
+        axes=("plate",),
+        rows=345,
+    ),
     "opposite_effects": _defect(
         *(_HETEROGENEOUS, _answers(("heterogeneity", "src"), ("surprise", "src"))),
         *("index", _opposite),

@@ -27,7 +27,7 @@ from scalecheck.study import read_study
 from scalecheck.study.settings import Study
 
 MODELS = Path(__file__).parent / "models.py"
-KINDS = ("subset", "axis", "increment")
+KINDS = ("subset", "increment")
 STATUSES = ("strong", "suspect", "pass", "not run")
 COLUMNS = (
     "scenario",
@@ -239,7 +239,7 @@ def line_of(name: str, scenario: Scenario, seed: int, outcome: Outcome) -> Line:
     """Judge a study at 5 % and at 1 %."""
     findings = verdict.add_families_not_run(outcome.found.findings)
     judged, stricter = (verdict.judge(findings, alpha) for alpha in (0.05, 0.01))
-    attribution = verdict.attribute(judged, outcome.unusable)
+    attribution = verdict.attribute(judged, outcome.unusable, time="arrival")
     adjusted = [one.p_adjusted for one in judged if one.p_adjusted is not None]
     families = [_family(family, judged) for family in FAMILIES]
     return {

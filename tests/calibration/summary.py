@@ -9,7 +9,16 @@ import pandas as pd
 from scenarios import DEFECTS, SCENARIOS
 from scipy.stats import binom
 
-FAMILIES = ("agreement", "heterogeneity", "drift", "surprise", "effort", "scaling", "adaptation")
+FAMILIES = (
+    "agreement",
+    "heterogeneity",
+    "form",
+    "drift",
+    "surprise",
+    "effort",
+    "scaling",
+    "adaptation",
+)
 POOLED = {"null": "all nulls", "structure": "all structures"}
 HIERARCHICAL = ("centred", "noncentred")
 
