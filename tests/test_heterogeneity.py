@@ -406,7 +406,7 @@ def test_shapes_of_an_axis_are_those_that_its_values_can_have(values, shapes):
 
 def test_what_deviates_most_is_named_also_where_nothing_does():
     null = Null(np.random.default_rng(28).normal(10, 1, (999, 3)), np.array([[9.9, 9.0, 8.0]]))
-    assert null.leading.argmax() == 0
+    assert null.deviation.argmax() == 0
     assert null.p > 0.5
 
 

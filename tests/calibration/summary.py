@@ -9,16 +9,8 @@ import pandas as pd
 from scenarios import DEFECTS, SCENARIOS
 from scipy.stats import binom
 
-FAMILIES = (
-    "agreement",
-    "heterogeneity",
-    "form",
-    "drift",
-    "surprise",
-    "effort",
-    "scaling",
-    "adaptation",
-)
+from scalecheck.checks.verdict import FAMILIES
+
 POOLED = {"null": "all nulls", "structure": "all structures"}
 HIERARCHICAL = ("centred", "noncentred")
 

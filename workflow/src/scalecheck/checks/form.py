@@ -17,7 +17,7 @@ from jaxtyping import Float, Real
 
 from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.score_statistics import SATURATED, Null
-from scalecheck.checks.score_test import CHUNK, N_FLIPS, N_FLIPS_MORE
+from scalecheck.checks.score_test import CHUNK, N_FLIPS, N_FLIPS_MORE, random_signs
 from scalecheck.checks.scores import (
     LINEAR,
     LOG,
@@ -26,9 +26,13 @@ from scalecheck.checks.scores import (
     Scores,
     left_over,
     standardised,
-    sums_by,
 )
-from scalecheck.checks.standardised_scores import StandardisedScores, standardise_scores
+from scalecheck.checks.standardised_scores import (
+    StandardisedScores,
+    along_contrast,
+    leaks,
+    standardise_scores,
+)
 
 PRODUCT = "product"
 LARGE = 4.0
@@ -154,7 +158,7 @@ def check_form(
     if not asked.term:
         return not_run("form", _nothing(terms), weight=weight, **where), pd.DataFrame()
     z = asked.entries.sum(axis=0)
-    p, leading = _p_value(asked, z, _regained(flow), weight, rng)
+    p, leading = _p_value(asked, z, flow.regained_by_all, weight, rng)
     size, name = float(abs(z[leading])), names[asked.parameter[leading]]
     finding = Finding(
         family="form",
@@ -187,13 +191,12 @@ def _asked(terms: Terms, scores: Scores, flow: StandardisedScores) -> _Asked:
     coordinates = scores.score @ flow.root
     of_parameters = np.linalg.pinv(flow.root)
     size = (of_parameters**2).sum(axis=0)
-    total = np.einsum("di,de,ej->ij", flow.root, scores.information.sum(axis=0), flow.root)
+    leak = leaks(flow.root, scores.information.sum(axis=0), scores.along)
     linear: dict[str, set[int]] = {}
     found: list[tuple[Term, int, np.ndarray]] = []
     for number, term in enumerate(terms.each):
-        leak = np.linalg.solve(total, flow.root.T @ scores.along[number] @ flow.root).T
-        contrast = scores.contrast[:, number, None]
-        entries = sums_by(flow.unit_of_entry, contrast * coordinates - coordinates @ leak.T)
+        contrast = scores.contrast[:, number]
+        entries = along_contrast(flow.unit_of_entry, coordinates, contrast, leak[number])
         own = ((entries @ of_parameters) ** 2).sum(axis=0)
         varies = own > SATURATED * size
         if term.what == LINEAR:
@@ -206,10 +209,6 @@ def _asked(terms: Terms, scores: Scores, flow: StandardisedScores) -> _Asked:
                 found.append((term, int(j), entries @ of_parameters[:, j] / np.sqrt(own[j])))
     entries = np.stack([one for *_, one in found], axis=1) if found else np.zeros((1, 0))
     return _Asked(tuple(one for one, *_ in found), tuple(j for _, j, _ in found), entries)
-
-
-def _regained(flow: StandardisedScores) -> float:
-    return float(np.sqrt((flow.share * flow.regained**2).sum()))
 
 
 def _p_value(
@@ -225,16 +224,14 @@ def _p_value(
 
     def flipped(n: int) -> Iterator[Float[np.ndarray, "flip pair"]]:
         for start in range(0, n, width):
-            shape = min(width, n - start), len(entries)
-            signs = 2 * rng.integers(2, size=shape, dtype=np.int8) - 1
-            sums = signs.astype(np.float32) @ entries
+            sums = random_signs(min(width, n - start), len(entries), rng) @ entries
             yield np.cbrt((sums.astype(float) * regained) ** 2)
 
     null = Null(np.concatenate([*flipped(N_FLIPS)]), np.cbrt(z[None] ** 2))
     if null.n_exceeding <= 1:
         for more in flipped(math.ceil(N_FLIPS_MORE / weight)):
             null.add(more)
-    return null.p, int(null.leading.argmax())
+    return null.p, int(null.deviation.argmax())
 
 
 def _message(term: Term, name: str, size: float, terms: Terms, seen: bool) -> str:

@@ -82,7 +82,7 @@ class AxisStatistics(NamedTuple):
         Parameters
         ----------
         deviations
-            `(statistic,)`, from `Null.leading`.
+            `(statistic,)`, from `Null.deviation`.
         """
         # A shape says more than that levels differ. What a slope lacks is a bend of its effect.
         says = {LINEAR: 0.9 * NEARLY, SQUARE: NEARLY, LOG: NEARLY}
@@ -181,7 +181,7 @@ class Null:
         self.n_exceeding += int((self.deviations(measured).max(axis=1) >= least).sum())
 
     @property
-    def leading(self) -> Float[np.ndarray, " statistic"]:
+    def deviation(self) -> Float[np.ndarray, " statistic"]:
         """How far the observed deviates in each statistic."""
         return self.deviations(self.observed)[0]
 

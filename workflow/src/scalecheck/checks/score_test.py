@@ -74,7 +74,7 @@ def run_score_test(
             for more in _chunks(draw, flow, math.ceil(N_FLIPS_MORE / weight), rng):
                 null.add(statistics.measure(more))
     p = max(null.p for null in nulls.values())
-    leading = statistics.name(nulls[_flipped].leading)
+    leading = statistics.name(nulls[_flipped].deviation)
     return ScoreTest(p, leading, _level_p(flow, flow.by_level(sums.by_level)[0], rng))
 
 
@@ -98,11 +98,13 @@ def _level_p(
 
 def _flipped(flow: StandardisedScores, n: int, rng: np.random.Generator) -> Sums:
     """Return scores summed under random signs."""
-    signs = 2 * rng.integers(2, size=(n, flow.n_units), dtype=np.int8) - 1
-    found = flow.sums(signs.astype(np.float32))
-    # The mean leverage of all entries: shapes lie across levels.
-    overall = np.sqrt((flow.share * flow.regained**2).sum())
-    return Sums(found.by_level * flow.regained[:, None], found.along * overall)
+    found = flow.sums(random_signs(n, flow.n_units, rng))
+    return Sums(found.by_level * flow.regained[:, None], found.along * flow.regained_by_all)
+
+
+def random_signs(n: int, n_units: int, rng: np.random.Generator) -> Float[np.ndarray, "flip unit"]:
+    """Draw `n` flips of units."""
+    return (2 * rng.integers(2, size=(n, n_units), dtype=np.int8) - 1).astype(np.float32)
 
 
 def _permuted(flow: StandardisedScores, n: int, rng: np.random.Generator) -> Sums:

@@ -86,6 +86,11 @@ class StandardisedScores(NamedTuple):
     exchangeable: bool
 
     @property
+    def regained_by_all(self) -> float:
+        """Factor on flipped sums that lie across levels, by the mean leverage of all."""
+        return float(np.sqrt((self.share * self.regained**2).sum()))
+
+    @property
     def n_units(self) -> int:
         """Units, each of which is flipped whole."""
         return len(self.shaped)
@@ -132,12 +137,8 @@ def standardise_scores(scores: Scores) -> StandardisedScores | None:
         return None
     kept = values > SINGULAR * values[-1]
     lost, root = root @ vectors[:, ~kept], root @ vectors[:, kept]
-    pooled = np.diag(values[kept])
     coordinates = scores.score @ root
-    leak, shape_leak = (
-        np.linalg.solve(pooled, np.einsum("di,kde,ej->kij", root, one, root)).swapaxes(-1, -2)
-        for one in (scores.information, scores.along)
-    )
+    leak, shape_leak = (leaks(root, total, one) for one in (scores.information, scores.along))
     if scores.covariance is None and len(leak) >= MANY_LEVELS:
         leak = _outer_by_level(scores.level, coordinates)
     covariance = scores.covariance
@@ -176,6 +177,26 @@ def _outer_by_level(
     return np.stack([sums_by(level, one) for one in pairs], axis=1)
 
 
+def leaks(
+    root: Float[np.ndarray, "d r"],
+    total: Float[np.ndarray, "d d"],
+    parts: Float[np.ndarray, "part d d"],
+) -> Float[np.ndarray, "part r r"]:
+    """Return `K J^-1` of parts K `(part, d, d)` of the information J `(d, d)`, in the coordinates of `root`."""
+    moved = np.einsum("di,kde,ej->kij", root, parts, root)
+    return np.linalg.solve(root.T @ total @ root, moved).swapaxes(-1, -2)
+
+
+def along_contrast(
+    unit: Int[np.ndarray, " n"],
+    coordinates: Float[np.ndarray, "n r"],
+    contrast: Float[np.ndarray, " n"],
+    leak: Float[np.ndarray, "r r"],
+) -> Float[np.ndarray, "unit r"]:
+    """Return `c_i s_i - K_c J^-1 s_i` summed by unit: scores times a contrast, what estimation takes left out."""
+    return sums_by(unit, contrast[:, None] * coordinates - coordinates @ leak.T)
+
+
 def _shaped(
     scores: Scores,
     coordinates: Float[np.ndarray, "n r"],
@@ -184,7 +205,7 @@ def _shaped(
 ) -> Float[np.ndarray, "unit shape r"]:
     """Return `c_i s_i - K_c J^-1 s_i` summed by unit, `K_c` the information times the contrast."""
     parts = [
-        sums_by(unit, contrast[:, None] * coordinates - coordinates @ one.T)
+        along_contrast(unit, coordinates, contrast, one)
         for contrast, one in zip(scores.contrast.T, leak, strict=True)
     ]
     n_units = int(unit.max()) + 1
