@@ -24,7 +24,7 @@ N_FLIPS = 999
 N_FLIPS_MORE = 3_000
 # Signs held at a time: more would leave the cache.
 CHUNK = 1_000_000
-# Levels among which single ones are ranked, about.
+# About so many levels of random rows are the null of a single level.
 LEVELS_PUT_TOGETHER = 200_000
 
 

@@ -67,7 +67,7 @@ def standardised(
     Parameters
     ----------
     least
-        Sd below which they vary by rounding alone; None: as large numbers of double precision do.
+        Values whose sd is no larger count as equal; None: what rounding in double precision gives.
     """
     centred = values - values.mean()
     size = np.sqrt((centred**2).mean())

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from scalecheck.checks.moments import inverse_root
 from scalecheck.checks.scores import Scores, sums_by
 
-# Of more rows than this, neighbours within a level are flipped together, as many parts of a level as this at least:
-# the time for flips hardly grows. A level that was flipped whole would look the same under any signs.
+# Of more rows than this, neighbours within a level are flipped together: flips of very many rows take no longer.
+# A level keeps at least so many parts: flipped whole, it would look the same under any signs.
 MOST_UNITS, FEWEST_PARTS = 16_384, 16
 # Levels from which on the scores themselves say what estimation takes from each.
 MANY_LEVELS = 20
@@ -169,8 +169,8 @@ def _outer_by_level(
 ) -> Float[np.ndarray, "level r r"]:
     """Sum the outer products of scores by level, which add up to the identity.
 
-    They estimate the same shares as the information does, and are no less sure of few rows. Where levels differ their
-    Hessians do so even more, as far as being indefinite; the null would be as wide as that.
+    They estimate the same shares as the information does. Where small levels differ, their Hessians differ even more,
+    and some are indefinite: the null would be too wide.
     """
     rank = coordinates.shape[1]
     pairs = [coordinates[:, i, None] * coordinates for i in range(rank)]

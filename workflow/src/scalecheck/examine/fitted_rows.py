@@ -15,7 +15,7 @@ from scalecheck.results.study_fits import FitResult, StudyFits, moments
 from scalecheck.study.settings import DataSettings
 
 NO_INCREMENT = "no increment has a usable posterior"
-# A subset of which fewer rows are not in the increment adds little, and its estimate is that of fewer rows.
+# A subset is left out if the increment has more of its rows than this leaves: it would add little.
 MOSTLY_NEW = 0.5
 
 
