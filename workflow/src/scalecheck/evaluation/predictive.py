@@ -5,6 +5,7 @@ their statistics.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -127,10 +128,14 @@ class Prediction(NamedTuple):
     ) -> Iterator[Float[np.ndarray, "chunk q"]]:
         """Measure AT_ONCE members, so many at a time as one call of a program takes."""
         draws, keys = self.draws.choose(AT_ONCE, rng), random_keys(rng, AT_ONCE)
-        for start in range(0, AT_ONCE, self.blocks.at_once):
-            own = np.arange(start, min(start + self.blocks.at_once, AT_ONCE))
-            outcomes = draw_replicates(self.likelihood, self.blocks, draws.take(own), keys[own])
-            if observed and start == 0:
+        width = self.blocks.at_once
+        parts = [slice(start, start + width) for start in range(0, AT_ONCE, width)]
+        drawn = (
+            draw_replicates(self.likelihood, self.blocks, draws.take(own), keys[own])
+            for own in parts
+        )
+        for number, outcomes in enumerate(_one_ahead(drawn)):
+            if observed and number == 0:
                 outcomes[0] = self.outcome
             yield self._measure(outcomes)
 
@@ -217,6 +222,15 @@ def predict_block(
         weights,
         tuple(jax.device_put(blocks.fill(ranked[block.rows])) for block in blocks.blocks),
     )
+
+
+def _one_ahead(made: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Give what an iterator makes; a thread makes the next meanwhile, for NumPy draws with one core."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, made, None)
+        while (found := following.result()) is not None:
+            following = thread.submit(next, made, None)
+            yield found
 
 
 def _scored_at(
