@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_studies
+from scipy import stats
 
 from scalecheck.checks.moments import Prior
 from scalecheck.evaluation.study_data import StudyData
@@ -88,6 +89,16 @@ def test_nothing_is_found_where_nothing_changes(function):
     assert found["arrival"].level.startswith("rows ")
     # Blocks in time are of whole units.
     assert (table.loc[table["axis"] == "arrival", "rows"] == N_ROWS * N_UNITS / 8).all()
+
+
+def test_one_step_estimates_are_on_the_scale_of_the_model():
+    _, table = check(*study(intercepts.centred, np.random.default_rng(1)))
+    margin = stats.norm.ppf(0.945) * table["one_step_sd"]
+    is_scale = table["parameter"].isin(["tau", "sigma"])
+    assert 0 < is_scale.sum() < len(table)
+    for name, shift in (("mean", 0.0), ("low", -margin), ("high", margin)):
+        z = table["pooled_mean"] + table["one_step"] + shift
+        np.testing.assert_allclose(table[f"one_step_{name}"], np.where(is_scale, np.exp(z), z))
 
 
 @FUNCTIONS

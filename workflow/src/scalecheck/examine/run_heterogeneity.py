@@ -10,7 +10,9 @@ from scalecheck.checks.finding import Finding, not_run
 from scalecheck.checks.moments import Moments
 from scalecheck.checks.scores import Along, ordered, unordered
 from scalecheck.data.levels import cut_numbers
+from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.observed_rows import observed_rows, tells
+from scalecheck.evaluation.one_step_estimates import one_step_estimates
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import unit_codes
 from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
@@ -43,6 +45,12 @@ def run_heterogeneity(
         None: no increment can be used.
     data, increments
         Sections of the study.
+
+    Returns
+    -------
+    CheckResults
+        The table is that of `check_heterogeneity`, with `one_step_mean`, `one_step_low` and `one_step_high`: estimate
+        and 89 % interval of each level by one step, on the scale of the model.
     """
     time = time_axis(data, increments)
     names = list(data.axes)
@@ -74,21 +82,34 @@ def run_heterogeneity(
             found.append((not_run("heterogeneity", reason, **where), pd.DataFrame()))
             continue
         levels = _level_moments(study, name, along.labels, len(study_data.names))
-        found.append(
-            heterogeneity.check_heterogeneity(
-                name,
-                along,
-                own,
-                rows.pooled,
-                levels,
-                names=study_data.names,
-                fits=rows.names,
-                over_time=name == time,
-                rng=study_data.rng(f"heterogeneity {name}"),
-                **where,
-            )
+        finding, table = heterogeneity.check_heterogeneity(
+            name,
+            along,
+            own,
+            rows.pooled,
+            levels,
+            names=study_data.names,
+            fits=rows.names,
+            over_time=name == time,
+            rng=study_data.rng(f"heterogeneity {name}"),
+            **where,
         )
+        found.append((finding, _with_estimates(study_data.likelihood, table)))
     return join_results("heterogeneity", found)
+
+
+def _with_estimates(likelihood: Likelihood, table: pd.DataFrame) -> pd.DataFrame:
+    """Add the one-step estimates on the scale of the model: `one_step_mean`, `one_step_low`, `one_step_high`."""
+    if table.empty:
+        return table
+    d = len(likelihood.vector.names)
+    pooled, step, sd = (
+        table[name].to_numpy(float).reshape(-1, d)
+        for name in ("pooled_mean", "one_step", "one_step_sd")
+    )
+    found = one_step_estimates(likelihood, pooled[0], step, sd)
+    columns = {f"one_step_{name}": part.ravel() for name, part in found._asdict().items()}
+    return table.assign(**columns)
 
 
 def _kind(study_data: StudyData, data: DataSettings, axis: str) -> str:
