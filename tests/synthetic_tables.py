@@ -41,6 +41,26 @@ STATISTICS = (
 )
 
 
+def of_levels(
+    levels: dict[str, list[str]], parameters: list[str], rows: int = 40, seed: int = 13
+) -> pd.DataFrame:
+    """`checks/heterogeneity.csv` of the levels of some axes, whose parameters are positive; the last level deviates."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for axis, labels in levels.items():
+        own = pd.DataFrame(
+            [(axis, label, name) for label in labels for name in parameters],
+            columns=["axis", "level", "parameter"],
+        )
+        sd = rng.uniform(0.1, 0.3, len(own))
+        step = rng.normal(0, sd) + 1.5 * (own["level"] == labels[-1])
+        ends = {"mean": 0.0, "low": -1.6, "high": 1.6}
+        natural = {f"one_step_{name}": 0.02 * np.exp(step + z * sd) for name, z in ends.items()}
+        known = {"rows": rows, "pooled_mean": np.log(0.02), "one_step": step, "one_step_sd": sd}
+        frames.append(own.assign(**known, **natural))
+    return pd.concat(frames, ignore_index=True)
+
+
 def _surprise(steps: list[str]) -> pd.DataFrame:
     rng = np.random.default_rng(7)
     table = pd.DataFrame([(fit, name) for fit in steps for name in STATISTICS])

@@ -23,13 +23,17 @@ _TOP, _BOTTOM = 44.0, 28.0
 
 
 class ForestRow(NamedTuple):
-    """A fit in the plot; a heading where `fit` is None. `y` is in pixels from the top."""
+    """A fit in the plot, or a level that was not `fitted`; a heading where `fit` is None.
+
+    `y` is in pixels from the top.
+    """
 
     y: float
     kind: str
     label: str
     fit: str | None
     usable: bool = True
+    fitted: bool = True
 
 
 class Columns(NamedTuple):
@@ -64,11 +68,11 @@ def forest(
     Parameters
     ----------
     fits
-        Those that were done.
+        Those that were done, and levels that are not `fitted`: a column of booleans.
     shown
         Names of the fits to draw.
     estimates
-        `checks/estimates.csv`.
+        `checks/estimates.csv`, and one-step estimates of levels that are not fitted.
     parameters
         Those to draw.
     caption
@@ -105,9 +109,8 @@ def _lines(fits: pd.DataFrame) -> list[ForestRow]:
         y += _HEADING if lines else _HEADING - 8
         lines.append(ForestRow(y - 12, kind, title, None))
         for fit in group.to_dict("records"):
-            lines.append(
-                ForestRow(y + _LINE / 2, kind, fit_label(fit), fit["fit"], bool(fit["usable"]))
-            )
+            told = bool(fit["usable"]), bool(fit["fitted"])
+            lines.append(ForestRow(y + _LINE / 2, kind, fit_label(fit), fit["fit"], *told))
             y += _LINE
     return lines
 
@@ -142,8 +145,7 @@ def _panel(
     width: float,
 ) -> None:
     values = estimates.set_index("fit")
-    usable = [line.fit for line in lines if line.fit and line.usable]
-    _scale(ax, _bounds(values, values[values.index.isin(usable)]), width)
+    _scale(ax, _bounds(lines, values), width)
     ax.tick_params(labeltop=True, pad=3)
     ax.set_title(shorten(name, int((width + 16) // 9)), loc="left", fontweight="bold", size=13)
     _reference(ax, subsets, values)
@@ -152,14 +154,26 @@ def _panel(
             _interval(ax, line, values.loc[line.fit])
 
 
-def _bounds(values: pd.DataFrame, usable: pd.DataFrame) -> np.ndarray:
-    """Values `(n,)` that the axis must hold; an unusable fit must not squeeze the others."""
-    everything, trusted = (
-        table[["mean", "low", "high"]].to_numpy(float).ravel() for table in (values, usable)
-    )
-    everything, trusted = everything[np.isfinite(everything)], trusted[np.isfinite(trusted)]
-    squeezed = trusted.size and np.ptp(everything) > 2 * np.ptp(trusted)
-    return trusted if squeezed else everything
+def _bounds(lines: Sequence[ForestRow], values: pd.DataFrame) -> np.ndarray:
+    """Values `(n,)` that the axis must hold.
+
+    An unusable fit must not squeeze the others, nor must the bar of a level of few rows. The mark of a level that was
+    not fitted may widen the axis by the range of the fits to either side; what is farther away becomes an arrow.
+    """
+    trusted = [line.fit for line in lines if line.fit and line.usable and line.fitted]
+    unfitted = [line.fit for line in lines if not line.fitted]
+    everything = _finite(values[["mean", "low", "high"]])
+    own = _finite(values.loc[values.index.isin(trusted), ["mean", "low", "high"]])
+    if not own.size or np.ptp(everything) <= 2 * np.ptp(own):
+        return everything
+    marks = _finite(values.loc[values.index.isin(unfitted), ["mean"]])
+    return np.append(own, marks.clip(own.min() - np.ptp(own), own.max() + np.ptp(own)))
+
+
+def _finite(table: pd.DataFrame) -> np.ndarray:
+    """All finite numbers of a table, `(n,)`."""
+    numbers = table.to_numpy(float).ravel()
+    return numbers[np.isfinite(numbers)]
 
 
 def _scale(ax: Axes, bounds: np.ndarray, width: float) -> None:
@@ -184,14 +198,21 @@ def _reference(ax: Axes, subsets: Collection[str], values: pd.DataFrame) -> None
 
 
 def _interval(ax: Axes, line: ForestRow, row: pd.Series) -> None:
-    bar: dict[str, Any] = {"color": COLOURS[line.kind], "linestyle": "-"}
+    bar: dict[str, Any] = {"color": COLOURS[line.kind], "linestyle": "-", "linewidth": 2.4}
     mark = svg.marker(line.kind, 7 if line.kind == "increment" else 6)
     mark["markeredgewidth"] = 0.5
+    if not line.fitted:
+        bar["linewidth"] = 1.0
+        mark |= {"markerfacecolor": PAPER, "markeredgecolor": COLOURS[line.kind]}
+        mark |= {"markersize": 5, "markeredgewidth": 1.2}
+        low, high = ax.get_xlim()
+        if not low <= row["mean"] <= high:
+            mark |= {"marker": "<" if row["mean"] < low else ">", "clip_on": False}
     if not line.usable:
-        bar = {"color": MUTED, "linestyle": (0, (2, 3))}
+        bar |= {"color": MUTED, "linestyle": (0, (2, 3))}
         mark |= {"markerfacecolor": PAPER, "markeredgecolor": MUTED, "markeredgewidth": 1.4}
-    ax.plot([row["low"], row["high"]], [line.y] * 2, linewidth=2.4, **bar)
-    ax.plot(row["mean"], line.y, **mark)
+    ax.plot([row["low"], row["high"]], [line.y] * 2, **bar)
+    ax.plot(np.clip(row["mean"], *ax.get_xlim()), line.y, **mark)
 
 
 def _write_labels(ax: Axes, lines: list[ForestRow], columns: Columns) -> None:

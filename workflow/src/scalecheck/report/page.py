@@ -25,6 +25,7 @@ from scalecheck.report.remedies_section import remedies_of
 from scalecheck.report.selection import left_aside, shown
 from scalecheck.report.svg import Picture
 from scalecheck.report.tables import Row, TextTable
+from scalecheck.report.unfitted_levels import add_unfitted
 
 _TEMPLATES = Path(__file__).parent
 
@@ -128,8 +129,9 @@ def _forest(
 ) -> Picture | None:
     if not drawn:
         return None
-    caption = captions.forest(inputs.done, inputs.estimates, drawn[0]) + aside
-    return forest(inputs.done, listed["fit"], inputs.estimates, drawn, caption)
+    levels = add_unfitted(inputs.done, inputs.estimates, inputs.table("heterogeneity"), drawn)
+    caption = captions.forest(inputs.done, inputs.estimates, drawn[0]) + levels.said + aside
+    return forest(levels.fits, [*listed["fit"], *levels.added], levels.estimates, drawn, caption)
 
 
 def _contraction(inputs: ReportInputs, drawn: list[str]) -> Picture | None:
