@@ -97,6 +97,7 @@ def test_the_plot_has_a_row_with_an_open_mark_for_each(funnel, funnel_html) -> N
     tables = {**funnel.tables, "heterogeneity": table}
     html = picture(render(dataclasses.replace(funnel, tables=tables)))
     before = picture(funnel_html)
+    # Once on a desk; on a phone for each of the two parameters.
     assert len(re.findall(r">carrier \d+<", html)) == 3 * 12
     assert len(re.findall(r">rows \d+ to \d+<", html)) >= 8
     assert "Levels of arrival" in html
