@@ -5,7 +5,7 @@ import pytest
 
 from scalecheck.checks import form
 from scalecheck.checks.form import PRODUCT, Term, check_form, terms_of
-from scalecheck.checks.scores import LINEAR, LOG, SQUARE, Scores
+from scalecheck.checks.scores import LINEAR, LOG, SQUARE, Scores, ScoreSums
 
 NAMES = ["intercept", "slope of dose", "slope of age"]
 
@@ -126,6 +126,37 @@ def test_columns_that_do_not_vary_and_models_that_have_every_term_say_so():
         finding, found = check_form(terms, scores, names=NAMES, fits=["f"], weight=1.0, rng=rng)
         assert (finding.p, finding.message) == (None, reason)
         assert found.empty
+
+
+def test_a_replicate_without_a_finite_score_leaves_the_test_to_signs():
+    columns, y = table(np.random.default_rng(12), 200, linear)
+    terms = terms_of(columns)
+    scores = scores_of(columns, y, terms)
+
+    def replicates(n):
+        rng = np.random.default_rng(13)
+        x = np.column_stack([np.ones(200), *columns.values()])
+        drawn = 1.5 * rng.standard_normal((n, 200))[..., None] * x
+        drawn[0, 0] = bad
+        along = np.einsum("mnd,nc->mcd", drawn, terms.along.contrast)
+        yield ScoreSums(drawn.sum(axis=1), along, (drawn**2).sum(axis=1))
+
+    def p(replicates):
+        rest = {"names": NAMES, "fits": ["f"], "weight": 1.0, "rng": np.random.default_rng(14)}
+        return check_form(terms, scores, replicates, **rest)[0].p
+
+    bad = np.nan
+    assert p(replicates) == p(None)
+    bad = 0.0
+    assert p(replicates) != p(None)
+    assert p(replicates) == pytest.approx(p(None), abs=0.1)
+
+
+def test_with_few_rows_for_each_parameter_nothing_is_asked():
+    columns, y = table(np.random.default_rng(15), 29, linear)
+    finding, _ = check(np.random.default_rng(16), columns, y)
+    assert finding.p is None
+    assert finding.message == "form needs at least 10 rows for each of the 3 parameters, got 29"
 
 
 def test_of_very_many_covariates_products_are_not_asked():

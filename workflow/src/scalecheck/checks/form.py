@@ -1,13 +1,15 @@
 """Whether covariates act in the form that the model gives them.
 
 A model that takes a covariate says how it acts. The scores of one fit tell whether a term is missing: the square
-of a covariate, its logarithm, the product of two. All terms are asked together, under the same random signs.
+of a covariate, its logarithm, the product of two. All terms are asked together, of the same replicates: a term is
+largest in few rows, where random signs of skewed scores are no null, and their variance hides what it should show.
+Where outcomes cannot be replicated, signs have to do.
 
 Formulas and sources: docs/statistics.md, section 8.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -23,8 +25,10 @@ from scalecheck.checks.scores import (
     LOG,
     SQUARE,
     Along,
+    Replicates,
     Scores,
     left_over,
+    scaled_replicates,
     standardised,
 )
 from scalecheck.checks.standardised_scores import (
@@ -38,6 +42,8 @@ PRODUCT = "product"
 LARGE = 4.0
 # Products of more covariates than this are not asked: their number grows with its square.
 MOST_CROSSED = 12
+# With fewer rows for each parameter neither signs nor replicates are a null: estimating takes too much from the scores.
+FEWEST_ROWS = 10
 
 
 class Term(NamedTuple):
@@ -102,16 +108,39 @@ def terms_of(columns: Mapping[str, Real[np.ndarray, " row"]]) -> Terms:
 
 
 class _Asked(NamedTuple):
-    """Terms of parameters, `(pair,)` of each, with the scores of units `(unit, pair)`, of unit variance."""
+    """What is asked: terms of parameters.
+
+    Attributes
+    ----------
+    term, parameter
+        `(pair,)`.
+    entries
+        `(unit, pair)` scores of units, of unit variance.
+    on_total, on_along
+        `(d, pair)` what sums of scores, and of scores times the contrast of the term, are multiplied by.
+    number
+        `(pair,)` contrast of the term.
+    """
 
     term: tuple[Term, ...]
     parameter: tuple[int, ...]
     entries: Float[np.ndarray, "unit pair"]
+    on_total: Float[np.ndarray, "d pair"]
+    on_along: Float[np.ndarray, "d pair"]
+    number: tuple[int, ...]
+
+    def sums(
+        self, total: Float[np.ndarray, "set d"], along: Float[np.ndarray, "set contrast d"]
+    ) -> Float[np.ndarray, "set pair"]:
+        """Give the score of each term, from sums of scores, and of scores times contrasts."""
+        of_term = np.einsum("spd,dp->sp", along[:, list(self.number)], self.on_along)
+        return of_term - total @ self.on_total
 
 
 def check_form(
     terms: Terms,
     scores: Scores,
+    replicates: Replicates | None = None,
     *,
     names: Sequence[str],
     fits: Sequence[str],
@@ -126,6 +155,9 @@ def check_form(
         From `terms_of`.
     scores
         Of all rows, along `terms.along`.
+    replicates
+        Gives so many replicates of the rows at the same estimate, some at a time; None: there are none. Then, and where
+        a replicate has no finite score, signs are flipped.
     names
         `(d,)` names of the parameters.
     fits
@@ -133,7 +165,7 @@ def check_form(
     weight
         Share of the family's error rate.
     rng
-        Flips the signs.
+        Flips the signs, where they are.
 
     Returns
     -------
@@ -147,6 +179,10 @@ def check_form(
         np.isfinite(part).all() for part in (scores.score, scores.information, scores.along)
     ):
         return not_run("form", "a score is not a number", weight=weight, **where), pd.DataFrame()
+    n_rows, d = scores.score.shape
+    if n_rows < FEWEST_ROWS * d:
+        few = f"form needs at least {FEWEST_ROWS} rows for each of the {d} parameters, got {n_rows}"
+        return not_run("form", few, weight=weight, **where), pd.DataFrame()
     flow = standardise_scores(
         scores._replace(contrast=scores.contrast[:, :0], along=scores.along[:0])
     )
@@ -157,8 +193,11 @@ def check_form(
     asked = _asked(terms, scores, flow)
     if not asked.term:
         return not_run("form", _nothing(terms), weight=weight, **where), pd.DataFrame()
-    z = asked.entries.sum(axis=0)
-    p, leading = _p_value(asked, z, flow.regained_by_all, weight, rng)
+    null = replicates and _replicated(asked, scores, replicates)
+    if not null:
+        null = asked.entries.sum(axis=0), _flipped(asked, flow.regained_by_all, rng)
+    z, measured = null
+    p, leading = _p_value(z, measured, weight)
     size, name = float(abs(z[leading])), names[asked.parameter[leading]]
     finding = Finding(
         family="form",
@@ -193,7 +232,7 @@ def _asked(terms: Terms, scores: Scores, flow: StandardisedScores) -> _Asked:
     size = (of_parameters**2).sum(axis=0)
     leak = leaks(flow.root, scores.information.sum(axis=0), scores.along)
     linear: dict[str, set[int]] = {}
-    found: list[tuple[Term, int, np.ndarray]] = []
+    found: list[tuple[int, int, float, np.ndarray]] = []
     for number, term in enumerate(terms.each):
         contrast = scores.contrast[:, number]
         entries = along_contrast(flow.unit_of_entry, coordinates, contrast, leak[number])
@@ -206,19 +245,40 @@ def _asked(terms: Terms, scores: Scores, flow: StandardisedScores) -> _Asked:
         together = set.intersection(*(linear[name] for name in term.columns))
         for j in np.flatnonzero(varies):
             if j in together or not together:
-                found.append((term, int(j), entries @ of_parameters[:, j] / np.sqrt(own[j])))
-    entries = np.stack([one for *_, one in found], axis=1) if found else np.zeros((1, 0))
-    return _Asked(tuple(one for one, *_ in found), tuple(j for _, j, _ in found), entries)
+                sd = float(np.sqrt(own[j]))
+                found.append((number, int(j), sd, entries @ of_parameters[:, j] / sd))
+    if not found:
+        nothing = np.zeros((len(flow.root), 0))
+        return _Asked((), (), nothing, nothing, nothing, ())
+    numbers, parameters, sds, entries = zip(*found, strict=True)
+    on = of_parameters[:, list(parameters)] / np.array(sds)
+    return _Asked(
+        tuple(terms.each[number] for number in numbers),
+        parameters,
+        np.stack(entries, axis=1),
+        flow.root @ np.einsum("pji,jp->ip", leak[list(numbers)], on),
+        flow.root @ on,
+        numbers,
+    )
+
+
+# So many terms `(some, pair)` under the null, a part at a time.
+_Measured = Callable[[int], Iterator[Float[np.ndarray, "some pair"]]]
 
 
 def _p_value(
-    asked: _Asked,
-    z: Float[np.ndarray, " pair"],
-    regained: float,
-    weight: float,
-    rng: np.random.Generator,
+    z: Float[np.ndarray, " pair"], measured: _Measured, weight: float
 ) -> tuple[float, int]:
     """Return the p-value of the term that deviates most, and its number."""
+    null = Null(np.concatenate([*measured(N_FLIPS)]), np.cbrt(z[None] ** 2))
+    if null.n_exceeding <= 1:
+        for more in measured(math.ceil(N_FLIPS_MORE / weight)):
+            null.add(more)
+    return null.p, int(null.deviation.argmax())
+
+
+def _flipped(asked: _Asked, regained: float, rng: np.random.Generator) -> _Measured:
+    """Flip signs of units."""
     entries = asked.entries.astype(np.float32)
     width = max(1, CHUNK // len(entries))
 
@@ -227,11 +287,36 @@ def _p_value(
             sums = random_signs(min(width, n - start), len(entries), rng) @ entries
             yield np.cbrt((sums.astype(float) * regained) ** 2)
 
-    null = Null(np.concatenate([*flipped(N_FLIPS)]), np.cbrt(z[None] ** 2))
-    if null.n_exceeding <= 1:
-        for more in flipped(math.ceil(N_FLIPS_MORE / weight)):
-            null.add(more)
-    return null.p, int(null.deviation.argmax())
+    return flipped
+
+
+def _replicated(
+    asked: _Asked, scores: Scores, replicates: Replicates
+) -> tuple[Float[np.ndarray, " pair"], _Measured] | None:
+    """Return the observed terms in sds of replicates, and what replicates do; None where one has no finite score.
+
+    All are in the scale of the observed scores, parameter by parameter: that takes a wrong dispersion out, which
+    `agreement` and `surprise` look for.
+    """
+    score, (n_rows, d) = scores.score, scores.score.shape
+    # At the estimate scores are smaller than at the truth, where those of replicates are.
+    squares = (score**2).sum(axis=0) * n_rows / (n_rows - d)
+    scaled = scaled_replicates(replicates, squares)
+    first = np.concatenate([asked.sums(one.total, one.along) for one in scaled(N_FLIPS)])
+    if not np.isfinite(first).all():
+        return None
+    sd = first.std(axis=0)
+    sd = np.where(sd > 0, sd, np.inf)
+
+    def measured(n: int) -> Iterator[Float[np.ndarray, "replicate pair"]]:
+        # What the sds were taken from comes first.
+        further = (asked.sums(one.total, one.along) for one in scaled(n))
+        for terms in (first,) if n == N_FLIPS else further:
+            # What is not a number deviates as much as anything.
+            yield np.nan_to_num(np.cbrt((terms / sd) ** 2), nan=np.inf)
+
+    along = np.einsum("nc,nd->cd", scores.contrast, score)[None]
+    return asked.sums(score.sum(axis=0)[None], along)[0] / sd, measured
 
 
 def _message(term: Term, name: str, size: float, terms: Terms, seen: bool) -> str:

@@ -19,7 +19,16 @@ from scalecheck.checks.finding import Effect, Finding, not_run, notable, rounded
 from scalecheck.checks.moments import Moments
 from scalecheck.checks.score_statistics import CHANGE
 from scalecheck.checks.score_test import run_score_test
-from scalecheck.checks.scores import LINEAR, LOG, SQUARE, Along, Scores, sums_by
+from scalecheck.checks.scores import (
+    LINEAR,
+    LOG,
+    SQUARE,
+    Along,
+    Replicates,
+    Scores,
+    scaled_replicates,
+    sums_by,
+)
 from scalecheck.checks.standardised_scores import (
     MANY_LEVELS,
     StandardisedScores,
@@ -72,6 +81,7 @@ def check_heterogeneity(
     kind: str,
     over_time: bool,
     rng: np.random.Generator,
+    replicates: Replicates | None = None,
 ) -> tuple[Finding, pd.DataFrame]:
     """Test whether any parameter differs between the levels of an axis, or changes along it.
 
@@ -99,6 +109,8 @@ def check_heterogeneity(
         Whether the axis is time, which a parameter may be made to change with.
     rng
         Flips the signs.
+    replicates
+        Of the rows at the pooled estimate, as `run_score_test` takes them; None: there are none.
 
     Returns
     -------
@@ -116,7 +128,9 @@ def check_heterogeneity(
     if isinstance(flow, str):
         where = {"axis": axis, "fit": fits[0], "fits": tuple(fits), "kind": kind}
         return not_run("heterogeneity", flow, weight=weight, **where), pd.DataFrame()
-    tested = run_score_test(flow, along.shapes, weight, rng)
+    if replicates is not None:
+        replicates = scaled_replicates(replicates, (scores.score**2).sum(axis=0))
+    tested = run_score_test(flow, along.shapes, weight, rng, replicates)
     shifts = _shifts(scores, pooled, levels)
     parameter = tested.leading.parameter
     if parameter is None:

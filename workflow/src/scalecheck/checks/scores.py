@@ -1,5 +1,6 @@
 """Scores of a fit, of rows or of whole units, and what is asked of them along an axis."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,40 @@ class Scores(NamedTuple):
         if self.unit is None:
             return np.bincount(self.level)
         return np.bincount(np.unique(np.stack([self.level, self.unit]), axis=1)[0])
+
+
+class ScoreSums(NamedTuple):
+    """Scores of some data sets, summed over rows.
+
+    Attributes
+    ----------
+    total
+        `(set, d)`.
+    along
+        `(set, contrast, d)`, times each contrast.
+    squares
+        `(set, d)` of their squares.
+    """
+
+    total: Float[np.ndarray, "set d"]
+    along: Float[np.ndarray, "set contrast d"]
+    squares: Float[np.ndarray, "set d"]
+
+
+def in_scale(found: ScoreSums, squares: Float[np.ndarray, " d"]) -> ScoreSums:
+    """Scale the scores of each data set so that their squares sum to these `(d,)`: a wrong dispersion drops out."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(squares > 0, np.sqrt(squares / found.squares), 0.0)
+    along = found.along * factor[:, None]
+    return ScoreSums(found.total * factor, along, np.broadcast_to(squares, factor.shape))
+
+
+Replicates = Callable[[int], Iterable[ScoreSums]]
+
+
+def scaled_replicates(replicates: Replicates, squares: Float[np.ndarray, " d"]) -> Replicates:
+    """Give replicates whose scores are in the scale of these sums of squares `(d,)`."""
+    return lambda n: (in_scale(found, squares) for found in replicates(n))
 
 
 def scores_of_units(

@@ -93,12 +93,16 @@ class ReplicatePrograms(NamedTuple):
         of the outer product of a row's gradient.
     score
         `(outcomes (member, rows), scoring, arrays, number, row, reference (rows, N_REFERENCE)) -> Scored`.
+    scores
+        `(z, root (d, k), arrays, outcomes (member, rows)) -> (member, rows, k)`, the log likelihood of each row
+        differentiated along the columns of the root; not compiled.
     """
 
     draw: Function
     family: discrete_draws.Family | None
     information: Function
     score: Function
+    scores: Function
 
 
 class Scored(NamedTuple):
@@ -214,7 +218,10 @@ def _compile(model: "_Model", family: discrete_draws.Family | None) -> Replicate
         z = z_scores(reference, outcomes.T).T
         return Scored(z, log_score, dispersion, gradient)
 
-    return ReplicatePrograms(draw, family, information, score)
+    def scores(z: Any, root: Any, arrays: Any, outcomes: Any) -> Float[Array, "member row k"]:
+        return _scores(model, z, root, arrays, outcomes)
+
+    return ReplicatePrograms(draw, family, information, score, scores)
 
 
 class _Model(NamedTuple):

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.scores import Along, Scores, lies_between, scores_of_units
+from scalecheck.checks.scores import Along, Replicates, Scores, lies_between, scores_of_units
 from scalecheck.data import store
+from scalecheck.evaluation.replicate_scores import no_replicate_scores, replicate_scores
 from scalecheck.evaluation.row_scores import row_scores
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.evaluation.unit_scores import UnitScores, no_unit_scores, unit_codes, unit_scores
@@ -17,6 +18,8 @@ from scalecheck.study.settings import DataSettings
 NO_INCREMENT = "no increment has a usable posterior"
 # A subset is left out if the increment has more of its rows than this leaves: it would add little.
 MOSTLY_NEW = 0.5
+# Of more rows times levels, or levels times parameters, than these, sums of replicates by level take too much memory.
+MOST_BY_LEVEL, MOST_SUMS = 2**24, 2**16
 
 
 class FittedRows:
@@ -73,6 +76,22 @@ class FittedRows:
         if reason := no_unit_scores(self._likelihood):
             return dict.fromkeys(asked, reason)
         return {**reasons, **{name: self._of_units(along) for name, along in known.items()}}
+
+    def replicates(self, along: Along, rng: np.random.Generator) -> Replicates | None:
+        """Give what draws replicates of the rows at the estimate and sums their scores: by level, then by contrast.
+
+        None: there are no replicates of these rows.
+        """
+        n_rows, d = len(along.level), len(self.pooled.mean[0])
+        n_columns = len(along.labels) + len(along.shapes)
+        if n_rows * n_columns > MOST_BY_LEVEL or n_columns * d > MOST_SUMS:
+            return None
+        if no_replicate_scores(self._likelihood, n_rows):
+            return None
+        by_level = along.level[:, None] == np.arange(len(along.labels))
+        contrast = np.concatenate([by_level, along.contrast], axis=1)
+        theta = self.pooled.mean[0]
+        return lambda n: replicate_scores(self._likelihood, self.values, theta, contrast, n, rng)
 
     def _of_units(self, along: Along) -> Scores | str:
         found = self._by_row(not lies_between(along, unit_codes(self._likelihood, self.values)))

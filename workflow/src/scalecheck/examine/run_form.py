@@ -34,12 +34,14 @@ def run_form(study_data: StudyData, seen: FittedRows | None) -> CheckResults:
     scores = seen.scores({"form": terms.along})["form"]
     if isinstance(scores, str):
         return family_not_run("form", scores)
+    rng = study_data.rng("form")
     found = form.check_form(
         terms,
         scores,
+        seen.replicates(terms.along._replace(labels=()), rng),
         names=study_data.names,
         fits=seen.names,
         weight=1.0,
-        rng=study_data.rng("form"),
+        rng=rng,
     )
     return join_results("form", [found])

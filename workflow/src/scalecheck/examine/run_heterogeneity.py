@@ -82,6 +82,7 @@ def run_heterogeneity(
             found.append((not_run("heterogeneity", reason, **where), pd.DataFrame()))
             continue
         levels = _level_moments(study, name, along.labels, len(study_data.names))
+        rng = study_data.rng(f"heterogeneity {name}")
         finding, table = heterogeneity.check_heterogeneity(
             name,
             along,
@@ -91,7 +92,8 @@ def run_heterogeneity(
             names=study_data.names,
             fits=rows.names,
             over_time=name == time,
-            rng=study_data.rng(f"heterogeneity {name}"),
+            rng=rng,
+            replicates=rows.replicates(along, rng),
             **where,
         )
         found.append((finding, _with_estimates(study_data.likelihood, table)))
