@@ -28,6 +28,11 @@ def along(axis, p: float | None = 1e-4, *, used=False, status="suspect", size=1.
     return judged_as(status, "heterogeneity", p, kind=kind, size=size, axis=axis)
 
 
+def beside(one):
+    """Judge an axis beside which a misfit is seen, too."""
+    return one._replace(finding=dataclasses.replace(one.finding, beside="misfit"))
+
+
 def quiet(*axes, p=0.5):
     """Axes along which nothing is significant."""
     return [along(axis, p, used=axis == "x", status="pass") for axis in axes]

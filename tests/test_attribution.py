@@ -3,10 +3,10 @@
 import dataclasses
 
 import pytest
-from judged_findings import TIME, along, lacks, leads, quiet, speaks
+from judged_findings import TIME, along, beside, lacks, leads, quiet, speaks
 
 from scalecheck.checks import verdict
-from scalecheck.checks.attribution import Attribution
+from scalecheck.checks.attribution import Attribution, Place
 from scalecheck.checks.finding import Effect
 
 H, M = "heterogeneous", "misfit"
@@ -60,7 +60,19 @@ DEFECTS = {
     ),
     "group effects, and a missing product": (
         [along("group", 1e-4, size=9.0), lacks("x and z", p=3e-4)],
-        Attribution(True, True, "group", "heterogeneity"),
+        Attribution(True, True, "group", "heterogeneity", Place("form", "x and z")),
+    ),
+    "a bent covariate, and group effects": (
+        [along("group", 3e-4), lacks("x"), leads(M, "x")],
+        Attribution(True, True, "x", "form", Place("heterogeneity", "group")),
+    ),
+    "coefficient drift, and overdispersion": (
+        [beside(along(TIME)), *quiet("source", "x"), leads(M), speaks("agreement")],
+        Attribution(True, True, TIME, "heterogeneity", Place("surprise", None)),
+    ),
+    "coefficient drift that is not seen, and what is beside it": (
+        [beside(along(TIME, 0.3, status="pass")), *quiet("source", "x"), leads(M)],
+        misfit("surprise"),
     ),
     "quadratic term, seen by surprise alone": ([*AXES, leads(M, "x")], misfit("surprise", "x")),
     "contamination": ([*AXES, speaks("agreement"), leads(M)], misfit("surprise")),
@@ -123,7 +135,7 @@ def test_every_defect_is_attributed_as_the_table_says(name):
         # both kinds, where both axes are certain; a weak axis is the shadow of a strong one
         (
             [along("a", size=3.0), along("x", used=True)],
-            Attribution(True, True, "a", "heterogeneity"),
+            Attribution(True, True, "a", "heterogeneity", Place("heterogeneity", "x")),
         ),
         ([along("a"), along("x", 2e-3, used=True)], heterogeneous("heterogeneity", "a")),
         ([along("a", 2e-3), along("x", used=True), leads(M)], misfit("heterogeneity", "x")),

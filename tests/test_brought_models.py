@@ -99,7 +99,8 @@ def test_a_true_model_is_not_called_wrong(tmp_path_factory, name):
 def test_effects_of_an_index_that_are_turned_round_along_an_axis_are_found_there(tmp_path_factory):
     folder, verdict = run(tmp_path_factory, "index")
     assert verdict["heterogeneous"]
-    assert verdict["attribution"] == {"family": "heterogeneity", "axis": "ward"}
+    named = verdict["attribution"]
+    assert (named["family"], named["axis"]) == ("heterogeneity", "ward")
     (along,) = (one for one in verdict["findings"] if one["where"]["axis"] == "ward")
     assert along["where"]["parameter"] in ("log_rate[none]", "log_rate[full]")
     assert statuses(verdict)["agreement"] == {"pass"}

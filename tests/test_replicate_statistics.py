@@ -106,6 +106,39 @@ def test_every_statistic_is_what_its_name_says():
             assert found[name][m] == pytest.approx(value, rel=1e-5, abs=1e-9), name
 
 
+def test_within_levels_neither_their_means_nor_their_slopes_count():
+    rng = np.random.default_rng(11)
+    site, x = np.append(np.arange(N - 3) % 4, [4, 4, 4]), rng.gamma(2, size=N)
+    columns = (BlockColumn("x", x, True),), (BlockColumn("site", site, False),)
+    every = np.ones(N, bool)
+    design = Design(*columns, True, every, every, ("site",))
+    statistics, weights = statistic_design.lay_out(design, np.zeros(N), (), scored=False)
+    names = ("WITHIN_VARIANCE", "WITHIN_KURTOSIS", "LAG")
+    assert [one.what for one in statistics] == [getattr(statistic_design, n) for n in names]
+    noise = rng.standard_normal((N, MEMBERS))
+    slopes = np.append(rng.standard_normal(4), 0.0)  # the last site has too few rows for a slope
+    shifted = noise + (rng.standard_normal(5)[site] + slopes[site] * x)[:, None]
+
+    def within(z):
+        members = Members(z.T, z.T, z.T, None, None)
+        return replicate_statistics.measure_replicates(weights, members)
+
+    np.testing.assert_allclose(within(shifted)[:, :-1], within(noise)[:, :-1], atol=1e-9)
+    assert (within(shifted)[:, -1] > within(noise)[:, -1]).all()
+    # By least squares, level by level.
+    left = noise[:, 0].copy()
+    for level in range(5):
+        own = site == level
+        by = np.stack([np.ones(N), x], axis=1)[own, : 1 if level == 4 else 2]
+        left[own] -= by @ np.linalg.lstsq(by, left[own], rcond=None)[0]
+    share = 1 - (left**2).sum() / (noise[:, 0] ** 2).sum()
+    lag = left[1:] @ left[:-1] / N
+    scale = np.array([np.sqrt((left[site == level] ** 2).mean()) for level in range(5)])
+    scaled = left / scale[site]
+    kurtosis = ((scaled - scaled.mean()) ** 4).mean() / scaled.var() ** 2
+    assert within(noise)[0] == pytest.approx([left.var(), kurtosis, lag, share], rel=1e-6)
+
+
 def test_ties_share_the_middle_rank():
     rng = np.random.default_rng(2)
     reference = np.sort(rng.poisson(2, (N, N_REFERENCE)).astype(float), axis=1)

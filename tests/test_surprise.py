@@ -280,6 +280,8 @@ MEANINGS = [
     (Statistic(statistic_design.SPREAD_FIT), "misfit", None),
     (Statistic(statistic_design.SQUARE_FIT), "misfit", None),
     (Statistic(statistic_design.LAG), "misfit", None),
+    (Statistic(statistic_design.WITHIN_VARIANCE), "misfit", None),
+    (Statistic(statistic_design.WITHIN_KURTOSIS), "misfit", None),
 ]
 
 

@@ -19,8 +19,26 @@ MISFIT, HETEROGENEOUS = "misfit", "heterogeneous"
 # axis. The smallest p that flips give is 1 in 1,000 plus 3,000 over the share of the axis: 2.5e-4 where there is one.
 WEAK_AXIS = 4.5e-4
 
+# A missing term beside a stronger axis is a defect of its own where its p is at most this.
+SURE_TERM = 0.005
+
 # A surprise that leads with an axis is believed where that axis' own test is at most this.
 SUPPORTED = 0.05
+
+
+class Place(NamedTuple):
+    """Where a defect is seen.
+
+    Attributes
+    ----------
+    family
+        The family that names it.
+    axis
+        The axis; None where none is.
+    """
+
+    family: str
+    axis: str | None
 
 
 class Attribution(NamedTuple):
@@ -36,12 +54,15 @@ class Attribution(NamedTuple):
         The axis that is named; None where none is.
     family
         The family that decided; None where nothing was seen.
+    beside
+        Where a second defect is seen, of the other kind; None: there is none.
     """
 
     misfit: bool
     heterogeneous: bool
     axis: str | None = None
     family: str | None = None
+    beside: Place | None = None
 
 
 class FindingsByFamily(NamedTuple):
@@ -102,15 +123,29 @@ def by_significance(finding: Finding) -> tuple[float, float]:
 
 
 def _by_axes(found: FindingsByFamily) -> Attribution | None:
-    """1. The axis, or the covariate that lacks a term, with the smallest p; weaker ones may be its shadows."""
+    """1. The axis, or the covariate that lacks a term, with the smallest p; weaker ones may be its shadows.
+
+    A second defect is named beside it: another such axis or covariate of the other kind, or what stays in the rows when
+    the axes are taken out.
+    """
     axes = found.along_columns
     if not axes:
         return None
     first = axes[0]
     if contradiction := _outweighing(first, found):
         return _one(contradiction, MISFIT, contradiction.axis)
-    kinds = {first.kind, *(one.kind for one in axes[1:] if not _is_weak(one))}
-    return Attribution(MISFIT in kinds, HETEROGENEOUS in kinds, first.axis, first.family)
+    others = [Place(one.family, one.axis) for one in axes[1:] if _is_second(one, first)]
+    others += [Place("surprise", None) for one in axes if one.beside and one.beside != first.kind]
+    kinds = {MISFIT, HETEROGENEOUS} if others else {first.kind}
+    beside = others[0] if others else None
+    return Attribution(MISFIT in kinds, HETEROGENEOUS in kinds, first.axis, first.family, beside)
+
+
+def _is_second(other: Finding, first: Finding) -> bool:
+    """Whether a finding is a defect of its own beside the first: of the other kind, and no shadow."""
+    # Groups that differ bend no effect of a covariate that is spread over them alike.
+    least = SURE_TERM if other.family == "form" else WEAK_AXIS
+    return other.kind != first.kind and other.p is not None and other.p <= least
 
 
 def _outweighing(axis: Finding, found: FindingsByFamily) -> Finding | None:

@@ -48,6 +48,8 @@ class Finding:
         Where it was seen; None where that does not apply.
     kind
         What it would mean if significant: misfit, heterogeneous, or "".
+    beside
+        The kind of a second defect, which stays when this one is taken out; "": none is seen.
     fits
         The fits that it rests on.
     message
@@ -69,6 +71,7 @@ class Finding:
     parameter: str | None = None
     fit: str | None = None
     kind: str = ""
+    beside: str = ""
     fits: tuple[str, ...] = ()
     message: str
 

@@ -27,6 +27,7 @@ def findings_table(findings: list[Finding]) -> pd.DataFrame:
                 **{f"effect_{name}": getattr(finding.effect, name, None) for name in _EFFECT},
                 **{name: getattr(finding, name) or "" for name in _TEXTS},
                 "kind": finding.kind,
+                "beside": finding.beside,
                 "fits": " ".join(finding.fits),
                 "message": finding.message,
             }
@@ -52,6 +53,7 @@ def _finding(row: Mapping[str, Any]) -> Finding:
         effect=effect,
         **{name: row[name] or None for name in _TEXTS},
         kind=row["kind"],
+        beside=row.get("beside", ""),
         fits=tuple(row["fits"].split()),
         message=row["message"],
     )

@@ -104,6 +104,8 @@ def measure_replicates(weights: Weights, member: Members) -> Float[np.ndarray, "
     """
     row, n_rows = weights.row, weights.row.sum()
     z = row * member.z
+    if weights.taken_out is not None:
+        return _within(weights, z)
     squares = z * z
     mean = z.sum(axis=1, keepdims=True) / n_rows
     deviation = row * (z - mean)
@@ -120,6 +122,27 @@ def measure_replicates(weights: Weights, member: Members) -> Float[np.ndarray, "
     spread = row * (squares - squares.sum(axis=1, keepdims=True) / n_rows)
     parts += [part for levels in weights.levels for part in _by_level(levels, deviation, spread)]
     return np.nan_to_num(np.stack(parts, axis=1), posinf=1e6, neginf=-1e6)
+
+
+def _within(weights: Weights, z: ByRow) -> Float[np.ndarray, "member q"]:
+    """Give the statistics of z-scores `(member, n)` within levels, and last the share of levels in their squares."""
+    n_rows, levels = weights.row.sum(), np.asarray(weights.taken_out)
+    on_levels = z @ levels
+    within = z - on_levels @ levels.T
+    variance = _shape(within, within * within, n_rows)[1]
+    scaled = within / _scale_by_level(weights.levels[0], within)
+    kurtosis = _shape(scaled, scaled * scaled, n_rows)[3]
+    parts = [variance, kurtosis]
+    if weights.pairs is not None:
+        parts.append((within[:, 1:] * within[:, :-1]) @ weights.pairs / n_rows)
+    parts.append((on_levels**2).sum(axis=1) / np.maximum((z * z).sum(axis=1), 1e-12))
+    return np.nan_to_num(np.stack(parts, axis=1), posinf=1e6, neginf=-1e6)
+
+
+def _scale_by_level(levels: GroupArrays, z: ByRow) -> ByRow:
+    """Give the root mean square of z-scores in the level of each row, `(member, n)`."""
+    mean = (z * z) @ levels.by_row / np.maximum(levels.n_rows, 1.0)
+    return np.sqrt(np.maximum(mean @ levels.by_row.T, 1e-12))
 
 
 def _log_scores(row: Float[np.ndarray, " n"], log_score: ByRow) -> tuple[ByMember, ByMember]:

@@ -27,7 +27,11 @@ VALUE = "share of a value"
 LINEAR, SQUARE, SPREAD = "z ~ x", "z ~ x^2", "z^2 ~ x"
 SPREAD_FIT, SQUARE_FIT = "z^2 ~ fit", "z ~ fit^2"
 TIME, SLOPE_TIME, LAG = "z ~ time", "z x ~ time", "lag 1"
+WITHIN_VARIANCE, WITHIN_KURTOSIS = "variance within levels", "kurtosis within levels"
 GROUP, GROUP_SLOPE, GROUP_SPREAD = "z by g", "z x by g", "z^2 by g"
+
+# Levels with fewer rows for each of their slopes have a mean alone taken out.
+ROWS_PER_SLOPE = 5
 
 # Sums of squares: only large ones say anything.
 SUMS_OF_SQUARES = frozenset({SCORE, GROUP, GROUP_SLOPE, GROUP_SPREAD})
@@ -95,6 +99,8 @@ class Design(NamedTuple):
         `(n,)` whether a row follows the one before it in the data.
     takes_part
         `(n,)` whether a row does: not one that the model masks, nor one at the end that only pads.
+    taken_out
+        Names of groups whose means, and slopes of the covariates, are taken out of the z-scores.
     """
 
     covariates: tuple[BlockColumn, ...]
@@ -102,6 +108,7 @@ class Design(NamedTuple):
     ordered: bool
     follows: Bool[np.ndarray, " n"]
     takes_part: Bool[np.ndarray, " n"]
+    taken_out: tuple[str, ...] = ()
 
 
 class GroupArrays(NamedTuple):
@@ -140,6 +147,8 @@ class Weights(NamedTuple):
         One per group.
     values
         Outcomes that are counted.
+    taken_out
+        `(n, t)` orthonormal columns whose part of the z-scores is taken out; None: nothing is.
     """
 
     row: Float[np.ndarray, " n"]
@@ -148,6 +157,7 @@ class Weights(NamedTuple):
     pairs: Float[np.ndarray, " n-1"] | None
     levels: tuple[GroupArrays, ...]
     values: Float[np.ndarray, " value"]
+    taken_out: Float[np.ndarray, "n t"] | None = None
 
 
 def lay_out(
@@ -180,6 +190,8 @@ def lay_out(
     covariates = covariates[:MOST_COVARIATES]
     slopes = [c for c in covariates if c.used][:MOST_SLOPES]
     groups = [c for c in design.groups if _has_levels(c.values[takes_part])]
+    if design.taken_out:
+        return _lay_out_within(design, row)
     on_z, on_square = _correlates(design, fitted, covariates, slopes, row)
     names = [Statistic(what) for what in (LOG_SCORE, LOW_TAIL, MEAN, VARIANCE, SKEWNESS, KURTOSIS)]
     names += [Statistic(what) for what in (DISPERSION, SCORE) if scored]
@@ -199,6 +211,50 @@ def lay_out(
         np.array(values, float),
     )
     return tuple(names), weights
+
+
+def _lay_out_within(
+    design: Design, row: Float[np.ndarray, " n"]
+) -> tuple[tuple[Statistic, ...], Weights]:
+    """List what is asked of the rows when some groups are taken out: what differences between levels leave alone.
+
+    One more than that is measured: the share that levels have in the squares of the z-scores.
+    """
+    names = [Statistic(what) for what in (WITHIN_VARIANCE, WITHIN_KURTOSIS)]
+    names += [Statistic(LAG)] if design.ordered else []
+    nothing = np.zeros((len(row), 0))
+    pairs = design.follows[1:] * row[1:] * row[:-1] if design.ordered else None
+    x = _centred_columns([c.values for c in design.covariates if c.used], row)
+    groups = [group for group in design.groups if group.name in design.taken_out]
+    basis = _orthonormal(np.concatenate([_of_levels(g.values, x, row) for g in groups], axis=1))
+    # Levels of the first may have a scale of their own: what is left is measured in it.
+    levels = (_levels(groups[0], [], row),)
+    weights = Weights(row, nothing, nothing, pairs, levels, np.zeros(0), basis)
+    return tuple(names), weights
+
+
+def columns_taken_out(design: Design) -> int:
+    """Count the columns that taking out the groups of a design takes at most."""
+    slopes = sum(c.used for c in design.covariates)
+    levels = [len(np.unique(g.values)) for g in design.groups if g.name in design.taken_out]
+    return sum(levels) * (1 + slopes)
+
+
+def _of_levels(
+    codes: Real[np.ndarray, " n"], x: Float[np.ndarray, "n slope"], row: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "n column"]:
+    """Give the columns of a group `(n, column)`: a constant of each level, and its slopes where it has rows enough."""
+    level = np.unique(codes, return_inverse=True)[1]
+    is_of = row[:, None] * (level[:, None] == np.arange(level.max() + 1))
+    enough = is_of.sum(axis=0) >= ROWS_PER_SLOPE * (1 + x.shape[1])
+    return np.concatenate([is_of, *(is_of[:, enough] * one[:, None] for one in x.T)], axis=1)
+
+
+def _orthonormal(columns: Float[np.ndarray, "n column"]) -> Float[np.ndarray, "n t"]:
+    """Give an orthonormal basis `(n, t)` of what columns span."""
+    values, vectors = np.linalg.eigh(columns.T @ columns)
+    kept = values > 1e-9 * max(float(values.max(initial=0.0)), 1e-30)
+    return columns @ vectors[:, kept] / np.sqrt(values[kept])
 
 
 def _varies(values: Real[np.ndarray, " n"]) -> bool:

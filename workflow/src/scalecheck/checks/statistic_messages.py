@@ -38,6 +38,8 @@ _SENTENCES = {
     " let the likelihood be skewed",
     statistic_design.KURTOSIS: "have [lighter|heavier] tails than the model predicts:"
     " look for [bounds or mixed groups|outliers]",
+    statistic_design.WITHIN_VARIANCE: "vary more than the model predicts: allow for overdispersion",
+    statistic_design.WITHIN_KURTOSIS: "have heavier tails than the model predicts: look for outliers",
     statistic_design.DISPERSION: "scatter [less|more] than the likelihood says:"
     " [its outcomes need a smaller dispersion|allow for overdispersion]",
     statistic_design.SCORE: "ask for other parameters than the rows before them: something changed",
@@ -73,7 +75,9 @@ def sides(statistic: Statistic) -> int:
     """Which deviations count: 1 those above, -1 those below, 0 both."""
     if statistic.what == statistic_design.LOW_TAIL:
         return -1
-    return int(statistic.what in statistic_design.SUMS_OF_SQUARES)
+    # A scale that was estimated from levels together is too large for what is left within them.
+    within = (statistic_design.WITHIN_VARIANCE, statistic_design.WITHIN_KURTOSIS)
+    return int(statistic.what in statistic_design.SUMS_OF_SQUARES or statistic.what in within)
 
 
 def sentence(statistic: Statistic, *, above: bool) -> str:

@@ -179,7 +179,7 @@ def _symmetric(what: Shaped[np.ndarray, " q"], values: Measured) -> Measured:
     """
     sums = np.isin(what, list(statistic_design.SUMS_OF_SQUARES))
     values = np.where(sums, np.cbrt(values), values)
-    kurtosis = what == statistic_design.KURTOSIS
+    kurtosis = np.isin(what, [statistic_design.KURTOSIS, statistic_design.WITHIN_KURTOSIS])
     return np.where(kurtosis, np.log(np.maximum(values, 1.0)), values)
 
 

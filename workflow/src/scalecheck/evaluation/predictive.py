@@ -203,7 +203,7 @@ def predict_block(
     chosen, keys = draws.choose(N_REFERENCE, rng), random_keys(rng, N_REFERENCE)
     reference = draw_replicates(likelihood, blocks, chosen, keys).T
     at, root, precision = _scored_at(likelihood, draws, rng), None, None
-    if not likelihood.between and 0 < draws.z.shape[1] <= MOST_SCORED:
+    if not (design.taken_out or likelihood.between) and 0 < draws.z.shape[1] <= MOST_SCORED:
         information = _information(likelihood, blocks, at, reference, design.takes_part)
         covariance = np.cov(draws.z, rowvar=False)
         root, precision = _gradients(information, covariance, int(design.takes_part.sum()))
@@ -225,11 +225,21 @@ def predict_block(
 
 
 def _one_ahead(made: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Give what an iterator makes; a thread makes the next meanwhile, for NumPy draws with one core."""
+    """Give what an iterator makes; a thread makes the next meanwhile, for NumPy draws with one core.
+
+    The caller waits for the first: what traces the model is done before two threads could.
+    """
+    device, in_double = jax.config.jax_default_device, jax.config.jax_enable_x64
+
+    def make() -> np.ndarray | None:
+        # Settings of JAX belong to a thread.
+        with jax.default_device(device), jax.enable_x64(in_double):
+            return next(made, None)
+
     with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, made, None)
+        following = thread.submit(make)
         while (found := following.result()) is not None:
-            following = thread.submit(next, made, None)
+            following = thread.submit(make)
             yield found
 
 

@@ -18,10 +18,11 @@ from scalecheck.examine.looks import Look
 from scalecheck.examine.run_agreement_and_drift import run_agreement, run_drift
 from scalecheck.examine.run_form import run_form
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
+from scalecheck.examine.run_second_defect import add_second_defect
 from scalecheck.examine.run_surprise import run_surprise, surprise_step
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
 from scalecheck.runtime.program import Log
-from scalecheck.study.settings import DataSettings, IncrementSettings
+from scalecheck.study.settings import DataSettings, IncrementSettings, time_axis
 
 
 def examine(
@@ -78,9 +79,10 @@ def _parts(
     dispersion = effect.value if effect else 1.0
     largest = largest_increment(study_data, study, data)
     every = all_rows(study_data, study, data, largest)
+    differs = run_heterogeneity(study_data, study, largest, every, data, increments)
     return [
         agreed,
-        run_heterogeneity(study_data, study, largest, every, data, increments),
+        add_second_defect(differs, study_data, study, data, time_axis(data, increments)),
         run_form(study_data, every),
         run_drift(study_data, study, dispersion),
         surprised,

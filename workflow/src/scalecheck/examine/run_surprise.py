@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, Real
 
-from scalecheck.checks import surprise
+from scalecheck.checks import second_defect, surprise
 from scalecheck.checks.finding import Finding, not_run
-from scalecheck.checks.statistic_design import BlockColumn, Design
+from scalecheck.checks.statistic_design import BlockColumn, Design, columns_taken_out
 from scalecheck.checks.statistic_messages import Setting
 from scalecheck.checks.surprise import NewRows
 from scalecheck.evaluation import observed_rows, predictive
@@ -25,8 +25,14 @@ from scalecheck.study.settings import DataSettings
 # Rows that are thinned are so in runs of neighbours, that the dependence between them is still seen.
 RUN = 100
 
-# Bins of a number that is an axis.
+# Bins of a number that is an axis, and blocks of the order of arrival.
 BINS = 8
+
+# Levels that have more than this share of the rows for their means and slopes leave too little of them; and rows times
+# columns are a matrix.
+MOST_TAKEN_OUT, MOST_ENTRIES = 0.25, 2**24
+# Of fewer values than this, variance and kurtosis follow from the mean.
+FEWEST_VALUES = 6
 
 
 def run_surprise(
@@ -111,6 +117,58 @@ def surprise_step(
     )
 
 
+def second_defect_beside(
+    study_data: StudyData,
+    study: StudyFits,
+    data: DataSettings,
+    axes: Sequence[str],
+    time: str | None,
+) -> str | None:
+    """Ask the new rows of the largest increment whether something else is wrong when some axes are taken out.
+
+    Parameters
+    ----------
+    study_data
+        Of the data that the fits saw.
+    study
+        The fits.
+    data
+        The section `data`.
+    axes
+        Columns of `data.axes`, or the order of arrival, along which parameters differ.
+    time
+        Name of the axis of time; None where rows have no order.
+
+    Returns
+    -------
+    str
+        A clause on it; None where nothing is seen, and where it cannot be: an axis has one level in the new rows, or
+        levels that leave too few rows; or an outcome has few values, whose spread follows from its mean.
+    """
+    likelihood, fits = study_data.likelihood, study.usable("increment")
+    if len(fits) < 2 or likelihood.no_new_rows() or predictive.no_draws(likelihood, fits[-2]):
+        return None
+    before, after = fits[-2:]
+    start = before.task.rows
+    block = _block(study_data, data, after, start) if after.task.rows - start >= 2 else ""
+    if isinstance(block, str):
+        return None
+    (outcome,) = likelihood.model.arguments[likelihood.model.outcome].columns
+    if len(np.unique(block.values[outcome])) < FEWEST_VALUES:
+        return None
+    rng = study_data.rng(f"second defect {after.task.fit}")
+    layout = _layout(likelihood, data, block, rng, (tuple(axes), time))
+    if not _can_be_taken_out(layout.design):
+        return None
+    draws = predictive.posterior_draws(likelihood, before)
+    prediction = predictive.predict_block(likelihood, layout.rows, draws, layout.design, rng)
+    names = (before.task.fit, after.task.fit)
+    step = NewRows(after.task.fit, start + 1, after.task.rows, start, names, 1.0, block.note)
+    return second_defect.find_second_defect(
+        prediction.statistics, prediction.observed(rng), axes, step=step, rng=rng
+    )
+
+
 class NewBlock(NamedTuple):
     """New rows, with a true value of each outcome.
 
@@ -182,14 +240,55 @@ def _predict(
     before: FitResult,
     rng: np.random.Generator,
 ) -> predictive.Prediction:
+    layout = _layout(likelihood, data, block, rng)
+    draws = predictive.posterior_draws(likelihood, before)
+    return predictive.predict_block(likelihood, layout.rows, draws, layout.design, rng)
+
+
+class Layout(NamedTuple):
+    """New rows as the model takes them, and what is known of them."""
+
+    rows: Rows
+    design: Design
+
+
+def _layout(
+    likelihood: Likelihood,
+    data: DataSettings,
+    block: NewBlock,
+    rng: np.random.Generator,
+    taken_out: tuple[tuple[str, ...], str | None] = ((), None),
+) -> Layout:
+    """Arrange new rows.
+
+    Parameters
+    ----------
+    taken_out
+        Names of groups to be taken out, and the name of the order of arrival.
+    """
     chosen, follows = _thinned(len(block.takes_part), rng)
     n_rows, n_padded = len(chosen), _n_padded(likelihood, len(chosen))
     values = {name: repeat_last(one[chosen], n_padded) for name, one in block.values.items()}
     covariates, groups = _columns(likelihood, data, values, block.left_out)
+    names, time = taken_out
+    known = [group.name for group in groups]
+    if time in names and time not in known:
+        # The order of arrival is no column.
+        blocks = np.arange(n_padded) * BINS // n_padded
+        groups += (BlockColumn(str(time), blocks, False),)
     takes_part = repeat_last(block.takes_part[chosen], n_padded) & (np.arange(n_padded) < n_rows)
-    design = Design(covariates, groups, block.ordered, repeat_last(follows, n_padded), takes_part)
-    draws = predictive.posterior_draws(likelihood, before)
-    return predictive.predict_block(likelihood, _rows(likelihood, values), draws, design, rng)
+    follows = repeat_last(follows, n_padded)
+    design = Design(covariates, groups, block.ordered, follows, takes_part, names)
+    return Layout(_rows(likelihood, values), design)
+
+
+def _can_be_taken_out(design: Design) -> bool:
+    """Say whether the groups have levels that differ, and leave rows enough."""
+    groups = {group.name: group.values[design.takes_part] for group in design.groups}
+    if not all(name in groups and len(np.unique(groups[name])) > 1 for name in design.taken_out):
+        return False
+    columns, n_rows = columns_taken_out(design), int(design.takes_part.sum())
+    return columns <= MOST_TAKEN_OUT * n_rows and columns * n_rows <= MOST_ENTRIES
 
 
 def _thinned(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Columns that are text whatever they look like: else a level called 2018 would come back as a number, and NA as none.
 _TEXTS = ("fit", "kind", "axis", "level", "parameter", "status", "reason", "family", "message")
-_TEXTS += ("fits", "unit", "window", "statistic", "capped", "cause", "worst", "advice")
+_TEXTS += ("fits", "unit", "window", "statistic", "capped", "cause", "worst", "advice", "beside")
 
 LONGEST_TAIL = 2**16  # bytes that are read of a file of lines, which may have grown for days
 

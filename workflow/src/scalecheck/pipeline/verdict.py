@@ -60,7 +60,11 @@ def conclude(folder: StudyFolder, study: Study, log: Log) -> dict[str, Any]:
         "verdict": name,
         "misfit": attribution.misfit,
         "heterogeneous": attribution.heterogeneous,
-        "attribution": {"family": attribution.family, "axis": attribution.axis},
+        "attribution": {
+            "family": attribution.family,
+            "axis": attribution.axis,
+            "beside": attribution.beside._asdict() if attribution.beside else None,
+        },
         "alpha": settings.alpha,
         "reason": why,
         "unusable": [fit for fit in unusable if fit in needed],

@@ -156,14 +156,16 @@ def cards(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[Card]:
 
 
 def loud_findings(verdict: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Strong findings, then suspect ones; among them first what decided, then axes: they name causes."""
+    """Strong findings, then suspect ones; among them what decided, a second defect, and axes: they name causes."""
     decided = verdict["attribution"]
+    second = decided.get("beside") or {}
 
     def order(finding: Mapping[str, Any]) -> tuple:
         family, axis = finding["family"], finding["where"]["axis"]
         return (
             _LOUD.index(finding["status"]),
             (family, axis) != (decided["family"], decided["axis"]),
+            (family, axis) != (second.get("family"), second.get("axis")),
             _PRECEDENCE.index(family),
             finding["p_adjusted"],
             finding["p"],
