@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import small_studies
 
-from scalecheck.checks import simulated_ranks
+from scalecheck.checks import simulated_ranks, verdict
 from scalecheck.checks.finding import Effect, Finding
 from scalecheck.data import store
 from scalecheck.errors import StudyError
@@ -42,8 +42,9 @@ def test_each_finding_is_ranked_among_its_own_kind():
     table = simulated_ranks.rank_findings(observed, simulated, 0.05).set_index("family")
     assert table.loc["agreement", "p_simulated"] == pytest.approx(2 / 5)
     assert table.loc["drift", "p_simulated"] == pytest.approx(3 / 5)
-    # Adjusted for two families, whose shares are .15 and .09: .048 against .032, .27, 1 and then .7 (alone).
-    assert table.loc["", "p"] == pytest.approx(0.03 * 0.24 / 0.15)
+    # Of two families, given .1 and .07, agreement has .9 of what there is: .033 against .022, .16, .65 and then .7.
+    spent = sum(one.given * one.spent for one in verdict.SHARES.values())
+    assert table.loc["", "p"] == pytest.approx(0.03 * 0.17 * spent / 0.10)
     assert table.loc["", "p_simulated"] == pytest.approx(2 / 5)
     assert (table["n_simulated"] == 4).all()
 

@@ -6,9 +6,10 @@ import pytest
 from judged_findings import along, finding, judged_as, speaks
 
 from scalecheck.checks import finding_table, verdict
+from scalecheck.checks.attribution import HETEROGENEOUS, MISFIT
 from scalecheck.checks.finding import not_run
 from scalecheck.checks.unusable_fits import UnusableFit
-from scalecheck.checks.verdict import STRONG, Judged
+from scalecheck.checks.verdict import STRONG, Judged, Share
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
 from scalecheck.pipeline import verdict as verdict_program
@@ -17,7 +18,7 @@ ALPHA = 0.05
 FAMILIES = verdict.FAMILIES
 
 
-EQUAL = dict.fromkeys("abcd", 1.0)
+EQUAL = dict.fromkeys("abcd", Share(1.0, 1.0))
 
 
 def adjusted(*findings, shares=EQUAL):
@@ -52,10 +53,18 @@ def test_adjusted_p_values_are_those_computed_by_hand(findings, expected):
 
 def test_families_divide_the_error_rate_by_their_shares():
     """Of .6, .3 and .1: .02 / .6; then .03 x .4 / .3; then .2."""
-    shares = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.5}
+    given = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.5}
+    shares = {family: Share(share, 1.0) for family, share in given.items()}
     made = [finding("a", 0.02), finding("b", 0.03), finding("c", 0.2)]
     np.testing.assert_allclose(adjusted(*made, shares=shares), [0.02 / 0.6, 0.04, 0.2])
-    assert sum(verdict.SHARES.values()) == pytest.approx(1)
+    assert sum(share.given for share in verdict.SHARES.values()) == pytest.approx(1)
+
+
+def test_what_a_family_does_not_spend_is_divided_among_all():
+    """Of .6 and .4 x .5 together .8: .02 x .8 / .6; then .4 x .5 of .4, but no less than p."""
+    shares = {"a": Share(0.6, 1.0), "b": Share(0.4, 0.5)}
+    made = [finding("a", 0.02), finding("b", 0.3)]
+    np.testing.assert_allclose(adjusted(*made, shares=shares), [0.02 * 0.8 / 0.6, 0.3])
 
 
 def test_a_finding_that_was_not_run_pays_nothing_and_costs_nothing():
@@ -84,11 +93,13 @@ def study_of(p):
 
 @pytest.mark.parametrize("broken", [[], [1], [1, 10, 11], [1, 2, 4, 5, 10, 11, 12, 16, 18]])
 def test_false_alarms_stay_at_the_level_whatever_else_is_wrong(broken):
-    """Uniform p-values of true nulls, beside findings that are certain."""
+    """P-values of true nulls, uniform where their family spends what it is given, beside findings that are certain."""
     rng, n_studies = np.random.default_rng(1), 1000
     true = [i for i in range(len(SHARES)) if i not in broken]
     alarms = 0
-    for p in rng.random((n_studies, len(SHARES))):
+    spent = np.array([verdict.SHARES[family].spent for family, _ in SHARES])
+    for uniform in rng.random((n_studies, len(SHARES))):
+        p = np.where(rng.random(len(SHARES)) < spent, uniform, 1.0)
         p[broken] = 0.0
         judged = verdict.judge(study_of(p), ALPHA)
         assert all(judged[i].seen for i in broken)
@@ -134,7 +145,8 @@ def test_strong_alone_needs_a_large_effect_and_a_run():
     assert verdict.is_strong_alone(finding(p=1e-9), ALPHA)
     assert not verdict.is_strong_alone(finding(p=1e-9, large=False), ALPHA)
     assert not verdict.is_strong_alone(not_run("drift", "no", weight=1.0), ALPHA)
-    enough = verdict.SHARES["agreement"] * STRONG * ALPHA
+    spent = sum(share.given * share.spent for share in verdict.SHARES.values())
+    enough = verdict.SHARES["agreement"].given / spent * STRONG * ALPHA
     assert verdict.is_strong_alone(finding(p=0.99 * enough), ALPHA)
     assert not verdict.is_strong_alone(finding(p=0.99 * enough, weight=0.5), ALPHA)
 
@@ -312,7 +324,15 @@ def test_every_family_is_named_and_an_absent_one_did_not_run():
 def test_findings_survive_their_table(tmp_path):
     findings = [
         finding("heterogeneity", 1 / 3, 1 / 3, axis="country", level="NA", parameter="beta[0]"),
-        finding("heterogeneity", 0.1, 1 / 3, axis="year", level="2018", kind="heterogeneous"),
+        finding(
+            "heterogeneity",
+            0.1,
+            1 / 3,
+            axis="year",
+            level="2018",
+            kind=HETEROGENEOUS,
+            beside=MISFIT,
+        ),
         finding(
             "drift", 5.59386102530187e-09, 0.1, large=False, fit="increment-02", fits=("a", "b")
         ),
