@@ -236,7 +236,8 @@ def test_a_hurdle_draws_what_its_density_says():
 
 def test_every_defect_has_a_kind_and_accepted_answers():
     for scenario in DEFECTS.values():
-        assert scenario.kind in ("misfit", "heterogeneous")
+        assert scenario.kind in ("misfit", "heterogeneous", "both")
+        assert bool(scenario.accepted_beside) == (scenario.kind == "both")
         assert {family for family, _ in scenario.accepted} <= set(FAMILIES)
 
 
@@ -268,6 +269,8 @@ def line(scenario, seed, p=0.5, **other):
         "heterogeneous": False,
         "family": "",
         "axis": "",
+        "beside_family": "",
+        "beside_axis": "",
         "smallest_p_adjusted": min(1.0, 7 * p),
         "effort_doubled_p": 0.001 if SCENARIOS[scenario].unit else None,
         "unusable": "",
@@ -316,7 +319,31 @@ def test_a_standard_error_is_that_of_a_share_and_never_zero():
 
 def test_bars_say_what_falls_short(lines):
     short = {bar.what for bar in summary.missing(summary.bars(lines))}
-    assert short == {"null studies", "drift: kind right", "effort: false alarms"}
+    assert short == {
+        "null studies",
+        "false alarms at 1 %, all nulls",
+        "drift: kind right",
+        "effort: false alarms",
+    }
+
+
+@pytest.mark.parametrize(
+    ("other", "right"),
+    [
+        ({"beside_family": "surprise"}, True),
+        ({"beside_family": "heterogeneity", "beside_axis": "x1"}, False),
+        ({"misfit": False}, False),
+    ],
+)
+def test_of_two_defects_both_are_to_be_named(other, right):
+    both = found("drift_and_dispersion", 1, "heterogeneity", "arrival", "heterogeneous")
+    both |= {"misfit": True, "beside_family": "surprise"} | other
+    rows = summary.summarise(pd.DataFrame([both])).set_index("scenario")
+    named = rows.loc["drift_and_dispersion"]
+    assert named["kind_right"] * named["accepted"] == float(right)
+    only_one = found("drift_and_dispersion", 1, "surprise", "", "misfit")
+    rows = summary.summarise(pd.DataFrame([only_one])).set_index("scenario")
+    assert rows.loc["drift_and_dispersion", ["kind_right", "accepted"]].tolist() == [0, 0]
 
 
 def test_one_null_far_above_the_others_falls_short(lines):
@@ -424,15 +451,16 @@ def test_batches_of_which_every_line_is_there_are_not_run_again(tmp_path):
     size = studies.FULL._replace(nulls=6, batch=3)
     calibrate.append(path, [line("linear", seed) for seed in (1, 2, 3)])
     calibrate.append(path, [line("gamma", 5), line("linear", 4)])
-    assert list(calibrate.missing(path, "linear", size)) == [[4, 5, 6]]
-    assert list(calibrate.missing(path, "gamma", size)) == [[1, 2, 3], [4, 5, 6]]
+    assert list(calibrate.missing(path, "linear", size, 1)) == [[4, 5, 6]]
+    assert list(calibrate.missing(path, "gamma", size, 1)) == [[1, 2, 3], [4, 5, 6]]
+    assert next(calibrate.missing(path, "linear", size)) == [1001, 1002, 1003]
 
 
 def test_lines_of_other_code_are_made_again(tmp_path):
     path = tmp_path / "calibration.csv"
     size = studies.FULL._replace(nulls=3, batch=3)
     calibrate.append(path, [line("linear", seed, code="another") for seed in (1, 2, 3)])
-    assert list(calibrate.missing(path, "linear", size)) == [[1, 2, 3]]
+    assert list(calibrate.missing(path, "linear", size, 1)) == [[1, 2, 3]]
 
 
 def test_a_line_that_is_made_again_takes_the_place_of_the_old_one(tmp_path):

@@ -21,7 +21,7 @@ compared), every family of checks, Holm, attribution. Made by
 make calibrate
 ```
 
-which took {minutes:.0f} minutes of processor time ({studies} studies, seeds 1 to {seeds} of each scenario, up to
+which took {minutes:.0f} minutes of processor time ({studies} studies, seeds {first} to {seeds} of each scenario, up to
 {slowest:.1f} s a study); it resumes where it was stopped. One line per study is in
 `tests/calibration/results/calibration.csv`, this page's numbers are in `summary.csv` beside it. Rates are in percent
 with their standard errors. A study has K = 8 subsets of n rows, increments of n, 2n, 4n and 8n rows in the order of
@@ -38,6 +38,7 @@ def write(lines: pd.DataFrame, size: Size) -> str:
     head = _HEAD.format(
         minutes=lines["cpu_seconds"].sum() / 60,
         studies=f"{len(lines):,}",
+        first=lines["seed"].min(),
         seeds=lines["seed"].max(),
         slowest=lines.groupby("scenario")["cpu_seconds"].mean().max(),
         warmup=size.warmup,

@@ -25,6 +25,7 @@ POWER_ROWS = 200
 LOG_SLOPE = 1.2
 PLATE_ROWS = 12
 TIME = "arrival"
+BOTH = "both"
 
 GAUSSIAN, BINARY, COUNTS = (0.3, 0.5, -0.3), (-0.4, 0.6, -0.3), (1.0, 0.3, -0.2)
 EIGHT = (0.3, 0.5, -0.3, 0.2, 0.0, 0.0, 0.4, -0.1)
@@ -90,9 +91,9 @@ class Scenario:
         Number of covariates, and the correlation between any two.
     kind
         "null"; "structure", a null for the structure of its data, which tables list apart; or what
-        the defect is: "misfit" or "heterogeneous".
-    accepted
-        Family and axis that name a defect rightly; the axis None: no axis.
+        the defect is: "misfit" or "heterogeneous"; "both", where there are two.
+    accepted, accepted_beside
+        Family and axis that name a defect rightly, and the second of two; the axis None: no axis.
     axes
         Columns along which fits are compared.
     unit
@@ -114,6 +115,7 @@ class Scenario:
     correlation: float = 0.0
     kind: str = "null"
     accepted: frozenset[tuple[str, str | None]] = frozenset()
+    accepted_beside: frozenset[tuple[str, str | None]] = frozenset()
     axes: tuple[str, ...] = ("src", "x1", "x2", "grp")
     unit: str | None = None
     draws: int | None = None
@@ -264,6 +266,20 @@ def _write_positive(d: Design) -> Design:
 def _bent(d: Design) -> NDArray:
     """It acts through its logarithm."""
     return d.binary(-0.5 + LOG_SLOPE * np.log(d.x[:, 0]) - 0.3 * d.x[:, 1])
+
+
+def _drift_and_dispersion(d: Design) -> NDArray:
+    mean = np.exp(d.predictor(COUNTS) + 0.8 * (d.time - 0.5))
+    return d.counts(mean * d.rng.gamma(4.0, 0.25, len(d.x)))
+
+
+def _bent_and_groups(d: Design) -> NDArray:
+    own = 0.8 * d.rng.standard_normal(N_GROUPS)[d.grp]
+    return d.binary(-0.5 + 2.0 * np.log(d.x[:, 0]) - 0.3 * d.x[:, 1] + own)
+
+
+def _contaminated_source(d: Design) -> NDArray:
+    return _contaminated(d) + 0.7 * (d.src == 0)
 
 
 def _plates(d: Design) -> Drawn:
@@ -472,6 +488,17 @@ DEFECTS = {
     "quadratic_logit": _defect(_MISFIT, _SHAPE, "logit", _bernoulli_and(_square(0.5))),
     "bent": _defect(_MISFIT, _SHAPE, "logit", _bent, shared=_write_positive),
     # 230 plates, of which a subset of random rows has most.
+    "drift_and_dispersion": _defect(
+        *(BOTH, _TIME, "poisson", _drift_and_dispersion), accepted_beside=_VARIANCE
+    ),
+    "bent_and_groups": _defect(
+        *(BOTH, _GROUPS, "logit", _bent_and_groups),
+        shared=_write_positive,
+        accepted_beside=_SHAPE,
+    ),
+    "contaminated_source": _defect(
+        *(BOTH, _GROUPS, "linear", _contaminated_source), accepted_beside=_VARIANCE
+    ),
     "plates": _defect(
         *(_HETEROGENEOUS, _answers(("heterogeneity", "plate"), ("surprise", "plate"))),
         *("dose_response", _plates),

@@ -42,6 +42,8 @@ COLUMNS = (
     "heterogeneous",
     "family",
     "axis",
+    "beside_family",
+    "beside_axis",
     "smallest_p_adjusted",
     "effort_doubled_p",
     "unusable",
@@ -94,7 +96,7 @@ class Size(NamedTuple):
 
 
 # Warmup and draws as few as fits stay usable with: they go on where they are not.
-FULL = Size(nulls=75, structures=100, defects=50, batch=25, warmup=300, draws=250)
+FULL = Size(nulls=100, structures=100, defects=50, batch=25, warmup=300, draws=250)
 
 
 class Prepared(NamedTuple):
@@ -253,6 +255,8 @@ def line_of(name: str, scenario: Scenario, seed: int, outcome: Outcome) -> Line:
         "heterogeneous": attribution.heterogeneous,
         "family": attribution.family or "",
         "axis": attribution.axis or "",
+        "beside_family": attribution.beside.family if attribution.beside else "",
+        "beside_axis": (attribution.beside.axis if attribution.beside else None) or "",
         "smallest_p_adjusted": _short(min(adjusted, default=1.0)),
         "effort_doubled_p": _short(_effort_doubled(outcome, seed)) if scenario.unit else "",
         "unusable": " ".join(outcome.unusable),
@@ -271,11 +275,17 @@ def _family(family: str, judged: Sequence[Judged]) -> Line:
 
 
 def _effort_doubled(outcome: Outcome, seed: int) -> float | None:
-    """P of effort when the recorded leapfrogs of one subset are doubled: no table does just that."""
+    """P of effort when the recorded leapfrogs of one subset are doubled: no table does just that.
+
+    One of those that are compared: what cannot be used is left out, however many it takes.
+    """
     subsets = [fit for fit in outcome.fits.done.values() if fit.task.kind == "subset"]
     seen = effort_of(subsets)
+    usable = np.flatnonzero(seen.usable)
+    if len(usable) < effort.FEWEST:
+        return None
     leapfrogs = np.array(seen.leapfrogs, dtype=float)
-    leapfrogs[seed % len(subsets)] *= 2
+    leapfrogs[usable[seed % len(usable)]] *= 2
     return effort.check_effort(seen._replace(leapfrogs=leapfrogs), {})[0].p
 
 
