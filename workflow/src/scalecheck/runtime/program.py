@@ -1,6 +1,7 @@
 """The frame of every program: options, log, and errors in one line."""
 
 import argparse
+import atexit
 import contextlib
 import errno
 import gc
@@ -63,6 +64,8 @@ def main(
     parser.add_argument("--log", type=Path, help="file for progress lines; default: stderr")
     add_options(parser)
     gc.set_threshold(_OBJECTS_BETWEEN_SEARCHES)
+    # The system frees what is left: the interpreter would look through it once more, for half a second.
+    atexit.register(gc.freeze)
     options = parser.parse_args()
     options.folder = options.settings.parent
     # The log, too, belongs to whoever writes already.
@@ -71,8 +74,6 @@ def main(
         folder, names = StudyFolder(options.folder), fits(options) or (name,)
         with claimed(folder, names, options.log) as log:
             run(options, log)
-    # The system frees what is left: the interpreter would look through it once more, for half a second.
-    gc.freeze()
 
 
 @contextlib.contextmanager
