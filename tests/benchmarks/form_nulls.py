@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/benchmarks/form_nulls.py
 
-Tables of tests/calibration/scenarios.py, two covariates, regressions by maximum likelihood; of a null the outcomes are
+Tables of tests/calibration/scenarios.py, regressions by maximum likelihood; of a null the outcomes are
 drawn again from the fit. Takes about two minutes of one core and prints shares of tables.
 """
 
@@ -25,12 +25,12 @@ NDArray = np.ndarray
 
 
 class Case(NamedTuple):
-    """Tables of one scenario; `null`: outcomes are drawn from the fit."""
+    """Tables of one scenario and the regression that they get; `null`: outcomes are drawn from the fit."""
 
     scenario: str
     n_rows: int
     n_tables: int
-    counts: bool = False
+    family: str = "logistic"
     null: bool = False
 
 
@@ -39,34 +39,43 @@ CASES = (
     Case("quadratic_logit", 200, 100),
     Case("rare_logit", 800, 300, null=True),
     Case("bent", 1600, 300, null=True),
-    Case("poisson", 200, 300, counts=True, null=True),
-    Case("overdispersion", 800, 200, counts=True),
+    Case("poisson", 200, 300, "poisson", null=True),
+    Case("overdispersion", 800, 200, "poisson"),
+    Case("heteroscedastic", 800, 200, "normal"),
+    Case("eight_slopes", 100, 300, "normal", null=True),
 )
 
 
 class Fit(NamedTuple):
-    """Means, weights `(rows,)` and log likelihood of a regression at its maximum."""
+    """Means, weights `(rows,)`, sd of the residuals and log likelihood of a regression at its maximum."""
 
     mean: NDArray
     weight: NDArray
+    sd: float
     log_likelihood: float
 
 
-def fit(x: NDArray, y: NDArray, *, counts: bool) -> Fit:
-    """Fit a Poisson or a logistic regression by Newton's method."""
+def fit(x: NDArray, y: NDArray, family: str) -> Fit:
+    """Fit a logistic, a Poisson or a normal regression by Newton's method."""
+    if family == "normal":
+        mean = x @ np.linalg.lstsq(x, y, rcond=None)[0]
+        variance = ((y - mean) ** 2).sum() / (len(y) - x.shape[1])
+        log_likelihood = -0.5 * len(y) * float(np.log(((y - mean) ** 2).mean()))
+        return Fit(mean, np.ones(len(y)), float(np.sqrt(variance)), log_likelihood)
     beta = np.zeros(x.shape[1])
     for _ in range(50):
-        mean, weight = _moments(x @ beta, counts=counts)
+        mean, weight = _moments(x @ beta, family)
         step = np.linalg.solve((x * weight[:, None]).T @ x, x.T @ (y - mean))
         beta += np.clip(step, -2, 2)
-    mean, weight = _moments(x @ beta, counts=counts)
-    own = xlogy(y, mean) - mean if counts else xlogy(y, mean) + xlogy(1 - y, 1 - mean)
-    return Fit(mean, weight, float(own.sum()))
+    mean, weight = _moments(x @ beta, family)
+    is_counts = family == "poisson"
+    own = xlogy(y, mean) - mean if is_counts else xlogy(y, mean) + xlogy(1 - y, 1 - mean)
+    return Fit(mean, weight, 1.0, float(own.sum()))
 
 
-def _moments(predictor: NDArray, *, counts: bool) -> tuple[NDArray, NDArray]:
-    mean = np.exp(predictor) if counts else expit(predictor)
-    return mean, mean if counts else mean * (1 - mean)
+def _moments(predictor: NDArray, family: str) -> tuple[NDArray, NDArray]:
+    mean = np.exp(predictor) if family == "poisson" else expit(predictor)
+    return mean, mean if family == "poisson" else mean * (1 - mean)
 
 
 def p_values(case: Case, seed: int) -> Iterator[float]:
@@ -74,11 +83,12 @@ def p_values(case: Case, seed: int) -> Iterator[float]:
     rng = np.random.default_rng([seed, case.n_rows])
     table = simulate(case.scenario, seed, case.n_rows)
     x1, x2, y = table["x1"], table["x2"], table["y"]
-    x = np.stack([np.ones(case.n_rows), x1, x2], axis=1)
-    found = fit(x, y, counts=case.counts)
+    names = [name for name in table if name.startswith("x")]
+    x = np.stack([np.ones(case.n_rows), *(table[name] for name in names)], axis=1)
+    found = fit(x, y, case.family)
     if case.null:
-        y = _drawn(rng, found.mean, (case.n_rows,), counts=case.counts)
-        found = fit(x, y, counts=case.counts)
+        y = _drawn(rng, found, (case.n_rows,), case.family)
+        found = fit(x, y, case.family)
     columns = [_standard(x1) ** 2, _standard(x2) ** 2, _standard(x1) * _standard(x2)]
     columns += [np.log(x1)] if x1.min() > 0 else []
     information = (x * found.weight[:, None]).T @ x
@@ -90,15 +100,16 @@ def p_values(case: Case, seed: int) -> Iterator[float]:
     entries /= np.sqrt((entries**2).sum(axis=0))
     signs = 2.0 * rng.integers(2, size=(N_SETS, case.n_rows)) - 1
     yield _rank(np.abs(entries.sum(axis=0)).max(), np.abs(signs @ entries).max(axis=1))
-    drawn = _drawn(rng, found.mean, (N_SETS, case.n_rows), counts=case.counts)
+    drawn = _drawn(rng, found, (N_SETS, case.n_rows), case.family)
     residual = np.concatenate([y[None], drawn]) - found.mean
     score = residual @ terms
     largest = np.abs(score / score[1:].std(axis=0)).max(axis=1)
     phi = (residual**2).sum(axis=1)
+    phi[0] *= case.n_rows / (case.n_rows - x.shape[1])
     scaled = largest / np.sqrt(phi / phi[1:].mean())
     yield _rank(scaled[0], scaled[1:])
     yield _rank(largest[0], largest[1:])
-    bent = fit(np.column_stack([x, columns[-1 if x1.min() > 0 else 0]]), y, counts=case.counts)
+    bent = fit(np.column_stack([x, columns[-1 if x1.min() > 0 else 0]]), y, case.family)
     yield float(chi2.sf(2 * (bent.log_likelihood - found.log_likelihood), 1))
 
 
@@ -106,10 +117,12 @@ def _standard(values: NDArray) -> NDArray:
     return (values - values.mean()) / values.std()
 
 
-def _drawn(
-    rng: np.random.Generator, mean: NDArray, shape: tuple[int, ...], *, counts: bool
-) -> NDArray:
-    return (rng.poisson(mean, shape) if counts else rng.random(shape) < mean).astype(float)
+def _drawn(rng: np.random.Generator, found: Fit, shape: tuple[int, ...], family: str) -> NDArray:
+    if family == "normal":
+        return found.mean + found.sd * rng.standard_normal(shape)
+    is_counts = family == "poisson"
+    drawn = rng.poisson(found.mean, shape) if is_counts else rng.random(shape) < found.mean
+    return drawn.astype(float)
 
 
 def _rank(observed: float, others: NDArray) -> float:
