@@ -19,8 +19,8 @@ from scalecheck.evaluation.replicates import (
 from scalecheck.evaluation.row_blocks import blocks_of
 from scalecheck.model.rows import ByRow, repeat_last
 
-# Of more rows than this, replicates take longer than what they are for.
-MOST_ROWS = 30_000
+# Of more rows than this, replicates take longer than fits do, and sums of scores are nearly normal, which flips need.
+MOST_ROWS = 5_000
 
 
 def no_replicate_scores(likelihood: Likelihood, n_rows: int) -> str | None:
