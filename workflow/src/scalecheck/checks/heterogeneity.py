@@ -26,7 +26,6 @@ from scalecheck.checks.scores import (
     Along,
     Replicates,
     Scores,
-    scaled_replicates,
     sums_by,
 )
 from scalecheck.checks.standardised_scores import (
@@ -128,8 +127,6 @@ def check_heterogeneity(
     if isinstance(flow, str):
         where = {"axis": axis, "fit": fits[0], "fits": tuple(fits), "kind": kind}
         return not_run("heterogeneity", flow, weight=weight, **where), pd.DataFrame()
-    if replicates is not None:
-        replicates = scaled_replicates(replicates, (scores.score**2).sum(axis=0))
     tested = run_score_test(flow, along.shapes, weight, rng, replicates)
     shifts = _shifts(scores, pooled, levels)
     parameter = tested.leading.parameter

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from scalecheck.checks.finding import notable
 from scalecheck.checks.score_statistics import AxisStatistic, AxisStatistics, Null
 from scalecheck.checks.scores import Replicates, ScoreSums
-from scalecheck.checks.standardised_scores import StandardisedScores, Sums
+from scalecheck.checks.standardised_scores import SINGULAR, StandardisedScores, Sums
 
 N_FLIPS = 999
 # Where the observed is among the two most extreme, so many flips over the weight of the axis, as in surprise:
@@ -71,7 +71,7 @@ def run_score_test(
         Draws signs and permutations.
     replicates
         Gives so many replicates of the rows at the same estimate, their scores summed along levels and then along
-        contrasts, in the scale of the observed; asked only where flips see something. None: there are none.
+        contrasts; asked only where flips see something. None: there are none.
     """
     statistics = AxisStatistics.of(flow, shapes)
     sums = flow.observed()
@@ -86,11 +86,9 @@ def run_score_test(
                 null.add(statistics.measure(more))
     p = max(null.p for null in nulls.values())
     if replicates is not None and notable(p, weight):
-        sums_of = (_replicated(flow, one) for one in replicates(N_FLIPS))
-        measured = np.concatenate([statistics.measure(one) for one in sums_of])
-        # A model may draw outcomes that it gives no finite score.
-        if np.isfinite(measured).all():
-            null = Null(measured, observed)
+        found = _replicated(flow, [*replicates(N_FLIPS)])
+        if found is not None:
+            null = Null(statistics.measure(found), observed)
             # Among the first two their rank says no more than this.
             p = max(p, null.p if null.n_exceeding > 1 else 0.0)
     leading = statistics.name(nulls[_flipped].deviation)
@@ -126,12 +124,26 @@ def random_signs(n: int, n_units: int, rng: np.random.Generator) -> Float[np.nda
     return (2 * rng.integers(2, size=(n, n_units), dtype=np.int8) - 1).astype(np.float32)
 
 
-def _replicated(flow: StandardisedScores, found: ScoreSums) -> Sums:
-    """Return the sums of replicates in the coordinates of the observed."""
+def _replicated(flow: StandardisedScores, found: Sequence[ScoreSums]) -> Sums | None:
+    """Return the sums of replicates in coordinates of unit outer product; None where one is not finite.
+
+    It is their own: a wrong model has another than its replicates. What estimation would take from each sum is its
+    regression on the total, over the replicates, which is their expected information.
+    """
+    total = np.concatenate([one.total for one in found]) @ flow.root
+    along = np.concatenate([one.along for one in found]) @ flow.root
+    # A model may draw outcomes that it gives no finite score.
+    if not (np.isfinite(total).all() and np.isfinite(along).all()):
+        return None
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(total, rowvar=False)))
+    if values[0] <= SINGULAR * values[-1]:
+        return None
+    white = (vectors / np.sqrt(values)) @ vectors.T
+    total, along = total @ white, along @ white
+    flat = along.reshape(len(along), -1)
+    left = flat - total @ np.linalg.lstsq(total, flat, rcond=None)[0]
     n_levels = len(flow.leak)
-    along, total = found.along @ flow.root, found.total @ flow.root
-    leaked = np.einsum("kij,fj->fki", flow.shape_leak, total)
-    return Sums(along[:, :n_levels], along[:, n_levels:] - leaked)
+    return Sums(left.reshape(along.shape)[:, :n_levels], left.reshape(along.shape)[:, n_levels:])
 
 
 def _permuted(flow: StandardisedScores, n: int, rng: np.random.Generator) -> Sums:

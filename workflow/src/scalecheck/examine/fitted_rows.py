@@ -19,7 +19,7 @@ NO_INCREMENT = "no increment has a usable posterior"
 # A subset is left out if the increment has more of its rows than this leaves: it would add little.
 MOSTLY_NEW = 0.5
 # Of more rows times levels, or levels times parameters, than these, sums of replicates by level take too much memory.
-MOST_BY_LEVEL, MOST_SUMS = 2**24, 2**16
+MOST_BY_LEVEL, MOST_SUMS = 2**24, 2**14
 
 
 class FittedRows:
