@@ -236,7 +236,8 @@ def rich(small) -> Rich:
 
 def decide(small, log=lambda line: None):
     """Write the verdict of a study that was checked; give its content."""
-    study = dataclasses.replace(small.study, approximation="never")
+    never = dataclasses.replace(small.study.approximation, when="never")
+    study = dataclasses.replace(small.study, approximation=never)
     return verdict.conclude(small.folder, study, log)
 
 

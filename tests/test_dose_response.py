@@ -12,7 +12,7 @@ import study_files
 from scipy.optimize import curve_fit
 
 from scalecheck.files.true_values import read_truth
-from scalecheck.study.settings import VariationalSettings
+from scalecheck.study.settings import ApproximationSettings
 from scalecheck.variational import approximation
 
 CHECKOUT = Path(__file__).parents[1]
@@ -89,7 +89,7 @@ def test_the_model_finds_the_ec50_of_two_herbicides(tmp_path):
         subsets={"count": 0},
         increments={"start": len(table), "end": "all"},
     )
-    settings = VariationalSettings("mean_field", None, 20_000, 0)
+    settings = ApproximationSettings("always", "mean_field", "auto", None, 20_000, 0)
     found = approximation.approximate(small.whole(), settings, jax.random.PRNGKey(1), print)
     assert found.found.converged
     _, draws, labels = approximation.constrained(found, None)["log_ec50"]

@@ -39,7 +39,7 @@ VERDICT = {
     "unusable",
     "attribution",  # which family and axis decided what it means
     "p_simulated",
-    "approximation",  # what a variational fit of all rows is worth
+    "approximation",  # what the approximation of all rows is worth
 }
 
 

@@ -146,12 +146,19 @@ def test_studies_that_run_together_have_different_names_and_one_folder(folder):
         ("data={expand: {repeat: n}}", "data", {"expand": {"repeat": "n"}}),
         ("data={unit: 2018-02}", "data", {"unit": "2018-02"}),
         ("model={compare: [mu]}", "model", {"compare": ["mu"]}),
+        ("approximation={when: always}", "approximation", {"when": "always", "batch": 70}),
+        (
+            "approximation={method: flow, exact: nuts, batch: null}",
+            "approximation",
+            {"when": "never", "method": "flow", "exact": "nuts", "batch": None, "steps": 40000},
+        ),
     ],
 )
 def test_config_overrides_a_part_of_a_section(folder, is_study, override, section, values):
     mine = write(
         folder / "mine.yaml",
         subsets={"size": 70},
+        approximation={"when": "never", "batch": 70},
         data={**PARTS["data"], "order": "no", "axes": ["1"]},
     )
     study = from_command_line(
@@ -172,7 +179,7 @@ def test_config_overrides_a_part_of_a_section(folder, is_study, override, sectio
         ("results=elsewhere", "results", "elsewhere"),
         ("batches=2", "batches", 2),
         ("study=again", "study", "again"),
-        ("approximation=always", "approximation", "always"),
+        ("remedies=auto", "remedies", "auto"),
     ],
 )
 @pytest.mark.parametrize("is_study", [False, True], ids=["study_file", "configfile"])

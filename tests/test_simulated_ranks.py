@@ -15,7 +15,7 @@ from scalecheck.errors import StudyError
 from scalecheck.files import formats
 from scalecheck.results import study_fits
 from scalecheck.simulation import simulated_findings
-from scalecheck.study.settings import VariationalSettings
+from scalecheck.study.settings import ApproximationSettings
 from scalecheck.variational.vsbc_fits import simulate_approximations
 
 
@@ -155,6 +155,6 @@ def test_a_censored_outcome_is_refused_simulated_data_sets(tmp_path):
     reason = "must be 0: the outcome of the site y is censored, and the data say which rows are"
     with pytest.raises(StudyError, match=f"^verdict.simulate {reason}"):
         simulated_findings.simulate_findings(small.folder, small.study, lambda line: None)
-    settings = VariationalSettings("mean_field", None, 100, 5)
-    with pytest.raises(StudyError, match=f"model.py: variational.simulate {reason}"):
+    settings = ApproximationSettings("always", "mean_field", "auto", None, 100, 5)
+    with pytest.raises(StudyError, match=f"model.py: approximation.simulate {reason}"):
         simulate_approximations(small.whole(), settings, jax.random.PRNGKey(1), lambda line: None)

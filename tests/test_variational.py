@@ -1,5 +1,6 @@
 """The approximation: what is fitted, when it has converged, and what is made of it."""
 
+import dataclasses
 import functools
 import json
 
@@ -19,14 +20,14 @@ from scalecheck.fitting import fit_job
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.pipeline import approximate as approximate_program
 from scalecheck.report import approximation_section as page
-from scalecheck.study.settings import VariationalSettings, parse_sections
+from scalecheck.study.settings import ApproximationSettings, parse_sections
 from scalecheck.variational import approximation, guides, optimise, target, vsbc_fits
 from scalecheck.variational.svi_programs import SviProblem, SviPrograms
 
 KEY = jax.random.PRNGKey(5)
 COVARIANCE = jnp.array([[1.0, 0.9], [0.9, 1.0]])
 MEAN = jnp.array([0.5, -1.0])
-MEAN_FIELD = VariationalSettings("mean_field", None, 20_000, 0)
+MEAN_FIELD = ApproximationSettings("always", "mean_field", "auto", None, 20_000, 0)
 
 
 def silent(line):
@@ -183,16 +184,15 @@ def rows(conjugate):
 def test_the_posterior_of_a_normal_mean_is_found(rows, size):
     y = rows.values[0]["y"]
     exact, sd = y.sum() / (len(y) + 1), (len(y) + 1) ** -0.5
-    found = approximation.approximate(
-        rows, VariationalSettings("mean_field", size, 20_000, 0), KEY, silent
-    )
+    settings = dataclasses.replace(MEAN_FIELD, batch=size)
+    found = approximation.approximate(rows, settings, KEY, silent)
     assert found.found.converged
     assert abs(found.shared.mean() - exact) < (optimise.TOLERANCE + 4 / np.sqrt(1000)) * sd
     assert abs(np.log(found.shared.std() / sd)) < optimise.TOLERANCE + 4 / np.sqrt(2000)
 
 
 def test_killed_simulated_data_sets_go_on_where_they_were(rows, tmp_path):
-    settings = VariationalSettings("mean_field", None, 20_000, 5)
+    settings = dataclasses.replace(MEAN_FIELD, simulate=5)
     with pytest.raises(SystemExit):
         checkpointer = StopAfter(tmp_path / "kept", "same", 1e9, silent)
         vsbc_fits.simulate_approximations(rows, settings, KEY, silent, checkpointer)
@@ -226,16 +226,26 @@ def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path, sourc
     batch = small.whole()
     layout = target.layout_of(batch)
     at = jnp.zeros(layout.size).at[0].set(1.0)
-    with pytest.raises(StudyError, match=r"variational.batch is 50, .* \(all rows\)"):
+    with pytest.raises(StudyError, match=r"approximation.batch is 50, .* \(all rows\)"):
         target.check_minibatches(batch, layout, at, 50)
 
 
 # ---- the job
 
 
-def settled(conjugate, **settings):
-    """The job of the conjugate study with other settings."""
+@pytest.mark.parametrize("asked", ["mean_field", "low_rank", "flow"])
+def test_a_method_that_is_asked_for_is_taken(rows, asked):
+    assert approximate_program.method_of(asked, rows) == asked
+
+
+def test_a_model_without_units_is_approximated_by_independent_normals(rows):
+    assert approximate_program.method_of("auto", rows) == "mean_field"
+
+
+def settled(conjugate, approximation, **settings):
+    """The job of the conjugate study with other settings; those of the approximation beside its own."""
     sections = json.loads(conjugate.study.sections()) | settings
+    sections["approximation"] |= approximation
     raw = json.dumps(sections)
     return fit_job.Job(
         conjugate.folder, parse_sections(raw), sections, small_studies.DEVICE, (0, 0), silent
@@ -244,16 +254,18 @@ def settled(conjugate, **settings):
 
 @pytest.fixture(scope="module")
 def written(conjugate):
-    variational = {"guide": "mean_field", "batch": None, "steps": 20_000, "simulate": 12}
-    approximate_program.write_approximation(
-        settled(conjugate, approximation="always", variational=variational)
-    )
+    asked = {"when": "always", "steps": 20_000, "simulate": 12}
+    approximate_program.write_approximation(settled(conjugate, asked))
     return formats.read_json(conjugate.folder.approximation)
 
 
 @pytest.mark.long
 def test_an_exact_approximation_is_believable(written):
     assert written["verdict"] == "believable", written["reasons"]
+    assert (written["method"], written["settings"]["approximation"]["method"]) == (
+        "mean_field",
+        "auto",
+    )
     assert written["converged"]
     assert [one["rows"] for one in written["increments"]] == [8, 64, 214]
     assert all(one["khat"] <= 0.62 for one in written["increments"])
@@ -290,7 +302,7 @@ def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
     small = small_studies.make(tmp_path, table, KNOWN)
     checksums.write_record(small.folder, recorded("increment-01", status="skipped"))
     small.folder.approximate_posterior.write_text("of other settings")
-    approximate_program.write_approximation(settled(small, approximation="always"))
+    approximate_program.write_approximation(settled(small, {"when": "always"}))
     found = formats.read_json(small.folder.approximation)
     assert found == {"asked": False, "reason": "not approximated: the model has no latent site"}
     assert not small.folder.approximate_posterior.exists()
@@ -311,6 +323,6 @@ def test_a_model_without_latent_sites_has_no_approximation(tmp_path):
 def test_auto_approximates_where_the_budget_is_exceeded(conjugate, records_, seconds, asked):
     budget = {"seconds": seconds, "price_per_hour": None}
     found = approximate_program.reason_against(
-        settled(conjugate, approximation="auto", budget=budget), records_
+        settled(conjugate, {"when": "auto"}, budget=budget), records_
     )
     assert (found == "") == asked

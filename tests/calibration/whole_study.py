@@ -37,4 +37,5 @@ def run_study(settings: Study, path: Path, log: Log = lambda line: None) -> dict
     fit_program.write_fits(assigned, [fit.fit for fit in fits if fit.kind != "increment"])
     fit_program.write_increments(assigned)
     check.write_checks(folder, settings_module.parse_sections(settings.sections(*CHECKS)), log)
-    return verdict.conclude(folder, dataclasses.replace(settings, approximation="never"), log)
+    never = dataclasses.replace(settings.approximation, when="never")
+    return verdict.conclude(folder, dataclasses.replace(settings, approximation=never), log)

@@ -120,7 +120,6 @@ rule approximate:
             "increments",
             "budget",
             "approximation",
-            "variational",
         ),
         folder=subpath(output.approximation, parent=True),
     shell:

@@ -1,9 +1,10 @@
 """What the job of an approximation does: all rows, increments where NUTS ran, and what to make of both."""
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.record import FitRecord
 from scalecheck.fitting import sample_batch
 from scalecheck.fitting.fit_job import Job, read_batch
+from scalecheck.model.batches import Batch
 from scalecheck.results import budget, study_fits
 from scalecheck.runtime.versions import versions
 from scalecheck.study.plan import PlannedFit, Slice
@@ -33,6 +35,7 @@ def write_approximation(job: Job) -> None:
     if not any(site.kind == "latent" for site in whole.sites):
         _write_none(job, "not approximated: the model has no latent site")
         return
+    job = _settle_method(job, whole)
     began = time.perf_counter()
     every = against_nuts.approximate_one(job, whole)
     seconds = time.perf_counter() - began
@@ -73,7 +76,7 @@ def _write_none(job: Job, reason: str) -> None:
 
 def reason_against(job: Job, recorded: Sequence[FitRecord]) -> str:
     """Why all rows are not approximated; empty where they are."""
-    if job.study.approximation == "always":
+    if job.study.approximation.when == "always":
         return ""
     limits = job.study.budget
     if any(one.status == "skipped" and "budget.seconds" in one.reason for one in recorded):
@@ -82,7 +85,35 @@ def reason_against(job: Job, recorded: Sequence[FitRecord]) -> str:
     full = budget.fit_of(ran, store.read_meta(job.folder.data).n_rows, limits)
     if full is not None and budget.exceeded(full, limits):
         return ""
-    return "not approximated: approximation is auto, and the full fit is not forecast to exceed budget.seconds"
+    return (
+        "not approximated: approximation.when is auto, and the full fit is not forecast to exceed"
+        " budget.seconds"
+    )
+
+
+def _settle_method(job: Job, whole: Batch) -> Job:
+    """Give the job with the method that it approximates by in place of the one asked for."""
+    asked = job.study.approximation
+    settled = dataclasses.replace(asked, method=method_of(asked.method, whole))
+    return job._replace(study=dataclasses.replace(job.study, approximation=settled))
+
+
+def method_of(
+    asked: Literal["auto", "laplace", "mean_field", "low_rank", "flow"], whole: Batch
+) -> Literal["mean_field", "low_rank", "flow"]:
+    """Decide by what method all rows are approximated: the one place that knows what `auto` is.
+
+    Parameters
+    ----------
+    whole
+        All rows: whether the model has independent units decides what `auto` is.
+    """
+    match asked:
+        # laplace belongs here, for a model with independent units; until it is there both are mean_field.
+        case "auto" | "laplace":
+            return "mean_field"
+        case _:
+            return asked
 
 
 def _increments(job: Job) -> list[tuple[PlannedFit, FitRecord]]:
@@ -99,13 +130,13 @@ def _all_rows(job: Job) -> PlannedFit:
 
 def _simulate(job: Job) -> Symmetry | None:
     """Run data sets of the size of a subset, or of the first increment where there are no subsets."""
-    if not job.study.variational.simulate:
+    if not job.study.approximation.simulate:
         return None
     planned = planned_fits.read_planned(job.folder, job.study.increments.order)
     task = next(task for task in planned if task.kind in ("subset", "increment"))
     (batch,) = read_batch(job, [task])
     key = sample_batch.fit_key(job.study.seed, "simulated data sets")
-    settings = job.study.variational
+    settings = job.study.approximation
     # How many there will be determines what is drawn of each.
     name = f"simulated-{settings.simulate}"
     checkpointer = against_nuts.checkpointer_of_approximation(job, batch, name)
@@ -144,7 +175,7 @@ def _content(
         "asked": True,
         "verdict": assessed.verdict,
         "reasons": list(assessed.reasons),
-        "guide": job.study.variational.guide,
+        "method": job.study.approximation.method,
         "rows": every.batch.tasks[0].rows,
         "converged": every.found.converged,
         "reason": every.found.reason,

@@ -17,7 +17,6 @@ SECTIONS = (
     "increments",
     "budget",
     "approximation",
-    "variational",
 )
 
 

@@ -101,7 +101,7 @@ def _approximation(folder: StudyFolder) -> dict[str, Any] | None:
     if not found["asked"]:
         return None
     last = found["increments"][-1] if found["increments"] else None
-    names = ("verdict", "reasons", "guide", "rows", "converged", "steps", "seconds")
+    names = ("verdict", "reasons", "method", "rows", "converged", "steps", "seconds")
     return {**{name: found[name] for name in names}, "khat": last and last["khat"]}
 
 

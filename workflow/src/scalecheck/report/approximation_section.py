@@ -81,7 +81,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
         if simulated["n_open"]:
             over += f" Fits of {simulated['n_open']} more did not converge, and are left out."
     return (
-        f"A variational fit of all {count(found['rows'])} rows by {families[found['guide']]} {ended} after"
+        f"A variational fit of all {count(found['rows'])} rows by {families[found['method']]} {ended} after"
         f" {count(found['steps'])} steps, {duration(found['seconds'])}.{over}"
     )
 

@@ -119,10 +119,12 @@ class VerdictSettings(_Given):
 
 
 @dataclasses.dataclass(frozen=True)
-class VariationalSettings(_Given):
-    """How all rows are approximated: family, rows of a minibatch, steps at most, data sets simulated."""
+class ApproximationSettings(_Given):
+    """Whether and how all rows are approximated; `batch` in rows of a minibatch, `simulate` in data sets."""
 
-    guide: Literal["mean_field", "low_rank", "flow"]
+    when: Literal["auto", "always", "never"]
+    method: Literal["auto", "laplace", "mean_field", "low_rank", "flow"]
+    exact: Literal["auto", "nuts"]
     batch: int | None
     steps: int
     simulate: int
@@ -136,9 +138,10 @@ def time_axis(data: DataSettings, increments: IncrementSettings) -> str | None:
     return data.order or ("arrival" if "arrival" not in data.axes else "order of arrival")
 
 
-def may_approximate(approximation: str, budget: BudgetSettings) -> bool:
+def may_approximate(approximation: ApproximationSettings, budget: BudgetSettings) -> bool:
     """Whether all rows may have to be approximated: always, or where there is a budget that can be exceeded."""
-    return approximation == "always" or (approximation == "auto" and budget.seconds is not None)
+    when = approximation.when
+    return when == "always" or (when == "auto" and budget.seconds is not None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +158,7 @@ class Study(_Given):
     sampler: SamplerSettings
     budget: BudgetSettings
     verdict: VerdictSettings
-    approximation: str
-    variational: VariationalSettings
+    approximation: ApproximationSettings
     remedies: str
     batches: int | str
 

@@ -48,15 +48,15 @@ def checkpointer_of_approximation(
 ) -> checkpoint.Checkpointer:
     """Give what saves an approximation, or many, of the rows of a batch of one under a name."""
     (task,) = batch.tasks
-    parts = cold_digest(job, task), *depends_on(job.study.variational, name)
+    parts = cold_digest(job, task), *depends_on(job.study.approximation, name)
     return checkpointer_of(job, batch, job.folder.approximating(name), *parts)
 
 
 def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
     """Fit a batch of one, kept while it runs."""
-    settings, name = job.study.variational, batch.tasks[0].fit
+    settings, name = job.study.approximation, batch.tasks[0].fit
     checkpointer = checkpointer_of_approximation(job, batch, name)
-    job.log(f"{name}: {settings.guide} approximation of {batch.tasks[0].rows} rows")
+    job.log(f"{name}: {settings.method} approximation of {batch.tasks[0].rows} rows")
     key = sample_batch.fit_key(job.study.seed, f"approximation of {name}")
     with checkpointer.answering_signals():
         return approximate(

@@ -18,7 +18,7 @@ from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.runtime.program import Log
-from scalecheck.study.settings import VariationalSettings
+from scalecheck.study.settings import ApproximationSettings
 from scalecheck.variational import guides, optimise, svi_programs, target
 
 # Draws of an approximation that are stored and compared.
@@ -60,7 +60,7 @@ class Approximation(NamedTuple):
 
 def approximate(
     batch: Batch,
-    settings: VariationalSettings,
+    settings: ApproximationSettings,
     key: jax.Array,
     log: Log,
     checkpointer: Checkpointer | None = None,
@@ -96,7 +96,7 @@ def approximate(
 
 
 def problem_of(
-    batch: Batch, layout: target.SharedLayout, settings: VariationalSettings, key: jax.Array
+    batch: Batch, layout: target.SharedLayout, settings: ApproximationSettings, key: jax.Array
 ) -> svi_programs.SviProblem:
     """Put the posterior of a batch as the model of an SVI.
 
@@ -111,7 +111,7 @@ def problem_of(
     n_batch = min(settings.batch or n_rows, n_rows)
     if n_batch < n_rows:
         target.check_minibatches(batch, layout, first, n_batch)
-    guide = guides.guide_of(settings.guide, first, layout.n_shared)
+    guide = guides.guide_of(settings.method, first, layout.n_shared)
     energy = target.energy_of(batch.function, layout, n_rows / n_batch)
 
     def model(arrays: dict[str, Any]) -> None:
@@ -170,8 +170,8 @@ def groups_of_approximation(
     }
 
 
-def depends_on(settings: VariationalSettings, *others: Any) -> list[str]:
+def depends_on(settings: ApproximationSettings, *others: Any) -> list[str]:
     """Everything but the data that determines an approximation, as texts to be hashed."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     source = [path.read_text(encoding="utf-8") for path in files]
-    return [*source, json.dumps([settings.guide, settings.batch, settings.steps, *others])]
+    return [*source, json.dumps([settings.method, settings.batch, settings.steps, *others])]

@@ -191,7 +191,7 @@ class _Ascent:
         if self.is_lost:
             reason = f"the lower bound was no finite number after {self.steps} steps"
         elif not self.is_converged:
-            reason = f"it still moved after {most_steps} steps (variational.steps)"
+            reason = f"it still moved after {most_steps} steps (approximation.steps)"
         flat = self.kept if self.kept is not None else [self.first, *self.means][-1]
         params = self.programs.params(jnp.asarray(flat))
         return OptimisedGuide(params, tuple(self.rounds), self.steps, self.is_converged, reason)

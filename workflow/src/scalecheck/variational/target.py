@@ -109,7 +109,7 @@ def first_guess(batch: Batch, layout: SharedLayout, key: jax.Array) -> jax.Array
     if not np.isfinite(energy):
         raise StudyError(
             f"{batch.bound.file}: the posterior has no finite density at the median of the prior, where a variational"
-            " fit begins: use approximation: never"
+            " fit begins: use approximation.when: never"
         )
     return middle
 
@@ -138,8 +138,8 @@ def check_minibatches(batch: Batch, layout: SharedLayout, at: jax.Array, size: i
         else "its density is no sum over rows"
     )
     raise StudyError(
-        f"{batch.bound.file}: variational.batch is {size}, but minibatches of rows do not do for this model, {what}:"
-        f" use variational.batch: {len(next(iter(batch.arrays_of().values())))} (all rows)"
+        f"{batch.bound.file}: approximation.batch is {size}, but minibatches of rows do not do for this model, {what}:"
+        f" use approximation.batch: {len(next(iter(batch.arrays_of().values())))} (all rows)"
     )
 
 

@@ -14,7 +14,7 @@ from scalecheck.model.outcome import describe_outcome, why_not_simulated
 from scalecheck.model.sites import observed_site
 from scalecheck.runtime.program import Log
 from scalecheck.sampler import Snapshot
-from scalecheck.study.settings import VariationalSettings
+from scalecheck.study.settings import ApproximationSettings
 from scalecheck.variational import approximation, optimise, svi_programs, target
 from scalecheck.variational.vsbc import Symmetry, judge_symmetry
 
@@ -23,7 +23,7 @@ _DRAWS = 500  # of each approximation, to count those below the truth
 
 def simulate_approximations(
     batch: Batch,
-    settings: VariationalSettings,
+    settings: ApproximationSettings,
     key: jax.Array,
     log: Log,
     checkpointer: Checkpointer | None = None,
@@ -49,7 +49,7 @@ def simulate_approximations(
     observed = observed_site(batch.bound, batch.sites).name
     if describe_outcome(batch.function, observed, batch.arrays_of()).censored:
         reason = why_not_simulated(observed)
-        raise StudyError(f"{batch.bound.file}: variational.simulate must be 0: {reason}")
+        raise StudyError(f"{batch.bound.file}: approximation.simulate must be 0: {reason}")
     starting, drawing, fitting = jax.random.split(key, 3)
     layout = target.layout_of(batch)
     problem = approximation.problem_of(batch, layout, settings, starting)
