@@ -118,6 +118,48 @@ def test_a_data_file_that_a_program_makes_need_not_be_there_yet(folder):
             "data.expand is not what it should be",
         ),
         ({"data": {**PARTS["data"], "unit": 3}}, "data.unit must be of type text or null, got 3"),
+        (
+            {"variational": {"guide": "low_rank", "batch": 50, "steps": 9000, "simulate": 0}},
+            "variational is named approximation now: write approximation:"
+            " {method: low_rank, batch: 50, steps: 9000, simulate: 0}",
+        ),
+        (
+            {"approximation": "always", "variational": {"batch": None}},
+            "variational is named approximation now: write approximation: {when: always, batch: null}",
+        ),
+        (
+            {"approximation": {"when": "never"}, "variational": None},
+            "variational is named approximation now: write approximation: {when: never}",
+        ),
+        (
+            {"approximation": "always"},
+            "approximation is a section now: write approximation: {when: always}",
+        ),
+        (
+            {"approximation": "at\n\nnight"},
+            "approximation is a section now: write approximation: {when: 'at night'}",
+        ),
+        ({"approximation": 5}, "approximation must be of type mapping, got 5"),
+        (
+            {"approximation": {"guide": "flow"}},
+            "unknown key approximation.guide",
+        ),
+        (
+            {"approximation": {"when": "sometimes"}},
+            'approximation.when must be one of auto, always, never, got "sometimes"',
+        ),
+        (
+            {"approximation": {"method": "lapalce"}},
+            "approximation.method must be one of auto, laplace, mean_field, low_rank, flow, got",
+        ),
+        (
+            {"approximation": {"exact": "never"}},
+            'approximation.exact must be one of auto, nuts, got "never"',
+        ),
+        (
+            {"approximation": {"steps": 5}},
+            "approximation.steps must be at least 1000, got 5",
+        ),
         ({"study": "a b"}, "study must begin with a letter or digit and hold only"),
         ({"study": 5}, "study must be of type text, got 5"),
         ({"seed": -1}, "seed must be at least 0, got -1"),

@@ -203,9 +203,29 @@ def test_config_overrides_a_flat_key(folder, is_study, override, key, value):
         ("subsets={count: 4", "--config: not valid YAML: {count: 4"),
         ("subset={count: 4}", "unknown key subset, did you mean subsets?"),
         ("subsets=4", "subsets must be of type mapping, got 4"),
+        (
+            "approximation=always",
+            "--config: approximation is a section now: write approximation={when: always}",
+        ),
+        (
+            "variational={guide: flow}",
+            "--config: variational is named approximation now: write approximation={method: flow}",
+        ),
     ],
 )
 def test_a_wrong_override_is_refused(folder, override, words):
     write(folder / "mine.yaml")
     with pytest.raises(StudyError, match=re.escape(words)):
         from_command_line(folder, default=DEFAULT, overrides=[override])
+
+
+@pytest.mark.parametrize("is_study", [False, True], ids=["study_file", "configfile"])
+def test_an_override_does_not_hide_a_key_of_before(folder, is_study):
+    mine = write(folder / "mine.yaml", approximation="always")
+    with pytest.raises(StudyError, match=r"mine.yaml: approximation is a section now: write"):
+        from_command_line(
+            folder,
+            default=DEFAULT,
+            configfiles=[mine] if is_study else [],
+            overrides=["approximation={steps: 5000}"],
+        )

@@ -43,6 +43,14 @@ SETTINGS = {
         " 'tag:yaml.org,2002:python/object/apply:os.mkdir'",
         text=lambda study: study + "seed: !!python/object/apply:os.mkdir [results]\n",
     ),
+    "the section of before": setting(
+        "variational is named approximation now: write approximation: {method: flow, batch: 50}",
+        variational={"guide": "flow", "batch": 50},
+    ),
+    "an approximation that is no section": setting(
+        "approximation is a section now: write approximation: {when: always}",
+        approximation="always",
+    ),
     "factor of one": setting(
         "increments.factor must be greater than 1, got 1", increments={"factor": 1}
     ),

@@ -1,6 +1,7 @@
 """From the files and options that a user gives to validated studies."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import yaml
 from scalecheck.errors import StudyError
 from scalecheck.study import schema
 from scalecheck.study.settings import Study, freeze
+
+# What messages call the options that override study files.
+_COMMAND_LINE = "--config"
 
 
 def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> Study:
@@ -29,6 +33,7 @@ def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> 
     StudyError
         One line that names the file, the key, the rule and the value.
     """
+    _refuse_old_keys(given, file)
     settings = schema.validate(dict(given), file)
     _read_categories(settings["data"]["categories"], file)
     _decide_warm(settings, file)
@@ -45,6 +50,23 @@ def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> 
         data["truth"] = _find(data["truth"], folder, file, "data.truth", may_be_made=may_be_made)
     settings["results"] = str(Path(settings["results"]))  # `results/` would double the slash
     return freeze(Study, settings)
+
+
+def _refuse_old_keys(given: Mapping[str, Any], file: str) -> None:
+    """Refuse `variational`, and an `approximation` that is no section, with the line that says the same now."""
+    own = given.get("approximation")
+    section = {"when": own} if isinstance(own, str) else own if isinstance(own, Mapping) else {}
+    if "variational" in given:
+        old = given["variational"] if isinstance(given["variational"], Mapping) else {}
+        renamed = {"method" if key == "guide" else key: value for key, value in old.items()}
+        what, section = "variational is named approximation now", {**section, **renamed}
+    elif isinstance(own, str):
+        what = "approximation is a section now"
+    else:
+        return
+    text = yaml.safe_dump(section, default_flow_style=True, sort_keys=False, width=math.inf)
+    sign = "=" if file == _COMMAND_LINE else ": "
+    raise StudyError(f"{file}: {what}: write approximation{sign}{' '.join(text.split())}")
 
 
 def _read_categories(categories: list[Any], file: str) -> None:
@@ -164,6 +186,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def _read_keys(path: str | Path) -> dict[str, Any]:
+    """Read a file of keys before any override could hide an old one."""
+    content = read_yaml(path)
+    _refuse_old_keys(content, str(path))
+    return content
+
+
 def select(
     config: Mapping[str, Any], configfiles: Iterable[str | Path], *, may_be_made: bool = False
 ) -> dict[str, Study]:
@@ -192,9 +221,11 @@ def select(
     StudyError
         When a file or a key is wrong, or when two studies would be merged into one.
     """
-    files = {str(path): read_yaml(path) for path in configfiles}
+    files = {str(path): _read_keys(path) for path in configfiles}
     whole = [name for name, content in files.items() if "study" in content]
     given = _typed(config, list(files.values()))
+    if files:  # old keys in a file were refused above: others are from the command line
+        _refuse_old_keys(given, _COMMAND_LINE)
     overrides = {key: part for key, part in given.items() if key not in ("study_file", "studies")}
     if whole:
         _refuse_merging(whole[0], files, given)
@@ -208,7 +239,10 @@ def select(
             "the configuration must have the key study, study_file or studies=[a.yaml, b.yaml]"
         )
     return _by_name(
-        [build(_merge(read_yaml(name), overrides), name, may_be_made=may_be_made) for name in names]
+        [
+            build(_merge(_read_keys(name), overrides), name, may_be_made=may_be_made)
+            for name in names
+        ]
     )
 
 
@@ -274,7 +308,7 @@ def _read_override(text: str) -> Any:
         value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a subclass of SafeLoader)
     except (yaml.YAMLError, _BadYaml, ValueError):
         if is_collection:
-            raise StudyError(f"--config: not valid YAML: {text}") from None
+            raise StudyError(f"{_COMMAND_LINE}: not valid YAML: {text}") from None
         return text
     # Other YAML is text to us: a date, `a: b`.
     return value if is_collection or isinstance(value, int | float | None) else text
