@@ -28,7 +28,9 @@ GAUSSIANS = {
 
 
 def compared(draws, shape, rows=1000):
-    return assessment.ComparedWithNuts(rows, assessment.margins_of(NUTS, draws), shape)
+    return assessment.ComparedWithNuts(
+        rows, assessment.margins_of(NUTS, assessment.moments_of(draws)), shape
+    )
 
 
 @pytest.mark.parametrize("name", GAUSSIANS)
@@ -97,7 +99,7 @@ def test_margins_are_in_monte_carlo_errors_of_the_truth(lag):
     ):  # autoregressive: squares follow each other by lag^2, whatever its sign
         nuts[:, i] = lag * nuts[:, i - 1] + np.sqrt(1 - lag**2) * nuts[:, i]
     other = 0.1 + 1.2 * rng.standard_normal((5000, n))
-    found = assessment.margins_of(nuts, other)
+    found = assessment.margins_of(nuts, assessment.moments_of(other))
     for value, error, truth in (
         (found.shift, found.shift_mcse, 0.1),
         (found.log_sd, found.log_sd_mcse, np.log(1.2)),

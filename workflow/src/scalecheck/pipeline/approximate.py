@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -14,11 +14,12 @@ from scalecheck.files import checksums, formats, posterior_file
 from scalecheck.files.record import FitRecord
 from scalecheck.fitting import sample_batch
 from scalecheck.fitting.fit_job import Job, read_batch
+from scalecheck.laplace import independent_units
 from scalecheck.model.batches import Batch
 from scalecheck.results import budget, study_fits
 from scalecheck.runtime.versions import versions
 from scalecheck.study.plan import PlannedFit, Slice
-from scalecheck.variational import against_nuts, approximation, assessment, shrinkage, vsbc_fits
+from scalecheck.variational import against_nuts, approximated, assessment, shrinkage, vsbc_fits
 from scalecheck.variational.vsbc import Symmetry
 
 # Units of a site that the page draws at most.
@@ -35,11 +36,14 @@ def write_approximation(job: Job) -> None:
     if not any(site.kind == "latent" for site in whole.sites):
         _write_none(job, "not approximated: the model has no latent site")
         return
-    job = _settle_method(job, whole)
+    method = method_of(job.study.approximation.method, whole)
+    if method.reason:
+        job.log(method.reason)
+    job = _settle_method(job, method)
     began = time.perf_counter()
     every = against_nuts.approximate_one(job, whole)
     seconds = time.perf_counter() - began
-    groups = approximation.groups_of_approximation(every, job.study.sampler.keep)
+    groups = approximated.groups_of_approximation(every)
     posterior_file.write_posterior(job.folder.approximate_posterior, groups)
     usable = [(task, one) for task, one in recorded if one.status == "done" and one.usable]
     fits = [study_fits.read_fit(job.folder, task, record) for task, record in usable]
@@ -54,14 +58,16 @@ def write_approximation(job: Job) -> None:
         whole.vector.names,
         whole.tasks[0].rows,
         symmetric.biased if symmetric else (),
+        every.doubts,
     )
-    if not every.found.converged:
-        reasons = f"the approximation of all rows has not converged: {every.found.reason}"
+    if not every.converged:
+        reasons = f"the approximation of all rows has not converged: {every.reason}"
         assessed = assessment.Assessment(
             "do not use", (reasons, *assessed.reasons), assessed.correction
         )
     job.log(f"{assessed.verdict}: {assessed.reasons[0]}")
     content = _content(job, every, seconds, compared, symmetric, assessed)
+    content["method_reason"] = method.reason
     shrunk = _shrinkage(job, fits[-1]) if fits else []
     formats.write_json(job.folder.approximation, {**content, "shrinkage": shrunk})
     shutil.rmtree(job.folder.approximating(""), ignore_errors=True)
@@ -91,29 +97,35 @@ def reason_against(job: Job, recorded: Sequence[FitRecord]) -> str:
     )
 
 
-def _settle_method(job: Job, whole: Batch) -> Job:
+class Method(NamedTuple):
+    """By what all rows are approximated, and why by no other that was asked for; else empty."""
+
+    name: Literal["laplace", "mean_field", "low_rank", "flow"]
+    reason: str = ""
+
+
+def _settle_method(job: Job, method: Method) -> Job:
     """Give the job with the method that it approximates by in place of the one asked for."""
-    asked = job.study.approximation
-    settled = dataclasses.replace(asked, method=method_of(asked.method, whole))
+    settled = dataclasses.replace(job.study.approximation, method=method.name)
     return job._replace(study=dataclasses.replace(job.study, approximation=settled))
 
 
 def method_of(
     asked: Literal["auto", "laplace", "mean_field", "low_rank", "flow"], whole: Batch
-) -> Literal["mean_field", "low_rank", "flow"]:
-    """Decide by what method all rows are approximated: the one place that knows what `auto` is.
+) -> Method:
+    """Decide by what method all rows are approximated: nested Laplace where a model has independent units.
 
     Parameters
     ----------
     whole
-        All rows: whether the model has independent units decides what `auto` is.
+        All rows.
     """
-    match asked:
-        # laplace belongs here, for a model with independent units; until it is there both are mean_field.
-        case "auto" | "laplace":
-            return "mean_field"
-        case _:
-            return asked
+    if asked not in ("auto", "laplace"):
+        return Method(asked)
+    if reason := independent_units.why_not_by_unit(whole):
+        said = f"laplace is for models of independent units: {reason}; mean_field in its place"
+        return Method("mean_field", said if asked == "laplace" else "")
+    return Method("laplace")
 
 
 def _increments(job: Job) -> list[tuple[PlannedFit, FitRecord]]:
@@ -164,7 +176,7 @@ def _shrinkage(job: Job, nuts: study_fits.FitResult) -> list[dict[str, Any]]:
 
 def _content(
     job: Job,
-    every: approximation.Approximation,
+    every: approximated.Approximated,
     seconds: float,
     compared: Sequence[against_nuts.BesideNuts],
     symmetric: Symmetry | None,
@@ -177,17 +189,17 @@ def _content(
         "reasons": list(assessed.reasons),
         "method": job.study.approximation.method,
         "rows": every.batch.tasks[0].rows,
-        "converged": every.found.converged,
-        "reason": every.found.reason,
-        "steps": every.found.steps,
+        "converged": every.converged,
+        "reason": every.reason,
+        "steps": every.steps,
         "seconds": seconds,
         "parameters": list(every.batch.vector.names),
-        "mean": every.shared.mean(axis=0).tolist(),
-        "sd": every.shared.std(axis=0).tolist(),
+        "mean": every.mean.tolist(),
+        "sd": every.sd.tolist(),
         "correction": assessed.correction and _lists(assessed.correction),
         "increments": [_increment(one) for one in compared],
         "symmetry": symmetric and _lists(symmetric),
-        "rounds": [one._asdict() for one in every.found.rounds],
+        "details": dict(every.details),
         "settings": job.raw,
         "versions": versions(),
         **job.device,

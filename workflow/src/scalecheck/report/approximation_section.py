@@ -62,28 +62,58 @@ def section(found: Mapping[str, Any]) -> Section:
 
 
 def _sentence(found: Mapping[str, Any]) -> str:
-    ended = "converged" if found["converged"] else "did not converge"
+    ended = _of_laplace(found) if found["method"] == "laplace" else _of_guide(found)
+    said = [f"{found['method_reason'].capitalize()}."] if found["method_reason"] else []
+    return " ".join([*said, ended, *_simulated(found["symmetry"])])
+
+
+def _of_guide(found: Mapping[str, Any]) -> str:
     families = {
         "mean_field": "independent normals",
         "low_rank": "normals of low rank",
         "flow": "a flow",
     }
-    simulated = found["symmetry"]
-    over = ""
-    if simulated:
-        biased = [
-            n for n, p in zip(simulated["names"], simulated["p_adjusted"], strict=True) if p < 0.05
-        ]
-        tail = (
-            f"not symmetric for {', '.join(biased)}" if biased else "symmetric for all parameters"
-        )
-        over = f" Over {simulated['n_data_sets']} data sets simulated from the prior its errors are {tail}."
-        if simulated["n_open"]:
-            over += f" Fits of {simulated['n_open']} more did not converge, and are left out."
+    ended = "converged" if found["converged"] else "did not converge"
     return (
         f"A variational fit of all {count(found['rows'])} rows by {families[found['method']]} {ended} after"
-        f" {count(found['steps'])} steps, {duration(found['seconds'])}.{over}"
+        f" {count(found['steps'])} steps, {duration(found['seconds'])}."
     )
+
+
+def _of_laplace(found: Mapping[str, Any]) -> str:
+    """Say what was integrated out, how what is left was drawn, and how well that went."""
+    details = found["details"]
+    first, nuts = details["khat_of_importance_draws"], details["nuts"]
+    drawn = f"Importance draws of these around their mode have a k-hat of {number(first, 2)}" + (
+        f" and are worth {count(round(details['effective_draws']))} independent ones."
+        if nuts is None
+        else "; so NUTS drew them from the marginal density, with an R-hat of"
+        f" {number(nuts['rhat'], 4)} and an ESS of {count(round(nuts['ess']))} from"
+        f" {count(nuts['gradients'])} gradients."
+    )
+    ended = "" if found["converged"] else f" It did not converge: {found['reason']}."
+    return (
+        f"Nested Laplace of all {count(found['rows'])} rows took {duration(found['seconds'])}:"
+        f" {count(details['units'])} units were integrated out one by one, which leaves {count(len(found['parameters']))} parameters. {drawn}"
+        f" Each unit's integral is corrected by importance sampling; the fewest effective draws of a unit were"
+        f" {number(details['fewest_draws_of_a_unit'], 2)} of 64.{ended}"
+    )
+
+
+def _simulated(simulated: Mapping[str, Any] | None) -> list[str]:
+    """Say what data sets from the prior show of bias."""
+    if not simulated:
+        return []
+    biased = [
+        n for n, p in zip(simulated["names"], simulated["p_adjusted"], strict=True) if p < 0.05
+    ]
+    tail = f"not symmetric for {', '.join(biased)}" if biased else "symmetric for all parameters"
+    said = [
+        f"Over {simulated['n_data_sets']} data sets simulated from the prior its errors are {tail}."
+    ]
+    if simulated["n_open"]:
+        said.append(f"Fits of {simulated['n_open']} more did not converge, and are left out.")
+    return said
 
 
 def _largest(values: Sequence[float]) -> float:

@@ -14,10 +14,9 @@ from scalecheck.fitting.fit_job import Job, checkpointer_of, cold_digest, read_b
 from scalecheck.model import batches
 from scalecheck.results.study_fits import FitResult
 from scalecheck.study.plan import PlannedFit
-from scalecheck.variational.approximation import Approximation, approximate, constrained, depends_on
-from scalecheck.variational.assessment import Margins, margins_of
+from scalecheck.variational.approximated import Approximated, approximate_batch, depends_on
+from scalecheck.variational.assessment import Margins, Moments, margins_of, moments_of
 from scalecheck.variational.khat import Khat, khat_of
-from scalecheck.variational.optimise import OptimisedGuide
 
 
 class BesideNuts(NamedTuple):
@@ -39,7 +38,7 @@ class BesideNuts(NamedTuple):
     margins: Margins
     khat: Khat
     units: dict[str, dict[str, float]]
-    found: OptimisedGuide
+    found: Approximated
     seconds: float
 
 
@@ -52,15 +51,20 @@ def checkpointer_of_approximation(
     return checkpointer_of(job, batch, job.folder.approximating(name), *parts)
 
 
-def approximate_one(job: Job, batch: batches.Batch) -> Approximation:
+def approximate_one(job: Job, batch: batches.Batch) -> Approximated:
     """Fit a batch of one, kept while it runs."""
     settings, name = job.study.approximation, batch.tasks[0].fit
     checkpointer = checkpointer_of_approximation(job, batch, name)
     job.log(f"{name}: {settings.method} approximation of {batch.tasks[0].rows} rows")
     key = sample_batch.fit_key(job.study.seed, f"approximation of {name}")
     with checkpointer.answering_signals():
-        return approximate(
-            batch, settings, key, lambda line: job.log(f"{name}: {line}"), checkpointer
+        return approximate_batch(
+            batch,
+            settings,
+            job.study.sampler.keep,
+            key,
+            lambda line: job.log(f"{name}: {line}"),
+            checkpointer,
         )
 
 
@@ -70,11 +74,13 @@ def compare_with_nuts(job: Job, nuts: FitResult) -> BesideNuts:
     began = time.perf_counter()
     found = approximate_one(job, batch)
     seconds = time.perf_counter() - began
-    margins = margins_of(nuts.z.astype("float64"), found.shared.astype("float64"))
-    shape = _khat(job, nuts, batch, found)
+    margins = margins_of(
+        nuts.z.astype("float64"), Moments(found.mean, found.sd, found.n_independent)
+    )
+    shape = found.khat or _khat(job, nuts, batch, found)
     job.log(f"{nuts.task.fit}: {_in_words(margins, shape)}")
-    units = _units(nuts, constrained(found, job.study.sampler.keep), batch)
-    return BesideNuts(nuts.task, margins, shape, units, found.found, seconds)
+    units = _units(nuts, found.kept(), batch)
+    return BesideNuts(nuts.task, margins, shape, units, found, seconds)
 
 
 def _in_words(margins: Margins, shape: Khat) -> str:
@@ -85,9 +91,9 @@ def _in_words(margins: Margins, shape: Khat) -> str:
     )
 
 
-def _khat(job: Job, nuts: FitResult, batch: batches.Batch, found: Approximation) -> Khat:
+def _khat(job: Job, nuts: FitResult, batch: batches.Batch, found: Approximated) -> Khat:
     key = jax.random.PRNGKey(job.study.seed)
-    log_q = found.log_density_shared(found.shared)
+    log_q = np.zeros(len(found.shared)) if found.log_q is None else found.log_q(found.shared)
     with jax.enable_x64(True):
         likelihood, own = open_units(job, nuts)
         theta = found.shared.astype("float64")
@@ -117,7 +123,7 @@ def _units(
         draws = draws.reshape(*draws.shape[:2], -1)
         other = approximate[name][1].astype("float64").reshape(-1, draws.shape[-1])
         moves = draws.std(axis=(0, 1)) > 0
-        margins = margins_of(draws[..., moves], other[:, moves])
+        margins = margins_of(draws[..., moves], moments_of(other[:, moves]))
         excess = np.mean(margins.shift**2 - margins.shift_mcse**2)
         found[name] = {
             "entries": int(moves.sum()),

@@ -1,9 +1,7 @@
 """Approximate the posterior of one batch of rows."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +10,6 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from scalecheck.files.posterior_file import ATTRIBUTES, Group
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.model import density
@@ -151,27 +148,3 @@ def constrained(
         site.name: (site.dims, *own_values(batch, 0, site, np.asarray(drawn[site.name]), 1))
         for site in kept
     }
-
-
-def groups_of_approximation(
-    approximation: Approximation, keep: Sequence[str] | None
-) -> dict[str, Group]:
-    """Give the groups of approximation.nc: `posterior` and `unconstrained_posterior`, one chain."""
-    kept = constrained(approximation, keep)
-    counted = {"chain": range(1), "draw": range(N_DRAWS)}
-    coords = {dim: labels for *_, parts in kept.values() for dim, labels in parts.items()}
-    attributes = ATTRIBUTES | {"sample_dims": ["chain", "draw"]}
-    variables = {n: (("chain", "draw", *dims), v[None]) for n, (dims, v, _) in kept.items()}
-    vector = {"z": (("chain", "draw", "parameter"), approximation.shared[None])}
-    names = list(approximation.batch.vector.names)
-    return {
-        "posterior": Group(variables, {**counted, **coords}, attributes),
-        "unconstrained_posterior": Group(vector, {**counted, "parameter": names}, attributes),
-    }
-
-
-def depends_on(settings: ApproximationSettings, *others: Any) -> list[str]:
-    """Everything but the data that determines an approximation, as texts to be hashed."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    source = [path.read_text(encoding="utf-8") for path in files]
-    return [*source, json.dumps([settings.method, settings.batch, settings.steps, *others])]

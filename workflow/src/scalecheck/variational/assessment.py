@@ -91,21 +91,32 @@ class Assessment(NamedTuple):
     correction: Correction | None
 
 
-def margins_of(nuts: np.ndarray, approximate: np.ndarray) -> Margins:
-    """Compare draws of the same parameters.
+class Moments(NamedTuple):
+    """Mean and sd `(parameter,)` of an approximation, and the independent draws that they are worth."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+    n_independent: float
+
+
+def moments_of(draws: np.ndarray) -> Moments:
+    """Moments of independent draws `(draw, parameter)`."""
+    return Moments(draws.mean(axis=0), draws.std(axis=0, ddof=1), len(draws))
+
+
+def margins_of(nuts: np.ndarray, approximate: Moments) -> Margins:
+    """Compare the same parameters.
 
     Parameters
     ----------
     nuts
         `(chain, draw, parameter)`.
-    approximate
-        `(draw, parameter)`, independent.
     """
     flat = nuts.reshape(-1, nuts.shape[-1])
-    sd, other = flat.std(axis=0, ddof=1), approximate.std(axis=0, ddof=1)
-    ratio, n = other / sd, len(approximate)
+    sd, other = flat.std(axis=0, ddof=1), approximate.sd
+    ratio, n = other / sd, approximate.n_independent
     return Margins(
-        (approximate.mean(axis=0) - flat.mean(axis=0)) / sd,
+        (approximate.mean - flat.mean(axis=0)) / sd,
         np.sqrt(1 / rhat_and_ess(nuts)[1] + ratio**2 / n),
         np.log(ratio),
         # Of a normal: the relative error of a standard deviation is 1 / sqrt(2 n).
@@ -114,7 +125,11 @@ def margins_of(nuts: np.ndarray, approximate: np.ndarray) -> Margins:
 
 
 def assess_approximation(
-    increments: Sequence[ComparedWithNuts], names: Sequence[str], n_rows: int, biased: Sequence[str]
+    increments: Sequence[ComparedWithNuts],
+    names: Sequence[str],
+    n_rows: int,
+    biased: Sequence[str],
+    doubts: Sequence[str] = (),
 ) -> Assessment:
     """Judge an approximation of all rows.
 
@@ -131,6 +146,8 @@ def assess_approximation(
         All rows.
     biased
         Parameters whose errors over simulated data sets are not symmetric (VSBC), adjusted by Holm.
+    doubts
+        What the method itself has to say against its intervals.
     """
     if not increments:
         reason = (
@@ -140,7 +157,7 @@ def assess_approximation(
     last = increments[-1]
     correction = _correction(increments, n_rows)
     means = _means(last, names, correction, n_rows)
-    others = _spread(last, names, correction, n_rows)
+    others = [*_spread(last, names, correction, n_rows), *doubts]
     if biased:
         means.append(
             f"over simulated data sets the errors of {', '.join(biased)} are not symmetric"

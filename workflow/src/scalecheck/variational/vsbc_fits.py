@@ -1,5 +1,6 @@
 """Fit an approximation to many data sets simulated from the prior."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 
 from scalecheck.errors import StudyError
 from scalecheck.fitting.checkpoint import Checkpointer
+from scalecheck.laplace import nested
+from scalecheck.laplace.marginal_density import MarginalDensity
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.outcome import describe_outcome, why_not_simulated
@@ -18,7 +21,8 @@ from scalecheck.study.settings import ApproximationSettings
 from scalecheck.variational import approximation, optimise, svi_programs, target
 from scalecheck.variational.vsbc import Symmetry, judge_symmetry
 
-_DRAWS = 500  # of each approximation, to count those below the truth
+# Draws of each approximation, to count those below the truth; of nested Laplace, whose draws are weighted.
+_DRAWS, _WEIGHTED = 500, 192
 
 
 def simulate_approximations(
@@ -51,12 +55,11 @@ def simulate_approximations(
         reason = why_not_simulated(observed)
         raise StudyError(f"{batch.bound.file}: approximation.simulate must be 0: {reason}")
     starting, drawing, fitting = jax.random.split(key, 3)
-    layout = target.layout_of(batch)
-    problem = approximation.problem_of(batch, layout, settings, starting)
-    programs = svi_programs.SviPrograms(problem)
+    fit = (
+        _by_laplace(batch) if settings.method == "laplace" else _by_guide(batch, settings, starting)
+    )
     keys = jax.random.split(drawing, settings.simulate)
     truth, outcomes = _data_sets(batch, keys)
-    draw = jax.jit(lambda params, key: problem.guide.draw(params, key, _DRAWS))
     below = np.zeros(truth.shape)
     converged = np.zeros(len(truth), bool)
     n_done = 0
@@ -64,17 +67,45 @@ def simulate_approximations(
         below, converged = saved.state["below"], saved.state["converged"]
         n_done = int(saved.state["n_done"])
     for number, key in list(enumerate(jax.random.split(fitting, settings.simulate)))[n_done:]:
-        arrays = {**problem.arrays, batch.bound.outcome: outcomes[number]}
-        one = problem._replace(arrays=arrays)
-        found = optimise.maximise(one, programs, settings.steps, key, lambda line: None)
-        drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
-        below[number], converged[number] = (drawn < truth[number]).mean(axis=0), found.converged
+        below[number], converged[number] = fit(outcomes[number], truth[number], key)
         state = {"below": below, "converged": converged, "n_done": np.array(number + 1)}
         if checkpointer is not None:
             checkpointer.keep(partial(Snapshot, state, {}))
         if (number + 1) % 10 == 0:
             log(f"simulated data sets: {number + 1} of {settings.simulate}")
     return judge_symmetry(batch.vector.names, below, converged)
+
+
+# Outcome `(rows,)`, truth `(n_shared,)` and key -> probability below the truth `(n_shared,)`, whether it converged.
+_Fit = Callable[[np.ndarray, np.ndarray, jax.Array], tuple[np.ndarray, bool]]
+
+
+def _by_guide(batch: Batch, settings: ApproximationSettings, key: jax.Array) -> _Fit:
+    layout = target.layout_of(batch)
+    problem = approximation.problem_of(batch, layout, settings, key)
+    programs = svi_programs.SviPrograms(problem)
+    draw = jax.jit(lambda params, key: problem.guide.draw(params, key, _DRAWS))
+
+    def fit(outcome: np.ndarray, truth: np.ndarray, key: jax.Array) -> tuple[np.ndarray, bool]:
+        one = problem._replace(arrays={**problem.arrays, batch.bound.outcome: outcome})
+        found = optimise.maximise(one, programs, settings.steps, key, lambda line: None)
+        drawn = np.asarray(draw(found.params, key))[:, : layout.n_shared]
+        return (drawn < truth).mean(axis=0), found.converged
+
+    return fit
+
+
+def _by_laplace(batch: Batch) -> _Fit:
+    marginal = MarginalDensity(batch)
+
+    def fit(outcome: np.ndarray, truth: np.ndarray, key: jax.Array) -> tuple[np.ndarray, bool]:
+        marginal.renew(batch.bound.outcome, outcome)
+        mode, found = nested.weigh_population(marginal, key, _WEIGHTED)
+        # Of data that importance draws do not do for, NUTS on the marginal density would be wanted.
+        trusted = mode.converged and found.weights.khat <= nested.MOST_KHAT
+        return found.weights.weight @ (found.thetas < truth), trusted
+
+    return fit
 
 
 def _data_sets(batch: Batch, keys: jax.Array) -> tuple[np.ndarray, np.ndarray]:

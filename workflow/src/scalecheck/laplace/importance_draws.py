@@ -1,0 +1,117 @@
+"""Draws of what units share from a multivariate t around its mode, weighted by Pareto smoothed importance sampling.
+
+A. Vehtari et al., "Pareto smoothed importance sampling", arXiv:1507.02646.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import gammaln
+
+from scalecheck.diagnostics import array_stats
+from scalecheck.laplace.population import Matrix, Theta
+
+# A t of fewer degrees of freedom than it has dimensions is hardly ever where a normal is.
+_FEWEST_DF = 7.0
+# Scales of a side, in posterior standard deviations.
+_SCALES = (0.4, 3.0)
+# Log ratios nearer to each other than this differ by rounding.
+_ROUNDING = 1e-3
+
+
+class Proposal(NamedTuple):
+    """A multivariate t whose scale along an axis is one above its centre and another below it.
+
+    Logarithms of standard deviations have a long tail to one side. J. Geweke, "Bayesian inference in econometric models
+    using Monte Carlo integration", Econometrica 57 (1989), splits the t so; here each side has the mass that makes the
+    density continuous.
+
+    Attributes
+    ----------
+    centre
+        `(d,)`.
+    root
+        `(d, d)` axes in its columns, each a posterior standard deviation long.
+    above, below
+        `(d,)` scales along the axes.
+    """
+
+    centre: Theta
+    root: Matrix
+    above: Theta
+    below: Theta
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom."""
+        return max(_FEWEST_DF, float(len(self.centre)))
+
+    def draw(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "draw d"]:
+        """Draw `(n, d)`."""
+        d = len(self.centre)
+        size = np.abs(
+            rng.standard_normal((n, d)) * np.sqrt(self.df / rng.chisquare(self.df, (n, 1)))
+        )
+        is_above = rng.random((n, d)) < self.above / (self.above + self.below)
+        z = size * np.where(is_above, self.above, -self.below)
+        return self.centre + z @ self.root.T
+
+    def log_density(self, thetas: Float[np.ndarray, "draw d"]) -> Float[np.ndarray, " draw"]:
+        """Log density `(draw,)`."""
+        d, df = len(self.centre), self.df
+        z = np.linalg.solve(self.root, (thetas - self.centre).T).T
+        z = np.where(z > 0, z / self.above, z / self.below)
+        constant = gammaln((df + d) / 2) - gammaln(df / 2) - d / 2 * np.log(df * np.pi)
+        constant -= np.linalg.slogdet(self.root)[1] + np.log((self.above + self.below) / 2).sum()
+        return constant - (df + d) / 2 * np.log1p((z**2).sum(axis=1) / df)
+
+
+def split_scales(drops: Float[np.ndarray, "side d"], reach: float) -> Float[np.ndarray, "side d"]:
+    """Scale at which a normal falls as far within `reach` standard deviations as the log density did, `drops`."""
+    drops = np.where(np.isfinite(drops), drops, np.inf)
+    return np.clip(reach / np.sqrt(2 * np.maximum(drops, 1e-6)), *_SCALES)
+
+
+class Smoothed(NamedTuple):
+    """Importance weights.
+
+    Attributes
+    ----------
+    weight
+        `(draw,)` of sum 1.
+    khat
+        Shape of the tail of the ratios.
+    """
+
+    weight: Float[np.ndarray, " draw"]
+    khat: float
+
+    @property
+    def effective(self) -> float:
+        """Effective number of draws."""
+        return float(1 / (self.weight**2).sum())
+
+    def moments(self, values: Float[np.ndarray, "draw d"]) -> tuple[Theta, Matrix]:
+        """Mean `(d,)` and covariance `(d, d)`."""
+        mean = self.weight @ values
+        centred = values - mean
+        return mean, centred.T @ (self.weight[:, None] * centred)
+
+    def resample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Numbers `(n,)` of draws, each as often as its weight says, up to one: systematic resampling."""
+        places = (rng.random() + np.arange(n)) / n
+        return np.minimum(np.searchsorted(np.cumsum(self.weight), places), len(self.weight) - 1)
+
+
+def smooth(log_ratios: Float[np.ndarray, " draw"]) -> Smoothed:
+    """Smooth the largest of some importance ratios; ratios that are no number have no weight."""
+    known = np.isfinite(log_ratios)
+    log_ratios = np.where(known, log_ratios, log_ratios[known].min() - 50 if known.any() else 0.0)
+    log_ratios = log_ratios - log_ratios.max()
+    if np.ptp(log_ratios) < _ROUNDING:
+        return Smoothed(np.full(len(log_ratios), 1 / len(log_ratios)), 0.0)
+    # ArviZ takes log likelihoods, whose ratios are the other way round.
+    smoothed, khat = array_stats.psislw(-log_ratios)
+    weight = np.exp(smoothed - np.max(smoothed))
+    return Smoothed(weight / weight.sum(), float(khat))

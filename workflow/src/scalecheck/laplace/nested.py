@@ -1,0 +1,436 @@
+"""Nested Laplace: the posterior of what units share, and of each unit given it, for one batch of rows.
+
+H. Rue, S. Martino, N. Chopin, "Approximate Bayesian inference for latent Gaussian models by using integrated nested
+Laplace approximations", JRSS B 71 (2009), whose units are integrated out as here; the integrals are corrected by
+importance sampling, and the population is drawn by importance sampling or NUTS, not on a grid.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from scalecheck import diagnostics, sampler
+from scalecheck.laplace import importance_draws, marginal_potential
+from scalecheck.laplace.importance_draws import Proposal, Smoothed
+from scalecheck.laplace.marginal_density import (
+    DRAWS_AT_ONCE,
+    Evaluated,
+    MarginalDensity,
+    Theta,
+    integrate_block,
+)
+from scalecheck.laplace.population import PopulationMode, find_population_mode
+from scalecheck.laplace.unit_summaries import BlockSummary, summarise_block
+from scalecheck.model.batches import Batch
+from scalecheck.sampler import Snapshot
+
+Log = Callable[[str], None]
+
+# Draws of theta that are weighted, thetas at which units are looked at, and draws that are given: above so many rows
+# each takes longer and the posterior is nearer to a normal.
+MANY_ROWS = 50_000
+FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 400, 1000, 200, 500, 1000
+# Above this shape of their ratios' tail, draws from the t do not do. A. Vehtari et al., arXiv:1507.02646.
+MOST_KHAT = 0.7
+# Sds from the mode at which the sides of an axis are measured.
+_REACH = 1.5
+# Of NUTS on the marginal density: chains, iterations of warmup, draws of a chain at first, acceptance, depth of trees.
+CHAINS, WARMUP, CHAIN_DRAWS, TARGET, DEPTH = 4, 150, 250, 0.8, 8
+# Of keys: what each is for.
+_INNER, _UNITS, _NUTS = 1, 2, 3
+
+
+@runtime_checkable
+class Saver(Protocol):
+    """What saves a run."""
+
+    def saved(self) -> Any:
+        """Give what was saved, or None."""
+        ...
+
+    def keep(self, take: Callable[[], Snapshot]) -> None:
+        """Save what `take` gives, if it is time."""
+        ...
+
+
+class Audited(NamedTuple):
+    """Draws of theta and what their integrals say.
+
+    Attributes
+    ----------
+    thetas
+        `(draw, d)`.
+    weights, plain
+        By corrected integrals, and by Laplace's method alone.
+    fewest
+        Smallest effective number of a unit's draws, over all units and thetas.
+    n_lost
+        Units and thetas without a mode.
+    """
+
+    thetas: Float[np.ndarray, "draw d"]
+    weights: Smoothed
+    plain: Smoothed
+    fewest: float
+    n_lost: int
+
+
+class Chains(NamedTuple):
+    """How NUTS on the marginal density ended: largest R-hat, smallest ESS, gradients."""
+
+    rhat: float
+    ess: float
+    gradients: int
+
+
+class NestedLaplace(NamedTuple):
+    """An approximate posterior.
+
+    Attributes
+    ----------
+    batch
+        The rows, one fit.
+    mode
+        Of the population.
+    audited
+        Weighted draws of the population; where NUTS ran, its draws and their audit.
+    first
+        Those from the t, where NUTS ran after it; else None.
+    chains
+        Of NUTS; None where it did not run.
+    shared
+        `(draw, d)` draws of the population, unconstrained; those of a row belong to the units' of the same row.
+    own
+        `(draw, unit, k)` draws of units, unconstrained; None where they were not asked for.
+    statistics
+        `(unit, k, statistic)` of units, on the model's scale.
+    second_mass
+        `(unit,)` share of each unit's mass that another mode has.
+    gradients
+        Of the marginal density until its mode was known.
+    """
+
+    batch: Batch
+    marginal: MarginalDensity
+    mode: PopulationMode
+    audited: Audited
+    first: Audited | None
+    chains: Chains | None
+    shared: Float[np.ndarray, "draw d"]
+    own: Float[np.ndarray, "draw unit k"] | None
+    statistics: Float[np.ndarray, "unit k statistic"]
+    second_mass: Float[np.ndarray, " unit"]
+    gradients: int
+
+    @property
+    def khat(self) -> float:
+        """Shape of the tail of the ratios that the weights are made of."""
+        return self.audited.weights.khat
+
+    @property
+    def n_independent(self) -> float:
+        """Effective number of draws of the population."""
+        effective = self.audited.weights.effective
+        if self.chains is None:
+            return effective
+        return effective * min(1.0, self.chains.ess / len(self.audited.thetas))
+
+    def reason(self) -> str:
+        """Say why it has not converged; empty where it has."""
+        if not self.mode.converged:
+            lost = f", and {self.mode.n_lost} units are without a mode" if self.mode.n_lost else ""
+            return f"the mode of the population is {self.mode.off:.2g} sds away{lost}"
+        if self.audited.n_lost:
+            return f"in {self.audited.n_lost} of all pairs of a unit and a draw no mode was found"
+        if self.chains and not (
+            self.chains.rhat <= diagnostics.HIGHEST_RHAT and self.chains.ess >= 400
+        ):
+            return f"NUTS on the marginal density has R-hat {self.chains.rhat:.3f} and ESS {self.chains.ess:.0f}"
+        return ""
+
+
+def approximate_nested(
+    batch: Batch,
+    key: jax.Array,
+    log: Log,
+    saver: Saver | None = None,
+    *,
+    exact: bool = False,
+    keeps_units: bool = True,
+) -> NestedLaplace:
+    """Integrate the units of a batch out, and approximate what is left.
+
+    Parameters
+    ----------
+    batch
+        Of one fit, for which `why_not_by_unit` has no reason.
+    key
+        `(2,)` of all that is random.
+    saver
+        Saves the run while it goes on: a killed one ends with the same bits.
+    exact
+        Whether NUTS runs on the marginal density in any case.
+    keeps_units
+        Whether draws of units are wanted.
+    """
+    run = _Run(MarginalDensity(batch), key, log, saver)
+    return run.approximate(batch, exact=exact, keeps_units=keeps_units)
+
+
+def weigh_population(
+    marginal: MarginalDensity, key: jax.Array, n_draws: int
+) -> tuple[PopulationMode, Audited]:
+    """Find the mode of the population and weigh draws around it, and no more: for many small data sets."""
+    return _Run(marginal, key, lambda line: None, None).weigh(n_draws)
+
+
+class _Run:
+    """A run, and what of it is saved: evaluations in their order, the units' modes, and what blocks gave."""
+
+    def __init__(
+        self, marginal: MarginalDensity, key: jax.Array, log: Log, saver: Saver | None
+    ) -> None:
+        self.marginal, self.key, self.log, self.saver = marginal, key, log, saver
+        self.seed = int(np.asarray(jax.random.key_data(key) if key.ndim == 0 else key)[-1])
+        self.calls: list[Evaluated] = []
+        self.number = 0
+        self.parts: dict[str, np.ndarray] = {}
+        saved = saver.saved() if saver else None
+        if saved is not None:
+            self._restore(saved.state)
+
+    def weigh(self, n_draws: int) -> tuple[PopulationMode, Audited]:
+        """Find the mode of the population, and weigh draws from a t around it."""
+        mode = find_population_mode(self.marginal, self.evaluate, self.log)
+        self.log(f"mode of the population found after {self.number} gradients")
+        proposal = self._proposal(mode)
+        drawn = proposal.draw(np.random.default_rng([self.seed, 0]), n_draws)
+        return mode, self._audit("t", mode, drawn, proposal.log_density(drawn))
+
+    def approximate(self, batch: Batch, *, exact: bool, keeps_units: bool) -> NestedLaplace:
+        """Go through all stages."""
+        marginal, log = self.marginal, self.log
+        log(
+            f"{marginal.n_units} units in {len(marginal.blocks)} blocks, {marginal.size} parameters are left"
+        )
+        is_large = marginal.n_rows > MANY_ROWS
+        n_draws = FEW_DRAWS if is_large else DRAWS
+        mode, first = self.weigh(n_draws)
+        log(
+            f"k-hat {first.weights.khat:.2f}, {first.weights.effective:.0f} effective of {n_draws} draws"
+        )
+        audited, chains = first, None
+        if exact or not first.weights.khat <= MOST_KHAT:
+            thetas, chains = self._nuts(mode)
+            audited = self._audit("nuts", mode, thetas, None)
+            log(
+                f"NUTS on the marginal: R-hat {chains.rhat:.3f}, ESS {chains.ess:.0f};"
+                f" audit: k-hat {audited.weights.khat:.2f}"
+            )
+        n_thetas = FEW_THETAS if is_large else THETAS
+        rng = np.random.default_rng([self.seed, 1])
+        chosen = audited.thetas[
+            audited.weights.resample(rng, n_thetas if keeps_units else FEW_THETAS)
+        ]
+        n_each = GIVEN // len(chosen)
+        own, statistics, second = self._units(mode, chosen, n_each, keeps_units=keeps_units)
+        shared = np.repeat(chosen, n_each, axis=0)
+        if not keeps_units:
+            shared = audited.thetas[audited.weights.resample(rng, GIVEN)]
+        return NestedLaplace(
+            batch, marginal, mode, audited, first if chains else None, chains,
+            shared, own, statistics, second, self.number,
+        )  # fmt: skip
+
+    # ---- evaluations, which are replayed where a run goes on
+
+    def evaluate(self, theta: Theta, chosen: Sequence[int] | None, moves: bool) -> Evaluated:
+        """As `MarginalDensity.evaluate`: from what was saved, if it was."""
+        self.number += 1
+        if self.number <= len(self.calls):
+            return self.calls[self.number - 1]
+        found = self.marginal.evaluate(theta, chosen, moves=moves)
+        self.calls.append(found)
+        if len(self.marginal.blocks) > 1 and chosen is None and self.number % 10 == 0:
+            self.log(f"{self.number} gradients, log density {found.value:.6g}")
+        self._keep()
+        return found
+
+    def _keep(self) -> None:
+        if self.saver is not None:
+            self.saver.keep(lambda: Snapshot(self._state(), {}))
+
+    def _state(self) -> dict[str, np.ndarray]:
+        calls = [np.array([one.value, one.n_lost, *one.gradient]) for one in self.calls]
+        return {
+            "calls": np.array(calls).reshape(len(calls), -1),
+            "modes": np.stack([np.asarray(one) for one in self.marginal.modes]),
+            **{f"part-{name}": values for name, values in self.parts.items()},
+        }
+
+    def _restore(self, state: Any) -> None:
+        self.calls = [Evaluated(float(one[0]), one[2:], int(one[1])) for one in state["calls"]]
+        self.marginal.modes = [jax.numpy.asarray(one) for one in state["modes"]]
+        self.parts = {
+            name.removeprefix("part-"): values
+            for name, values in state.items()
+            if name.startswith("part-")
+        }
+
+    # ---- draws of the population
+
+    def _proposal(self, mode: PopulationMode) -> Proposal:
+        """Measure how far the log density falls to either side of each axis."""
+        drops = [
+            [
+                mode.log_density - self.evaluate(mode.theta + side * step, None, False).value
+                for step in mode.root.T
+            ]
+            for side in (_REACH, -_REACH)
+        ]
+        above, below = importance_draws.split_scales(np.array(drops), _REACH)
+        return Proposal(mode.theta, mode.root, above, below)
+
+    def _audit(
+        self,
+        name: str,
+        mode: PopulationMode,
+        thetas: np.ndarray,
+        log_q: Float[np.ndarray, " draw"] | None,
+    ) -> Audited:
+        """Integrate all units at thetas; weights relative to `log_q`, or to Laplace's method where that is None."""
+        plain, corrected, fewest, lost = self._integrate(name, mode, thetas)
+        log_prior = self.marginal.log_prior(thetas)
+        before = plain + log_prior if log_q is None else log_q
+        return Audited(
+            thetas,
+            importance_draws.smooth(corrected + log_prior - before),
+            importance_draws.smooth(plain + log_prior - before),
+            float(fewest.min()),
+            int(lost.sum()),
+        )
+
+    def _integrate(self, name: str, mode: PopulationMode, thetas: np.ndarray) -> np.ndarray:
+        """Plain and corrected log densities, smallest effective numbers and lost modes, `(4, draw)`."""
+        marginal = self.marginal
+        at, inner = marginal.theta(mode.theta), jax.random.fold_in(self.key, _INNER)
+        # Calls of one shape.
+        padded = np.concatenate(
+            [thetas, np.repeat(thetas[-1:], -len(thetas) % DRAWS_AT_ONCE, axis=0)]
+        )
+
+        def one(number: int) -> np.ndarray:
+            key = jax.random.fold_in(inner, number)
+            found = [
+                integrate_block(
+                    marginal.model,
+                    marginal.theta(padded[start : start + DRAWS_AT_ONCE]),
+                    at,
+                    marginal.modes[number],
+                    marginal.blocks[number],
+                    key,
+                )
+                for start in range(0, len(padded), DRAWS_AT_ONCE)
+            ]
+            return np.stack([np.concatenate(part) for part in zip(*found, strict=True)])[
+                :, : len(thetas)
+            ]
+
+        parts = self._each_block(name, one)
+        return np.concatenate(
+            [
+                parts[:, :2].astype("float64").sum(axis=0),
+                parts[:, 2].min(axis=0)[None],
+                parts[:, 3].sum(axis=0)[None],
+            ]
+        )
+
+    def _each_block(self, name: str, work: Callable[[int], np.ndarray]) -> np.ndarray:
+        """Do some work for every block, some at once; what is done is saved: `(block, ...)`."""
+        n_blocks = len(self.marginal.blocks)
+        done = self.parts.get(name)
+        at_once = max(2, n_blocks // 20)
+        while done is None or len(done) < n_blocks:
+            first = 0 if done is None else len(done)
+            found = np.stack(self.marginal.each(work, range(first, min(first + at_once, n_blocks))))
+            done = found if done is None else np.concatenate([done, found])
+            self.parts[name] = done
+            if n_blocks > 2:
+                self.log(f"{name}: {len(done)} of {n_blocks} blocks")
+            self._keep()
+        return done
+
+    def _nuts(self, mode: PopulationMode) -> tuple[np.ndarray, Chains]:
+        """Sample the marginal density by NUTS, in posterior sds from its mode: thetas `(draw, d)`."""
+        marginal, d = self.marginal, self.marginal.size
+        arrays = marginal_potential.arrays_of(marginal, mode.theta, mode.root)
+        rng = np.random.default_rng([self.seed, _NUTS])
+        starts = rng.standard_normal((1, CHAINS, d)).astype(marginal.dtype)
+        draws = sampler.sample_lanes(
+            marginal_potential.potential_of(marginal.model),
+            {name: values[None] for name, values in arrays.items()},
+            {marginal_potential.SITE: starts},
+            sampler.Settings(WARMUP, TARGET, DEPTH, ()),
+            key=np.asarray(jax.random.fold_in(self.key, _NUTS))[None],
+            draws=CHAIN_DRAWS,
+            most_draws=diagnostics.MOST_TIMES * CHAIN_DRAWS,
+            enough=lambda fit, z: _converged(z[marginal_potential.SITE]),
+            on_block=lambda told: self.log(_in_words(told[0])),
+        )
+        z = draws.z[0][marginal_potential.SITE]
+        rhat, ess = diagnostics.rhat_and_ess(z.astype("float64"))
+        gradients = int(sum(np.asarray(one).sum() for one in draws.iterations[0].n_steps))
+        flat = z.reshape(-1, d).astype("float64")
+        return mode.theta + flat @ mode.root.T, Chains(
+            float(rhat.max()), float(ess.min()), gradients
+        )
+
+    # ---- units
+
+    def _units(
+        self, mode: PopulationMode, thetas: np.ndarray, n_each: int, *, keeps_units: bool
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """Draws, statistics and masses of second modes of all units."""
+        marginal = self.marginal
+        at, device = marginal.theta(mode.theta), marginal.theta(thetas)
+        keys = [jax.random.fold_in(self.key, name) for name in (_INNER, _UNITS)]
+        draws: list[np.ndarray] = []
+        statistics: list[np.ndarray] = []
+        masses: list[np.ndarray] = []
+
+        def one(number: int) -> BlockSummary:
+            of_block = jax.random.fold_in(keys[0], number), jax.random.fold_in(keys[1], number)
+            found = summarise_block(
+                marginal.model,
+                device,
+                at,
+                marginal.modes[number],
+                marginal.blocks[number],
+                of_block,
+                n_each,
+            )
+            return found if keeps_units else found._replace(draws=found.draws[:0])
+
+        n_blocks = len(marginal.blocks)
+        at_once = max(2, n_blocks // 20)
+        for start in range(0, n_blocks, at_once):
+            for found in marginal.each(one, range(start, min(start + at_once, n_blocks))):
+                draws.append(found.draws)
+                statistics.append(found.statistics)
+                masses.append(found.second_mass)
+            if n_blocks > 2:
+                self.log(f"units: {len(draws)} of {n_blocks} blocks")
+        own = np.concatenate(draws, axis=1) if keeps_units else None
+        return own, np.concatenate(statistics), np.concatenate(masses)
+
+
+def _converged(z: np.ndarray) -> bool:
+    rhat, ess = diagnostics.rhat_and_ess(z.astype("float64"))
+    return bool(rhat.max() <= diagnostics.HIGHEST_RHAT and ess.min() >= 400)
+
+
+def _in_words(told: sampler.Progress) -> str:
+    return f"NUTS on the marginal: {told.phase} {told.iterations.min()}/{told.total}"

@@ -1,0 +1,158 @@
+"""The mode of each unit's latent values given what all share: damped Newton iterations of all units at once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Bool, Float
+
+from scalecheck.laplace.unit_model import Block, UnitModel
+
+# Iterations at most. A unit is at its mode once the decrease that a step promises is below this: one more step, which
+# is made, leaves the square of it.
+MOST_STEPS = 60
+_DECREASE = {"float32": 1e-4, "float64": 1e-9}
+# A step may raise the energy by so much of its size: rounding.
+_ROUNDING = {"float32": 2e-6, "float64": 1e-13}
+# Damping of a step that did not lead down, first and by how much more each time; what is left of it after one that did.
+_FIRST, _MORE, _LEFT, _NONE, _MOST = 0.05, 8.0, 0.1, 1e-3, 1e12
+
+Vectors = Float[Array, "unit k"]
+Matrices = Float[Array, "unit k k"]
+
+
+class UnitModes(NamedTuple):
+    """Where each unit's density is highest.
+
+    Attributes
+    ----------
+    u
+        `(unit, k)`.
+    energy
+        `(unit,)` minus the log density there.
+    root
+        `(unit, k, k)` lower Cholesky factor of the Hessian of the energy there.
+    found
+        `(unit,)` whether the iteration came to rest where the Hessian is positive definite.
+    """
+
+    u: Vectors
+    energy: Float[Array, " unit"]
+    root: Matrices
+    found: Bool[Array, " unit"]
+
+
+class _State(NamedTuple):
+    u: Vectors
+    energy: Float[Array, " unit"]
+    gradient: Vectors
+    hessian: Matrices
+    damping: Float[Array, " unit"]
+    rests: Bool[Array, " unit"]
+    number: Any
+
+
+def derivatives(
+    energy: Callable[[Vectors], Float[Array, " unit"]], u: Vectors
+) -> tuple[Float[Array, " unit"], Vectors, Matrices]:
+    """Energy `(unit,)`, gradient `(unit, k)` and Hessian `(unit, k, k)` of independent units."""
+
+    def gradient(u: Vectors) -> tuple[Vectors, Float[Array, " unit"]]:
+        value, back = jax.vjp(energy, u)
+        return back(jnp.ones_like(value))[0], value
+
+    def along(direction: Float[Array, " k"]) -> Vectors:
+        return jax.jvp(lambda u: gradient(u)[0], (u,), (jnp.broadcast_to(direction, u.shape),))[1]
+
+    first, value = gradient(u)
+    columns = jax.vmap(along)(jnp.eye(u.shape[1], dtype=u.dtype))
+    hessian = jnp.moveaxis(columns, 0, 1)
+    return value, first, (hessian + hessian.mT) / 2
+
+
+def find_modes(
+    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: Block
+) -> UnitModes:
+    """Find the modes of a block's units, from a start `(unit, k)`.
+
+    An indefinite Hessian is damped until it is positive definite: curves that the data do not determine are the rule.
+    """
+
+    def energy(u: Vectors) -> Float[Array, " unit"]:
+        return -model.log_density(theta, u, block)
+
+    kind = str(start.dtype)
+    empty = ~block.is_unit
+
+    def evaluate(u: Vectors) -> tuple[Any, Vectors, Matrices]:
+        value, gradient, hessian = derivatives(energy, u)
+        # What only fills the shape has the simplest density there is.
+        eye = jnp.eye(u.shape[1], dtype=u.dtype)
+        return value, gradient, jnp.where(empty[:, None, None], eye, hessian)
+
+    def step(state: _State) -> _State:
+        root, damping = _damped_root(state.hessian, state.damping)
+        move = cho_solve((root, True), state.gradient[..., None])[..., 0]
+        decrease = (move * state.gradient).sum(axis=1)
+        u = state.u - move
+        value, gradient, hessian = evaluate(u)
+        room = _ROUNDING[kind] * (1 + jnp.abs(state.energy))
+        is_down = (value <= state.energy + room) & jnp.isfinite(gradient).all(axis=1)
+        is_down &= jnp.isfinite(hessian).all(axis=(1, 2)) & ~state.rests
+        value, gradient, hessian, u = (
+            jnp.where(is_down.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+            for new, old in (
+                (value, state.energy),
+                (gradient, state.gradient),
+                (hessian, state.hessian),
+                (u, state.u),
+            )
+        )
+        lower = jnp.where(damping * _LEFT < _NONE, 0.0, damping * _LEFT)
+        higher = jnp.minimum(jnp.maximum(damping * _MORE, _FIRST), _MOST)
+        is_small = (decrease < _DECREASE[kind]) & (damping < _FIRST)
+        rests = state.rests | (is_down & is_small)
+        raised = jnp.where(is_down, lower, higher)
+        return _State(u, value, gradient, hessian, raised, rests, state.number + 1)
+
+    def goes_on(state: _State) -> Any:
+        return (state.number < MOST_STEPS) & ~state.rests.all()
+
+    # A start may be where nothing is finite: its units never move, and are not found.
+    first = _State(start, *evaluate(start), jnp.zeros_like(start[:, 0]), empty, 0)
+    last = jax.lax.while_loop(goes_on, step, first)
+    root = jnp.linalg.cholesky(last.hessian)
+    is_definite = jnp.isfinite(root).all(axis=(1, 2))
+    safe, _ = _damped_root(last.hessian, jnp.zeros_like(last.damping))
+    root = jnp.where(is_definite[:, None, None], root, safe)
+    return UnitModes(last.u, last.energy, root, last.rests & is_definite)
+
+
+def _damped_root(
+    hessian: Matrices, damping: Float[Array, " unit"]
+) -> tuple[Matrices, Float[Array, " unit"]]:
+    """Cholesky factor of the Hessian with its diagonal raised, by more where it is not positive definite."""
+    diagonal = jnp.abs(jnp.einsum("uii->ui", hessian))
+    floor = 1e-4 * diagonal.max(axis=1, keepdims=True) + jnp.finfo(hessian.dtype).tiny
+    scale = jnp.maximum(diagonal, floor)
+    eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
+
+    def root_at(damping: jax.Array) -> jax.Array:
+        return jnp.linalg.cholesky(hessian + (damping[:, None] * scale)[:, :, None] * eye)
+
+    def is_bad(root: jax.Array) -> jax.Array:
+        return ~jnp.isfinite(root).all(axis=(1, 2))
+
+    def raise_it(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        damping, root = state
+        raised = jnp.where(is_bad(root), jnp.maximum(damping * _MORE, _FIRST), damping)
+        return raised, root_at(raised)
+
+    def goes_on(state: tuple[jax.Array, jax.Array]) -> jax.Array:
+        damping, root = state
+        return (is_bad(root) & (damping < _MOST)).any()
+
+    damping, root = jax.lax.while_loop(goes_on, raise_it, (damping, root_at(damping)))
+    return jnp.where(is_bad(root)[:, None, None], eye, root), damping

@@ -1,0 +1,143 @@
+"""What is known of each unit: mean, sd, quantiles and draws of its latent sites, over draws of what all share."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+
+from scalecheck.laplace.log_marginal import laplace_by_unit
+from scalecheck.laplace.unit_integrals import integrate_units
+from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_modes import find_modes
+
+STATISTICS = ("mean", "sd", "low", "median", "high")
+# Of the interval from low to high.
+_PROBABILITIES = (0.055, 0.5, 0.945)
+# Other starts of a unit's mode; how far another mode is from the first, in sds of the unit there, and how much of its
+# mass counts.
+_N_STARTS, _APART, _MASS = 4, 4.0, 0.01
+
+
+class BlockSummary(NamedTuple):
+    """The units of a block.
+
+    Attributes
+    ----------
+    statistics
+        `(unit, k, statistic)` on the model's scale.
+    draws
+        `(draw, unit, k)` unconstrained, as many for each theta.
+    second_mass
+        `(unit,)` largest share of the mass that another mode has.
+    """
+
+    statistics: Float[np.ndarray, "unit k statistic"]
+    draws: Float[np.ndarray, "draw unit k"]
+    second_mass: Float[np.ndarray, " unit"]
+
+
+def summarise_block(
+    model: UnitModel,
+    thetas: jax.Array,
+    at: jax.Array,
+    start: jax.Array,
+    block: Block,
+    keys: tuple[PRNGKeyArray, PRNGKeyArray],
+    n_each: int,
+) -> BlockSummary:
+    """Summarise a block's units at thetas `(draw, d)`, with so many draws of the units at each.
+
+    Parameters
+    ----------
+    at, start
+        The population's mode `(d,)`, at which second modes are looked for, and the units' modes `(unit, k)` there.
+    keys
+        Of the integrals, which are those of the marginal density, and of what is chosen from them.
+    """
+    mean, variance, values, draws = _moments(model, n_each, thetas, start, block, *keys)
+    quantiles = np.quantile(np.asarray(values), _PROBABILITIES, axis=0)
+    statistics = np.stack([mean, np.sqrt(variance), *quantiles], axis=-1)
+    n_units = int(np.asarray(block.is_unit).sum())
+    mass = np.asarray(_second_mass(model, at, start, block, keys[1]))
+    return BlockSummary(statistics[:n_units], np.asarray(draws)[:, :n_units], mass[:n_units])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _moments(
+    model: UnitModel,
+    n_each: int,
+    thetas: jax.Array,
+    start: jax.Array,
+    block: Block,
+    for_integrals: PRNGKeyArray,
+    for_draws: PRNGKeyArray,
+) -> tuple[jax.Array, ...]:
+    """Mean and variance `(unit, k)` over thetas; draws `(draw, unit, k)` on the model's scale and unconstrained."""
+
+    def one(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        theta, number = pair
+        modes = find_modes(model, theta, start, block)
+        integrals = integrate_units(model, theta, modes, block, for_integrals)
+        values = jax.vmap(lambda u: _on_scale(model, theta, u, block))(integrals.u)
+        weight = integrals.weight[..., None]
+        key = jax.random.fold_in(for_draws, number)
+        places = jax.random.uniform(key, (n_each, len(start)))
+        chosen = (jnp.cumsum(integrals.weight, axis=0)[None] < places[:, None]).sum(axis=1)
+        chosen = jnp.minimum(chosen, len(integrals.u) - 1)[..., None]
+        mean = (weight * values).sum(axis=0)
+        # Around the mean: the square of a large mean has no digits left for a small variance.
+        spread = (weight * (values - mean) ** 2).sum(axis=0)
+        take = functools.partial(jnp.take_along_axis, indices=chosen, axis=0)
+        return mean, spread, take(values), take(integrals.u)
+
+    means, spreads, values, draws = jax.lax.map(one, (thetas, jnp.arange(len(thetas))))
+    mean = means.mean(axis=0)
+    variance = spreads.mean(axis=0) + ((means - mean) ** 2).mean(axis=0)
+    flat = [part.reshape(-1, *part.shape[2:]) for part in (values, draws)]
+    return mean, variance, *flat
+
+
+def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: Block) -> jax.Array:
+    """Values of a unit's sites on the model's scale, `(unit, k)`."""
+    found = model.values(theta, u, block)
+    return jnp.concatenate([v.reshape(len(u), -1) for v in found.values()], axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _second_mass(
+    model: UnitModel, theta: jax.Array, start: jax.Array, block: Block, key: PRNGKeyArray
+) -> jax.Array:
+    """Largest share `(unit,)` of a unit's mass that lies around another mode, by Laplace's method at both."""
+    first = find_modes(model, theta, start, block)
+    mass = laplace_by_unit(first, block)
+
+    def one(key: PRNGKeyArray) -> jax.Array:
+        other = find_modes(model, theta, model.prior_draw(theta, block, key), block)
+        apart = jnp.einsum("uji,uj->ui", first.root, other.u - first.u)
+        is_other = other.found & (jnp.sqrt((apart**2).sum(axis=1)) > _APART)
+        share = jax.nn.sigmoid(laplace_by_unit(other, block) - mass)
+        return jnp.where(is_other & block.is_unit, share, 0.0)
+
+    return jax.lax.map(one, jax.random.split(key, _N_STARTS)).max(axis=0)
+
+
+def has_second_mode(second_mass: Float[np.ndarray, " unit"]) -> np.ndarray:
+    """Tell which units `(unit,)` have another mode with more of their mass than counts."""
+    return second_mass > _MASS
+
+
+def site_statistics(
+    model: UnitModel, statistics: Float[np.ndarray, "unit k statistic"], shapes: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Split statistics into sites, `(unit, ..., statistic)` each, given the shape of a unit's part of each."""
+    found: dict[str, np.ndarray] = {}
+    start = 0
+    for site in model.own:
+        size = int(np.prod(shapes[site.name]))
+        part = statistics[:, start : start + size]
+        found[site.name] = part.reshape(len(part), *shapes[site.name], len(STATISTICS))
+        start += size
+    return found
