@@ -282,7 +282,7 @@ def test_draws_of_the_approximation_are_an_arviz_tree(conjugate, written):
 
 
 def test_the_page_shows_every_increment_and_parameter(written):
-    section = page.section(written)
+    section = page.section(written, {})
     assert [row.cells[0] for row in section.increments.rows] == ["8 rows", "64 rows", "214 rows"]
     assert [row.cells[0] for row in section.parameters.rows] == ["mu"]
     assert section.development is not None

@@ -10,11 +10,14 @@ import jax
 import numpy as np
 
 from scalecheck.data import planned_fits, store
+from scalecheck.diagnostics import INTERVAL
 from scalecheck.files import checksums, formats, posterior_file
+from scalecheck.files.posterior_file import Group
 from scalecheck.files.record import FitRecord
 from scalecheck.fitting import sample_batch
 from scalecheck.fitting.fit_job import Job, read_batch
 from scalecheck.laplace import independent_units
+from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.results import budget, study_fits
 from scalecheck.runtime.versions import versions
@@ -68,6 +71,7 @@ def write_approximation(job: Job) -> None:
     job.log(f"{assessed.verdict}: {assessed.reasons[0]}")
     content = _content(job, every, seconds, compared, symmetric, assessed)
     content["method_reason"] = method.reason
+    content["estimates"] = _estimates(whole, groups["posterior"])
     shrunk = _shrinkage(job, fits[-1]) if fits else []
     formats.write_json(job.folder.approximation, {**content, "shrinkage": shrunk})
     shutil.rmtree(job.folder.approximating(""), ignore_errors=True)
@@ -204,6 +208,24 @@ def _content(
         "versions": versions(),
         **job.device,
     }
+
+
+def _estimates(whole: Batch, posterior: Group) -> list[dict[str, Any]]:
+    """Mean, sd and interval of every compared parameter on the model's scale."""
+    compared = [site for site in whole.sites if site.name in whole.vector.shapes]
+    tail = (1 - INTERVAL) / 2
+    found: list[dict[str, Any]] = []
+    for site in compared:
+        draws = posterior.variables[site.name][1][0].astype("float64")
+        names = density.element_names(site, draws.shape[1:], whole.labels)
+        flat = draws.reshape(len(draws), -1)
+        low, high = np.quantile(flat, [tail, 1 - tail], axis=0)
+        each = zip(names, flat.mean(axis=0), flat.std(axis=0), low, high, strict=True)
+        found += [
+            {"parameter": name, "mean": mean, "sd": sd, "low": a, "high": b}
+            for name, mean, sd, a, b in each
+        ]
+    return found
 
 
 def _increment(one: against_nuts.BesideNuts) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from scalecheck.report.curves import picture
 from scalecheck.report.number_format import count, duration, number, tick
 from scalecheck.report.parameter_labels import shorten
+from scalecheck.report.recovery_plot import beside_truth, recovery
 from scalecheck.report.svg import COLOURS, DASHED, INK, MUTED, PAPER, Picture, marker, write
 from scalecheck.report.tables import Row, TextTable
 from scalecheck.report.ticks import log_range, log_ticks, set_log
@@ -29,8 +31,8 @@ class Section(NamedTuple):
         In words.
     increments, parameters
         Tables: a row for each increment, and for each parameter of the largest.
-    development, shrinkage
-        Pictures; None where there is too little to draw.
+    recovery, development, shrinkage
+        Pictures; None where there is too little to draw, or no truth is known.
     """
 
     verdict: str
@@ -38,17 +40,20 @@ class Section(NamedTuple):
     reasons: list[str]
     increments: TextTable
     parameters: TextTable
+    recovery: Picture | None
     development: Picture | None
     shrinkage: Picture | None
 
 
-def section(found: Mapping[str, Any]) -> Section:
+def section(found: Mapping[str, Any], truth: Mapping[str, float]) -> Section:
     """Make the section.
 
     Parameters
     ----------
     found
         approximation.json of a study that has an approximation.
+    truth
+        What simulated data were drawn from, by parameter.
     """
     return Section(
         found["verdict"],
@@ -56,6 +61,7 @@ def section(found: Mapping[str, Any]) -> Section:
         found["reasons"],
         _increments(found),
         _parameters(found),
+        _recovery(found, truth),
         _development(found),
         _shrinkage(found["shrinkage"]),
     )
@@ -182,6 +188,12 @@ def _parameters(found: Mapping[str, Any]) -> TextTable:
         " correction is extrapolated to all rows, with a 90 % interval, and applied to nothing."
     )
     return TextTable("Every compared parameter", header, tuple(rows), note=note)
+
+
+def _recovery(found: Mapping[str, Any], truth: Mapping[str, float]) -> Picture | None:
+    estimates = pd.DataFrame(found["estimates"]).assign(rows=found["rows"])
+    known = beside_truth(estimates, truth)
+    return recovery(known, "the approximation", "figure-recovery-approximation")
 
 
 def _development(found: Mapping[str, Any]) -> Picture | None:

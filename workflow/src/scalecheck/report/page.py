@@ -102,7 +102,9 @@ def _page(inputs: ReportInputs) -> dict[str, Any]:
         "cost": _cost(inputs, listed, aside),
         "outlook": _outlook(inputs),
         "remedies": remedies_of(inputs),
-        "approximation": section(inputs.approximation) if inputs.approximation else None,
+        "approximation": section(inputs.approximation, inputs.truth)
+        if inputs.approximation
+        else None,
         "cost_by_kind": tables.cost_by_kind(done),
         "cost_per_fit": tables.cost_per_fit(listed)._replace(note=aside.strip()),
         "health_summary": captions.health(done),

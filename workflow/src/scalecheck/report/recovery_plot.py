@@ -33,19 +33,30 @@ def recovered(
     """
     usable = done[done["usable"] & (done["kind"] == "increment")].sort_values("rows")
     last = usable["fit"].iloc[-1] if len(usable) else None
-    known = estimates[(estimates["fit"] == last) & estimates["parameter"].isin(list(truth))]
+    return beside_truth(estimates[estimates["fit"] == last], truth)
+
+
+def beside_truth(estimates: pd.DataFrame, truth: Mapping[str, float]) -> pd.DataFrame:
+    """Add the columns of `recovered` to estimates of one posterior, and keep those whose truth is known."""
+    known = estimates[estimates["parameter"].isin(list(truth))]
     value = known["parameter"].map(truth).astype(float)
     sites = known["parameter"].str.partition("[")[0] if len(known) else known["parameter"]
     return known.assign(truth=value, site=sites, z=(known["mean"] - value) / known["sd"])
 
 
-def recovery(found: pd.DataFrame) -> Picture | None:
+def recovery(
+    found: pd.DataFrame, of: str = "the increment", identifier: str = "figure-recovery"
+) -> Picture | None:
     """Draw posterior means and 89 % intervals against true values, a panel for each site.
 
     Parameters
     ----------
     found
         As `recovered` gives them.
+    of
+        What they are the estimates of.
+    identifier
+        Of the picture.
     """
     if found.empty:
         return None
@@ -60,10 +71,10 @@ def recovery(found: pd.DataFrame) -> Picture | None:
         names = ", ".join(together["site"])
         title = names if len(together) <= _MOST_NAMES else f"{len(together)} scalars"
         panels.append(partial(_panel, part=together, title=title))
-    return picture("figure-recovery", "Recovery", caption(found), panels)
+    return picture(identifier, "Recovery", caption(found, of), panels)
 
 
-def caption(found: pd.DataFrame) -> str:
+def caption(found: pd.DataFrame, of: str) -> str:
     """Say how many intervals hold their truth, and how the errors are distributed.
 
     A posterior that is right gives errors in posterior sds with mean square 1. No p value is given: the parameters
@@ -74,7 +85,7 @@ def caption(found: pd.DataFrame) -> str:
     worst = found.iloc[int(np.argmax(np.abs(z)))]
     rows = count(found["rows"].iloc[0])
     return (
-        f"{count(holds.sum())} of {count(n)} 89 % intervals of the increment of {rows} rows hold the value that"
+        f"{count(holds.sum())} of {count(n)} 89 % intervals of {of} of {rows} rows hold the value that"
         f" the data were drawn from ({number(_INTERVAL * n, 3)} are expected). The errors of the posterior means"
         f" are {number(float(np.sqrt((z**2).mean())), 2)} posterior sds in the root mean square, where 1 is right"
         f" on average over data sets (parameters of one posterior err together); the largest is"
