@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, Real
 
-from scalecheck.laplace import log_marginal
+from scalecheck.laplace import log_marginal, unit_integrals
 from scalecheck.laplace.unit_blocks import block_of, plan_blocks, rows_by_unit
 from scalecheck.laplace.unit_integrals import UnitIntegrals, integrate_units
 from scalecheck.laplace.unit_model import Block, UnitModel, unit_model_of
@@ -99,7 +99,12 @@ class MarginalDensity:
             return list(pool.map(work, chosen))
 
     def evaluate(
-        self, values: Theta, chosen: Sequence[int] | None = None, *, moves: bool = True
+        self,
+        values: Theta,
+        chosen: Sequence[int] | None = None,
+        *,
+        moves: bool = True,
+        inner: PRNGKeyArray | None = None,
     ) -> Evaluated:
         """Give log p(theta, y) of all blocks, or of some; sums of blocks are in float64.
 
@@ -107,13 +112,18 @@ class MarginalDensity:
         ----------
         moves
             Whether the modes found are where the next ones are looked for.
+        inner
+            Key `(2,)` of integrals by importance sampling; without one they are Laplace's.
         """
         theta, chosen = self.theta(values), range(len(self.blocks)) if chosen is None else chosen
 
         def one(number: int) -> tuple[float, np.ndarray, int]:
-            found = log_marginal.marginal_and_gradient(
-                self.model, theta, self.modes[number], self.blocks[number]
-            )
+            where = self.model, theta, self.modes[number], self.blocks[number]
+            if inner is None:
+                found = log_marginal.marginal_and_gradient(*where)
+            else:
+                key = jax.random.fold_in(inner, number)
+                found = unit_integrals.corrected_and_gradient(*where, key)
             total = float(np.asarray(found.by_unit, "float64").sum())
             gradient = np.asarray(found.gradient, "float64")
             if moves and np.isfinite(total):

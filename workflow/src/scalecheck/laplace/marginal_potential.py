@@ -15,19 +15,21 @@ from scalecheck.laplace.unit_modes import find_modes
 
 # The one site: theta in posterior sds from its mode.
 SITE = "from_mode"
-_CODES, _IS_UNIT, _START, _BASE, _CENTRE, _ROOT = (
-    "codes",
-    "is_unit",
-    "start",
-    "base",
-    "centre",
-    "root",
-)
+_CODES, _IS_UNIT, _START, _BASE = "codes", "is_unit", "start", "base"
+_CENTRE, _ROOT, _TILT = "centre", "root", "tilt"
 _ARGUMENT = "argument:"
 
 
-def arrays_of(marginal: MarginalDensity, centre: Theta, root: Matrix) -> dict[str, np.ndarray]:
-    """What the potential takes: blocks `(block, ...)`, the modes at `centre` `(d,)`, and coordinates."""
+def arrays_of(
+    marginal: MarginalDensity, centre: Theta, root: Matrix, tilt: Theta | None = None
+) -> dict[str, np.ndarray]:
+    """What the potential takes: blocks `(block, ...)`, the modes at `centre` `(d,)`, and coordinates.
+
+    Parameters
+    ----------
+    tilt
+        `(d,)` what is added to the gradient of the log density; None for nothing.
+    """
     blocks = [jax.tree.map(np.asarray, block) for block in marginal.blocks]
     theta = marginal.theta(centre)
 
@@ -48,6 +50,7 @@ def arrays_of(marginal: MarginalDensity, centre: Theta, root: Matrix) -> dict[st
         _BASE: np.stack([np.asarray(base) for _, base in found]),
         _CENTRE: np.asarray(theta),
         _ROOT: np.asarray(root, theta.dtype),
+        _TILT: np.asarray(root.T @ (np.zeros(len(centre)) if tilt is None else tilt), theta.dtype),
     }
 
 
@@ -69,7 +72,7 @@ def potential_of(model: UnitModel) -> Callable[..., Callable[[Mapping[str, jax.A
 
         def energy(z: Mapping[str, jax.Array]) -> jax.Array:
             theta = arrays[_CENTRE] + arrays[_ROOT] @ z[SITE]
-            return -total(theta) - model.log_prior(theta, first)
+            return -total(theta) - model.log_prior(theta, first) - arrays[_TILT] @ z[SITE]
 
         return energy
 

@@ -13,19 +13,20 @@ import numpy as np
 from jaxtyping import Float
 
 from scalecheck import diagnostics, sampler
-from scalecheck.laplace import importance_draws, marginal_potential
+from scalecheck.laplace import importance_draws, marginal_potential, population
 from scalecheck.laplace.importance_draws import Proposal, Smoothed
 from scalecheck.laplace.marginal_density import (
     DRAWS_AT_ONCE,
     Evaluated,
+    Integrated,
     MarginalDensity,
     Theta,
     integrate_block,
 )
-from scalecheck.laplace.population import PopulationMode, find_population_mode
-from scalecheck.laplace.unit_summaries import BlockSummary, summarise_block
+from scalecheck.laplace.population import Matrix, PopulationMode, find_population_mode
+from scalecheck.laplace.unit_summaries import summarise_block
 from scalecheck.model.batches import Batch
-from scalecheck.sampler import Snapshot
+from scalecheck.sampler import SavedRun, Snapshot
 
 Log = Callable[[str], None]
 
@@ -35,12 +36,19 @@ MANY_ROWS = 50_000
 FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 400, 1000, 200, 500, 1000
 # Above this shape of their ratios' tail, draws from the t do not do. A. Vehtari et al., arXiv:1507.02646.
 MOST_KHAT = 0.7
+# Moves to the mode of the corrected density at most, how near it is enough, how long one is at most, and how far asks
+# for another Hessian: in posterior sds.
+_MOST_MOVES, _AT_MODE, _LONGEST, _FAR = 10, 0.1, 2.0, 0.5
 # Sds from the mode at which the sides of an axis are measured.
 _REACH = 1.5
 # Of NUTS on the marginal density: chains, iterations of warmup, draws of a chain at first, acceptance, depth of trees.
 CHAINS, WARMUP, CHAIN_DRAWS, TARGET, DEPTH = 4, 150, 250, 0.8, 8
 # Of keys: what each is for.
 _INNER, _UNITS, _NUTS = 1, 2, 3
+# Of what is saved: what blocks gave, and a run of lanes.
+_PART, _LANES = "part:", "lanes:"
+# More blocks than this take long enough for a line now and then.
+_FEW_BLOCKS = 2
 
 
 @runtime_checkable
@@ -54,6 +62,30 @@ class Saver(Protocol):
     def keep(self, take: Callable[[], Snapshot]) -> None:
         """Save what `take` gives, if it is time."""
         ...
+
+
+class Centred(NamedTuple):
+    """Where draws of the population are centred.
+
+    Attributes
+    ----------
+    mode
+        Of Laplace's density.
+    theta
+        `(d,)` mode of the corrected density.
+    root
+        `(d, d)` as of a mode.
+    log_density
+        By Laplace's method there.
+    tilt
+        `(d,)` gradient of the corrected log density minus that of Laplace's.
+    """
+
+    mode: PopulationMode
+    theta: Theta
+    root: Matrix
+    log_density: float
+    tilt: Theta
 
 
 class Audited(NamedTuple):
@@ -182,7 +214,7 @@ def approximate_nested(
 
 def weigh_population(
     marginal: MarginalDensity, key: jax.Array, n_draws: int
-) -> tuple[PopulationMode, Audited]:
+) -> tuple[Centred, Audited]:
     """Find the mode of the population and weigh draws around it, and no more: for many small data sets."""
     return _Run(marginal, key, lambda line: None, None).weigh(n_draws)
 
@@ -194,21 +226,45 @@ class _Run:
         self, marginal: MarginalDensity, key: jax.Array, log: Log, saver: Saver | None
     ) -> None:
         self.marginal, self.key, self.log, self.saver = marginal, key, log, saver
+        self.inner = jax.random.fold_in(key, _INNER)
         self.seed = int(np.asarray(jax.random.key_data(key) if key.ndim == 0 else key)[-1])
         self.calls: list[Evaluated] = []
         self.number = 0
         self.parts: dict[str, np.ndarray] = {}
+        self.lanes: SavedRun | None = None
         saved = saver.saved() if saver else None
         if saved is not None:
-            self._restore(saved.state)
+            self._restore(saved)
 
-    def weigh(self, n_draws: int) -> tuple[PopulationMode, Audited]:
+    def weigh(self, n_draws: int) -> tuple[Centred, Audited]:
         """Find the mode of the population, and weigh draws from a t around it."""
         mode = find_population_mode(self.marginal, self.evaluate, self.log)
         self.log(f"mode of the population found after {self.number} gradients")
-        proposal = self._proposal(mode)
+        centred = self._centre(mode)
+        proposal = self._proposal(centred)
         drawn = proposal.draw(np.random.default_rng([self.seed, 0]), n_draws)
-        return mode, self._audit("t", mode, drawn, proposal.log_density(drawn))
+        return centred, self._audit("t", centred, drawn, proposal.log_density(drawn))
+
+    def _centre(self, mode: PopulationMode) -> Centred:
+        """Move to the mode of the corrected density, where the error of Laplace's method is taken for linear.
+
+        That error is of each unit: in posterior sds it grows with the root of their number.
+        """
+        theta, root = mode.theta, mode.root
+        for _ in range(_MOST_MOVES):
+            exact = self.evaluate(theta, None, True, corrected=True)
+            move = root.T @ exact.gradient
+            off = float(np.linalg.norm(move))
+            if off <= _AT_MODE:
+                break
+            theta = theta + root @ move * min(1.0, _LONGEST / off)
+        moved = float(np.linalg.norm(np.linalg.solve(root, theta - mode.theta)))
+        self.log(f"{moved:.2g} sds further is the mode of the corrected density")
+        if moved > _FAR:
+            root = population.renew_root(self.marginal, self.evaluate, theta, root)
+        exact = self.evaluate(theta, None, True, corrected=True)
+        plain = self.evaluate(theta, None, True)
+        return Centred(mode, theta, root, plain.value, exact.gradient - plain.gradient)
 
     def approximate(self, batch: Batch, *, exact: bool, keeps_units: bool) -> NestedLaplace:
         """Go through all stages."""
@@ -218,14 +274,14 @@ class _Run:
         )
         is_large = marginal.n_rows > MANY_ROWS
         n_draws = FEW_DRAWS if is_large else DRAWS
-        mode, first = self.weigh(n_draws)
+        centred, first = self.weigh(n_draws)
         log(
             f"k-hat {first.weights.khat:.2f}, {first.weights.effective:.0f} effective of {n_draws} draws"
         )
         audited, chains = first, None
         if exact or not first.weights.khat <= MOST_KHAT:
-            thetas, chains = self._nuts(mode)
-            audited = self._audit("nuts", mode, thetas, None)
+            thetas, chains = self._nuts(centred)
+            audited = self._audit("nuts", centred, thetas, None)
             log(
                 f"NUTS on the marginal: R-hat {chains.rhat:.3f}, ESS {chains.ess:.0f};"
                 f" audit: k-hat {audited.weights.khat:.2f}"
@@ -236,23 +292,26 @@ class _Run:
             audited.weights.resample(rng, n_thetas if keeps_units else FEW_THETAS)
         ]
         n_each = GIVEN // len(chosen)
-        own, statistics, second = self._units(mode, chosen, n_each, keeps_units=keeps_units)
+        own, statistics, second = self._units(centred, chosen, n_each, keeps_units=keeps_units)
         shared = np.repeat(chosen, n_each, axis=0)
         if not keeps_units:
             shared = audited.thetas[audited.weights.resample(rng, GIVEN)]
         return NestedLaplace(
-            batch, marginal, mode, audited, first if chains else None, chains,
+            batch, marginal, centred.mode, audited, first if chains else None, chains,
             shared, own, statistics, second, self.number,
         )  # fmt: skip
 
     # ---- evaluations, which are replayed where a run goes on
 
-    def evaluate(self, theta: Theta, chosen: Sequence[int] | None, moves: bool) -> Evaluated:
+    def evaluate(
+        self, theta: Theta, chosen: Sequence[int] | None, moves: bool, *, corrected: bool = False
+    ) -> Evaluated:
         """As `MarginalDensity.evaluate`: from what was saved, if it was."""
         self.number += 1
         if self.number <= len(self.calls):
             return self.calls[self.number - 1]
-        found = self.marginal.evaluate(theta, chosen, moves=moves)
+        inner = self.inner if corrected else None
+        found = self.marginal.evaluate(theta, chosen, moves=moves, inner=inner)
         self.calls.append(found)
         if len(self.marginal.blocks) > 1 and chosen is None and self.number % 10 == 0:
             self.log(f"{self.number} gradients, log density {found.value:.6g}")
@@ -268,61 +327,66 @@ class _Run:
         return {
             "calls": np.array(calls).reshape(len(calls), -1),
             "modes": np.stack([np.asarray(one) for one in self.marginal.modes]),
-            **{f"part-{name}": values for name, values in self.parts.items()},
+            **{_PART + name: values for name, values in self.parts.items()},
         }
 
-    def _restore(self, state: Any) -> None:
+    def _restore(self, saved: SavedRun) -> None:
+        state = saved.state
+        of_lanes = {n.removeprefix(_LANES): v for n, v in state.items() if n.startswith(_LANES)}
+        self.lanes = SavedRun(of_lanes, saved.news) if of_lanes else None
         self.calls = [Evaluated(float(one[0]), one[2:], int(one[1])) for one in state["calls"]]
         self.marginal.modes = [jax.numpy.asarray(one) for one in state["modes"]]
         self.parts = {
-            name.removeprefix("part-"): values
+            name.removeprefix(_PART): values
             for name, values in state.items()
-            if name.startswith("part-")
+            if name.startswith(_PART)
         }
 
     # ---- draws of the population
 
-    def _proposal(self, mode: PopulationMode) -> Proposal:
+    def _proposal(self, centred: Centred) -> Proposal:
         """Measure how far the log density falls to either side of each axis."""
-        drops = [
-            [
-                mode.log_density - self.evaluate(mode.theta + side * step, None, False).value
-                for step in mode.root.T
-            ]
-            for side in (_REACH, -_REACH)
-        ]
+
+        def drop(step: np.ndarray) -> float:
+            there = self.evaluate(centred.theta + step, None, False).value
+            return centred.log_density - there - float(centred.tilt @ step)
+
+        drops = [[drop(side * axis) for axis in centred.root.T] for side in (_REACH, -_REACH)]
         above, below = importance_draws.split_scales(np.array(drops), _REACH)
-        return Proposal(mode.theta, mode.root, above, below)
+        return Proposal(centred.theta, centred.root, above, below)
 
     def _audit(
         self,
         name: str,
-        mode: PopulationMode,
+        centred: Centred,
         thetas: np.ndarray,
         log_q: Float[np.ndarray, " draw"] | None,
     ) -> Audited:
-        """Integrate all units at thetas; weights relative to `log_q`, or to Laplace's method where that is None."""
-        plain, corrected, fewest, lost = self._integrate(name, mode, thetas)
+        """Integrate all units at thetas; weights relative to `log_q`, or to what NUTS samples where that is None."""
+        found = self._integrate(name, centred, thetas)
         log_prior = self.marginal.log_prior(thetas)
-        before = plain + log_prior if log_q is None else log_q
+        plain, corrected = found.plain + log_prior, found.corrected + log_prior
+        before = log_q
+        if before is None:
+            before = plain + (thetas - centred.theta) @ centred.tilt
         return Audited(
             thetas,
-            importance_draws.smooth(corrected + log_prior - before),
-            importance_draws.smooth(plain + log_prior - before),
-            float(fewest.min()),
-            int(lost.sum()),
+            importance_draws.smooth(corrected - before),
+            importance_draws.smooth(plain - before),
+            float(found.fewest.min()),
+            int(found.lost.sum()),
         )
 
-    def _integrate(self, name: str, mode: PopulationMode, thetas: np.ndarray) -> np.ndarray:
-        """Plain and corrected log densities, smallest effective numbers and lost modes, `(4, draw)`."""
+    def _integrate(self, name: str, centred: Centred, thetas: np.ndarray) -> Integrated:
+        """Integrate the units of all blocks at thetas `(draw, d)`."""
         marginal = self.marginal
-        at, inner = marginal.theta(mode.theta), jax.random.fold_in(self.key, _INNER)
+        at, inner = marginal.theta(centred.theta), self.inner
         # Calls of one shape.
         padded = np.concatenate(
             [thetas, np.repeat(thetas[-1:], -len(thetas) % DRAWS_AT_ONCE, axis=0)]
         )
 
-        def one(number: int) -> np.ndarray:
+        def one(number: int) -> dict[str, np.ndarray]:
             key = jax.random.fold_in(inner, number)
             found = [
                 integrate_block(
@@ -335,40 +399,62 @@ class _Run:
                 )
                 for start in range(0, len(padded), DRAWS_AT_ONCE)
             ]
-            return np.stack([np.concatenate(part) for part in zip(*found, strict=True)])[
-                :, : len(thetas)
-            ]
+            joined = (np.concatenate(part)[: len(thetas)] for part in zip(*found, strict=True))
+            return dict(zip(Integrated._fields, joined, strict=True))
 
         parts = self._each_block(name, one)
-        return np.concatenate(
-            [
-                parts[:, :2].astype("float64").sum(axis=0),
-                parts[:, 2].min(axis=0)[None],
-                parts[:, 3].sum(axis=0)[None],
-            ]
+        return Integrated(
+            parts["plain"].astype("float64").sum(axis=0),
+            parts["corrected"].astype("float64").sum(axis=0),
+            parts["fewest"].min(axis=0),
+            parts["lost"].sum(axis=0),
         )
 
-    def _each_block(self, name: str, work: Callable[[int], np.ndarray]) -> np.ndarray:
-        """Do some work for every block, some at once; what is done is saved: `(block, ...)`."""
+    def _each_block(
+        self, name: str, work: Callable[[int], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Do some work for every block, some at once; what is done is saved: `(block, ...)` each."""
         n_blocks = len(self.marginal.blocks)
-        done = self.parts.get(name)
         at_once = max(2, n_blocks // 20)
-        while done is None or len(done) < n_blocks:
-            first = 0 if done is None else len(done)
-            found = np.stack(self.marginal.each(work, range(first, min(first + at_once, n_blocks))))
-            done = found if done is None else np.concatenate([done, found])
-            self.parts[name] = done
-            if n_blocks > 2:
-                self.log(f"{name}: {len(done)} of {n_blocks} blocks")
+        done = self._done(name)
+        while (first := len(next(iter(done.values()), ()))) < n_blocks:
+            chosen = range(first, min(first + at_once, n_blocks))
+            found = self.marginal.each(work, chosen)
+            for key in found[0]:
+                new = np.stack([one[key] for one in found])
+                done[key] = np.concatenate([done[key], new]) if key in done else new
+                self.parts[f"{name}:{key}"] = done[key]
+            if n_blocks > _FEW_BLOCKS:
+                self.log(f"{name}: {chosen.stop} of {n_blocks} blocks")
             self._keep()
         return done
 
-    def _nuts(self, mode: PopulationMode) -> tuple[np.ndarray, Chains]:
+    def _done(self, name: str) -> dict[str, np.ndarray]:
+        start = f"{name}:"
+        return {n.removeprefix(start): v for n, v in self.parts.items() if n.startswith(start)}
+
+    def _nuts(self, centred: Centred) -> tuple[np.ndarray, Chains]:
         """Sample the marginal density by NUTS, in posterior sds from its mode: thetas `(draw, d)`."""
+        if not (done := self._done("chains")):
+            z, gradients = self._sample(centred)
+            done = {"z": z, "gradients": np.array(gradients)}
+            self.parts |= {f"chains:{name}": values for name, values in done.items()}
+            self.lanes = None
+            self._keep()
+        z = done["z"].astype("float64")
+        rhat, ess = diagnostics.rhat_and_ess(z)
+        ended = Chains(float(rhat.max()), float(ess.min()), int(done["gradients"]))
+        return centred.theta + z.reshape(-1, z.shape[-1]) @ centred.root.T, ended
+
+    def _sample(self, centred: Centred) -> tuple[np.ndarray, int]:
+        """Draws `(chain, draw, d)`, and the gradients that they took."""
         marginal, d = self.marginal, self.marginal.size
-        arrays = marginal_potential.arrays_of(marginal, mode.theta, mode.root)
+        arrays = marginal_potential.arrays_of(marginal, centred.theta, centred.root, centred.tilt)
         rng = np.random.default_rng([self.seed, _NUTS])
         starts = rng.standard_normal((1, CHAINS, d)).astype(marginal.dtype)
+        options: dict[str, Any] = {}
+        if self.saver is not None:
+            options = {"keep": self._keep_lanes, "saved": self.lanes}
         draws = sampler.sample_lanes(
             marginal_potential.potential_of(marginal.model),
             {name: values[None] for name, values in arrays.items()},
@@ -379,29 +465,33 @@ class _Run:
             most_draws=diagnostics.MOST_TIMES * CHAIN_DRAWS,
             enough=lambda fit, z: _converged(z[marginal_potential.SITE]),
             on_block=lambda told: self.log(_in_words(told[0])),
+            **options,
         )
-        z = draws.z[0][marginal_potential.SITE]
-        rhat, ess = diagnostics.rhat_and_ess(z.astype("float64"))
-        gradients = int(sum(np.asarray(one).sum() for one in draws.iterations[0].n_steps))
-        flat = z.reshape(-1, d).astype("float64")
-        return mode.theta + flat @ mode.root.T, Chains(
-            float(rhat.max()), float(ess.min()), gradients
-        )
+        gradients = sum(int(np.asarray(one).sum()) for one in draws.iterations[0].n_steps)
+        return draws.z[0][marginal_potential.SITE], gradients
+
+    def _keep_lanes(self, take: Callable[[], Snapshot]) -> None:
+        """Save the lanes, and all that came before them."""
+
+        def both() -> Snapshot:
+            own = take()
+            lanes = {_LANES + name: values for name, values in own.state.items()}
+            return Snapshot(self._state() | lanes, own.news)
+
+        assert self.saver is not None
+        self.saver.keep(both)
 
     # ---- units
 
     def _units(
-        self, mode: PopulationMode, thetas: np.ndarray, n_each: int, *, keeps_units: bool
+        self, centred: Centred, thetas: np.ndarray, n_each: int, *, keeps_units: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
         """Draws, statistics and masses of second modes of all units."""
         marginal = self.marginal
-        at, device = marginal.theta(mode.theta), marginal.theta(thetas)
-        keys = [jax.random.fold_in(self.key, name) for name in (_INNER, _UNITS)]
-        draws: list[np.ndarray] = []
-        statistics: list[np.ndarray] = []
-        masses: list[np.ndarray] = []
+        at, device = marginal.theta(centred.theta), marginal.theta(thetas)
+        keys = self.inner, jax.random.fold_in(self.key, _UNITS)
 
-        def one(number: int) -> BlockSummary:
+        def one(number: int) -> dict[str, np.ndarray]:
             of_block = jax.random.fold_in(keys[0], number), jax.random.fold_in(keys[1], number)
             found = summarise_block(
                 marginal.model,
@@ -412,19 +502,16 @@ class _Run:
                 of_block,
                 n_each,
             )
-            return found if keeps_units else found._replace(draws=found.draws[:0])
+            return (found if keeps_units else found._replace(draws=found.draws[:0]))._asdict()
 
-        n_blocks = len(marginal.blocks)
-        at_once = max(2, n_blocks // 20)
-        for start in range(0, n_blocks, at_once):
-            for found in marginal.each(one, range(start, min(start + at_once, n_blocks))):
-                draws.append(found.draws)
-                statistics.append(found.statistics)
-                masses.append(found.second_mass)
-            if n_blocks > 2:
-                self.log(f"units: {len(draws)} of {n_blocks} blocks")
-        own = np.concatenate(draws, axis=1) if keeps_units else None
-        return own, np.concatenate(statistics), np.concatenate(masses)
+        parts = self._each_block("units", one)
+        sizes = [end - first for first, end in marginal.runs]
+        statistics, masses = (
+            np.concatenate([part[:size] for part, size in zip(parts[name], sizes, strict=True)])
+            for name in ("statistics", "second_mass")
+        )
+        own = [part[:, :size] for part, size in zip(parts["draws"], sizes, strict=True)]
+        return np.concatenate(own, axis=1) if keeps_units else None, statistics, masses
 
 
 def _converged(z: np.ndarray) -> bool:

@@ -67,19 +67,21 @@ def find_population_mode(
     prior_root = np.diag(marginal.prior.sd)
     theta = _descend(lambda t: evaluate(t, first, True), marginal.prior.median, prior_root)
     # Their own modes are still where the first block began.
-    hessian = _hessian(lambda t: evaluate(t, first, False), theta, _FIRST_STEP * prior_root)
-    root = _root_of(hessian, prior_root)
+    hessian = hessian_by_differences(
+        lambda t: evaluate(t, first, False), theta, _FIRST_STEP * prior_root
+    )
+    root = root_of_inverse(hessian, prior_root)
     log(f"mode of the first of {len(marginal.blocks)} blocks found")
     if len(marginal.blocks) > 1:
         # The prior is part of both; a direction that the data do not narrow is as wide as before.
         share = marginal.n_units / (marginal.runs[0][1] - marginal.runs[0][0])
-        root = _root_of(hessian * share, prior_root)
+        root = root_of_inverse(hessian * share, prior_root)
         theta = _descend(lambda t: evaluate(t, None, True), theta, root)
         log("mode of all blocks found")
     at, off = evaluate(theta, None, True), np.inf
     for _ in range(_POLISH):
-        hessian = _hessian(lambda t: evaluate(t, None, False), theta, _STEP * root)
-        root = _root_of(hessian, prior_root)
+        hessian = hessian_by_differences(lambda t: evaluate(t, None, False), theta, _STEP * root)
+        root = root_of_inverse(hessian, prior_root)
         for _ in range(_POLISH):
             move = root @ (root.T @ at.gradient)
             off = float(np.linalg.norm(root.T @ at.gradient))
@@ -92,6 +94,12 @@ def find_population_mode(
             theta, at = theta + length * move, new
         log(f"{off:.2g} sds from the mode")
     return PopulationMode(theta, root, at.value, off, at.n_lost)
+
+
+def renew_root(marginal: MarginalDensity, evaluate: Evaluate, theta: Theta, root: Matrix) -> Matrix:
+    """Square root of the inverse of the Hessian at another theta `(d,)`, given the one where it was found before."""
+    hessian = hessian_by_differences(lambda t: evaluate(t, None, False), theta, _STEP * root)
+    return root_of_inverse(hessian, np.diag(marginal.prior.sd))
 
 
 def _descend(evaluate: Callable[[Theta], Evaluated], start: Theta, root: Matrix) -> Theta:
@@ -113,7 +121,9 @@ def _descend(evaluate: Callable[[Theta], Evaluated], start: Theta, root: Matrix)
     return best[1]
 
 
-def _hessian(evaluate: Callable[[Theta], Evaluated], theta: Theta, steps: Matrix) -> Matrix:
+def hessian_by_differences(
+    evaluate: Callable[[Theta], Evaluated], theta: Theta, steps: Matrix
+) -> Matrix:
     """Hessian of minus the log density by differences of its gradients along the columns of `steps`."""
     changes = [
         evaluate(theta - step).gradient - evaluate(theta + step).gradient for step in steps.T
@@ -122,7 +132,7 @@ def _hessian(evaluate: Callable[[Theta], Evaluated], theta: Theta, steps: Matrix
     return (moved + moved.T) / 2
 
 
-def _root_of(hessian: Matrix, prior_root: Matrix) -> Matrix:
+def root_of_inverse(hessian: Matrix, prior_root: Matrix) -> Matrix:
     """Square root of the inverse of a Hessian, no direction wider than some prior sds."""
     inner = prior_root.T @ hessian @ prior_root
     values, vectors = np.linalg.eigh(np.nan_to_num(inner))

@@ -22,7 +22,7 @@ _N_STARTS, _APART, _MASS = 4, 4.0, 0.01
 
 
 class BlockSummary(NamedTuple):
-    """The units of a block.
+    """The units of a block, those that only fill its shape too.
 
     Attributes
     ----------
@@ -60,9 +60,8 @@ def summarise_block(
     mean, variance, values, draws = _moments(model, n_each, thetas, start, block, *keys)
     quantiles = np.quantile(np.asarray(values), _PROBABILITIES, axis=0)
     statistics = np.stack([mean, np.sqrt(variance), *quantiles], axis=-1)
-    n_units = int(np.asarray(block.is_unit).sum())
     mass = np.asarray(_second_mass(model, at, start, block, keys[1]))
-    return BlockSummary(statistics[:n_units], np.asarray(draws)[:, :n_units], mass[:n_units])
+    return BlockSummary(statistics, np.asarray(draws), mass)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
