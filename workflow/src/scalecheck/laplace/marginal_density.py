@@ -104,7 +104,7 @@ class MarginalDensity:
         chosen: Sequence[int] | None = None,
         *,
         moves: bool = True,
-        inner: PRNGKeyArray | None = None,
+        corrected: bool = False,
     ) -> Evaluated:
         """Give log p(theta, y) of all blocks, or of some; sums of blocks are in float64.
 
@@ -112,18 +112,18 @@ class MarginalDensity:
         ----------
         moves
             Whether the modes found are where the next ones are looked for.
-        inner
-            Key `(2,)` of integrals by importance sampling; without one they are Laplace's.
+        corrected
+            Whether units are integrated by importance sampling; else by Laplace's method.
         """
         theta, chosen = self.theta(values), range(len(self.blocks)) if chosen is None else chosen
 
         def one(number: int) -> tuple[float, np.ndarray, int]:
             where = self.model, theta, self.modes[number], self.blocks[number]
-            if inner is None:
-                found = log_marginal.marginal_and_gradient(*where)
-            else:
-                key = jax.random.fold_in(inner, number)
+            if corrected:
+                key = unit_integrals.key_of_block(number)
                 found = unit_integrals.corrected_and_gradient(*where, key)
+            else:
+                found = log_marginal.marginal_and_gradient(*where)
             total = float(np.asarray(found.by_unit, "float64").sum())
             gradient = np.asarray(found.gradient, "float64")
             if moves and np.isfinite(total):

@@ -7,38 +7,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalecheck.laplace.log_marginal import laplace_by_unit, surrogate
 from scalecheck.laplace.marginal_density import MarginalDensity, Theta
 from scalecheck.laplace.population import Matrix
+from scalecheck.laplace.unit_integrals import fisher_gradient, integrate_units, key_of_block
 from scalecheck.laplace.unit_model import Block, UnitModel
 from scalecheck.laplace.unit_modes import find_modes
 
 # The one site: theta in posterior sds from its mode.
 SITE = "from_mode"
 _CODES, _IS_UNIT, _START, _BASE = "codes", "is_unit", "start", "base"
-_CENTRE, _ROOT, _TILT = "centre", "root", "tilt"
+_CENTRE, _ROOT, _KEYS = "centre", "root", "keys"
 _ARGUMENT = "argument:"
 
 
-def arrays_of(
-    marginal: MarginalDensity, centre: Theta, root: Matrix, tilt: Theta | None = None
-) -> dict[str, np.ndarray]:
-    """What the potential takes: blocks `(block, ...)`, the modes at `centre` `(d,)`, and coordinates.
-
-    Parameters
-    ----------
-    tilt
-        `(d,)` what is added to the gradient of the log density; None for nothing.
-    """
+def arrays_of(marginal: MarginalDensity, centre: Theta, root: Matrix) -> dict[str, np.ndarray]:
+    """What the potential takes: blocks `(block, ...)`, the modes at `centre` `(d,)`, and coordinates."""
     blocks = [jax.tree.map(np.asarray, block) for block in marginal.blocks]
     theta = marginal.theta(centre)
 
     @jax.jit
-    def at(start: jax.Array, block: Block) -> tuple[jax.Array, jax.Array]:
+    def at(start: jax.Array, block: Block, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         modes = find_modes(marginal.model, theta, start, block)
-        return modes.u, laplace_by_unit(modes, block)
+        return modes.u, integrate_units(marginal.model, theta, modes, block, key).by_unit
 
-    found = [at(*both) for both in zip(marginal.modes, marginal.blocks, strict=True)]
+    keys = [key_of_block(number) for number in range(len(blocks))]
+    found = [at(*each) for each in zip(marginal.modes, marginal.blocks, keys, strict=True)]
     arrays = {
         _ARGUMENT + name: np.stack([block.arrays[name] for block in blocks])
         for name in blocks[0].arrays
@@ -50,7 +43,7 @@ def arrays_of(
         _BASE: np.stack([np.asarray(base) for _, base in found]),
         _CENTRE: np.asarray(theta),
         _ROOT: np.asarray(root, theta.dtype),
-        _TILT: np.asarray(root.T @ (np.zeros(len(centre)) if tilt is None else tilt), theta.dtype),
+        _KEYS: np.stack([np.asarray(key) for key in keys]),
     }
 
 
@@ -67,22 +60,25 @@ def potential_of(model: UnitModel) -> Callable[..., Callable[[Mapping[str, jax.A
             arrays[_CODES],
             arrays[_IS_UNIT],
         )
-        total = _total_of(model, blocks, arrays[_START], arrays[_BASE])
+        parts = blocks, arrays[_START], arrays[_BASE], arrays[_KEYS]
+        total = _total_of(model, parts)
         first = jax.tree.map(lambda values: values[0], blocks)
 
         def energy(z: Mapping[str, jax.Array]) -> jax.Array:
             theta = arrays[_CENTRE] + arrays[_ROOT] @ z[SITE]
-            return -total(theta) - model.log_prior(theta, first) - arrays[_TILT] @ z[SITE]
+            return -total(theta) - model.log_prior(theta, first)
 
         return energy
 
     return of_arrays
 
 
-def _total_of(
-    model: UnitModel, blocks: Block, starts: jax.Array, bases: jax.Array
-) -> Callable[[jax.Array], jax.Array]:
-    """Give a function of theta with a derivative of its own: found beside the value, not through the iteration."""
+def _total_of(model: UnitModel, parts: Any) -> Callable[[jax.Array], jax.Array]:
+    """Give a function of theta with a derivative of its own: found beside the value, not through the iteration.
+
+    By Fisher's identity, which the integrals keep up to their Monte Carlo error: leapfrogs along any field are
+    reversible and keep volumes, so that NUTS samples the density that the values have.
+    """
 
     @jax.custom_jvp
     def total(theta: jax.Array) -> jax.Array:
@@ -90,16 +86,17 @@ def _total_of(
 
     def both(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
         def one(sums: Any, part: Any) -> tuple[Any, None]:
-            block, start, base = part
+            block, start, base, key = part
             modes = find_modes(model, theta, start, block)
             # A theta at which a mode is not found is out of what can be sampled.
-            value = (laplace_by_unit(modes, block) - base).sum()
+            integrals = integrate_units(model, theta, modes, block, key)
+            value = (integrals.by_unit - base).sum()
             value = jnp.where(modes.found.all(), value, -jnp.inf)
-            gradient = jax.grad(lambda theta: surrogate(model, theta, modes, block))(theta)
+            gradient = fisher_gradient(model, theta, integrals, block)
             return jax.tree.map(jnp.add, sums, (value, gradient)), None
 
         zeros = jnp.zeros((), theta.dtype), jnp.zeros_like(theta)
-        return jax.lax.scan(one, zeros, (blocks, starts, bases))[0]
+        return jax.lax.scan(one, zeros, parts)[0]
 
     @total.defjvp
     def derivative(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from scalecheck import diagnostics, sampler
-from scalecheck.laplace import importance_draws, marginal_potential, population
+from scalecheck.laplace import importance_draws, marginal_potential, unit_integrals
 from scalecheck.laplace.importance_draws import Proposal, Smoothed
 from scalecheck.laplace.marginal_density import (
     DRAWS_AT_ONCE,
@@ -23,7 +23,7 @@ from scalecheck.laplace.marginal_density import (
     Theta,
     integrate_block,
 )
-from scalecheck.laplace.population import Matrix, PopulationMode, find_population_mode
+from scalecheck.laplace.population import PopulationMode, find_population_mode
 from scalecheck.laplace.unit_summaries import summarise_block
 from scalecheck.model.batches import Batch
 from scalecheck.sampler import SavedRun, Snapshot
@@ -36,15 +36,12 @@ MANY_ROWS = 50_000
 FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 400, 1000, 200, 500, 1000
 # Above this shape of their ratios' tail, draws from the t do not do. A. Vehtari et al., arXiv:1507.02646.
 MOST_KHAT = 0.7
-# Moves to the mode of the corrected density at most, how near it is enough, how long one is at most, and how far asks
-# for another Hessian: in posterior sds.
-_MOST_MOVES, _AT_MODE, _LONGEST, _FAR = 10, 0.1, 2.0, 0.5
 # Sds from the mode at which the sides of an axis are measured.
 _REACH = 1.5
-# Of NUTS on the marginal density: chains, iterations of warmup, draws of a chain at first, acceptance, depth of trees.
+# Of NUTS on the corrected density: chains, iterations of warmup, draws of a chain at first, acceptance, depth of trees.
 CHAINS, WARMUP, CHAIN_DRAWS, TARGET, DEPTH = 4, 150, 250, 0.8, 8
 # Of keys: what each is for.
-_INNER, _UNITS, _NUTS = 1, 2, 3
+_UNITS, _NUTS = 1, 2
 # Of what is saved: what blocks gave, and a run of lanes.
 _PART, _LANES = "part:", "lanes:"
 # More blocks than this take long enough for a line now and then.
@@ -64,30 +61,6 @@ class Saver(Protocol):
         ...
 
 
-class Centred(NamedTuple):
-    """Where draws of the population are centred.
-
-    Attributes
-    ----------
-    mode
-        Of Laplace's density.
-    theta
-        `(d,)` mode of the corrected density.
-    root
-        `(d, d)` as of a mode.
-    log_density
-        By Laplace's method there.
-    tilt
-        `(d,)` gradient of the corrected log density minus that of Laplace's.
-    """
-
-    mode: PopulationMode
-    theta: Theta
-    root: Matrix
-    log_density: float
-    tilt: Theta
-
-
 class Audited(NamedTuple):
     """Draws of theta and what their integrals say.
 
@@ -96,7 +69,8 @@ class Audited(NamedTuple):
     thetas
         `(draw, d)`.
     weights, plain
-        By corrected integrals, and by Laplace's method alone.
+        By corrected integrals, and by Laplace's method alone. Of draws by NUTS: relative to the density that they were
+        drawn from, whose integrals have other random numbers.
     fewest
         Smallest effective number of a unit's draws, over all units and thetas.
     n_lost
@@ -214,7 +188,7 @@ def approximate_nested(
 
 def weigh_population(
     marginal: MarginalDensity, key: jax.Array, n_draws: int
-) -> tuple[Centred, Audited]:
+) -> tuple[PopulationMode, Audited]:
     """Find the mode of the population and weigh draws around it, and no more: for many small data sets."""
     return _Run(marginal, key, lambda line: None, None).weigh(n_draws)
 
@@ -226,7 +200,6 @@ class _Run:
         self, marginal: MarginalDensity, key: jax.Array, log: Log, saver: Saver | None
     ) -> None:
         self.marginal, self.key, self.log, self.saver = marginal, key, log, saver
-        self.inner = jax.random.fold_in(key, _INNER)
         self.seed = int(np.asarray(jax.random.key_data(key) if key.ndim == 0 else key)[-1])
         self.calls: list[Evaluated] = []
         self.number = 0
@@ -236,35 +209,14 @@ class _Run:
         if saved is not None:
             self._restore(saved)
 
-    def weigh(self, n_draws: int) -> tuple[Centred, Audited]:
+    def weigh(self, n_draws: int) -> tuple[PopulationMode, Audited]:
         """Find the mode of the population, and weigh draws from a t around it."""
         mode = find_population_mode(self.marginal, self.evaluate, self.log)
         self.log(f"mode of the population found after {self.number} gradients")
-        centred = self._centre(mode)
-        proposal = self._proposal(centred)
+        proposal = self._proposal(mode)
         drawn = proposal.draw(np.random.default_rng([self.seed, 0]), n_draws)
-        return centred, self._audit("t", centred, drawn, proposal.log_density(drawn))
-
-    def _centre(self, mode: PopulationMode) -> Centred:
-        """Move to the mode of the corrected density, where the error of Laplace's method is taken for linear.
-
-        That error is of each unit: in posterior sds it grows with the root of their number.
-        """
-        theta, root = mode.theta, mode.root
-        for _ in range(_MOST_MOVES):
-            exact = self.evaluate(theta, None, True, corrected=True)
-            move = root.T @ exact.gradient
-            off = float(np.linalg.norm(move))
-            if off <= _AT_MODE:
-                break
-            theta = theta + root @ move * min(1.0, _LONGEST / off)
-        moved = float(np.linalg.norm(np.linalg.solve(root, theta - mode.theta)))
-        self.log(f"{moved:.2g} sds further is the mode of the corrected density")
-        if moved > _FAR:
-            root = population.renew_root(self.marginal, self.evaluate, theta, root)
-        exact = self.evaluate(theta, None, True, corrected=True)
-        plain = self.evaluate(theta, None, True)
-        return Centred(mode, theta, root, plain.value, exact.gradient - plain.gradient)
+        found = self._integrate("t", mode, drawn)
+        return mode, _audited(drawn, found, proposal.log_density(drawn))
 
     def approximate(self, batch: Batch, *, exact: bool, keeps_units: bool) -> NestedLaplace:
         """Go through all stages."""
@@ -274,14 +226,15 @@ class _Run:
         )
         is_large = marginal.n_rows > MANY_ROWS
         n_draws = FEW_DRAWS if is_large else DRAWS
-        centred, first = self.weigh(n_draws)
+        mode, first = self.weigh(n_draws)
         log(
             f"k-hat {first.weights.khat:.2f}, {first.weights.effective:.0f} effective of {n_draws} draws"
         )
         audited, chains = first, None
         if exact or not first.weights.khat <= MOST_KHAT:
-            thetas, chains = self._nuts(centred)
-            audited = self._audit("nuts", centred, thetas, None)
+            thetas, chains = self._nuts(mode)
+            sampled = self._integrate("nuts", mode, thetas).corrected
+            audited = _audited(thetas, self._integrate("audit", mode, thetas, again=1), sampled)
             log(
                 f"NUTS on the marginal: R-hat {chains.rhat:.3f}, ESS {chains.ess:.0f};"
                 f" audit: k-hat {audited.weights.khat:.2f}"
@@ -292,26 +245,30 @@ class _Run:
             audited.weights.resample(rng, n_thetas if keeps_units else FEW_THETAS)
         ]
         n_each = GIVEN // len(chosen)
-        own, statistics, second = self._units(centred, chosen, n_each, keeps_units=keeps_units)
+        own, statistics, second = self._units(mode, chosen, n_each, keeps_units=keeps_units)
         shared = np.repeat(chosen, n_each, axis=0)
         if not keeps_units:
             shared = audited.thetas[audited.weights.resample(rng, GIVEN)]
         return NestedLaplace(
-            batch, marginal, centred.mode, audited, first if chains else None, chains,
+            batch, marginal, mode, audited, first if chains else None, chains,
             shared, own, statistics, second, self.number,
         )  # fmt: skip
 
     # ---- evaluations, which are replayed where a run goes on
 
     def evaluate(
-        self, theta: Theta, chosen: Sequence[int] | None, moves: bool, *, corrected: bool = False
+        self,
+        theta: Theta,
+        chosen: Sequence[int] | None = None,
+        *,
+        moves: bool = True,
+        corrected: bool = False,
     ) -> Evaluated:
         """As `MarginalDensity.evaluate`: from what was saved, if it was."""
         self.number += 1
         if self.number <= len(self.calls):
             return self.calls[self.number - 1]
-        inner = self.inner if corrected else None
-        found = self.marginal.evaluate(theta, chosen, moves=moves, inner=inner)
+        found = self.marginal.evaluate(theta, chosen, moves=moves, corrected=corrected)
         self.calls.append(found)
         if len(self.marginal.blocks) > 1 and chosen is None and self.number % 10 == 0:
             self.log(f"{self.number} gradients, log density {found.value:.6g}")
@@ -344,50 +301,30 @@ class _Run:
 
     # ---- draws of the population
 
-    def _proposal(self, centred: Centred) -> Proposal:
+    def _proposal(self, mode: PopulationMode) -> Proposal:
         """Measure how far the log density falls to either side of each axis."""
 
         def drop(step: np.ndarray) -> float:
-            there = self.evaluate(centred.theta + step, None, False).value
-            return centred.log_density - there - float(centred.tilt @ step)
+            there = self.evaluate(mode.theta + step, moves=False, corrected=True).value
+            return mode.log_density - there
 
-        drops = [[drop(side * axis) for axis in centred.root.T] for side in (_REACH, -_REACH)]
+        drops = [[drop(side * axis) for axis in mode.root.T] for side in (_REACH, -_REACH)]
         above, below = importance_draws.split_scales(np.array(drops), _REACH)
-        return Proposal(centred.theta, centred.root, above, below)
+        return Proposal(mode.theta, mode.root, above, below)
 
-    def _audit(
-        self,
-        name: str,
-        centred: Centred,
-        thetas: np.ndarray,
-        log_q: Float[np.ndarray, " draw"] | None,
-    ) -> Audited:
-        """Integrate all units at thetas; weights relative to `log_q`, or to what NUTS samples where that is None."""
-        found = self._integrate(name, centred, thetas)
-        log_prior = self.marginal.log_prior(thetas)
-        plain, corrected = found.plain + log_prior, found.corrected + log_prior
-        before = log_q
-        if before is None:
-            before = plain + (thetas - centred.theta) @ centred.tilt
-        return Audited(
-            thetas,
-            importance_draws.smooth(corrected - before),
-            importance_draws.smooth(plain - before),
-            float(found.fewest.min()),
-            int(found.lost.sum()),
-        )
-
-    def _integrate(self, name: str, centred: Centred, thetas: np.ndarray) -> Integrated:
-        """Integrate the units of all blocks at thetas `(draw, d)`."""
+    def _integrate(
+        self, name: str, mode: PopulationMode, thetas: np.ndarray, again: int = 0
+    ) -> Integrated:
+        """Log densities and what else is known of all units at thetas `(draw, d)`, each with its own prior."""
         marginal = self.marginal
-        at, inner = marginal.theta(centred.theta), self.inner
+        at = marginal.theta(mode.theta)
         # Calls of one shape.
         padded = np.concatenate(
             [thetas, np.repeat(thetas[-1:], -len(thetas) % DRAWS_AT_ONCE, axis=0)]
         )
 
         def one(number: int) -> dict[str, np.ndarray]:
-            key = jax.random.fold_in(inner, number)
+            key = unit_integrals.key_of_block(number, again)
             found = [
                 integrate_block(
                     marginal.model,
@@ -403,9 +340,10 @@ class _Run:
             return dict(zip(Integrated._fields, joined, strict=True))
 
         parts = self._each_block(name, one)
+        log_prior = marginal.log_prior(thetas)
         return Integrated(
-            parts["plain"].astype("float64").sum(axis=0),
-            parts["corrected"].astype("float64").sum(axis=0),
+            parts["plain"].astype("float64").sum(axis=0) + log_prior,
+            parts["corrected"].astype("float64").sum(axis=0) + log_prior,
             parts["fewest"].min(axis=0),
             parts["lost"].sum(axis=0),
         )
@@ -433,10 +371,10 @@ class _Run:
         start = f"{name}:"
         return {n.removeprefix(start): v for n, v in self.parts.items() if n.startswith(start)}
 
-    def _nuts(self, centred: Centred) -> tuple[np.ndarray, Chains]:
+    def _nuts(self, mode: PopulationMode) -> tuple[np.ndarray, Chains]:
         """Sample the marginal density by NUTS, in posterior sds from its mode: thetas `(draw, d)`."""
         if not (done := self._done("chains")):
-            z, gradients = self._sample(centred)
+            z, gradients = self._sample(mode)
             done = {"z": z, "gradients": np.array(gradients)}
             self.parts |= {f"chains:{name}": values for name, values in done.items()}
             self.lanes = None
@@ -444,12 +382,12 @@ class _Run:
         z = done["z"].astype("float64")
         rhat, ess = diagnostics.rhat_and_ess(z)
         ended = Chains(float(rhat.max()), float(ess.min()), int(done["gradients"]))
-        return centred.theta + z.reshape(-1, z.shape[-1]) @ centred.root.T, ended
+        return mode.theta + z.reshape(-1, z.shape[-1]) @ mode.root.T, ended
 
-    def _sample(self, centred: Centred) -> tuple[np.ndarray, int]:
+    def _sample(self, mode: PopulationMode) -> tuple[np.ndarray, int]:
         """Draws `(chain, draw, d)`, and the gradients that they took."""
         marginal, d = self.marginal, self.marginal.size
-        arrays = marginal_potential.arrays_of(marginal, centred.theta, centred.root, centred.tilt)
+        arrays = marginal_potential.arrays_of(marginal, mode.theta, mode.root)
         rng = np.random.default_rng([self.seed, _NUTS])
         starts = rng.standard_normal((1, CHAINS, d)).astype(marginal.dtype)
         options: dict[str, Any] = {}
@@ -484,15 +422,15 @@ class _Run:
     # ---- units
 
     def _units(
-        self, centred: Centred, thetas: np.ndarray, n_each: int, *, keeps_units: bool
+        self, mode: PopulationMode, thetas: np.ndarray, n_each: int, *, keeps_units: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
         """Draws, statistics and masses of second modes of all units."""
         marginal = self.marginal
-        at, device = marginal.theta(centred.theta), marginal.theta(thetas)
-        keys = self.inner, jax.random.fold_in(self.key, _UNITS)
+        at, device = marginal.theta(mode.theta), marginal.theta(thetas)
+        chosen_by = jax.random.fold_in(self.key, _UNITS)
 
         def one(number: int) -> dict[str, np.ndarray]:
-            of_block = jax.random.fold_in(keys[0], number), jax.random.fold_in(keys[1], number)
+            of_block = unit_integrals.key_of_block(number), jax.random.fold_in(chosen_by, number)
             found = summarise_block(
                 marginal.model,
                 device,
@@ -512,6 +450,16 @@ class _Run:
         )
         own = [part[:, :size] for part, size in zip(parts["draws"], sizes, strict=True)]
         return np.concatenate(own, axis=1) if keeps_units else None, statistics, masses
+
+
+def _audited(thetas: np.ndarray, found: Integrated, log_q: Float[np.ndarray, " draw"]) -> Audited:
+    return Audited(
+        thetas,
+        importance_draws.smooth(found.corrected - log_q),
+        importance_draws.smooth(found.plain - log_q),
+        float(found.fewest.min()),
+        int(found.lost.sum()),
+    )
 
 
 def _converged(z: np.ndarray) -> bool:

@@ -1,7 +1,7 @@
 """What units share: the mode of its marginal density, and how wide that is."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -13,8 +13,9 @@ from scalecheck.laplace.marginal_density import Evaluated, MarginalDensity, Thet
 _MOST_ITERATIONS, _FIRST_STEP, _STEP = 200, 0.02, 0.5
 # No direction is wider than so many prior sds.
 _WIDEST = 3.0
-# Newton steps at the end, and how far in posterior sds the mode may be off.
-_POLISH, _NEAR = 4, 0.05
+# Hessians, and Newton steps with each, at most; how near to the mode is enough, and how far it may be off: posterior
+# sds.
+_POLISH, _AT_MODE, _NEAR = 3, 0.1, 0.5
 
 Matrix = Float[np.ndarray, "d d"]
 
@@ -48,58 +49,72 @@ class PopulationMode(NamedTuple):
         return self.off <= _NEAR and not self.n_lost
 
 
-Evaluate = Callable[[Theta, Sequence[int] | None, bool], Evaluated]
+class Evaluate(Protocol):
+    """What gives the log density and its gradient."""
+
+    def __call__(
+        self,
+        theta: Theta,
+        chosen: Sequence[int] | None = None,
+        *,
+        moves: bool = True,
+        corrected: bool = False,
+    ) -> Evaluated:
+        """Evaluate at `theta` `(d,)`, of some blocks or all: whether modes move, whether integrals are corrected."""
+        ...
 
 
 def find_population_mode(
     marginal: MarginalDensity, evaluate: Evaluate, log: Callable[[str], None]
 ) -> PopulationMode:
-    """Find the mode on the first block by L-BFGS in prior sds, then on all blocks in the sds that these give.
+    """Find the mode of the corrected density: by L-BFGS of one block, of all by Laplace's method, and then corrected.
+
+    The error of Laplace's method is of each unit: in posterior sds it grows with the root of their number.
 
     Parameters
     ----------
     evaluate
-        As `marginal.evaluate`: theta, blocks, whether modes move.
+        As `marginal.evaluate`.
     log
         Takes a line per stage.
     """
     first = [0]
     prior_root = np.diag(marginal.prior.sd)
-    theta = _descend(lambda t: evaluate(t, first, True), marginal.prior.median, prior_root)
-    # Their own modes are still where the first block began.
-    hessian = hessian_by_differences(
-        lambda t: evaluate(t, first, False), theta, _FIRST_STEP * prior_root
-    )
-    root = root_of_inverse(hessian, prior_root)
+    theta = _descend(lambda t: evaluate(t, first), marginal.prior.median, prior_root)
+    hessian = _hessian(lambda t: evaluate(t, first, moves=False), theta, _FIRST_STEP * prior_root)
     log(f"mode of the first of {len(marginal.blocks)} blocks found")
-    if len(marginal.blocks) > 1:
-        # The prior is part of both; a direction that the data do not narrow is as wide as before.
-        share = marginal.n_units / (marginal.runs[0][1] - marginal.runs[0][0])
-        root = root_of_inverse(hessian * share, prior_root)
-        theta = _descend(lambda t: evaluate(t, None, True), theta, root)
-        log("mode of all blocks found")
-    at, off = evaluate(theta, None, True), np.inf
+    # The prior is part of both; a direction that the data do not narrow is as wide as before.
+    share = marginal.n_units / (marginal.runs[0][1] - marginal.runs[0][0])
+    root = _root_of_inverse(hessian * share, prior_root)
+    theta = _descend(evaluate, theta, root)
+    log("mode of all blocks by Laplace's method found")
+    theta = _descend(lambda t: evaluate(t, corrected=True), theta, root)
+    log("mode of all blocks, corrected, found")
+    return _polish(
+        lambda t, moves: evaluate(t, moves=moves, corrected=True), theta, root, prior_root
+    )
+
+
+def _polish(
+    evaluate: Callable[[Theta, bool], Evaluated], theta: Theta, root: Matrix, prior_root: Matrix
+) -> PopulationMode:
+    """Go to the mode by Newton's method, with Hessians by differences of gradients in the sds of the one before."""
+    at, off = evaluate(theta, True), np.inf
     for _ in range(_POLISH):
-        hessian = hessian_by_differences(lambda t: evaluate(t, None, False), theta, _STEP * root)
-        root = root_of_inverse(hessian, prior_root)
+        hessian = _hessian(lambda t: evaluate(t, False), theta, _STEP * root)
+        root = _root_of_inverse(hessian, prior_root)
         for _ in range(_POLISH):
-            move = root @ (root.T @ at.gradient)
-            off = float(np.linalg.norm(root.T @ at.gradient))
-            if off <= _NEAR:
+            move = root.T @ at.gradient
+            off = float(np.linalg.norm(move))
+            if off <= _AT_MODE:
                 return PopulationMode(theta, root, at.value, off, at.n_lost)
-            length = min(1.0, 1.0 / off)
-            new = evaluate(theta + length * move, None, True)
+            new = evaluate(theta + min(1.0, 1.0 / off) * root @ move, True)
             if not new.value > at.value:
                 break
-            theta, at = theta + length * move, new
-        log(f"{off:.2g} sds from the mode")
+            theta, at = theta + min(1.0, 1.0 / off) * root @ move, new
+        if off <= _NEAR:
+            break
     return PopulationMode(theta, root, at.value, off, at.n_lost)
-
-
-def renew_root(marginal: MarginalDensity, evaluate: Evaluate, theta: Theta, root: Matrix) -> Matrix:
-    """Square root of the inverse of the Hessian at another theta `(d,)`, given the one where it was found before."""
-    hessian = hessian_by_differences(lambda t: evaluate(t, None, False), theta, _STEP * root)
-    return root_of_inverse(hessian, np.diag(marginal.prior.sd))
 
 
 def _descend(evaluate: Callable[[Theta], Evaluated], start: Theta, root: Matrix) -> Theta:
@@ -121,9 +136,7 @@ def _descend(evaluate: Callable[[Theta], Evaluated], start: Theta, root: Matrix)
     return best[1]
 
 
-def hessian_by_differences(
-    evaluate: Callable[[Theta], Evaluated], theta: Theta, steps: Matrix
-) -> Matrix:
+def _hessian(evaluate: Callable[[Theta], Evaluated], theta: Theta, steps: Matrix) -> Matrix:
     """Hessian of minus the log density by differences of its gradients along the columns of `steps`."""
     changes = [
         evaluate(theta - step).gradient - evaluate(theta + step).gradient for step in steps.T
@@ -132,7 +145,7 @@ def hessian_by_differences(
     return (moved + moved.T) / 2
 
 
-def root_of_inverse(hessian: Matrix, prior_root: Matrix) -> Matrix:
+def _root_of_inverse(hessian: Matrix, prior_root: Matrix) -> Matrix:
     """Square root of the inverse of a Hessian, no direction wider than some prior sds."""
     inner = prior_root.T @ hessian @ prior_root
     values, vectors = np.linalg.eigh(np.nan_to_num(inner))

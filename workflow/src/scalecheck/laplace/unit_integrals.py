@@ -25,6 +25,11 @@ N_INNER = 64
 DF = 7.0
 
 
+def key_of_block(number: int, again: int = 0) -> PRNGKeyArray:
+    """Key `(2,)` of a block's random numbers: the same for every theta and every run; others each time `again`."""
+    return jax.random.fold_in(jax.random.PRNGKey(again), number)
+
+
 class UnitIntegrals(NamedTuple):
     """Integrals of a block's units at one theta.
 
@@ -75,19 +80,26 @@ def integrate_units(
 def corrected_and_gradient(
     model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: Block, key: PRNGKeyArray
 ) -> MarginalGradient:
-    """Log marginal density of a block's units by their integrals, and its gradient; `start` `(unit, k)` of the modes.
-
-    By Fisher's identity: the mean over a unit's posterior of the gradient with its latent values held.
-    """
+    """Log marginal density of a block's units by their integrals, and its gradient, from modes `(unit, k)`."""
     modes = find_modes(model, theta, start, block)
     integrals = integrate_units(model, theta, modes, block, key)
+    return MarginalGradient(
+        integrals.by_unit, fisher_gradient(model, theta, integrals, block), modes
+    )
+
+
+def fisher_gradient(
+    model: UnitModel, theta: Float[Array, " d"], integrals: UnitIntegrals, block: Block
+) -> Float[Array, " d"]:
+    """Gradient `(d,)` of the sum of a block's integrals by Fisher's identity.
+
+    It is the mean over each unit's posterior of the gradient with its latent values held.
+    """
 
     def add(total: jax.Array, draw: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         u, weight = draw
-        return total + jax.grad(lambda theta: (weight * model.log_density(theta, u, block)).sum())(
-            theta
-        ), None
+        of = jax.grad(lambda theta: (weight * model.log_density(theta, u, block)).sum())
+        return total + of(theta), None
 
     weights = jnp.where(block.is_unit, integrals.weight, 0.0)
-    gradient, _ = jax.lax.scan(add, jnp.zeros_like(theta), (integrals.u, weights))
-    return MarginalGradient(integrals.by_unit, gradient, modes)
+    return jax.lax.scan(add, jnp.zeros_like(theta), (integrals.u, weights))[0]
