@@ -20,7 +20,7 @@ _SCALES = (0.4, 3.0)
 _ROUNDING = 1e-3
 
 
-class Proposal(NamedTuple):
+class SplitT(NamedTuple):
     """A multivariate t whose scale along an axis is one above its centre and another below it.
 
     Logarithms of standard deviations have a long tail to one side. J. Geweke, "Bayesian inference in econometric models

@@ -14,7 +14,7 @@ from jaxtyping import Float, PRNGKeyArray, Real
 from scalecheck.laplace import log_marginal
 from scalecheck.laplace.unit_blocks import block_of, plan_blocks, rows_by_unit
 from scalecheck.laplace.unit_integrals import UnitIntegrals, integrate_units
-from scalecheck.laplace.unit_model import Block, UnitModel, unit_model_of
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel, unit_model_of
 from scalecheck.laplace.unit_modes import UnitModes, find_modes
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
@@ -36,7 +36,7 @@ class Evaluated(NamedTuple):
     n_lost: int
 
 
-class Prior(NamedTuple):
+class PriorScale(NamedTuple):
     """Median and sd of draws of theta from the prior, `(d,)`, and median of those of a unit `(k,)`, unconstrained."""
 
     median: Theta
@@ -67,7 +67,7 @@ class MarginalDensity:
         self.modes = self._first_modes()
         self._log_prior = jax.jit(jax.value_and_grad(self.model.log_prior))
 
-    def _cut(self, arrays: RowArrays) -> list[Block]:
+    def _cut(self, arrays: RowArrays) -> list[UnitBlock]:
         return [
             jax.tree.map(jnp.asarray, block_of(self.model, arrays, self._order, *run, self.shape))
             for run in self.runs
@@ -134,7 +134,7 @@ class MarginalDensity:
         return np.asarray(of(self.theta(thetas), self.blocks[0]), "float64")
 
 
-def _prior_of(model: UnitModel, block: Block) -> Prior:
+def _prior_of(model: UnitModel, block: UnitBlock) -> PriorScale:
     names = [*model.vector.shapes, *(site.name for site in model.own)]
     function = model.function_of(len(block.is_unit))
 
@@ -151,7 +151,7 @@ def _prior_of(model: UnitModel, block: Block) -> Prior:
     )
     sd = np.nan_to_num(np.nanstd(theta, axis=0), nan=1.0)
     middle, of_unit = (np.nan_to_num(np.nanmedian(one, axis=0)) for one in (theta, own))
-    return Prior(middle.astype("float64"), np.maximum(sd, 1e-3), of_unit)
+    return PriorScale(middle.astype("float64"), np.maximum(sd, 1e-3), of_unit)
 
 
 class Integrated(NamedTuple):
@@ -177,7 +177,7 @@ def integrate_block(
     thetas: jax.Array,
     at: jax.Array,
     start: jax.Array,
-    block: Block,
+    block: UnitBlock,
     key: PRNGKeyArray,
 ) -> Integrated:
     """Integrate a block's units at thetas `(draw, d)`: the sum over units of what is more than at `at` `(d,)`."""

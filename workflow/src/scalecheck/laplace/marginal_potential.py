@@ -10,7 +10,7 @@ import numpy as np
 from scalecheck.laplace.log_marginal import laplace_by_unit, surrogate
 from scalecheck.laplace.marginal_density import MarginalDensity, Theta
 from scalecheck.laplace.population import Matrix
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import find_modes
 
 # The one site: theta in posterior sds from its mode.
@@ -32,7 +32,7 @@ def arrays_of(marginal: MarginalDensity, centre: Theta, root: Matrix) -> dict[st
     theta = marginal.theta(centre)
 
     @jax.jit
-    def at(start: jax.Array, block: Block) -> tuple[jax.Array, jax.Array]:
+    def at(start: jax.Array, block: UnitBlock) -> tuple[jax.Array, jax.Array]:
         modes = find_modes(marginal.model, theta, start, block)
         return modes.u, laplace_by_unit(modes, block)
 
@@ -52,10 +52,13 @@ def arrays_of(marginal: MarginalDensity, centre: Theta, root: Matrix) -> dict[st
 
 
 def potential_of(model: UnitModel) -> Callable[..., Callable[[Mapping[str, jax.Array]], jax.Array]]:
-    """Give `arrays -> (sites -> potential energy)`: what is added up is the difference to the centre, unit by unit."""
+    """Give `arrays -> (sites -> potential energy)`: what is added up is the difference to the centre, unit by unit.
+
+    Arrays are those of `arrays_of`, `(block, ...)`; the energy is a scalar.
+    """
 
     def of_arrays(**arrays: Any) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
-        blocks = Block(
+        blocks = UnitBlock(
             {
                 name.removeprefix(_ARGUMENT): values
                 for name, values in arrays.items()
@@ -77,7 +80,7 @@ def potential_of(model: UnitModel) -> Callable[..., Callable[[Mapping[str, jax.A
 
 
 def _total_of(
-    model: UnitModel, blocks: Block, starts: jax.Array, bases: jax.Array
+    model: UnitModel, blocks: UnitBlock, starts: jax.Array, bases: jax.Array
 ) -> Callable[[jax.Array], jax.Array]:
     """Give a function of theta with a derivative of its own: found beside the value, not through the iteration."""
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from scalecheck import diagnostics, sampler
 from scalecheck.laplace import importance_draws, marginal_potential
-from scalecheck.laplace.importance_draws import Proposal, Smoothed
+from scalecheck.laplace.importance_draws import Smoothed, SplitT
 from scalecheck.laplace.marginal_density import (
     DRAWS_AT_ONCE,
     Evaluated,
@@ -78,7 +78,7 @@ class Audited(NamedTuple):
     n_lost: int
 
 
-class Chains(NamedTuple):
+class MarginalChains(NamedTuple):
     """How NUTS on the marginal density ended: largest R-hat, smallest ESS, gradients."""
 
     rhat: float
@@ -93,6 +93,8 @@ class NestedLaplace(NamedTuple):
     ----------
     batch
         The rows, one fit.
+    marginal
+        The marginal density of what units share.
     mode
         Of the population.
     audited
@@ -118,7 +120,7 @@ class NestedLaplace(NamedTuple):
     mode: PopulationMode
     audited: Audited
     first: Audited | None
-    chains: Chains | None
+    chains: MarginalChains | None
     shared: Float[np.ndarray, "draw d"]
     own: Float[np.ndarray, "draw unit k"] | None
     statistics: Float[np.ndarray, "unit k statistic"]
@@ -183,7 +185,10 @@ def approximate_nested(
 def weigh_population(
     marginal: MarginalDensity, key: jax.Array, n_draws: int
 ) -> tuple[PopulationMode, Audited]:
-    """Find the mode of the population and weigh draws around it, and no more: for many small data sets."""
+    """Find the mode of the population and weigh draws around it, and no more: for many small data sets.
+
+    The key is `(2,)`.
+    """
     return _Run(marginal, key, lambda line: None, None).weigh(n_draws)
 
 
@@ -282,7 +287,7 @@ class _Run:
 
     # ---- draws of the population
 
-    def _proposal(self, mode: PopulationMode) -> Proposal:
+    def _proposal(self, mode: PopulationMode) -> SplitT:
         """Measure how far the log density falls to either side of each axis."""
         drops = [
             [
@@ -292,7 +297,7 @@ class _Run:
             for side in (_REACH, -_REACH)
         ]
         above, below = importance_draws.split_scales(np.array(drops), _REACH)
-        return Proposal(mode.theta, mode.root, above, below)
+        return SplitT(mode.theta, mode.root, above, below)
 
     def _audit(
         self,
@@ -363,7 +368,7 @@ class _Run:
             self._keep()
         return done
 
-    def _nuts(self, mode: PopulationMode) -> tuple[np.ndarray, Chains]:
+    def _nuts(self, mode: PopulationMode) -> tuple[np.ndarray, MarginalChains]:
         """Sample the marginal density by NUTS, in posterior sds from its mode: thetas `(draw, d)`."""
         marginal, d = self.marginal, self.marginal.size
         arrays = marginal_potential.arrays_of(marginal, mode.theta, mode.root)
@@ -384,7 +389,7 @@ class _Run:
         rhat, ess = diagnostics.rhat_and_ess(z.astype("float64"))
         gradients = int(sum(np.asarray(one).sum() for one in draws.iterations[0].n_steps))
         flat = z.reshape(-1, d).astype("float64")
-        return mode.theta + flat @ mode.root.T, Chains(
+        return mode.theta + flat @ mode.root.T, MarginalChains(
             float(rhat.max()), float(ess.min()), gradients
         )
 

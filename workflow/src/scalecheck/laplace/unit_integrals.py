@@ -15,7 +15,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import gammaln
 
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import UnitModes
 
 # Draws of a unit, half of them opposite to the others, and degrees of freedom of their t.
@@ -47,7 +47,11 @@ class UnitIntegrals(NamedTuple):
 
 
 def integrate_units(
-    model: UnitModel, theta: Float[Array, " d"], modes: UnitModes, block: Block, key: PRNGKeyArray
+    model: UnitModel,
+    theta: Float[Array, " d"],
+    modes: UnitModes,
+    block: UnitBlock,
+    key: PRNGKeyArray,
 ) -> UnitIntegrals:
     """Integrate each unit's density over its latent values, around its mode at `theta`."""
     n_units, k = modes.u.shape

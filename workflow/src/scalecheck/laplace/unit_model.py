@@ -20,7 +20,7 @@ from scalecheck.model.batches import Batch
 from scalecheck.model.sites import Site, by_entry
 
 
-class Block(NamedTuple):
+class UnitBlock(NamedTuple):
     """Rows of some whole units, padded, as a program takes them.
 
     Attributes
@@ -81,7 +81,7 @@ class UnitModel:
         return sum(site.size for site in self.own)
 
     def log_density(
-        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: Block
+        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: UnitBlock
     ) -> Float[Array, " unit"]:
         """Log density of each unit's rows and latent values, unconstrained, given `theta`; 0 for what is no unit."""
         trace, z = self._trace(theta, u, block)
@@ -95,7 +95,7 @@ class UnitModel:
             total += _sum_but(prior, site.axis) + _sum_but(volume, site.axis)
         return jnp.where(block.is_unit, total, 0.0)
 
-    def log_prior(self, theta: Float[Array, " d"], block: Block) -> Float[Array, ""]:
+    def log_prior(self, theta: Float[Array, " d"], block: UnitBlock) -> Float[Array, ""]:
         """Log density of the compared sites alone, unconstrained."""
         u = jnp.zeros((len(block.is_unit), self.n_own), theta.dtype)
         trace, z = self._trace(theta, u, block)
@@ -108,7 +108,7 @@ class UnitModel:
         return total
 
     def values(
-        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: Block
+        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: UnitBlock
     ) -> dict[str, jax.Array]:
         """Latent sites of units on the model's scale, the units first: `(unit, ...)`."""
         trace, _ = self._trace(theta, u, block)
@@ -117,7 +117,7 @@ class UnitModel:
         }
 
     def prior_draw(
-        self, theta: Float[Array, " d"], block: Block, key: PRNGKeyArray
+        self, theta: Float[Array, " d"], block: UnitBlock, key: PRNGKeyArray
     ) -> Float[Array, "unit k"]:
         """Draw the latent values of units given `theta`, unconstrained."""
         function = self.function_of(len(block.is_unit))
@@ -129,7 +129,7 @@ class UnitModel:
         return self.pack(drawn)
 
     def _trace(
-        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: Block
+        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: UnitBlock
     ) -> tuple[dict[str, Any], dict[str, jax.Array]]:
         z = {**self.vector.unpack(theta), **self.unpack(u)}
         return density.traced_at(self.function_of(len(block.is_unit)), z, block.arrays), z

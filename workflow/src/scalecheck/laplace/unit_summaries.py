@@ -10,7 +10,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from scalecheck.laplace.log_marginal import laplace_by_unit
 from scalecheck.laplace.unit_integrals import integrate_units
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import find_modes
 
 STATISTICS = ("mean", "sd", "low", "median", "high")
@@ -44,7 +44,7 @@ def summarise_block(
     thetas: jax.Array,
     at: jax.Array,
     start: jax.Array,
-    block: Block,
+    block: UnitBlock,
     keys: tuple[PRNGKeyArray, PRNGKeyArray],
     n_each: int,
 ) -> BlockSummary:
@@ -71,7 +71,7 @@ def _moments(
     n_each: int,
     thetas: jax.Array,
     start: jax.Array,
-    block: Block,
+    block: UnitBlock,
     for_integrals: PRNGKeyArray,
     for_draws: PRNGKeyArray,
 ) -> tuple[jax.Array, ...]:
@@ -100,7 +100,7 @@ def _moments(
     return mean, variance, *flat
 
 
-def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: Block) -> jax.Array:
+def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: UnitBlock) -> jax.Array:
     """Values of a unit's sites on the model's scale, `(unit, k)`."""
     found = model.values(theta, u, block)
     return jnp.concatenate([v.reshape(len(u), -1) for v in found.values()], axis=1)
@@ -108,7 +108,7 @@ def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: Block) ->
 
 @functools.partial(jax.jit, static_argnums=0)
 def _second_mass(
-    model: UnitModel, theta: jax.Array, start: jax.Array, block: Block, key: PRNGKeyArray
+    model: UnitModel, theta: jax.Array, start: jax.Array, block: UnitBlock, key: PRNGKeyArray
 ) -> jax.Array:
     """Largest share `(unit,)` of a unit's mass that lies around another mode, by Laplace's method at both."""
     first = find_modes(model, theta, start, block)

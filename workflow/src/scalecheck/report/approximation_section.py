@@ -94,7 +94,8 @@ def _of_laplace(found: Mapping[str, Any]) -> str:
     ended = "" if found["converged"] else f" It did not converge: {found['reason']}."
     return (
         f"Nested Laplace of all {count(found['rows'])} rows took {duration(found['seconds'])}:"
-        f" {count(details['units'])} units were integrated out one by one, which leaves {count(len(found['parameters']))} parameters. {drawn}"
+        f" {count(details['units'])} units were integrated out one by one, which leaves"
+        f" {count(len(found['parameters']))} parameters. {drawn}"
         f" Each unit's integral is corrected by importance sampling; the fewest effective draws of a unit were"
         f" {number(details['fewest_draws_of_a_unit'], 2)} of 64.{ended}"
     )
