@@ -95,8 +95,15 @@ class MarginalDensity:
         """Do some work for some blocks, by number: as many at once as there are processors."""
         if jax.default_backend() != "cpu" or len(chosen) == 1:
             return [work(number) for number in chosen]
+        device, in_double = jax.config.jax_default_device, jax.config.jax_enable_x64
+
+        def there(number: int) -> Any:
+            # Settings of JAX belong to a thread.
+            with jax.default_device(device), jax.enable_x64(in_double):
+                return work(number)
+
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return list(pool.map(work, chosen))
+            return list(pool.map(there, chosen))
 
     def evaluate(
         self, values: Theta, chosen: Sequence[int] | None = None, *, moves: bool = True
