@@ -66,6 +66,7 @@ class MarginalDensity:
         self.prior = _prior_of(self.model, self.blocks[0])
         self.modes = self._first_modes()
         self._log_prior = jax.jit(jax.value_and_grad(self.model.log_prior))
+        self._log_priors = jax.jit(jax.vmap(self.model.log_prior, in_axes=(0, None)))
 
     def _cut(self, arrays: RowArrays) -> list[UnitBlock]:
         return [
@@ -87,8 +88,8 @@ class MarginalDensity:
         """Number of compared parameters, d."""
         return len(self.model.vector.names)
 
-    def theta(self, values: Theta) -> jax.Array:
-        """Put a theta `(d,)` on the device."""
+    def theta(self, values: Float[np.ndarray, "*draw d"]) -> jax.Array:
+        """Put a theta `(d,)` on the device, or some, `(draw, d)`."""
         return jnp.asarray(values, self.dtype)
 
     def each(self, work: Callable[[int], Any], chosen: Sequence[int]) -> list[Any]:
@@ -137,8 +138,7 @@ class MarginalDensity:
 
     def log_prior(self, thetas: Float[np.ndarray, "draw d"]) -> Float[np.ndarray, " draw"]:
         """Log prior density `(draw,)` of some thetas."""
-        of = jax.jit(jax.vmap(self.model.log_prior, in_axes=(0, None)))
-        return np.asarray(of(self.theta(thetas), self.blocks[0]), "float64")
+        return np.asarray(self._log_priors(self.theta(thetas), self.blocks[0]), "float64")
 
 
 def _prior_of(model: UnitModel, block: UnitBlock) -> PriorScale:
