@@ -401,20 +401,19 @@ class _Run:
         """Draws, statistics and masses of second modes of all units."""
         marginal = self.marginal
         at, device = marginal.theta(mode.theta), marginal.theta(thetas)
-        keys = [jax.random.fold_in(self.key, name) for name in (_INNER, _UNITS)]
+        key = jax.random.fold_in(self.key, _UNITS)
         draws: list[np.ndarray] = []
         statistics: list[np.ndarray] = []
         masses: list[np.ndarray] = []
 
         def one(number: int) -> BlockSummary:
-            of_block = jax.random.fold_in(keys[0], number), jax.random.fold_in(keys[1], number)
             found = summarise_block(
                 marginal.model,
                 device,
                 at,
                 marginal.modes[number],
                 marginal.blocks[number],
-                of_block,
+                jax.random.fold_in(key, number),
                 n_each,
             )
             return found if keeps_units else found._replace(draws=found.draws[:0])

@@ -45,7 +45,7 @@ def summarise_block(
     at: jax.Array,
     start: jax.Array,
     block: UnitBlock,
-    keys: tuple[PRNGKeyArray, PRNGKeyArray],
+    key: PRNGKeyArray,
     n_each: int,
 ) -> BlockSummary:
     """Summarise a block's units at thetas `(draw, d)`, with so many draws of the units at each.
@@ -54,14 +54,14 @@ def summarise_block(
     ----------
     at, start
         The population's mode `(d,)`, at which second modes are looked for, and the units' modes `(unit, k)` there.
-    keys
-        Of the integrals, which are those of the marginal density, and of what is chosen from them.
+    key
+        Of the integrals, and of what is chosen from them.
     """
-    mean, variance, values, draws = _moments(model, n_each, thetas, start, block, *keys)
+    mean, variance, values, draws = _moments(model, n_each, thetas, start, block, key)
     quantiles = np.quantile(np.asarray(values), _PROBABILITIES, axis=0)
     statistics = np.stack([mean, np.sqrt(variance), *quantiles], axis=-1)
     n_units = int(np.asarray(block.is_unit).sum())
-    mass = np.asarray(_second_mass(model, at, start, block, keys[1]))
+    mass = np.asarray(_second_mass(model, at, start, block, key))
     return BlockSummary(statistics[:n_units], np.asarray(draws)[:, :n_units], mass[:n_units])
 
 
@@ -72,18 +72,20 @@ def _moments(
     thetas: jax.Array,
     start: jax.Array,
     block: UnitBlock,
-    for_integrals: PRNGKeyArray,
-    for_draws: PRNGKeyArray,
+    for_units: PRNGKeyArray,
 ) -> tuple[jax.Array, ...]:
-    """Mean and variance `(unit, k)` over thetas; draws `(draw, unit, k)` on the model's scale and unconstrained."""
+    """Mean and variance `(unit, k)` over thetas; draws `(draw, unit, k)` on the model's scale and unconstrained.
+
+    Each theta has random numbers of its own, unlike in the marginal density: their errors are averaged over thetas.
+    """
 
     def one(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         theta, number = pair
         modes = find_modes(model, theta, start, block)
+        for_integrals, key = jax.random.split(jax.random.fold_in(for_units, number))
         integrals = integrate_units(model, theta, modes, block, for_integrals)
         values = jax.vmap(lambda u: _on_scale(model, theta, u, block))(integrals.u)
         weight = integrals.weight[..., None]
-        key = jax.random.fold_in(for_draws, number)
         places = jax.random.uniform(key, (n_each, len(start)))
         chosen = (jnp.cumsum(integrals.weight, axis=0)[None] < places[:, None]).sum(axis=1)
         chosen = jnp.minimum(chosen, len(integrals.u) - 1)[..., None]
