@@ -23,7 +23,7 @@ GRID = np.linspace(-9.0, 9.0, 1201)
 
 
 def batch_of(function, values, *, unit="unit", compare=None, precision="float32", n_fits=1):
-    """All rows of a table as a batch of one fit; integers are codes. Of several fits, the others have all but a unit."""
+    """All rows of a table as a batch of one fit; integers are codes. Fit number i of several leaves i units out."""
     named = list(inspect.signature(function).parameters)
     counts = {name: name[2:] for name in named if name.startswith("n_") and name != "n_rows"}
     arguments = {
