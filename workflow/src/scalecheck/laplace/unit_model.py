@@ -89,8 +89,10 @@ class UnitModel:
         of_row = density.log_prob_by_row(trace[self.observed])
         total = jax.ops.segment_sum(of_row, block.codes, n_units, indices_are_sorted=True)
         for site in self.own:
-            at, change = trace[site.name], biject_to(trace[site.name]["fn"].support)
-            prior = density.scaled(at, by_entry(at["fn"]).log_prob(at["value"]))
+            at, own = trace[site.name], by_entry(trace[site.name]["fn"])
+            prior = density.scaled(at, own.log_prob(at["value"]))
+            # Of an event that holds all units, the volume would be that of all.
+            change = biject_to(own.support)
             volume = change.log_abs_det_jacobian(z[site.name], at["value"])
             total += _sum_but(prior, site.axis) + _sum_but(volume, site.axis)
         return jnp.where(block.is_unit, total, 0.0)
