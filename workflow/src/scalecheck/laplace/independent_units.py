@@ -42,11 +42,10 @@ def why_not_by_unit(batch: Batch) -> str:
 def _why_not_of_unit(site: Site, unit: str) -> str:
     if ROWS in site.indexed_by:
         return f"the latent site {site.name} is indexed by rows"
+    if not site.indexed_by:
+        return f"all rows share the latent site {site.name}, and model.compare leaves it out"
     if site.indexed_by != (unit,):
-        where = (
-            " and ".join(site.indexed_by)
-            or "nothing: all rows share it, and model.compare leaves it out"
-        )
+        where = " and ".join(site.indexed_by)
         return f"the latent site {site.name} is indexed by {where}, not by {unit} alone"
     if len(site.plates) != 1:
         return f"the latent site {site.name} stands in no plate over the levels of {unit}"
