@@ -258,7 +258,7 @@ def test_the_posterior_is_that_of_quadrature(monkeypatch, case):
 
 
 def squared(unit, n_unit, y=None):
-    level = numpyro.sample("level", dist.Normal(0, 1))
+    level = numpyro.sample("level", dist.Normal(0, 0.2))
     with numpyro.plate("units", n_unit):
         own = numpyro.sample("own", dist.Normal(0, 2))
     with numpyro.plate("rows", unit.shape[0]):
@@ -273,7 +273,7 @@ def approximate_squared(own):
 
 
 def test_two_modes_of_a_unit_are_said_and_cost_its_intervals_the_trust(fewer):
-    one = approximate_squared(np.linspace(1.5, 2.5, 12))
+    one = approximate_squared(np.linspace(2, 3, 12))
     assert one.reason() == ""
     np.testing.assert_allclose(one.second_mass, 0.5, atol=0.02)
     (doubt,) = approximated._doubts(one)
@@ -291,7 +291,7 @@ def test_two_modes_of_a_unit_are_said_and_cost_its_intervals_the_trust(fewer):
 def test_units_whose_two_modes_meet_are_named(fewer):
     # Between one mode and two a unit has no curvature, and Laplace's method no finite answer.
     one = approximate_squared(np.where(np.arange(12) < 8, 2.0, 0.0))
-    assert "the mode of the population is" in one.reason()
+    assert "mode" in one.reason()
     assert not approximated._of_nested(one, None).converged
 
 
@@ -357,6 +357,13 @@ def test_equal_ratios_weigh_alike_and_those_that_are_no_number_nothing():
     found = importance_draws.smooth(log_ratios)
     assert found.weight[:3].max() < 1e-12
     assert found.weight.sum() == pytest.approx(1)
+
+
+def test_ratios_of_a_chain_that_stood_still_are_not_believed():
+    found = importance_draws.smooth(np.repeat([0.8, 0.9, 2.9], 400))
+    assert found.khat == np.inf
+    assert found.weight.sum() == pytest.approx(1)
+    assert found.weight[-1] / found.weight[0] == pytest.approx(np.exp(2.1))
 
 
 def test_a_draw_is_taken_as_often_as_its_weight_says():
