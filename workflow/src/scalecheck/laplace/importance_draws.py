@@ -20,7 +20,7 @@ _SCALES = (0.4, 3.0)
 _ROUNDING = 1e-3
 
 
-class Proposal(NamedTuple):
+class SplitT(NamedTuple):
     """A multivariate t whose scale along an axis is one above its centre and another below it.
 
     Logarithms of standard deviations have a long tail to one side. J. Geweke, "Bayesian inference in econometric models
@@ -105,13 +105,19 @@ class Smoothed(NamedTuple):
 
 
 def smooth(log_ratios: Float[np.ndarray, " draw"]) -> Smoothed:
-    """Smooth the largest of some importance ratios; ratios that are no number have no weight."""
+    """Smooth the largest of some importance ratios; ratios that are no number have no weight.
+
+    Where the largest are all the same, as those of a chain that stood still, the shape of their tail is infinite.
+    """
     known = np.isfinite(log_ratios)
     log_ratios = np.where(known, log_ratios, log_ratios[known].min() - 50 if known.any() else 0.0)
     log_ratios = log_ratios - log_ratios.max()
     if np.ptp(log_ratios) < _ROUNDING:
         return Smoothed(np.full(len(log_ratios), 1 / len(log_ratios)), 0.0)
-    # ArviZ takes log likelihoods, whose ratios are the other way round.
-    smoothed, khat = array_stats.psislw(-log_ratios)
+    try:
+        # ArviZ takes log likelihoods, whose ratios are the other way round.
+        smoothed, khat = array_stats.psislw(-log_ratios)
+    except ValueError:  # all tail values are the same
+        smoothed, khat = log_ratios, np.inf
     weight = np.exp(smoothed - np.max(smoothed))
     return Smoothed(weight / weight.sum(), float(khat))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalecheck.laplace.unit_blocks import BlockShape, block_of, rows_by_unit
-from scalecheck.laplace.unit_model import Block, UnitModel, hidden_sites, unit_model_of
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel, hidden_sites, unit_model_of
 from scalecheck.model import density, sites
 from scalecheck.model.batches import Batch
 from scalecheck.model.sites import ROWS, Site
@@ -42,11 +42,10 @@ def why_not_by_unit(batch: Batch) -> str:
 def _why_not_of_unit(site: Site, unit: str) -> str:
     if ROWS in site.indexed_by:
         return f"the latent site {site.name} is indexed by rows"
+    if not site.indexed_by:
+        return f"all rows share the latent site {site.name}, and model.compare leaves it out"
     if site.indexed_by != (unit,):
-        where = (
-            " and ".join(site.indexed_by)
-            or "nothing: all rows share it, and model.compare leaves it out"
-        )
+        where = " and ".join(site.indexed_by)
         return f"the latent site {site.name} is indexed by {where}, not by {unit} alone"
     if len(site.plates) != 1:
         return f"the latent site {site.name} stands in no plate over the levels of {unit}"
@@ -73,7 +72,7 @@ def _three_ways(model: UnitModel, n_units: int) -> Any:
     latent = [*model.vector.shapes, *(site.name for site in model.own)]
 
     @jax.jit
-    def three(whole: Block, several: Block) -> tuple[jax.Array, ...]:
+    def three(whole: UnitBlock, several: UnitBlock) -> tuple[jax.Array, ...]:
         keys = jax.random.split(jax.random.PRNGKey(0), 1)
         drawn = density.prior_draws(function, latent, whole.arrays, keys)
         z = density.unconstrain(function, {n: v[0] for n, v in drawn.items()}, whole.arrays)

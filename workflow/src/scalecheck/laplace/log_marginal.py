@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import UnitModes, Vectors, find_modes
 
 LOG_2PI = math.log(2 * math.pi)
@@ -38,7 +38,7 @@ class MarginalGradient(NamedTuple):
     modes: UnitModes
 
 
-def laplace_by_unit(modes: UnitModes, block: Block) -> Float[Array, " unit"]:
+def laplace_by_unit(modes: UnitModes, block: UnitBlock) -> Float[Array, " unit"]:
     """Log marginal density `(unit,)` of each unit; 0 for what is no unit."""
     k = modes.u.shape[1]
     half_log_det = jnp.log(jnp.einsum("uii->ui", modes.root)).sum(axis=1)
@@ -47,7 +47,7 @@ def laplace_by_unit(modes: UnitModes, block: Block) -> Float[Array, " unit"]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def marginal_and_gradient(
-    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: Block
+    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: UnitBlock
 ) -> MarginalGradient:
     """Log marginal density of a block's units and its gradient by theta, from a start `(unit, k)` of the modes."""
     modes = find_modes(model, theta, start, block)
@@ -56,7 +56,7 @@ def marginal_and_gradient(
 
 
 def surrogate(
-    model: UnitModel, theta: Float[Array, " d"], modes: UnitModes, block: Block
+    model: UnitModel, theta: Float[Array, " d"], modes: UnitModes, block: UnitBlock
 ) -> Float[Array, ""]:
     """A function of theta with the gradient of the log marginal density where the modes are those of theta."""
     held: UnitModes = jax.lax.stop_gradient(modes)

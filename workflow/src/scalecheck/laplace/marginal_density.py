@@ -14,7 +14,7 @@ from jaxtyping import Float, PRNGKeyArray, Real
 from scalecheck.laplace import log_marginal, unit_integrals
 from scalecheck.laplace.unit_blocks import block_of, plan_blocks, rows_by_unit
 from scalecheck.laplace.unit_integrals import UnitIntegrals, integrate_units
-from scalecheck.laplace.unit_model import Block, UnitModel, unit_model_of
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel, unit_model_of
 from scalecheck.laplace.unit_modes import UnitModes, find_modes
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
@@ -36,7 +36,7 @@ class Evaluated(NamedTuple):
     n_lost: int
 
 
-class Prior(NamedTuple):
+class PriorScale(NamedTuple):
     """Median and sd of draws of theta from the prior, `(d,)`, and median of those of a unit `(k,)`, unconstrained."""
 
     median: Theta
@@ -66,8 +66,9 @@ class MarginalDensity:
         self.prior = _prior_of(self.model, self.blocks[0])
         self.modes = self._first_modes()
         self._log_prior = jax.jit(jax.value_and_grad(self.model.log_prior))
+        self._log_priors = jax.jit(jax.vmap(self.model.log_prior, in_axes=(0, None)))
 
-    def _cut(self, arrays: RowArrays) -> list[Block]:
+    def _cut(self, arrays: RowArrays) -> list[UnitBlock]:
         return [
             jax.tree.map(jnp.asarray, block_of(self.model, arrays, self._order, *run, self.shape))
             for run in self.runs
@@ -87,16 +88,23 @@ class MarginalDensity:
         """Number of compared parameters, d."""
         return len(self.model.vector.names)
 
-    def theta(self, values: Theta) -> jax.Array:
-        """Put a theta `(d,)` on the device."""
+    def theta(self, values: Float[np.ndarray, "*draw d"]) -> jax.Array:
+        """Put a theta `(d,)` on the device, or some, `(draw, d)`."""
         return jnp.asarray(values, self.dtype)
 
     def each(self, work: Callable[[int], Any], chosen: Sequence[int]) -> list[Any]:
         """Do some work for some blocks, by number: as many at once as there are processors."""
         if jax.default_backend() != "cpu" or len(chosen) == 1:
             return [work(number) for number in chosen]
+        device, in_double = jax.config.jax_default_device, jax.config.jax_enable_x64
+
+        def there(number: int) -> Any:
+            # Settings of JAX belong to a thread.
+            with jax.default_device(device), jax.enable_x64(in_double):
+                return work(number)
+
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return list(pool.map(work, chosen))
+            return list(pool.map(there, chosen))
 
     def evaluate(
         self,
@@ -140,11 +148,10 @@ class MarginalDensity:
 
     def log_prior(self, thetas: Float[np.ndarray, "draw d"]) -> Float[np.ndarray, " draw"]:
         """Log prior density `(draw,)` of some thetas."""
-        of = jax.jit(jax.vmap(self.model.log_prior, in_axes=(0, None)))
-        return np.asarray(of(self.theta(thetas), self.blocks[0]), "float64")
+        return np.asarray(self._log_priors(self.theta(thetas), self.blocks[0]), "float64")
 
 
-def _prior_of(model: UnitModel, block: Block) -> Prior:
+def _prior_of(model: UnitModel, block: UnitBlock) -> PriorScale:
     names = [*model.vector.shapes, *(site.name for site in model.own)]
     function = model.function_of(len(block.is_unit))
 
@@ -161,7 +168,7 @@ def _prior_of(model: UnitModel, block: Block) -> Prior:
     )
     sd = np.nan_to_num(np.nanstd(theta, axis=0), nan=1.0)
     middle, of_unit = (np.nan_to_num(np.nanmedian(one, axis=0)) for one in (theta, own))
-    return Prior(middle.astype("float64"), np.maximum(sd, 1e-3), of_unit)
+    return PriorScale(middle.astype("float64"), np.maximum(sd, 1e-3), of_unit)
 
 
 class Integrated(NamedTuple):
@@ -187,7 +194,7 @@ def integrate_block(
     thetas: jax.Array,
     at: jax.Array,
     start: jax.Array,
-    block: Block,
+    block: UnitBlock,
     key: PRNGKeyArray,
 ) -> Integrated:
     """Integrate a block's units at thetas `(draw, d)`: the sum over units of what is more than at `at` `(d,)`."""

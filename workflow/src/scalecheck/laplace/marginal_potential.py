@@ -10,7 +10,7 @@ import numpy as np
 from scalecheck.laplace.marginal_density import MarginalDensity, Theta
 from scalecheck.laplace.population import Matrix
 from scalecheck.laplace.unit_integrals import fisher_gradient, integrate_units, key_of_block
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import find_modes
 
 # The one site: theta in posterior sds from its mode.
@@ -26,7 +26,7 @@ def arrays_of(marginal: MarginalDensity, centre: Theta, root: Matrix) -> dict[st
     theta = marginal.theta(centre)
 
     @jax.jit
-    def at(start: jax.Array, block: Block, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def at(start: jax.Array, block: UnitBlock, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         modes = find_modes(marginal.model, theta, start, block)
         return modes.u, integrate_units(marginal.model, theta, modes, block, key).by_unit
 
@@ -48,10 +48,13 @@ def arrays_of(marginal: MarginalDensity, centre: Theta, root: Matrix) -> dict[st
 
 
 def potential_of(model: UnitModel) -> Callable[..., Callable[[Mapping[str, jax.Array]], jax.Array]]:
-    """Give `arrays -> (sites -> potential energy)`: what is added up is the difference to the centre, unit by unit."""
+    """Give `arrays -> (sites -> potential energy)`: what is added up is the difference to the centre, unit by unit.
+
+    Arrays are those of `arrays_of`, `(block, ...)`; the energy is a scalar.
+    """
 
     def of_arrays(**arrays: Any) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
-        blocks = Block(
+        blocks = UnitBlock(
             {
                 name.removeprefix(_ARGUMENT): values
                 for name, values in arrays.items()

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from scalecheck import diagnostics, sampler
 from scalecheck.laplace import importance_draws, marginal_potential, unit_integrals
-from scalecheck.laplace.importance_draws import Proposal, Smoothed
+from scalecheck.laplace.importance_draws import Smoothed, SplitT
 from scalecheck.laplace.marginal_density import (
     DRAWS_AT_ONCE,
     Evaluated,
@@ -84,7 +84,7 @@ class Audited(NamedTuple):
     n_lost: int
 
 
-class Chains(NamedTuple):
+class MarginalChains(NamedTuple):
     """How NUTS on the marginal density ended: largest R-hat, smallest ESS, gradients."""
 
     rhat: float
@@ -99,6 +99,8 @@ class NestedLaplace(NamedTuple):
     ----------
     batch
         The rows, one fit.
+    marginal
+        The marginal density of what units share.
     mode
         Of the population.
     audited
@@ -124,7 +126,7 @@ class NestedLaplace(NamedTuple):
     mode: PopulationMode
     audited: Audited
     first: Audited | None
-    chains: Chains | None
+    chains: MarginalChains | None
     shared: Float[np.ndarray, "draw d"]
     own: Float[np.ndarray, "draw unit k"] | None
     statistics: Float[np.ndarray, "unit k statistic"]
@@ -189,7 +191,10 @@ def approximate_nested(
 def weigh_population(
     marginal: MarginalDensity, key: jax.Array, n_draws: int
 ) -> tuple[PopulationMode, Audited]:
-    """Find the mode of the population and weigh draws around it, and no more: for many small data sets."""
+    """Find the mode of the population and weigh draws around it, and no more: for many small data sets.
+
+    The key is `(2,)`.
+    """
     return _Run(marginal, key, lambda line: None, None).weigh(n_draws)
 
 
@@ -301,7 +306,7 @@ class _Run:
 
     # ---- draws of the population
 
-    def _proposal(self, mode: PopulationMode) -> Proposal:
+    def _proposal(self, mode: PopulationMode) -> SplitT:
         """Measure how far the log density falls to either side of each axis."""
 
         def drop(step: np.ndarray) -> float:
@@ -310,7 +315,7 @@ class _Run:
 
         drops = [[drop(side * axis) for axis in mode.root.T] for side in (_REACH, -_REACH)]
         above, below = importance_draws.split_scales(np.array(drops), _REACH)
-        return Proposal(mode.theta, mode.root, above, below)
+        return SplitT(mode.theta, mode.root, above, below)
 
     def _integrate(
         self, name: str, mode: PopulationMode, thetas: np.ndarray, again: int = 0
@@ -371,7 +376,7 @@ class _Run:
         start = f"{name}:"
         return {n.removeprefix(start): v for n, v in self.parts.items() if n.startswith(start)}
 
-    def _nuts(self, mode: PopulationMode) -> tuple[np.ndarray, Chains]:
+    def _nuts(self, mode: PopulationMode) -> tuple[np.ndarray, MarginalChains]:
         """Sample the marginal density by NUTS, in posterior sds from its mode: thetas `(draw, d)`."""
         if not (done := self._done("chains")):
             z, gradients = self._sample(mode)
@@ -381,7 +386,7 @@ class _Run:
             self._keep()
         z = done["z"].astype("float64")
         rhat, ess = diagnostics.rhat_and_ess(z)
-        ended = Chains(float(rhat.max()), float(ess.min()), int(done["gradients"]))
+        ended = MarginalChains(float(rhat.max()), float(ess.min()), int(done["gradients"]))
         return mode.theta + z.reshape(-1, z.shape[-1]) @ mode.root.T, ended
 
     def _sample(self, mode: PopulationMode) -> tuple[np.ndarray, int]:
@@ -427,17 +432,16 @@ class _Run:
         """Draws, statistics and masses of second modes of all units."""
         marginal = self.marginal
         at, device = marginal.theta(mode.theta), marginal.theta(thetas)
-        chosen_by = jax.random.fold_in(self.key, _UNITS)
+        key = jax.random.fold_in(self.key, _UNITS)
 
         def one(number: int) -> dict[str, np.ndarray]:
-            of_block = unit_integrals.key_of_block(number), jax.random.fold_in(chosen_by, number)
             found = summarise_block(
                 marginal.model,
                 device,
                 at,
                 marginal.modes[number],
                 marginal.blocks[number],
-                of_block,
+                jax.random.fold_in(key, number),
                 n_each,
             )
             return (found if keeps_units else found._replace(draws=found.draws[:0]))._asdict()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.model.rows import RowArrays, repeat_last
 
 # Rows times latent elements of a unit that a block has at most: its derivatives stay in a processor's cache.
@@ -45,7 +45,7 @@ class BlockShape(NamedTuple):
 def rows_by_unit(
     arrays: RowArrays, code_names: Sequence[str], row_mask: Shaped[np.ndarray, " row"] | None
 ) -> UnitOrder:
-    """Sort rows by unit, leaving out those that only pad a batch."""
+    """Sort rows `(rows, ...)` by unit, leaving out those that only pad a batch."""
     codes = arrays[code_names[0]]
     rows = np.argsort(codes, kind="stable")
     if row_mask is not None:
@@ -75,7 +75,7 @@ def block_of(
     first: int,
     end: int,
     shape: BlockShape | None = None,
-) -> Block:
+) -> UnitBlock:
     """Take the rows of units `first` to `end`, padded to a shape; to no more than they are without one."""
     start, stop = int(order.ends[first]), int(order.ends[end])
     shape = shape or BlockShape(stop - start, end - first)
@@ -84,4 +84,4 @@ def block_of(
     codes = (part[model.code_names[0]] - first).astype("int32")
     part |= dict.fromkeys(model.code_names, codes)
     part["row_mask"] = np.arange(shape.n_rows) < stop - start
-    return Block(part, codes, np.arange(shape.n_units) < end - first)
+    return UnitBlock(part, codes, np.arange(shape.n_units) < end - first)

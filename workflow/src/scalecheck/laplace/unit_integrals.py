@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import gammaln
 
 from scalecheck.laplace.log_marginal import MarginalGradient
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import UnitModes, Vectors, find_modes
 
 # Draws of a unit, half of them opposite to the others, and degrees of freedom of their t.
@@ -54,7 +54,11 @@ class UnitIntegrals(NamedTuple):
 
 
 def integrate_units(
-    model: UnitModel, theta: Float[Array, " d"], modes: UnitModes, block: Block, key: PRNGKeyArray
+    model: UnitModel,
+    theta: Float[Array, " d"],
+    modes: UnitModes,
+    block: UnitBlock,
+    key: PRNGKeyArray,
 ) -> UnitIntegrals:
     """Integrate each unit's density over its latent values, around its mode at `theta`."""
     n_units, k = modes.u.shape
@@ -78,7 +82,7 @@ def integrate_units(
 
 @functools.partial(jax.jit, static_argnums=0)
 def corrected_and_gradient(
-    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: Block, key: PRNGKeyArray
+    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: UnitBlock, key: PRNGKeyArray
 ) -> MarginalGradient:
     """Log marginal density of a block's units by their integrals, and its gradient, from modes `(unit, k)`."""
     modes = find_modes(model, theta, start, block)
@@ -89,7 +93,7 @@ def corrected_and_gradient(
 
 
 def fisher_gradient(
-    model: UnitModel, theta: Float[Array, " d"], integrals: UnitIntegrals, block: Block
+    model: UnitModel, theta: Float[Array, " d"], integrals: UnitIntegrals, block: UnitBlock
 ) -> Float[Array, " d"]:
     """Gradient `(d,)` of the sum of a block's integrals by Fisher's identity.
 

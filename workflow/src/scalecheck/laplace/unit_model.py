@@ -20,7 +20,7 @@ from scalecheck.model.batches import Batch
 from scalecheck.model.sites import Site, by_entry
 
 
-class Block(NamedTuple):
+class UnitBlock(NamedTuple):
     """Rows of some whole units, padded, as a program takes them.
 
     Attributes
@@ -81,7 +81,7 @@ class UnitModel:
         return sum(site.size for site in self.own)
 
     def log_density(
-        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: Block
+        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: UnitBlock
     ) -> Float[Array, " unit"]:
         """Log density of each unit's rows and latent values, unconstrained, given `theta`; 0 for what is no unit."""
         trace, z = self._trace(theta, u, block)
@@ -89,13 +89,15 @@ class UnitModel:
         of_row = density.log_prob_by_row(trace[self.observed])
         total = jax.ops.segment_sum(of_row, block.codes, n_units, indices_are_sorted=True)
         for site in self.own:
-            at, change = trace[site.name], biject_to(trace[site.name]["fn"].support)
-            prior = density.scaled(at, by_entry(at["fn"]).log_prob(at["value"]))
+            at, own = trace[site.name], by_entry(trace[site.name]["fn"])
+            prior = density.scaled(at, own.log_prob(at["value"]))
+            # Of an event that holds all units, the volume would be that of all.
+            change = biject_to(own.support)
             volume = change.log_abs_det_jacobian(z[site.name], at["value"])
             total += _sum_but(prior, site.axis) + _sum_but(volume, site.axis)
         return jnp.where(block.is_unit, total, 0.0)
 
-    def log_prior(self, theta: Float[Array, " d"], block: Block) -> Float[Array, ""]:
+    def log_prior(self, theta: Float[Array, " d"], block: UnitBlock) -> Float[Array, ""]:
         """Log density of the compared sites alone, unconstrained."""
         u = jnp.zeros((len(block.is_unit), self.n_own), theta.dtype)
         trace, z = self._trace(theta, u, block)
@@ -108,7 +110,7 @@ class UnitModel:
         return total
 
     def values(
-        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: Block
+        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: UnitBlock
     ) -> dict[str, jax.Array]:
         """Latent sites of units on the model's scale, the units first: `(unit, ...)`."""
         trace, _ = self._trace(theta, u, block)
@@ -117,7 +119,7 @@ class UnitModel:
         }
 
     def prior_draw(
-        self, theta: Float[Array, " d"], block: Block, key: PRNGKeyArray
+        self, theta: Float[Array, " d"], block: UnitBlock, key: PRNGKeyArray
     ) -> Float[Array, "unit k"]:
         """Draw the latent values of units given `theta`, unconstrained."""
         function = self.function_of(len(block.is_unit))
@@ -129,7 +131,7 @@ class UnitModel:
         return self.pack(drawn)
 
     def _trace(
-        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: Block
+        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: UnitBlock
     ) -> tuple[dict[str, Any], dict[str, jax.Array]]:
         z = {**self.vector.unpack(theta), **self.unpack(u)}
         return density.traced_at(self.function_of(len(block.is_unit)), z, block.arrays), z

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 
 # Iterations at most. A unit is at its mode once the decrease that a step promises is below this: one more step, which
 # is made, leaves the square of it.
@@ -73,7 +73,7 @@ def derivatives(
 
 
 def find_modes(
-    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: Block
+    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: UnitBlock
 ) -> UnitModes:
     """Find the modes of a block's units, from a start `(unit, k)`.
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from scalecheck.laplace.log_marginal import laplace_by_unit
 from scalecheck.laplace.unit_integrals import integrate_units
-from scalecheck.laplace.unit_model import Block, UnitModel
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import find_modes
 
 STATISTICS = ("mean", "sd", "low", "median", "high")
@@ -44,8 +44,8 @@ def summarise_block(
     thetas: jax.Array,
     at: jax.Array,
     start: jax.Array,
-    block: Block,
-    keys: tuple[PRNGKeyArray, PRNGKeyArray],
+    block: UnitBlock,
+    key: PRNGKeyArray,
     n_each: int,
 ) -> BlockSummary:
     """Summarise a block's units at thetas `(draw, d)`, with so many draws of the units at each.
@@ -54,13 +54,13 @@ def summarise_block(
     ----------
     at, start
         The population's mode `(d,)`, at which second modes are looked for, and the units' modes `(unit, k)` there.
-    keys
-        Of the integrals, which are those of the marginal density, and of what is chosen from them.
+    key
+        Of the integrals, and of what is chosen from them.
     """
-    mean, variance, values, draws = _moments(model, n_each, thetas, start, block, *keys)
+    mean, variance, values, draws = _moments(model, n_each, thetas, start, block, key)
     quantiles = np.quantile(np.asarray(values), _PROBABILITIES, axis=0)
     statistics = np.stack([mean, np.sqrt(variance), *quantiles], axis=-1)
-    mass = np.asarray(_second_mass(model, at, start, block, keys[1]))
+    mass = np.asarray(_second_mass(model, at, start, block, key))
     return BlockSummary(statistics, np.asarray(draws), mass)
 
 
@@ -70,19 +70,21 @@ def _moments(
     n_each: int,
     thetas: jax.Array,
     start: jax.Array,
-    block: Block,
-    for_integrals: PRNGKeyArray,
-    for_draws: PRNGKeyArray,
+    block: UnitBlock,
+    for_units: PRNGKeyArray,
 ) -> tuple[jax.Array, ...]:
-    """Mean and variance `(unit, k)` over thetas; draws `(draw, unit, k)` on the model's scale and unconstrained."""
+    """Mean and variance `(unit, k)` over thetas; draws `(draw, unit, k)` on the model's scale and unconstrained.
+
+    Each theta has random numbers of its own, unlike in the marginal density: their errors are averaged over thetas.
+    """
 
     def one(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         theta, number = pair
         modes = find_modes(model, theta, start, block)
+        for_integrals, key = jax.random.split(jax.random.fold_in(for_units, number))
         integrals = integrate_units(model, theta, modes, block, for_integrals)
         values = jax.vmap(lambda u: _on_scale(model, theta, u, block))(integrals.u)
         weight = integrals.weight[..., None]
-        key = jax.random.fold_in(for_draws, number)
         places = jax.random.uniform(key, (n_each, len(start)))
         chosen = (jnp.cumsum(integrals.weight, axis=0)[None] < places[:, None]).sum(axis=1)
         chosen = jnp.minimum(chosen, len(integrals.u) - 1)[..., None]
@@ -99,7 +101,7 @@ def _moments(
     return mean, variance, *flat
 
 
-def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: Block) -> jax.Array:
+def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: UnitBlock) -> jax.Array:
     """Values of a unit's sites on the model's scale, `(unit, k)`."""
     found = model.values(theta, u, block)
     return jnp.concatenate([v.reshape(len(u), -1) for v in found.values()], axis=1)
@@ -107,7 +109,7 @@ def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: Block) ->
 
 @functools.partial(jax.jit, static_argnums=0)
 def _second_mass(
-    model: UnitModel, theta: jax.Array, start: jax.Array, block: Block, key: PRNGKeyArray
+    model: UnitModel, theta: jax.Array, start: jax.Array, block: UnitBlock, key: PRNGKeyArray
 ) -> jax.Array:
     """Largest share `(unit,)` of a unit's mass that lies around another mode, by Laplace's method at both."""
     first = find_modes(model, theta, start, block)

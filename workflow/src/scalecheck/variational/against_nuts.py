@@ -15,7 +15,7 @@ from scalecheck.model import batches
 from scalecheck.results.study_fits import FitResult
 from scalecheck.study.plan import PlannedFit
 from scalecheck.variational.approximated import Approximated, approximate_batch, depends_on
-from scalecheck.variational.assessment import Margins, Moments, margins_of, moments_of
+from scalecheck.variational.assessment import ApproximateMoments, Margins, margins_of, moments_of
 from scalecheck.variational.khat import Khat, khat_of
 
 
@@ -75,7 +75,7 @@ def compare_with_nuts(job: Job, nuts: FitResult) -> BesideNuts:
     found = approximate_one(job, batch)
     seconds = time.perf_counter() - began
     margins = margins_of(
-        nuts.z.astype("float64"), Moments(found.mean, found.sd, found.n_independent)
+        nuts.z.astype("float64"), ApproximateMoments(found.mean, found.sd, found.n_independent)
     )
     shape = found.khat or _khat(job, nuts, batch, found)
     job.log(f"{nuts.task.fit}: {_in_words(margins, shape)}")

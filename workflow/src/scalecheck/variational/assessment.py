@@ -91,7 +91,7 @@ class Assessment(NamedTuple):
     correction: Correction | None
 
 
-class Moments(NamedTuple):
+class ApproximateMoments(NamedTuple):
     """Mean and sd `(parameter,)` of an approximation, and the independent draws that they are worth."""
 
     mean: np.ndarray
@@ -99,12 +99,12 @@ class Moments(NamedTuple):
     n_independent: float
 
 
-def moments_of(draws: np.ndarray) -> Moments:
+def moments_of(draws: np.ndarray) -> ApproximateMoments:
     """Moments of independent draws `(draw, parameter)`."""
-    return Moments(draws.mean(axis=0), draws.std(axis=0, ddof=1), len(draws))
+    return ApproximateMoments(draws.mean(axis=0), draws.std(axis=0, ddof=1), len(draws))
 
 
-def margins_of(nuts: np.ndarray, approximate: Moments) -> Margins:
+def margins_of(nuts: np.ndarray, approximate: ApproximateMoments) -> Margins:
     """Compare the same parameters.
 
     Parameters

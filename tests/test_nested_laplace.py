@@ -1,0 +1,419 @@
+"""Nested Laplace: populations and units against exact posteriors, killed runs, and cases that end badly elsewhere."""
+
+import functools
+
+import jax
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+import random_effects
+from random_effects import FAMILIES
+from scipy.stats import kstest, norm, t
+
+from scalecheck.laplace import importance_draws, nested
+from scalecheck.laplace.importance_draws import SplitT
+from scalecheck.laplace.marginal_density import MarginalDensity
+from scalecheck.laplace.unit_summaries import summarise_block
+from scalecheck.model.rows import repeat_last
+from scalecheck.sampler import SavedRun
+from scalecheck.variational import approximated, assessment
+
+KEY = jax.random.PRNGKey(5)
+
+
+def silent(line):
+    pass
+
+
+# ---- a linear mixed model, whose posterior is known
+
+
+@functools.cache
+def clinics():
+    """The marginal density of 24 units of unequal size, and their data."""
+    values = random_effects.simulate_slopes(
+        np.random.default_rng(1), np.tile([1, 2, 3, 5, 8, 4], 4)
+    )
+    return random_effects.batch_of(random_effects.slopes, values), values
+
+
+@functools.cache
+def found():
+    return nested.approximate_nested(clinics()[0], KEY, silent)
+
+
+@functools.cache
+def exact():
+    """Means and sds `(5,)` of theta, their Monte Carlo effective number; means and sds `(unit, 2)` of units."""
+    _, values = clinics()
+    rng = np.random.default_rng(2)
+    mean, covariance = found().audited.weights.moments(found().audited.thetas)
+    wider = SplitT(mean, 1.2 * np.linalg.cholesky(covariance), np.ones(5), np.ones(5))
+    drawn = wider.draw(rng, 2000)
+    with jax.enable_x64(True):
+        data = {name: jax.numpy.asarray(column) for name, column in values.items()}
+
+        def log_density(theta):
+            return random_effects.log_density_of_slopes(theta, **data)
+
+        log_p = np.asarray(jax.jit(lambda all_: jax.lax.map(log_density, all_))(drawn))
+    log_p = log_p + random_effects.log_prior_of_slopes(drawn) - wider.log_density(drawn)
+    weights = importance_draws.smooth(log_p)
+    chosen = drawn[weights.resample(rng, 300)]
+    each = [random_effects.normals_of_slopes(one, values) for one in chosen]
+    means, sds = np.array([one.mean for one in each]), np.array([one.sd for one in each])
+    mean, covariance = weights.moments(drawn)
+    of_units = means.mean(axis=0), np.sqrt((sds**2).mean(axis=0) + means.var(axis=0))
+    return mean, np.sqrt(np.diag(covariance)), weights.effective, *of_units
+
+
+def near_exact(one):
+    """Means and sds of theta are in Monte Carlo errors of the exact ones."""
+    mean, sd, n, *_ = exact()
+    own_mean, covariance = one.audited.weights.moments(one.audited.thetas)
+    error = np.sqrt(1 / n + 1 / one.n_independent)
+    assert np.abs((own_mean - mean) / sd / error).max() < 4
+    log_ratio = np.log(np.sqrt(np.diag(covariance)) / sd)
+    assert np.abs(log_ratio / error * np.sqrt(2)).max() < 4
+
+
+def test_the_posterior_of_a_linear_mixed_model_is_exact():
+    assert found().reason() == ""
+    assert found().khat < 0.5
+    assert found().n_independent > 400
+    near_exact(found())
+
+
+def test_units_are_as_the_closed_form_says():
+    *_, mean, sd = exact()
+    statistics = found().statistics
+    # 64 draws know an sd to a tenth; those of 500 thetas have errors of their own.
+    assert np.sqrt(np.mean(np.log(statistics[..., 1] / sd) ** 2)) < 0.04
+    shift = (statistics[..., [0, 3]] - mean[..., None]) / sd[..., None]
+    assert np.abs(shift).max() < 4 * np.sqrt(2 / 300)
+    low, high = (statistics[..., i] - mean for i in (2, 4))
+    assert (-low / sd).mean() == pytest.approx(norm.ppf(0.945), abs=0.1)
+    assert (high / sd).mean() == pytest.approx(norm.ppf(0.945), abs=0.1)
+
+
+def test_units_of_which_the_data_say_nothing_stay_at_their_prior():
+    # No row of every fourth unit tells of its slope: it is a draw from its prior, averaged over theta.
+    slope = found().statistics[::4, 1]
+    mean, tau = found().shared[:, 1], np.exp(found().shared[:, 3])
+    sd = np.sqrt((tau**2).mean() + mean.var())
+    assert np.abs(slope[:, 0] - mean.mean()).max() < 0.2 * sd
+    np.testing.assert_allclose(slope[:, 1] / sd, 1, atol=0.15)
+
+
+def test_draws_of_units_belong_to_those_of_the_population():
+    own = found().own
+    statistics = found().statistics
+    assert own.shape == (len(found().shared), 24, 2)
+    np.testing.assert_allclose(
+        own.mean(axis=0), statistics[..., 0], atol=4 * statistics[..., 1].max() / np.sqrt(500)
+    )
+    z = (own - found().shared[:, None, :2]) / np.exp(found().shared[:, None, 2:4])
+    assert np.abs(z[:, ::4, 1].std() - 1) < 0.05
+
+
+def test_what_is_written_has_a_group_of_units():
+    whole = approximated._of_nested(found(), None)
+    assert whole.converged
+    assert whole.doubts == ()
+    groups = approximated.groups_of_approximation(whole)
+    dims, values = groups["units"].variables["own"]
+    assert dims[:2] == ("statistic", "unit")
+    np.testing.assert_allclose(np.moveaxis(values, 0, -1), found().statistics, rtol=1e-6)
+    _, _, n_draws = groups["posterior"].variables["own"][1].shape[:3]
+    assert n_draws == 24
+    np.testing.assert_allclose(
+        groups["posterior"].variables["sigma"][1][0], np.exp(found().shared[:, 4]), rtol=1e-5
+    )
+
+
+@pytest.mark.long
+def test_nuts_on_the_marginal_density_has_the_same_posterior():
+    one = nested.approximate_nested(clinics()[0], KEY, silent, exact=True)
+    assert one.chains.rhat <= 1.01
+    assert one.reason() == ""
+    near_exact(one)
+
+
+class StopAfter:
+    """Keeps what a run gives, and ends it after some times."""
+
+    def __init__(self, left, state=None):
+        self.left, self.state = left, state
+
+    def saved(self):
+        return None if self.state is None else SavedRun(self.state, {})
+
+    def keep(self, take):
+        self.state = take().state
+        self.left -= 1
+        if self.left == 0:
+            raise SystemExit
+
+
+@pytest.fixture
+def fewer(monkeypatch):
+    """Draws that a test needs."""
+    monkeypatch.setattr(nested, "DRAWS", 160)
+    monkeypatch.setattr(nested, "THETAS", 50)
+
+
+def same_programs(monkeypatch, marginal, y):
+    """Let a run take a density that is compiled, with other outcomes."""
+
+    def renewed(batch):
+        marginal.renew("y", repeat_last(y.astype("float32"), len(batch.arrays_of()["y"])))
+        return marginal
+
+    monkeypatch.setattr(nested, "MarginalDensity", renewed)
+
+
+def test_a_killed_run_ends_with_the_same_bits(monkeypatch, fewer):
+    batch, values = clinics()
+    same_programs(monkeypatch, found().marginal, values["y"])
+    whole = nested.approximate_nested(batch, KEY, silent, StopAfter(-1))
+    saver = StopAfter(7)
+    for left in (whole.gradients - 10, -1):
+        with pytest.raises(SystemExit):
+            nested.approximate_nested(batch, KEY, silent, saver)
+        saver = StopAfter(left, saver.state)
+    again = nested.approximate_nested(batch, KEY, silent, saver)
+    assert again.gradients == whole.gradients
+    for name in ("shared", "own", "statistics", "second_mass"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+
+
+def test_empty_units_of_a_batch_are_left_out():
+    values = random_effects.simulate_slopes(np.random.default_rng(3), (2, 3, 4, 5))
+    both = random_effects.batch_of(random_effects.slopes, values, n_fits=2)
+    few = both._replace(
+        tasks=both.tasks[1:],
+        arrays={name: column[1:] for name, column in both.arrays.items()},
+        own=both.own[1:],
+        values=both.values[1:],
+    )
+    marginal, theta = MarginalDensity(few), np.array([0.4, -0.8, 0.1, -0.6, -0.4])
+    assert marginal.n_units == 3
+    part = {name: column[values["unit"] > 0] for name, column in values.items()}
+    part["unit"] = part["unit"] - 1
+    exact = random_effects.normals_of_slopes(theta, part).log_density.sum()
+    exact += random_effects.log_prior_of_slopes(theta)
+    assert marginal.evaluate(theta).value == pytest.approx(exact, rel=1e-5)
+
+
+# ---- random intercepts of yes and no
+
+
+LOGISTIC = FAMILIES["logistic"]
+# A third of the units has one row.
+SIZES = np.tile([1, 1, 2, 3, 6, 8], 5)
+
+
+@functools.cache
+def logistic():
+    values, _ = LOGISTIC.simulate(np.random.default_rng(7), SIZES, 0.3, 1.2)
+    batch = random_effects.batch_of(LOGISTIC.model, values)
+    return batch, MarginalDensity(batch), values
+
+
+def as_drawn(values):
+    return values["y"]
+
+
+def alike(values):
+    """Outcomes that are the same for all rows of a unit."""
+    return (values["unit"] % 3 > 0).astype("float64")
+
+
+def no_spread(values):
+    """Outcomes of which each unit has the same share, as nearly as can be."""
+    return (np.arange(len(values["y"])) % 2).astype("float64")
+
+
+@pytest.mark.parametrize("case", [as_drawn, no_spread, alike])
+def test_the_posterior_is_that_of_quadrature(monkeypatch, case):
+    batch, marginal, values = logistic()
+    values = values | {"y": case(values)}
+    monkeypatch.setattr(nested, "DRAWS", 400)
+    monkeypatch.setattr(nested, "THETAS", 50)
+    same_programs(monkeypatch, marginal, values["y"])
+    one = nested.approximate_nested(batch, KEY, silent)
+    assert one.reason() == ""
+    assert np.isfinite(one.statistics).all()
+    assert np.isfinite(one.own).all()
+    own_mean, covariance = one.audited.weights.moments(one.audited.thetas)
+    sd = np.sqrt(np.diag(covariance))
+    mean, exact_sd = LOGISTIC.posterior(values, own_mean, np.diag(1.4 * sd))
+    error = 1 / np.sqrt(one.n_independent)
+    assert np.abs((own_mean - mean) / exact_sd).max() < 4 * error + 0.1
+    assert np.abs(np.log(sd / exact_sd)).max() < 4 * error + 0.1
+
+
+# ---- two modes within a unit
+
+
+def squared(unit, n_unit, y=None):
+    level = numpyro.sample("level", dist.Normal(0, 0.2))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(0, 2))
+    with numpyro.plate("rows", unit.shape[0]):
+        numpyro.sample("y", dist.Normal(level + own[unit] ** 2, 0.5), obs=y)
+
+
+def approximate_squared(own):
+    """Units of five rows whose means are about the square of these."""
+    rng, unit = np.random.default_rng(8), np.repeat(np.arange(12), 5)
+    values = {"unit": unit, "y": own[unit] ** 2 + 0.5 * rng.standard_normal(60)}
+    return nested.approximate_nested(random_effects.batch_of(squared, values), KEY, silent)
+
+
+def test_two_modes_of_a_unit_are_said_and_cost_its_intervals_the_trust(fewer):
+    one = approximate_squared(np.linspace(2, 3, 12))
+    assert one.reason() == ""
+    np.testing.assert_allclose(one.second_mass, 0.5, atol=0.02)
+    (doubt,) = approximated._doubts(one)
+    assert "12 of 12 units have a second mode" in doubt
+    assert "50%" in doubt
+    margins = assessment.Margins(np.zeros(1), np.full(1, 1e-3), np.zeros(1), np.full(1, 1e-3))
+    compared = [assessment.ComparedWithNuts(60, margins, 0.1)]
+    sure = assessment.assess_approximation(compared, ["level"], 600, ())
+    doubted = assessment.assess_approximation(compared, ["level"], 600, (), [doubt])
+    assert (sure.verdict, doubted.verdict) == ("believable", "means only")
+    assert doubted.reasons == (doubt,)
+
+
+@pytest.mark.long
+def test_units_whose_two_modes_meet_are_named(fewer):
+    # Between one mode and two a unit has no curvature, and Laplace's method no finite answer.
+    one = approximate_squared(np.where(np.arange(12) < 8, 2.0, 0.0))
+    assert "mode" in one.reason()
+    assert not approximated._of_nested(one, None).converged
+
+
+# ---- draws from the t
+
+
+SPLIT = SplitT(
+    np.array([0.5, -1.0]),
+    np.array([[1.0, 0.0], [0.8, 0.6]]),
+    np.array([2.0, 1.0]),
+    np.array([0.5, 1.5]),
+)
+
+
+def test_the_density_of_a_split_t_has_the_integral_one():
+    axis = np.linspace(-40, 40, 1601)
+    one = SplitT(np.zeros(1), np.eye(1), np.array([3.0]), np.array([0.4]))
+    assert np.exp(one.log_density(axis[:, None])).sum() * 0.05 == pytest.approx(1, abs=1e-4)
+    both = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    assert np.exp(SPLIT.log_density(both)).sum() * 0.05**2 == pytest.approx(1, abs=1e-3)
+
+
+def test_a_t_that_is_not_split_is_a_t():
+    one = SplitT(np.array([2.0]), np.array([[3.0]]), np.ones(1), np.ones(1))
+    x = np.linspace(-20, 20, 9)
+    np.testing.assert_allclose(one.log_density(x[:, None]), t.logpdf(x, 7, 2, 3))
+
+
+def test_draws_of_a_split_t_have_its_density():
+    n = 40_000
+    drawn = SPLIT.draw(np.random.default_rng(9), n)
+    narrow = norm.logpdf(drawn, SPLIT.centre, 0.5).sum(axis=1)
+    ratio = np.exp(narrow - SPLIT.log_density(drawn))
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(n)
+    z = np.linalg.solve(SPLIT.root, (drawn - SPLIT.centre).T)
+    share = SPLIT.above / (SPLIT.above + SPLIT.below)
+    assert np.abs((z > 0).mean(axis=1) - share).max() < 4 * np.sqrt(0.25 / n)
+
+
+def test_the_scale_of_a_side_is_the_sd_of_a_normal_that_falls_so():
+    sd = np.array([[0.5, 1.0, 2.0]])
+    drops = 1.5**2 / (2 * sd**2)
+    np.testing.assert_allclose(importance_draws.split_scales(drops, 1.5), sd)
+    flat_or_lost = importance_draws.split_scales(np.array([[0.0, -1.0, np.nan]]), 1.5)
+    assert flat_or_lost.tolist() == [[3.0, 3.0, 0.4]]
+
+
+def test_smoothed_weights_have_the_moments_of_what_they_weigh():
+    x = np.random.default_rng(10).standard_normal((4000, 1))
+    found = importance_draws.smooth(norm.logpdf(x[:, 0], 0.3, 0.8) - norm.logpdf(x[:, 0]))
+    mean, covariance = found.moments(x)
+    assert abs(mean[0] - 0.3) < 4 * 0.8 / np.sqrt(found.effective)
+    assert abs(np.log(covariance[0, 0] / 0.64)) < 4 * np.sqrt(2 / found.effective)
+    assert found.khat < 0.5
+
+
+def test_equal_ratios_weigh_alike_and_those_that_are_no_number_nothing():
+    weight, khat = importance_draws.smooth(np.full(50, 3.0))
+    assert khat == 0.0
+    np.testing.assert_allclose(weight, 0.02)
+    log_ratios = np.random.default_rng(11).standard_normal(200)
+    log_ratios[:3] = np.nan, -np.inf, np.inf
+    found = importance_draws.smooth(log_ratios)
+    assert found.weight[:3].max() < 1e-12
+    assert found.weight.sum() == pytest.approx(1)
+
+
+def test_ratios_of_a_chain_that_stood_still_are_not_believed():
+    found = importance_draws.smooth(np.repeat([0.8, 0.9, 2.9], 400))
+    assert found.khat == np.inf
+    assert found.weight.sum() == pytest.approx(1)
+    assert found.weight[-1] / found.weight[0] == pytest.approx(np.exp(2.1))
+
+
+def test_a_draw_is_taken_as_often_as_its_weight_says():
+    weight = np.random.default_rng(12).dirichlet(np.ones(30))
+    chosen = importance_draws.Smoothed(weight, 0.0).resample(np.random.default_rng(13), 100)
+    assert np.abs(np.bincount(chosen, minlength=30) - 100 * weight).max() < 1
+
+
+# ---- simulation-based calibration
+
+
+N_SETS, ROWS = 80, 5
+
+
+@functools.cache
+def ranks(name):
+    """Probability below the truth of mu, log tau and a unit's latent, `(data set, 3)`."""
+    family, rng = FAMILIES[name], np.random.default_rng(14)
+    sizes = np.full(40, ROWS)
+    values, _ = family.simulate(rng, sizes, family.centre, 1.0)
+    batch = random_effects.batch_of(family.model, values)
+    marginal, n_rows = MarginalDensity(batch), len(batch.arrays_of()["y"])
+    below = []
+    for number in range(N_SETS):
+        mu, tau = family.draw_prior(rng)
+        values, own = family.simulate(rng, sizes, mu, tau)
+        marginal.renew("y", repeat_last(values["y"].astype("float32"), n_rows))
+        key = jax.random.fold_in(KEY, number)
+        mode, audited = nested.weigh_population(marginal, key, 208)
+        truth = np.array([mu, np.log(tau)])
+        thetas = audited.thetas[audited.weights.resample(rng, 100)]
+        units = summarise_block(
+            marginal.model,
+            marginal.theta(thetas),
+            marginal.theta(mode.theta),
+            marginal.modes[0],
+            marginal.blocks[0],
+            key,
+            2,
+        )
+        of_theta = audited.weights.weight @ (audited.thetas < truth)
+        below.append([*of_theta, (units.draws[:, 0, 0] < own[0]).mean()])
+    return np.array(below)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_truth_lies_anywhere_in_the_approximation(name):
+    for below in ranks(name).T:
+        assert kstest(below, "uniform").pvalue > 0.005
+        counts = np.histogram(below, 8, (0, 1))[0]
+        # The chi-squared quantile of .995 with seven degrees of freedom.
+        assert ((counts - N_SETS / 8) ** 2 / (N_SETS / 8)).sum() < 20.3
