@@ -9,7 +9,7 @@ import numpy as np
 
 from scalecheck.laplace.marginal_density import MarginalDensity, Theta
 from scalecheck.laplace.population import Matrix
-from scalecheck.laplace.unit_integrals import fisher_gradient, integrate_units, key_of_block
+from scalecheck.laplace.unit_integrals import corrected_and_gradient, integrate_units, key_of_block
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import find_modes
 
@@ -77,11 +77,7 @@ def potential_of(model: UnitModel) -> Callable[..., Callable[[Mapping[str, jax.A
 
 
 def _total_of(model: UnitModel, parts: Any) -> Callable[[jax.Array], jax.Array]:
-    """Give a function of theta with a derivative of its own: found beside the value, not through the iteration.
-
-    By Fisher's identity, which the integrals keep up to their Monte Carlo error: leapfrogs along any field are
-    reversible and keep volumes, so that NUTS samples the density that the values have.
-    """
+    """Give a function of theta with a derivative of its own: found beside the value, not through the iteration."""
 
     @jax.custom_jvp
     def total(theta: jax.Array) -> jax.Array:
@@ -90,12 +86,10 @@ def _total_of(model: UnitModel, parts: Any) -> Callable[[jax.Array], jax.Array]:
     def both(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
         def one(sums: Any, part: Any) -> tuple[Any, None]:
             block, start, base, key = part
-            modes = find_modes(model, theta, start, block)
+            found = corrected_and_gradient(model, theta, start, block, key)
             # A theta at which a mode is not found is out of what can be sampled.
-            integrals = integrate_units(model, theta, modes, block, key)
-            value = (integrals.by_unit - base).sum()
-            value = jnp.where(modes.found.all(), value, -jnp.inf)
-            gradient = fisher_gradient(model, theta, integrals, block)
+            value = jnp.where(found.modes.found.all(), (found.by_unit - base).sum(), -jnp.inf)
+            gradient = found.gradient
             return jax.tree.map(jnp.add, sums, (value, gradient)), None
 
         zeros = jnp.zeros((), theta.dtype), jnp.zeros_like(theta)

@@ -33,7 +33,7 @@ Log = Callable[[str], None]
 # Draws of theta that are weighted, thetas at which units are looked at, and draws that are given: above so many rows
 # each takes longer and the posterior is nearer to a normal.
 MANY_ROWS = 50_000
-FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 400, 1000, 200, 500, 1000
+FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 256, 1000, 100, 500, 1000
 # Above this shape of their ratios' tail, draws from the t do not do. A. Vehtari et al., arXiv:1507.02646.
 MOST_KHAT = 0.7
 # Sds from the mode at which the sides of an axis are measured.
@@ -307,7 +307,10 @@ class _Run:
     # ---- draws of the population
 
     def _proposal(self, mode: PopulationMode) -> SplitT:
-        """Measure how far the log density falls to either side of each axis."""
+        """Measure how far the log density falls to either side of each axis, where it may not be nearly normal."""
+        if self.marginal.n_rows > MANY_ROWS:
+            sides = np.ones(len(mode.theta))
+            return SplitT(mode.theta, mode.root, sides, sides)
 
         def drop(step: np.ndarray) -> float:
             there = self.evaluate(mode.theta + step, moves=False, corrected=True).value
