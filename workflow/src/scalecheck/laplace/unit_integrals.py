@@ -2,8 +2,8 @@
 
 Draws come from a multivariate t around the unit's mode, in pairs of opposite sign. The mean ratio of the unit's
 density to that of the t is divided by the mean ratio of the normal that Laplace's method puts in its place, which is
-known to be one: what is left of the Monte Carlo error is that of the difference between the two. The same random numbers
-serve every theta, so that the log marginal density is a smooth function of theta, whose gradient follows the draws.
+known to be one: what is left of the Monte Carlo error is that of the difference between the two. The same random
+numbers serve every theta, so that the log marginal density is a smooth function of theta, whose gradient follows them.
 """
 
 import functools
