@@ -1,7 +1,7 @@
 """What units share: the mode of its marginal density, and how wide that is."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -51,19 +51,8 @@ class PopulationMode(NamedTuple):
         return self.off <= _NEAR and not self.n_lost
 
 
-class Evaluate(Protocol):
-    """What gives the log density and its gradient."""
-
-    def __call__(
-        self,
-        theta: Theta,
-        chosen: Sequence[int] | None = None,
-        *,
-        moves: bool = True,
-        corrected: bool = False,
-    ) -> Evaluated:
-        """Evaluate at `theta` `(d,)`, of some blocks or all: whether modes move, whether integrals are corrected."""
-        ...
+# As `MarginalDensity.evaluate`.
+Evaluate = Callable[..., Evaluated]
 
 
 def find_population_mode(
@@ -102,7 +91,7 @@ def find_population_mode(
 
 
 def _polish(
-    evaluate: Callable[..., Evaluated],
+    evaluate: Evaluate,
     theta: Theta,
     root: Matrix,
     prior_root: Matrix,
@@ -149,7 +138,7 @@ def _descend(evaluate: Callable[[Theta], Evaluated], start: Theta, root: Matrix)
 
 
 def _hessian(
-    evaluate: Callable[..., Evaluated],
+    evaluate: Evaluate,
     theta: Theta,
     steps: Matrix,
     known: Theta | None = None,
