@@ -14,6 +14,8 @@ from scalecheck.laplace.population import Matrix, Theta
 
 # A t of fewer degrees of freedom than it has dimensions is hardly ever where a normal is.
 _FEWEST_DF = 7.0
+# By what a t is wider than draws from which it was made.
+_WIDER = 1.1
 # Scales of a side, in posterior standard deviations.
 _SCALES = (0.4, 3.0)
 # Log ratios nearer to each other than this differ by rounding.
@@ -102,6 +104,13 @@ class Smoothed(NamedTuple):
         """Numbers `(n,)` of draws, each as often as its weight says, up to one: systematic resampling."""
         places = (rng.random() + np.arange(n)) / n
         return np.minimum(np.searchsorted(np.cumsum(self.weight), places), len(self.weight) - 1)
+
+
+def around(weights: Smoothed, thetas: Float[np.ndarray, "draw d"]) -> SplitT:
+    """Give a t around the mean of weighted draws, somewhat wider than they are."""
+    mean, covariance = weights.moments(thetas)
+    sides = np.full(len(mean), _WIDER)
+    return SplitT(mean, np.linalg.cholesky(covariance), sides, sides)
 
 
 def smooth(log_ratios: Float[np.ndarray, " draw"]) -> Smoothed:

@@ -36,6 +36,8 @@ MANY_ROWS = 50_000
 FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 256, 1000, 100, 500, 1000
 # Above this shape of their ratios' tail, draws from the t do not do. A. Vehtari et al., arXiv:1507.02646.
 MOST_KHAT = 0.7
+# Effective draws for each parameter from which a covariance is taken.
+_ENOUGH = 5
 # Sds from the mode at which the sides of an axis are measured.
 _REACH = 1.5
 # Of NUTS on the corrected density: chains, iterations of warmup, draws of a chain at first, acceptance, depth of trees.
@@ -216,11 +218,20 @@ class _Run:
 
     def weigh(self, n_draws: int) -> tuple[PopulationMode, Audited]:
         """Find the mode of the population, and weigh draws from a t around it."""
-        mode = find_population_mode(self.marginal, self.evaluate, self.log)
+        marginal = self.marginal
+        mode = find_population_mode(marginal, self.evaluate, self.log)
         self.log(f"mode of the population found after {self.number} gradients")
         proposal = self._proposal(mode)
         drawn = proposal.draw(np.random.default_rng([self.seed, 0]), n_draws)
         found = self._integrate("t", mode, drawn)
+        first = _audited(drawn, found, proposal.log_density(drawn))
+        if first.weights.khat <= MOST_KHAT or first.weights.effective < _ENOUGH * marginal.size:
+            return mode, first
+        # What the first draws say of mean and covariance is better than the curvature at the mode.
+        self.log(f"k-hat {first.weights.khat:.2f}: draws around their weighted mean")
+        proposal = importance_draws.around(first.weights, first.thetas)
+        drawn = proposal.draw(np.random.default_rng([self.seed, 2]), n_draws)
+        found = self._integrate("t again", mode, drawn)
         return mode, _audited(drawn, found, proposal.log_density(drawn))
 
     def approximate(self, batch: Batch, *, exact: bool, keeps_units: bool) -> NestedLaplace:
