@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, Real
 
-from scalecheck.laplace import log_marginal, unit_integrals
+from scalecheck.laplace import log_marginal, unit_integrals, unit_modes
 from scalecheck.laplace.unit_blocks import block_of, plan_blocks, rows_by_unit
 from scalecheck.laplace.unit_integrals import UnitIntegrals, integrate_units
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel, unit_model_of
@@ -145,6 +145,17 @@ class MarginalDensity:
             np.asarray(gradient, "float64") + sum(part[1] for part in parts),
             sum(part[2] for part in parts),
         )
+
+    def settle(self, values: Theta) -> None:
+        """Look for the modes with the most mass at a theta `(d,)`, from more than one start: units may have several."""
+        theta = self.theta(values)
+
+        def one(number: int) -> None:
+            key = unit_integrals.key_of_block(number)
+            where = self.model, theta, self.modes[number], self.blocks[number]
+            self.modes[number] = unit_modes.best_modes(*where, key)
+
+        self.each(one, range(len(self.blocks)))
 
     def log_prior(self, thetas: Float[np.ndarray, "draw d"]) -> Float[np.ndarray, " draw"]:
         """Log prior density `(draw,)` of some thetas."""

@@ -219,7 +219,7 @@ class _Run:
     def weigh(self, n_draws: int) -> tuple[PopulationMode, Audited]:
         """Find the mode of the population, and weigh draws from a t around it."""
         marginal = self.marginal
-        mode = find_population_mode(marginal, self.evaluate, self.log)
+        mode = find_population_mode(marginal, self.evaluate, self.settle, self.log)
         self.log(f"mode of the population found after {self.number} gradients")
         proposal = self._proposal(mode)
         drawn = proposal.draw(np.random.default_rng([self.seed, 0]), n_draws)
@@ -290,6 +290,13 @@ class _Run:
             self.log(f"{self.number} gradients, log density {found.value:.6g}")
         self._keep()
         return found
+
+    def settle(self, theta: Theta) -> None:
+        """As `MarginalDensity.settle`; a run that goes on has the modes already."""
+        self.number += 1
+        if self.number > len(self.calls):
+            self.marginal.settle(theta)
+            self.calls.append(Evaluated(0.0, np.zeros(self.marginal.size), 0))
 
     def _keep(self) -> None:
         if self.saver is not None:

@@ -13,8 +13,7 @@ from scalecheck.laplace.marginal_density import Evaluated, MarginalDensity, Thet
 _MOST_ITERATIONS, _FIRST_STEP, _STEP = 200, 0.02, 0.5
 # No direction is wider than so many prior sds.
 _WIDEST = 3.0
-# Hessians, and Newton steps with each, at most; how near to the mode is enough, and how far it may be off: posterior
-# sds.
+# Hessians at most; how near to the mode is enough, and how far it may be off and the Hessian from it: posterior sds.
 _POLISH, _AT_MODE, _NEAR = 3, 0.1, 0.5
 # Of more blocks gradients take long, and the density is nearly normal: differences to one side do.
 _MANY_BLOCKS = 32
@@ -56,7 +55,10 @@ Evaluate = Callable[..., Evaluated]
 
 
 def find_population_mode(
-    marginal: MarginalDensity, evaluate: Evaluate, log: Callable[[str], None]
+    marginal: MarginalDensity,
+    evaluate: Evaluate,
+    settle: Callable[[Theta], None],
+    log: Callable[[str], None],
 ) -> PopulationMode:
     """Find the mode of the corrected density by L-BFGS: of one block by Laplace's method, then corrected; then of all.
 
@@ -64,8 +66,8 @@ def find_population_mode(
 
     Parameters
     ----------
-    evaluate
-        As `marginal.evaluate`.
+    evaluate, settle
+        As those of `marginal`.
     log
         Takes a line per stage.
     """
@@ -78,6 +80,7 @@ def find_population_mode(
         return evaluate(theta, moves=moves, corrected=True)
 
     theta = _descend(lambda t: evaluate(t, [0]), marginal.prior.median, prior_root)
+    settle(theta)
     theta = _descend(of_first, theta, prior_root)
     hessian = _hessian(of_first, theta, _FIRST_STEP * prior_root)
     log(f"mode of the first of {n_blocks} blocks found")
@@ -85,6 +88,7 @@ def find_population_mode(
     share = marginal.n_units / (marginal.runs[0][1] - marginal.runs[0][0])
     root = _root_of_inverse(hessian * share, prior_root)
     if n_blocks > 1:
+        settle(theta)
         theta = _descend(of_all, theta, root)
         log("mode of all blocks found")
     return _polish(of_all, theta, root, prior_root, one_sided=n_blocks > _MANY_BLOCKS)
@@ -98,22 +102,18 @@ def _polish(
     *,
     one_sided: bool,
 ) -> PopulationMode:
-    """Go to the mode by Newton's method, with Hessians by differences of gradients in the sds of the one before."""
+    """Go to the mode by L-BFGS in the sds of a Hessian by differences, until that is the Hessian of the mode."""
     at, off = evaluate(theta), np.inf
     for _ in range(_POLISH):
         known = at.gradient if one_sided else None
         root = _root_of_inverse(_hessian(evaluate, theta, _STEP * root, known), prior_root)
-        for _ in range(_POLISH):
-            move = root.T @ at.gradient
-            off = float(np.linalg.norm(move))
-            if off <= _AT_MODE:
-                return PopulationMode(theta, root, at.value, off, at.n_lost)
-            step = min(1.0, 1.0 / off) * root @ move
-            new = evaluate(theta + step)
-            if not new.value > at.value:
-                break
-            theta, at = theta + step, new
-        if off <= _NEAR:
+        before, off = theta, float(np.linalg.norm(root.T @ at.gradient))
+        if off > _AT_MODE:
+            theta = _descend(evaluate, theta, root)
+            at = evaluate(theta)
+            off = float(np.linalg.norm(root.T @ at.gradient))
+        moved = float(np.linalg.norm(np.linalg.solve(root, theta - before)))
+        if max(off, moved) <= _NEAR:
             break
     return PopulationMode(theta, root, at.value, off, at.n_lost)
 
@@ -164,5 +164,6 @@ def _root_of_inverse(hessian: Matrix, prior_root: Matrix) -> Matrix:
     """Square root of the inverse of a Hessian, no direction wider than some prior sds."""
     inner = prior_root.T @ hessian @ prior_root
     values, vectors = np.linalg.eigh(np.nan_to_num(inner))
-    values = np.maximum(values, 1 / _WIDEST**2)
+    # Far from a mode some are negative: as wide as they are curved.
+    values = np.maximum(np.abs(values), 1 / _WIDEST**2)
     return prior_root @ vectors / np.sqrt(values)

@@ -19,7 +19,15 @@ from scipy.special import gammaln
 
 from scalecheck.laplace.log_marginal import LOG_2PI, MarginalGradient, laplace_by_unit
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
-from scalecheck.laplace.unit_modes import Matrices, UnitModes, Vectors, derivatives, find_modes
+from scalecheck.laplace.unit_modes import (
+    Matrices,
+    UnitModes,
+    Vectors,
+    derivatives,
+    find_modes,
+    no_flatter,
+    prior_diagonal,
+)
 
 # Draws of a unit, half of them opposite to the others, and the fewest degrees of freedom of their t: one with fewer
 # than dimensions is hardly ever where a normal is.
@@ -123,6 +131,7 @@ def moving_modes(
     # The value of the step is nothing: the modes were found.
     u = held.u - (step - jax.lax.stop_gradient(step))
     value, _, hessian = derivatives(energy, u)
+    hessian = no_flatter(hessian, prior_diagonal(model, theta, u, block))
     root = _root_where(modes.found & block.is_unit, hessian, held.root)
     return UnitModes(u, value, root, held.found)
 

@@ -88,6 +88,19 @@ class UnitModel:
         n_units = len(block.is_unit)
         of_row = density.log_prob_by_row(trace[self.observed])
         total = jax.ops.segment_sum(of_row, block.codes, n_units, indices_are_sorted=True)
+        return jnp.where(block.is_unit, total + self._of_units(trace, z, n_units), 0.0)
+
+    def log_prior_of_units(
+        self, theta: Float[Array, " d"], u: Float[Array, "unit k"], block: UnitBlock
+    ) -> Float[Array, " unit"]:
+        """Log density of each unit's latent values alone, unconstrained, given `theta`; 0 for what is no unit."""
+        trace, z = self._trace(theta, u, block)
+        return jnp.where(block.is_unit, self._of_units(trace, z, len(block.is_unit)), 0.0)
+
+    def _of_units(
+        self, trace: dict[str, Any], z: dict[str, jax.Array], n_units: int
+    ) -> Float[Array, " unit"]:
+        total = jnp.zeros(n_units)
         for site in self.own:
             at, own = trace[site.name], by_entry(trace[site.name]["fn"])
             prior = density.scaled(at, own.log_prob(at["value"]))
@@ -95,7 +108,7 @@ class UnitModel:
             change = biject_to(own.support)
             volume = change.log_abs_det_jacobian(z[site.name], at["value"])
             total += _sum_but(prior, site.axis) + _sum_but(volume, site.axis)
-        return jnp.where(block.is_unit, total, 0.0)
+        return total
 
     def log_prior(self, theta: Float[Array, " d"], block: UnitBlock) -> Float[Array, ""]:
         """Log density of the compared sites alone, unconstrained."""

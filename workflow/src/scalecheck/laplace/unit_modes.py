@@ -1,12 +1,13 @@
 """The mode of each unit's latent values given what all share: damped Newton iterations of all units at once."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 
@@ -18,6 +19,11 @@ _DECREASE = {"float32": 1e-4, "float64": 1e-9}
 _ROUNDING = {"float32": 2e-6, "float64": 1e-13}
 # Damping of a step that did not lead down, first and by how much more each time; what is left of it after one that did.
 _FIRST, _MORE, _LEFT, _NONE, _MOST = 0.05, 8.0, 0.1, 1e-3, 1e12
+
+# Draws of the prior from which modes are looked for, too.
+_STARTS = 3
+# Least curvature of a unit's density, in units of the prior's, for the normal that is put in its place.
+_FLATTEST = 0.5
 
 Vectors = Float[Array, "unit k"]
 Matrices = Float[Array, "unit k k"]
@@ -123,11 +129,54 @@ def find_modes(
     # A start may be where nothing is finite: its units never move, and are not found.
     first = _State(start, *evaluate(start), jnp.zeros_like(start[:, 0]), empty, 0)
     last = jax.lax.while_loop(goes_on, step, first)
-    root = jnp.linalg.cholesky(last.hessian)
+    hessian = no_flatter(last.hessian, prior_diagonal(model, theta, last.u, block))
+    root = jnp.linalg.cholesky(hessian)
     is_definite = jnp.isfinite(root).all(axis=(1, 2))
     safe, _ = _damped_root(last.hessian, jnp.zeros_like(last.damping))
     root = jnp.where(is_definite[:, None, None], root, safe)
     return UnitModes(last.u, last.energy, root, last.rests & is_definite)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def best_modes(
+    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: UnitBlock, key: PRNGKeyArray
+) -> Vectors:
+    """Modes `(unit, k)` with the most mass by Laplace's method: from a start, and from draws of the prior."""
+
+    def one(start: Vectors) -> tuple[Vectors, Float[Array, " unit"]]:
+        modes = find_modes(model, theta, start, block)
+        log_det = jnp.log(jnp.einsum("uii->ui", modes.root)).sum(axis=1)
+        return modes.u, jnp.where(modes.found, -modes.energy - log_det, -jnp.inf)
+
+    drawn = [model.prior_draw(theta, block, one_key) for one_key in jax.random.split(key, _STARTS)]
+    # What only fills the shape stays finite.
+    drawn = [jnp.where(block.is_unit[:, None], u, start) for u in drawn]
+    found, mass = jax.lax.map(one, jnp.stack([start, *drawn]))
+    best = mass.argmax(axis=0)
+    return jnp.take_along_axis(found, best[None, :, None], axis=0)[0]
+
+
+def prior_diagonal(
+    model: UnitModel, theta: Float[Array, " d"], u: Vectors, block: UnitBlock
+) -> Vectors:
+    """Size of the curvature `(unit, k)` that the units' prior has by itself at `u`."""
+    prior = derivatives(lambda u: -model.log_prior_of_units(theta, u, block), u)[2]
+    diagonal = jnp.abs(jnp.einsum("uii->ui", prior))
+    return jnp.where(block.is_unit[:, None], diagonal, 1.0)
+
+
+def no_flatter(hessian: Matrices, diagonal: Vectors) -> Matrices:
+    """Raise the diagonal of Hessians that are nearly flat somewhere, on the scale of the prior's curvature.
+
+    Where two modes meet the Hessian is singular, and a normal with its inverse as covariance infinitely wide. A unit's
+    posterior is hardly wider than its prior.
+    """
+    scale = jnp.sqrt(diagonal + jnp.finfo(hessian.dtype).tiny)
+    root = jnp.linalg.cholesky(hessian / scale[:, :, None] / scale[:, None, :])
+    pivots = jnp.einsum("uii->ui", root) ** 2
+    missing = jnp.maximum(_FLATTEST - jnp.where(jnp.isfinite(pivots), pivots, 1.0).min(axis=1), 0.0)
+    eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
+    return hessian + (missing[:, None] * diagonal)[:, :, None] * eye
 
 
 def _damped_root(
