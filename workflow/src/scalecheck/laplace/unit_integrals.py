@@ -20,7 +20,6 @@ from scipy.special import gammaln
 from scalecheck.laplace.log_marginal import LOG_2PI, MarginalGradient, laplace_by_unit
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import (
-    Matrices,
     UnitModes,
     Vectors,
     derivatives,
@@ -131,13 +130,9 @@ def moving_modes(
     # The value of the step is nothing: the modes were found.
     u = held.u - (step - jax.lax.stop_gradient(step))
     value, _, hessian = derivatives(energy, u)
-    hessian = no_flatter(hessian, prior_diagonal(model, theta, u, block))
-    root = _root_where(modes.found & block.is_unit, hessian, held.root)
-    return UnitModes(u, value, root, held.found)
-
-
-def _root_where(good: Array, hessian: Matrices, other: Matrices) -> Matrices:
-    """Cholesky factor of the Hessians that have one; `other` elsewhere, at which no derivative is taken."""
+    # Where there is no mode the factor that was held stays, and no derivative is taken: it would be no number.
+    good = (modes.found & block.is_unit)[:, None, None]
     eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
-    safe = jnp.where(good[:, None, None], hessian, eye)
-    return jnp.where(good[:, None, None], jnp.linalg.cholesky(safe), other)
+    raised = no_flatter(jnp.where(good, hessian, eye), prior_diagonal(model, theta, u, block))
+    root = jnp.where(good, jnp.linalg.cholesky(jnp.where(good, raised, eye)), held.root)
+    return UnitModes(u, value, root, held.found)
