@@ -91,7 +91,7 @@ def test_the_caption_counts_intervals_that_hold_their_truth():
             "z": [0.0, -1.0, 1.0, -4.0],
         }
     )
-    text = caption(table)
+    text = caption(table, "the increment")
     assert text.startswith("3 of 4 89 % intervals of the increment of 500 rows hold")
     assert "(3.56 are expected)" in text
     assert "2.1 posterior sds in the root mean square" in text  # the square root of 18 / 4
