@@ -3,11 +3,12 @@
 A. Vehtari et al., "Pareto smoothed importance sampling", arXiv:1507.02646.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 
 from scalecheck.diagnostics import array_stats
 from scalecheck.laplace.population import Matrix, Theta
@@ -16,6 +17,8 @@ from scalecheck.laplace.population import Matrix, Theta
 _FEWEST_DF = 7.0
 # By what a t is wider than draws from which it was made.
 _WIDER = 1.1
+# Effective draws for each parameter from which a covariance is taken; steps in which a power is found.
+_ENOUGH, _BISECTIONS = 3.0, 30
 # Scales of a side, in posterior standard deviations.
 _SCALES = (0.4, 3.0)
 # Log ratios nearer to each other than this differ by rounding.
@@ -69,6 +72,14 @@ class SplitT(NamedTuple):
         return constant - (df + d) / 2 * np.log1p((z**2).sum(axis=1) / df)
 
 
+def log_mixture(
+    proposals: Sequence[SplitT], thetas: Float[np.ndarray, "draw d"]
+) -> Float[np.ndarray, " draw"]:
+    """Log density `(draw,)` of draws of which each proposal has given as many."""
+    each = [proposal.log_density(thetas) for proposal in proposals]
+    return logsumexp(each, axis=0) - np.log(len(each))
+
+
 def split_scales(drops: Float[np.ndarray, "side d"], reach: float) -> Float[np.ndarray, "side d"]:
     """Scale at which a normal falls as far within `reach` standard deviations as the log density did, `drops`."""
     drops = np.where(np.isfinite(drops), drops, np.inf)
@@ -106,11 +117,37 @@ class Smoothed(NamedTuple):
         return np.minimum(np.searchsorted(np.cumsum(self.weight), places), len(self.weight) - 1)
 
 
-def around(weights: Smoothed, thetas: Float[np.ndarray, "draw d"]) -> SplitT:
-    """Give a t around the mean of weighted draws, somewhat wider than they are."""
-    mean, covariance = weights.moments(thetas)
-    sides = np.full(len(mean), _WIDER)
+def adapted(before: SplitT, weights: Smoothed, thetas: Float[np.ndarray, "draw d"]) -> SplitT:
+    """Move a t to where its weighted draws are, as far as these can tell.
+
+    Where few draws have all the weight, weights are taken to a power at which enough of them count. The covariance is
+    shrunk to the one before. O. Cappe et al., "Adaptive importance sampling in general mixture classes",
+    arXiv:0710.4242, adapt a proposal round by round.
+    """
+    d = len(before.centre)
+    tempered = _tempered(weights, _ENOUGH * d)
+    mean, covariance = tempered.moments(thetas)
+    known = tempered.effective / (tempered.effective + _ENOUGH * d)
+    covariance = known * covariance + (1 - known) * before.root @ before.root.T
+    sides = np.full(d, _WIDER)
     return SplitT(mean, np.linalg.cholesky(covariance), sides, sides)
+
+
+def _tempered(weights: Smoothed, enough: float) -> Smoothed:
+    """Take weights to the largest power, up to one, at which so many draws are effective."""
+    log_weight = np.log(np.maximum(weights.weight, 1e-300))
+
+    def at(power: float) -> Smoothed:
+        weight = np.exp(power * (log_weight - log_weight.max()))
+        return Smoothed(weight / weight.sum(), weights.khat)
+
+    low, high = 0.0, 1.0
+    if at(high).effective >= enough:
+        return weights
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at(middle).effective >= enough else (low, middle)
+    return at(low)
 
 
 def smooth(log_ratios: Float[np.ndarray, " draw"]) -> Smoothed:

@@ -22,6 +22,8 @@ from scalecheck.model.rows import RowArrays
 
 # Draws from the prior whose median is where modes are looked for first.
 _PRIOR_DRAWS = 200
+# Effective draws of a unit that do where its mode is not found.
+_FEWEST = 8
 # Draws of theta that a program goes through in one call.
 DRAWS_AT_ONCE = 16
 
@@ -29,11 +31,10 @@ Theta = Float[np.ndarray, " d"]
 
 
 class Evaluated(NamedTuple):
-    """Log marginal density at a theta, and its gradient `(d,)`; and how many units' modes were not found."""
+    """Log marginal density at a theta, and its gradient `(d,)`."""
 
     value: float
     gradient: Float[np.ndarray, " d"]
-    n_lost: int
 
 
 class PriorScale(NamedTuple):
@@ -125,7 +126,7 @@ class MarginalDensity:
         """
         theta, chosen = self.theta(values), range(len(self.blocks)) if chosen is None else chosen
 
-        def one(number: int) -> tuple[float, np.ndarray, int]:
+        def one(number: int) -> tuple[float, np.ndarray]:
             where = self.model, theta, self.modes[number], self.blocks[number]
             if corrected:
                 key = unit_integrals.key_of_block(number)
@@ -136,14 +137,13 @@ class MarginalDensity:
             gradient = np.asarray(found.gradient, "float64")
             if moves and np.isfinite(total):
                 self.modes[number] = found.modes.u
-            return total, gradient, int((~np.asarray(found.modes.found)).sum())
+            return total, gradient
 
         value, gradient = self._log_prior(theta, self.blocks[0])
         parts = self.each(one, chosen)
         return Evaluated(
             float(value) + sum(part[0] for part in parts),
             np.asarray(gradient, "float64") + sum(part[1] for part in parts),
-            sum(part[2] for part in parts),
         )
 
     def settle(self, values: Theta) -> None:
@@ -190,7 +190,7 @@ class Integrated(NamedTuple):
     plain, corrected
         `(draw,)` by Laplace's method, and by importance sampling in every unit.
     fewest, lost
-        `(draw,)` smallest effective number of a unit's draws; units without a mode.
+        `(draw,)` smallest effective number of a unit's draws; units without a mode that so few draws are left to.
     """
 
     plain: Any
@@ -224,7 +224,7 @@ def integrate_block(
             (laplace - plain).sum(),
             (integrals.by_unit - exact.by_unit).sum(),
             effective.min(),
-            (~modes.found).sum(),
+            (~modes.found & (effective < _FEWEST)).sum(),
         )
 
     return jax.lax.map(one, thetas)

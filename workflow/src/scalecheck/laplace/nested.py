@@ -30,20 +30,22 @@ from scalecheck.sampler import SavedRun, Snapshot
 
 Log = Callable[[str], None]
 
-# Draws of theta that are weighted, thetas at which units are looked at, and draws that are given: above so many rows
-# each takes longer and the posterior is nearer to a normal.
+# Draws of theta in a round of importance sampling, thetas at which units are looked at, draws that are given. Above so
+# many rows each takes longer, and the posterior is nearer to a normal.
 MANY_ROWS = 50_000
-FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 256, 1000, 100, 500, 1000
+FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 256, 512, 100, 500, 1000
+# Rounds at most; effective draws that are enough, as a share of a round.
+ROUNDS, WORTH = 6, 0.4
 # Above this shape of their ratios' tail, draws from the t do not do. A. Vehtari et al., arXiv:1507.02646.
 MOST_KHAT = 0.7
-# Effective draws for each parameter from which a covariance is taken.
-_ENOUGH = 5
+# Share of pairs of a unit and a theta that may be without a mode.
+_MOST_LOST = 1e-3
 # Sds from the mode at which the sides of an axis are measured.
 _REACH = 1.5
 # Of NUTS on the corrected density: chains, iterations of warmup, draws of a chain at first, acceptance, depth of trees.
 CHAINS, WARMUP, CHAIN_DRAWS, TARGET, DEPTH = 4, 150, 250, 0.8, 8
 # Of keys: what each is for.
-_UNITS, _NUTS = 1, 2
+_ROUNDS, _UNITS, _NUTS = 0, 1, 2
 # Of what is saved: what blocks gave, and a run of lanes.
 _PART, _LANES = "part:", "lanes:"
 # More blocks than this take long enough for a line now and then.
@@ -76,7 +78,7 @@ class Audited(NamedTuple):
     fewest
         Smallest effective number of a unit's draws, over all units and thetas.
     n_lost
-        Units and thetas without a mode.
+        Pairs of a unit and a theta without a mode, and with few effective draws.
     """
 
     thetas: Float[np.ndarray, "draw d"]
@@ -117,8 +119,8 @@ class NestedLaplace(NamedTuple):
         `(draw, unit, k)` draws of units, unconstrained; None where they were not asked for.
     statistics
         `(unit, k, statistic)` of units, on the model's scale.
-    second_mass
-        `(unit,)` share of each unit's mass that another mode has.
+    second_mass, missed_mass
+        `(unit,)` share of each unit's mass that another mode has, and one that the draws of the integrals hardly reach.
     gradients
         Of the marginal density until its mode was known.
     """
@@ -133,6 +135,7 @@ class NestedLaplace(NamedTuple):
     own: Float[np.ndarray, "draw unit k"] | None
     statistics: Float[np.ndarray, "unit k statistic"]
     second_mass: Float[np.ndarray, " unit"]
+    missed_mass: Float[np.ndarray, " unit"]
     gradients: int
 
     @property
@@ -149,12 +152,13 @@ class NestedLaplace(NamedTuple):
         return effective * min(1.0, self.chains.ess / len(self.audited.thetas))
 
     def reason(self) -> str:
-        """Say why it has not converged; empty where it has."""
-        if not self.mode.converged:
-            lost = f", and {self.mode.n_lost} units are without a mode" if self.mode.n_lost else ""
-            return f"the mode of the population is {self.mode.off:.2g} sds away{lost}"
-        if self.audited.n_lost:
-            return f"in {self.audited.n_lost} of all pairs of a unit and a draw no mode was found"
+        """Say why it has not converged; empty where it has.
+
+        Weights correct a mode that was not quite found, and draws by NUTS do not need it.
+        """
+        n_pairs = len(self.audited.thetas) * self.marginal.n_units
+        if self.audited.n_lost > _MOST_LOST * n_pairs:
+            return f"of {n_pairs:,} pairs of a unit and a draw of the population, {self.audited.n_lost:,} have no mode"
         if self.chains and not (
             self.chains.rhat <= diagnostics.HIGHEST_RHAT and self.chains.ess >= 400
         ):
@@ -195,7 +199,12 @@ def weigh_population(
 ) -> tuple[PopulationMode, Audited]:
     """Find the mode of the population and weigh draws around it, and no more: for many small data sets.
 
-    The key is `(2,)`.
+    Parameters
+    ----------
+    key
+        `(2,)`.
+    n_draws
+        Of a round.
     """
     return _Run(marginal, key, lambda line: None, None).weigh(n_draws)
 
@@ -217,22 +226,32 @@ class _Run:
             self._restore(saved)
 
     def weigh(self, n_draws: int) -> tuple[PopulationMode, Audited]:
-        """Find the mode of the population, and weigh draws from a t around it."""
-        marginal = self.marginal
-        mode = find_population_mode(marginal, self.evaluate, self.settle, self.log)
+        """Find the mode of the population; weigh draws from a t around it, and from where these say that it should be.
+
+        All rounds count, weighed by the mixture of what they were drawn from: J.-M. Cornuet et al., "Adaptive multiple
+        importance sampling", arXiv:0907.1254.
+        """
+        mode = find_population_mode(self.marginal, self.evaluate, self.settle, self.log)
         self.log(f"mode of the population found after {self.number} gradients")
-        proposal = self._proposal(mode)
-        drawn = proposal.draw(np.random.default_rng([self.seed, 0]), n_draws)
-        found = self._integrate("t", mode, drawn)
-        first = _audited(drawn, found, proposal.log_density(drawn))
-        if first.weights.khat <= MOST_KHAT or first.weights.effective < _ENOUGH * marginal.size:
-            return mode, first
-        # What the first draws say of mean and covariance is better than the curvature at the mode.
-        self.log(f"k-hat {first.weights.khat:.2f}: draws around their weighted mean")
-        proposal = importance_draws.around(first.weights, first.thetas)
-        drawn = proposal.draw(np.random.default_rng([self.seed, 2]), n_draws)
-        found = self._integrate("t again", mode, drawn)
-        return mode, _audited(drawn, found, proposal.log_density(drawn))
+        proposals = [self._proposal(mode)]
+        drawn: list[np.ndarray] = []
+        found: list[Integrated] = []
+        while True:
+            number = len(proposals)
+            rng = np.random.default_rng([self.seed, _ROUNDS, number])
+            drawn.append(proposals[-1].draw(rng, n_draws))
+            found.append(self._integrate(f"round {number}", mode, drawn[-1]))
+            thetas = np.concatenate(drawn)
+            joined = Integrated(*(np.concatenate(part) for part in zip(*found, strict=True)))
+            audited = _audited(thetas, joined, importance_draws.log_mixture(proposals, thetas))
+            weights = audited.weights
+            self.log(
+                f"round {number}: k-hat {weights.khat:.2f}, {weights.effective:.0f} effective of {len(thetas)} draws"
+            )
+            enough = weights.khat <= MOST_KHAT and weights.effective >= WORTH * n_draws
+            if enough or number == ROUNDS:
+                return mode, audited
+            proposals.append(importance_draws.adapted(proposals[-1], weights, thetas))
 
     def approximate(self, batch: Batch, *, exact: bool, keeps_units: bool) -> NestedLaplace:
         """Go through all stages."""
@@ -241,11 +260,7 @@ class _Run:
             f"{marginal.n_units} units in {len(marginal.blocks)} blocks, {marginal.size} parameters are left"
         )
         is_large = marginal.n_rows > MANY_ROWS
-        n_draws = FEW_DRAWS if is_large else DRAWS
-        mode, first = self.weigh(n_draws)
-        log(
-            f"k-hat {first.weights.khat:.2f}, {first.weights.effective:.0f} effective of {n_draws} draws"
-        )
+        mode, first = self.weigh(FEW_DRAWS if is_large else DRAWS)
         audited, chains = first, None
         if exact or not first.weights.khat <= MOST_KHAT:
             thetas, chains = self._nuts(mode)
@@ -261,13 +276,13 @@ class _Run:
             audited.weights.resample(rng, n_thetas if keeps_units else FEW_THETAS)
         ]
         n_each = GIVEN // len(chosen)
-        own, statistics, second = self._units(mode, chosen, n_each, keeps_units=keeps_units)
+        own, statistics, second, missed = self._units(mode, chosen, n_each, keeps_units=keeps_units)
         shared = np.repeat(chosen, n_each, axis=0)
         if not keeps_units:
             shared = audited.thetas[audited.weights.resample(rng, GIVEN)]
         return NestedLaplace(
             batch, marginal, mode, audited, first if chains else None, chains,
-            shared, own, statistics, second, self.number,
+            shared, own, statistics, second, missed, self.number,
         )  # fmt: skip
 
     # ---- evaluations, which are replayed where a run goes on
@@ -296,14 +311,14 @@ class _Run:
         self.number += 1
         if self.number > len(self.calls):
             self.marginal.settle(theta)
-            self.calls.append(Evaluated(0.0, np.zeros(self.marginal.size), 0))
+            self.calls.append(Evaluated(0.0, np.zeros(self.marginal.size)))
 
     def _keep(self) -> None:
         if self.saver is not None:
             self.saver.keep(lambda: Snapshot(self._state(), {}))
 
     def _state(self) -> dict[str, np.ndarray]:
-        calls = [np.array([one.value, one.n_lost, *one.gradient]) for one in self.calls]
+        calls = [np.array([one.value, *one.gradient]) for one in self.calls]
         return {
             "calls": np.array(calls).reshape(len(calls), -1),
             "modes": np.stack([np.asarray(one) for one in self.marginal.modes]),
@@ -314,7 +329,7 @@ class _Run:
         state = saved.state
         of_lanes = {n.removeprefix(_LANES): v for n, v in state.items() if n.startswith(_LANES)}
         self.lanes = SavedRun(of_lanes, saved.news) if of_lanes else None
-        self.calls = [Evaluated(float(one[0]), one[2:], int(one[1])) for one in state["calls"]]
+        self.calls = [Evaluated(float(one[0]), one[1:]) for one in state["calls"]]
         self.marginal.modes = [jax.numpy.asarray(one) for one in state["modes"]]
         self.parts = {
             name.removeprefix(_PART): values
@@ -449,8 +464,8 @@ class _Run:
 
     def _units(
         self, mode: PopulationMode, thetas: np.ndarray, n_each: int, *, keeps_units: bool
-    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """Draws, statistics and masses of second modes of all units."""
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, np.ndarray]:
+        """Draws, statistics and masses of other modes, any and those missed, of all units."""
         marginal = self.marginal
         at, device = marginal.theta(mode.theta), marginal.theta(thetas)
         key = jax.random.fold_in(self.key, _UNITS)
@@ -469,12 +484,12 @@ class _Run:
 
         parts = self._each_block("units", one)
         sizes = [end - first for first, end in marginal.runs]
-        statistics, masses = (
+        statistics, second, missed = (
             np.concatenate([part[:size] for part, size in zip(parts[name], sizes, strict=True)])
-            for name in ("statistics", "second_mass")
+            for name in ("statistics", "second_mass", "missed_mass")
         )
         own = [part[:, :size] for part, size in zip(parts["draws"], sizes, strict=True)]
-        return np.concatenate(own, axis=1) if keeps_units else None, statistics, masses
+        return np.concatenate(own, axis=1) if keeps_units else None, statistics, second, missed
 
 
 def _audited(thetas: np.ndarray, found: Integrated, log_q: Float[np.ndarray, " draw"]) -> Audited:

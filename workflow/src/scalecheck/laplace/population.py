@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scalecheck.laplace.marginal_density import Evaluated, MarginalDensity, Theta
 
 # Evaluations of L-BFGS at most; steps by which the Hessian is found, in prior and in posterior sds.
-_MOST_ITERATIONS, _FIRST_STEP, _STEP = 200, 0.02, 0.5
+_MOST_ITERATIONS, _FIRST_STEP, _STEP = 200, 0.1, 1.0
 # No direction is wider than so many prior sds.
 _WIDEST = 3.0
 # Hessians at most; how near to the mode is enough, and how far it may be off and the Hessian from it: posterior sds.
@@ -34,20 +34,12 @@ class PopulationMode(NamedTuple):
         At the mode.
     off
         How far from the mode it may be, in posterior sds.
-    n_lost
-        Units whose own modes were not found there.
     """
 
     theta: Theta
     root: Matrix
     log_density: float
     off: float
-    n_lost: int
-
-    @property
-    def converged(self) -> bool:
-        """Whether the population's mode and those of all units were found."""
-        return self.off <= _NEAR and not self.n_lost
 
 
 # As `MarginalDensity.evaluate`.
@@ -115,7 +107,7 @@ def _polish(
         moved = float(np.linalg.norm(np.linalg.solve(root, theta - before)))
         if max(off, moved) <= _NEAR:
             break
-    return PopulationMode(theta, root, at.value, off, at.n_lost)
+    return PopulationMode(theta, root, at.value, off)
 
 
 def _descend(evaluate: Callable[[Theta], Evaluated], start: Theta, root: Matrix) -> Theta:

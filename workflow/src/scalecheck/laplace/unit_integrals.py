@@ -1,9 +1,10 @@
 """Each unit's integral over its latent values by importance sampling, where Laplace's method is only near.
 
-Draws come from a multivariate t around the unit's mode, in pairs of opposite sign. The mean ratio of the unit's
-density to that of the t is divided by the mean ratio of the normal that Laplace's method puts in its place, which is
-known to be one: what is left of the Monte Carlo error is that of the difference between the two. The same random
-numbers serve every theta, so that the log marginal density is a smooth function of theta, whose gradient follows them.
+Three quarters of the draws come from a multivariate t around the unit's mode. The others come from a t of the place and
+width of its prior, which reaches a second mode. Draws come in pairs of opposite sign and are weighed by the mixture.
+The mean ratio of the unit's density to the mixture is divided by that of the normal that Laplace's method puts there.
+The latter is known to be one, so that only the Monte Carlo error of the difference is left. The same random numbers
+serve every theta: the log marginal density is a smooth function of theta, whose gradient follows them.
 """
 
 import functools
@@ -20,6 +21,7 @@ from scipy.special import gammaln
 from scalecheck.laplace.log_marginal import LOG_2PI, MarginalGradient, laplace_by_unit
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import (
+    Matrices,
     UnitModes,
     Vectors,
     derivatives,
@@ -32,6 +34,8 @@ from scalecheck.laplace.unit_modes import (
 # than dimensions is hardly ever where a normal is.
 N_INNER = 64
 _FEWEST_DF = 7.0
+# One draw of so many is of the prior's width.
+_WIDE_SHARE = 4
 
 
 def key_of_block(number: int, again: int = 0) -> PRNGKeyArray:
@@ -70,23 +74,20 @@ def integrate_units(
     block: UnitBlock,
     key: PRNGKeyArray,
 ) -> UnitIntegrals:
-    """Integrate each unit's density over its latent values, around its mode at `theta`."""
-    n_units, k = modes.u.shape
-    dtype = modes.u.dtype
-    half, df = N_INNER // 2, max(_FEWEST_DF, float(k))
-    for_normals, for_scales = jax.random.split(key)
-    z = jax.random.normal(for_normals, (half, n_units, k), dtype)
-    scale = jnp.sqrt(df / jax.random.chisquare(for_scales, df, (half, n_units), dtype=dtype))
-    z = jnp.concatenate([z, -z]) * jnp.concatenate([scale, scale])[..., None]
-    moved = solve_triangular(modes.root, jnp.moveaxis(z, 0, 2), lower=True, trans=1)
-    u = modes.u + jnp.moveaxis(moved, 2, 0)
-    square = (z**2).sum(axis=2)
-    constant = gammaln((df + k) / 2) - gammaln(df / 2) - k / 2 * math.log(df * math.pi)
-    log_t = constant - (df + k) / 2 * jnp.log1p(square / df)
+    """Integrate each unit's density over its latent values, around its mode at `theta` and over its prior's width."""
+    k, n_wide = modes.u.shape[1], N_INNER // _WIDE_SHARE
+    near, wide = UnitT(modes.u, modes.root), t_of_prior(model, theta, modes.u, block)
+    keys = jax.random.split(key)
+    u = jnp.concatenate([near.draw(keys[0], N_INNER - n_wide), wide.draw(keys[1], n_wide)])
+    log_q = jnp.logaddexp(
+        near.log_density(u) + math.log1p(-1 / _WIDE_SHARE),
+        wide.log_density(u) - math.log(_WIDE_SHARE),
+    )
     log_p = jax.lax.map(jax.checkpoint(lambda one: model.log_density(theta, one, block)), u)
     # Relative to the mode, and to the normal there.
     log_p = jnp.where(jnp.isfinite(log_p), log_p + modes.energy, -jnp.inf)
-    exact, normal = log_p - k / 2 * LOG_2PI - log_t, -(square + k * LOG_2PI) / 2 - log_t
+    log_normal = -((near.standard(u) ** 2).sum(axis=2) + k * LOG_2PI) / 2 + near.log_volume
+    exact, normal = log_p - k / 2 * LOG_2PI + near.log_volume - log_q, log_normal - log_q
     weight, of_normal = jax.nn.softmax(exact, axis=0), jax.nn.softmax(normal, axis=0)
     ratio = logsumexp(exact, axis=0) - logsumexp(normal, axis=0)
     ratio += (_pair_squares(weight) - _pair_squares(of_normal)) / 2
@@ -94,10 +95,77 @@ def integrate_units(
     return UnitIntegrals(by_unit, u, weight)
 
 
+class UnitT(NamedTuple):
+    """A multivariate t for each unit.
+
+    Attributes
+    ----------
+    centre
+        `(unit, k)`.
+    root
+        `(unit, k, k)` lower Cholesky factor of the inverse of its scale matrix.
+    """
+
+    centre: Vectors
+    root: Matrices
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom."""
+        return max(_FEWEST_DF, float(self.centre.shape[1]))
+
+    @property
+    def log_volume(self) -> Float[Array, " unit"]:
+        """Half of the log determinant of the inverse of the scale matrix."""
+        return jnp.log(jnp.einsum("uii->ui", self.root)).sum(axis=1)
+
+    def draw(self, key: PRNGKeyArray, n: int) -> Float[Array, "draw unit k"]:
+        """Draw `(n, unit, k)`; the second of each pair is opposite to the first."""
+        shape, dtype = (n // 2, *self.centre.shape), self.centre.dtype
+        for_normals, for_scales = jax.random.split(key)
+        z = jax.random.normal(for_normals, shape, dtype)
+        chi = jax.random.chisquare(for_scales, self.df, shape[:2], dtype=dtype)
+        z *= jnp.sqrt(self.df / chi)[..., None]
+        z = jnp.stack([z, -z], axis=1).reshape(n, *shape[1:])
+        moved = solve_triangular(self.root, jnp.moveaxis(z, 0, 2), lower=True, trans=1)
+        return self.centre + jnp.moveaxis(moved, 2, 0)
+
+    def standard(self, u: Float[Array, "draw unit k"]) -> Float[Array, "draw unit k"]:
+        """Give draws `(draw, unit, k)` in coordinates in which the scale matrix is one."""
+        return jnp.einsum("uji,suj->sui", self.root, u - self.centre)
+
+    def log_density(self, u: Float[Array, "draw unit k"]) -> Float[Array, "draw unit"]:
+        """Log density `(draw, unit)`."""
+        k, df = self.centre.shape[1], self.df
+        constant = gammaln((df + k) / 2) - gammaln(df / 2) - k / 2 * math.log(df * math.pi)
+        square = (self.standard(u) ** 2).sum(axis=2)
+        return constant + self.log_volume - (df + k) / 2 * jnp.log1p(square / df)
+
+
+def n_draws_near(wide: UnitT, modes: UnitModes) -> Float[Array, " unit"]:
+    """Expected number of draws `(unit,)` that the prior's width puts where the density around a mode is."""
+    k = modes.u.shape[1]
+    log_volume = k / 2 * LOG_2PI - jnp.log(jnp.einsum("uii->ui", modes.root)).sum(axis=1)
+    return N_INNER // _WIDE_SHARE * jnp.exp(wide.log_density(modes.u[None])[0] + log_volume)
+
+
+def t_of_prior(model: UnitModel, theta: jax.Array, u: Vectors, block: UnitBlock) -> UnitT:
+    """Give a t of the place and width of each unit's prior, near `u` `(unit, k)`: it reaches other modes."""
+    _, gradient, hessian = derivatives(lambda u: -model.log_prior_of_units(theta, u, block), u)
+    diagonal = jnp.where(block.is_unit[:, None], jnp.abs(jnp.einsum("uii->ui", hessian)), 1.0)
+    eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
+    # A prior that is nowhere concave here, as a t far out, has the width of its diagonal.
+    plain = diagonal[:, :, None] * eye
+    is_definite = jnp.isfinite(jnp.linalg.cholesky(hessian)).all(axis=(1, 2)) & block.is_unit
+    precision = jnp.where(is_definite[:, None, None], hessian, plain)
+    root = jnp.linalg.cholesky(precision)
+    step = cho_solve((root, True), gradient[..., None])[..., 0]
+    return UnitT(u - step, root)
+
+
 def _pair_squares(weight: Float[Array, "draw unit"]) -> Float[Array, " unit"]:
     """Sum of squares of the weights of pairs of opposite draws, which are independent of each other."""
-    pairs = weight[: len(weight) // 2] + weight[len(weight) // 2 :]
-    return (pairs**2).sum(axis=0)
+    return ((weight[::2] + weight[1::2]) ** 2).sum(axis=0)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from scalecheck.laplace.log_marginal import laplace_by_unit
-from scalecheck.laplace.unit_integrals import integrate_units
+from scalecheck.laplace.unit_integrals import integrate_units, n_draws_near, t_of_prior
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import find_modes
 
@@ -17,8 +17,8 @@ STATISTICS = ("mean", "sd", "low", "median", "high")
 # Of the interval from low to high.
 _PROBABILITIES = (0.055, 0.5, 0.945)
 # Other starts of a unit's mode; how far another mode is from the first, in sds of the unit there, and how much of its
-# mass counts.
-_N_STARTS, _APART, _MASS = 4, 4.0, 0.01
+# mass counts. Where fewer draws than this are expected around another mode, integrals leave it out.
+_N_STARTS, _APART, _MASS, _REACHED = 4, 4.0, 0.01, 2.0
 
 
 class BlockSummary(NamedTuple):
@@ -32,11 +32,14 @@ class BlockSummary(NamedTuple):
         `(draw, unit, k)` unconstrained, as many for each theta.
     second_mass
         `(unit,)` largest share of the mass that another mode has.
+    missed_mass
+        `(unit,)` the same of modes that the draws of the integrals hardly reach.
     """
 
     statistics: Float[np.ndarray, "unit k statistic"]
     draws: Float[np.ndarray, "draw unit k"]
     second_mass: Float[np.ndarray, " unit"]
+    missed_mass: Float[np.ndarray, " unit"]
 
 
 def summarise_block(
@@ -60,8 +63,8 @@ def summarise_block(
     mean, variance, values, draws = _moments(model, n_each, thetas, start, block, key)
     quantiles = np.quantile(np.asarray(values), _PROBABILITIES, axis=0)
     statistics = np.stack([mean, np.sqrt(variance), *quantiles], axis=-1)
-    mass = np.asarray(_second_mass(model, at, start, block, key))
-    return BlockSummary(statistics, np.asarray(draws), mass)
+    masses = map(np.asarray, _masses_of_others(model, at, start, block, key))
+    return BlockSummary(statistics, np.asarray(draws), *masses)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -108,26 +111,31 @@ def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: UnitBlock
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _second_mass(
+def _masses_of_others(
     model: UnitModel, theta: jax.Array, start: jax.Array, block: UnitBlock, key: PRNGKeyArray
-) -> jax.Array:
-    """Largest share `(unit,)` of a unit's mass that lies around another mode, by Laplace's method at both."""
-    first = find_modes(model, theta, start, block)
-    mass = laplace_by_unit(first, block)
+) -> tuple[jax.Array, jax.Array]:
+    """Largest shares `(unit,)` of a unit's mass around another mode, of any and of those that draws hardly reach.
 
-    def one(key: PRNGKeyArray) -> jax.Array:
+    Masses are those of Laplace's method at both modes.
+    """
+    first = find_modes(model, theta, start, block)
+    mass, wide = laplace_by_unit(first, block), t_of_prior(model, theta, first.u, block)
+
+    def one(key: PRNGKeyArray) -> tuple[jax.Array, jax.Array]:
         other = find_modes(model, theta, model.prior_draw(theta, block, key), block)
         apart = jnp.einsum("uji,uj->ui", first.root, other.u - first.u)
-        is_other = other.found & (jnp.sqrt((apart**2).sum(axis=1)) > _APART)
+        is_other = other.found & (jnp.sqrt((apart**2).sum(axis=1)) > _APART) & block.is_unit
         share = jax.nn.sigmoid(laplace_by_unit(other, block) - mass)
-        return jnp.where(is_other & block.is_unit, share, 0.0)
+        share = jnp.where(is_other, share, 0.0)
+        return share, jnp.where(n_draws_near(wide, other) < _REACHED, share, 0.0)
 
-    return jax.lax.map(one, jax.random.split(key, _N_STARTS)).max(axis=0)
+    any_, missed = jax.lax.map(one, jax.random.split(key, _N_STARTS))
+    return any_.max(axis=0), missed.max(axis=0)
 
 
-def has_second_mode(second_mass: Float[np.ndarray, " unit"]) -> np.ndarray:
-    """Tell which units `(unit,)` have another mode with more of their mass than counts."""
-    return second_mass > _MASS
+def counts(mass_of_others: Float[np.ndarray, " unit"]) -> np.ndarray:
+    """Tell which units `(unit,)` have another mode with so much of their mass that it counts."""
+    return mass_of_others > _MASS
 
 
 def site_statistics(

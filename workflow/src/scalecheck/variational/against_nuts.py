@@ -37,7 +37,7 @@ class BesideNuts(NamedTuple):
     task: PlannedFit
     margins: Margins
     khat: Khat
-    units: dict[str, dict[str, float]]
+    units: dict[str, dict[str, int | float]]
     found: Approximated
     seconds: float
 
@@ -111,11 +111,11 @@ def open_units(job: Job, nuts: FitResult) -> tuple[Likelihood, dict[str, np.ndar
 
 def _units(
     nuts: FitResult, approximate: Mapping[str, Any], batch: batches.Batch
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, int | float]]:
     """How far the entries of each site of units are off: `rms_shift` without what Monte Carlo errors add to it."""
     stored = nuts.tree["posterior"]
     by_unit = [s.name for s in batch.sites if batch.unit and batch.unit in s.indexed_by]
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, int | float]] = {}
     for name in by_unit:
         if name not in approximate or name not in stored:
             continue

@@ -151,18 +151,17 @@ def _of_nested(found: NestedLaplace, keep: Sequence[str] | None) -> Approximated
 
 
 def _doubts(found: NestedLaplace) -> tuple[str, ...]:
-    second = int(unit_summaries.has_second_mode(found.second_mass).sum())
-    if not second:
+    missed = int(unit_summaries.counts(found.missed_mass).sum())
+    if not missed:
         return ()
     return (
-        f"{second:,} of {len(found.second_mass):,} units have a second mode, which holds up to"
-        f" {found.second_mass.max():.0%} of what a unit's posterior has and is left out: their intervals are too"
-        " narrow",
+        f"{missed:,} of {len(found.missed_mass):,} units have a second mode that is left out, with up to"
+        f" {found.missed_mass.max():.0%} of a unit's posterior: their intervals are too narrow",
     )
 
 
 def _details(found: NestedLaplace) -> dict[str, Any]:
-    second = unit_summaries.has_second_mode(found.second_mass)
+    second = unit_summaries.counts(found.second_mass)
     return {
         "units": len(found.second_mass),
         "second_modes": int(second.sum()),

@@ -21,15 +21,14 @@ from jax.scipy.special import logsumexp
 from numpyro import distributions as dist
 from numpyro.distributions import biject_to
 
-from scalecheck.diagnostics import array_stats
 from scalecheck.evaluation import unit_density, unit_scores
 from scalecheck.evaluation.likelihood import Likelihood
+from scalecheck.laplace import importance_draws
 from scalecheck.model.density import traced_at
 from scalecheck.model.sites import ROWS, traced
 
 # Draws of theta whose ratios are looked at, and draws of each unit for each of them.
 N_RATIOS, N_INNER = 400, 64
-_ROUNDING = 1e-3  # log ratios nearer to each other than this differ by rounding
 _DF = 7.0  # of the t: tails heavier than those of what it stands for
 
 
@@ -49,16 +48,6 @@ class Khat(NamedTuple):
     value: float | None
     noise: float = 0.0
     reason: str = ""
-
-
-def tail_shape(log_ratios: np.ndarray) -> float:
-    """Shape of the tail of importance ratios, `log_ratios` `(draw,)`: ArviZ's PSIS; 0 where they are all one."""
-    if np.ptp(log_ratios) < _ROUNDING:
-        return 0.0
-    _, shape = array_stats.psislw(
-        -log_ratios
-    )  # it takes log likelihoods, whose ratios are the other way round
-    return float(shape)
 
 
 def khat_of(
@@ -87,7 +76,7 @@ def khat_of(
     if reason := reason_against(likelihood, own):
         return Khat(None, reason=reason)
     log_p, noise = log_marginal(likelihood, values, own, theta[:N_RATIOS], key)
-    return Khat(tail_shape(log_p - log_q[:N_RATIOS]), noise)
+    return Khat(importance_draws.smooth(log_p - log_q[:N_RATIOS]).khat, noise)
 
 
 def reason_against(likelihood: Likelihood, stored: Container[str]) -> str:
