@@ -166,6 +166,21 @@ def not_by_row(unit, n_unit, y=None):
     numpyro.sample("y", dist.MultivariateNormal(own[unit], covariance), obs=y)
 
 
+def nothing_shared(unit, n_unit, y=None):
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(0, 1))
+    rows(own[unit], y)
+
+
+def nowhere_finite(unit, n_unit, y=None):
+    mu, tau = shared()
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(mu, tau))
+    with numpyro.plate("rows", unit.shape[0]):
+        # Some outcomes are negative.
+        numpyro.sample("y", dist.LogNormal(own[unit], 1), obs=y)
+
+
 REFUSED = {
     without_units: "the model has no latent sites of units",
     by_row: "the latent site own is indexed by rows",
@@ -176,6 +191,8 @@ REFUSED = {
     around_their_mean: "its density is no sum over the levels of unit",
     one_after_the_other: "the latent site own stands in no plate over the levels of unit",
     not_by_row: "the model gives its rows no log likelihood one by one",
+    nothing_shared: "no latent site is shared by its units",
+    nowhere_finite: "its density is finite at none of 10 draws from the prior",
 }
 
 

@@ -20,6 +20,7 @@ from scalecheck.laplace.unit_modes import UnitModes
 from scalecheck.laplace.unit_summaries import summarise_block
 from scalecheck.model.rows import repeat_last
 from scalecheck.sampler import SavedRun
+from scalecheck.study.settings import ApproximationSettings
 from scalecheck.variational import approximated, assessment
 
 KEY = jax.random.PRNGKey(5)
@@ -84,7 +85,7 @@ def near_exact(one):
 def test_the_posterior_of_a_linear_mixed_model_is_exact():
     assert found().reason() == ""
     assert found().khat < 0.5
-    assert found().n_independent > 400
+    assert found().n_independent > nested.WORTH * nested.DRAWS
     near_exact(found())
 
 
@@ -118,6 +119,31 @@ def test_draws_of_units_belong_to_those_of_the_population():
     )
     z = (own - found().shared[:, None, :2]) / np.exp(found().shared[:, None, 2:4])
     assert np.abs(z[:, ::4, 1].std() - 1) < 0.05
+
+
+def with_average(x, unit, n_unit, y=None):
+    mean = numpyro.sample("mean", dist.Normal(0, 2))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(mean, 1))
+    numpyro.deterministic("average", own.mean())
+    numpyro.deterministic("twice", 2 * mean)
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(own[unit] * x, 1), obs=y)
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"), [(["average"], True), (["twice"], False), (["own"], True), (None, True)]
+)
+def test_draws_of_units_are_kept_where_a_kept_site_needs_them(monkeypatch, keep, expected):
+    def stop(*args, keeps_units, **options):
+        raise StopIteration(keeps_units)
+
+    monkeypatch.setattr(nested, "approximate_nested", stop)
+    batch = random_effects.batch_of(with_average, clinics()[1])
+    settings = ApproximationSettings("always", "laplace", "auto", None, 100, 0)
+    with pytest.raises(StopIteration) as told:
+        approximated.approximate_batch(batch, settings, keep, KEY, silent)
+    assert told.value.value is expected
 
 
 def test_what_is_written_has_a_group_of_units():
@@ -181,12 +207,12 @@ def test_a_killed_run_ends_with_the_same_bits(monkeypatch, fewer):
     same_programs(monkeypatch, found().marginal, values["y"])
     whole = nested.approximate_nested(batch, KEY, silent, StopAfter(-1))
     saver = StopAfter(7)
-    for left in (whole.gradients - 10, -1):
+    for left in (whole.evaluations - 10, -1):
         with pytest.raises(SystemExit):
             nested.approximate_nested(batch, KEY, silent, saver)
         saver = StopAfter(left, saver.state)
     again = nested.approximate_nested(batch, KEY, silent, saver)
-    assert again.gradients == whole.gradients
+    assert again.evaluations == whole.evaluations
     for name in ("shared", "own", "statistics", "second_mass"):
         np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
 
@@ -448,6 +474,25 @@ def test_equal_ratios_weigh_alike_and_those_that_are_no_number_nothing():
     found = importance_draws.smooth(log_ratios)
     assert found.weight[:3].max() < 1e-12
     assert found.weight.sum() == pytest.approx(1)
+
+
+def test_ratios_of_which_none_is_a_number_are_not_believed():
+    for nothing in (np.nan, -np.inf, np.inf):
+        found = importance_draws.smooth(np.full(200, nothing))
+        assert found.khat == np.inf
+        assert not nested.suffices(found, 100)
+
+
+def test_a_density_that_is_finite_nowhere_is_a_result(fewer, monkeypatch):
+    monkeypatch.setattr(nested, "ROUNDS", 2)
+    batch, marginal, values = logistic()
+    same_programs(monkeypatch, marginal, np.full(len(values["y"]), np.nan))
+    one = nested.approximate_nested(batch, KEY, silent)
+    assert one.chains is None
+    assert one.reason() == (
+        "the marginal density of the population is finite nowhere that was tried"
+    )
+    assert not approximated._of_nested(one, None).converged
 
 
 def test_ratios_of_a_chain_that_stood_still_are_not_believed():

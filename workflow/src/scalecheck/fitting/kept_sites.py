@@ -49,7 +49,7 @@ def streams_of(
     reduced = tuple(site.name for site in reduced_sites(batch, keep))
     if not reduced:
         return None
-    held = _needed(batch, moved, tuple(site.name for site in kept_sites(batch, keep)))
+    held = needed_latents(batch, moved, tuple(site.name for site in kept_sites(batch, keep)))
     return Streams(held, _reduction(moved, reduced))
 
 
@@ -66,8 +66,10 @@ def _values(moved: Reparameterisation, names: tuple[str, ...], w: Any, arrays: A
     return {name: values[name] for name in names}
 
 
-def _needed(batch: Batch, moved: Reparameterisation, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Latent sites that the values of some sites depend on."""
+def needed_latents(
+    batch: Batch, moved: Reparameterisation, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Names of the latent sites that the values of some sites depend on."""
     z = density.unconstrained(batch.function, batch.arrays_of())
     # A dict is flattened in the order of its keys.
     latent = sorted(z)

@@ -19,6 +19,8 @@ _FEWEST_DF = 7.0
 _WIDER = 1.1
 # Effective draws for each parameter from which a covariance is taken; steps in which a power is found.
 _ENOUGH, _BISECTIONS = 3.0, 30
+# Above this shape of the tail of some 400 ratios their smoothed weights do not do: 1 - 1 / log10 of their number.
+MOST_KHAT = 0.62
 # Scales of a side, in posterior standard deviations.
 _SCALES = (0.4, 3.0)
 # Log ratios nearer to each other than this differ by rounding.
@@ -125,7 +127,7 @@ def adapted(before: SplitT, weights: Smoothed, thetas: Float[np.ndarray, "draw d
     arXiv:0710.4242, adapt a proposal round by round.
     """
     d = len(before.centre)
-    tempered = _tempered(weights, _ENOUGH * d)
+    tempered = _tempered(weights, min(_ENOUGH * d, len(thetas) / 4))
     mean, covariance = tempered.moments(thetas)
     known = tempered.effective / (tempered.effective + _ENOUGH * d)
     covariance = known * covariance + (1 - known) * before.root @ before.root.T
@@ -153,10 +155,13 @@ def _tempered(weights: Smoothed, enough: float) -> Smoothed:
 def smooth(log_ratios: Float[np.ndarray, " draw"]) -> Smoothed:
     """Smooth the largest of some importance ratios; ratios that are no number have no weight.
 
-    Where the largest are all the same, as those of a chain that stood still, the shape of their tail is infinite.
+    Where the largest are all the same, as those of a chain that stood still, the shape of their tail is infinite, and
+    so it is where none is a number.
     """
     known = np.isfinite(log_ratios)
-    log_ratios = np.where(known, log_ratios, log_ratios[known].min() - 50 if known.any() else 0.0)
+    if not known.any():
+        return Smoothed(np.full(len(log_ratios), 1 / len(log_ratios)), np.inf)
+    log_ratios = np.where(known, log_ratios, log_ratios[known].min() - 50)
     log_ratios = log_ratios - log_ratios.max()
     if np.ptp(log_ratios) < _ROUNDING:
         return Smoothed(np.full(len(log_ratios), 1 / len(log_ratios)), 0.0)

@@ -146,8 +146,11 @@ class MarginalDensity:
             np.asarray(gradient, "float64") + sum(part[1] for part in parts),
         )
 
-    def settle(self, values: Theta) -> None:
-        """Look for the modes with the most mass at a theta `(d,)`, from more than one start: units may have several."""
+    def settle(self, values: Theta, chosen: Sequence[int] | None = None) -> None:
+        """Look for the modes with the most mass at a theta `(d,)`, from more than one start: units may have several.
+
+        Of all blocks, or of those chosen.
+        """
         theta = self.theta(values)
 
         def one(number: int) -> None:
@@ -155,7 +158,7 @@ class MarginalDensity:
             where = self.model, theta, self.modes[number], self.blocks[number]
             self.modes[number] = unit_modes.best_modes(*where, key)
 
-        self.each(one, range(len(self.blocks)))
+        self.each(one, range(len(self.blocks)) if chosen is None else chosen)
 
     def log_prior(self, thetas: Float[np.ndarray, "draw d"]) -> Float[np.ndarray, " draw"]:
         """Log prior density `(draw,)` of some thetas."""
@@ -224,7 +227,7 @@ def integrate_block(
             (laplace - plain).sum(),
             (integrals.by_unit - exact.by_unit).sum(),
             effective.min(),
-            (~modes.found & (effective < _FEWEST)).sum(),
+            (~modes.found & ~(effective >= _FEWEST)).sum(),
         )
 
     return jax.lax.map(one, thetas)

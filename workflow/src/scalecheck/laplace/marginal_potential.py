@@ -87,8 +87,9 @@ def _total_of(model: UnitModel, parts: Any) -> Callable[[jax.Array], jax.Array]:
         def one(sums: Any, part: Any) -> tuple[Any, None]:
             block, start, base, key = part
             found = corrected_and_gradient(model, theta, start, block, key)
-            # A theta at which a mode is not found is out of what can be sampled.
-            value = jnp.where(found.modes.found.all(), (found.by_unit - base).sum(), -jnp.inf)
+            # Where an integral is no number is out of what can be sampled.
+            value = (found.by_unit - base).sum()
+            value = jnp.where(jnp.isfinite(value), value, -jnp.inf)
             gradient = found.gradient
             return jax.tree.map(jnp.add, sums, (value, gradient)), None
 

@@ -5,6 +5,7 @@ Laplace approximations", JRSS B 71 (2009), whose units are integrated out as her
 importance sampling, and the population is drawn by importance sampling or NUTS, not on a grid.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from jaxtyping import Float
 
 from scalecheck import diagnostics, sampler
 from scalecheck.laplace import importance_draws, marginal_potential, unit_integrals
-from scalecheck.laplace.importance_draws import Smoothed, SplitT
+from scalecheck.laplace.importance_draws import MOST_KHAT, Smoothed, SplitT
 from scalecheck.laplace.marginal_density import (
     DRAWS_AT_ONCE,
     Evaluated,
@@ -36,8 +37,6 @@ MANY_ROWS = 50_000
 FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 256, 512, 100, 500, 1000
 # Rounds at most; effective draws that are enough, as a share of a round.
 ROUNDS, WORTH = 6, 0.4
-# Above this shape of their ratios' tail, draws from the t do not do. A. Vehtari et al., arXiv:1507.02646.
-MOST_KHAT = 0.7
 # Share of pairs of a unit and a theta that may be without a mode.
 _MOST_LOST = 1e-3
 # Sds from the mode at which the sides of an axis are measured.
@@ -121,8 +120,8 @@ class NestedLaplace(NamedTuple):
         `(unit, k, statistic)` of units, on the model's scale.
     second_mass, missed_mass
         `(unit,)` share of each unit's mass that another mode has, and one that the draws of the integrals hardly reach.
-    gradients
-        Of the marginal density until its mode was known.
+    evaluations
+        Of the marginal density, or of its first block, until draws of the population began.
     """
 
     batch: Batch
@@ -136,7 +135,7 @@ class NestedLaplace(NamedTuple):
     statistics: Float[np.ndarray, "unit k statistic"]
     second_mass: Float[np.ndarray, " unit"]
     missed_mass: Float[np.ndarray, " unit"]
-    gradients: int
+    evaluations: int
 
     @property
     def khat(self) -> float:
@@ -156,6 +155,8 @@ class NestedLaplace(NamedTuple):
 
         Weights correct a mode that was not quite found, and draws by NUTS do not need it.
         """
+        if not np.isfinite(self.mode.log_density):
+            return "the marginal density of the population is finite nowhere that was tried"
         n_pairs = len(self.audited.thetas) * self.marginal.n_units
         if self.audited.n_lost > _MOST_LOST * n_pairs:
             return f"of {n_pairs:,} pairs of a unit and a draw of the population, {self.audited.n_lost:,} have no mode"
@@ -209,6 +210,11 @@ def weigh_population(
     return _Run(marginal, key, lambda line: None, None).weigh(n_draws)
 
 
+def suffices(weights: Smoothed, n_draws: int) -> bool:
+    """Whether weighted draws do: of the shape of their tail, and as many effective ones as of a round are wanted."""
+    return weights.khat <= MOST_KHAT and weights.effective >= WORTH * n_draws
+
+
 class _Run:
     """A run, and what of it is saved: evaluations in their order, the units' modes, and what blocks gave."""
 
@@ -232,7 +238,9 @@ class _Run:
         importance sampling", arXiv:0907.1254.
         """
         mode = find_population_mode(self.marginal, self.evaluate, self.settle, self.log)
-        self.log(f"mode of the population found after {self.number} gradients")
+        self.log(
+            f"mode of the population found after {self.number} evaluations, to {mode.off:.2g} posterior sds"
+        )
         proposals = [self._proposal(mode)]
         drawn: list[np.ndarray] = []
         found: list[Integrated] = []
@@ -248,8 +256,7 @@ class _Run:
             self.log(
                 f"round {number}: k-hat {weights.khat:.2f}, {weights.effective:.0f} effective of {len(thetas)} draws"
             )
-            enough = weights.khat <= MOST_KHAT and weights.effective >= WORTH * n_draws
-            if enough or number == ROUNDS:
+            if suffices(weights, n_draws) or number == ROUNDS:
                 return mode, audited
             proposals.append(importance_draws.adapted(proposals[-1], weights, thetas))
 
@@ -260,9 +267,10 @@ class _Run:
             f"{marginal.n_units} units in {len(marginal.blocks)} blocks, {marginal.size} parameters are left"
         )
         is_large = marginal.n_rows > MANY_ROWS
-        mode, first = self.weigh(FEW_DRAWS if is_large else DRAWS)
+        n_draws = FEW_DRAWS if is_large else DRAWS
+        mode, first = self.weigh(n_draws)
         audited, chains = first, None
-        if exact or not first.weights.khat <= MOST_KHAT:
+        if np.isfinite(mode.log_density) and (exact or not suffices(first.weights, n_draws)):
             thetas, chains = self._nuts(mode)
             sampled = self._integrate("nuts", mode, thetas).corrected
             audited = _audited(thetas, self._integrate("audit", mode, thetas, again=1), sampled)
@@ -271,7 +279,7 @@ class _Run:
                 f" audit: k-hat {audited.weights.khat:.2f}"
             )
         n_thetas = FEW_THETAS if is_large else THETAS
-        rng = np.random.default_rng([self.seed, 1])
+        rng = np.random.default_rng([self.seed, _UNITS])
         chosen = audited.thetas[
             audited.weights.resample(rng, n_thetas if keeps_units else FEW_THETAS)
         ]
@@ -306,11 +314,11 @@ class _Run:
         self._keep()
         return found
 
-    def settle(self, theta: Theta) -> None:
+    def settle(self, theta: Theta, chosen: Sequence[int] | None = None) -> None:
         """As `MarginalDensity.settle`; a run that goes on has the modes already."""
         self.number += 1
         if self.number > len(self.calls):
-            self.marginal.settle(theta)
+            self.marginal.settle(theta, chosen)
             self.calls.append(Evaluated(0.0, np.zeros(self.marginal.size)))
 
     def _keep(self) -> None:
@@ -394,7 +402,7 @@ class _Run:
     ) -> dict[str, np.ndarray]:
         """Do some work for every block, some at once; what is done is saved: `(block, ...)` each."""
         n_blocks = len(self.marginal.blocks)
-        at_once = max(2, n_blocks // 20)
+        at_once = max(len(os.sched_getaffinity(0)), n_blocks // 20)
         done = self._done(name)
         while (first := len(next(iter(done.values()), ()))) < n_blocks:
             chosen = range(first, min(first + at_once, n_blocks))

@@ -11,6 +11,8 @@ from scalecheck.laplace.marginal_density import Evaluated, MarginalDensity, Thet
 
 # Evaluations of L-BFGS at most; steps by which the Hessian is found, in prior and in posterior sds.
 _MOST_ITERATIONS, _FIRST_STEP, _STEP = 200, 0.1, 1.0
+# Places at which a finite density is looked for.
+_STARTS = 20
 # No direction is wider than so many prior sds.
 _WIDEST = 3.0
 # Hessians at most; how near to the mode is enough, and how far it may be off and the Hessian from it: posterior sds.
@@ -31,7 +33,7 @@ class PopulationMode(NamedTuple):
     root
         `(d, d)` with `root @ root.T` the inverse of the Hessian of minus the log density there.
     log_density
-        At the mode.
+        At the mode; no finite number where none was found.
     off
         How far from the mode it may be, in posterior sds.
     """
@@ -49,7 +51,7 @@ Evaluate = Callable[..., Evaluated]
 def find_population_mode(
     marginal: MarginalDensity,
     evaluate: Evaluate,
-    settle: Callable[[Theta], None],
+    settle: Callable[..., None],
     log: Callable[[str], None],
 ) -> PopulationMode:
     """Find the mode of the corrected density by L-BFGS: of one block by Laplace's method, then corrected; then of all.
@@ -71,8 +73,8 @@ def find_population_mode(
     def of_all(theta: Theta, *, moves: bool = True) -> Evaluated:
         return evaluate(theta, moves=moves, corrected=True)
 
-    theta = _descend(lambda t: evaluate(t, [0]), marginal.prior.median, prior_root)
-    settle(theta)
+    theta = _descend(lambda t: evaluate(t, [0]), _start(marginal, evaluate), prior_root)
+    settle(theta, [0])
     theta = _descend(of_first, theta, prior_root)
     hessian = _hessian(of_first, theta, _FIRST_STEP * prior_root)
     log(f"mode of the first of {n_blocks} blocks found")
@@ -84,6 +86,17 @@ def find_population_mode(
         theta = _descend(of_all, theta, root)
         log("mode of all blocks found")
     return _polish(of_all, theta, root, prior_root, one_sided=n_blocks > _MANY_BLOCKS)
+
+
+def _start(marginal: MarginalDensity, evaluate: Evaluate) -> Theta:
+    """Give the median of the prior, or a place about as wide as the prior where the density is a number."""
+    rng, prior = np.random.default_rng(0), marginal.prior
+    for reach in np.linspace(0, 1, _STARTS):
+        theta = prior.median + reach * prior.sd * rng.standard_normal(len(prior.median))
+        found = evaluate(theta, [0], moves=False)
+        if np.isfinite(found.value) and np.isfinite(found.gradient).all():
+            return theta
+    return prior.median
 
 
 def _polish(
@@ -119,7 +132,7 @@ def _descend(evaluate: Callable[[Theta], Evaluated], start: Theta, root: Matrix)
         found = evaluate(theta)
         if not (np.isfinite(found.value) and np.isfinite(found.gradient).all()):
             # Out of where anything is finite: the line search goes back.
-            return 1e3 + abs(best[0]) * 2, np.zeros_like(x)
+            return 1e3 + 2 * abs(np.nan_to_num(best[0], neginf=0.0)), np.zeros_like(x)
         if found.value > best[0]:
             best[:] = found.value, theta
         return -found.value, -(root.T @ found.gradient)

@@ -9,7 +9,7 @@ serve every theta: the log marginal density is a smooth function of theta, whose
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from scalecheck.laplace.unit_modes import (
     derivatives,
     find_modes,
     no_flatter,
-    prior_diagonal,
+    prior_shape,
 )
 
 # Draws of a unit, half of them opposite to the others, and the fewest degrees of freedom of their t: one with fewer
@@ -83,7 +83,8 @@ def integrate_units(
         near.log_density(u) + math.log1p(-1 / _WIDE_SHARE),
         wide.log_density(u) - math.log(_WIDE_SHARE),
     )
-    log_p = jax.lax.map(jax.checkpoint(lambda one: model.log_density(theta, one, block)), u)
+    held = jax.lax.stop_gradient(modes.u)
+    log_p = jax.lax.map(lambda one: _log_density(model, theta, one, held, block), u)
     # Relative to the mode, and to the normal there.
     log_p = jnp.where(jnp.isfinite(log_p), log_p + modes.energy, -jnp.inf)
     log_normal = -((near.standard(u) ** 2).sum(axis=2) + k * LOG_2PI) / 2 + near.log_volume
@@ -93,6 +94,47 @@ def integrate_units(
     ratio += (_pair_squares(weight) - _pair_squares(of_normal)) / 2
     by_unit = laplace_by_unit(modes, block) + jnp.where(block.is_unit, ratio, 0.0)
     return UnitIntegrals(by_unit, u, weight)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _log_density(
+    model: UnitModel, theta: jax.Array, u: Vectors, finite_at: Vectors, block: UnitBlock
+) -> jax.Array:
+    """Log density `(unit,)` at `u` `(unit, k)`, whose derivative is 0 where it is no number or has no weight.
+
+    Else one draw far out, at which a rate overflows or underflows, would leave the sum over units without a gradient.
+    It is taken at `finite_at` there. What it needs is made again for it, as by `jax.checkpoint`.
+    """
+    return model.log_density(theta, u, block)
+
+
+def _forwards(
+    model: UnitModel, theta: jax.Array, u: Vectors, finite_at: Vectors, block: UnitBlock
+) -> tuple[jax.Array, Any]:
+    found = model.log_density(theta, u, block)
+    return found, (theta, u, finite_at, jnp.isfinite(found), block)
+
+
+def _backwards(model: UnitModel, held: Any, cotangent: jax.Array) -> tuple[Any, ...]:
+    theta, u, finite_at, is_finite, block = held
+
+    def back(counts: jax.Array) -> tuple[jax.Array, Vectors]:
+        where = jnp.where(counts[:, None], u, finite_at)
+        _, pull = jax.vjp(lambda theta, u: model.log_density(theta, u, block), theta, where)
+        return pull(jnp.where(counts, cotangent, 0.0))
+
+    counts = is_finite & (cotangent != 0)
+    of_theta, of_u = back(counts)
+    smooth = jnp.isfinite(of_u).all(axis=1)
+    found = jax.lax.cond(
+        smooth.all() & jnp.isfinite(of_theta).all(),
+        lambda: (of_theta, of_u),
+        lambda: back(counts & smooth),
+    )
+    return *found, None, None
+
+
+_log_density.defvjp(_forwards, _backwards)
 
 
 class UnitT(NamedTuple):
@@ -151,16 +193,7 @@ def n_draws_near(wide: UnitT, modes: UnitModes) -> Float[Array, " unit"]:
 
 def t_of_prior(model: UnitModel, theta: jax.Array, u: Vectors, block: UnitBlock) -> UnitT:
     """Give a t of the place and width of each unit's prior, near `u` `(unit, k)`: it reaches other modes."""
-    _, gradient, hessian = derivatives(lambda u: -model.log_prior_of_units(theta, u, block), u)
-    diagonal = jnp.where(block.is_unit[:, None], jnp.abs(jnp.einsum("uii->ui", hessian)), 1.0)
-    eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
-    # A prior that is nowhere concave here, as a t far out, has the width of its diagonal.
-    plain = diagonal[:, :, None] * eye
-    is_definite = jnp.isfinite(jnp.linalg.cholesky(hessian)).all(axis=(1, 2)) & block.is_unit
-    precision = jnp.where(is_definite[:, None, None], hessian, plain)
-    root = jnp.linalg.cholesky(precision)
-    step = cho_solve((root, True), gradient[..., None])[..., 0]
-    return UnitT(u - step, root)
+    return UnitT(*prior_shape(model, theta, u, block))
 
 
 def _pair_squares(weight: Float[Array, "draw unit"]) -> Float[Array, " unit"]:
@@ -201,6 +234,6 @@ def moving_modes(
     # Where there is no mode the factor that was held stays, and no derivative is taken: it would be no number.
     good = (modes.found & block.is_unit)[:, None, None]
     eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
-    raised = no_flatter(jnp.where(good, hessian, eye), prior_diagonal(model, theta, u, block))
+    raised = no_flatter(jnp.where(good, hessian, eye), prior_shape(model, theta, u, block).root)
     root = jnp.where(good, jnp.linalg.cholesky(jnp.where(good, raised, eye)), held.root)
     return UnitModes(u, value, root, held.found)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve
+from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
@@ -24,6 +24,8 @@ _FIRST, _MORE, _LEFT, _NONE, _MOST = 0.05, 8.0, 0.1, 1e-3, 1e12
 _STARTS = 3
 # Least curvature of a unit's density, in units of the prior's, for the normal that is put in its place.
 _FLATTEST = 0.5
+# Precision of a prior that shows neither curvature nor slope.
+_LEAST_PRECISION = 1e-4
 
 Vectors = Float[Array, "unit k"]
 Matrices = Float[Array, "unit k k"]
@@ -39,7 +41,7 @@ class UnitModes(NamedTuple):
     energy
         `(unit,)` minus the log density there.
     root
-        `(unit, k, k)` lower Cholesky factor of the Hessian of the energy there.
+        `(unit, k, k)` lower Cholesky factor of the Hessian of the energy there, raised where it is nearly flat.
     found
         `(unit,)` whether the iteration came to rest where the Hessian is positive definite.
     """
@@ -129,7 +131,7 @@ def find_modes(
     # A start may be where nothing is finite: its units never move, and are not found.
     first = _State(start, *evaluate(start), jnp.zeros_like(start[:, 0]), empty, 0)
     last = jax.lax.while_loop(goes_on, step, first)
-    hessian = no_flatter(last.hessian, prior_diagonal(model, theta, last.u, block))
+    hessian = no_flatter(last.hessian, prior_shape(model, theta, last.u, block).root)
     root = jnp.linalg.cholesky(hessian)
     is_definite = jnp.isfinite(root).all(axis=(1, 2))
     safe, _ = _damped_root(last.hessian, jnp.zeros_like(last.damping))
@@ -156,27 +158,57 @@ def best_modes(
     return jnp.take_along_axis(found, best[None, :, None], axis=0)[0]
 
 
-def prior_diagonal(
+class PriorShape(NamedTuple):
+    """Place and width of each unit's prior, as seen from its latent values.
+
+    Attributes
+    ----------
+    centre
+        `(unit, k)`.
+    root
+        `(unit, k, k)` lower Cholesky factor of its precision.
+    """
+
+    centre: Vectors
+    root: Matrices
+
+
+def prior_shape(
     model: UnitModel, theta: Float[Array, " d"], u: Vectors, block: UnitBlock
-) -> Vectors:
-    """Size of the curvature `(unit, k)` that the units' prior has by itself at `u`."""
-    prior = derivatives(lambda u: -model.log_prior_of_units(theta, u, block), u)[2]
-    diagonal = jnp.abs(jnp.einsum("uii->ui", prior))
-    return jnp.where(block.is_unit[:, None], diagonal, 1.0)
+) -> PriorShape:
+    """Give the normal that has the curvature of the units' prior at `u` `(unit, k)`.
+
+    Where the prior is not concave, as a t far out, or has no curvature at all, as a Laplace distribution, the normal
+    stays at `u`. Its precision is then that of the curvature's size or the square of the slope along each axis.
+    """
+
+    def energy(u: Vectors) -> Float[Array, " unit"]:
+        return -model.log_prior_of_units(theta, u, block)
+
+    value, gradient, hessian = derivatives(energy, u)
+    eye = jnp.eye(u.shape[1], dtype=u.dtype)
+    hessian = jnp.where(block.is_unit[:, None, None], hessian, eye)
+    is_definite = jnp.isfinite(jnp.linalg.cholesky(hessian)).all(axis=(1, 2))
+    size = jnp.maximum(jnp.abs(jnp.einsum("uii->ui", hessian)), gradient**2)
+    diagonal = jnp.maximum(size, _LEAST_PRECISION)[:, :, None] * eye
+    root = jnp.linalg.cholesky(jnp.where(is_definite[:, None, None], hessian, diagonal))
+    step = cho_solve((root, True), gradient[..., None])[..., 0]
+    # Near where its curvature changes sign a prior has its mode elsewhere than the step says.
+    leads_down = is_definite & (energy(u - step) <= value) & block.is_unit
+    return PriorShape(u - jnp.where(leads_down[:, None], step, 0.0), root)
 
 
-def no_flatter(hessian: Matrices, diagonal: Vectors) -> Matrices:
-    """Raise the diagonal of Hessians that are nearly flat somewhere, on the scale of the prior's curvature.
+def no_flatter(hessian: Matrices, prior_root: Matrices) -> Matrices:
+    """Raise Hessians that are nearly flat somewhere, by the precision of the prior, of which `prior_root` is a factor.
 
     Where two modes meet the Hessian is singular, and a normal with its inverse as covariance infinitely wide. A unit's
-    posterior is hardly wider than its prior.
+    posterior is hardly wider than its prior. That of a log-concave likelihood is never raised.
     """
-    scale = jnp.sqrt(diagonal + jnp.finfo(hessian.dtype).tiny)
-    root = jnp.linalg.cholesky(hessian / scale[:, :, None] / scale[:, None, :])
-    pivots = jnp.einsum("uii->ui", root) ** 2
+    half = solve_triangular(prior_root, hessian, lower=True)
+    inner = solve_triangular(prior_root, half.mT, lower=True)
+    pivots = jnp.einsum("uii->ui", jnp.linalg.cholesky((inner + inner.mT) / 2)) ** 2
     missing = jnp.maximum(_FLATTEST - jnp.where(jnp.isfinite(pivots), pivots, 1.0).min(axis=1), 0.0)
-    eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
-    return hessian + (missing[:, None] * diagonal)[:, :, None] * eye
+    return hessian + missing[:, None, None] * (prior_root @ prior_root.mT)
 
 
 def _damped_root(

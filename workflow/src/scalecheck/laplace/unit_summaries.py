@@ -98,8 +98,9 @@ def _moments(
         return mean, spread, take(values), take(integrals.u)
 
     means, spreads, values, draws = jax.lax.map(one, (thetas, jnp.arange(len(thetas))))
-    mean = means.mean(axis=0)
-    variance = spreads.mean(axis=0) + ((means - mean) ** 2).mean(axis=0)
+    # A theta at which no draw of a unit has a finite density says nothing of it.
+    mean = jnp.nanmean(means, axis=0)
+    variance = jnp.nanmean(spreads, axis=0) + jnp.nanmean((means - mean) ** 2, axis=0)
     flat = [part.reshape(-1, *part.shape[2:]) for part in (values, draws)]
     return mean, variance, *flat
 
@@ -133,7 +134,7 @@ def _masses_of_others(
     return any_.max(axis=0), missed.max(axis=0)
 
 
-def counts(mass_of_others: Float[np.ndarray, " unit"]) -> np.ndarray:
+def has_other_mode(mass_of_others: Float[np.ndarray, " unit"]) -> np.ndarray:
     """Tell which units `(unit,)` have another mode with so much of their mass that it counts."""
     return mass_of_others > _MASS
 

@@ -90,20 +90,22 @@ def _of_laplace(found: Mapping[str, Any]) -> str:
     """Say what was integrated out, how what is left was drawn, and how well that went."""
     details = found["details"]
     first, nuts = details["khat_of_importance_draws"], details["nuts"]
-    drawn = f"Importance draws of these around their mode have a k-hat of {number(first, 2)}" + (
+    drawn = f"Importance draws of these have a k-hat of {number(first, 2)}" + (
         f" and are worth {count(round(details['effective_draws']))} independent ones."
         if nuts is None
-        else "; so NUTS drew them from the marginal density, with an R-hat of"
+        else "; NUTS drew them from the marginal density instead, with an R-hat of"
         f" {number(nuts['rhat'], 4)} and an ESS of {count(round(nuts['ess']))} from"
         f" {count(nuts['gradients'])} gradients."
     )
     ended = "" if found["converged"] else f" It did not converge: {found['reason']}."
+    second = details["second_modes"]
+    others = f" {count(second)} units have a second mode." if second else ""
     return (
         f"Nested Laplace of all {count(found['rows'])} rows took {duration(found['seconds'])}:"
         f" {count(details['units'])} units were integrated out one by one, which leaves"
         f" {count(len(found['parameters']))} parameters. {drawn}"
         f" Each unit's integral is corrected by importance sampling; the fewest effective draws of a unit were"
-        f" {number(details['fewest_draws_of_a_unit'], 2)} of 64.{ended}"
+        f" {number(details['fewest_draws_of_a_unit'], 2)} of {details['draws_of_a_unit']}.{others}{ended}"
     )
 
 
@@ -119,7 +121,9 @@ def _simulated(simulated: Mapping[str, Any] | None) -> list[str]:
         f"Over {simulated['n_data_sets']} data sets simulated from the prior its errors are {tail}."
     ]
     if simulated["n_open"]:
-        said.append(f"Fits of {simulated['n_open']} more did not converge, and are left out.")
+        said.append(
+            f"{simulated['n_open']} more are left out: their fits did not end as they have to."
+        )
     return said
 
 
@@ -131,14 +135,16 @@ def _increments(found: Mapping[str, Any]) -> TextTable:
     rows = []
     for one in found["increments"]:
         shift, factor = _largest(one["shift"]), np.exp(_largest(one["log_sd"]))
-        khat = one["khat"]
+        khat, lost = one["khat"], one["khat"] is None and not one["khat_reason"]
         units = [part["rms_shift"] for part in one["units"].values()]
-        marked = shift > MOST_SHIFT or np.log(factor) > MOST_LOG_SD or (khat or 0) > MOST_KHAT
+        marked = (
+            shift > MOST_SHIFT or np.log(factor) > MOST_LOG_SD or lost or (khat or 0) > MOST_KHAT
+        )
         cells = (
             f"{count(one['rows'])} rows",
             number(shift, 2),
             number(factor, 3),
-            "—" if khat is None else number(khat, 2),
+            "infinite" if lost else "—" if khat is None else number(khat, 2),
             number(max(units), 2) if units else "—",
             "yes" if one["converged"] else "no",
             duration(one["seconds"]),

@@ -93,7 +93,8 @@ def _in_words(margins: Margins, shape: Khat) -> str:
 
 def _khat(job: Job, nuts: FitResult, batch: batches.Batch, found: Approximated) -> Khat:
     key = jax.random.PRNGKey(job.study.seed)
-    log_q = np.zeros(len(found.shared)) if found.log_q is None else found.log_q(found.shared)
+    assert found.log_q is not None  # as of every guide
+    log_q = found.log_q(found.shared)
     with jax.enable_x64(True):
         likelihood, own = open_units(job, nuts)
         theta = found.shared.astype("float64")

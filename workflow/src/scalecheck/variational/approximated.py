@@ -13,11 +13,12 @@ import numpy as np
 from scalecheck import laplace
 from scalecheck.files.posterior_file import ATTRIBUTES, Group
 from scalecheck.fitting.checkpoint import Checkpointer
-from scalecheck.fitting.kept_sites import kept_sites, own_values
-from scalecheck.laplace import nested, unit_summaries
+from scalecheck.fitting.kept_sites import kept_sites, needed_latents, own_values
+from scalecheck.laplace import nested, unit_integrals, unit_summaries
 from scalecheck.laplace.nested import NestedLaplace
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
+from scalecheck.model.reparam import coordinates_of
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import ApproximationSettings
 from scalecheck.variational import approximation
@@ -98,9 +99,12 @@ def approximate_batch(
     """
     if settings.method != "laplace":
         return _of_guide(approximation.approximate(batch, settings, key, log, checkpointer), keep)
-    own = {site.name for site in kept_sites(batch, keep)} & _sites_of_units(batch)
+    # A kept site may be computed from those of units.
+    names = tuple(site.name for site in kept_sites(batch, keep))
+    needed = needed_latents(batch, coordinates_of(batch.function, {}), names)
+    keeps_units = not _sites_of_units(batch).isdisjoint(needed)
     found = nested.approximate_nested(
-        batch, key, log, checkpointer, exact=settings.exact == "nuts", keeps_units=bool(own)
+        batch, key, log, checkpointer, exact=settings.exact == "nuts", keeps_units=keeps_units
     )
     return _of_nested(found, keep)
 
@@ -140,7 +144,7 @@ def _of_nested(found: NestedLaplace, keep: Sequence[str] | None) -> Approximated
         found.n_independent,
         not reason,
         reason,
-        found.gradients,
+        found.evaluations,
         None,
         Khat(found.khat),
         partial(_constrained, found, keep),
@@ -151,7 +155,7 @@ def _of_nested(found: NestedLaplace, keep: Sequence[str] | None) -> Approximated
 
 
 def _doubts(found: NestedLaplace) -> tuple[str, ...]:
-    missed = int(unit_summaries.counts(found.missed_mass).sum())
+    missed = int(unit_summaries.has_other_mode(found.missed_mass).sum())
     if not missed:
         return ()
     return (
@@ -161,11 +165,12 @@ def _doubts(found: NestedLaplace) -> tuple[str, ...]:
 
 
 def _details(found: NestedLaplace) -> dict[str, Any]:
-    second = unit_summaries.counts(found.second_mass)
+    second = unit_summaries.has_other_mode(found.second_mass)
     return {
         "units": len(found.second_mass),
         "second_modes": int(second.sum()),
         "largest_second_mass": float(found.second_mass.max(initial=0.0)),
+        "draws_of_a_unit": unit_integrals.N_INNER,
         "fewest_draws_of_a_unit": found.audited.fewest,
         "khat_without_correction": found.audited.plain.khat,
         "khat_of_importance_draws": (found.first or found.audited).weights.khat,
@@ -180,7 +185,7 @@ def _constrained(found: NestedLaplace, keep: Sequence[str] | None) -> Kept:
     kept = kept_sites(batch, keep)
     names = [site.name for site in kept]
     n_units = len(found.second_mass)
-    # Where no site of units is kept, any value of theirs does.
+    # Where no kept site needs those of units, any value of theirs does.
     no_units = np.zeros((1, n_units, model.n_own), "float32")
 
     @jax.jit

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.stats import t as student
 
 from scalecheck.diagnostics import mcse_of_sd, rhat_and_ess
+from scalecheck.laplace.importance_draws import MOST_KHAT
 
-# In NUTS standard deviations; of log ratios of standard deviations; of the shape of the tail, 1 - 1 / log10 of the
-# number of ratios that it is estimated from.
-MOST_SHIFT, MOST_LOG_SD, MOST_KHAT = 0.2, float(np.log(1.25)), 0.62
+# In NUTS standard deviations; of log ratios of standard deviations.
+MOST_SHIFT, MOST_LOG_SD = 0.2, float(np.log(1.25))
 # An error counts as beyond a bound once it is so by so many Monte Carlo errors.
 _ERRORS = 2.0
 _PROBABILITIES = (0.05, 0.5, 0.95)

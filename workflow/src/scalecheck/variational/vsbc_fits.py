@@ -102,7 +102,7 @@ def _by_laplace(batch: Batch) -> _Fit:
         marginal.renew(batch.bound.outcome, outcome)
         _, found = nested.weigh_population(marginal, key, _WEIGHTED)
         # Of data that importance draws do not do for, NUTS on the marginal density would be wanted.
-        trusted = found.weights.khat <= nested.MOST_KHAT
+        trusted = nested.suffices(found.weights, _WEIGHTED) and not found.n_lost
         return found.weights.weight @ (found.thetas < truth), trusted
 
     return fit

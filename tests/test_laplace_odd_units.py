@@ -1,0 +1,135 @@
+"""Units whose prior or density is awkward: correlated, without curvature, or infinite at some draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+import random_effects
+from scipy.special import logsumexp
+from scipy.stats import laplace as double_exponential
+from scipy.stats import multivariate_normal, norm
+
+from scalecheck.laplace.marginal_density import MarginalDensity
+from scalecheck.laplace.unit_integrals import corrected_and_gradient, key_of_block
+
+RHO = np.array([[1.0, 0.95], [0.95, 1.0]])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_double():
+    with jax.enable_x64(True):
+        yield
+
+
+def correlated(x, unit, n_unit, y=None):
+    mean = numpyro.sample("mean", dist.Normal(0, 2))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.MultivariateNormal(jnp.zeros(2), RHO))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mean + own[unit, 0] + own[unit, 1] * x, 3.0), obs=y)
+
+
+def chained(x, unit, n_unit, y=None):
+    mean = numpyro.sample("mean", dist.Normal(0, 2))
+    with numpyro.plate("units", n_unit):
+        first = numpyro.sample("first", dist.Normal(0, 1))
+        second = numpyro.sample("second", dist.Normal(0.95 * first, np.sqrt(1 - 0.95**2)))
+    with numpyro.plate("rows", x.shape[0]):
+        numpyro.sample("y", dist.Normal(mean + first[unit] + second[unit] * x, 3.0), obs=y)
+
+
+def two_rows_each(n_units):
+    rng, unit = np.random.default_rng(1), np.repeat(np.arange(n_units), 2)
+    x = rng.standard_normal(len(unit))
+    own = rng.multivariate_normal(np.zeros(2), RHO, n_units)
+    y = 0.5 + own[unit, 0] + own[unit, 1] * x + 3.0 * rng.standard_normal(len(unit))
+    return {"x": x, "unit": unit, "y": y}
+
+
+def exact_of_correlated(mean, values):
+    found = []
+    for code in range(values["unit"].max() + 1):
+        x, y = (values[name][values["unit"] == code] for name in ("x", "y"))
+        design = np.stack([np.ones_like(x), x], axis=1)
+        covariance = design @ RHO @ design.T + 9.0 * np.eye(len(y))
+        found.append(multivariate_normal(np.full(len(y), mean), covariance).logpdf(y))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("model", [correlated, chained])
+def test_a_normal_is_exact_however_its_values_go_together(model):
+    values = two_rows_each(6)
+    marginal = MarginalDensity(random_effects.batch_of(model, values, precision="float64"))
+    theta = np.array([0.4])
+    found = random_effects.both_marginals(marginal, theta, jax.random.split(jax.random.key(1), 5))
+    exact = exact_of_correlated(0.4, values)
+    np.testing.assert_allclose(found.plain, exact, atol=1e-8)
+    np.testing.assert_allclose(found.corrected, np.tile(exact, (5, 1)), atol=1e-8)
+    for corrected in (False, True):
+        up, down = (exact_of_correlated(0.4 + one, values).sum() for one in (1e-5, -1e-5))
+        gradient = marginal.evaluate(theta, corrected=corrected).gradient
+        assert gradient[0] - -0.4 / 4 == pytest.approx((up - down) / 2e-5, abs=1e-5)
+
+
+# ---- a prior that has a kink and no curvature
+
+
+def kinked(unit, n_unit, y=None):
+    mean = numpyro.sample("mean", dist.Normal(0, 2))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Laplace(0, 1.5))
+    with numpyro.plate("rows", unit.shape[0]):
+        numpyro.sample("y", dist.Normal(mean + own[unit], 1.0), obs=y)
+
+
+def test_a_prior_without_curvature_is_integrated():
+    rng, unit = np.random.default_rng(2), np.repeat(np.arange(40), 3)
+    own = double_exponential.rvs(scale=1.5, size=40, random_state=rng)
+    values = {"unit": unit, "y": 0.3 + own[unit] + rng.standard_normal(len(unit))}
+    marginal = MarginalDensity(random_effects.batch_of(kinked, values, precision="float64"))
+    keys = jax.random.split(jax.random.key(1), 60)
+    found = random_effects.both_marginals(marginal, np.array([0.3]), keys)
+    grid = np.linspace(-15, 15, 6001)
+    y = values["y"].reshape(40, 3)
+    each = norm.logpdf(y[:, :, None], 0.3 + grid).sum(axis=1) + double_exponential.logpdf(
+        grid, scale=1.5
+    )
+    exact = logsumexp(each, axis=1) + np.log(grid[1] - grid[0])
+    ratio = np.exp(found.corrected - exact)
+    error = ratio.std(axis=0) / np.sqrt(len(ratio))
+    # Far from the kink a unit is a normal: what is left is the error of the grid.
+    assert (np.abs(ratio.mean(axis=0) - 1) < 4.5 * error + 2e-3).all()
+    assert error.max() < 0.02
+    assert np.isfinite(marginal.evaluate(np.array([0.3]), corrected=True).gradient).all()
+
+
+# ---- a density that overflows at some draws
+
+
+def steep(unit, n_unit, y=None):
+    tau = numpyro.sample("tau", dist.HalfNormal(5))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(0, 1))
+    with numpyro.plate("rows", unit.shape[0]):
+        numpyro.sample("y", dist.Poisson(jnp.exp(tau * own[unit])), obs=y)
+
+
+@pytest.mark.parametrize("tau", [2.0, 12.0, 30.0])
+def test_draws_at_which_the_density_is_infinite_do_not_reach_the_gradient(tau):
+    unit = np.arange(200)
+    y = np.random.default_rng(3).poisson(np.exp(np.random.default_rng(4).standard_normal(200)))
+    with jax.enable_x64(False):
+        values = {"unit": unit, "y": y.astype("float64")}
+        marginal = MarginalDensity(random_effects.batch_of(steep, values))
+        where = marginal.model, marginal.theta(np.array([np.log(tau)])), marginal.modes[0]
+        found = corrected_and_gradient(*where, marginal.blocks[0], key_of_block(0))
+        assert found.modes.found.all()
+        assert np.isfinite(found.by_unit).all()
+        total = [
+            float(marginal.evaluate(np.log([tau]) + step, corrected=True).value)
+            for step in (0.05, -0.05)
+        ]
+        gradient = marginal.evaluate(np.log([tau]), corrected=True).gradient[0]
+    assert gradient == pytest.approx((total[0] - total[1]) / 0.1, rel=0.1, abs=1)
