@@ -47,18 +47,19 @@ def clinics(tmp_path_factory):
 
 def test_a_model_of_independent_units_gets_nested_laplace(clinics):
     whole = clinics.whole()
-    assert program.method_of("auto", whole) == ("laplace", "")
-    assert program.method_of("laplace", whole) == ("laplace", "")
-    assert program.method_of("mean_field", whole).name == "mean_field"
+    assert program.method_of("auto", "auto", whole) == ("laplace", "")
+    assert program.method_of("laplace", "auto", whole) == ("laplace", "")
+    assert program.method_of("mean_field", "auto", whole).name == "mean_field"
 
 
 def test_a_model_without_units_is_told_why_it_gets_independent_normals(conjugate):
-    name, reason = program.method_of("laplace", conjugate.whole())
+    name, reason = program.method_of("laplace", "auto", conjugate.whole())
     assert name == "mean_field"
     assert reason == (
         "laplace is for models of independent units: the model has no latent sites of units;"
         " mean_field in its place"
     )
+    assert program.method_of("auto", "nuts", conjugate.whole()) == (name, reason)
 
 
 @pytest.fixture(scope="module")

@@ -157,6 +157,10 @@ def test_a_data_file_that_a_program_makes_need_not_be_there_yet(folder):
             'approximation.exact must be one of auto, nuts, got "never"',
         ),
         (
+            {"approximation": {"exact": "nuts", "method": "flow"}},
+            'approximation.exact: nuts needs approximation.method to be laplace or auto, got "flow"',
+        ),
+        (
             {"approximation": {"steps": 5}},
             "approximation.steps must be at least 1000, got 5",
         ),

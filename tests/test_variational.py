@@ -235,11 +235,11 @@ def test_a_model_whose_rows_are_not_apart_is_refused_minibatches(tmp_path, sourc
 
 @pytest.mark.parametrize("asked", ["mean_field", "low_rank", "flow"])
 def test_a_method_that_is_asked_for_is_taken(rows, asked):
-    assert approximate_program.method_of(asked, rows).name == asked
+    assert approximate_program.method_of(asked, "auto", rows).name == asked
 
 
 def test_a_model_without_units_is_approximated_by_independent_normals(rows):
-    assert approximate_program.method_of("auto", rows) == ("mean_field", "")
+    assert approximate_program.method_of("auto", "auto", rows) == ("mean_field", "")
 
 
 def settled(conjugate, approximation, **settings):

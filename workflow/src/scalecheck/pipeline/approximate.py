@@ -39,7 +39,8 @@ def write_approximation(job: Job) -> None:
     if not any(site.kind == "latent" for site in whole.sites):
         _write_none(job, "not approximated: the model has no latent site")
         return
-    method = method_of(job.study.approximation.method, whole)
+    asked = job.study.approximation
+    method = method_of(asked.method, asked.exact, whole)
     if method.reason:
         job.log(method.reason)
     job = _settle_method(job, method)
@@ -115,7 +116,9 @@ def _settle_method(job: Job, method: Method) -> Job:
 
 
 def method_of(
-    asked: Literal["auto", "laplace", "mean_field", "low_rank", "flow"], whole: Batch
+    asked: Literal["auto", "laplace", "mean_field", "low_rank", "flow"],
+    exact: Literal["auto", "nuts"],
+    whole: Batch,
 ) -> Method:
     """Decide by what method all rows are approximated: nested Laplace where a model has independent units.
 
@@ -128,7 +131,8 @@ def method_of(
         return Method(asked)
     if reason := independent_units.why_not_by_unit(whole):
         said = f"laplace is for models of independent units: {reason}; mean_field in its place"
-        return Method("mean_field", said if asked == "laplace" else "")
+        # Of what was asked for and is not done.
+        return Method("mean_field", said if asked == "laplace" or exact == "nuts" else "")
     return Method("laplace")
 
 

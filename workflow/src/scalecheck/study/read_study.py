@@ -37,6 +37,7 @@ def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> 
     settings = schema.validate(dict(given), file)
     _read_categories(settings["data"]["categories"], file)
     _decide_warm(settings, file)
+    _check_exact(settings["approximation"], file)
     folder = Path(file).parent
     data, model = settings["data"], settings["model"]
     model["file"] = _find(model["file"], folder, file, "model.file")
@@ -106,6 +107,14 @@ def _decide_warm(settings: dict[str, Any], file: str) -> None:
         raise StudyError(
             f"{file}: sampler.start is previous, but with increments.warm increments start from the previous"
             " one already: use one of the two"
+        )
+
+
+def _check_exact(approximation: Mapping[str, Any], file: str) -> None:
+    if approximation["exact"] == "nuts" and approximation["method"] not in ("auto", "laplace"):
+        raise StudyError(
+            f"{file}: approximation.exact: nuts needs approximation.method to be laplace or auto,"
+            f" got {json.dumps(approximation['method'])}"
         )
 
 
