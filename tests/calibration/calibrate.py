@@ -4,6 +4,7 @@
     make calibrate ARGS='--only drift'   # some scenarios
     make calibrate ARGS=--quick          # a few minutes, with bounds, into a scratch folder
     make calibrate ARGS='--first 1 --out FOLDER'   # other seeds: rules are chosen on seeds below 1,001
+    make calibrate ARGS='--rows 50 --out FOLDER'   # smaller subsets
 
 Each study of scenarios.py is a line of tests/calibration/results/calibration.csv; batches of which
 every line is there, made by the same code, are not run again. Then summary.csv, calibration.svg and
@@ -78,8 +79,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--defects", type=int, help="studies of each defect")
     parser.add_argument("--first", type=int, help=f"first seed; default: {FIRST}, or 1 if quick")
     parser.add_argument("--batch", type=int, help="studies that run together")
+    parser.add_argument("--rows", type=int, help="of a subset, in place of the scenarios' own")
     parser.add_argument("--out", type=Path, help="folder of the results")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.rows and not options.out:
+        parser.error("--rows needs --out: lines of the report have the rows of their scenarios")
+    return options
 
 
 def run_missing(path: Path, names: list[str], size: Any, n_jobs: int, first: int = FIRST) -> None:
