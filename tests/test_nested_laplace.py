@@ -511,7 +511,7 @@ def test_a_draw_is_taken_as_often_as_its_weight_says():
 # ---- simulation-based calibration
 
 
-N_SETS, ROWS = 80, 5
+N_SETS, ROWS = 50, 5
 
 
 @functools.cache
