@@ -148,9 +148,9 @@ def test_studies_that_run_together_have_different_names_and_one_folder(folder):
         ("model={compare: [mu]}", "model", {"compare": ["mu"]}),
         ("approximation={when: always}", "approximation", {"when": "always", "batch": 70}),
         (
-            "approximation={method: flow, exact: nuts, batch: null}",
+            "approximation={method: laplace, exact: nuts, batch: null}",
             "approximation",
-            {"when": "never", "method": "flow", "exact": "nuts", "batch": None, "steps": 40000},
+            {"when": "never", "method": "laplace", "exact": "nuts", "batch": None, "steps": 40000},
         ),
     ],
 )
