@@ -85,7 +85,7 @@ def near_exact(one):
 def test_the_posterior_of_a_linear_mixed_model_is_exact():
     assert found().reason() == ""
     assert found().khat < 0.5
-    assert found().n_independent > nested.WORTH * nested.DRAWS
+    assert found().n_independent > nested.ENOUGH
     near_exact(found())
 
 
@@ -189,6 +189,7 @@ class StopAfter:
 def fewer(monkeypatch):
     """Draws that a test needs."""
     monkeypatch.setattr(nested, "DRAWS", 160)
+    monkeypatch.setattr(nested, "ENOUGH", 64)
     monkeypatch.setattr(nested, "THETAS", 50)
 
 
@@ -528,7 +529,7 @@ def ranks(name):
         values, own = family.simulate(rng, sizes, mu, tau)
         marginal.renew("y", repeat_last(values["y"].astype("float32"), n_rows))
         key = jax.random.fold_in(KEY, number)
-        mode, audited = nested.weigh_population(marginal, key, 208)
+        mode, audited = nested.weigh_population(marginal, key, 208, 80)
         truth = np.array([mu, np.log(tau)])
         thetas = audited.thetas[audited.weights.resample(rng, 100)]
         units = summarise_block(

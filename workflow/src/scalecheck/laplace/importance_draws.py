@@ -19,8 +19,6 @@ _FEWEST_DF = 7.0
 _WIDER = 1.1
 # Effective draws for each parameter from which a covariance is taken; steps in which a power is found.
 _ENOUGH, _BISECTIONS = 3.0, 30
-# Above this shape of the tail of some 400 ratios their smoothed weights do not do: 1 - 1 / log10 of their number.
-MOST_KHAT = 0.62
 # Scales of a side, in posterior standard deviations.
 _SCALES = (0.4, 3.0)
 # Log ratios nearer to each other than this differ by rounding.

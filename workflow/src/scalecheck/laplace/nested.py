@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from scalecheck import diagnostics, sampler
 from scalecheck.laplace import importance_draws, marginal_potential, unit_integrals
-from scalecheck.laplace.importance_draws import MOST_KHAT, Smoothed, SplitT
+from scalecheck.laplace.importance_draws import Smoothed, SplitT
 from scalecheck.laplace.marginal_density import (
     DRAWS_AT_ONCE,
     Evaluated,
@@ -35,8 +35,8 @@ Log = Callable[[str], None]
 # many rows each takes longer, and the posterior is nearer to a normal.
 MANY_ROWS = 50_000
 FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 256, 512, 100, 500, 1000
-# Rounds at most; effective draws that are enough, as a share of a round.
-ROUNDS, WORTH = 6, 0.4
+# Rounds at most; effective draws that are enough.
+ROUNDS, FEW_ENOUGH, ENOUGH = 6, 64, 200
 # Share of pairs of a unit and a theta that may be without a mode.
 _MOST_LOST = 1e-3
 # Sds from the mode at which the sides of an axis are measured.
@@ -196,7 +196,7 @@ def approximate_nested(
 
 
 def weigh_population(
-    marginal: MarginalDensity, key: jax.Array, n_draws: int
+    marginal: MarginalDensity, key: jax.Array, n_draws: int, enough: int
 ) -> tuple[PopulationMode, Audited]:
     """Find the mode of the population and weigh draws around it, and no more: for many small data sets.
 
@@ -204,15 +204,15 @@ def weigh_population(
     ----------
     key
         `(2,)`.
-    n_draws
-        Of a round.
+    n_draws, enough
+        Draws of a round, and how many effective ones are wanted.
     """
-    return _Run(marginal, key, lambda line: None, None).weigh(n_draws)
+    return _Run(marginal, key, lambda line: None, None).weigh(n_draws, enough)
 
 
-def suffices(weights: Smoothed, n_draws: int) -> bool:
-    """Whether weighted draws do: of the shape of their tail, and as many effective ones as of a round are wanted."""
-    return weights.khat <= MOST_KHAT and weights.effective >= WORTH * n_draws
+def suffices(weights: Smoothed, enough: int) -> bool:
+    """Whether weighted draws do: the shape of their tail, and how many are effective."""
+    return weights.khat <= diagnostics.HIGHEST_KHAT and weights.effective >= enough
 
 
 class _Run:
@@ -231,7 +231,7 @@ class _Run:
         if saved is not None:
             self._restore(saved)
 
-    def weigh(self, n_draws: int) -> tuple[PopulationMode, Audited]:
+    def weigh(self, n_draws: int, enough: int) -> tuple[PopulationMode, Audited]:
         """Find the mode of the population; weigh draws from a t around it, and from where these say that it should be.
 
         All rounds count, weighed by the mixture of what they were drawn from: J.-M. Cornuet et al., "Adaptive multiple
@@ -256,7 +256,7 @@ class _Run:
             self.log(
                 f"round {number}: k-hat {weights.khat:.2f}, {weights.effective:.0f} effective of {len(thetas)} draws"
             )
-            if suffices(weights, n_draws) or number == ROUNDS:
+            if suffices(weights, enough) or number == ROUNDS:
                 return mode, audited
             proposals.append(importance_draws.adapted(proposals[-1], weights, thetas))
 
@@ -267,10 +267,10 @@ class _Run:
             f"{marginal.n_units} units in {len(marginal.blocks)} blocks, {marginal.size} parameters are left"
         )
         is_large = marginal.n_rows > MANY_ROWS
-        n_draws = FEW_DRAWS if is_large else DRAWS
-        mode, first = self.weigh(n_draws)
+        n_draws, enough = (FEW_DRAWS, FEW_ENOUGH) if is_large else (DRAWS, ENOUGH)
+        mode, first = self.weigh(n_draws, enough)
         audited, chains = first, None
-        if np.isfinite(mode.log_density) and (exact or not suffices(first.weights, n_draws)):
+        if np.isfinite(mode.log_density) and (exact or not suffices(first.weights, enough)):
             thetas, chains = self._nuts(mode)
             sampled = self._integrate("nuts", mode, thetas).corrected
             audited = _audited(thetas, self._integrate("audit", mode, thetas, again=1), sampled)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from scalecheck.diagnostics import HIGHEST_KHAT
 from scalecheck.report.curves import picture
 from scalecheck.report.number_format import count, duration, number, tick
 from scalecheck.report.parameter_labels import shorten
@@ -15,7 +16,7 @@ from scalecheck.report.recovery_plot import beside_truth, recovery
 from scalecheck.report.svg import COLOURS, DASHED, INK, MUTED, PAPER, Picture, marker, write
 from scalecheck.report.tables import Row, TextTable
 from scalecheck.report.ticks import log_range, log_ticks, set_log
-from scalecheck.variational.assessment import MOST_KHAT, MOST_LOG_SD, MOST_SHIFT
+from scalecheck.variational.assessment import MOST_LOG_SD, MOST_SHIFT
 
 _MOST_REACH = 10
 _FEWEST = 2  # increments that show a development
@@ -138,7 +139,7 @@ def _increments(found: Mapping[str, Any]) -> TextTable:
         khat, lost = one["khat"], one["khat"] is None and not one["khat_reason"]
         units = [part["rms_shift"] for part in one["units"].values()]
         marked = (
-            shift > MOST_SHIFT or np.log(factor) > MOST_LOG_SD or lost or (khat or 0) > MOST_KHAT
+            shift > MOST_SHIFT or np.log(factor) > MOST_LOG_SD or lost or (khat or 0) > HIGHEST_KHAT
         )
         cells = (
             f"{count(one['rows'])} rows",
@@ -159,7 +160,7 @@ def _increments(found: Mapping[str, Any]) -> TextTable:
         "Converged",
         "Time",
     )
-    asked = f"Asked for: at most {MOST_SHIFT:g} sds, a factor of {np.exp(MOST_LOG_SD):g}, a k-hat of {MOST_KHAT:g}."
+    asked = f"Asked for: at most {MOST_SHIFT:g} sds, a factor of {np.exp(MOST_LOG_SD):g}, a k-hat of {HIGHEST_KHAT:g}."
     reasons = {one["khat_reason"] for one in found["increments"]} - {""}
     missing = [f"No k-hat: {one}." for one in sorted(reasons)]
     note = " ".join(["Largest over the compared parameters.", asked, *missing])

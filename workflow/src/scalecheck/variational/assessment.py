@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t as student
 
-from scalecheck.diagnostics import mcse_of_sd, rhat_and_ess
-from scalecheck.laplace.importance_draws import MOST_KHAT
+from scalecheck.diagnostics import HIGHEST_KHAT, mcse_of_sd, rhat_and_ess
 
 # In NUTS standard deviations; of log ratios of standard deviations.
 MOST_SHIFT, MOST_LOG_SD = 0.2, float(np.log(1.25))
@@ -194,8 +193,8 @@ def _spread(
             f"at {last.rows:,} rows the sd of {names[worst]} is {np.exp(log_sd[worst]):.2f} times that of NUTS"
             f" (between {np.exp(-MOST_LOG_SD):g} and {np.exp(MOST_LOG_SD):g} is asked for)"
         )
-    if last.khat is not None and not last.khat <= MOST_KHAT:
-        found.append(f"at {last.rows:,} rows k-hat is {last.khat:.2f} (at most {MOST_KHAT:g})")
+    if last.khat is not None and not last.khat <= HIGHEST_KHAT:
+        found.append(f"at {last.rows:,} rows k-hat is {last.khat:.2f} (at most {HIGHEST_KHAT:g})")
     return found + _beyond(
         correction and -correction.log_sd, MOST_LOG_SD, names, n_rows, "the log sd"
     )

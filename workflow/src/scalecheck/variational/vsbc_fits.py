@@ -22,7 +22,7 @@ from scalecheck.variational import approximation, optimise, svi_programs, target
 from scalecheck.variational.vsbc import Symmetry, judge_symmetry
 
 # Draws of each approximation, to count those below the truth; of nested Laplace, whose draws are weighted.
-_DRAWS, _WEIGHTED = 500, 192
+_DRAWS, _WEIGHTED, _ENOUGH = 500, 192, 64
 
 
 def simulate_approximations(
@@ -100,9 +100,9 @@ def _by_laplace(batch: Batch) -> _Fit:
 
     def fit(outcome: np.ndarray, truth: np.ndarray, key: jax.Array) -> tuple[np.ndarray, bool]:
         marginal.renew(batch.bound.outcome, outcome)
-        _, found = nested.weigh_population(marginal, key, _WEIGHTED)
+        _, found = nested.weigh_population(marginal, key, _WEIGHTED, _ENOUGH)
         # Of data that importance draws do not do for, NUTS on the marginal density would be wanted.
-        trusted = nested.suffices(found.weights, _WEIGHTED) and not found.n_lost
+        trusted = nested.suffices(found.weights, _ENOUGH) and not found.n_lost
         return found.weights.weight @ (found.thetas < truth), trusted
 
     return fit
