@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 array_stats: Any = array.array_stats
 
 HIGHEST_RHAT = 1.01  # Vehtari et al., doi:10.1214/20-BA1221
-# Of some 400 importance ratios, 1 - 1 / log10 of their number: above it smoothed weights do not do (arXiv:1507.02646).
+# Above it smoothed weights are not reliable: 1 - 1 / log10 of the number of ratios, here 400 (arXiv:1507.02646).
 HIGHEST_KHAT = 0.62
 # A fit whose posterior is not usable yet goes on, to so many times `sampler.draws`: over the fits of a
 # study, R-hat would pass 1.01 by chance in one or another.

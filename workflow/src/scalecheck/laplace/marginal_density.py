@@ -22,7 +22,7 @@ from scalecheck.model.rows import RowArrays
 
 # Draws from the prior whose median is where modes are looked for first.
 _PRIOR_DRAWS = 200
-# Effective draws of a unit that do where its mode is not found.
+# Effective draws that a unit needs where its mode is not found.
 _FEWEST = 8
 # Draws of theta that a program goes through in one call.
 DRAWS_AT_ONCE = 16

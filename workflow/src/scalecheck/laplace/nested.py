@@ -211,7 +211,7 @@ def weigh_population(
 
 
 def suffices(weights: Smoothed, enough: int) -> bool:
-    """Whether weighted draws do: the shape of their tail, and how many are effective."""
+    """Tell by their k-hat and their effective number whether weighted draws can be used."""
     return weights.khat <= diagnostics.HIGHEST_KHAT and weights.effective >= enough
 
 

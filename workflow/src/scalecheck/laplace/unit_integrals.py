@@ -187,8 +187,8 @@ class UnitT(NamedTuple):
 def n_draws_near(wide: UnitT, modes: UnitModes) -> Float[Array, " unit"]:
     """Expected number of draws `(unit,)` that the prior's width puts where the density around a mode is."""
     k = modes.u.shape[1]
-    log_volume = k / 2 * LOG_2PI - jnp.log(jnp.einsum("uii->ui", modes.root)).sum(axis=1)
-    return N_INNER // _WIDE_SHARE * jnp.exp(wide.log_density(modes.u[None])[0] + log_volume)
+    log_mass = k / 2 * LOG_2PI - UnitT(modes.u, modes.root).log_volume
+    return N_INNER // _WIDE_SHARE * jnp.exp(wide.log_density(modes.u[None])[0] + log_mass)
 
 
 def t_of_prior(model: UnitModel, theta: jax.Array, u: Vectors, block: UnitBlock) -> UnitT:

@@ -123,7 +123,7 @@ def _simulated(simulated: Mapping[str, Any] | None) -> list[str]:
     ]
     if simulated["n_open"]:
         said.append(
-            f"{simulated['n_open']} more are left out: their fits did not end as they have to."
+            f"{simulated['n_open']} more are left out: their fits did not converge, or few draws were effective."
         )
     return said
 
