@@ -47,9 +47,9 @@ def of_population(item, n_item, right=None):
 
 def products(x, y=None):
     """Sparse slopes, of which the rows know products only."""
-    tau = numpyro.sample("tau", dist.HalfCauchy(0.2))
+    tau = numpyro.sample("tau", dist.HalfNormal(0.5))
     with numpyro.plate("slopes", x.shape[1]):
-        lam = numpyro.sample("lam", dist.HalfCauchy(1.0))
+        lam = numpyro.sample("lam", dist.HalfNormal(1.0))
         z = numpyro.sample("z", dist.Normal(0, 1))
     noise = numpyro.sample("noise", dist.HalfNormal(1))
     with numpyro.plate("rows", x.shape[0]):

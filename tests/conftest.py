@@ -40,6 +40,8 @@ def pytest_collection():
     compiled_programs.share(None)
 
 
+# First: xdist reads the groups in a hook of its own.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Run whole studies first: the longest last would leave one of two processes without work."""
     items.sort(key=lambda item: "workflow" not in item.path.parts)

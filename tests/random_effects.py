@@ -202,6 +202,17 @@ FAMILIES = {
 }
 
 
+# ---- counts whose density overflows at some draws, and is skew
+
+
+def steep(unit, n_unit, y=None):
+    tau = numpyro.sample("tau", dist.HalfNormal(5))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(0, 1))
+    with numpyro.plate("rows", unit.shape[0]):
+        numpyro.sample("y", dist.Poisson(jnp.exp(tau * own[unit])), obs=y)
+
+
 # ---- both marginals
 
 
@@ -213,13 +224,15 @@ class BothMarginals(NamedTuple):
 
 
 def both_marginals(marginal: MarginalDensity, theta, keys):
-    """Marginal densities of the units of the first block."""
-    model, block, start = marginal.model, marginal.blocks[0], marginal.modes[0]
+    """Marginal densities of the units of the first block, with the shapes that were measured, if they were."""
+    model, block, start = marginal.model, marginal.blocks[0], marginal.starts[0]
 
     @jax.jit
     def of_keys(theta, block, keys):
-        modes = find_modes(model, theta, start, block)
-        of = jax.lax.map(lambda key: integrate_units(model, theta, modes, block, key).by_unit, keys)
+        modes = find_modes(model, theta, start.u, block)
+        of = jax.lax.map(
+            lambda key: integrate_units(model, theta, modes, start.shape, block, key).by_unit, keys
+        )
         return modes.energy, jnp.einsum("uii->ui", modes.root), of
 
     energy, diagonal, corrected = map(np.asarray, of_keys(marginal.theta(theta), block, keys))

@@ -6,6 +6,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.distributions.transforms import OrderedTransform
 from scipy import stats
 
 from scalecheck.model import density
@@ -129,3 +130,20 @@ def test_a_masked_row_keeps_its_outcome():
 
     drawn = density.draw_outcome(masked, "y", "y", {}, ARRAYS, jax.random.PRNGKey(1))
     assert (drawn == Y).tolist() == [True, False, False]
+
+
+def test_logarithms_are_of_latent_sites_with_one_bound():
+    def model(x, y=None):
+        numpyro.sample("real", dist.Normal())
+        numpyro.sample("sd", dist.HalfNormal())
+        numpyro.sample("sds", dist.Exponential().expand([2]).to_event(1))
+        numpyro.sample("above", dist.TruncatedNormal(0.0, 1.0, low=2.0))
+        numpyro.sample("below", dist.TruncatedNormal(0.0, 1.0, high=2.0))
+        numpyro.sample("share", dist.Beta(1.0, 1.0))
+        steps = dist.Normal().expand([2]).to_event(1)
+        numpyro.sample("ordered", dist.TransformedDistribution(steps, OrderedTransform()))
+        # Directions, for which there is no bijection.
+        numpyro.sample("y", dist.ProjectedNormal(jnp.ones((len(x), 2))), obs=y)
+
+    found = density.sites_by_logarithm(model, {"x": jnp.ones(3), "y": jnp.ones((3, 2)) / 2**0.5})
+    assert found == {"sd", "sds", "above", "below"}

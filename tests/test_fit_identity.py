@@ -565,6 +565,7 @@ KEYS = {
     "sampler.on_stall": ("stop", True),
     "sampler.max_gradients": (999, True),
     "sampler.reparam": ({"mu": 0.0}, True),
+    "sampler.marginalise": ("units", True),
     "budget.seconds": (9.0, False),
     "budget.price_per_hour": (9.0, False),
     "verdict.alpha": (0.2, False),

@@ -21,6 +21,13 @@ LOCK = (CHECKOUT / "requirements.lock").read_text()
 LOCKED = set(re.findall(r"^(\S+==\S+)", LOCK, flags=re.MULTILINE))
 
 
+def test_the_tests_of_a_file_stay_in_one_process(request):
+    """Else each process makes the fits that the tests of a file share: xdist says nothing where it sees no groups."""
+    if not request.config.getoption("loadgroup", default=False):
+        pytest.skip("asked of make test, which runs the tests of a file together")
+    assert request.node.nodeid.endswith("@test_house")
+
+
 def test_every_script_is_installed_under_its_name():
     names = [path.stem.replace("_", "-") for path in SCRIPTS]
     assert [PROGRAMS.get(f"scripts/{path.name}") for path in SCRIPTS] == [

@@ -71,6 +71,7 @@ def test_the_density_of_theta_is_that_of_rows_and_prior():
 
 def test_a_corrected_integral_of_a_normal_is_exact():
     marginal, values = linear()
+    marginal.settle(THETA)
     found = random_effects.both_marginals(marginal, THETA, KEYS)
     exact = random_effects.normals_of_slopes(THETA, values).log_density
     np.testing.assert_allclose(found.corrected, np.tile(exact, (len(KEYS), 1)), rtol=1e-9)
@@ -121,7 +122,7 @@ def test_blocks_hold_every_unit_once(monkeypatch, numbers, most_units, n_blocks)
     monkeypatch.setattr(unit_blocks, "_MOST_UNITS", most_units)
     values = random_effects.simulate_slopes(np.random.default_rng(1), (1, 2, 3, 5, 8, 1, 2, 3))
     order = rows_by_unit(values, ("unit",), None)
-    shape, runs = plan_blocks(order, n_own=2)
+    shape, (runs,) = plan_blocks([order], n_own=2)
     assert [unit for run in runs for unit in range(*run)] == list(range(8))
     assert len(runs) == n_blocks
     assert all(end - first <= min(shape.n_units, most_units) for first, end in runs)
@@ -156,6 +157,7 @@ def intercepts(name):
     values, _ = family.simulate(np.random.default_rng(4), sizes, *theta[:1], 1.0)
     batch = random_effects.batch_of(family.model, values, precision="float64")
     marginal = MarginalDensity(batch)
+    marginal.settle(theta)
     return marginal, values, theta, random_effects.both_marginals(marginal, theta, KEYS)
 
 

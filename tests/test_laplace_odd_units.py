@@ -63,6 +63,7 @@ def test_a_normal_is_exact_however_its_values_go_together(model):
     values = two_rows_each(6)
     marginal = MarginalDensity(random_effects.batch_of(model, values, precision="float64"))
     theta = np.array([0.4])
+    marginal.settle(theta)
     found = random_effects.both_marginals(marginal, theta, jax.random.split(jax.random.key(1), 5))
     exact = exact_of_correlated(0.4, values)
     np.testing.assert_allclose(found.plain, exact, atol=1e-8)
@@ -90,6 +91,7 @@ def test_a_prior_without_curvature_is_integrated():
     values = {"unit": unit, "y": 0.3 + own[unit] + rng.standard_normal(len(unit))}
     marginal = MarginalDensity(random_effects.batch_of(kinked, values, precision="float64"))
     keys = jax.random.split(jax.random.key(1), 60)
+    marginal.settle(np.array([0.3]))
     found = random_effects.both_marginals(marginal, np.array([0.3]), keys)
     grid = np.linspace(-15, 15, 6001)
     y = values["y"].reshape(40, 3)
@@ -108,22 +110,14 @@ def test_a_prior_without_curvature_is_integrated():
 # ---- a density that overflows at some draws
 
 
-def steep(unit, n_unit, y=None):
-    tau = numpyro.sample("tau", dist.HalfNormal(5))
-    with numpyro.plate("units", n_unit):
-        own = numpyro.sample("own", dist.Normal(0, 1))
-    with numpyro.plate("rows", unit.shape[0]):
-        numpyro.sample("y", dist.Poisson(jnp.exp(tau * own[unit])), obs=y)
-
-
 @pytest.mark.parametrize("tau", [2.0, 12.0, 30.0])
 def test_draws_at_which_the_density_is_infinite_do_not_reach_the_gradient(tau):
     unit = np.arange(200)
     y = np.random.default_rng(3).poisson(np.exp(np.random.default_rng(4).standard_normal(200)))
     with jax.enable_x64(False):
         values = {"unit": unit, "y": y.astype("float64")}
-        marginal = MarginalDensity(random_effects.batch_of(steep, values))
-        where = marginal.model, marginal.theta(np.array([np.log(tau)])), marginal.modes[0]
+        marginal = MarginalDensity(random_effects.batch_of(random_effects.steep, values))
+        where = marginal.model, marginal.theta(np.array([np.log(tau)])), marginal.starts[0]
         found = corrected_and_gradient(*where, marginal.blocks[0], key_of_block(0))
         assert found.modes.found.all()
         assert np.isfinite(found.by_unit).all()

@@ -13,7 +13,7 @@ from random_effects import FAMILIES
 from scipy.special import logsumexp
 from scipy.stats import kstest, norm, t
 
-from scalecheck.laplace import importance_draws, nested, unit_integrals
+from scalecheck.laplace import importance_draws, nested, unit_proposals
 from scalecheck.laplace.importance_draws import SplitT
 from scalecheck.laplace.marginal_density import MarginalDensity
 from scalecheck.laplace.unit_modes import UnitModes
@@ -218,7 +218,7 @@ def test_a_killed_run_ends_with_the_same_bits(monkeypatch, fewer):
         np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
 
 
-def test_empty_units_of_a_batch_are_left_out():
+def test_empty_units_of_a_batch_add_nothing():
     values = random_effects.simulate_slopes(np.random.default_rng(3), (2, 3, 4, 5))
     both = random_effects.batch_of(random_effects.slopes, values, n_fits=2)
     few = both._replace(
@@ -228,7 +228,7 @@ def test_empty_units_of_a_batch_are_left_out():
         values=both.values[1:],
     )
     marginal, theta = MarginalDensity(few), np.array([0.4, -0.8, 0.1, -0.6, -0.4])
-    assert marginal.n_units == 3
+    assert [*marginal.blocks[0].is_unit] == [True, True, True, False]
     part = {name: column[values["unit"] > 0] for name, column in values.items()}
     part["unit"] = part["unit"] - 1
     exact = random_effects.normals_of_slopes(theta, part).log_density.sum()
@@ -329,18 +329,22 @@ def test_two_modes_of_a_unit_are_said_and_cost_its_intervals_the_trust(fewer):
 
 
 @pytest.mark.parametrize(("mean", "sd"), [(0.0, 2.0), (0.0, 0.2), (3.0, 1.0), (8.0, 0.1)])
-def test_the_draws_of_the_priors_width_near_a_mode_are_as_many_as_are_expected(mean, sd):
+def test_the_draws_near_a_mode_are_as_many_as_are_expected(mean, sd):
     marginal = MarginalDensity(random_effects.batch_of(squared, squared_values(np.ones(12), 5)))
-    centre, block = marginal.modes[0] * 0 + 1.0, marginal.blocks[0]
-    wide = unit_integrals.t_of_prior(marginal.model, marginal.theta(np.zeros(1)), centre, block)
+    centre, block = marginal.starts[0].u * 0 + 1.0, marginal.blocks[0]
+    wide = unit_proposals.t_of_prior(marginal.model, marginal.theta(np.zeros(1)), centre, block)
     # Of N(0, 2), whatever the place at which it is asked for.
     np.testing.assert_allclose(wide.centre[:12], 0, atol=1e-5)
     np.testing.assert_allclose(wide.root[:12, 0, 0], 0.5, rtol=1e-5)
     other = UnitModes(
         centre * 0 + mean, centre[:, 0], jnp.full((len(centre), 1, 1), 1 / sd), centre[:, 0] > 0
     )
-    expected = 16 * t.pdf(mean, 7, 0, 2) * np.sqrt(2 * np.pi) * sd
-    np.testing.assert_allclose(unit_integrals.n_draws_near(wide, other)[:12], expected, rtol=1e-4)
+    narrow = wide._replace(root=wide.root * 2)
+    mixture = unit_proposals.UnitMixture(wide, narrow, wide)
+    expected = (24 * t.pdf(mean, 7, 0, 2) + 40 * t.pdf(mean, 7, 0, 1)) * np.sqrt(2 * np.pi) * sd
+    np.testing.assert_allclose(
+        unit_proposals.n_draws_near(mixture, other)[:12], expected, rtol=1e-4
+    )
 
 
 @pytest.mark.long
@@ -459,6 +463,24 @@ def test_a_t_moves_to_where_its_draws_have_weight(off):
     assert np.abs(scale - np.eye(3)).max() < 5 * np.sqrt(2 / found.effective)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_of_many_dimensions_few_draws_tell_how_much_wider_the_posterior_is(seed):
+    # 1.2 sds are needed along each of 42 axes: of 512 draws some 20 count, which know no covariance of 42 x 42.
+    d, n = 42, 512
+    first = SplitT(np.zeros(d), np.eye(d), np.ones(d), np.ones(d))
+    drawn = first.draw(np.random.default_rng(seed), n)
+    log_p = norm.logpdf(drawn, 0.3, 1.2).sum(axis=1)
+    found = importance_draws.smooth(log_p - first.log_density(drawn))
+    second = importance_draws.adapted(first, found, drawn)
+
+    def effective(proposal):
+        drawn = proposal.draw(np.random.default_rng(seed + 10), n)
+        log_p = norm.logpdf(drawn, 0.3, 1.2).sum(axis=1)
+        return importance_draws.smooth(log_p - proposal.log_density(drawn)).effective
+
+    assert effective(second) > 1.5 * effective(first)
+
+
 def test_the_density_of_a_mixture_is_the_mean_of_its_parts():
     parts = [SPLIT, SPLIT._replace(centre=SPLIT.centre + 1)]
     drawn = SPLIT.draw(np.random.default_rng(1), 5)
@@ -536,7 +558,7 @@ def ranks(name):
             marginal.model,
             marginal.theta(thetas),
             marginal.theta(mode.theta),
-            marginal.modes[0],
+            marginal.starts[0],
             marginal.blocks[0],
             key,
             2,

@@ -145,6 +145,10 @@ def test_a_data_file_that_a_program_makes_need_not_be_there_yet(folder):
             "unknown key approximation.guide",
         ),
         (
+            {"sampler": {"marginalise": "unit"}},
+            'sampler.marginalise must be one of units, null, got "unit"',
+        ),
+        (
             {"approximation": {"when": "sometimes"}},
             'approximation.when must be one of auto, always, never, got "sometimes"',
         ),

@@ -7,7 +7,7 @@ Random intercepts with an sd of one, of counts (Poisson, mean log 1) and of yes 
 truth. `mean` is the mean error of a unit with its sign, which adds up over units; `sd` is the sd of errors between
 units, and `largest` the largest. `of a difference` is the mean error, with its sign, of what a unit's log density
 changes by where the log of the sd of the population grows by .2: what weights of draws are made of. The corrected
-density has the same random numbers at both. All in float64.
+density has the same random numbers and shapes of units at both. All in float64.
 """
 
 import argparse
@@ -35,6 +35,7 @@ def errors(name: str, n_units: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
     values, _ = family.simulate(np.random.default_rng(1), sizes, family.centre, 1.0)
     marginal = MarginalDensity(random_effects.batch_of(family.model, values, precision="float64"))
     assert len(marginal.blocks) == 1
+    marginal.settle(theta)
     keys = jax.random.split(jax.random.PRNGKey(2), 1)
     at, beside = (
         random_effects.both_marginals(marginal, one, keys) for one in (theta, theta + CHANGE)

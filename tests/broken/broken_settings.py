@@ -99,6 +99,19 @@ SETTINGS = {
         **LANES,
         sampler={"metric": "dense"},
     ),
+    "warm starts beside units that are integrated out": setting(
+        'increments.warm needs sampler.marginalise to be null, got "units"',
+        **LANES,
+        sampler={"marginalise": "units"},
+    ),
+    "units integrated out by another engine": setting(
+        'sampler.marginalise: units needs sampler.engine to be lanes, got "numpyro"',
+        sampler={"marginalise": "units", "engine": "numpyro"},
+    ),
+    "units integrated out in other coordinates": setting(
+        'sampler.marginalise: units needs sampler.reparam to be {}, got {"own": 0}',
+        sampler={"marginalise": "units", "reparam": {"own": 0}},
+    ),
     "warm starts beside starts from the previous increment": setting(
         "sampler.start is previous, but with increments.warm increments start from the previous one"
         " already: use one of the two",

@@ -71,7 +71,7 @@ def _head(lines: pd.DataFrame) -> str:
     sizes = ", ".join(str(n) for n in sorted(lines["n"].unique()))
     all_of_them = "" if not absent else f" Not run yet: {_words(absent)}."
     seeds = lines.groupby(["model", "defect", "strength", "n", "method"]).size().median()
-    few = f" With {seeds:.0f} seeds this is a look at the tool, no result." if seeds < 10 else ""
+    few = f" A median of {seeds:.0f} seeds is a look at the tool, no result." if seeds < 10 else ""
     other = int((~is_current(lines)).sum())
     stale = (
         f" Of these lines {other:,} were made by other code than stands here now." if other else ""

@@ -119,7 +119,7 @@ def gradient(size: Size, say: Say) -> None:
             z = full_fit.begin(function, names, arrays, jax.random.PRNGKey(1), n_chains)
             run = jax.jit(gradient_timing.gradient(moved))
             counted = (run.lower(z, arrays).compile().cost_analysis() or {}).get("bytes accessed")
-            seconds = gradient_timing.time_gradients(moved, z, arrays, n_runs=10)
+            seconds = gradient_timing.time_gradients(moved.potential, z, arrays, n_runs=10)
             n_bytes = sum(x.nbytes for x in arrays.values()) + 2 * sum(x.nbytes for x in z.values())
             numbers = [f"{n_rows:,}", f"{n_groups:,}", f"{n_chains}", f"{1e3 * seconds:.3g}"]
             for moved_bytes in (n_bytes, counted or float("nan")):

@@ -7,6 +7,9 @@ from typing import NamedTuple
 from scalecheck.checks.divergences import BIASED
 from scalecheck.diagnostics import HIGHEST_RHAT, write_rhat
 
+# Cause of a fit that cannot be used because integrals over its units are not known, beside `convergence.CAUSES`.
+INTEGRALS = "integrals"
+
 
 class UnusableFit(NamedTuple):
     """Why a fit cannot be used.
@@ -60,7 +63,7 @@ def _sentence(group: Mapping[str, UnusableFit], n_fits: int | None) -> str:
     if len(group) == 1:
         return f"{worst}: {group[worst].reason}"
     count = f"{len(group)} of {n_fits} fits" if n_fits else f"{len(group)} fits"
-    if not group[worst].advice or group[worst].cause == BIASED:
+    if not group[worst].advice or group[worst].cause in (BIASED, INTEGRALS):
         # What was measured is neither R-hat nor ESS.
         return f"{count}, as {worst}: {group[worst].reason}"
     same = len({fit.advice for fit in group.values()}) == 1

@@ -55,7 +55,8 @@ def examine(
         parts = _parts(study_data, study, data, increments, confirmation, seen)
     findings = [finding for part in parts for finding in part.findings]
     for finding in findings:
-        log(f"{finding.family}: p = {finding.p}: {finding.message}")
+        p = "no p-value" if finding.p is None else f"p = {finding.p:.2g}"
+        log(f"{finding.family}: {p}: {finding.message}")
     tables = {name: table for part in parts for name, table in part.tables.items()}
     return CheckResults(findings, tables)
 

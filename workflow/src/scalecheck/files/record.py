@@ -59,6 +59,30 @@ class RecordedAudit:
     draws: int
 
 
+@dataclasses.dataclass(frozen=True)
+class RecordedIntegrals:
+    """How well the integrals over units are known: `laplace.integral_audit.IntegralAudit`.
+
+    Attributes
+    ----------
+    shift, log_sd, effective, fewest
+        By how many posterior sds a mean moves with other random numbers, by how much the logarithm of an sd, the share
+        of draws that is effective with them, and the smallest effective number of a unit's draws.
+    lost, missed
+        Pairs of a unit and a draw without a mode; units with a second mode that is left out.
+    reason
+        Why the fit cannot be used; empty where it can.
+    """
+
+    shift: float | None = None
+    log_sd: float | None = None
+    effective: float | None = None
+    fewest: float | None = None
+    lost: int = 0
+    missed: int = 0
+    reason: str = ""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DivergingRegion:
     """Where iterations diverge: the scalar whose draws there differ most from the others, on the model's scale.
@@ -177,6 +201,8 @@ class FitRecord(PlannedRow):
         Chains that stalled and began anew.
     moments
         How well chains agree in the sites that are not kept.
+    integrals
+        Of a fit whose units are integrated out: how well their integrals are known.
     diverging
         Where iterations diverged; None where they did so in no particular place, or never.
     refit
@@ -225,6 +251,7 @@ class FitRecord(PlannedRow):
     step_size: Sequence[float] = ()
     moments: Mapping[str, Any] | None = None
     divergences: Sequence[int] = ()
+    integrals: RecordedIntegrals | None = None
     diverging: DivergingRegion | None = None
     refit: RecordedRefit | None = None
     depth_saturated: float | None = None
@@ -250,7 +277,7 @@ def _share(divergences: Sequence[int], draws: int) -> float:
 # All that there is of an increment that was not fitted.
 _OF_SKIPPED = ("status", "reason", "settings", "engine_version", "versions", "sha256")
 # Left out where they are None; elsewhere None is written as null.
-_OPTIONAL = ("identity", "sha256", "diverging", "refit", "audit", "stop", "looked")
+_OPTIONAL = ("identity", "sha256", "integrals", "diverging", "refit", "audit", "stop", "looked")
 _OPTIONAL += ("parameter", "statistic", "gap")
 
 
@@ -297,6 +324,7 @@ def of_json(content: Mapping[str, Any]) -> FitRecord:
         When it is no record.
     """
     audit, region = content.get("audit"), content.get("diverging")
+    integrals = content.get("integrals")
     parts = {
         "capped": early_end(content.get("capped")),
         "stalled": early_end(content.get("stalled")),
@@ -305,6 +333,7 @@ def of_json(content: Mapping[str, Any]) -> FitRecord:
         "audit": _taken(RecordedAudit, {**audit, "gradients": _gradients(audit)})
         if audit
         else None,
+        "integrals": _taken(RecordedIntegrals, integrals) if integrals else None,
         "diverging": _taken(DivergingRegion, region) if region else None,
         "refit": _refit(content.get("refit")),
     }

@@ -19,7 +19,7 @@ from scalecheck.files.layout import StudyFolder
 from scalecheck.fitting.row_digests import TakenColumns, digest_slices
 from scalecheck.model import source
 from scalecheck.study.plan import PlannedFit
-from scalecheck.study.settings import Study
+from scalecheck.study.settings import Study, without_later_keys
 
 
 class Identity(NamedTuple):
@@ -194,7 +194,8 @@ def _model(study: Study, found: Mapping[str, Any], meta: store.StoreMeta) -> dic
 
 def _settings(study: Study, start: str) -> dict[str, Any]:
     """Settings that draws depend on, of a fit that starts so."""
-    return {"seed": study.seed, **dataclasses.asdict(study.sampler), "start": start}
+    sampler = without_later_keys(dataclasses.asdict(study.sampler))
+    return {"seed": study.seed, **sampler, "start": start}
 
 
 def _cold_start(study: Study) -> str:

@@ -1,5 +1,6 @@
 """A sampled batch as what is stored of each fit: an ArviZ DataTree and a record."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,13 @@ import numpy as np
 
 from scalecheck import ENGINE_VERSION, diagnostics, sampler
 from scalecheck.files.posterior_file import ATTRIBUTES, Group
-from scalecheck.files.record import FitRecord, RecordedGradients, RecordedWindow, early_end
+from scalecheck.files.record import (
+    FitRecord,
+    RecordedGradients,
+    RecordedIntegrals,
+    RecordedWindow,
+    early_end,
+)
 from scalecheck.fitting import model_scale, site_moments
 from scalecheck.fitting.kept_sites import kept_sites, own_values
 from scalecheck.fitting.sample_batch import Fitted
@@ -141,6 +148,8 @@ def record(
     stopped = draws.stopped_of(number)
     ended = how_it_ended(stopped, own.n_steps, warmup, settings.draws, settings.max_gradients)
     has_draws = ended["status"] == "done"
+    integrals = _integrals(fitted, number) if has_draws else None
+    is_known = integrals is None or not integrals.reason
     return FitRecord(
         **task.columns,
         status=ended["status"],
@@ -159,7 +168,7 @@ def record(
         cpu_seconds=_seconds(draws.cpu_seconds, share, importing[1]),
         compiled=fitted.compiled.share(len(batch.tasks)),
         draws=max(0, own.n_steps.shape[1] - warmup),
-        usable=has_draws and (not names or diagnostics.usable(packed(fitted, number))),
+        usable=has_draws and is_known and (not names or diagnostics.usable(packed(fitted, number))),
         seconds_per_gradient=float(fitted.seconds_per_gradient[number]),
         gradients=RecordedGradients(
             warmup=own.n_steps[:, :warmup].sum(axis=1).tolist(),
@@ -170,6 +179,7 @@ def record(
         discarded=[one._asdict() for one in discarded],
         step_size=own.step_size[:, -1:].ravel().tolist(),
         moments=site_moments.convergence(fitted, number, warmup) if has_draws else None,
+        integrals=integrals,
         divergences=own.diverging[:, warmup:].sum(axis=1).tolist(),
         depth_saturated=float(saturated.mean()) if saturated.size else None,
         windows=[
@@ -185,6 +195,14 @@ def record(
         parameters=names,
         unit_parameters=_has_unit_parameters(batch),
     )
+
+
+def _integrals(fitted: Fitted, number: int) -> RecordedIntegrals | None:
+    audit = fitted.draws.audits[number] if fitted.draws.audits else None
+    if audit is None:
+        return None
+    names = [one.name for one in dataclasses.fields(RecordedIntegrals)]
+    return RecordedIntegrals(**{name: getattr(audit, name) for name in names})
 
 
 def _has_unit_parameters(batch: Batch) -> bool:

@@ -26,11 +26,11 @@ def time_gradient(
     if not last:
         return 0.0  # no parameters, no gradient
     arrays = jax.device_put(batch.arrays_of(number))
-    return time_gradients(moved, last, arrays) / len(next(iter(last.values())))
+    return time_gradients(moved.potential, last, arrays) / len(next(iter(last.values())))
 
 
 def time_gradients(
-    moved: Reparameterisation,
+    potential: Callable[..., Any],
     z: Mapping[str, Any],
     arrays: Mapping[str, Any],
     least: float = 0.02,
@@ -40,10 +40,10 @@ def time_gradients(
 
     Parameters
     ----------
-    moved
-        The coordinates of the sampler.
+    potential
+        `arrays -> (sites -> potential energy)`.
     z
-        Its sites `(chain, ...)`.
+        Sites `(chain, ...)`.
     arrays
         Model argument -> `(rows, ...)`, which the chains share.
     least
@@ -51,7 +51,7 @@ def time_gradients(
     n_runs
         Runs that are timed: more of them find a moment without other work on the machine.
     """
-    evaluate = sampler.evaluator(moved.potential)
+    evaluate = sampler.evaluator(potential)
 
     def seconds_of(n_times: int) -> float:
         began = time.perf_counter()

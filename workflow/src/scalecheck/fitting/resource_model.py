@@ -7,7 +7,7 @@ import jax
 
 from scalecheck.data import store
 from scalecheck.files.layout import StudyFolder
-from scalecheck.fitting import memory, sample_batch
+from scalecheck.fitting import marginalised_fits, memory, sample_batch
 from scalecheck.fitting.starts.find_starts import shapes_of_starts
 from scalecheck.model import batches, binding
 from scalecheck.model.batches import Batch
@@ -99,7 +99,7 @@ def line_through(points: Mapping[int, float]) -> LinearInRows:
 
 
 def _of_batch(batch: Batch, sampler: SamplerSettings) -> FitResources:
-    if not any(site.kind == "latent" for site in batch.sites):
+    if not sample_batch.has_parameters(batch):
         return FitResources(float(sum(values.nbytes for values in batch.arrays.values())), 0.0, 0.0)
     sizes = sample_batch.forecast_memory(batch, sampler).together
     held, running = sizes.data + sizes.draws, sizes.chains + sizes.gradients
@@ -116,4 +116,7 @@ def _operations(batch: Batch, sampler: SamplerSettings) -> float:
     gradient, shapes = memory.one_gradient(moved.potential, batch.arrays, starts)
     lowered = jax.jit(gradient).lower(*shapes)
     cost: Mapping[str, float] = lowered.cost_analysis() or {}
-    return cost.get("flops", 0.0) + _TRANSCENDENTAL * cost.get("transcendentals", 0.0)
+    operations = cost.get("flops", 0.0) + _TRANSCENDENTAL * cost.get("transcendentals", 0.0)
+    if sampler.marginalise:
+        operations *= marginalised_fits.densities_per_gradient(batch)
+    return operations

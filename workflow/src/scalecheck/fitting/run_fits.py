@@ -109,8 +109,8 @@ def run_increment(
     gc.collect()
     settings, sampler = job.study.increments, job.study.sampler
     (batch,) = read_batch(job, [task])
-    has_parameters = any(site.kind == "latent" for site in batch.sites)
-    if not (settings.warm or sampler.start == "previous") or not has_parameters:
+    from_before = settings.warm or sampler.start == "previous"
+    if not from_before or not sample_batch.has_parameters(batch):
         return _run_shape(job, batch, known, 1)[0]
     left = _left(job, before) if before else None
     if settings.warm and left is not None:

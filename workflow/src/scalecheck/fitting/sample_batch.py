@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from scalecheck import diagnostics, sampler
-from scalecheck.fitting import compilations, memory, model_scale
+from scalecheck.fitting import compilations, marginalised_fits, memory, model_scale
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.fitting.compilations import Compilations
 from scalecheck.fitting.gradient_timing import time_gradient
 from scalecheck.fitting.kept_sites import streams_of
+from scalecheck.fitting.marginalised_fits import Marginalised, sample_marginalised
 from scalecheck.fitting.starts.find_starts import (
     find_starts,
     find_starts_of,
@@ -99,6 +100,10 @@ def fit_batch(
     """
     before = compilations.so_far()
     keys = np.stack([fit_key(seed, task.fit) for task in batch.tasks])
+    if settings.marginalise and has_parameters(batch):
+        found = _marginalised(batch, settings, keys, log, on_block, checkpointer)
+        compiled = compilations.so_far().since(before)
+        return Fitted(batch, found.draws, found.seconds_per_gradient, compiled)
     draws = sample_batch(batch, settings, keys, log, on_block, checkpointer, left)
     moved = coordinates_of(batch.function, settings.reparam)
     seconds = [time_gradient(batch, moved, i, draws) for i in range(len(batch.tasks))]
@@ -129,7 +134,7 @@ def sample_batch(
     left
         As of `fit_batch`.
     """
-    if not any(site.kind == "latent" for site in batch.sites):
+    if not has_parameters(batch):
         log(f"{_name(batch)}: the model has no parameters, nothing is sampled")
         return sampler.without_parameters(
             density.potential(batch.function),
@@ -138,12 +143,10 @@ def sample_batch(
             settings.warmup,
             settings.draws,
         )
+    if settings.marginalise:
+        return _marginalised(batch, settings, keys, log, on_block, checkpointer).draws
     pairs = np.stack([_split(key) for key in keys])
-
-    def tell(told: list[sampler.Progress]) -> None:
-        log(progress_line(batch, told))
-        on_block(told)
-
+    tell = functools.partial(_tell, batch, log, on_block)
     clock = Clock()
     is_warm = left is not None and settings.start != "previous"
     nuts = nuts_settings(settings, shapes_of_starts(batch, settings.chains), is_warm=is_warm)
@@ -184,13 +187,50 @@ def sample_batch(
     return model_scale.on_model_scale(batch, moved, draws)
 
 
+def has_parameters(batch: Batch) -> bool:
+    """Whether there is anything to sample."""
+    return any(site.kind == "latent" for site in batch.sites)
+
+
+def _tell(
+    batch: Batch, log: Callable[[str], None], on_block: OnBlock, told: list[sampler.Progress]
+) -> None:
+    log(progress_line(batch, told))
+    on_block(told)
+
+
+def _marginalised(
+    batch: Batch,
+    settings: SamplerSettings,
+    keys: UInt32[Array | np.ndarray, "fit 2"],
+    log: Callable[[str], None],
+    on_block: OnBlock,
+    checkpointer: Checkpointer | None,
+) -> Marginalised:
+    """Sample what units share, and draw the units."""
+    needed = forecast_memory(batch, settings)
+    log(memory.check_memory(needed, free_memory.free(), _name(batch)))
+    moved = coordinates_of(batch.function, settings.reparam)
+    return sample_marginalised(
+        batch,
+        settings,
+        np.stack([_split(key) for key in keys]),
+        log,
+        streams=streams_of(batch, moved, settings.keep),
+        checkpointer=checkpointer,
+        slots=_slots_apart(),
+        stops_stalled=settings.on_stall == "stop",
+        on_block=functools.partial(_tell, batch, log, on_block),
+    )
+
+
 def forecast_memory(batch: Batch, settings: SamplerSettings) -> memory.BatchMemory:
     """Forecast what a batch will take in memory, from its shapes."""
     moved = coordinates_of(batch.function, settings.reparam)
     starts = shapes_of_starts(batch, settings.chains)
     has_lanes, n_fits = settings.engine == "lanes", len(batch.tasks)
     slots = _slots(n_fits)
-    return memory.batch_memory(
+    needed = memory.batch_memory(
         moved.potential,
         batch.arrays,
         starts,
@@ -201,6 +241,9 @@ def forecast_memory(batch: Batch, settings: SamplerSettings) -> memory.BatchMemo
         room=None if has_lanes else NUMPYRO_BLOCK,
         draws=settings.draws,
     )
+    if settings.marginalise:
+        return marginalised_fits.forecast_memory(batch, settings, needed, _slots_apart())
+    return needed
 
 
 def at_once(settings: SamplerSettings) -> int | None:
@@ -213,6 +256,11 @@ def _slots(n_fits: int) -> int:
     if jax.default_backend() != "cpu":
         return GPU_SLOTS
     return CPU_SLOTS if n_fits >= CPU_SLOTS else 1
+
+
+def _slots_apart() -> int:
+    """Fits whose lanes step together where units are integrated out: on a processor they would only wait."""
+    return 1 if jax.default_backend() == "cpu" else GPU_SLOTS
 
 
 def _restarts(

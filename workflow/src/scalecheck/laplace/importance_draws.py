@@ -17,8 +17,9 @@ from scalecheck.laplace.population import Matrix, Theta
 _FEWEST_DF = 7.0
 # By what a t is wider than draws from which it was made.
 _WIDER = 1.1
-# Effective draws for each parameter from which a covariance is taken; steps in which a power is found.
-_ENOUGH, _BISECTIONS = 3.0, 30
+# A covariance is taken from so many effective draws for each parameter, and from so many at least. Steps in which a
+# power is found.
+_ENOUGH, _FEWEST, _BISECTIONS = 3.0, 12.0, 30
 # Scales of a side, in posterior standard deviations.
 _SCALES = (0.4, 3.0)
 # Log ratios nearer to each other than this differ by rounding.
@@ -28,9 +29,8 @@ _ROUNDING = 1e-3
 class SplitT(NamedTuple):
     """A multivariate t whose scale along an axis is one above its centre and another below it.
 
-    Logarithms of standard deviations have a long tail to one side. J. Geweke, "Bayesian inference in econometric models
-    using Monte Carlo integration", Econometrica 57 (1989), splits the t so; here each side has the mass that makes the
-    density continuous.
+    A posterior may be skew. J. Geweke, "Bayesian inference in econometric models using Monte Carlo integration",
+    Econometrica 57 (1989), splits the t so; here each side has the mass that makes the density continuous.
 
     Attributes
     ----------
@@ -62,10 +62,10 @@ class SplitT(NamedTuple):
         z = size * np.where(is_above, self.above, -self.below)
         return self.centre + z @ self.root.T
 
-    def log_density(self, thetas: Float[np.ndarray, "draw d"]) -> Float[np.ndarray, " draw"]:
+    def log_density(self, places: Float[np.ndarray, "draw d"]) -> Float[np.ndarray, " draw"]:
         """Log density `(draw,)`."""
         d, df = len(self.centre), self.df
-        z = np.linalg.solve(self.root, (thetas - self.centre).T).T
+        z = np.linalg.solve(self.root, (places - self.centre).T).T
         z = np.where(z > 0, z / self.above, z / self.below)
         constant = gammaln((df + d) / 2) - gammaln(df / 2) - d / 2 * np.log(df * np.pi)
         constant -= np.linalg.slogdet(self.root)[1] + np.log((self.above + self.below) / 2).sum()
@@ -73,10 +73,10 @@ class SplitT(NamedTuple):
 
 
 def log_mixture(
-    proposals: Sequence[SplitT], thetas: Float[np.ndarray, "draw d"]
+    proposals: Sequence[SplitT], places: Float[np.ndarray, "draw d"]
 ) -> Float[np.ndarray, " draw"]:
     """Log density `(draw,)` of draws of which each proposal has given as many."""
-    each = [proposal.log_density(thetas) for proposal in proposals]
+    each = [proposal.log_density(places) for proposal in proposals]
     return logsumexp(each, axis=0) - np.log(len(each))
 
 
@@ -117,20 +117,34 @@ class Smoothed(NamedTuple):
         return np.minimum(np.searchsorted(np.cumsum(self.weight), places), len(self.weight) - 1)
 
 
-def adapted(before: SplitT, weights: Smoothed, thetas: Float[np.ndarray, "draw d"]) -> SplitT:
+def adapted(before: SplitT, weights: Smoothed, places: Float[np.ndarray, "draw d"]) -> SplitT:
     """Move a t to where its weighted draws are, as far as these can tell.
 
     Where few draws have all the weight, weights are taken to a power at which enough of them count. The covariance is
-    shrunk to the one before. O. Cappe et al., "Adaptive importance sampling in general mixture classes",
-    arXiv:0710.4242, adapt a proposal round by round.
+    shrunk towards the one before, made as wide as they are. O. Cappe et al., "Adaptive importance sampling in general
+    mixture classes", arXiv:0710.4242, adapt a proposal round by round.
     """
     d = len(before.centre)
-    tempered = _tempered(weights, min(_ENOUGH * d, len(thetas) / 4))
-    mean, covariance = tempered.moments(thetas)
-    known = tempered.effective / (tempered.effective + _ENOUGH * d)
-    covariance = known * covariance + (1 - known) * before.root @ before.root.T
+    tempered = _tempered(weights, min(max(_ENOUGH * d, _FEWEST), len(places) / 4))
+    mean, covariance = tempered.moments(places)
+    inner = np.linalg.solve(before.root, np.linalg.solve(before.root, covariance).T)
+    root = before.root @ np.linalg.cholesky(_shrunk(inner, tempered.effective))
     sides = np.full(d, _WIDER)
-    return SplitT(mean, np.linalg.cholesky(covariance), sides, sides)
+    return SplitT(mean, root, sides, sides)
+
+
+def _shrunk(covariance: Matrix, n: float) -> Matrix:
+    """Shrink a covariance of so many draws towards a multiple of one, by as much as is best for a normal.
+
+    Y. Chen et al., "Shrinkage algorithms for MMSE covariance estimation", IEEE Trans. Signal Process. 58 (2010): the
+    oracle approximating shrinkage.
+    """
+    d, trace, square = len(covariance), np.trace(covariance), (covariance**2).sum()
+    apart = square - trace**2 / d
+    if apart <= _ROUNDING * square:
+        return trace / d * np.eye(d)
+    share = min(1.0, ((1 - 2 / d) * square + trace**2) / ((n + 1 - 2 / d) * apart))
+    return (1 - share) * covariance + share * trace / d * np.eye(d)
 
 
 def _tempered(weights: Smoothed, enough: float) -> Smoothed:

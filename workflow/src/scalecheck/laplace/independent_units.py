@@ -1,5 +1,6 @@
 """Whether the units of a model can be integrated out one by one."""
 
+import functools
 from typing import Any
 
 import jax
@@ -80,6 +81,7 @@ def _adds_up(batch: Batch) -> bool | None:
     return max(abs(full - summed), abs(apart - summed)) <= _TOLERANCE * size
 
 
+@functools.lru_cache(maxsize=8)
 def _three_ways(model: UnitModel, n_units: int) -> Any:
     """Compile the density of some units: as the model has it, as a sum over them, and one by one; and its size."""
     function = model.function_of(n_units)

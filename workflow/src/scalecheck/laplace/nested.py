@@ -5,6 +5,7 @@ Laplace approximations", JRSS B 71 (2009), whose units are integrated out as her
 importance sampling, and the population is drawn by importance sampling or NUTS, not on a grid.
 """
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -14,17 +15,18 @@ import numpy as np
 from jaxtyping import Float
 
 from scalecheck import diagnostics, sampler
-from scalecheck.laplace import importance_draws, marginal_potential, unit_integrals
+from scalecheck.laplace import importance_draws
 from scalecheck.laplace.importance_draws import Smoothed, SplitT
 from scalecheck.laplace.marginal_density import (
-    DRAWS_AT_ONCE,
     Evaluated,
     Integrated,
     MarginalDensity,
     Theta,
-    integrate_block,
+    are_many_lost,
 )
-from scalecheck.laplace.population import PopulationMode, find_population_mode
+from scalecheck.laplace.marginal_lanes import FoundMode, MarginalTarget
+from scalecheck.laplace.marginal_potential import SITE
+from scalecheck.laplace.population import REACH, PopulationMode, by_place, find_population_mode
 from scalecheck.laplace.unit_summaries import summarise_block
 from scalecheck.model.batches import Batch
 from scalecheck.sampler import SavedRun, Snapshot
@@ -36,11 +38,7 @@ Log = Callable[[str], None]
 MANY_ROWS = 50_000
 FEW_DRAWS, DRAWS, FEW_THETAS, THETAS, GIVEN = 256, 512, 100, 500, 1000
 # Rounds at most; effective draws that are enough.
-ROUNDS, FEW_ENOUGH, ENOUGH = 6, 64, 200
-# Share of pairs of a unit and a theta that may be without a mode.
-_MOST_LOST = 1e-3
-# Sds from the mode at which the sides of an axis are measured.
-_REACH = 1.5
+ROUNDS, FEW_ENOUGH, ENOUGH = 10, 64, 200
 # Of NUTS on the corrected density: chains, iterations of warmup, draws of a chain at first, acceptance, depth of trees.
 CHAINS, WARMUP, CHAIN_DRAWS, TARGET, DEPTH = 4, 150, 250, 0.8, 8
 # Of keys: what each is for.
@@ -158,7 +156,7 @@ class NestedLaplace(NamedTuple):
         if not np.isfinite(self.mode.log_density):
             return "the marginal density of the population is finite nowhere that was tried"
         n_pairs = len(self.audited.thetas) * self.marginal.n_units
-        if self.audited.n_lost > _MOST_LOST * n_pairs:
+        if are_many_lost(self.audited.n_lost, n_pairs):
             return f"of {n_pairs:,} pairs of a unit and a draw of the population, {self.audited.n_lost:,} have no mode"
         if self.chains and not (
             self.chains.rhat <= diagnostics.HIGHEST_RHAT and self.chains.ess >= 400
@@ -241,24 +239,26 @@ class _Run:
         self.log(
             f"mode of the population found after {self.number} evaluations, to {mode.off:.2g} posterior sds"
         )
-        proposals = [self._proposal(mode)]
+        coordinates, proposals = mode.coordinates, [self._proposal(mode)]
         drawn: list[np.ndarray] = []
         found: list[Integrated] = []
         while True:
             number = len(proposals)
             rng = np.random.default_rng([self.seed, _ROUNDS, number])
             drawn.append(proposals[-1].draw(rng, n_draws))
-            found.append(self._integrate(f"round {number}", mode, drawn[-1]))
-            thetas = np.concatenate(drawn)
+            found.append(self._integrate(f"round {number}", mode, coordinates.thetas(drawn[-1])))
+            places = np.concatenate(drawn)
             joined = Integrated(*(np.concatenate(part) for part in zip(*found, strict=True)))
-            audited = _audited(thetas, joined, importance_draws.log_mixture(proposals, thetas))
+            # Of theta, not of its coordinates.
+            log_q = importance_draws.log_mixture(proposals, places) - coordinates.log_volume(places)
+            audited = _audited(coordinates.thetas(places), joined, log_q)
             weights = audited.weights
             self.log(
-                f"round {number}: k-hat {weights.khat:.2f}, {weights.effective:.0f} effective of {len(thetas)} draws"
+                f"round {number}: k-hat {weights.khat:.2f}, {weights.effective:.0f} effective of {len(places)} draws"
             )
             if suffices(weights, enough) or number == ROUNDS:
                 return mode, audited
-            proposals.append(importance_draws.adapted(proposals[-1], weights, thetas))
+            proposals.append(importance_draws.adapted(proposals[-1], weights, places))
 
     def approximate(self, batch: Batch, *, exact: bool, keeps_units: bool) -> NestedLaplace:
         """Go through all stages."""
@@ -315,7 +315,7 @@ class _Run:
         return found
 
     def settle(self, theta: Theta, chosen: Sequence[int] | None = None) -> None:
-        """As `MarginalDensity.settle`; a run that goes on has the modes already."""
+        """As `MarginalDensity.settle`; a run that goes on has the modes and shapes already."""
         self.number += 1
         if self.number > len(self.calls):
             self.marginal.settle(theta, chosen)
@@ -329,7 +329,7 @@ class _Run:
         calls = [np.array([one.value, *one.gradient]) for one in self.calls]
         return {
             "calls": np.array(calls).reshape(len(calls), -1),
-            "modes": np.stack([np.asarray(one) for one in self.marginal.modes]),
+            **self.marginal.state(),
             **{_PART + name: values for name, values in self.parts.items()},
         }
 
@@ -338,7 +338,7 @@ class _Run:
         of_lanes = {n.removeprefix(_LANES): v for n, v in state.items() if n.startswith(_LANES)}
         self.lanes = SavedRun(of_lanes, saved.news) if of_lanes else None
         self.calls = [Evaluated(float(one[0]), one[1:]) for one in state["calls"]]
-        self.marginal.modes = [jax.numpy.asarray(one) for one in state["modes"]]
+        self.marginal.restore(state)
         self.parts = {
             name.removeprefix(_PART): values
             for name, values in state.items()
@@ -350,52 +350,26 @@ class _Run:
     def _proposal(self, mode: PopulationMode) -> SplitT:
         """Measure how far the log density falls to either side of each axis, where it may not be nearly normal."""
         if self.marginal.n_rows > MANY_ROWS:
-            sides = np.ones(len(mode.theta))
-            return SplitT(mode.theta, mode.root, sides, sides)
+            sides = np.ones(len(mode.place))
+            return SplitT(mode.place, mode.root, sides, sides)
+
+        evaluate = by_place(functools.partial(self.evaluate, corrected=True), mode.coordinates)
 
         def drop(step: np.ndarray) -> float:
-            there = self.evaluate(mode.theta + step, moves=False, corrected=True).value
-            return mode.log_density - there
+            return mode.log_density - evaluate(mode.place + step, moves=False).value
 
-        drops = [[drop(side * axis) for axis in mode.root.T] for side in (_REACH, -_REACH)]
-        above, below = importance_draws.split_scales(np.array(drops), _REACH)
-        return SplitT(mode.theta, mode.root, above, below)
+        drops = [[drop(side * axis) for axis in mode.root.T] for side in (REACH, -REACH)]
+        above, below = importance_draws.split_scales(np.array(drops), REACH)
+        return SplitT(mode.place, mode.root, above, below)
 
     def _integrate(
         self, name: str, mode: PopulationMode, thetas: np.ndarray, again: int = 0
     ) -> Integrated:
         """Log densities and what else is known of all units at thetas `(draw, d)`, each with its own prior."""
-        marginal = self.marginal
-        at = marginal.theta(mode.theta)
-        # Calls of one shape.
-        padded = np.concatenate(
-            [thetas, np.repeat(thetas[-1:], -len(thetas) % DRAWS_AT_ONCE, axis=0)]
+        parts = self._each_block(
+            name, lambda n: self.marginal.integrate(n, thetas, mode.theta, again)._asdict()
         )
-
-        def one(number: int) -> dict[str, np.ndarray]:
-            key = unit_integrals.key_of_block(number, again)
-            found = [
-                integrate_block(
-                    marginal.model,
-                    marginal.theta(padded[start : start + DRAWS_AT_ONCE]),
-                    at,
-                    marginal.modes[number],
-                    marginal.blocks[number],
-                    key,
-                )
-                for start in range(0, len(padded), DRAWS_AT_ONCE)
-            ]
-            joined = (np.concatenate(part)[: len(thetas)] for part in zip(*found, strict=True))
-            return dict(zip(Integrated._fields, joined, strict=True))
-
-        parts = self._each_block(name, one)
-        log_prior = marginal.log_prior(thetas)
-        return Integrated(
-            parts["plain"].astype("float64").sum(axis=0) + log_prior,
-            parts["corrected"].astype("float64").sum(axis=0) + log_prior,
-            parts["fewest"].min(axis=0),
-            parts["lost"].sum(axis=0),
-        )
+        return self.marginal.add_up(Integrated(**parts), thetas)
 
     def _each_block(
         self, name: str, work: Callable[[int], dict[str, np.ndarray]]
@@ -428,34 +402,32 @@ class _Run:
             self.parts |= {f"chains:{name}": values for name, values in done.items()}
             self.lanes = None
             self._keep()
-        z = done["z"].astype("float64")
-        rhat, ess = diagnostics.rhat_and_ess(z)
+        thetas = FoundMode(self.marginal, mode).thetas(done["z"])
+        rhat, ess = diagnostics.rhat_and_ess(thetas)
         ended = MarginalChains(float(rhat.max()), float(ess.min()), int(done["gradients"]))
-        return mode.theta + z.reshape(-1, z.shape[-1]) @ mode.root.T, ended
+        return thetas.reshape(-1, thetas.shape[-1]), ended
 
     def _sample(self, mode: PopulationMode) -> tuple[np.ndarray, int]:
         """Draws `(chain, draw, d)`, and the gradients that they took."""
-        marginal, d = self.marginal, self.marginal.size
-        arrays = marginal_potential.arrays_of(marginal, mode.theta, mode.root)
-        rng = np.random.default_rng([self.seed, _NUTS])
-        starts = rng.standard_normal((1, CHAINS, d)).astype(marginal.dtype)
+        target = MarginalTarget([FoundMode(self.marginal, mode)])
+        key = np.asarray(jax.random.fold_in(self.key, _NUTS))
         options: dict[str, Any] = {}
         if self.saver is not None:
             options = {"keep": self._keep_lanes, "saved": self.lanes}
         draws = sampler.sample_lanes(
-            marginal_potential.potential_of(marginal.model),
-            {name: values[None] for name, values in arrays.items()},
-            {marginal_potential.SITE: starts},
+            target.potential,
+            target.arrays,
+            {SITE: target.starts_of(0, CHAINS, key)[None]},
             sampler.Settings(WARMUP, TARGET, DEPTH, ()),
-            key=np.asarray(jax.random.fold_in(self.key, _NUTS))[None],
+            key=key[None],
             draws=CHAIN_DRAWS,
             most_draws=diagnostics.MOST_TIMES * CHAIN_DRAWS,
-            enough=lambda fit, z: _converged(z[marginal_potential.SITE]),
+            enough=lambda fit, z: _converged(target.thetas_of(fit, z)),
             on_block=lambda told: self.log(_in_words(told[0])),
             **options,
         )
         gradients = sum(int(np.asarray(one).sum()) for one in draws.iterations[0].n_steps)
-        return draws.z[0][marginal_potential.SITE], gradients
+        return draws.z[0][SITE], gradients
 
     def _keep_lanes(self, take: Callable[[], Snapshot]) -> None:
         """Save the lanes, and all that came before them."""
@@ -483,7 +455,7 @@ class _Run:
                 marginal.model,
                 device,
                 at,
-                marginal.modes[number],
+                marginal.starts[number],
                 marginal.blocks[number],
                 jax.random.fold_in(key, number),
                 n_each,
@@ -510,8 +482,8 @@ def _audited(thetas: np.ndarray, found: Integrated, log_q: Float[np.ndarray, " d
     )
 
 
-def _converged(z: np.ndarray) -> bool:
-    rhat, ess = diagnostics.rhat_and_ess(z.astype("float64"))
+def _converged(thetas: Float[np.ndarray, "chain draw d"]) -> bool:
+    rhat, ess = diagnostics.rhat_and_ess(thetas)
     return bool(rhat.max() <= diagnostics.HIGHEST_RHAT and ess.min() >= 400)
 
 

@@ -1,41 +1,32 @@
 """Each unit's integral over its latent values by importance sampling, where Laplace's method is only near.
 
-Three quarters of the draws come from a multivariate t around the unit's mode. The others come from a t of the place and
-width of its prior, which reaches a second mode. Draws come in pairs of opposite sign and are weighed by the mixture.
-The mean ratio of the unit's density to the mixture is divided by that of the normal that Laplace's method puts there.
-The latter is known to be one, so that only the Monte Carlo error of the difference is left. The same random numbers
-serve every theta: the log marginal density is a smooth function of theta, whose gradient follows them.
+Draws come from a mixture of three multivariate t (`unit_proposals`), in pairs of opposite sign, and are weighed by the
+mixture. The mean ratio of the unit's density to the mixture is divided by that of the normal that Laplace's method puts
+there. The latter is known to be one, so that only the Monte Carlo error of the difference is left. The same random
+numbers serve every theta: the log marginal density is a smooth function of theta, whose gradient follows them.
 """
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve, solve_triangular
+from jax.scipy.linalg import cho_solve
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.special import gammaln
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from scalecheck.laplace.log_marginal import LOG_2PI, MarginalGradient, laplace_by_unit
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import (
-    Matrices,
     UnitModes,
+    UnitNormal,
     Vectors,
     derivatives,
     find_modes,
     no_flatter,
     prior_shape,
 )
-
-# Draws of a unit, half of them opposite to the others, and the fewest degrees of freedom of their t: one with fewer
-# than dimensions is hardly ever where a normal is.
-N_INNER = 64
-_FEWEST_DF = 7.0
-# One draw of so many is of the prior's width.
-_WIDE_SHARE = 4
+from scalecheck.laplace.unit_proposals import UnitStart, around, mixture_of
 
 
 def key_of_block(number: int, again: int = 0) -> PRNGKeyArray:
@@ -66,34 +57,56 @@ class UnitIntegrals(NamedTuple):
         """Effective number of draws of each unit."""
         return 1 / (self.weight**2).sum(axis=0)
 
+    def choose(self, key: PRNGKeyArray, n: int) -> Int[Array, "n unit"]:
+        """Choose draws of each unit by their weights: numbers `(n, unit)`."""
+        places = jax.random.uniform(key, (n, self.weight.shape[1]))
+        chosen = (jnp.cumsum(self.weight, axis=0)[None] < places[:, None]).sum(axis=1)
+        return jnp.minimum(chosen, len(self.u) - 1)
+
 
 def integrate_units(
     model: UnitModel,
     theta: Float[Array, " d"],
     modes: UnitModes,
+    shape: UnitNormal,
     block: UnitBlock,
     key: PRNGKeyArray,
 ) -> UnitIntegrals:
-    """Integrate each unit's density over its latent values, around its mode at `theta` and over its prior's width."""
-    k, n_wide = modes.u.shape[1], N_INNER // _WIDE_SHARE
-    near, wide = UnitT(modes.u, modes.root), t_of_prior(model, theta, modes.u, block)
-    keys = jax.random.split(key)
-    u = jnp.concatenate([near.draw(keys[0], N_INNER - n_wide), wide.draw(keys[1], n_wide)])
-    log_q = jnp.logaddexp(
-        near.log_density(u) + math.log1p(-1 / _WIDE_SHARE),
-        wide.log_density(u) - math.log(_WIDE_SHARE),
-    )
-    held = jax.lax.stop_gradient(modes.u)
-    log_p = jax.lax.map(lambda one: _log_density(model, theta, one, held, block), u)
-    # Relative to the mode, and to the normal there.
-    log_p = jnp.where(jnp.isfinite(log_p), log_p + modes.energy, -jnp.inf)
+    """Integrate each unit's density over its latent values, by draws from its mixture at `theta`."""
+    k, near = modes.u.shape[1], around(modes)
+    mixture = mixture_of(model, theta, modes, shape, block)
+    u = mixture.draw(key)
+    log_q = mixture.log_density(u)
+    exact = log_ratios(model, theta, modes, u, log_q, block)
     log_normal = -((near.standard(u) ** 2).sum(axis=2) + k * LOG_2PI) / 2 + near.log_volume
-    exact, normal = log_p - k / 2 * LOG_2PI + near.log_volume - log_q, log_normal - log_q
+    normal = log_normal - log_q
     weight, of_normal = jax.nn.softmax(exact, axis=0), jax.nn.softmax(normal, axis=0)
     ratio = logsumexp(exact, axis=0) - logsumexp(normal, axis=0)
     ratio += (_pair_squares(weight) - _pair_squares(of_normal)) / 2
     by_unit = laplace_by_unit(modes, block) + jnp.where(block.is_unit, ratio, 0.0)
     return UnitIntegrals(by_unit, u, weight)
+
+
+def log_ratios(
+    model: UnitModel,
+    theta: Float[Array, " d"],
+    modes: UnitModes,
+    u: Float[Array, "draw unit k"],
+    log_q: Float[Array, "draw unit"],
+    block: UnitBlock,
+) -> Float[Array, "draw unit"]:
+    """Log ratios of the units' density to what draws come from, of mean one where Laplace's method is exact.
+
+    Parameters
+    ----------
+    u, log_q
+        The draws, and the log density that they come from.
+    """
+    held = jax.lax.stop_gradient(modes.u)
+    log_p = jax.lax.map(lambda one: _log_density(model, theta, one, held, block), u)
+    # Relative to the mode, and to the normal there.
+    log_p = jnp.where(jnp.isfinite(log_p), log_p + modes.energy, -jnp.inf)
+    return log_p - modes.u.shape[1] / 2 * LOG_2PI + around(modes).log_volume - log_q
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -137,65 +150,6 @@ def _backwards(model: UnitModel, held: Any, cotangent: jax.Array) -> tuple[Any, 
 _log_density.defvjp(_forwards, _backwards)
 
 
-class UnitT(NamedTuple):
-    """A multivariate t for each unit.
-
-    Attributes
-    ----------
-    centre
-        `(unit, k)`.
-    root
-        `(unit, k, k)` lower Cholesky factor of the inverse of its scale matrix.
-    """
-
-    centre: Vectors
-    root: Matrices
-
-    @property
-    def df(self) -> float:
-        """Degrees of freedom."""
-        return max(_FEWEST_DF, float(self.centre.shape[1]))
-
-    @property
-    def log_volume(self) -> Float[Array, " unit"]:
-        """Half of the log determinant of the inverse of the scale matrix."""
-        return jnp.log(jnp.einsum("uii->ui", self.root)).sum(axis=1)
-
-    def draw(self, key: PRNGKeyArray, n: int) -> Float[Array, "draw unit k"]:
-        """Draw `(n, unit, k)`; the second of each pair is opposite to the first."""
-        shape, dtype = (n // 2, *self.centre.shape), self.centre.dtype
-        for_normals, for_scales = jax.random.split(key)
-        z = jax.random.normal(for_normals, shape, dtype)
-        chi = jax.random.chisquare(for_scales, self.df, shape[:2], dtype=dtype)
-        z *= jnp.sqrt(self.df / chi)[..., None]
-        z = jnp.stack([z, -z], axis=1).reshape(n, *shape[1:])
-        moved = solve_triangular(self.root, jnp.moveaxis(z, 0, 2), lower=True, trans=1)
-        return self.centre + jnp.moveaxis(moved, 2, 0)
-
-    def standard(self, u: Float[Array, "draw unit k"]) -> Float[Array, "draw unit k"]:
-        """Give draws `(draw, unit, k)` in coordinates in which the scale matrix is one."""
-        return jnp.einsum("uji,suj->sui", self.root, u - self.centre)
-
-    def log_density(self, u: Float[Array, "draw unit k"]) -> Float[Array, "draw unit"]:
-        """Log density `(draw, unit)`."""
-        k, df = self.centre.shape[1], self.df
-        constant = gammaln((df + k) / 2) - gammaln(df / 2) - k / 2 * math.log(df * math.pi)
-        square = (self.standard(u) ** 2).sum(axis=2)
-        return constant + self.log_volume - (df + k) / 2 * jnp.log1p(square / df)
-
-
-def n_draws_near(wide: UnitT, modes: UnitModes) -> Float[Array, " unit"]:
-    """Expected number of draws `(unit,)` that the prior's width puts where the density around a mode is."""
-    k = modes.u.shape[1]
-    log_mass = k / 2 * LOG_2PI - UnitT(modes.u, modes.root).log_volume
-    return N_INNER // _WIDE_SHARE * jnp.exp(wide.log_density(modes.u[None])[0] + log_mass)
-
-
-def t_of_prior(model: UnitModel, theta: jax.Array, u: Vectors, block: UnitBlock) -> UnitT:
-    """Give a t of the place and width of each unit's prior, near `u` `(unit, k)`: it reaches other modes."""
-    return UnitT(*prior_shape(model, theta, u, block))
-
-
 def _pair_squares(weight: Float[Array, "draw unit"]) -> Float[Array, " unit"]:
     """Sum of squares of the weights of pairs of opposite draws, which are independent of each other."""
     return ((weight[::2] + weight[1::2]) ** 2).sum(axis=0)
@@ -203,14 +157,18 @@ def _pair_squares(weight: Float[Array, "draw unit"]) -> Float[Array, " unit"]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def corrected_and_gradient(
-    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: UnitBlock, key: PRNGKeyArray
+    model: UnitModel,
+    theta: Float[Array, " d"],
+    start: UnitStart,
+    block: UnitBlock,
+    key: PRNGKeyArray,
 ) -> MarginalGradient:
-    """Log marginal density of a block's units by their integrals, and its gradient, from modes `(unit, k)`."""
-    modes = find_modes(model, theta, start, block)
+    """Log marginal density of a block's units by their integrals, and its gradient."""
+    modes = find_modes(model, theta, start.u, block)
 
     def total(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
         moving = moving_modes(model, theta, modes, block)
-        by_unit = integrate_units(model, theta, moving, block, key).by_unit
+        by_unit = integrate_units(model, theta, moving, start.shape, block, key).by_unit
         return by_unit.sum(), by_unit
 
     gradient, by_unit = jax.grad(total, has_aux=True)(theta)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions import biject_to
 
 from scalecheck.model import density, sites
@@ -30,7 +30,7 @@ class UnitBlock(NamedTuple):
     codes
         `(rows,)` the unit of each row, in growing order.
     is_unit
-        `(unit,)` False where a unit only fills the shape.
+        `(unit,)` False where a unit only fills the shape, or has no rows: it adds nothing to a marginal density.
     """
 
     arrays: dict[str, Any]
@@ -67,6 +67,8 @@ class UnitModel:
         Name of the observed site.
     code_names
         Arguments that take the code of the unit.
+    by_logarithm
+        `(d,)` which elements of the vector are logarithms: of the distance of a value to its one bound.
     """
 
     function_of: Callable[[int], Callable[..., Any]]
@@ -74,6 +76,7 @@ class UnitModel:
     own: tuple[UnitSite, ...]
     observed: str
     code_names: tuple[str, ...]
+    by_logarithm: Bool[np.ndarray, " d"]
 
     @property
     def n_own(self) -> int:
@@ -171,19 +174,46 @@ def _sum_but(values: jax.Array, axis: int) -> jax.Array:
 
 
 def unit_model_of(batch: Batch) -> UnitModel:
-    """Give the density unit by unit of a batch for which `why_not_by_unit` has no reason."""
+    """Give the density unit by unit of a batch for which `why_not_by_unit` has no reason.
+
+    The same for the same function: what was compiled of it serves all fits of a process.
+    """
+    key = batch.function, batch.unit, batch.vector.names
+    if key not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            del _known[next(iter(_known))]
+        _known[key] = _unit_model(batch)
+    return _known[key]
+
+
+def _unit_model(batch: Batch) -> UnitModel:
     shapes = density.unconstrained(batch.function, batch.arrays_of())
     own = tuple(_unit_site(site, shapes[site.name].shape) for site in hidden_sites(batch))
-    counted = {name for name, column in batch.bound.counts.items() if column == batch.unit}
+    # Not the batch, which has rows.
+    bound, counts = batch.bound, batch.counts
+    counted = {name for name, column in bound.counts.items() if column == batch.unit}
 
     def function_of(n_units: int) -> Callable[..., Any]:
-        return sites.function_of_arrays(
-            batch.bound, {**batch.counts, **dict.fromkeys(counted, n_units)}
-        )
+        return sites.function_of_arrays(bound, {**counts, **dict.fromkeys(counted, n_units)})
 
-    codes = tuple(n for n, a in batch.bound.arguments.items() if a.columns == (batch.unit,))
+    codes = tuple(n for n, a in bound.arguments.items() if a.columns == (batch.unit,))
     observed = sites.observed_site(batch.bound, batch.sites).name
-    return UnitModel(function_of, batch.vector, own, observed, codes)
+    by_logarithm = batch.vector.elements_of(
+        density.sites_by_logarithm(batch.function, batch.arrays_of())
+    )
+    return UnitModel(function_of, batch.vector, own, observed, codes, by_logarithm)
+
+
+# Models by their functions, the last few.
+_MOST_KNOWN = 8
+_known: dict[tuple[Any, ...], UnitModel] = {}
+
+
+def units_of(batch: Batch) -> int:
+    """Number of units for which a batch has latent values, be they without rows in a fit."""
+    site = hidden_sites(batch)[0]
+    shape = density.unconstrained(batch.function, batch.arrays_of())[site.name].shape
+    return int(shape[site.plates[0][1]])
 
 
 def hidden_sites(batch: Batch) -> list[Site]:

@@ -52,6 +52,21 @@ class UnitModes(NamedTuple):
     found: Bool[Array, " unit"]
 
 
+class UnitNormal(NamedTuple):
+    """A normal for each unit.
+
+    Attributes
+    ----------
+    mean
+        `(unit, k)`.
+    root
+        `(unit, k, k)` lower Cholesky factor of the inverse of its covariance.
+    """
+
+    mean: Vectors
+    root: Matrices
+
+
 class _State(NamedTuple):
     u: Vectors
     energy: Float[Array, " unit"]
@@ -158,24 +173,9 @@ def best_modes(
     return jnp.take_along_axis(found, best[None, :, None], axis=0)[0]
 
 
-class PriorShape(NamedTuple):
-    """Place and width of each unit's prior, as seen from its latent values.
-
-    Attributes
-    ----------
-    centre
-        `(unit, k)`.
-    root
-        `(unit, k, k)` lower Cholesky factor of its precision.
-    """
-
-    centre: Vectors
-    root: Matrices
-
-
 def prior_shape(
     model: UnitModel, theta: Float[Array, " d"], u: Vectors, block: UnitBlock
-) -> PriorShape:
+) -> UnitNormal:
     """Give the normal that has the curvature of the units' prior at `u` `(unit, k)`.
 
     Where the prior is not concave, as a t far out, or has no curvature at all, as a Laplace distribution, the normal
@@ -195,7 +195,7 @@ def prior_shape(
     step = cho_solve((root, True), gradient[..., None])[..., 0]
     # Near where its curvature changes sign a prior has its mode elsewhere than the step says.
     leads_down = is_definite & (energy(u - step) <= value) & block.is_unit
-    return PriorShape(u - jnp.where(leads_down[:, None], step, 0.0), root)
+    return UnitNormal(u - jnp.where(leads_down[:, None], step, 0.0), root)
 
 
 def no_flatter(hessian: Matrices, prior_root: Matrices) -> Matrices:

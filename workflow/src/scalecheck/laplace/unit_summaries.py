@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from scalecheck.laplace.log_marginal import laplace_by_unit
-from scalecheck.laplace.unit_integrals import integrate_units, n_draws_near, t_of_prior
+from scalecheck.laplace.marginal_density import MarginalDensity, Theta
+from scalecheck.laplace.unit_integrals import integrate_units
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
-from scalecheck.laplace.unit_modes import find_modes
+from scalecheck.laplace.unit_modes import Vectors, find_modes
+from scalecheck.laplace.unit_proposals import UnitStart, mixture_of, n_draws_near
 
 STATISTICS = ("mean", "sd", "low", "median", "high")
 # Of the interval from low to high.
@@ -46,7 +48,7 @@ def summarise_block(
     model: UnitModel,
     thetas: jax.Array,
     at: jax.Array,
-    start: jax.Array,
+    start: UnitStart,
     block: UnitBlock,
     key: PRNGKeyArray,
     n_each: int,
@@ -56,7 +58,7 @@ def summarise_block(
     Parameters
     ----------
     at, start
-        The population's mode `(d,)`, at which second modes are looked for, and the units' modes `(unit, k)` there.
+        The population's mode `(d,)`, at which second modes are looked for, and the units' modes and shapes there.
     key
         Of the integrals, and of what is chosen from them.
     """
@@ -72,7 +74,7 @@ def _moments(
     model: UnitModel,
     n_each: int,
     thetas: jax.Array,
-    start: jax.Array,
+    start: UnitStart,
     block: UnitBlock,
     for_units: PRNGKeyArray,
 ) -> tuple[jax.Array, ...]:
@@ -83,14 +85,12 @@ def _moments(
 
     def one(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         theta, number = pair
-        modes = find_modes(model, theta, start, block)
+        modes = find_modes(model, theta, start.u, block)
         for_integrals, key = jax.random.split(jax.random.fold_in(for_units, number))
-        integrals = integrate_units(model, theta, modes, block, for_integrals)
+        integrals = integrate_units(model, theta, modes, start.shape, block, for_integrals)
         values = jax.vmap(lambda u: _on_scale(model, theta, u, block))(integrals.u)
         weight = integrals.weight[..., None]
-        places = jax.random.uniform(key, (n_each, len(start)))
-        chosen = (jnp.cumsum(integrals.weight, axis=0)[None] < places[:, None]).sum(axis=1)
-        chosen = jnp.minimum(chosen, len(integrals.u) - 1)[..., None]
+        chosen = integrals.choose(key, n_each)[..., None]
         mean = (weight * values).sum(axis=0)
         # Around the mean: the square of a large mean has no digits left for a small variance.
         spread = (weight * (values - mean) ** 2).sum(axis=0)
@@ -113,25 +113,39 @@ def _on_scale(model: UnitModel, theta: jax.Array, u: jax.Array, block: UnitBlock
 
 @functools.partial(jax.jit, static_argnums=0)
 def _masses_of_others(
-    model: UnitModel, theta: jax.Array, start: jax.Array, block: UnitBlock, key: PRNGKeyArray
+    model: UnitModel, theta: jax.Array, start: UnitStart, block: UnitBlock, key: PRNGKeyArray
 ) -> tuple[jax.Array, jax.Array]:
     """Largest shares `(unit,)` of a unit's mass around another mode, of any and of those that draws hardly reach.
 
     Masses are those of Laplace's method at both modes.
     """
-    first = find_modes(model, theta, start, block)
-    mass, wide = laplace_by_unit(first, block), t_of_prior(model, theta, first.u, block)
+    first = find_modes(model, theta, start.u, block)
+    mixture = mixture_of(model, theta, first, start.shape, block)
+    mass = laplace_by_unit(first, block)
 
-    def one(key: PRNGKeyArray) -> tuple[jax.Array, jax.Array]:
-        other = find_modes(model, theta, model.prior_draw(theta, block, key), block)
+    def one(u: Vectors) -> tuple[jax.Array, jax.Array]:
+        other = find_modes(model, theta, u, block)
         apart = jnp.einsum("uji,uj->ui", first.root, other.u - first.u)
         is_other = other.found & (jnp.sqrt((apart**2).sum(axis=1)) > _APART) & block.is_unit
         share = jax.nn.sigmoid(laplace_by_unit(other, block) - mass)
         share = jnp.where(is_other, share, 0.0)
-        return share, jnp.where(n_draws_near(wide, other) < _REACHED, share, 0.0)
+        return share, jnp.where(n_draws_near(mixture, other) < _REACHED, share, 0.0)
 
-    any_, missed = jax.lax.map(one, jax.random.split(key, _N_STARTS))
+    # In pairs of opposite sign: where a density has two modes, one of a pair is likely to be on the other side.
+    any_, missed = jax.lax.map(one, mixture.wide.draw(key, _N_STARTS))
     return any_.max(axis=0), missed.max(axis=0)
+
+
+def missed_masses(marginal: MarginalDensity, at: Theta) -> Float[np.ndarray, " unit"]:
+    """Largest share of each unit's mass at `at` `(d,)` around a mode that the draws of its integral hardly reach."""
+
+    def one(number: int) -> np.ndarray:
+        size = marginal.runs[number][1] - marginal.runs[number][0]
+        where = marginal.theta(at), marginal.starts[number], marginal.blocks[number]
+        key = jax.random.fold_in(jax.random.PRNGKey(0), number)
+        return np.asarray(_masses_of_others(marginal.model, *where, key)[1])[:size]
+
+    return np.concatenate(marginal.each(one, range(len(marginal.blocks))))
 
 
 def has_other_mode(mass_of_others: Float[np.ndarray, " unit"]) -> np.ndarray:

@@ -11,11 +11,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Real, Shaped
 from numpyro import handlers
 from numpyro.distributions import biject_to
+from numpyro.distributions.transforms import ComposeTransform, ExpTransform
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
 from scalecheck.model.outcome import row_mask_of
 from scalecheck.model.rows import RowArrays
 from scalecheck.model.sites import Site, traced
+from scalecheck.model.support import of_entries
 
 Arrays = Mapping[str, Any]
 Sites = dict[str, jax.Array]
@@ -100,6 +102,30 @@ def scaled(site: Mapping[str, Any], log_prob: Float[Array, "*entry"]) -> Float[A
     """Scale log densities `(...)` as a handler or a subsampling plate does: it does so in the posterior, too."""
     scale = site.get("scale")
     return log_prob if scale is None else scale * log_prob
+
+
+def sites_by_logarithm(function: Function, arrays: Arrays) -> frozenset[str]:
+    """Names of the latent sites with one bound: their unconstrained value is the logarithm of the distance to it.
+
+    Parameters
+    ----------
+    arrays
+        By name, `(rows, ...)`: their shapes and types matter.
+    """
+    names: set[str] = set()
+
+    def trace(key: PRNGKeyArray) -> None:
+        for name, site in traced(function, arrays, key).items():
+            # Of an outcome nobody asks for a bijection, and there may be none.
+            is_latent = site["type"] == "sample" and not site["is_observed"]
+            if is_latent and not site["fn"].support.is_discrete:
+                change = biject_to(of_entries(site["fn"].support))
+                first = change.parts[0] if isinstance(change, ComposeTransform) else change
+                if isinstance(first, ExpTransform):
+                    names.add(name)
+
+    jax.eval_shape(trace, jax.ShapeDtypeStruct((2,), "uint32"))
+    return frozenset(names)
 
 
 def has_row_likelihood(function: Function, site: str, arrays: Arrays) -> bool:

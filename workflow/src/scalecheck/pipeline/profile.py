@@ -5,7 +5,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from scalecheck.pipeline.bandwidth import measure_bandwidth
 from scalecheck.pipeline.prepare import prepare
 from scalecheck.runtime.program import Log
 from scalecheck.study import plan
-from scalecheck.study.settings import Study
+from scalecheck.study.settings import Study, without_later_keys
 
 PRECISIONS = ("float32", "float64")
 
@@ -184,7 +184,7 @@ def _measure(
         raise StudyError(f"{file}: the model has no latent site, so that a fit takes no gradient")
     n_bytes = sum(part.nbytes for part in arrays.values()) + 2 * sum(x.nbytes for x in z.values())
     counted = jax.jit(gradient(moved)).lower(z, arrays).compile().cost_analysis() or {}
-    seconds = time_gradients(moved, z, arrays, n_runs=_RUNS)
+    seconds = time_gradients(moved.potential, z, arrays, n_runs=_RUNS)
     return seconds, float(n_bytes), float(counted.get("bytes accessed", math.nan))
 
 
@@ -211,19 +211,27 @@ def leapfrogs_seen(folder: StudyFolder, study: Study) -> FitLeapfrogs | None:
     """
     if not folder.plan.is_file():
         return None
-    wanted = json.loads(study.sections("data", "model", "sampler"))
+    # Of a fit with its units integrated out leapfrogs are of another density.
+    if study.sampler.marginalise:
+        return None
+    wanted = _compared(json.loads(study.sections("data", "model", "sampler")))
     for row in reversed(formats.read_plan(folder.plan)):
         path = folder.record(row.fit)
         if row.kind != "increment" or not path.is_file():
             continue
         found = record.read(path)
-        same = all(found.settings.get(name) == part for name, part in wanted.items())
-        if found.status == "done" and same:
+        if found.status == "done" and _compared(found.settings) == wanted:
             tree = posterior_file.read_posterior(folder.posterior(row.fit))
             groups = ("warmup_sample_stats", "sample_stats")
             n_steps = [tree[group]["n_steps"].to_numpy() for group in groups]
             return FitLeapfrogs(row.fit, float(np.concatenate(n_steps, axis=1).mean()))
     return None
+
+
+def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the sections that leapfrogs depend on."""
+    sampler = without_later_keys(settings.get("sampler", {}))
+    return {"data": settings.get("data"), "model": settings.get("model"), "sampler": sampler}
 
 
 def table(

@@ -42,11 +42,18 @@ class Candidate(NamedTuple):
             changes["reparam"] = {**sampler.reparam, **changes["reparam"]}
         return dataclasses.replace(sampler, **changes)
 
-    def lines(self, sampler: SamplerSettings) -> str:
-        """Give the lines of a study file for it; empty where no key says it."""
+    def lines(self, sampler: SamplerSettings, *, marginalises: bool = False) -> str:
+        """Give the lines of a study file for it; empty where no key says it.
+
+        Parameters
+        ----------
+        marginalises
+            Whether the study has its units integrated out, which no candidate has.
+        """
         chosen = self.settings(sampler)
         keys = [key for key in KINDS if key in self.changes]
         lines = [f"  {key}: {_yaml(getattr(chosen, key))}" for key in keys]
+        lines += ["  marginalise: null"] if marginalises else []
         return "\n".join(["sampler:", *lines]) if lines else ""
 
 

@@ -41,6 +41,8 @@ class Problem(NamedTuple):
         Of starts and draws.
     gradients
         That each chain of a candidate may take.
+    marginalises
+        Whether the fit has its units integrated out. Candidates sample all parameters together.
     """
 
     batch: Batch
@@ -48,6 +50,7 @@ class Problem(NamedTuple):
     vector: Vector
     seed: int
     gradients: int
+    marginalises: bool = False
 
     @property
     def latent(self) -> list[Site]:
@@ -92,15 +95,21 @@ def problem_of_batch(batch: Batch, settings: SamplerSettings, seed: int, gradien
     StudyError
         When the model has no latent site.
     """
+    marginalises = settings.marginalise is not None
     settings = dataclasses.replace(
-        settings, engine="lanes", chains=CHAINS, on_stall="ignore", max_gradients=gradients
+        settings,
+        engine="lanes",
+        chains=CHAINS,
+        on_stall="ignore",
+        max_gradients=gradients,
+        marginalise=None,
     )
     vector = density.vector_of(batch.function, _compared(batch), batch.arrays_of(), batch.labels)
     if not vector.names:
         raise StudyError(
             f"{batch.tasks[0].fit}: the model has no latent site, so that nothing can be sampled better"
         )
-    return Problem(batch, settings, vector, seed, gradients)
+    return Problem(batch, settings, vector, seed, gradients, marginalises)
 
 
 def _compared(batch: Batch) -> list[Site]:

@@ -138,7 +138,8 @@ def search_remedies(
     table["failure"] = [run.seen[name].failure for name in table["candidate"]]
     good = run.qualified()
     best = good[0] if good else None
-    return SearchResult(table, best, best.lines(one.settings) if best else "")
+    lines = best.lines(one.settings, marginalises=one.marginalises) if best else ""
+    return SearchResult(table, best, lines)
 
 
 # By heading: the column that is shown, and how; with an empty cell where it is not known.

@@ -4,17 +4,19 @@ Its gradients are chains x (warmup x leapfrogs of warmup + draws x leapfrogs aft
 iteration are predicted by their regression on the rows, both in logs, as `checks.scaling` predicts those of an
 increment. A fit goes on to four times `sampler.draws` where it cannot be used with fewer: how often is learnt from the
 increments. Seconds are gradients times seconds per gradient, a power of the rows above a floor (`checks.gradient_cost`),
-after those of starting and compiling.
+after those of starting and compiling. Small increments say little of how much lies above the floor, and the fit to
+forecast may be a hundred times as large. So the forecast averages over all shares that agree with the timings.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.optimize import nnls
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from scalecheck.checks.gradient_cost import cost_per_gradient
+from scalecheck.checks.gradient_cost import TIMING_DF, TIMING_SD, cost_per_gradient
 from scalecheck.checks.scaling import predict_leapfrogs
 from scalecheck.results.increment_costs import IncrementCosts, Timings
 
@@ -30,7 +32,9 @@ _FITS = 4
 # Relative errors of the seconds of a fit, and of starting and compiling; and what a gradient takes within a fit
 # over what it takes alone, a priori: chains wait for the longest trajectory among them.
 _TIMING_SD, _STARTING_SD, _WITHIN, _WITHIN_SD = 0.15, 0.2, 1.5, 0.5
-_N_QUANTILES, _N_TIMINGS = 400, 41
+_N_QUANTILES, _N_TIMINGS, _N_GROWTHS = 200, 15, 15
+# Shares of the seconds of a gradient that grow with the rows, among which these are found.
+_SHARES = np.linspace(0.0, 1.0, 2001)
 
 
 class Cases(NamedTuple):
@@ -94,10 +98,14 @@ def forecast(
     starting = timings.starting[timings.starting >= timings.starting.max() / 2]
     # A machine that is slow at one is slow at the other.
     slow = norm.ppf(_midpoints(_N_TIMINGS))
-    running = each * np.exp(error * slow)[:, None] * gradients.values
-    cases = np.exp(_STARTING_SD * slow)[:, None, None] * starting[:, None] + running[:, None]
-    shared = gradients.weights / _N_TIMINGS / len(starting)
-    seconds = Cases(cases.ravel(), np.tile(shared, _N_TIMINGS * len(starting))).interval
+    running = each[:, None] * np.exp(error[:, None] * slow)
+    # (growth, slow, start, gradients)
+    cases = (
+        np.exp(_STARTING_SD * slow)[:, None, None] * starting[:, None]
+        + running[..., None, None] * gradients.values
+    )
+    weights = np.broadcast_to(gradients.weights, cases.shape)
+    seconds = Cases(cases.ravel(), weights.ravel() / weights[..., 0].size).interval
     price = None
     if price_per_hour is not None:
         low, median, high = (price_per_hour / 3600 * part for part in seconds)
@@ -142,8 +150,8 @@ def _at_quantiles(
 
 def seconds_of_gradient(
     effort: IncrementCosts, timings: Timings, n_rows: int
-) -> tuple[float, float]:
-    """Seconds of a gradient within a fit of so many rows, and their relative error.
+) -> tuple[Float[np.ndarray, " case"], Float[np.ndarray, " case"]]:
+    """Seconds of a gradient within a fit of so many rows, equally likely cases, and the relative error of each.
 
     Within an increment it took a constant, what a leapfrog costs beside its gradient, plus a multiple of
     what it takes alone: non-negative least squares of relative errors, the multiple near 1.5 a priori. As neither is
@@ -156,18 +164,72 @@ def seconds_of_gradient(
         Of the increments so far, two at least.
     n_rows
         Rows of the fit to forecast.
+
+    Returns
+    -------
+    each, error
+        `(case,)`.
     """
     within = timings.running / timings.gradients
-    alone = cost_per_gradient(timings.padded_rows, timings.alone)
-    seen = np.stack([np.ones(len(within)), alone.predict(timings.padded_rows)], axis=1)
+    exponent = cost_per_gradient(timings.padded_rows, timings.alone).exponent
+    over_last = (np.append(timings.padded_rows, n_rows) / timings.padded_rows[-1]) ** exponent
+    timed = np.isfinite(timings.alone) & (timings.alone > 0)
+    shares, log_last = _shares_that_grow(np.log(timings.alone[timed]), over_last[:-1][timed])
+    alone = np.exp(log_last)[:, None] * (1 - shares[:, None] + shares[:, None] * over_last)
+    each, error = np.array([_within_a_fit(within, one) for one in alone]).T
+    return each, error
+
+
+def _shares_that_grow(
+    log_alone: Float[np.ndarray, " fit"], over_last: Float[np.ndarray, " fit"]
+) -> tuple[Float[np.ndarray, " case"], Float[np.ndarray, " case"]]:
+    """Which share of the seconds of a gradient of the last increment grows with the rows: equally likely cases.
+
+    A priori all shares are equally likely. Given one, the logarithms of what gradients took differ from what it says by
+    errors of a normal, whose variance has the prior of `checks.gradient_cost`.
+
+    Parameters
+    ----------
+    log_alone
+        Logarithm of the seconds of a gradient.
+    over_last
+        Rows over those of the last increment, to the power that seconds grow with.
+
+    Returns
+    -------
+    shares, log_last
+        `(case,)` the share, and the logarithm of the seconds of a gradient of the last increment with it.
+    """
+    off = log_alone - np.log(1 - _SHARES[:, None] * (1 - over_last))
+    log_last = off.mean(axis=1)
+    squares = ((off - log_last[:, None]) ** 2).sum(axis=1)
+    likely = (TIMING_DF * TIMING_SD**2 + squares) ** (-(TIMING_DF + len(log_alone) - 1) / 2)
+    chance = np.cumsum(likely) / likely.sum()
+    shares = np.interp(_midpoints(_N_GROWTHS), chance, _SHARES)
+    return shares, np.interp(shares, _SHARES, log_last)
+
+
+def _within_a_fit(
+    within: Float[np.ndarray, " fit"], alone: Float[np.ndarray, " fit+1"]
+) -> tuple[float, float]:
+    """Seconds of a gradient within the fit to forecast, and their relative error.
+
+    Parameters
+    ----------
+    within
+        Seconds of a gradient within the increments.
+    alone
+        What one takes alone there, and last in the fit to forecast.
+    """
+    seen = np.stack([np.ones(len(within)), alone[:-1]], axis=1)
     design = np.vstack([seen / within[:, None] / _TIMING_SD, [0.0, 1 / _WITHIN_SD]])
     target = np.append(np.full(len(within), 1 / _TIMING_SD), _WITHIN / _WITHIN_SD)
     # Of order one, or the solver would see two columns of very different length.
     unit = np.array([within.mean(), 1.0])
     found = nnls(design * unit, target)[0] * unit
-    new = np.array([1.0, alone.predict(np.array([n_rows]))[0]])
+    new = np.array([1.0, alone[-1]])
     each = float(new @ found)
     scaled = new * unit
     variance = scaled @ np.linalg.solve((design * unit).T @ (design * unit), scaled) / each**2
-    growth = np.log(new[1] / seen[-1, 1])
+    growth = np.log(alone[-1] / alone[-2])
     return each, float(np.sqrt(_TIMING_SD**2 + min(variance, _TIMING_SD**2 + growth**2)))

@@ -70,7 +70,7 @@ class Timings(NamedTuple):
 def taken(
     recorded: Sequence[FitRecord], n_rows: int, *, cold: bool = True
 ) -> tuple[IncrementCosts, Timings] | None:
-    """Gather what increments took; None where too few can be used to forecast with.
+    """Gather what increments took; None where too few can be used to forecast with, or none was timed.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def taken(
     """
     good = [one for one in recorded if one.status == "done" and one.usable]
     good = [one for one in good if sum(one.gradients.sampling)]
-    if len(good) < FEWEST:
+    if len(good) < FEWEST or not any(one.seconds_per_gradient for one in good):
         return None
     asked = _sampler_of(good[0])
     n_warmup = asked.warmup if cold else good[-1].warmup

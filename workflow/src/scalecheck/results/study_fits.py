@@ -12,7 +12,7 @@ from scalecheck.checks import convergence, divergences
 from scalecheck.checks.chain_table import Sampling
 from scalecheck.checks.convergence import FailedFit
 from scalecheck.checks.moments import Moments
-from scalecheck.checks.unusable_fits import UnusableFit
+from scalecheck.checks.unusable_fits import INTEGRALS, UnusableFit
 from scalecheck.data.planned_fits import read_planned
 from scalecheck.files import checksums, formats
 from scalecheck.files.layout import StudyFolder
@@ -70,7 +70,7 @@ def health_of(record: FitRecord, tree: xr.DataTree) -> diagnostics.Health:
     sampling = sampling_of(record, tree)
     health = diagnostics.assess(z, sampling.energy, record.parameters)
     if health.usable:
-        return _unless_biased(health, record)
+        return _unless_unknown(_unless_biased(health, record), record)
     settings = freeze(Study, record.settings).sampler
     failed = FailedFit(
         record.parameters, z, sampling, float(settings.max_tree_depth), settings.draws
@@ -97,6 +97,15 @@ def _unless_biased(health: diagnostics.Health, record: FitRecord) -> diagnostics
         cause=divergences.BIASED,
         advice=divergences.advice_on(refit),
     )
+
+
+def _unless_unknown(health: diagnostics.Health, record: FitRecord) -> diagnostics.Health:
+    """Refuse a fit whose integrals over units are not known."""
+    if not health.usable or record.integrals is None or not record.integrals.reason:
+        return health
+    advice = "leave sampler.marginalise out"
+    reason = f"{record.integrals.reason}: {advice}"
+    return health._replace(reason=reason, cause=INTEGRALS, advice=advice)
 
 
 def _with_smaller_steps(health: diagnostics.Health, record: FitRecord) -> diagnostics.Health:

@@ -2,7 +2,7 @@
 
 from scalecheck.sampler.draws import Draws, Elapsed
 from scalecheck.sampler.early_stop import Stopped
-from scalecheck.sampler.evaluate import evaluator
+from scalecheck.sampler.evaluate import evaluator, is_finite
 from scalecheck.sampler.footprint import footprint
 from scalecheck.sampler.lane_engine import Restart, sample_lanes
 from scalecheck.sampler.no_parameters import without_parameters
@@ -10,10 +10,11 @@ from scalecheck.sampler.numpyro_engine import sample_numpyro
 from scalecheck.sampler.place_lanes import InitialAdaptation
 from scalecheck.sampler.progress import Progress, TimeLeft
 from scalecheck.sampler.snapshot import SavedRun, Snapshot
-from scalecheck.sampler.streamed_draws import Reduced, Streams
+from scalecheck.sampler.streamed_draws import BlockStream, Reduced, Streams
 from scalecheck.sampler.types import Settings
 
 __all__ = [
+    "BlockStream",
     "InitialAdaptation",
     "Draws",
     "Elapsed",
@@ -27,6 +28,7 @@ __all__ = [
     "Streams",
     "TimeLeft",
     "evaluator",
+    "is_finite",
     "footprint",
     "sample_numpyro",
     "sample_lanes",

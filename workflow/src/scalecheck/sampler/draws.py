@@ -3,7 +3,7 @@
 import operator
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -64,6 +64,8 @@ class Draws(NamedTuple):
         Fits that were stopped before they had their draws: `z` and `iterations` have what all chains did.
     reduced
         By fit: what is left of sites that are not held; None where all are.
+    audits
+        By fit, how well its potential is known, where that is an estimate; None of a fit without draws. Else empty.
     moved
         As `z`, in the coordinates in which the sampler moved; None where those are the same.
     """
@@ -78,6 +80,7 @@ class Draws(NamedTuple):
     stopped: Sequence[Stopped] = ()
     reduced: Sequence[Reduced] | None = None
     moved: Sequence[ByDraw] | None = None
+    audits: Sequence[Any] = ()
 
     def last(self, number: int) -> dict[str, Float[np.ndarray, "chain ..."]]:
         """Where the sampler left the chains of a fit, in its coordinates: all latent sites `(chain, ...)`."""

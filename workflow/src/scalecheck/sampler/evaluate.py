@@ -1,12 +1,14 @@
 """Potential and gradient of the chains of one fit: one program for starts, for placing lanes, and for timing."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jaxtyping import Bool
 
 from scalecheck.sampler.types import Potential
 
@@ -32,3 +34,12 @@ def evaluator(potential: Potential) -> Callable[..., Any]:
         return lax.fori_loop(0, n_times, again, (z, *nothing))[1:]
 
     return jax.jit(evaluate)
+
+
+def is_finite(
+    potential: Potential, w: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> Bool[np.ndarray, " start"]:
+    """Whether energy and gradient are finite at starts `(start, ...)` in the coordinates of the sampler."""
+    found = evaluator(potential)(dict(w), dict(arrays), np.int32(1))
+    parts = [np.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(found)]
+    return np.stack(parts).all(0)

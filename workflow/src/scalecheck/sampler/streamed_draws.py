@@ -222,16 +222,20 @@ class BlockStream:
     def __init__(
         self, streams: Streams | None, starts: Mapping[str, Any], arrays: Mapping[str, Any]
     ) -> None:
-        self.arrays = arrays
         first = {name: jnp.asarray(values[0, 0]) for name, values in starts.items()}
         own = {name: values[0] for name, values in arrays.items()}
         self.flow = Flow(streams, first, own)
-        n_fits, n_chains = next(iter(starts.values())).shape[:2]
-        spread = lambda x: jnp.broadcast_to(x, (n_fits, n_chains, *x.shape))  # noqa: E731
+        self._n_lanes = next(iter(starts.values())).shape[:2]
         moments = self.flow.moments
-        none_yet = moments and moments.none_yet(ravel_pytree(first)[0])
-        self.streamed: Streamed | None = jax.tree.map(spread, none_yet)
+        self._none_yet = moments and moments.none_yet(ravel_pytree(first)[0])
         self._fold = jax.jit(self._fold_block)
+        self.begin(arrays)
+
+    def begin(self, arrays: Mapping[str, Any]) -> None:
+        """Begin anew, with data `(fit, ...)`: what is compiled serves other fits of the shape, too."""
+        self.arrays = arrays
+        spread = lambda x: jnp.broadcast_to(x, (*self._n_lanes, *x.shape))  # noqa: E731
+        self.streamed: Streamed | None = jax.tree.map(spread, self._none_yet)
 
     def _fold_block(self, streamed: Any, z: Any, n: Int[Array, " fit"], arrays: Any) -> Any:
         by_chain = jax.tree.map(lambda values: jnp.swapaxes(values, 1, 2), z)

@@ -36,6 +36,7 @@ def build(given: Mapping[str, Any], file: str, *, may_be_made: bool = False) -> 
     _refuse_old_keys(given, file)
     settings = schema.validate(dict(given), file)
     _read_categories(settings["data"]["categories"], file)
+    _check_marginalise(settings["sampler"], file)
     _decide_warm(settings, file)
     _check_exact(settings["approximation"], file)
     folder = Path(file).parent
@@ -92,7 +93,7 @@ def _first_twice(names: Sequence[str]) -> str | None:
 def _decide_warm(settings: dict[str, Any], file: str) -> None:
     """Warm starts need the lanes' own warmup, and carry a diagonal metric over."""
     sampler, increments = settings["sampler"], settings["increments"]
-    needed = {"engine": "lanes", "metric": "diagonal"}
+    needed = {"engine": "lanes", "metric": "diagonal", "marginalise": None}
     unmet = [key for key, value in needed.items() if sampler[key] != value]
     starts_there = sampler["start"] == "previous"
     if increments["warm"] is None:
@@ -100,13 +101,25 @@ def _decide_warm(settings: dict[str, Any], file: str) -> None:
     elif increments["warm"] and unmet:
         key = unmet[0]
         raise StudyError(
-            f"{file}: increments.warm needs sampler.{key} to be {needed[key]},"
+            f"{file}: increments.warm needs sampler.{key} to be {needed[key] or 'null'},"
             f" got {json.dumps(sampler[key])}"
         )
     elif increments["warm"] and starts_there:
         raise StudyError(
             f"{file}: sampler.start is previous, but with increments.warm increments start from the previous"
             " one already: use one of the two"
+        )
+
+
+def _check_marginalise(sampler: Mapping[str, Any], file: str) -> None:
+    """What units share is sampled by lanes, in coordinates and from starts that its mode gives."""
+    needed = {"engine": "lanes", "metric": "diagonal", "start": "prior", "reparam": {}}
+    unmet = [key for key, value in needed.items() if sampler[key] != value]
+    if sampler["marginalise"] and unmet:
+        key = unmet[0]
+        value = needed[key] if isinstance(needed[key], str) else json.dumps(needed[key])
+        raise StudyError(
+            f"{file}: sampler.marginalise: units needs sampler.{key} to be {value}, got {json.dumps(sampler[key])}"
         )
 
 

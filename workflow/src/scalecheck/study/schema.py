@@ -114,7 +114,9 @@ def _message(error: jsonschema.ValidationError) -> str:
             kind = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
             return f"{key or 'the study'} must be of type {kind}, got {value}"
         case "enum":
-            return f"{key} must be one of {', '.join(map(str, part['enum']))}, got {value}"
+            # As the study file has them: null, not None.
+            known = ", ".join(json.dumps(one).strip('"') for one in part["enum"])
+            return f"{key} must be one of {known}, got {value}"
         case "minItems" | "minLength":
             return f"{key} must not be empty"
         case str() if rule in _RULES:

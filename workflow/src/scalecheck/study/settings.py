@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -100,6 +100,14 @@ class SamplerSettings(_Given):
     on_stall: Literal["restart", "stop", "ignore"]
     max_gradients: int | None
     reparam: dict[str, float]
+    marginalise: Literal["units"] | None
+
+
+def without_later_keys(sampler: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the keys of `sampler` that older studies lack and that have their defaults: fits of these stand."""
+    return {
+        name: value for name, value in sampler.items() if (name, value) != ("marginalise", None)
+    }
 
 
 @dataclasses.dataclass(frozen=True)

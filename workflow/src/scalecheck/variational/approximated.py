@@ -14,7 +14,7 @@ from scalecheck import laplace
 from scalecheck.files.posterior_file import ATTRIBUTES, Group
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.fitting.kept_sites import kept_sites, needed_latents, own_values
-from scalecheck.laplace import nested, unit_integrals, unit_summaries
+from scalecheck.laplace import nested, unit_proposals, unit_summaries
 from scalecheck.laplace.nested import NestedLaplace
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
@@ -170,7 +170,7 @@ def _details(found: NestedLaplace) -> dict[str, Any]:
         "units": len(found.second_mass),
         "second_modes": int(second.sum()),
         "largest_second_mass": float(found.second_mass.max(initial=0.0)),
-        "draws_of_a_unit": unit_integrals.N_INNER,
+        "draws_of_a_unit": unit_proposals.N_INNER,
         "fewest_draws_of_a_unit": found.audited.fewest,
         "khat_without_correction": found.audited.plain.khat,
         "khat_of_importance_draws": (found.first or found.audited).weights.khat,

@@ -10,7 +10,7 @@ import numpy as np
 from scalecheck.errors import StudyError
 from scalecheck.fitting.checkpoint import Checkpointer
 from scalecheck.laplace import nested
-from scalecheck.laplace.marginal_density import MarginalDensity
+from scalecheck.laplace.marginal_density import MarginalDensity, are_many_lost
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.outcome import describe_outcome, why_not_simulated
@@ -102,7 +102,8 @@ def _by_laplace(batch: Batch) -> _Fit:
         marginal.renew(batch.bound.outcome, outcome)
         _, found = nested.weigh_population(marginal, key, _WEIGHTED, _ENOUGH)
         # Of data that importance draws do not do for, NUTS on the marginal density would be wanted.
-        trusted = nested.suffices(found.weights, _ENOUGH) and not found.n_lost
+        is_lost = are_many_lost(found.n_lost, len(found.thetas) * marginal.n_units)
+        trusted = nested.suffices(found.weights, _ENOUGH) and not is_lost
         return found.weights.weight @ (found.thetas < truth), trusted
 
     return fit

@@ -1,12 +1,12 @@
 """Where chains start: candidates as `sampler.start` says; those with a finite density and gradient are taken."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Float, UInt32
 
 from scalecheck import sampler
 from scalecheck.fitting.starts.explain_failure import no_start_error
@@ -61,7 +61,7 @@ def find_starts_of(
         # As many at a time as there are chains, in the shape that is compiled for anyway.
         for first in range(0, len(next(iter(w.values()))), settings.chains):
             some = slice(first, first + settings.chains)
-            valid = is_finite(moved, _take(w, some), arrays)
+            valid = sampler.is_finite(moved.potential, _take(w, some), arrays)
             worst = _take(_take(z, some), int(np.argmin(valid)))
             good.append(_take(_take(w, some), np.flatnonzero(valid)))
             if sum(len(next(iter(part.values()))) for part in good) >= settings.chains:
@@ -81,15 +81,6 @@ def _proposer(propose: Propose, moved: Reparameterisation) -> Callable[..., Any]
         return z, jax.vmap(lambda one: moved.from_model(one, arrays))(z)
 
     return jax.jit(candidates)
-
-
-def is_finite(
-    moved: Reparameterisation, w: Mapping[str, Any], arrays: Mapping[str, Any]
-) -> Bool[np.ndarray, " start"]:
-    """Whether energy and gradient are finite at starts `(start, ...)` in the coordinates of the sampler."""
-    found = sampler.evaluator(moved.potential)(dict(w), dict(arrays), np.int32(1))
-    parts = [np.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(found)]
-    return np.stack(parts).all(0)
 
 
 def _take(z: Starts, which: np.ndarray | slice | int) -> Starts:

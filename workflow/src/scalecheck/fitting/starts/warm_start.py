@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Float, UInt32
 
 from scalecheck import sampler
-from scalecheck.fitting.starts.find_starts import is_finite
 from scalecheck.model.batches import Batch
 from scalecheck.model.reparam import Reparameterisation
 from scalecheck.model.sites import ROWS
@@ -111,7 +110,12 @@ def warm_start(
         for one, task, key in zip(warm, batch.tasks, np.asarray(keys), strict=True)
     ]
     starts = {name: np.stack([z[name] for z, _ in begun]) for name in cold}
-    good = np.stack([is_finite(moved, z, batch.arrays_of(i)) for i, (z, _) in enumerate(begun)])
+    good = np.stack(
+        [
+            sampler.is_finite(moved.potential, z, batch.arrays_of(i))
+            for i, (z, _) in enumerate(begun)
+        ]
+    )
     chosen = {
         name: np.where(good.reshape(*good.shape, *[1] * (values.ndim - 2)), values, cold[name])
         for name, values in starts.items()

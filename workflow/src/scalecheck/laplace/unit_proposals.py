@@ -1,0 +1,159 @@
+"""What the integrals of units draw from: a mixture of three multivariate t for each unit.
+
+One lies around the unit's mode, as wide as the normal there. One has the mean and, as its scale matrix, the covariance
+of the unit's density, of which draws around the mode are few where it is skew or curved. One has the place and width of
+the unit's prior, and reaches a second mode.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.special import gammaln
+
+from scalecheck.laplace.log_marginal import LOG_2PI
+from scalecheck.laplace.unit_model import UnitBlock, UnitModel
+from scalecheck.laplace.unit_modes import Matrices, UnitModes, UnitNormal, Vectors, prior_shape
+
+# The fewest degrees of freedom: one with fewer than dimensions is hardly ever where a normal is.
+_FEWEST_DF = 7.0
+# Draws of a unit, half of them opposite to the others: around the mode, of the unit's own shape, of the prior's width.
+_NUMBERS = (8, 40, 16)
+N_INNER = sum(_NUMBERS)
+
+
+class UnitStart(NamedTuple):
+    """Where a block's units were last.
+
+    Attributes
+    ----------
+    u
+        `(unit, k)` their modes, from which others are looked for.
+    shape
+        Mean and covariance of their densities, in coordinates in which the normal around the mode is standard. These
+        move with the mode.
+    """
+
+    u: Vectors
+    shape: UnitNormal
+
+
+def standard_normals(n_units: int, k: int, dtype: Any) -> UnitNormal:
+    """Give the shape of densities that are normal: all that is known before shapes are measured."""
+    eye = jnp.broadcast_to(jnp.eye(k, dtype=dtype), (n_units, k, k))
+    return UnitNormal(jnp.zeros((n_units, k), dtype), eye)
+
+
+# Parts of a start, by the names under which they are saved.
+_NAMES = ("modes", "means", "roots")
+
+
+def stack_parts(starts: Sequence[UnitStart]) -> dict[str, np.ndarray]:
+    """Stack the starts of some blocks: their arrays by name, `(block, ...)`."""
+    stacked = jax.tree.map(lambda *each: np.stack([np.asarray(one) for one in each]), *starts)
+    return dict(zip(_NAMES, jax.tree.leaves(stacked), strict=True))
+
+
+def start_of(parts: Mapping[str, Any]) -> UnitStart:
+    """Put the parts of a start together, with a leading `block` or without; other names are left alone."""
+    u, mean, root = (parts[name] for name in _NAMES)
+    return UnitStart(u, UnitNormal(mean, root))
+
+
+class UnitT(NamedTuple):
+    """A multivariate t for each unit.
+
+    Attributes
+    ----------
+    centre
+        `(unit, k)`.
+    root
+        `(unit, k, k)` lower Cholesky factor of the inverse of its scale matrix.
+    """
+
+    centre: Vectors
+    root: Matrices
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom."""
+        return max(_FEWEST_DF, float(self.centre.shape[1]))
+
+    @property
+    def log_volume(self) -> Float[Array, " unit"]:
+        """Half of the log determinant of the inverse of the scale matrix."""
+        return jnp.log(jnp.einsum("uii->ui", self.root)).sum(axis=1)
+
+    def draw(self, key: PRNGKeyArray, n: int) -> Float[Array, "draw unit k"]:
+        """Draw `(n, unit, k)`; the second of each pair is opposite to the first."""
+        shape, dtype = (n // 2, *self.centre.shape), self.centre.dtype
+        for_normals, for_scales = jax.random.split(key)
+        z = jax.random.normal(for_normals, shape, dtype)
+        chi = jax.random.chisquare(for_scales, self.df, shape[:2], dtype=dtype)
+        z *= jnp.sqrt(self.df / chi)[..., None]
+        z = jnp.stack([z, -z], axis=1).reshape(n, *shape[1:])
+        moved = solve_triangular(self.root, jnp.moveaxis(z, 0, 2), lower=True, trans=1)
+        return self.centre + jnp.moveaxis(moved, 2, 0)
+
+    def standard(self, u: Float[Array, "draw unit k"]) -> Float[Array, "draw unit k"]:
+        """Give draws `(draw, unit, k)` in coordinates in which the scale matrix is one."""
+        return jnp.einsum("uji,suj->sui", self.root, u - self.centre)
+
+    def log_density(self, u: Float[Array, "draw unit k"]) -> Float[Array, "draw unit"]:
+        """Log density `(draw, unit)`."""
+        k, df = self.centre.shape[1], self.df
+        constant = gammaln((df + k) / 2) - gammaln(df / 2) - k / 2 * math.log(df * math.pi)
+        square = (self.standard(u) ** 2).sum(axis=2)
+        return constant + self.log_volume - (df + k) / 2 * jnp.log1p(square / df)
+
+
+class UnitMixture(NamedTuple):
+    """What draws of each unit come from: a t around its mode, one of its own shape, one of its prior's width."""
+
+    near: UnitT
+    own: UnitT
+    wide: UnitT
+
+    def draw(self, key: PRNGKeyArray) -> Float[Array, "draw unit k"]:
+        """Draw `(N_INNER, unit, k)`, so many of each t; draws of each come in pairs of opposite sign."""
+        each = zip(self, jax.random.split(key, len(self)), _NUMBERS, strict=True)
+        return jnp.concatenate([part.draw(own, number) for part, own, number in each])
+
+    def log_density(self, u: Float[Array, "draw unit k"]) -> Float[Array, "draw unit"]:
+        """Log density `(draw, unit)`."""
+        each = zip(self, _NUMBERS, strict=True)
+        logs = [part.log_density(u) + math.log(number / N_INNER) for part, number in each]
+        return logsumexp(jnp.stack(logs), axis=0)
+
+
+def mixture_of(
+    model: UnitModel, theta: jax.Array, modes: UnitModes, shape: UnitNormal, block: UnitBlock
+) -> UnitMixture:
+    """Give the mixture of each unit of a block, at modes found at `theta` `(d,)`."""
+    off = solve_triangular(modes.root, shape.mean[..., None], lower=True, trans=1)[..., 0]
+    # A product of lower factors is one.
+    own = UnitT(modes.u + off, modes.root @ shape.root)
+    return UnitMixture(around(modes), own, t_of_prior(model, theta, modes.u, block))
+
+
+def around(modes: UnitModes) -> UnitT:
+    """Give the t around each unit's mode, of the width of the normal there."""
+    return UnitT(modes.u, modes.root)
+
+
+def n_draws_near(mixture: UnitMixture, modes: UnitModes) -> Float[Array, " unit"]:
+    """Expected number of draws `(unit,)` where the density around a mode is."""
+    k = modes.u.shape[1]
+    log_mass = k / 2 * LOG_2PI - around(modes).log_volume
+    return N_INNER * jnp.exp(mixture.log_density(modes.u[None])[0] + log_mass)
+
+
+def t_of_prior(model: UnitModel, theta: jax.Array, u: Vectors, block: UnitBlock) -> UnitT:
+    """Give a t of the place and width of each unit's prior, near `u` `(unit, k)`: it reaches other modes."""
+    return UnitT(*prior_shape(model, theta, u, block))
