@@ -231,7 +231,7 @@ def both_marginals(marginal: MarginalDensity, theta, keys):
     def of_keys(theta, block, keys):
         modes = find_modes(model, theta, start.u, block)
         of = jax.lax.map(
-            lambda key: integrate_units(model, theta, modes, start.shape, block, key).by_unit, keys
+            lambda key: integrate_units(model, theta, modes, start, block, key).by_unit, keys
         )
         return modes.energy, jnp.einsum("uii->ui", modes.root), of
 

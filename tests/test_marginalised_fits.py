@@ -236,7 +236,7 @@ GOOD = IntegralAudit(0.1, 0.05, 0.99, 40.0, 0, 0, is_lost=False, is_missed=False
         ({"lost": 3, "is_lost": True}, "without a mode around which to integrate: 3"),
         (
             {"missed": 1200, "is_missed": True},
-            "a second mode that their integrals leave out: 1,200",
+            "another mode that their integrals leave out: 1,200",
         ),
     ],
 )

@@ -102,13 +102,13 @@ def test_draws_of_their_shape_know_the_integrals_of_units_better(model, y, tau, 
         modes = find_modes(marginal.model, theta, own.u, block)
 
         @jax.jit
-        def integrals(shape):
+        def integrals(start):
             def one(key):
-                return integrate_units(marginal.model, theta, modes, shape, block, key).by_unit
+                return integrate_units(marginal.model, theta, modes, start, block, key).by_unit
 
             return jax.lax.map(one, keys)
 
-        before, after = (np.asarray(integrals(start.shape))[:, :n_units] for start in (normal, own))
+        before, after = (np.asarray(integrals(start))[:, :n_units] for start in (normal, own))
     error = np.sqrt((before.var(axis=0) + after.var(axis=0)) / len(keys))
     np.testing.assert_array_less(np.abs(before.mean(axis=0) - after.mean(axis=0)), 4 * error)
     assert after.var(axis=0).sum() < at_most * before.var(axis=0).sum()

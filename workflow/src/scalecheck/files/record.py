@@ -69,7 +69,7 @@ class RecordedIntegrals:
         By how many posterior sds a mean moves with other random numbers, by how much the logarithm of an sd, the share
         of draws that is effective with them, and the smallest effective number of a unit's draws.
     lost, missed
-        Pairs of a unit and a draw without a mode; units with a second mode that is left out.
+        Pairs of a unit and a draw without a mode; units with another mode that is left out.
     reason
         Why the fit cannot be used; empty where it can.
     """

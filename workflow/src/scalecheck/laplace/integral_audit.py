@@ -19,7 +19,7 @@ _AUDITED = 400
 # Posterior sds by which a mean may move, and by how much the logarithm of an sd; share of draws that has to be
 # effective. Both sets of random numbers err, so that one of them is off by less.
 _FARTHEST, _FEWEST_EFFECTIVE = 0.25, 0.5
-# Share of units that may have a second mode that is left out.
+# Share of units that may have another mode that is left out.
 _MOST_MISSED = 0.01
 
 
@@ -38,7 +38,7 @@ class IntegralAudit(NamedTuple):
     fewest
         Smallest effective number of a unit's draws, over units and these draws.
     lost, missed
-        Pairs of a unit and a draw without a mode and with few effective draws; units with a second mode that the draws
+        Pairs of a unit and a draw without a mode and with few effective draws; units with another mode that the draws
         of their integrals hardly reach.
     is_lost, is_missed
         Whether these are too many.
@@ -57,7 +57,7 @@ class IntegralAudit(NamedTuple):
     def reason(self) -> str:
         """Why the draws cannot be used; empty where they can."""
         if self.is_missed:
-            return f"units with a second mode that their integrals leave out: {self.missed:,}"
+            return f"units with another mode that their integrals leave out: {self.missed:,}"
         if self.is_lost:
             return f"pairs of a unit and a draw without a mode around which to integrate: {self.lost:,}"
         is_near = self.shift <= _FARTHEST and self.log_sd <= _FARTHEST

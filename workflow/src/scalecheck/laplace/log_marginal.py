@@ -15,7 +15,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
-from scalecheck.laplace.unit_modes import UnitModes, Vectors, find_modes
+from scalecheck.laplace.unit_modes import UnitModes, Vectors, find_modes, log_masses
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -41,8 +41,7 @@ class MarginalGradient(NamedTuple):
 def laplace_by_unit(modes: UnitModes, block: UnitBlock) -> Float[Array, " unit"]:
     """Log marginal density `(unit,)` of each unit; 0 for what is no unit."""
     k = modes.u.shape[1]
-    half_log_det = jnp.log(jnp.einsum("uii->ui", modes.root)).sum(axis=1)
-    return jnp.where(block.is_unit, k / 2 * LOG_2PI - modes.energy - half_log_det, 0.0)
+    return jnp.where(block.is_unit, k / 2 * LOG_2PI + log_masses(modes), 0.0)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, Real
 
-from scalecheck.laplace import log_marginal, unit_integrals, unit_modes, unit_shapes
+from scalecheck.laplace import log_marginal, unit_integrals, unit_shapes
 from scalecheck.laplace.unit_blocks import (
     BlockShape,
     Runs,
@@ -23,7 +23,7 @@ from scalecheck.laplace.unit_blocks import (
 from scalecheck.laplace.unit_integrals import UnitIntegrals, integrate_units
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel, unit_model_of, units_of
 from scalecheck.laplace.unit_modes import UnitModes, find_modes
-from scalecheck.laplace.unit_proposals import UnitStart, stack_parts, standard_normals, start_of
+from scalecheck.laplace.unit_proposals import UnitStart, first_start, stack_parts, start_of
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.rows import RowArrays
@@ -111,7 +111,7 @@ class MarginalDensity:
     def _first_starts(self) -> list[UnitStart]:
         n_units, k = self.shape.n_units, self.model.n_own
         u = jnp.asarray(np.broadcast_to(self.prior.of_unit, (n_units, k)), self.dtype)
-        return [UnitStart(u, standard_normals(n_units, k, self.dtype))] * len(self.runs)
+        return [first_start(u)] * len(self.runs)
 
     def state(self) -> dict[str, np.ndarray]:
         """Give the starts of all blocks by name, `(block, ...)`, as they are saved."""
@@ -200,16 +200,14 @@ class MarginalDensity:
     def settle(self, values: Theta, chosen: Sequence[int] | None = None) -> None:
         """Look for the modes with the most mass at a theta `(d,)`, and measure the shapes of units around them.
 
-        Modes are looked for from more than one start: units may have several. Of all blocks, or of those chosen.
+        Of all blocks, or of those chosen.
         """
         theta = self.theta(values)
 
         def one(number: int) -> None:
-            u, block, key = self.starts[number].u, self.blocks[number], self.key_of(number)
-            u = unit_modes.best_modes(self.model, theta, u, block, key)
-            for_shapes = jax.random.fold_in(key, _FOR_SHAPES)
+            key = jax.random.fold_in(self.key_of(number), _FOR_SHAPES)
             self.starts[number] = unit_shapes.measure_shapes(
-                self.model, theta, u, block, for_shapes
+                self.model, theta, self.starts[number].u, self.blocks[number], key
             )
 
         self.each(one, range(len(self.blocks)) if chosen is None else chosen)
@@ -327,7 +325,7 @@ def _integrate_block(
 
     def both(theta: jax.Array, u: jax.Array) -> tuple[UnitModes, jax.Array, UnitIntegrals]:
         modes = find_modes(model, theta, u, block)
-        integrals = integrate_units(model, theta, modes, start.shape, block, key)
+        integrals = integrate_units(model, theta, modes, start, block, key)
         return modes, log_marginal.laplace_by_unit(modes, block), integrals
 
     first, plain, exact = both(at, start.u)

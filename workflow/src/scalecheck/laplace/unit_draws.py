@@ -85,7 +85,7 @@ def _draw_block(
         theta, number = pair
         modes = find_modes(model, theta, start.u, block)
         for_integrals, for_choice, for_prior = jax.random.split(jax.random.fold_in(key, number), 3)
-        integrals = integrate_units(model, theta, modes, start.shape, block, for_integrals)
+        integrals = integrate_units(model, theta, modes, start, block, for_integrals)
         chosen = integrals.choose(for_choice, 1)[..., None]
         drawn = jnp.take_along_axis(integrals.u, chosen, axis=0)[0]
         prior = model.prior_draw(theta, block, for_prior)

@@ -19,7 +19,6 @@ from scalecheck.laplace.log_marginal import LOG_2PI, MarginalGradient, laplace_b
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import (
     UnitModes,
-    UnitNormal,
     Vectors,
     derivatives,
     find_modes,
@@ -68,13 +67,13 @@ def integrate_units(
     model: UnitModel,
     theta: Float[Array, " d"],
     modes: UnitModes,
-    shape: UnitNormal,
+    start: UnitStart,
     block: UnitBlock,
     key: PRNGKeyArray,
 ) -> UnitIntegrals:
     """Integrate each unit's density over its latent values, by draws from its mixture at `theta`."""
     k, near = modes.u.shape[1], around(modes)
-    mixture = mixture_of(model, theta, modes, shape, block)
+    mixture = mixture_of(model, theta, modes, start, block)
     u = mixture.draw(key)
     log_q = mixture.log_density(u)
     exact = log_ratios(model, theta, modes, u, log_q, block)
@@ -168,7 +167,7 @@ def corrected_and_gradient(
 
     def total(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
         moving = moving_modes(model, theta, modes, block)
-        by_unit = integrate_units(model, theta, moving, start.shape, block, key).by_unit
+        by_unit = integrate_units(model, theta, moving, start, block, key).by_unit
         return by_unit.sum(), by_unit
 
     gradient, by_unit = jax.grad(total, has_aux=True)(theta)

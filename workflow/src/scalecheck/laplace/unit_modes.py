@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 
@@ -20,8 +20,8 @@ _ROUNDING = {"float32": 2e-6, "float64": 1e-13}
 # Damping of a step that did not lead down, first and by how much more each time; what is left of it after one that did.
 _FIRST, _MORE, _LEFT, _NONE, _MOST = 0.05, 8.0, 0.1, 1e-3, 1e12
 
-# Draws of the prior from which modes are looked for, too.
-_STARTS = 3
+# A second mode is so many sds of a unit from the first, and has at least this share of the mass of both.
+APART, _LEAST_SHARE = 4.0, 1e-3
 # Least curvature of a unit's density, in units of the prior's, for the normal that is put in its place.
 _FLATTEST = 0.5
 # Precision of a prior that shows neither curvature nor slope.
@@ -156,21 +156,40 @@ def find_modes(
 
 @functools.partial(jax.jit, static_argnums=0)
 def best_modes(
-    model: UnitModel, theta: Float[Array, " d"], start: Vectors, block: UnitBlock, key: PRNGKeyArray
-) -> Vectors:
-    """Modes `(unit, k)` with the most mass by Laplace's method: from a start, and from draws of the prior."""
+    model: UnitModel,
+    theta: Float[Array, " d"],
+    starts: Float[Array, "start unit k"],
+    block: UnitBlock,
+) -> tuple[UnitModes, UnitModes]:
+    """Modes with the most mass by Laplace's method from some starts, and those with the most that lie apart from them.
 
-    def one(start: Vectors) -> tuple[Vectors, Float[Array, " unit"]]:
-        modes = find_modes(model, theta, start, block)
-        log_det = jnp.log(jnp.einsum("uii->ui", modes.root)).sum(axis=1)
-        return modes.u, jnp.where(modes.found, -modes.energy - log_det, -jnp.inf)
-
-    drawn = [model.prior_draw(theta, block, one_key) for one_key in jax.random.split(key, _STARTS)]
+    Of the latter `found` tells where there is one whose mass counts.
+    """
     # What only fills the shape stays finite.
-    drawn = [jnp.where(block.is_unit[:, None], u, start) for u in drawn]
-    found, mass = jax.lax.map(one, jnp.stack([start, *drawn]))
-    best = mass.argmax(axis=0)
-    return jnp.take_along_axis(found, best[None, :, None], axis=0)[0]
+    starts = jnp.where(block.is_unit[:, None], starts, starts[0])
+    all_ = jax.lax.map(lambda start: find_modes(model, theta, start, block), starts)
+    log_mass = jnp.where(all_.found, jax.vmap(log_masses)(all_), -jnp.inf)
+
+    def take(number: Int[Array, " unit"]) -> UnitModes:
+        return jax.tree.map(lambda each: each[number, jnp.arange(each.shape[1])], all_)
+
+    first = take(log_mass.argmax(axis=0))
+    are_apart = jax.vmap(lambda other: lie_apart(first, other))(all_)
+    left = jnp.where(are_apart, log_mass, -jnp.inf)
+    second, most = take(left.argmax(axis=0)), left.max(axis=0)
+    share = jnp.where(jnp.isfinite(most), jax.nn.sigmoid(most - log_mass.max(axis=0)), 0.0)
+    return first, second._replace(found=(share > _LEAST_SHARE) & block.is_unit)
+
+
+def log_masses(modes: UnitModes) -> Float[Array, " unit"]:
+    """Log of the mass `(unit,)` of the normal at each mode, but for a constant."""
+    return -modes.energy - jnp.log(jnp.einsum("uii->ui", modes.root)).sum(axis=1)
+
+
+def lie_apart(first: UnitModes, other: UnitModes) -> Bool[Array, " unit"]:
+    """Tell which of the other modes `(unit,)` are so far from the first that they are no part of it."""
+    apart = jnp.einsum("uji,uj->ui", first.root, other.u - first.u)
+    return (apart**2).sum(axis=1) > APART**2
 
 
 def prior_shape(

@@ -1,8 +1,8 @@
 """What the integrals of units draw from: a mixture of three multivariate t for each unit.
 
 One lies around the unit's mode, as wide as the normal there. One has the mean and, as its scale matrix, the covariance
-of the unit's density, of which draws around the mode are few where it is skew or curved. One has the place and width of
-the unit's prior, and reaches a second mode.
+of the unit's density around it, of which draws at the mode are few where it is skew or curved. One lies around a second
+mode that was found; where none was, it has the place and width of the unit's prior.
 """
 
 import math
@@ -23,9 +23,11 @@ from scalecheck.laplace.unit_modes import Matrices, UnitModes, UnitNormal, Vecto
 
 # The fewest degrees of freedom: one with fewer than dimensions is hardly ever where a normal is.
 _FEWEST_DF = 7.0
-# Draws of a unit, half of them opposite to the others: around the mode, of the unit's own shape, of the prior's width.
+# Draws of a unit, half of them opposite to the others: around the mode, of the unit's own shape, and the others.
 _NUMBERS = (8, 40, 16)
 N_INNER = sum(_NUMBERS)
+# By what the t around a second mode is wider than the normal there: theta moves the mode, and the t stays.
+_STRETCHED = 1.5
 
 
 class UnitStart(NamedTuple):
@@ -38,20 +40,32 @@ class UnitStart(NamedTuple):
     shape
         Mean and covariance of their densities, in coordinates in which the normal around the mode is standard. These
         move with the mode.
+    second
+        Second modes; `found` tells which units have one.
     """
 
     u: Vectors
     shape: UnitNormal
+    second: UnitModes
 
 
-def standard_normals(n_units: int, k: int, dtype: Any) -> UnitNormal:
-    """Give the shape of densities that are normal: all that is known before shapes are measured."""
-    eye = jnp.broadcast_to(jnp.eye(k, dtype=dtype), (n_units, k, k))
-    return UnitNormal(jnp.zeros((n_units, k), dtype), eye)
+def first_start(u: Vectors) -> UnitStart:
+    """Give a start at `u` `(unit, k)`: of normal densities with one mode, before any more is known."""
+    zeros, none = jnp.zeros_like(u), jnp.zeros(len(u), bool)
+    eye = jnp.broadcast_to(jnp.eye(u.shape[1], dtype=u.dtype), (*u.shape, u.shape[1]))
+    return UnitStart(u, UnitNormal(zeros, eye), UnitModes(u, zeros[:, 0], eye, none))
 
 
 # Parts of a start, by the names under which they are saved.
-_NAMES = ("modes", "means", "roots")
+_NAMES = (
+    "modes",
+    "means",
+    "roots",
+    "second_modes",
+    "second_energies",
+    "second_roots",
+    "has_second",
+)
 
 
 def stack_parts(starts: Sequence[UnitStart]) -> dict[str, np.ndarray]:
@@ -62,8 +76,8 @@ def stack_parts(starts: Sequence[UnitStart]) -> dict[str, np.ndarray]:
 
 def start_of(parts: Mapping[str, Any]) -> UnitStart:
     """Put the parts of a start together, with a leading `block` or without; other names are left alone."""
-    u, mean, root = (parts[name] for name in _NAMES)
-    return UnitStart(u, UnitNormal(mean, root))
+    u, mean, root, *second = (parts[name] for name in _NAMES)
+    return UnitStart(u, UnitNormal(mean, root), UnitModes(*second))
 
 
 class UnitT(NamedTuple):
@@ -114,11 +128,11 @@ class UnitT(NamedTuple):
 
 
 class UnitMixture(NamedTuple):
-    """What draws of each unit come from: a t around its mode, one of its own shape, one of its prior's width."""
+    """What draws of each unit come from: a t around its mode, one of its own shape, and one of what lies elsewhere."""
 
     near: UnitT
     own: UnitT
-    wide: UnitT
+    elsewhere: UnitT
 
     def draw(self, key: PRNGKeyArray) -> Float[Array, "draw unit k"]:
         """Draw `(N_INNER, unit, k)`, so many of each t; draws of each come in pairs of opposite sign."""
@@ -133,13 +147,19 @@ class UnitMixture(NamedTuple):
 
 
 def mixture_of(
-    model: UnitModel, theta: jax.Array, modes: UnitModes, shape: UnitNormal, block: UnitBlock
+    model: UnitModel, theta: jax.Array, modes: UnitModes, start: UnitStart, block: UnitBlock
 ) -> UnitMixture:
     """Give the mixture of each unit of a block, at modes found at `theta` `(d,)`."""
+    shape, second = start.shape, start.second
     off = solve_triangular(modes.root, shape.mean[..., None], lower=True, trans=1)[..., 0]
     # A product of lower factors is one.
     own = UnitT(modes.u + off, modes.root @ shape.root)
-    return UnitMixture(around(modes), own, t_of_prior(model, theta, modes.u, block))
+    wide = t_of_prior(model, theta, modes.u, block)
+    elsewhere = UnitT(
+        jnp.where(second.found[:, None], second.u, wide.centre),
+        jnp.where(second.found[:, None, None], second.root / _STRETCHED, wide.root),
+    )
+    return UnitMixture(around(modes), own, elsewhere)
 
 
 def around(modes: UnitModes) -> UnitT:

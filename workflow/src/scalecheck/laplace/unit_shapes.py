@@ -12,18 +12,22 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from scalecheck.laplace.unit_integrals import log_ratios
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
-from scalecheck.laplace.unit_modes import Matrices, UnitModes, UnitNormal, Vectors, find_modes
+from scalecheck.laplace.unit_modes import Matrices, UnitModes, UnitNormal, Vectors, best_modes
 from scalecheck.laplace.unit_proposals import (
     N_INNER,
     UnitMixture,
     UnitStart,
     around,
+    first_start,
     mixture_of,
-    standard_normals,
+    t_of_prior,
 )
 
 # Passes, and draws of a pass over those of an integral. These are drawn by turns: no more is held than by an integral.
 _PASSES, _TURNS = 2, 12
+# Draws of a t of the prior's width from which modes are looked for, too. They come in pairs of opposite sign: where a
+# density has two modes, one of a pair is likely to be on the other side.
+_STARTS = 4
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -34,37 +38,51 @@ def measure_shapes(
     block: UnitBlock,
     key: PRNGKeyArray,
 ) -> UnitStart:
-    """Measure the shapes of a block's units at `theta`, and find their modes there.
+    """Find the modes of a block's units at `theta`, and measure the shapes of their densities around the first.
+
+    Modes are looked for from more than one start: units may have several.
 
     Parameters
     ----------
     u
-        `(unit, k)` where modes are looked for.
+        `(unit, k)` where the modes were last.
     key
         `(2,)`, another one than that of the integrals: what is drawn from must not depend on the draws.
     """
-    modes = find_modes(model, theta, u, block)
+    key, for_starts = jax.random.split(key)
+    wide = t_of_prior(model, theta, u, block).draw(for_starts, _STARTS)
+    modes, second = best_modes(model, theta, jnp.concatenate([u[None], wide]), block)
 
     def one_pass(shape: UnitNormal, key: PRNGKeyArray) -> tuple[UnitNormal, None]:
-        mixture, keys = mixture_of(model, theta, modes, shape, block), jax.random.split(key, _TURNS)
+        start = first._replace(shape=shape)
+        mixture, keys = mixture_of(model, theta, modes, start, block), jax.random.split(key, _TURNS)
 
         def ratios(key: PRNGKeyArray) -> Float[Array, "draw unit"]:
             drawn = mixture.draw(key)
-            return log_ratios(model, theta, modes, drawn, mixture.log_density(drawn), block)
+            found = log_ratios(model, theta, modes, drawn, mixture.log_density(drawn), block)
+            # What belongs to a second mode has draws of its own.
+            return found + _log_share(modes, second, drawn)
 
         weight = _weights(jax.lax.map(ratios, keys))
         mean, covariance = _moments(modes, mixture, keys, weight)
         root = jnp.linalg.cholesky(jnp.linalg.inv(covariance))
         good = jnp.isfinite(root).all(axis=(1, 2)) & jnp.isfinite(mean).all(axis=1) & block.is_unit
         return UnitNormal(
-            jnp.where(good[:, None], mean, first.mean),
-            jnp.where(good[:, None, None], root, first.root),
+            jnp.where(good[:, None], mean, first.shape.mean),
+            jnp.where(good[:, None, None], root, first.shape.root),
         ), None
 
-    n_units, k = modes.u.shape
-    first = standard_normals(n_units, k, modes.u.dtype)
-    shape, _ = jax.lax.scan(one_pass, first, jax.random.split(key, _PASSES))
-    return UnitStart(modes.u, shape)
+    first = first_start(modes.u)._replace(second=second)
+    shape, _ = jax.lax.scan(one_pass, first.shape, jax.random.split(key, _PASSES))
+    return first._replace(shape=shape)
+
+
+def _log_share(
+    modes: UnitModes, second: UnitModes, u: Float[Array, "draw unit k"]
+) -> Float[Array, "draw unit"]:
+    """Log share `(draw, unit)` that the normal at a unit's mode has, of both at its modes; 0 where there is one."""
+    each = [-one.energy - (around(one).standard(u) ** 2).sum(axis=2) / 2 for one in (modes, second)]
+    return jnp.where(second.found, jax.nn.log_sigmoid(each[0] - each[1]), 0.0)
 
 
 def _weights(log_ratio: Float[Array, "turn draw unit"]) -> Float[Array, "turn draw unit"]:

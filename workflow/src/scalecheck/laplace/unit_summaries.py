@@ -12,15 +12,15 @@ from scalecheck.laplace.log_marginal import laplace_by_unit
 from scalecheck.laplace.marginal_density import MarginalDensity, Theta
 from scalecheck.laplace.unit_integrals import integrate_units
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
-from scalecheck.laplace.unit_modes import Vectors, find_modes
-from scalecheck.laplace.unit_proposals import UnitStart, mixture_of, n_draws_near
+from scalecheck.laplace.unit_modes import Vectors, find_modes, lie_apart
+from scalecheck.laplace.unit_proposals import UnitStart, mixture_of, n_draws_near, t_of_prior
 
 STATISTICS = ("mean", "sd", "low", "median", "high")
 # Of the interval from low to high.
 _PROBABILITIES = (0.055, 0.5, 0.945)
-# Other starts of a unit's mode; how far another mode is from the first, in sds of the unit there, and how much of its
-# mass counts. Where fewer draws than this are expected around another mode, integrals leave it out.
-_N_STARTS, _APART, _MASS, _REACHED = 4, 4.0, 0.01, 2.0
+# Other starts of a unit's mode, and how much mass of another mode counts. Where fewer draws than this are expected
+# around another mode, integrals leave it out.
+_N_STARTS, _MASS, _REACHED = 4, 0.01, 2.0
 
 
 class BlockSummary(NamedTuple):
@@ -87,7 +87,7 @@ def _moments(
         theta, number = pair
         modes = find_modes(model, theta, start.u, block)
         for_integrals, key = jax.random.split(jax.random.fold_in(for_units, number))
-        integrals = integrate_units(model, theta, modes, start.shape, block, for_integrals)
+        integrals = integrate_units(model, theta, modes, start, block, for_integrals)
         values = jax.vmap(lambda u: _on_scale(model, theta, u, block))(integrals.u)
         weight = integrals.weight[..., None]
         chosen = integrals.choose(key, n_each)[..., None]
@@ -120,19 +120,19 @@ def _masses_of_others(
     Masses are those of Laplace's method at both modes.
     """
     first = find_modes(model, theta, start.u, block)
-    mixture = mixture_of(model, theta, first, start.shape, block)
+    mixture = mixture_of(model, theta, first, start, block)
     mass = laplace_by_unit(first, block)
 
     def one(u: Vectors) -> tuple[jax.Array, jax.Array]:
         other = find_modes(model, theta, u, block)
-        apart = jnp.einsum("uji,uj->ui", first.root, other.u - first.u)
-        is_other = other.found & (jnp.sqrt((apart**2).sum(axis=1)) > _APART) & block.is_unit
+        is_other = other.found & lie_apart(first, other) & block.is_unit
         share = jax.nn.sigmoid(laplace_by_unit(other, block) - mass)
         share = jnp.where(is_other, share, 0.0)
         return share, jnp.where(n_draws_near(mixture, other) < _REACHED, share, 0.0)
 
     # In pairs of opposite sign: where a density has two modes, one of a pair is likely to be on the other side.
-    any_, missed = jax.lax.map(one, mixture.wide.draw(key, _N_STARTS))
+    wide = t_of_prior(model, theta, first.u, block).draw(key, _N_STARTS)
+    any_, missed = jax.lax.map(one, wide)
     return any_.max(axis=0), missed.max(axis=0)
 
 

@@ -159,7 +159,7 @@ def _doubts(found: NestedLaplace) -> tuple[str, ...]:
     if not missed:
         return ()
     return (
-        f"{missed:,} of {len(found.missed_mass):,} units have a second mode that is left out, with up to"
+        f"{missed:,} of {len(found.missed_mass):,} units have another mode that is left out, with up to"
         f" {found.missed_mass.max():.0%} of a unit's posterior: their intervals are too narrow",
     )
 
