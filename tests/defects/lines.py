@@ -16,6 +16,7 @@ from typing import Any
 import methods
 import pandas as pd
 import scenarios
+from studies import library_of_verdicts
 
 import scalecheck
 
@@ -42,7 +43,7 @@ _CALIBRATION = ("scenarios.py", "models.py", "studies.py", "in_memory.py")
 
 @functools.cache
 def code(method: str) -> str:
-    """Give a digest of what the lines of a method depend on: of the library its sampler or all of it."""
+    """Give a digest of what the lines of a method depend on: of the library its sampler, or what a verdict needs."""
     module = methods.load(method)
     source = Path(module.__file__ or "")
     text = source.read_text(encoding="utf-8")
@@ -51,8 +52,7 @@ def code(method: str) -> str:
     paths += [Path(scenarios.__file__).parent / name for name in _CALIBRATION]
     parts = [str(scalecheck.ENGINE_VERSION).encode(), *(path.read_bytes() for path in paths)]
     if getattr(module, "USES_CHECKS", False):
-        library = sorted(Path(scalecheck.__file__).parent.rglob("*.py"))
-        parts += [path.read_bytes() for path in library if "report" not in path.parts]
+        parts += [path.read_bytes() for path in library_of_verdicts()]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
