@@ -59,7 +59,7 @@ test-long: .venv/.installed
 # counted; ten kills of a study here, and some in the queue; as a module of another workflow; many studies. What needs Slurm
 # is skipped, and says why, where it is not installed (slurm-wlm, munge) or may not be started (root).
 test-slurm: .venv/.installed
-	$(IN_VENV) pytest -m long -rs tests/slurm tests/workflow $(ARGS)
+	$(IN_VENV) pytest -n 2 --dist loadgroup --no-loadscope-reorder -m long -rs tests/slurm tests/workflow $(ARGS)
 
 # The sampler beside the rest of nineteen reference posteriors, about six minutes; skipped where their folder is absent.
 test-references: .venv/.installed

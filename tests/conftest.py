@@ -44,7 +44,8 @@ def pytest_collection():
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Run whole studies first: the longest last would leave one of two processes without work."""
-    items.sort(key=lambda item: "workflow" not in item.path.parts)
+    first = ("slurm", "workflow")
+    items.sort(key=lambda item: [folder not in item.path.parts for folder in first])
     on_studies = {
         item.path
         for item in items
@@ -52,6 +53,8 @@ def pytest_collection_modifyitems(items):
     }
     for item in items:
         own = "studies" if item.path in on_studies else _GROUPS.get(item.path.stem, item.path.stem)
+        # There is one Slurm on a machine.
+        own = "slurm" if "slurm" in item.path.parts else own
         item.add_marker(pytest.mark.xdist_group(own))
 
 

@@ -47,7 +47,8 @@ def test_a_job_that_is_opened_late_has_the_settings_with_which_its_program_began
     assert job.raw["seed"] == 1
 
 
-def test_settings_that_are_written_after_a_program_looked_at_them_are_refused(begun):
+def test_settings_that_are_written_after_a_program_looked_at_them_are_refused(begun, monkeypatch):
+    monkeypatch.setattr(settings, "PAUSE", 0.0)
     study, options = begun
     write_others(study, options)
     with pytest.raises(StudyError, match="holds the settings of another run"):
