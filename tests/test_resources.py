@@ -106,8 +106,23 @@ def test_a_job_asks_for_the_data_of_all_its_fits_and_the_chains_of_those_that_ru
 
 def test_without_a_forecast_a_job_asks_for_what_surrounds_a_fit(tmp_path):
     assert resources.megabytes(tmp_path / "model.json", [100], 2) == 4000
-    assert resources.all_rows(tmp_path / "model.json") == []
-    assert resources.all_rows(model(tmp_path)) == [5000]
+    asked = resources.megabytes_of_approximation(tmp_path / "model.json", 2, by_unit=True)
+    assert asked == 8000
+
+
+@pytest.mark.parametrize(
+    ("attempt", "by_unit", "expected"),
+    [
+        (1, True, 4102),  # 1 MB, and 5,000 times 10 kB, twice
+        (3, True, 3 * 4102),
+        (1, False, 5102),  # and 5,000 times 100 kB, twice
+    ],
+)
+def test_an_approximation_asks_for_a_whole_gradient_only_where_it_takes_one(
+    tmp_path, attempt, by_unit, expected
+):
+    path = model(tmp_path)
+    assert resources.megabytes_of_approximation(path, attempt, by_unit=by_unit) == expected
 
 
 def test_jobs_are_as_many_as_let_each_take_some_minutes(tmp_path):

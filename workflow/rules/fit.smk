@@ -108,7 +108,7 @@ rule approximate:
     resources:
         gpu=gpus,
         gres="",
-        mem_mb=memory_of(all_rows),
+        mem_mb=memory_of_approximation,
     params:
         engine=ENGINE_VERSION,
         settings=digest_of(

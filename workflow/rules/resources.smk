@@ -36,15 +36,19 @@ def simulated_rows(wildcards):
     return every_rows(wildcards) * STUDIES[wildcards.study].verdict.simulate
 
 
-def all_rows(wildcards):
-    """All rows."""
-    return requests.all_rows(FOLDERS[wildcards.study].model)
-
-
 def memory_of(rows):
     """Megabytes of a job of fits, by their own rows, whatever the size of the table."""
     return lambda wildcards, attempt: requests.megabytes(
         FOLDERS[wildcards.study].model, rows(wildcards), attempt
+    )
+
+
+def memory_of_approximation(wildcards, attempt):
+    """Megabytes of an approximation of all rows."""
+    study = STUDIES[wildcards.study]
+    by_unit = study.approximation.method in ("auto", "laplace") and study.data.unit is not None
+    return requests.megabytes_of_approximation(
+        FOLDERS[wildcards.study].model, attempt, by_unit=by_unit
     )
 
 

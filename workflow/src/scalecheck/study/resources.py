@@ -72,10 +72,26 @@ def megabytes(model: Path, rows: Sequence[int], attempt: int) -> int:
     return attempt * (BESIDES + math.ceil(MEMORY_MARGIN * taken / 1e6))
 
 
-def all_rows(model: Path) -> list[int]:
-    """Rows of a fit of all of them, as a list; empty where they are not known."""
-    demand = _demand(model)
-    return [demand["rows"]] if demand else []
+# Megabytes of what an approximation compiles for all rows and for each increment, and of units and their modes.
+COMPILED = 2000
+
+
+def megabytes_of_approximation(model: Path, attempt: int, *, by_unit: bool) -> int:
+    """Megabytes to ask for an approximation of all rows.
+
+    Parameters
+    ----------
+    model, attempt
+        As of `megabytes`.
+    by_unit
+        Whether units are integrated out, block by block. A variational fit takes a gradient of all rows at once, and
+        is given what chains take. So is the one that takes the place of nested Laplace, at a later attempt.
+    """
+    taken = 0.0
+    if demand := _demand(model):
+        taken = _at(demand["held"], demand["rows"])
+        taken += 0.0 if by_unit else _at(demand["running"], demand["rows"])
+    return attempt * (BESIDES + COMPILED + math.ceil(MEMORY_MARGIN * taken / 1e6))
 
 
 # Seconds of a leapfrog of one lane, whatever its model; operations that one processor does in a second.
