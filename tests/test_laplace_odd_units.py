@@ -1,5 +1,7 @@
 """Units whose prior or density is awkward: correlated, without curvature, or infinite at some draws."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,10 @@ from scipy.special import logsumexp
 from scipy.stats import laplace as double_exponential
 from scipy.stats import multivariate_normal, norm
 
+from scalecheck.laplace import unit_proposals
 from scalecheck.laplace.marginal_density import MarginalDensity
 from scalecheck.laplace.unit_integrals import corrected_and_gradient, key_of_block
+from scalecheck.laplace.unit_modes import UnitModes
 
 RHO = np.array([[1.0, 0.95], [0.95, 1.0]])
 
@@ -127,3 +131,82 @@ def test_draws_at_which_the_density_is_infinite_do_not_reach_the_gradient(tau):
         ]
         gradient = marginal.evaluate(np.log([tau]), corrected=True).gradient[0]
     assert gradient == pytest.approx((total[0] - total[1]) / 0.1, rel=0.1, abs=1)
+
+
+# ---- two modes far apart
+
+
+def squared(unit, n_unit, y=None):
+    level = numpyro.sample("level", dist.Normal(0, 1))
+    with numpyro.plate("units", n_unit):
+        own = numpyro.sample("own", dist.Normal(0, 2))
+    with numpyro.plate("rows", unit.shape[0]):
+        numpyro.sample("y", dist.Normal(level + own[unit] ** 2, 0.5), obs=y)
+
+
+@functools.cache
+def of_two_modes():
+    """Six units whose values have either sign, and their rows `(unit, row)`."""
+    rng, unit = np.random.default_rng(6), np.repeat(np.arange(6), 4)
+    y = np.linspace(1.5, 3, 6)[unit] ** 2 + 0.5 * rng.standard_normal(len(unit))
+    batch = random_effects.batch_of(squared, {"unit": unit, "y": y}, precision="float64")
+    marginal = MarginalDensity(batch)
+    marginal.settle(np.zeros(1))
+    return marginal, y.reshape(6, 4)
+
+
+def test_a_second_mode_is_found_and_the_shape_is_that_of_the_first():
+    marginal, _ = of_two_modes()
+    start = marginal.starts[0]
+    assert np.asarray(start.second.found)[:6].all()
+    np.testing.assert_allclose(start.second.u[:6], -start.u[:6], rtol=1e-6)
+    # In coordinates in which the normal around the first mode is standard; the other is 20 sds away.
+    assert np.abs(np.asarray(start.shape.mean)[:6]).max() < 0.3
+    np.testing.assert_allclose(start.shape.root[:6, 0, 0], 1, atol=0.2)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, -0.3])
+def test_units_of_two_modes_are_integrated_with_their_gradient(level):
+    marginal, y = of_two_modes()
+    grid = np.linspace(-6, 6, 24_001)
+    each = norm.logpdf(y[:, :, None], level + grid**2, 0.5).sum(axis=1) + norm.logpdf(grid, 0, 2)
+    exact = logsumexp(each, axis=1) + np.log(grid[1] - grid[0])
+    keys = jax.random.split(jax.random.key(1), 200)
+    found = random_effects.both_marginals(marginal, np.array([level]), keys)
+    ratio = np.exp(found.corrected[:, :6] - exact)
+    error = ratio.std(axis=0) / np.sqrt(len(ratio))
+    # Half of a squared relative error is what the correction of a logarithm is off by at most.
+    assert (np.abs(ratio.mean(axis=0) - 1) < 4.5 * error + ratio.var(axis=0)).all()
+    assert ratio.std(axis=0).max() < 0.25
+
+    def value(level):
+        return marginal.evaluate(np.array([level]), corrected=True).value
+
+    gradient = marginal.evaluate(np.array([level]), corrected=True).gradient[0]
+    assert gradient == pytest.approx((value(level + 1e-5) - value(level - 1e-5)) / 2e-5, abs=1e-4)
+
+
+def test_the_first_of_two_modes_does_not_depend_on_where_theta_was():
+    marginal, _ = of_two_modes()
+    before = marginal.evaluate(np.zeros(1), corrected=True)
+    # There the modes of the first units have met.
+    marginal.evaluate(np.full(1, 2.5), corrected=True)
+    after = marginal.evaluate(np.zeros(1), corrected=True)
+    assert after.value == before.value
+    state = marginal.state()
+    marginal.restore(state)
+    assert marginal.evaluate(np.zeros(1), corrected=True).value == before.value
+    assert state["has_second"].any()
+
+
+@pytest.mark.parametrize("k", [1, 4, 9, 21])
+def test_a_second_mode_that_was_found_has_draws_near_it(k):
+    eye = jnp.broadcast_to(jnp.eye(k), (3, k, k))
+    near = unit_proposals.UnitT(jnp.zeros((3, k)), eye)
+    second = UnitModes(jnp.full((3, k), 50.0), jnp.zeros(3), eye, jnp.array([True, True, False]))
+    known = unit_proposals.SecondModes(second.u, second.root, second.found)
+    elsewhere = unit_proposals.elsewhere_of(known, near)
+    mixture = unit_proposals.UnitMixture(near, near, elsewhere)
+    n_draws = np.asarray(unit_proposals.n_draws_near(mixture, second))
+    assert n_draws[:2].min() > 4
+    assert n_draws[2] < 1e-3

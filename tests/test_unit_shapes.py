@@ -37,7 +37,7 @@ def test_a_skew_unit_has_the_mean_and_the_variance_of_quadrature():
     y, tau = np.array([0, 0, 1, 5]), 3.0
     with jax.enable_x64(True):
         marginal = density_of(steep, y)
-        where = marginal.theta(np.log([tau])), marginal.starts[0].u
+        where = marginal.theta(np.log([tau])), marginal.starts[0]
         start = unit_shapes.measure_shapes(marginal.model, *where, marginal.blocks[0], KEY)
         modes = find_modes(marginal.model, where[0], start.u, marginal.blocks[0])
     own = np.linspace(-9, 5, 20_001)
@@ -63,7 +63,7 @@ def test_what_is_no_unit_and_what_has_no_weights_keeps_the_shape_of_a_normal():
             arrays={**block.arrays, "y": values}, is_unit=block.is_unit.at[1].set(False)
         )
         start = unit_shapes.measure_shapes(
-            marginal.model, marginal.theta(np.zeros(1)), marginal.starts[0].u, block, KEY
+            marginal.model, marginal.theta(np.zeros(1)), marginal.starts[0], block, KEY
         )
     mean, root = map(np.asarray, start.shape)
     assert [*(mean[:4, 0] == 0)] == [False, True, True, False]
@@ -98,7 +98,7 @@ def test_draws_of_their_shape_know_the_integrals_of_units_better(model, y, tau, 
     with jax.enable_x64(True):
         marginal = density_of(model, y)
         theta, normal, block = marginal.theta(np.log([tau])), marginal.starts[0], marginal.blocks[0]
-        own = unit_shapes.measure_shapes(marginal.model, theta, normal.u, block, KEY)
+        own = unit_shapes.measure_shapes(marginal.model, theta, normal, block, KEY)
         modes = find_modes(marginal.model, theta, own.u, block)
 
         @jax.jit

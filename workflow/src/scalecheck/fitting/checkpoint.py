@@ -26,7 +26,7 @@ SECONDS = 60.0
 VARIABLE = "SCALECHECK_CHECKPOINT_SECONDS"
 
 # Raised when the arrays of a state have other names or meanings: what an older program saved starts anew, in one line.
-FORMAT = 5
+FORMAT = 6
 
 
 def identify_run(*parts: Any) -> str:

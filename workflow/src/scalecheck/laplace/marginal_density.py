@@ -187,7 +187,7 @@ class MarginalDensity:
             total = float(np.asarray(found.by_unit, "float64").sum())
             gradient = np.asarray(found.gradient, "float64")
             if moves and np.isfinite(total):
-                self.starts[number] = start._replace(u=found.modes.u)
+                self.starts[number] = start.moved(found.modes.u)
             return total, gradient
 
         value, gradient = _prior_and_gradient(self.model, theta, self.blocks[0])
@@ -207,7 +207,7 @@ class MarginalDensity:
         def one(number: int) -> None:
             key = jax.random.fold_in(self.key_of(number), _FOR_SHAPES)
             self.starts[number] = unit_shapes.measure_shapes(
-                self.model, theta, self.starts[number].u, self.blocks[number], key
+                self.model, theta, self.starts[number], self.blocks[number], key
             )
 
         self.each(one, range(len(self.blocks)) if chosen is None else chosen)

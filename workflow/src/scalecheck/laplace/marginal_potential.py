@@ -35,9 +35,7 @@ def arrays_of(marginal: MarginalDensity, mode: PopulationMode) -> dict[str, np.n
         _ARGUMENT + name: np.stack([block.arrays[name] for block in blocks])
         for name in blocks[0].arrays
     }
-    starts = [
-        start._replace(u=one.modes.u) for start, one in zip(marginal.starts, found, strict=True)
-    ]
+    starts = [start.moved(one.modes.u) for start, one in zip(marginal.starts, found, strict=True)]
     arrays |= {_PART + name: values for name, values in stack_parts(starts).items()}
     return arrays | {
         _CODES: np.stack([block.codes for block in blocks]),

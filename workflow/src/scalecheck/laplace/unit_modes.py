@@ -1,6 +1,5 @@
 """The mode of each unit's latent values given what all share: damped Newton iterations of all units at once."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,8 +19,8 @@ _ROUNDING = {"float32": 2e-6, "float64": 1e-13}
 # Damping of a step that did not lead down, first and by how much more each time; what is left of it after one that did.
 _FIRST, _MORE, _LEFT, _NONE, _MOST = 0.05, 8.0, 0.1, 1e-3, 1e12
 
-# A second mode is so many sds of a unit from the first, and has at least this share of the mass of both.
-APART, _LEAST_SHARE = 4.0, 1e-3
+# Another mode is so many sds of a unit from the first; it counts from this share of the mass of both on.
+_APART, LEAST_MASS = 4.0, 0.01
 # Least curvature of a unit's density, in units of the prior's, for the normal that is put in its place.
 _FLATTEST = 0.5
 # Precision of a prior that shows neither curvature nor slope.
@@ -154,7 +153,6 @@ def find_modes(
     return UnitModes(last.u, last.energy, root, last.rests & is_definite)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def best_modes(
     model: UnitModel,
     theta: Float[Array, " d"],
@@ -173,12 +171,12 @@ def best_modes(
     def take(number: Int[Array, " unit"]) -> UnitModes:
         return jax.tree.map(lambda each: each[number, jnp.arange(each.shape[1])], all_)
 
-    first = take(log_mass.argmax(axis=0))
-    are_apart = jax.vmap(lambda other: lie_apart(first, other))(all_)
+    best = take(log_mass.argmax(axis=0))
+    are_apart = jax.vmap(lambda other: lie_apart(best, other))(all_)
     left = jnp.where(are_apart, log_mass, -jnp.inf)
     second, most = take(left.argmax(axis=0)), left.max(axis=0)
     share = jnp.where(jnp.isfinite(most), jax.nn.sigmoid(most - log_mass.max(axis=0)), 0.0)
-    return first, second._replace(found=(share > _LEAST_SHARE) & block.is_unit)
+    return best, second._replace(found=(share > LEAST_MASS) & block.is_unit)
 
 
 def log_masses(modes: UnitModes) -> Float[Array, " unit"]:
@@ -189,7 +187,7 @@ def log_masses(modes: UnitModes) -> Float[Array, " unit"]:
 def lie_apart(first: UnitModes, other: UnitModes) -> Bool[Array, " unit"]:
     """Tell which of the other modes `(unit,)` are so far from the first that they are no part of it."""
     apart = jnp.einsum("uji,uj->ui", first.root, other.u - first.u)
-    return (apart**2).sum(axis=1) > APART**2
+    return (apart**2).sum(axis=1) > _APART**2
 
 
 def prior_shape(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from scipy.special import gammaln
 
 from scalecheck.laplace.log_marginal import LOG_2PI
@@ -26,46 +26,67 @@ _FEWEST_DF = 7.0
 # Draws of a unit, half of them opposite to the others: around the mode, of the unit's own shape, and the others.
 _NUMBERS = (8, 40, 16)
 N_INNER = sum(_NUMBERS)
-# By what the t around a second mode is wider than the normal there: theta moves the mode, and the t stays.
-_STRETCHED = 1.5
+# Draws of a t of the prior's width from which other modes are looked for. They come in pairs of opposite sign: where a
+# density has two modes, one of a pair is likely to be on the other side.
+N_STARTS = 4
+# By what the t around a second mode is wider than the normal there, of one dimension: theta moves the mode, and the t
+# stays. Of many dimensions each is stretched by less, or hardly a draw would be near the mode.
+_STRETCHED = 0.5
 
 
-class UnitStart(NamedTuple):
-    """Where a block's units were last.
+class SecondModes(NamedTuple):
+    """Where units have a second mode, by the theta at which shapes were measured.
 
     Attributes
     ----------
     u
-        `(unit, k)` their modes, from which others are looked for.
+        `(unit, k)`.
+    root
+        `(unit, k, k)` as of `UnitModes`.
+    found
+        `(unit,)` which units have one.
+    """
+
+    u: Vectors
+    root: Matrices
+    found: Bool[Array, " unit"]
+
+
+class UnitStart(NamedTuple):
+    """What is known of a block's units before a theta: where modes are looked for, and what draws come from.
+
+    Attributes
+    ----------
+    u
+        `(unit, k)` modes at the theta before; of units with a second mode those at which shapes were measured.
     shape
-        Mean and covariance of their densities, in coordinates in which the normal around the mode is standard. These
-        move with the mode.
+        Mean and covariance of their densities around the mode, in coordinates in which the normal there is standard.
+        These move with the mode.
     second
-        Second modes; `found` tells which units have one.
+        Second modes, which stay where they were found.
     """
 
     u: Vectors
     shape: UnitNormal
-    second: UnitModes
+    second: SecondModes
+
+    def moved(self, u: Vectors) -> "UnitStart":
+        """Look for modes from `u` `(unit, k)` next.
+
+        Not of units with a second mode: their first might become the second, and never come back.
+        """
+        return self._replace(u=jnp.where(self.second.found[:, None], self.u, u))
 
 
 def first_start(u: Vectors) -> UnitStart:
     """Give a start at `u` `(unit, k)`: of normal densities with one mode, before any more is known."""
     zeros, none = jnp.zeros_like(u), jnp.zeros(len(u), bool)
     eye = jnp.broadcast_to(jnp.eye(u.shape[1], dtype=u.dtype), (*u.shape, u.shape[1]))
-    return UnitStart(u, UnitNormal(zeros, eye), UnitModes(u, zeros[:, 0], eye, none))
+    return UnitStart(u, UnitNormal(zeros, eye), SecondModes(u, eye, none))
 
 
 # Parts of a start, by the names under which they are saved.
-_NAMES = (
-    "modes",
-    "means",
-    "roots",
-    "second_modes",
-    "second_energies",
-    "second_roots",
-    "has_second",
-)
+_NAMES = ("modes", "means", "roots", "second_places", "second_roots", "has_second")
 
 
 def stack_parts(starts: Sequence[UnitStart]) -> dict[str, np.ndarray]:
@@ -77,7 +98,7 @@ def stack_parts(starts: Sequence[UnitStart]) -> dict[str, np.ndarray]:
 def start_of(parts: Mapping[str, Any]) -> UnitStart:
     """Put the parts of a start together, with a leading `block` or without; other names are left alone."""
     u, mean, root, *second = (parts[name] for name in _NAMES)
-    return UnitStart(u, UnitNormal(mean, root), UnitModes(*second))
+    return UnitStart(u, UnitNormal(mean, root), SecondModes(*second))
 
 
 class UnitT(NamedTuple):
@@ -150,16 +171,21 @@ def mixture_of(
     model: UnitModel, theta: jax.Array, modes: UnitModes, start: UnitStart, block: UnitBlock
 ) -> UnitMixture:
     """Give the mixture of each unit of a block, at modes found at `theta` `(d,)`."""
-    shape, second = start.shape, start.second
+    shape = start.shape
     off = solve_triangular(modes.root, shape.mean[..., None], lower=True, trans=1)[..., 0]
     # A product of lower factors is one.
     own = UnitT(modes.u + off, modes.root @ shape.root)
     wide = t_of_prior(model, theta, modes.u, block)
-    elsewhere = UnitT(
+    return UnitMixture(around(modes), own, elsewhere_of(start.second, wide))
+
+
+def elsewhere_of(second: SecondModes, wide: UnitT) -> UnitT:
+    """Give a t around each second mode, and the wide one of units without."""
+    stretched = second.root / (1 + _STRETCHED / math.sqrt(second.u.shape[1]))
+    return UnitT(
         jnp.where(second.found[:, None], second.u, wide.centre),
-        jnp.where(second.found[:, None, None], second.root / _STRETCHED, wide.root),
+        jnp.where(second.found[:, None, None], stretched, wide.root),
     )
-    return UnitMixture(around(modes), own, elsewhere)
 
 
 def around(modes: UnitModes) -> UnitT:

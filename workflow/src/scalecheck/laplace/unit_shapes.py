@@ -15,6 +15,8 @@ from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import Matrices, UnitModes, UnitNormal, Vectors, best_modes
 from scalecheck.laplace.unit_proposals import (
     N_INNER,
+    N_STARTS,
+    SecondModes,
     UnitMixture,
     UnitStart,
     around,
@@ -25,16 +27,13 @@ from scalecheck.laplace.unit_proposals import (
 
 # Passes, and draws of a pass over those of an integral. These are drawn by turns: no more is held than by an integral.
 _PASSES, _TURNS = 2, 12
-# Draws of a t of the prior's width from which modes are looked for, too. They come in pairs of opposite sign: where a
-# density has two modes, one of a pair is likely to be on the other side.
-_STARTS = 4
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def measure_shapes(
     model: UnitModel,
     theta: Float[Array, " d"],
-    u: Vectors,
+    before: UnitStart,
     block: UnitBlock,
     key: PRNGKeyArray,
 ) -> UnitStart:
@@ -44,14 +43,16 @@ def measure_shapes(
 
     Parameters
     ----------
-    u
-        `(unit, k)` where the modes were last.
+    before
+        What was known: modes are looked for from both of its modes, too.
     key
         `(2,)`, another one than that of the integrals: what is drawn from must not depend on the draws.
     """
     key, for_starts = jax.random.split(key)
-    wide = t_of_prior(model, theta, u, block).draw(for_starts, _STARTS)
-    modes, second = best_modes(model, theta, jnp.concatenate([u[None], wide]), block)
+    wide = t_of_prior(model, theta, before.u, block).draw(for_starts, N_STARTS)
+    known = jnp.stack([before.u, before.second.u])
+    modes, second = best_modes(model, theta, jnp.concatenate([known, wide]), block)
+    first = first_start(modes.u)._replace(second=SecondModes(second.u, second.root, second.found))
 
     def one_pass(shape: UnitNormal, key: PRNGKeyArray) -> tuple[UnitNormal, None]:
         start = first._replace(shape=shape)
@@ -72,7 +73,6 @@ def measure_shapes(
             jnp.where(good[:, None, None], root, first.shape.root),
         ), None
 
-    first = first_start(modes.u)._replace(second=second)
     shape, _ = jax.lax.scan(one_pass, first.shape, jax.random.split(key, _PASSES))
     return first._replace(shape=shape)
 
@@ -80,7 +80,7 @@ def measure_shapes(
 def _log_share(
     modes: UnitModes, second: UnitModes, u: Float[Array, "draw unit k"]
 ) -> Float[Array, "draw unit"]:
-    """Log share `(draw, unit)` that the normal at a unit's mode has, of both at its modes; 0 where there is one."""
+    """Log share `(draw, unit)` that the normal at a unit's first mode has of both; 0 where no second was found."""
     each = [-one.energy - (around(one).standard(u) ** 2).sum(axis=2) / 2 for one in (modes, second)]
     return jnp.where(second.found, jax.nn.log_sigmoid(each[0] - each[1]), 0.0)
 

@@ -12,15 +12,20 @@ from scalecheck.laplace.log_marginal import laplace_by_unit
 from scalecheck.laplace.marginal_density import MarginalDensity, Theta
 from scalecheck.laplace.unit_integrals import integrate_units
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
-from scalecheck.laplace.unit_modes import Vectors, find_modes, lie_apart
-from scalecheck.laplace.unit_proposals import UnitStart, mixture_of, n_draws_near, t_of_prior
+from scalecheck.laplace.unit_modes import LEAST_MASS, Vectors, find_modes, lie_apart
+from scalecheck.laplace.unit_proposals import (
+    N_STARTS,
+    UnitStart,
+    mixture_of,
+    n_draws_near,
+    t_of_prior,
+)
 
 STATISTICS = ("mean", "sd", "low", "median", "high")
 # Of the interval from low to high.
 _PROBABILITIES = (0.055, 0.5, 0.945)
-# Other starts of a unit's mode, and how much mass of another mode counts. Where fewer draws than this are expected
-# around another mode, integrals leave it out.
-_N_STARTS, _MASS, _REACHED = 4, 0.01, 2.0
+# Where fewer draws than this are expected around another mode, integrals leave it out.
+_REACHED = 2.0
 
 
 class BlockSummary(NamedTuple):
@@ -130,9 +135,8 @@ def _masses_of_others(
         share = jnp.where(is_other, share, 0.0)
         return share, jnp.where(n_draws_near(mixture, other) < _REACHED, share, 0.0)
 
-    # In pairs of opposite sign: where a density has two modes, one of a pair is likely to be on the other side.
-    wide = t_of_prior(model, theta, first.u, block).draw(key, _N_STARTS)
-    any_, missed = jax.lax.map(one, wide)
+    wide = t_of_prior(model, theta, first.u, block).draw(key, N_STARTS)
+    any_, missed = jax.lax.map(one, jnp.concatenate([start.second.u[None], wide]))
     return any_.max(axis=0), missed.max(axis=0)
 
 
@@ -150,7 +154,7 @@ def missed_masses(marginal: MarginalDensity, at: Theta) -> Float[np.ndarray, " u
 
 def has_other_mode(mass_of_others: Float[np.ndarray, " unit"]) -> np.ndarray:
     """Tell which units `(unit,)` have another mode with so much of their mass that it counts."""
-    return mass_of_others > _MASS
+    return mass_of_others > LEAST_MASS
 
 
 def site_statistics(
