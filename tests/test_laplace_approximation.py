@@ -110,6 +110,9 @@ def test_units_are_summarised_by_their_labels(clinics, written):
 def test_the_page_says_what_was_integrated_out_and_shows_the_truth(written):
     section = page.section(written, {"mu": 0.5, "tau": 0.8})
     assert f"{N_CLINICS} units were integrated out one by one" in section.sentence
+    (reason,) = section.reasons
+    assert reason.startswith("At 200 rows means are off by")
+    assert reason.endswith(".")
     assert section.recovery is not None
     assert "of 2 89 % intervals of the approximation of 200 rows" in section.recovery.caption
 

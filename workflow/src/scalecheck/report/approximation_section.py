@@ -59,7 +59,7 @@ def section(found: Mapping[str, Any], truth: Mapping[str, float]) -> Section:
     return Section(
         found["verdict"],
         _sentence(found),
-        found["reasons"],
+        [_as_sentence(reason) for reason in found["reasons"]],
         _increments(found),
         _parameters(found),
         _recovery(found, truth),
@@ -70,8 +70,12 @@ def section(found: Mapping[str, Any], truth: Mapping[str, float]) -> Section:
 
 def _sentence(found: Mapping[str, Any]) -> str:
     ended = _of_laplace(found) if found["method"] == "laplace" else _of_guide(found)
-    said = [f"{found['method_reason'].capitalize()}."] if found["method_reason"] else []
+    said = [_as_sentence(found["method_reason"])] if found["method_reason"] else []
     return " ".join([*said, ended, *_simulated(found["symmetry"])])
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _of_guide(found: Mapping[str, Any]) -> str:
