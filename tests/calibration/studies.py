@@ -53,25 +53,13 @@ COLUMNS = (
 Line = dict[str, Any]
 
 
-# Rooms that no verdict depends on: the page, and what approximates or searches for another fit.
-_NOT_ASKED = ("report", "laplace", "variational", "remedies")
-
-
-def library_of_verdicts() -> list[Path]:
-    """Files of the library that a verdict depends on."""
-    root = Path(scalecheck.__file__).parent
-    found = [
-        path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in _NOT_ASKED
-    ]
-    return sorted(found)
-
-
 @functools.cache
 def code() -> str:
     """Short hash of what a line depends on: lines of other code are not to be mixed with new ones."""
     here = Path(__file__).parent
+    library = sorted(Path(scalecheck.__file__).parent.rglob("*.py"))
     own = [here / name for name in ("in_memory.py", "models.py", "scenarios.py", "studies.py")]
-    parts = [path.read_bytes() for path in [*library_of_verdicts(), *own]]
+    parts = [path.read_bytes() for path in [*library, *own] if "report" not in path.parts]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
