@@ -17,6 +17,7 @@ from scalecheck.laplace import unit_proposals
 from scalecheck.laplace.marginal_density import MarginalDensity
 from scalecheck.laplace.unit_integrals import corrected_and_gradient, key_of_block
 from scalecheck.laplace.unit_modes import UnitModes
+from scalecheck.laplace.unit_start import SecondModes
 
 RHO = np.array([[1.0, 0.95], [0.95, 1.0]])
 
@@ -204,7 +205,7 @@ def test_a_second_mode_that_was_found_has_draws_near_it(k):
     eye = jnp.broadcast_to(jnp.eye(k), (3, k, k))
     near = unit_proposals.UnitT(jnp.zeros((3, k)), eye)
     second = UnitModes(jnp.full((3, k), 50.0), jnp.zeros(3), eye, jnp.array([True, True, False]))
-    known = unit_proposals.SecondModes(second.u, second.root, second.found)
+    known = SecondModes(second.u, second.root, second.found)
     elsewhere = unit_proposals.elsewhere_of(known, near)
     mixture = unit_proposals.UnitMixture(near, near, elsewhere)
     n_draws = np.asarray(unit_proposals.n_draws_near(mixture, second))

@@ -23,7 +23,7 @@ from scalecheck.laplace.unit_blocks import (
 from scalecheck.laplace.unit_integrals import UnitIntegrals, integrate_units
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel, unit_model_of, units_of
 from scalecheck.laplace.unit_modes import UnitModes, find_modes
-from scalecheck.laplace.unit_proposals import UnitStart, first_start, stack_parts, start_of
+from scalecheck.laplace.unit_start import UnitStart, first_start, stack_parts, start_of
 from scalecheck.model import density
 from scalecheck.model.batches import Batch
 from scalecheck.model.rows import RowArrays

@@ -13,7 +13,7 @@ from scalecheck.laplace.marginal_density import MarginalDensity
 from scalecheck.laplace.population import PopulationMode
 from scalecheck.laplace.unit_integrals import corrected_and_gradient
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
-from scalecheck.laplace.unit_proposals import stack_parts, start_of
+from scalecheck.laplace.unit_start import stack_parts, start_of
 
 # The one site: coordinates of theta in posterior sds from its mode.
 SITE = "from_mode"
@@ -23,7 +23,7 @@ _ARGUMENT, _PART = "argument:", "start:"
 
 
 def arrays_of(marginal: MarginalDensity, mode: PopulationMode) -> dict[str, np.ndarray]:
-    """What the potential takes: blocks `(block, ...)`, modes of units and shapes at the mode, and coordinates."""
+    """What the potential takes: blocks `(block, ...)`, what is known of units at the mode, and coordinates."""
     blocks = [jax.tree.map(np.asarray, block) for block in marginal.blocks]
     theta = marginal.theta(mode.theta)
     keys = [marginal.key_of(number) for number in range(len(blocks))]

@@ -11,7 +11,7 @@ from scalecheck.laplace.marginal_density import DRAWS_AT_ONCE, MarginalDensity
 from scalecheck.laplace.unit_integrals import integrate_units
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import find_modes
-from scalecheck.laplace.unit_proposals import UnitStart
+from scalecheck.laplace.unit_start import UnitStart
 
 
 def draw_sites(

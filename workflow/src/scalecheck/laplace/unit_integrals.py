@@ -25,7 +25,8 @@ from scalecheck.laplace.unit_modes import (
     no_flatter,
     prior_shape,
 )
-from scalecheck.laplace.unit_proposals import UnitStart, around, mixture_of
+from scalecheck.laplace.unit_proposals import around, mixture_of
+from scalecheck.laplace.unit_start import UnitStart
 
 
 def key_of_block(number: int, again: int = 0) -> PRNGKeyArray:

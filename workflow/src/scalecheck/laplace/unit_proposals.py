@@ -6,20 +6,19 @@ mode that was found; where none was, it has the place and width of the unit's pr
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import gammaln
 
 from scalecheck.laplace.log_marginal import LOG_2PI
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
-from scalecheck.laplace.unit_modes import Matrices, UnitModes, UnitNormal, Vectors, prior_shape
+from scalecheck.laplace.unit_modes import Matrices, UnitModes, Vectors, prior_shape
+from scalecheck.laplace.unit_start import SecondModes, UnitStart
 
 # The fewest degrees of freedom: one with fewer than dimensions is hardly ever where a normal is.
 _FEWEST_DF = 7.0
@@ -28,77 +27,10 @@ _NUMBERS = (8, 40, 16)
 N_INNER = sum(_NUMBERS)
 # Draws of a t of the prior's width from which other modes are looked for. They come in pairs of opposite sign: where a
 # density has two modes, one of a pair is likely to be on the other side.
-N_STARTS = 4
+_N_STARTS = 4
 # By what the t around a second mode is wider than the normal there, of one dimension: theta moves the mode, and the t
 # stays. Of many dimensions each is stretched by less, or hardly a draw would be near the mode.
 _STRETCHED = 0.5
-
-
-class SecondModes(NamedTuple):
-    """Where units have a second mode, by the theta at which shapes were measured.
-
-    Attributes
-    ----------
-    u
-        `(unit, k)`.
-    root
-        `(unit, k, k)` as of `UnitModes`.
-    found
-        `(unit,)` which units have one.
-    """
-
-    u: Vectors
-    root: Matrices
-    found: Bool[Array, " unit"]
-
-
-class UnitStart(NamedTuple):
-    """What is known of a block's units before a theta: where modes are looked for, and what draws come from.
-
-    Attributes
-    ----------
-    u
-        `(unit, k)` modes at the theta before; of units with a second mode those at which shapes were measured.
-    shape
-        Mean and covariance of their densities around the mode, in coordinates in which the normal there is standard.
-        These move with the mode.
-    second
-        Second modes, which stay where they were found.
-    """
-
-    u: Vectors
-    shape: UnitNormal
-    second: SecondModes
-
-    def moved(self, u: Vectors) -> "UnitStart":
-        """Look for modes from `u` `(unit, k)` next.
-
-        Not of units with a second mode: their first might become the second, and never come back.
-        """
-        return self._replace(u=jnp.where(self.second.found[:, None], self.u, u))
-
-
-def first_start(u: Vectors) -> UnitStart:
-    """Give a start at `u` `(unit, k)`: of normal densities with one mode, before any more is known."""
-    zeros, none = jnp.zeros_like(u), jnp.zeros(len(u), bool)
-    eye = jnp.broadcast_to(jnp.eye(u.shape[1], dtype=u.dtype), (*u.shape, u.shape[1]))
-    return UnitStart(u, UnitNormal(zeros, eye), SecondModes(u, eye, none))
-
-
-# Parts of a start, by the names under which they are saved.
-_NAMES = ("modes", "means", "roots", "second_places", "second_roots", "has_second")
-
-
-def stack_parts(starts: Sequence[UnitStart]) -> dict[str, np.ndarray]:
-    """Stack the starts of some blocks: their arrays by name, `(block, ...)`."""
-    stacked = jax.tree.map(lambda *each: np.stack([np.asarray(one) for one in each]), *starts)
-    return dict(zip(_NAMES, jax.tree.leaves(stacked), strict=True))
-
-
-def start_of(parts: Mapping[str, Any]) -> UnitStart:
-    """Put the parts of a start together, with a leading `block` or without; other names are left alone."""
-    u, mean, root, *second = (parts[name] for name in _NAMES)
-    return UnitStart(u, UnitNormal(mean, root), SecondModes(*second))
 
 
 class UnitT(NamedTuple):
@@ -203,3 +135,11 @@ def n_draws_near(mixture: UnitMixture, modes: UnitModes) -> Float[Array, " unit"
 def t_of_prior(model: UnitModel, theta: jax.Array, u: Vectors, block: UnitBlock) -> UnitT:
     """Give a t of the place and width of each unit's prior, near `u` `(unit, k)`: it reaches other modes."""
     return UnitT(*prior_shape(model, theta, u, block))
+
+
+def other_starts(
+    model: UnitModel, theta: jax.Array, start: UnitStart, block: UnitBlock, key: PRNGKeyArray
+) -> Float[Array, "start unit k"]:
+    """Give places `(start, unit, k)` to look for modes from: those that are known, and draws as wide as the prior."""
+    wide = t_of_prior(model, theta, start.u, block).draw(key, _N_STARTS)
+    return jnp.concatenate([jnp.stack([start.u, start.second.u]), wide])

@@ -15,15 +15,12 @@ from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import Matrices, UnitModes, UnitNormal, Vectors, best_modes
 from scalecheck.laplace.unit_proposals import (
     N_INNER,
-    N_STARTS,
-    SecondModes,
     UnitMixture,
-    UnitStart,
     around,
-    first_start,
     mixture_of,
-    t_of_prior,
+    other_starts,
 )
+from scalecheck.laplace.unit_start import SecondModes, UnitStart, first_start
 
 # Passes, and draws of a pass over those of an integral. These are drawn by turns: no more is held than by an integral.
 _PASSES, _TURNS = 2, 12
@@ -39,8 +36,6 @@ def measure_shapes(
 ) -> UnitStart:
     """Find the modes of a block's units at `theta`, and measure the shapes of their densities around the first.
 
-    Modes are looked for from more than one start: units may have several.
-
     Parameters
     ----------
     before
@@ -49,9 +44,8 @@ def measure_shapes(
         `(2,)`, another one than that of the integrals: what is drawn from must not depend on the draws.
     """
     key, for_starts = jax.random.split(key)
-    wide = t_of_prior(model, theta, before.u, block).draw(for_starts, N_STARTS)
-    known = jnp.stack([before.u, before.second.u])
-    modes, second = best_modes(model, theta, jnp.concatenate([known, wide]), block)
+    starts = other_starts(model, theta, before, block, for_starts)
+    modes, second = best_modes(model, theta, starts, block)
     first = first_start(modes.u)._replace(second=SecondModes(second.u, second.root, second.found))
 
     def one_pass(shape: UnitNormal, key: PRNGKeyArray) -> tuple[UnitNormal, None]:

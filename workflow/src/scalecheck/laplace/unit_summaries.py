@@ -13,13 +13,8 @@ from scalecheck.laplace.marginal_density import MarginalDensity, Theta
 from scalecheck.laplace.unit_integrals import integrate_units
 from scalecheck.laplace.unit_model import UnitBlock, UnitModel
 from scalecheck.laplace.unit_modes import LEAST_MASS, Vectors, find_modes, lie_apart
-from scalecheck.laplace.unit_proposals import (
-    N_STARTS,
-    UnitStart,
-    mixture_of,
-    n_draws_near,
-    t_of_prior,
-)
+from scalecheck.laplace.unit_proposals import mixture_of, n_draws_near, other_starts
+from scalecheck.laplace.unit_start import UnitStart
 
 STATISTICS = ("mean", "sd", "low", "median", "high")
 # Of the interval from low to high.
@@ -63,7 +58,7 @@ def summarise_block(
     Parameters
     ----------
     at, start
-        The population's mode `(d,)`, at which second modes are looked for, and the units' modes and shapes there.
+        The population's mode `(d,)`, at which other modes are looked for, and what is known of the units there.
     key
         Of the integrals, and of what is chosen from them.
     """
@@ -135,8 +130,7 @@ def _masses_of_others(
         share = jnp.where(is_other, share, 0.0)
         return share, jnp.where(n_draws_near(mixture, other) < _REACHED, share, 0.0)
 
-    wide = t_of_prior(model, theta, first.u, block).draw(key, N_STARTS)
-    any_, missed = jax.lax.map(one, jnp.concatenate([start.second.u[None], wide]))
+    any_, missed = jax.lax.map(one, other_starts(model, theta, start, block, key))
     return any_.max(axis=0), missed.max(axis=0)
 
 

@@ -84,8 +84,9 @@ def megabytes_of_approximation(model: Path, attempt: int, *, by_unit: bool) -> i
     model, attempt
         As of `megabytes`.
     by_unit
-        Whether units are integrated out, block by block. A variational fit takes a gradient of all rows at once, and
-        is given what chains take. So is the one that takes the place of nested Laplace, at a later attempt.
+        Whether units are integrated out, block by block. A variational fit takes a gradient of all rows at once: as
+        much is asked for as chains take. Where one takes the place of nested Laplace the first attempt may ask for
+        too little.
     """
     taken = 0.0
     if demand := _demand(model):
