@@ -1,5 +1,8 @@
 """Health of a fit from draws whose properties are known."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -106,3 +109,16 @@ def test_estimates_are_one_row_per_scalar_with_labels():
     assert mu["mcse"] == pytest.approx(3 / 4000**0.5, rel=0.2)
     assert (table[["ess_bulk", "ess_tail"]] > 2000).all(axis=None)
     assert (table["rhat"] < 1.01).all()
+
+
+def test_a_part_of_numpyro_that_is_imported_after_arviz_is_there_once():
+    code = """
+from scalecheck import diagnostics
+import sys
+assert not {"jax", "numpyro"} & set(sys.modules)
+from numpyro.distributions import Normal
+import numpyro
+assert Normal is numpyro.distributions.Normal
+assert numpyro.distributions.distribution.Unit is not None
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,5 +1,6 @@
 """The health of a fit: R-hat, ESS, MCSE, E-BFMI, from ArviZ; and whether its posterior can be used."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+
+# ArviZ leaves names of packages that are loaded when they are asked for an attribute. Who asks for "jax" as matplotlib
+# does loads it for nothing, and who imports from "numpyro.distributions" first has that twice, with other classes.
+for _package in ("jax", "numpyro"):
+    if not any(name.startswith(f"{_package}.") for name in sys.modules):
+        sys.modules.pop(_package, None)
 
 # ArviZ's types allow every statistic to be a tuple.
 array_stats: Any = array.array_stats

@@ -4,7 +4,6 @@ What costs something is done once for the same fits, model and settings. JAX is 
 computed: another `verdict.alpha`, budget or label is not.
 """
 
-import sys
 from argparse import Namespace
 
 import pandas as pd
@@ -42,9 +41,6 @@ def judge_study(options: Namespace, log: Log) -> None:
     line = f"verdict: {content['verdict']} ({folder.verdict})"
     log(line)
     print(line)
-    if "jax._src" not in sys.modules:
-        # ArviZ leaves a name that imports JAX when it is asked for an attribute, as matplotlib does.
-        sys.modules.pop("jax", None)
     report.write_report(folder, study, log)
 
 
