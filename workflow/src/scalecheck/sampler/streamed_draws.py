@@ -234,7 +234,10 @@ class BlockStream:
     def begin(self, arrays: Mapping[str, Any]) -> None:
         """Begin anew, with data `(fit, ...)`: what is compiled serves other fits of the shape, too."""
         self.arrays = arrays
-        spread = lambda x: jnp.broadcast_to(x, (*self._n_lanes, *x.shape))  # noqa: E731
+
+        def spread(x: jax.Array) -> jax.Array:
+            return jnp.broadcast_to(x, (*self._n_lanes, *x.shape))
+
         self.streamed: Streamed | None = jax.tree.map(spread, self._none_yet)
 
     def _fold_block(self, streamed: Any, z: Any, n: Int[Array, " fit"], arrays: Any) -> Any:
