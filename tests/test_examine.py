@@ -112,6 +112,7 @@ def test_every_family_ran_once_per_axis_and_step(examined):
         ("drift", None, None),
         ("surprise", None, "increment-02"),
         ("surprise", None, "increment-03"),
+        ("surprise", None, None),
         ("scaling", None, "increment-03"),
         ("adaptation", None, "increment-01"),
         ("adaptation", None, "increment-02"),
@@ -152,7 +153,9 @@ def test_a_look_at_an_increment_finds_what_the_check_of_the_study_finds(conjugat
         name = fits[n_so_far - 1].task.fit
         families = ("drift", "surprise", "scaling", "adaptation")
         checked = [f for f in found.findings if f.fit == name and f.family in families]
-        assert [(f.family, f.p, f.weight, f.large) for f in look.findings] == [
+        assert look.surprised is not None
+        seen = [*look.findings[:1], look.surprised.finding, *look.findings[1:]]
+        assert [(f.family, f.p, f.weight, f.large) for f in seen] == [
             (f.family, f.p, f.weight, f.large) for f in checked
         ]
 

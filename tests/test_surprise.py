@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom, kstest, norm, poisson
 
-from scalecheck.checks import replicate_statistics, statistic_design, statistic_messages, surprise
+from scalecheck.checks import (
+    member_ranks,
+    replicate_statistics,
+    statistic_design,
+    statistic_messages,
+    surprise,
+)
 from scalecheck.checks.replicate_statistics import N_REFERENCE, Members
 from scalecheck.checks.statistic_design import BlockColumn, Design, Statistic
 from scalecheck.checks.statistic_messages import Setting
@@ -205,11 +211,11 @@ def test_the_longer_comparison_is_valid_and_ends_early_where_p_is_clear():
             chunks_read.append(1)
             yield rng.random(100)
 
-    p = np.array([surprise._sequential(rng.random(), chunks(5)) for _ in range(4000)])
+    p = np.array([member_ranks._sequential(rng.random(), chunks(5)) for _ in range(4000)])
     for level in (0.01, 0.05, 0.2):
         assert np.mean(p <= level) <= level + 3 * np.sqrt(level / 4000)
     assert len(chunks_read) < 4000 * 2.5
-    assert surprise._sequential(2.0, chunks(5)) == 1 / 501
+    assert member_ranks._sequential(2.0, chunks(5)) == 1 / 501
 
 
 def test_what_no_replicate_does_has_the_smallest_p():
@@ -250,7 +256,7 @@ def test_a_long_tail_does_not_crowd_out_other_statistics():
         Statistic(what)
         for what in (statistic_design.MEAN, statistic_design.SCORE, statistic_design.LOW_TAIL)
     ]
-    evidence = surprise._Scale.of(statistics, values[:1000]).extremeness(values)
+    evidence = member_ranks.Scale.of(statistics, values[:1000]).extremeness(values)
     extreme = np.argsort(-evidence.max(axis=1))[:200]
     shares = np.bincount(evidence[extreme].argmax(axis=1), minlength=3) / 200
     assert (shares > 0.1).all()

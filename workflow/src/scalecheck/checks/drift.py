@@ -15,7 +15,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from scalecheck.checks.finding import NOTABLE, Effect, Finding, not_run, notable, rounded
+from scalecheck.checks.finding import (
+    NOTABLE,
+    Effect,
+    Finding,
+    not_run,
+    notable,
+    rounded,
+    step_weight,
+)
 from scalecheck.checks.moments import Moments, Prior, in_double, not_identified, why_not_comparable
 from scalecheck.checks.nested_step import NestedStep, measure_step
 
@@ -95,11 +103,6 @@ def check_drift(
     if len(steps) > 1:
         findings.append(_finding(steps, None, tuple(fits), 0.5, context))
     return findings, _table(steps, context.names)
-
-
-def step_weight(looks: int) -> float:
-    """Share of the error rate for each of `looks` steps; several leave half of it for their sum."""
-    return 1.0 if looks == 1 else 1 / (2 * looks)
 
 
 def check_drift_step(

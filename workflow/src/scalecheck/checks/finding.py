@@ -113,6 +113,11 @@ def notable(p: float, weight: float) -> bool:
     return p / weight < NOTABLE
 
 
+def step_weight(looks: int) -> float:
+    """Share of a family's error rate for each of `looks` steps; several leave half of it for all of them together."""
+    return 1.0 if looks == 1 else 1 / (2 * looks)
+
+
 def rounded(value: float) -> str:
     """Write a number with three significant digits and without an exponent."""
     return np.format_float_positional(float(f"{value:.3g}"), trim="-")

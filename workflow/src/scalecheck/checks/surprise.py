@@ -13,16 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Shaped
-from scipy.special import ndtri
+from jaxtyping import Float
 
 from scalecheck.checks import statistic_design, statistic_messages
 from scalecheck.checks.finding import Effect, Finding, notable, rounded
+from scalecheck.checks.member_ranks import Measured, Scale, rank, rank_of_first
 from scalecheck.checks.statistic_design import Statistic
 from scalecheck.checks.statistic_messages import Setting
-
-Measured = Float[np.ndarray, "member q"]
-ByStatistic = Float[np.ndarray, " q"]
 
 LARGE = 4.0
 
@@ -34,13 +31,6 @@ MORE = 3_000
 
 # Of more new rows than this, some are left out.
 MOST_PREDICTED = 30_000
-
-# The longer comparison ends early when so many replicates were more extreme (Besag & Clifford 1991):
-# p is then above 0.001 and known to a quarter.
-ENOUGH = 20
-
-# Where the last hundredth of a normal distribution begins, in sds.
-_LAST = float(ndtri(0.99))
 
 
 class NewRows(NamedTuple):
@@ -112,8 +102,15 @@ def check_surprise(
         One row per statistic that varies: fit, statistic, observed, median, sd (of the observed and
         all replicates), studentised (signed), p (its own rank), leading.
     """
-    scale = _Scale.of(statistics, values)
-    p = _p_value(values, scale, more, _Scale.of(statistics, values[1:]), rng)
+    scale = Scale.of(statistics, values)
+
+    def longer() -> tuple[float, Iterable[np.ndarray]]:
+        # Studentised without the observed, which is exchangeable with the further replicates only then.
+        own = Scale.of(statistics, values[1:])
+        further = (own.extremeness(chunk).max(axis=1) for chunk in more())
+        return float(own.extremeness(values[:1]).max()), further
+
+    p = rank_of_first(scale.extremeness(values).max(axis=1), longer, rng)
     leading = _leading(statistics, values, scale)
     signed = float(scale.studentised(values[:1])[0, leading])
     size = abs(signed)
@@ -133,68 +130,7 @@ def check_surprise(
     return finding, _table(step.fit, statistics, values, scale, leading, rng)
 
 
-class _Scale(NamedTuple):
-    """What statistics are studentised by, each on a scale on which it is nearly symmetric.
-
-    Attributes
-    ----------
-    side
-        `(q,)` which deviations count, as `statistic_messages.sides` says.
-    what
-        `(q,)` names of the statistics.
-    median
-        `(q,)`.
-    below, above
-        `(q,)` sd, or more where the tail on that side is longer than a normal one.
-    """
-
-    side: Int[np.ndarray, " q"]
-    what: Shaped[np.ndarray, " q"]
-    median: ByStatistic
-    below: ByStatistic
-    above: ByStatistic
-
-    @classmethod
-    def of(cls, statistics: Sequence[Statistic], members: Measured) -> "_Scale":
-        """Take the scale of members `(member, q)`: a rank is exact if none of those ranked is special among them."""
-        side = np.array([statistic_messages.sides(statistic) for statistic in statistics])
-        what = np.array([statistic.what for statistic in statistics])
-        return cls(side, what, *_spread(_symmetric(what, members)))
-
-    def studentised(self, values: Measured) -> Measured:
-        """Return values `(member, q)` as sds from the median."""
-        deviation = _symmetric(self.what, values) - self.median
-        return np.clip(deviation / np.where(deviation < 0, self.below, self.above), -1e6, 1e6)
-
-    def extremeness(self, values: Measured) -> Measured:
-        """Return how far values `(member, q)` are out on the side that counts."""
-        signed = self.studentised(values)
-        return np.where(self.side == 0, np.abs(signed), self.side * signed)
-
-
-def _symmetric(what: Shaped[np.ndarray, " q"], values: Measured) -> Measured:
-    """Return values `(member, q)` with a long tail drawn in: it would crowd out others where the largest is looked for.
-
-    Cube roots of sums of squares are nearly normal (Wilson & Hilferty 1931).
-    """
-    sums = np.isin(what, list(statistic_design.SUMS_OF_SQUARES))
-    values = np.where(sums, np.cbrt(values), values)
-    kurtosis = np.isin(what, [statistic_design.KURTOSIS, statistic_design.WITHIN_KURTOSIS])
-    return np.where(kurtosis, np.log(np.maximum(values, 1.0)), values)
-
-
-def _spread(values: Measured) -> tuple[ByStatistic, ByStatistic, ByStatistic]:
-    """Return the median and the sd below and above it, of values `(member, q)`.
-
-    A tail longer than a normal one, seen at its last hundredth, counts as a larger sd.
-    """
-    low, median, high = np.quantile(values, [0.01, 0.5, 0.99], axis=0)
-    # Where all members agree, as replicates of what never happens do, any deviation is one of many sds.
-    sd = np.maximum(values.std(axis=0), 1e-9 * np.abs(median) + 1e-30)
-    return median, np.maximum(sd, (median - low) / _LAST), np.maximum(sd, (high - median) / _LAST)
-
-
-def _leading(statistics: Sequence[Statistic], values: Measured, scale: _Scale) -> int:
+def _leading(statistics: Sequence[Statistic], values: Measured, scale: Scale) -> int:
     """Return the statistic that says what the deviation means.
 
     It is the one that is furthest out; but the sum of scores in its own sds, without the cube
@@ -207,46 +143,6 @@ def _leading(statistics: Sequence[Statistic], values: Measured, scale: _Scale) -
             own = values[:, j]
             extremeness[j] = (own[0] - np.median(own)) / max(float(own.std()), 1e-30)
     return int(extremeness.argmax())
-
-
-def _p_value(
-    values: Measured,
-    scale: _Scale,
-    more: Callable[[], Iterable[Float[np.ndarray, "chunk q"]]],
-    scale_of_replicates: _Scale,
-    rng: np.random.Generator,
-) -> float:
-    """Return the rank of the largest among S + 1 or, if it is one of the first two, among more.
-
-    The second comparison stands alone: its p is at most a with probability a. So p is at most a <
-    3 / (S + 1) no more often; and a larger a allows the two most extreme of S + 1 anyhow.
-    """
-    largest = scale.extremeness(values).max(axis=1)
-    p = _rank(largest, rng)
-    if p * len(largest) > 2.5:
-        return p
-    # Studentised without the observed, which is exchangeable with the further replicates only then.
-    observed = float(scale_of_replicates.extremeness(values[:1]).max())
-    further = (scale_of_replicates.extremeness(chunk).max(axis=1) for chunk in more())
-    return _sequential(observed, further)
-
-
-def _sequential(observed: float, chunks: Iterable[Float[np.ndarray, " chunk"]]) -> float:
-    """Return the p of a sequential comparison with replicates, of which chunks `(chunk,)` follow."""
-    n_seen = n_greater = 0
-    for chunk in chunks:
-        counted = n_greater + np.cumsum(chunk >= observed)
-        if counted[-1] >= ENOUGH:
-            return ENOUGH / (n_seen + int(np.argmax(counted >= ENOUGH)) + 1)
-        n_seen, n_greater = n_seen + len(chunk), int(counted[-1])
-    return (n_greater + 1) / (n_seen + 1)
-
-
-def _rank(extremeness: Float[np.ndarray, " member"], rng: np.random.Generator) -> float:
-    """Return the rank of the first among all, from 1 / (S + 1) to 1, ties at random."""
-    n_greater = int((extremeness > extremeness[0]).sum())
-    n_equal = int((extremeness == extremeness[0]).sum())
-    return float(n_greater + rng.integers(1, n_equal + 1)) / len(extremeness)
 
 
 def _message(statistic: Statistic, signed: float, step: NewRows, seen: bool) -> str:
@@ -265,7 +161,7 @@ def _table(
     fit: str,
     statistics: Sequence[Statistic],
     values: Measured,
-    scale: _Scale,
+    scale: Scale,
     leading: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
@@ -276,7 +172,7 @@ def _table(
         "median": np.median(values, axis=0),
         "sd": values.std(axis=0),
         "studentised": scale.studentised(values[:1])[0],
-        "p": [_rank(column, rng) for column in scale.extremeness(values).T],
+        "p": [rank(column, rng) for column in scale.extremeness(values).T],
         "leading": np.arange(len(statistics)) == leading,
     }
     table = pd.DataFrame(columns)

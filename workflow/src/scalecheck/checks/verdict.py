@@ -2,8 +2,8 @@
 
 Looking after every increment costs nothing, because it is paid for in advance: the plan says how
 many looks there will be, and the weights of a family share its error rate among them (Bonferroni).
-Drift gives half of it to its steps in equal parts and half to their sum, which sees small shifts
-that add up; surprise, scaling and adaptation give theirs to the increments. Whether the sequence of
+Drift and surprise give half of it to their steps in equal parts and half to their sum, which sees
+what is small in each step; scaling and adaptation give theirs to the increments. Whether the sequence of
 increments stops early or not, no more than the planned looks were taken. Naive looking raises 27 %
 false alarms over six doublings, Bonferroni 5.6 %, the sum 5.4 %. An e-process would allow any
 number of looks, but raises 1.1 % where 5 % are allowed: what it leaves unspent is power, and a

@@ -123,6 +123,11 @@ class Prediction(NamedTuple):
                 if left <= 0:
                     return
 
+    def thousands(self, rng: np.random.Generator, n: int) -> Iterator[Float[np.ndarray, "chunk q"]]:
+        """Measure at least `n` further replicates, AT_ONCE `(chunk, q)` at a time."""
+        for _ in range(0, n, AT_ONCE):
+            yield np.concatenate([*self._measured(rng, observed=False)])
+
     def _measured(
         self, rng: np.random.Generator, *, observed: bool
     ) -> Iterator[Float[np.ndarray, "chunk q"]]:

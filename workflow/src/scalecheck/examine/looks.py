@@ -4,15 +4,19 @@ A look holds findings before any error rate is asked of them, so that another `v
 Its identity says what went into it. No JAX here: to judge what was seen takes none.
 """
 
+import base64
 import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from scalecheck.checks.finding import Effect, Finding
+from scalecheck.checks.statistic_design import Statistic
+from scalecheck.checks.summed_surprise import StepMembers
 from scalecheck.checks.verdict import is_strong_alone
 from scalecheck.files import formats
 from scalecheck.files.layout import StudyFolder
@@ -24,25 +28,37 @@ from scalecheck.study.plan import PlannedFit
 from scalecheck.study.settings import Study
 
 
+class SurprisedStep(NamedTuple):
+    """What surprise found of one step.
+
+    Attributes
+    ----------
+    finding
+        Of the step.
+    table
+        A row per statistic.
+    members
+        From which all steps are judged together; None where the step was not measured.
+    """
+
+    finding: Finding
+    table: pd.DataFrame
+    members: StepMembers | None
+
+
 class Look(NamedTuple):
     """What was seen of an increment.
 
     Attributes
     ----------
     findings
-        Of all families that look at increments as they end.
-    surprise
-        The table of surprise, a row per statistic.
+        Of all families that look at increments as they end, but for surprise.
+    surprised
+        What surprise found; None where it was not asked.
     """
 
     findings: list[Finding]
-    surprise: pd.DataFrame
-
-    @property
-    def surprised(self) -> tuple[Finding, pd.DataFrame] | None:
-        """What surprise found, and its table; None where it was not asked."""
-        found = [finding for finding in self.findings if finding.family == "surprise"]
-        return (found[0], self.surprise) if found else None
+    surprised: SurprisedStep | None
 
 
 def reason_to_stop(look: Look, alpha: float) -> str:
@@ -58,7 +74,8 @@ def reason_to_stop(look: Look, alpha: float) -> str:
     alpha
         Family-wise rate of false alarms.
     """
-    strong = [one for one in look.findings if is_strong_alone(one, alpha)]
+    own = [look.surprised.finding] if look.surprised else []
+    strong = [one for one in [*look.findings, *own] if is_strong_alone(one, alpha)]
     return strong[0].message if strong else ""
 
 
@@ -105,8 +122,10 @@ def read_look(folder: StudyFolder, fit: str, identity: str) -> Look | None:
     if content.get("identity") != identity:
         return None
     try:
-        findings = [_finding(one) for one in content["findings"]]
-        return Look(findings, pd.DataFrame(content["surprise"]))
+        surprised = content["surprised"]
+        return Look(
+            [_finding(one) for one in content["findings"]], surprised and _surprised(surprised)
+        )
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -115,14 +134,46 @@ def write_look(folder: StudyFolder, fit: str, identity: str, look: Look) -> None
     """Leave the look at an increment beside it."""
     content = {
         "identity": identity,
-        "findings": [dataclasses.asdict(one) | _effect(one) for one in look.findings],
-        "surprise": look.surprise.to_dict("list"),
+        "findings": [_told_finding(one) for one in look.findings],
+        "surprised": look.surprised and _told_surprised(look.surprised),
     }
     formats.write_json(folder.look(fit), content)
 
 
-def _effect(finding: Finding) -> dict[str, Any]:
-    return {"effect": finding.effect and finding.effect._asdict()}
+def _told_finding(finding: Finding) -> dict[str, Any]:
+    return dataclasses.asdict(finding) | {"effect": finding.effect and finding.effect._asdict()}
+
+
+def _told_surprised(step: SurprisedStep) -> dict[str, Any]:
+    members = step.members
+    return {
+        "finding": _told_finding(step.finding),
+        "table": step.table.to_dict("list"),
+        "members": members
+        and members._asdict()
+        | {
+            "statistics": [one._asdict() for one in members.statistics],
+            # Thousands of numbers: as text they would be four times as long.
+            "values": base64.b64encode(members.values.astype("<f4").tobytes()).decode(),
+        },
+    }
+
+
+def _surprised(content: Mapping[str, Any]) -> SurprisedStep:
+    table, told = pd.DataFrame(content["table"]), content["members"]
+    members = None
+    if told:
+        statistics = tuple(Statistic(**one) for one in told["statistics"])
+        values = np.frombuffer(base64.b64decode(told["values"]), "<f4")
+        members = StepMembers(
+            **told
+            | {
+                "statistics": statistics,
+                "values": values.reshape(-1, len(statistics)),
+                "fits": tuple(told["fits"]),
+            }
+        )
+    return SurprisedStep(_finding(content["finding"]), table, members)
 
 
 def _finding(content: Mapping[str, Any]) -> Finding:

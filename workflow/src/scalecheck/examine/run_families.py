@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import jax
-import pandas as pd
 
 from scalecheck.checks import drift
 from scalecheck.checks.effort import Confirmation
-from scalecheck.checks.finding import Finding
+from scalecheck.checks.finding import Finding, step_weight
 from scalecheck.checks.verdict import FAMILIES
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine import run_costs
 from scalecheck.examine.check_results import CheckResults, family_not_run
 from scalecheck.examine.fitted_rows import all_rows, largest_increment
-from scalecheck.examine.looks import Look
+from scalecheck.examine.looks import Look, SurprisedStep
 from scalecheck.examine.run_agreement_and_drift import run_agreement, run_drift
 from scalecheck.examine.run_form import run_form
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
@@ -110,7 +109,7 @@ def look_at(
         Planned number of increments.
     """
     found: list[Finding] = []
-    table = pd.DataFrame()
+    surprised: SurprisedStep | None = None
     usable = [fit for fit in fits if fit.health.usable]
     looks = max(1, planned - 1)
     if fits[-1].health.usable and len(usable) > 1:
@@ -119,12 +118,11 @@ def look_at(
             found.append(_drift_step(study_data, before, after, looks))
         with jax.enable_x64(True):
             if not study_data.likelihood.no_new_rows():
-                surprised, table = surprise_step(study_data, data, before, after, 1 / looks)
-                found.append(surprised)
+                surprised = surprise_step(study_data, data, before, after, step_weight(looks))
     if study_data.names:
         found += run_costs.scaling_step(fits, run_costs.scaling_looks(planned))
         found.append(run_costs.adaptation_step(fits[-1], 1 / planned))
-    return Look(found, table)
+    return Look(found, surprised)
 
 
 def _drift_step(study_data: StudyData, before: FitResult, after: FitResult, looks: int) -> Finding:
@@ -132,7 +130,7 @@ def _drift_step(study_data: StudyData, before: FitResult, after: FitResult, look
         (moments([before]), moments([after])),
         (before.task.rows, after.task.rows),
         (before.task.fit, after.task.fit),
-        drift.step_weight(looks),
+        step_weight(looks),
         drift.Context(study_data.prior, study_data.names, ordered=after.in_arrival_order),
     )
     return finding

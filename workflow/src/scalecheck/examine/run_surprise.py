@@ -7,16 +7,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, Real
 
-from scalecheck.checks import second_defect, surprise
-from scalecheck.checks.finding import Finding, not_run
+from scalecheck.checks import second_defect, summed_surprise, surprise
+from scalecheck.checks.finding import Finding, not_run, step_weight
+from scalecheck.checks.member_ranks import Scale
 from scalecheck.checks.statistic_design import BlockColumn, Design, columns_taken_out
 from scalecheck.checks.statistic_messages import Setting
+from scalecheck.checks.summed_surprise import StepAgain, StepMembers
 from scalecheck.checks.surprise import NewRows
 from scalecheck.evaluation import observed_rows, predictive
 from scalecheck.evaluation.likelihood import Likelihood
 from scalecheck.evaluation.study_data import StudyData
 from scalecheck.examine.check_results import CheckResults, family_not_run, join_results
-from scalecheck.examine.looks import Look
+from scalecheck.examine.looks import Look, SurprisedStep
 from scalecheck.model.rows import Rows, repeat_last
 from scalecheck.results.study_fits import FitResult, StudyFits
 from scalecheck.study.plan import Slice
@@ -61,21 +63,56 @@ def run_surprise(
     )
     if reason:
         return family_not_run("surprise", reason)
-    results = [
-        _surprised(seen, after) or surprise_step(study_data, data, before, after, 1 / looks)
+    weight = step_weight(looks)
+    found = [
+        _surprised(seen, after) or surprise_step(study_data, data, before, after, weight)
         for before, after in steps
     ]
+    results = [(one.finding, one.table) for one in found]
+    measured = [(step, one.members) for step, one in zip(steps, found, strict=True) if one.members]
+    if len(measured) > 1:
+        results.append((_together(study_data, data, measured), pd.DataFrame()))
     return join_results("surprise", results)
 
 
-def _surprised(seen: Mapping[str, Look], after: FitResult) -> tuple[Finding, pd.DataFrame] | None:
+def _surprised(seen: Mapping[str, Look], after: FitResult) -> SurprisedStep | None:
     look = seen.get(after.task.fit)
     return look.surprised if look else None
 
 
+def _together(
+    study_data: StudyData,
+    data: DataSettings,
+    measured: Sequence[tuple[tuple[FitResult, FitResult], StepMembers]],
+) -> Finding:
+    """Rank the new rows of all steps together."""
+    n_more = surprise.n_more(summed_surprise.WEIGHT)
+
+    def again(before: FitResult, after: FitResult) -> StepAgain:
+        rng = study_data.rng(f"surprise {after.task.fit} again")
+        block = _block(study_data, data, after, before.task.rows)
+        assert not isinstance(block, str), "a step that was measured can be"
+        prediction = _predict(study_data.likelihood, data, block, before, rng)
+        return StepAgain(
+            prediction.statistics, prediction.observed(rng), prediction.thousands(rng, n_more)
+        )
+
+    (_, last), _ = measured[-1]
+    return summed_surprise.check_all_steps(
+        [members for _, members in measured],
+        lambda: [again(*step) for step, _ in measured],
+        setting=_setting(data, last.in_arrival_order, learned=True),
+        rng=study_data.rng("surprise of all steps"),
+    )
+
+
+def _setting(data: DataSettings, ordered: bool, learned: bool) -> Setting:
+    return Setting(data.order or "arrival" if ordered else None, learned)
+
+
 def surprise_step(
     study_data: StudyData, data: DataSettings, before: FitResult, after: FitResult, weight: float
-) -> tuple[Finding, pd.DataFrame]:
+) -> SurprisedStep:
     """Rank the rows that are new in an increment among their predictions from the one before.
 
     A model without parameters learns nothing from earlier rows: there all rows are new.
@@ -100,21 +137,32 @@ def surprise_step(
         reason = f"surprise needs at least 2 new rows, got {after.task.rows - start}"
     where = {"fit": step.fit, "fits": fits, "weight": weight}
     if reason:
-        return not_run("surprise", reason, **where), pd.DataFrame()
+        return SurprisedStep(not_run("surprise", reason, **where), pd.DataFrame(), None)
     rng = study_data.rng(f"surprise {after.task.fit}")
     block = _block(study_data, data, after, start)
     if isinstance(block, str):
-        return not_run("surprise", block, **where), pd.DataFrame()
+        return SurprisedStep(not_run("surprise", block, **where), pd.DataFrame(), None)
     step = step._replace(note=block.note)
     prediction = _predict(study_data.likelihood, data, block, before, rng)
-    return surprise.check_surprise(
-        prediction.statistics,
-        prediction.observed(rng),
+    statistics, values = prediction.statistics, prediction.observed(rng)
+    finding, table = surprise.check_surprise(
+        statistics,
+        values,
         lambda: prediction.more(rng, surprise.n_more(weight)),
         step=step,
-        setting=Setting(data.order or "arrival" if block.ordered else None, learned),
+        setting=_setting(data, block.ordered, learned),
         rng=rng,
     )
+    members = StepMembers(
+        statistics,
+        # In the precision in which a look holds them.
+        Scale.of(statistics, values).studentised(values).astype("float32"),
+        step.first,
+        step.last,
+        int(prediction.weights.row.sum()),
+        fits,
+    )
+    return SurprisedStep(finding, table, members)
 
 
 def second_defect_beside(

@@ -1,0 +1,185 @@
+"""Whether the new rows of all steps together are surprising.
+
+A likelihood that is wrong is wrong at every step, and no step has many more than half of the rows. So
+statistics, studentised in each step, are summed over steps, of the observed rows as of their replicates. Under the
+model each step is a replicate of its own prediction given the rows before it, whatever the steps before it showed.
+
+Formulas and sources: docs/statistics.md, section 4.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from scalecheck.checks import statistic_design, statistic_messages
+from scalecheck.checks.finding import Effect, Finding, notable, rounded
+from scalecheck.checks.member_ranks import Measured, Scale, rank_of_first
+from scalecheck.checks.statistic_design import Statistic
+from scalecheck.checks.statistic_messages import Setting
+from scalecheck.checks.surprise import LARGE
+
+# Share of the family's error rate: the other half is divided among the steps.
+WEIGHT = 0.5
+
+# What drift and the axes ask of all rows themselves: here they would only be more to choose from.
+_ASKED_ELSEWHERE = frozenset(
+    {
+        statistic_design.MEAN,
+        statistic_design.SCORE,
+        statistic_design.LINEAR,
+        statistic_design.TIME,
+        statistic_design.SLOPE_TIME,
+        statistic_design.GROUP,
+        statistic_design.GROUP_SLOPE,
+        statistic_design.GROUP_SPREAD,
+    }
+)
+
+
+class StepMembers(NamedTuple):
+    """The members of a step.
+
+    Attributes
+    ----------
+    statistics
+        What was measured.
+    values
+        `(S + 1, q)` of the observed rows, then of S replicates, studentised.
+    first, last
+        Numbers of the first and the last new row, from 1.
+    n_rows
+        New rows that were asked: steps weigh as their square roots.
+    fits
+        Fits that the step rests on.
+    """
+
+    statistics: tuple[Statistic, ...]
+    values: Float[np.ndarray, "member q"]
+    first: int
+    last: int
+    n_rows: int
+    fits: tuple[str, ...]
+
+
+class StepAgain(NamedTuple):
+    """A step that is measured once more, with many replicates.
+
+    Attributes
+    ----------
+    statistics
+        What is measured: other values may be frequent among other replicates.
+    values
+        `(S + 1, q)` of the observed rows, then of S replicates.
+    more
+        Further replicates `(chunk, q)`, of all steps in chunks of one length.
+    """
+
+    statistics: tuple[Statistic, ...]
+    values: Measured
+    more: Iterable[Float[np.ndarray, "chunk q"]]
+
+
+def check_all_steps(
+    steps: Sequence[StepMembers],
+    again: Callable[[], Sequence[StepAgain]],
+    *,
+    setting: Setting,
+    rng: np.random.Generator,
+) -> Finding:
+    """Rank the new rows of all steps among replicates of them.
+
+    Parameters
+    ----------
+    steps
+        At least two, in their order.
+    again
+        Measures each step once more; asked only where the observed rows are among the two most extreme.
+    setting
+        What meanings depend on.
+    rng
+        Breaks ties.
+
+    Returns
+    -------
+    Finding
+        Its effect is the leading statistic, studentised, plus and minus 1.96.
+    """
+    sizes = [step.n_rows for step in steps]
+    sums = _Sums.over([step.statistics for step in steps], sizes)
+    values = sums.of([step.values for step in steps])
+    scale = Scale.of_sums(sums.statistics, values)
+
+    def longer() -> tuple[float, Iterable[np.ndarray]]:
+        fresh = again()
+        sums = _Sums.over([one.statistics for one in fresh], sizes)
+        # Studentised without the observed, as for a single step.
+        own = [Scale.of(one.statistics, one.values[1:]) for one in fresh]
+
+        def summed(members: Iterable[np.ndarray]) -> np.ndarray:
+            return sums.of([a.studentised(b) for a, b in zip(own, members, strict=True)])
+
+        first = summed(one.values for one in fresh)
+        scale = Scale.of_sums(sums.statistics, first[1:])
+        chunks = zip(*(one.more for one in fresh), strict=True)
+        further = (scale.extremeness(summed(chunk)).max(axis=1) for chunk in chunks)
+        return float(scale.extremeness(first[:1]).max()), further
+
+    p = rank_of_first(scale.extremeness(values).max(axis=1), longer, rng)
+    leading = int(scale.extremeness(values[:1])[0].argmax())
+    statistic = sums.statistics[leading]
+    signed = float(scale.studentised(values[:1])[0, leading])
+    size = abs(signed)
+    kind, axis = statistic_messages.meaning(statistic, setting)
+    return Finding(
+        family="surprise",
+        p=p,
+        weight=WEIGHT,
+        large=size > LARGE,
+        effect=Effect(f"studentised {statistic.name}", size, size - 1.96, size + 1.96),
+        axis=axis,
+        kind=kind,
+        fits=tuple(dict.fromkeys(fit for step in steps for fit in step.fits)),
+        message=_message(statistic, signed, steps, notable(p, WEIGHT)),
+    )
+
+
+class _Sums(NamedTuple):
+    """How steps are summed.
+
+    Attributes
+    ----------
+    statistics
+        All that some step has.
+    on
+        By step, `(q_step, q)` what its studentised statistics are multiplied by.
+    """
+
+    statistics: tuple[Statistic, ...]
+    on: tuple[Float[np.ndarray, "own q"], ...]
+
+    @classmethod
+    def over(cls, asked: Sequence[Sequence[Statistic]], sizes: Sequence[int]) -> "_Sums":
+        """Sum statistics of steps of these sizes; one that some steps lack is summed over the others."""
+        every = dict.fromkeys(one for each in asked for one in each)
+        statistics = tuple(one for one in every if one.what not in _ASKED_ELSEWHERE)
+        on = [
+            np.sqrt(n) * np.array([[float(one == all_) for all_ in statistics] for one in each])
+            for each, n in zip(asked, sizes, strict=True)
+        ]
+        size = np.sqrt(sum((weights**2).sum(axis=0) for weights in on))
+        return cls(statistics, tuple(weights / size for weights in on))
+
+    def of(self, members: Sequence[np.ndarray]) -> Measured:
+        """Sum members `(member, q_step)` of each step: `(member, q)`."""
+        return np.sum([a @ b for a, b in zip(members, self.on, strict=True)], axis=0)
+
+
+def _message(statistic: Statistic, signed: float, steps: Sequence[StepMembers], seen: bool) -> str:
+    rows = f"rows {steps[0].first} to {steps[-1].last}"
+    sds = f"{statistic.name}: {rounded(abs(signed))} sds"
+    if not seen:
+        return f"{rows}, {len(steps)} steps together, look like what was predicted (largest deviation, {sds})"
+    said = statistic_messages.sentence(statistic, above=signed > 0)
+    return f"{rows} {said} ({sds} from the predictions, over {len(steps)} steps)"
