@@ -123,6 +123,24 @@ def test_every_defect_is_attributed_as_the_table_says(name):
     assert verdict.attribute(judged[::-1], time=TIME) == expected
 
 
+def weighed(one, weight):
+    return one._replace(finding=dataclasses.replace(one.finding, weight=weight))
+
+
+def test_the_step_or_the_sum_of_a_family_decides_that_is_smaller_for_its_share():
+    step = weighed(leads("heterogeneous", TIME, p=3.5e-4), 1 / 6)
+    together = weighed(leads("misfit", p=3.5e-4), 0.5)
+    assert verdict.attribute([step, together], time=TIME).misfit
+    assert verdict.attribute(
+        [step, weighed(leads("misfit", p=1.5e-3), 0.5)], time=TIME
+    ).heterogeneous
+    # At the floors of both ranks, which differ in the last digit, the larger effect decides.
+    floor = weighed(leads("heterogeneous", TIME, p=1 / 18_001, size=9.0), 1 / 6)
+    assert verdict.attribute(
+        [floor, weighed(leads("misfit", p=1 / 6_001), 0.5)], time=TIME
+    ).heterogeneous
+
+
 @pytest.mark.parametrize(
     ("judged", "expected"),
     [

@@ -383,11 +383,30 @@ def test_rows_are_compared_with_those_of_the_oracle():
 
 
 def test_the_verdict_is_ahead_where_every_peer_has_less_power():
-    average = power.average_power(power.summarise(synthetic()))
+    table = synthetic()
+    average = power.average_power(power.summarise(table))
     assert average.loc["drift", "oracle"] == pytest.approx(0.75)
-    assert power.ahead(average) == {"drift": False}
-    average.loc["drift", "loo_pit"] = 0.3
-    assert power.ahead(average) == {"drift": True}
+    assert average.loc["drift", "data_sets"] == 80
+    assert power.ahead(power.summarise(table)) == {"drift": False}
+    table.loc[(table["method"] == "loo_pit") & (table["defect"] == "drift"), "p"] = 0.99
+    assert power.ahead(power.summarise(table)) == {"drift": True}
+
+
+def test_a_method_that_ran_on_less_is_compared_on_that():
+    table = synthetic()
+    verdict = table[(table["method"] == "verdict") & (table["defect"] == "drift")]
+    small = verdict[verdict["n"] == 50].assign(method="slow", p=1e-9)
+    table = pd.concat([table, small])
+    table.loc[table["method"] == "loo_pit", "p"] = 0.99
+    summary = power.summarise(table)
+    assert power.average_power(summary).loc["drift", "slow"] == 1.0
+    # At 50 rows a subset the verdict finds nothing, and has less power than the slow method, which ran there alone.
+    assert power.ahead(summary) == {"drift": False}
+    nowhere = summary.assign(n=summary["n"] + 1000 * (summary["method"] != "verdict"))
+    assert power.ahead(nowhere[nowhere["method"] != "oracle"]) == {}
+    table.loc[table["method"] == "slow", "n"] = 200
+    table.loc[(table["method"] == "slow") & (table["seed"] > 10), "p"] = 0.99
+    assert power.ahead(power.summarise(table)) == {"drift": True}
 
 
 def test_page_and_plot_are_made_of_the_lines_and_the_rest_of_the_page_stays(tmp_path):

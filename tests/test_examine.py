@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 import shutil
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import small_studies
 
 from scalecheck.data import store
 from scalecheck.examine import (
+    looks,
     run_agreement_and_drift,
     run_families,
     run_form,
@@ -158,6 +160,25 @@ def test_a_look_at_an_increment_finds_what_the_check_of_the_study_finds(conjugat
         assert [(f.family, f.p, f.weight, f.large) for f in seen] == [
             (f.family, f.p, f.weight, f.large) for f in checked
         ]
+
+
+def test_looks_that_are_read_say_what_would_be_computed(conjugate, tmp_path):
+    fits = [conjugate.read(f"increment-0{number}") for number in (1, 2, 3)]
+    study, folder = conjugate.study, StudyFolder(tmp_path)
+    seen = {}
+    for n_so_far in (2, 3):
+        name = fits[n_so_far - 1].task.fit
+        look = run_families.look_at(conjugate.evidence(), fits[:n_so_far], study.data, planned=3)
+        folder.look(name).parent.mkdir(parents=True)
+        looks.write_look(folder, name, "this", look)
+        seen[name] = looks.read_look(folder, name, "this")
+    every = study_fits.read_study_fits(conjugate.folder, "arrival")
+    with jax.enable_x64(True):
+        read = run_surprise.run_surprise(conjugate.evidence(), every, study.data, seen)
+        anew = run_surprise.run_surprise(conjugate.evidence(), every, study.data, {})
+    assert read.findings == anew.findings
+    assert read.findings[-1].fit is None
+    pd.testing.assert_frame_equal(read.tables["surprise"], anew.tables["surprise"])
 
 
 def test_increments_that_are_fine_say_nothing(conjugate):

@@ -33,6 +33,7 @@ MEMBERS = StepMembers(
     64,
     55,
     ("increment-01", "increment-02"),
+    "3 rows are masked",
 )
 SURPRISED = SurprisedStep(FINDING, TABLE, MEMBERS)
 

@@ -83,6 +83,14 @@ def test_only_surprise_is_asked(judged):
     assert {finding.message for finding in others} == {"the model has no parameters"}
 
 
+def test_each_step_asks_all_rows_so_far_so_that_there_is_no_sum_of_steps(judged):
+    found, _ = judged
+    asked = [finding for finding in found.findings if finding.family == "surprise"]
+    assert [finding.fit for finding in asked] == ["increment-02", "increment-03"]
+    assert sum(finding.weight for finding in asked) == pytest.approx(1)
+    assert all(finding.message.startswith("rows 1 to ") for finding in asked)
+
+
 def test_the_tables_of_fits_and_estimates_are_complete(small, judged):
     fits = formats.read_table(small.folder.table("fits"))
     assert fits["usable"].all()

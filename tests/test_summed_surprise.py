@@ -30,7 +30,7 @@ def steps_of(rng, observed, statistics=(VARIANCE, LAG)):
         values[0] = own
         fits = (f"increment-0{number - 1}", f"increment-0{number}")
         found.append(
-            StepMembers(statistics[: len(own)], values, start + 1, start + n_rows, n_rows, fits)
+            StepMembers(statistics[: len(own)], values, start + 1, start + n_rows, n_rows, fits, "")
         )
         start += n_rows
     return found
@@ -122,10 +122,38 @@ def test_what_drift_and_the_axes_ask_of_all_rows_is_left_out():
     assert found.p > 0.05
 
 
-def test_the_longer_comparison_resolves_a_small_p_and_does_not_see_the_observed_scale():
+def test_the_longer_comparison_resolves_a_small_p():
     rng = np.random.default_rng(7)
     steps = steps_of(rng, [(6.0, 0.0)] * 3)
     finding = check(steps, rng, lambda: again(rng, steps, 20))
     assert finding.p == 1 / (20 * MEMBERS + 1)
     assert finding.large
     assert (finding.kind, finding.axis) == ("misfit", None)
+
+
+def test_the_longer_comparison_is_studentised_without_the_observed_rows():
+    """Ten replicates and the observed one at 1e4: counted in, it would make the sd about 3,000."""
+    rng = np.random.default_rng(9)
+    steps = [step._replace(values=step.values[:11]) for step in steps_of(rng, [(1e4, 0.0)] * 3)]
+    fresh = []
+    for step in steps:
+        values = rng.standard_normal((11, 2))
+        values[0] = 1e4, 0.0
+        chunk = rng.standard_normal((MEMBERS, 2))
+        chunk[0] = (
+            2e3,
+            0.0,
+        )  # less than the observed, and more than its share of an sd that counts it in
+        chunk[1] = 0.0, 1e5
+        fresh.append(StepAgain(step.statistics, values, [chunk]))
+    first = check(steps, rng, lambda: fresh)
+    assert first.p == 2 / (MEMBERS + 1)
+
+
+def test_rows_that_no_step_has_are_left_out_of_the_message_and_notes_are_kept():
+    rng = np.random.default_rng(10)
+    first, _, last = steps_of(rng, [(0.0, 0.0)] * 3)
+    steps = [first._replace(note="3 rows are masked and take no part"), last]
+    message = check(steps, rng, never).message
+    assert message.startswith("rows 101 to 200 and 401 to 800, 2 steps together, look like")
+    assert message.endswith("; 3 rows are masked and take no part")

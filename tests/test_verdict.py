@@ -363,6 +363,9 @@ def test_first_seen_is_the_smallest_increment_at_which_its_own_check_spoke():
 
     assert first(along("source"), ran("effort", "strong")) is None
     assert first(speaks("drift", fit="increment-02"), speaks("drift")) == 1000
+    together = speaks("surprise", fits=("increment-01", "increment-02"))
+    assert first(together) == 1000
+    assert first(together, speaks("scaling", fit="increment-01")) == 500
     for family in ("surprise", "scaling", "adaptation"):
         assert first(speaks(family, fit="increment-01"), speaks("drift", fit="increment-02")) == 500
     assert first(speaks("adaptation", fit="subset-01")) is None

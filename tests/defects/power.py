@@ -138,17 +138,43 @@ def ratios(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*key, "method", "ratio"])
 
 
+# What a model, a defect, a strength and a size are: one cell of the table.
+_CELL = ["model", "defect", "strength", "n"]
+
+
 def average_power(summary: pd.DataFrame) -> pd.DataFrame:
-    """Give the power at equal false alarms by defect and method, over models, strengths and n that all methods have."""
-    defects = summary[summary["defect"] != NULL]
-    key = ["model", "defect", "strength", "n"]
-    wide = defects.pivot_table(index=key, columns="method", values="rejected").dropna()
-    return wide.groupby("defect").mean()
+    """Give the power at equal false alarms by defect and method: the mean over models, strengths and n.
+
+    Over those that both the oracle and the verdict ran on; a method that ran on fewer has its mean over fewer. Column
+    `data_sets` counts those of the verdict.
+    """
+    wide = _cells(summary)
+    found = wide.groupby("defect").mean()
+    ours = summary[summary["method"] == OURS].set_index(_CELL)["data_sets"]
+    found["data_sets"] = ours.reindex(wide.index).groupby("defect").sum()
+    return found
 
 
-def ahead(average: pd.DataFrame) -> dict[str, bool]:
-    """Tell for each defect whether the verdict has more power than every peer."""
-    peers = [name for name in average.columns if name not in (ORACLE, OURS)]
-    if OURS not in average.columns or not peers:
+def ahead(summary: pd.DataFrame) -> dict[str, bool]:
+    """Tell for each defect whether the verdict has more power than every peer, over the cells that both ran on."""
+    wide = _cells(summary)
+    if OURS not in wide.columns:
         return {}
-    return {str(name): bool(row[OURS] > row[peers].max()) for name, row in average.iterrows()}
+    found: dict[str, bool] = {}
+    for defect, part in wide.groupby("defect"):
+        peers = [n for n in wide.columns if n not in (ORACLE, OURS) and part[n].notna().any()]
+        if peers:
+            found[str(defect)] = all(_is_ahead(part[OURS], part[peer]) for peer in peers)
+    return found
+
+
+def _cells(summary: pd.DataFrame) -> pd.DataFrame:
+    """Give the power by cell and method."""
+    defects = summary[summary["defect"] != NULL]
+    wide = defects.pivot_table(index=_CELL, columns="method", values="rejected")
+    return wide.dropna(subset=[name for name in (ORACLE, OURS) if name in wide.columns])
+
+
+def _is_ahead(ours: pd.Series, peer: pd.Series) -> bool:
+    both = peer.notna()
+    return bool(ours[both].mean() > peer[both].mean())

@@ -115,23 +115,28 @@ def _power(summary: pd.DataFrame) -> str:
     average = average_power(summary)
     if not len(average):
         return ""
-    methods = _in_order(str(name) for name in average.columns)
-    first = ahead(average)
+    methods = _in_order(str(name) for name in average.columns if name != "data_sets")
+    first = ahead(summary)
     body = [
         (
             _words([defect]),
-            *(f"{100 * average.loc[defect, m]:.0f}" for m in methods),
+            f"{average.loc[defect, 'data_sets']:.0f}",
+            *(_percent(average.loc[defect, m]) for m in methods),
             {True: "yes", False: "no", None: ""}[first.get(defect)],
         )
         for defect in KINDS
         if defect in average.index
     ]
-    header = ("defect", *(_words([m]) for m in methods), "verdict ahead of every peer")
+    header = ("defect", "data sets", *(_words([m]) for m in methods), "verdict ahead of every peer")
     return (
-        "## Power\n\nPercent found at equal false alarms, over all models, strengths and sizes that every method"
-        f" ran on. The verdict is ahead of every peer on {sum(first.values())} of {len(first)} kinds.\n\n"
-        + table(header, body)
+        "## Power\n\nPercent found at equal false alarms, the mean over models, strengths and sizes. A method that ran"
+        " on fewer of them has its mean over these, and is compared with the verdict there. The verdict is ahead of"
+        f" every peer on {sum(first.values())} of {len(first)} kinds.\n\n" + table(header, body)
     )
+
+
+def _percent(share: float) -> str:
+    return "" if np.isnan(share) else f"{100 * share:.0f}"
 
 
 def _ratios(summary: pd.DataFrame, methods: list[str]) -> str:

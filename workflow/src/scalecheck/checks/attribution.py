@@ -71,7 +71,8 @@ class FindingsByFamily(NamedTuple):
     Attributes
     ----------
     seen
-        Significant findings by family, the smallest p first; of equal ones the largest effect.
+        Significant findings by family, the most significant for its share of the family first; of equal ones the
+        largest effect.
     axes
         Every finding of heterogeneity, significant or not.
     time
@@ -108,7 +109,7 @@ def attribute_findings(
         Name of the axis of time; None where rows have no order.
     """
     by_family: dict[str, list[Finding]] = {}
-    for finding in sorted(seen, key=by_significance):
+    for finding in sorted(seen, key=_by_significance_in_family):
         by_family.setdefault(finding.family, []).append(finding)
     axes = [one for one in every if one.family == "heterogeneity"]
     found = FindingsByFamily(by_family, axes, time)
@@ -120,6 +121,15 @@ def by_significance(finding: Finding) -> tuple[float, float]:
     """Sort findings by p, of equal ones the largest effect first."""
     size = finding.effect.value if finding.effect else 0.0
     return 1.0 if finding.p is None else finding.p, -size
+
+
+def _by_significance_in_family(finding: Finding) -> tuple[float, float]:
+    """Sort findings of a family by p over their share of it, of equal ones the largest effect first.
+
+    To the fourth digit: ranks end at 1 in 3,000 of a share, whatever it is.
+    """
+    p, size = by_significance(finding)
+    return round(p / finding.weight, 4), size
 
 
 def _by_axes(found: FindingsByFamily) -> Attribution | None:

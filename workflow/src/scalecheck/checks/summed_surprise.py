@@ -23,12 +23,14 @@ from scalecheck.checks.surprise import LARGE
 # Share of the family's error rate: the other half is divided among the steps.
 WEIGHT = 0.5
 
-# What drift and the axes ask of all rows themselves: here they would only be more to choose from.
+# What drift, form and the axes ask, mostly of more rows than these: here it would only be more to choose from. Steps
+# ask it, too, where those families cannot run.
 _ASKED_ELSEWHERE = frozenset(
     {
         statistic_design.MEAN,
         statistic_design.SCORE,
         statistic_design.LINEAR,
+        statistic_design.SQUARE,
         statistic_design.TIME,
         statistic_design.SLOPE_TIME,
         statistic_design.GROUP,
@@ -53,6 +55,8 @@ class StepMembers(NamedTuple):
         New rows that were asked: steps weigh as their square roots.
     fits
         Fits that the step rests on.
+    note
+        What else it rests on; nothing where there is nothing to say.
     """
 
     statistics: tuple[Statistic, ...]
@@ -61,6 +65,7 @@ class StepMembers(NamedTuple):
     last: int
     n_rows: int
     fits: tuple[str, ...]
+    note: str
 
 
 class StepAgain(NamedTuple):
@@ -177,9 +182,22 @@ class _Sums(NamedTuple):
 
 
 def _message(statistic: Statistic, signed: float, steps: Sequence[StepMembers], seen: bool) -> str:
-    rows = f"rows {steps[0].first} to {steps[-1].last}"
+    notes = dict.fromkeys(step.note for step in steps if step.note)
+    note = "".join(f"; {one}" for one in notes)
     sds = f"{statistic.name}: {rounded(abs(signed))} sds"
     if not seen:
-        return f"{rows}, {len(steps)} steps together, look like what was predicted (largest deviation, {sds})"
+        return (
+            f"{_rows(steps)}, {len(steps)} steps together, look like what was predicted"
+            f" (largest deviation, {sds}){note}"
+        )
     said = statistic_messages.sentence(statistic, above=signed > 0)
-    return f"{rows} {said} ({sds} from the predictions, over {len(steps)} steps)"
+    return f"{_rows(steps)} {said} ({sds} from the predictions, over {len(steps)} steps){note}"
+
+
+def _rows(steps: Sequence[StepMembers]) -> str:
+    """Name the rows of steps, those in between left out that no step has."""
+    spans: list[tuple[int, int]] = []
+    for step in steps:
+        first = spans.pop()[0] if spans and spans[-1][1] + 1 == step.first else step.first
+        spans.append((first, step.last))
+    return "rows " + " and ".join(f"{first} to {last}" for first, last in spans)

@@ -18,7 +18,7 @@ from scalecheck.examine.run_agreement_and_drift import run_agreement, run_drift
 from scalecheck.examine.run_form import run_form
 from scalecheck.examine.run_heterogeneity import run_heterogeneity
 from scalecheck.examine.run_second_defect import add_second_defect
-from scalecheck.examine.run_surprise import run_surprise, surprise_step
+from scalecheck.examine.run_surprise import run_surprise, surprise_step, weight_of_step
 from scalecheck.results.study_fits import FitResult, StudyFits, moments
 from scalecheck.runtime.program import Log
 from scalecheck.study.settings import DataSettings, IncrementSettings, time_axis
@@ -118,7 +118,8 @@ def look_at(
             found.append(_drift_step(study_data, before, after, looks))
         with jax.enable_x64(True):
             if not study_data.likelihood.no_new_rows():
-                surprised = surprise_step(study_data, data, before, after, step_weight(looks))
+                weight = weight_of_step(study_data.likelihood, looks)
+                surprised = surprise_step(study_data, data, before, after, weight)
     if study_data.names:
         found += run_costs.scaling_step(fits, run_costs.scaling_looks(planned))
         found.append(run_costs.adaptation_step(fits[-1], 1 / planned))

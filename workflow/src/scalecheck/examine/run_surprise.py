@@ -54,7 +54,7 @@ def run_surprise(
         Looks at increments as they ended, by fit.
     """
     fits = study.usable("increment")
-    looks = max(1, sum(task.kind == "increment" for task in study.tasks) - 1)
+    planned = sum(task.kind == "increment" for task in study.tasks)
     steps = list(zip(fits[:-1], fits[1:], strict=True))
     if len(fits) == 1 and not _learns(study_data.likelihood):
         steps = [(fits[0], fits[0])]
@@ -63,16 +63,24 @@ def run_surprise(
     )
     if reason:
         return family_not_run("surprise", reason)
-    weight = step_weight(looks)
+    weight = weight_of_step(study_data.likelihood, max(1, planned - 1))
     found = [
         _surprised(seen, after) or surprise_step(study_data, data, before, after, weight)
         for before, after in steps
     ]
     results = [(one.finding, one.table) for one in found]
     measured = [(step, one.members) for step, one in zip(steps, found, strict=True) if one.members]
-    if len(measured) > 1:
+    if len(measured) > 1 and _learns(study_data.likelihood):
         results.append((_together(study_data, data, measured), pd.DataFrame()))
     return join_results("surprise", results)
+
+
+def weight_of_step(likelihood: Likelihood, looks: int) -> float:
+    """Share of the family's error rate for each of some looks.
+
+    Where nothing is learned each step asks all rows so far: steps have rows in common, and no sum.
+    """
+    return step_weight(looks) if _learns(likelihood) else 1 / looks
 
 
 def _surprised(seen: Mapping[str, Look], after: FitResult) -> SurprisedStep | None:
@@ -90,7 +98,7 @@ def _together(
 
     def again(before: FitResult, after: FitResult) -> StepAgain:
         rng = study_data.rng(f"surprise {after.task.fit} again")
-        block = _block(study_data, data, after, before.task.rows)
+        block = _block(study_data, data, after, before.task.rows)  # as `surprise_step` does
         assert not isinstance(block, str), "a step that was measured can be"
         prediction = _predict(study_data.likelihood, data, block, before, rng)
         return StepAgain(
@@ -161,6 +169,7 @@ def surprise_step(
         step.last,
         int(prediction.weights.row.sum()),
         fits,
+        block.note,
     )
     return SurprisedStep(finding, table, members)
 

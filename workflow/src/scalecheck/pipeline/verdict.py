@@ -125,11 +125,9 @@ def rows_used(folder: StudyFolder, fits: list[str], order: str) -> int:
 
 
 def _first_seen(judged: list[verdict.Judged], increments: pd.DataFrame) -> int | None:
-    """Rows of the smallest increment that an increment's own check spoke at."""
+    """Rows of the smallest increment that a check of increments spoke at; a sum of steps speaks at its last."""
     rows = dict(zip(increments.fit, increments.rows, strict=True))
-    seen = [
-        int(rows[one.finding.fit])
-        for one in judged
-        if one.seen and one.finding.family in _OF_INCREMENTS and one.finding.fit in rows
-    ]
+    spoke = [one.finding for one in judged if one.seen and one.finding.family in _OF_INCREMENTS]
+    at = [finding.fit or next(reversed(finding.fits), "") for finding in spoke]
+    seen = [int(rows[fit]) for fit in at if fit in rows]
     return min(seen, default=None)

@@ -100,8 +100,8 @@ def _looks(inputs: ReportInputs) -> Iterator[str]:
     }
     if len(looked) > 1:
         yield (
-            f"The increments were looked at {len(looked)} times and the error rate divided among "
-            "the looks: a change that is small at each of them can stay below."
+            f"The increments were looked at {len(looked)} times. Half of the error rate is divided among "
+            "the looks: a change at one of them alone can stay below."
         )
 
 

@@ -138,12 +138,13 @@ def key_numbers(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pairs of a number and what it counts."""
     rows = verdict["rows"]
     used, total, seen = (rows[name] for name in ("used", "total", "first_seen"))
+    trouble = [] if loud_findings(verdict) else [("none", "signs of trouble")]
+    if seen is not None:
+        trouble = [(count(seen), "rows when trouble was first seen")]
     pairs = [
         (count(total), "rows in the data"),
         (count(used), f"rows used ({number_format.percent(used / total)})"),
-        ("none", "signs of trouble")
-        if seen is None
-        else (count(seen), "rows when trouble was first seen"),
+        *trouble,
         (number_format.large_count(verdict["gradients"]), "gradients"),
         (duration(verdict["seconds"]), "of fitting, compilation included"),
     ]
