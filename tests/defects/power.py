@@ -122,7 +122,7 @@ def rows_needed(rows: pd.DataFrame) -> float:
 def ratios(summary: pd.DataFrame) -> pd.DataFrame:
     """Give the rows that a method needs over those of the oracle: a row per model, defect, strength and method.
 
-    Of those only that the oracle finds within the sizes that were run.
+    Of those only that the oracle finds within the sizes that were run, and of methods that ran on several.
     """
     key = ["model", "defect", "strength"]
     defects = summary[
@@ -130,7 +130,8 @@ def ratios(summary: pd.DataFrame) -> pd.DataFrame:
     ]
     found = []
     for name, part in defects.groupby(key):
-        needed = {method: rows_needed(own) for method, own in part.groupby("method")}
+        sizes = part.groupby("method")["n"].transform("nunique")
+        needed = {name: rows_needed(own) for name, own in part[sizes > 1].groupby("method")}
         oracle = needed.get(ORACLE, float("inf"))
         if np.isfinite(oracle):
             base = dict(zip(key, name, strict=True))
