@@ -95,7 +95,7 @@ def test_an_axis_that_tells_which_rows_are_censored_is_left_out(survivors):
     likelihood = Likelihood(survivors.model, labels, None, None, survivors.few)
     likelihood._programs.update(survivors._programs)
     study_data = StudyData(likelihood, read, study_data.prior, 1)
-    finding, table = surprise_step(study_data, settings, before, after, 1.0)
+    finding, table, _ = surprise_step(study_data, settings, before, after, 1.0)
     assert finding.message.endswith("lost, ended tell which, and no statistic takes it")
     assert finding.p > 0.01
     assert not table["statistic"].str.contains("lost|ended").any()
@@ -231,7 +231,7 @@ def test_a_true_model_of_units_is_not_called_wrong_and_needs_their_draws():
     where_lost = np.bincount(clinic, lost) > 0
     assert all((completed[f"c{k}"] > seen[k] + 1e-9) == where_lost[k] for k in range(40))
     without = survival.fit_of("increment-02", 200, z)
-    finding, _ = surprise_step(study_data, settings, fits[0], without, 1.0)
+    finding = surprise_step(study_data, settings, fits[0], without, 1.0).finding
     assert finding.p is None
     assert finding.message.endswith("draws that were not kept: add u to sampler.keep")
 
@@ -273,7 +273,7 @@ def step_of_masked(likelihood, seen, y, axes=()):
     settings = DataSettings("d.csv", "y", None, None, None, (), axes, "error")
     return surprise_step(
         StudyData(likelihood, read, Prior(np.zeros(1), np.eye(1)), 1), settings, *fits, 1.0
-    )
+    )[:2]
 
 
 def test_what_stands_in_masked_rows_does_not_matter(with_mask):

@@ -174,7 +174,7 @@ def step(likelihood, outcome, before, *, hidden=None, seed=1, columns=()):
     n = len(outcome)
     evidence = evidence_of(likelihood, {"x": np.ones(n), "y": outcome, **dict(columns)}, seed)
     fits = fit_of("increment-01", n - N, before, hidden), fit_of("increment-02", n, before)
-    return run_surprise.surprise_step(evidence, NOTHING, *fits, 1.0)
+    return run_surprise.surprise_step(evidence, NOTHING, *fits, 1.0)[:2]
 
 
 @pytest.mark.long
@@ -330,10 +330,11 @@ def test_large_blocks_are_thinned_in_runs_of_neighbours(monkeypatch):
 def test_one_new_row_is_too_few(normal):
     evidence = evidence_of(normal, {})
     fits = [fit_of(f"increment-0{i}", 99 + i, np.zeros((9, 1))) for i in (1, 2)]
-    finding, table = run_surprise.surprise_step(evidence, NOTHING, *fits, 0.5)
+    finding, table, members = run_surprise.surprise_step(evidence, NOTHING, *fits, 0.5)
     assert finding.p is None
     assert "at least 2 new rows, got 1" in finding.message
     assert table.empty
+    assert members is None
 
 
 def test_columns_of_the_model_and_axes_become_covariates_and_groups():
