@@ -239,3 +239,17 @@ def test_deviant_units_are_marked_and_counted(panel: ReportInputs, golf_html: st
     assert [row.marked for row in table.rows] == [True] * 2 + [False] * 10
     assert table.note.startswith("2 of 4,037 units have q < 0.05")
     assert 'id="units"' not in golf_html
+
+
+def test_what_only_all_steps_show_has_a_place_and_is_no_sign_of_nothing(
+    golf: ReportInputs,
+) -> None:
+    (step, *_) = [one for one in golf.verdict["findings"] if one["family"] == "surprise"]
+    together = step | {"status": "suspect", "where": step["where"] | {"fit": None}}
+    rows = golf.verdict["rows"] | {"first_seen": None}
+    verdict = golf.verdict | {"findings": [together], "rows": rows}
+    (card,) = sentences.cards(verdict, golf.fits)
+    assert card.place == "all steps together"
+    assert "signs of trouble" not in dict(map(reversed, sentences.key_numbers(verdict)))
+    quiet = verdict | {"findings": [together | {"status": "pass"}]}
+    assert ("none", "signs of trouble") in sentences.key_numbers(quiet)

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scalecheck.checks.member_ranks import Measured
 from scalecheck.checks.statistic_design import Statistic
 from scalecheck.checks.statistic_messages import Setting
-from scalecheck.checks.surprise import Measured, NewRows, check_surprise
+from scalecheck.checks.surprise import NewRows, check_surprise
 
 # A second defect is named where chance does as much in fewer than one study in two hundred: the rate of false alarms
 # is spent on the first.

@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from scalecheck.checks import statistic_design, statistic_messages
-from scalecheck.checks.finding import Effect, Finding, notable, rounded
+from scalecheck.checks.finding import Finding, notable, rounded
 from scalecheck.checks.member_ranks import Measured, Scale, rank_of_first
 from scalecheck.checks.statistic_design import Statistic
 from scalecheck.checks.statistic_messages import Setting
-from scalecheck.checks.surprise import LARGE
+from scalecheck.checks.surprise import finding_of
 
 # Share of the family's error rate: the other half is divided among the steps.
 WEIGHT = 0.5
@@ -115,39 +115,39 @@ def check_all_steps(
     sums = _Sums.over([step.statistics for step in steps], sizes)
     values = sums.of([step.values for step in steps])
     scale = Scale.of_sums(sums.statistics, values)
-
-    def longer() -> tuple[float, Iterable[np.ndarray]]:
-        fresh = again()
-        sums = _Sums.over([one.statistics for one in fresh], sizes)
-        # Studentised without the observed, as for a single step.
-        own = [Scale.of(one.statistics, one.values[1:]) for one in fresh]
-
-        def summed(members: Iterable[np.ndarray]) -> np.ndarray:
-            return sums.of([a.studentised(b) for a, b in zip(own, members, strict=True)])
-
-        first = summed(one.values for one in fresh)
-        scale = Scale.of_sums(sums.statistics, first[1:])
-        chunks = zip(*(one.more for one in fresh), strict=True)
-        further = (scale.extremeness(summed(chunk)).max(axis=1) for chunk in chunks)
-        return float(scale.extremeness(first[:1]).max()), further
-
-    p = rank_of_first(scale.extremeness(values).max(axis=1), longer, rng)
+    largest = scale.extremeness(values).max(axis=1)
+    p = rank_of_first(largest, lambda: _compared_again(again(), sizes), rng)
     leading = int(scale.extremeness(values[:1])[0].argmax())
-    statistic = sums.statistics[leading]
-    signed = float(scale.studentised(values[:1])[0, leading])
-    size = abs(signed)
-    kind, axis = statistic_messages.meaning(statistic, setting)
-    return Finding(
-        family="surprise",
+    statistic, signed = sums.statistics[leading], float(scale.studentised(values[:1])[0, leading])
+    return finding_of(
+        statistic,
+        signed,
+        setting,
         p=p,
         weight=WEIGHT,
-        large=size > LARGE,
-        effect=Effect(f"studentised {statistic.name}", size, size - 1.96, size + 1.96),
-        axis=axis,
-        kind=kind,
         fits=tuple(dict.fromkeys(fit for step in steps for fit in step.fits)),
         message=_message(statistic, signed, steps, notable(p, WEIGHT)),
     )
+
+
+def _compared_again(
+    steps: Sequence[StepAgain], sizes: Sequence[int]
+) -> tuple[float, Iterable[Float[np.ndarray, " chunk"]]]:
+    """Say how far out the observed rows are, and further replicates, `(chunk,)` at a time.
+
+    Steps and their sum are studentised without the observed rows, as a single step is.
+    """
+    sums = _Sums.over([step.statistics for step in steps], sizes)
+    own = [Scale.of(step.statistics, step.values[1:]) for step in steps]
+
+    def summed(members: Iterable[np.ndarray]) -> np.ndarray:
+        return sums.of([a.studentised(b) for a, b in zip(own, members, strict=True)])
+
+    first = summed(step.values for step in steps)
+    scale = Scale.of_sums(sums.statistics, first[1:])
+    chunks = zip(*(step.more for step in steps), strict=True)
+    further = (scale.extremeness(summed(chunk)).max(axis=1) for chunk in chunks)
+    return float(scale.extremeness(first[:1]).max()), further
 
 
 class _Sums(NamedTuple):

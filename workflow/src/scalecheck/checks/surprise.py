@@ -9,7 +9,7 @@ Formulas and sources: docs/statistics.md, section 4.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -113,21 +113,34 @@ def check_surprise(
     p = rank_of_first(scale.extremeness(values).max(axis=1), longer, rng)
     leading = _leading(statistics, values, scale)
     signed = float(scale.studentised(values[:1])[0, leading])
-    size = abs(signed)
-    kind, axis = statistic_messages.meaning(statistics[leading], setting)
-    finding = Finding(
-        family="surprise",
+    message = _message(statistics[leading], signed, step, notable(p, step.weight))
+    finding = finding_of(
+        statistics[leading],
+        signed,
+        setting,
         p=p,
         weight=step.weight,
-        large=size > LARGE,
-        effect=Effect(f"studentised {statistics[leading].name}", size, size - 1.96, size + 1.96),
-        axis=axis,
         fit=step.fit,
-        kind=kind,
         fits=step.fits,
-        message=_message(statistics[leading], signed, step, notable(p, step.weight)),
+        message=message,
     )
     return finding, _table(step.fit, statistics, values, scale, leading, rng)
+
+
+def finding_of(statistic: Statistic, signed: float, setting: Setting, **known: Any) -> Finding:
+    """Give the finding that a statistic leads, so many sds out.
+
+    Parameters
+    ----------
+    **known
+        `p`, `weight`, `fit`, `fits` and `message` of `Finding`.
+    """
+    size = abs(signed)
+    kind, axis = statistic_messages.meaning(statistic, setting)
+    effect = Effect(f"studentised {statistic.name}", size, size - 1.96, size + 1.96)
+    return Finding(
+        family="surprise", large=size > LARGE, effect=effect, axis=axis, kind=kind, **known
+    )
 
 
 def _leading(statistics: Sequence[Statistic], values: Measured, scale: Scale) -> int:

@@ -114,19 +114,9 @@ class Prediction(NamedTuple):
         return np.concatenate([*self._measured(rng, observed=True)])
 
     def more(self, rng: np.random.Generator, n: int) -> Iterator[Float[np.ndarray, "chunk q"]]:
-        """Measure `n` further replicates, `(chunk, q)` at a time."""
+        """Measure `n` further replicates, `(chunk, q)` at a time: AT_ONCE, and last what is left."""
         for start in range(0, n, AT_ONCE):
-            left = n - start
-            for found in self._measured(rng, observed=False):
-                yield found[:left]
-                left -= len(found)
-                if left <= 0:
-                    return
-
-    def thousands(self, rng: np.random.Generator, n: int) -> Iterator[Float[np.ndarray, "chunk q"]]:
-        """Measure at least `n` further replicates, AT_ONCE `(chunk, q)` at a time."""
-        for _ in range(0, n, AT_ONCE):
-            yield np.concatenate([*self._measured(rng, observed=False)])
+            yield np.concatenate([*self._measured(rng, observed=False)])[: n - start]
 
     def _measured(
         self, rng: np.random.Generator, *, observed: bool

@@ -54,7 +54,7 @@ def run_surprise(
         Looks at increments as they ended, by fit.
     """
     fits = study.usable("increment")
-    planned = sum(task.kind == "increment" for task in study.tasks)
+    looks = max(1, sum(task.kind == "increment" for task in study.tasks) - 1)
     steps = list(zip(fits[:-1], fits[1:], strict=True))
     if len(fits) == 1 and not _learns(study_data.likelihood):
         steps = [(fits[0], fits[0])]
@@ -63,7 +63,7 @@ def run_surprise(
     )
     if reason:
         return family_not_run("surprise", reason)
-    weight = weight_of_step(study_data.likelihood, max(1, planned - 1))
+    weight = weight_of_step(study_data.likelihood, looks)
     found = [
         _surprised(seen, after) or surprise_step(study_data, data, before, after, weight)
         for before, after in steps
@@ -102,7 +102,7 @@ def _together(
         assert not isinstance(block, str), "a step that was measured can be"
         prediction = _predict(study_data.likelihood, data, block, before, rng)
         return StepAgain(
-            prediction.statistics, prediction.observed(rng), prediction.thousands(rng, n_more)
+            prediction.statistics, prediction.observed(rng), prediction.more(rng, n_more)
         )
 
     (_, last), _ = measured[-1]

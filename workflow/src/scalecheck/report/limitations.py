@@ -7,7 +7,7 @@ from scalecheck.checks.surprise import MOST_PREDICTED
 from scalecheck.report.inputs import ReportInputs
 from scalecheck.report.number_format import count
 from scalecheck.report.parameter_labels import listed
-from scalecheck.report.sentences import FAMILIES, axes_of, findings_with
+from scalecheck.report.sentences import FAMILIES, OF_STEPS, axes_of, findings_with
 
 _BLIND = {
     "agreement": "Agreement of random subsets is blind to drift, to clusters and units, and to a "
@@ -94,7 +94,7 @@ def _units(inputs: ReportInputs) -> Iterator[str]:
 def _looks(inputs: ReportInputs) -> Iterator[str]:
     looked = {
         one["where"]["fit"]
-        for family in ("drift", "surprise")
+        for family in OF_STEPS
         for one in _ran(inputs).get(family, [])
         if one["where"]["fit"]
     }

@@ -47,6 +47,7 @@ _ADVICE = {
 }
 OF_POSTERIORS = ("agreement", "heterogeneity", "form", "drift", "surprise")
 OF_COST = ("effort", "scaling", "adaptation")
+OF_STEPS = ("drift", "surprise")  # each step, and then all of them together
 _LOUD = ("strong", "suspect")
 _PRECEDENCE = ("heterogeneity", "form", "surprise", "agreement", "drift", *OF_COST)
 
@@ -213,10 +214,11 @@ def not_run(verdict: Mapping[str, Any], fits: pd.DataFrame) -> list[tuple[str, s
 
 
 def _card(finding: Mapping[str, Any], fits: pd.DataFrame) -> Card:
+    of_sum = finding["family"] in OF_STEPS and not finding["where"]["fit"]
     return Card(
         finding["status"],
         finding["family"],
-        place(finding["where"], fits),
+        place(finding["where"], fits) or ("all steps together" if of_sum else ""),
         finding["message"],
         _sure(finding),
         effect(finding),
